@@ -1,0 +1,40 @@
+// Activation functions and their derivatives, one element at a time. Each function is one op of
+// src/ops/elementwise/activation.rs; kernels are generated around it. A `_grad_fn` gives the
+// cotangent of the argument from that of the result, dy.
+
+// sigmoid(x) = 1 / (1 + e^-x), without ever exponentiating a positive number.
+fn sigmoid_fn(x: f32) -> f32 {
+    let t = exp(-abs(x));
+    let s = 1.0 / (1.0 + t);
+    return select(t * s, s, x >= 0.0);
+}
+
+// sigmoid'(x) = y (1 - y), from the value y.
+fn sigmoid_grad_fn(y: f32, dy: f32) -> f32 { return dy * y * (1.0 - y); }
+
+// tanh(x). WGSL's own is indeterminate above about 88 and loses digits near 0. Near 0 an odd
+// polynomial (coefficients of Moshier's Cephes library, tanhf); elsewhere 1 - 2 / (e^2|x| + 1), with
+// |x| cut at 10, where tanh is 1 in f32.
+fn tanh_fn(x: f32) -> f32 {
+    let c = clamp(x, -1.0, 1.0);
+    let z = c * c;
+    let p = (((-5.70498872745e-3 * z + 2.06390887954e-2) * z - 5.37397155531e-2) * z
+        + 1.33314422036e-1) * z - 3.33332819422e-1;
+    let large = 1.0 - 2.0 / (exp(2.0 * min(abs(x), 10.0)) + 1.0);
+    return select(select(large, -large, x < 0.0), c + c * z * p, abs(x) < 0.625);
+}
+
+// tanh'(x) = 1 - y², from the value y.
+fn tanh_grad_fn(y: f32, dy: f32) -> f32 { return dy * (1.0 - y * y); }
+
+// relu(x) = max(x, 0).
+fn relu_fn(x: f32) -> f32 { return max(x, 0.0); }
+
+// relu'(x) = 1 where the value y is positive, else 0.
+fn relu_grad_fn(y: f32, dy: f32) -> f32 { return select(0.0, dy, y > 0.0); }
+
+// leaky_relu(x) = x above 0, slope x below.
+fn leaky_relu_fn(x: f32, slope: f32) -> f32 { return select(slope * x, x, x > 0.0); }
+
+// leaky_relu'(x) = 1 above 0, slope below, from the argument x.
+fn leaky_relu_grad_fn(x: f32, dy: f32, slope: f32) -> f32 { return select(slope * dy, dy, x > 0.0); }

@@ -1,0 +1,90 @@
+// Ops that move elements. Elements are words: floats and integers alike move as their bits.
+//
+//   strided_read    out[i] = in[base + sum_k index_k stride_k]      index of i in dims
+//   strided_write   out[base + sum_k index_k stride_k] = in[i]
+//   pad             out[i] = in[(index - before) / step] where that is whole and inside, else value
+
+struct Move {
+    elements: u32, rank: u32, base: u32,
+    dims: array<vec4<u32>, 2>,
+    strides: array<vec4<u32>, 2>,
+}
+
+struct Pad {
+    elements: u32, rank: u32, value: u32,
+    dims: array<vec4<u32>, 2>,
+    inner: array<vec4<u32>, 2>,
+    strides: array<vec4<u32>, 2>,
+    before: array<vec4<u32>, 2>,
+    step: array<vec4<u32>, 2>,
+}
+
+@group(0) @binding(0) var<storage, read> source: array<u32>;
+@group(0) @binding(1) var<storage, read_write> target_words: array<u32>;
+@group(0) @binding(2) var<uniform> p: Move;
+@group(0) @binding(2) var<uniform> q: Pad;
+
+fn strided_offset(i: u32) -> u32 {
+    var rest = i;
+    var at = p.base;
+    for (var k = p.rank; k > 0u; k -= 1u) {
+        let a = k - 1u;
+        let extent = p.dims[a / 4u][a % 4u];
+        at += (rest % extent) * p.strides[a / 4u][a % 4u];
+        rest /= extent;
+    }
+    return at;
+}
+
+@compute @workgroup_size(64)
+fn strided_read(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (i >= p.elements) { return; }
+    target_words[i] = source[strided_offset(i)];
+}
+
+@compute @workgroup_size(64)
+fn strided_write(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (i >= p.elements) { return; }
+    target_words[strided_offset(i)] = source[i];
+}
+
+@compute @workgroup_size(64)
+fn pad(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (i >= q.elements) { return; }
+    var rest = i;
+    var at = 0u;
+    var inside = true;
+    for (var k = q.rank; k > 0u; k -= 1u) {
+        let a = k - 1u;
+        let extent = q.dims[a / 4u][a % 4u];
+        let index = rest % extent;
+        rest /= extent;
+        let before = q.before[a / 4u][a % 4u];
+        let step = q.step[a / 4u][a % 4u];
+        // Below `before` the difference wraps and fails the test against the extent.
+        let from = (index - before) / step;
+        inside = inside && index >= before && (index - before) % step == 0u && from < q.inner[a / 4u][a % 4u];
+        at += from * q.strides[a / 4u][a % 4u];
+    }
+    if (inside) {
+        target_words[i] = source[at];
+    } else {
+        target_words[i] = q.value;
+    }
+}
+
+// out[i] = value
+struct Constant { elements: u32, value: f32 }
+
+@group(0) @binding(0) var<storage, read_write> constant_out: array<f32>;
+@group(0) @binding(1) var<uniform> constant: Constant;
+
+@compute @workgroup_size(64)
+fn fill(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (i >= constant.elements) { return; }
+    constant_out[i] = constant.value;
+}

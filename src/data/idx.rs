@@ -1,0 +1,412 @@
+//! The IDX format: the files of MNIST, plain or gzipped.
+//!
+//! Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", 1998:
+//!
+//! | bytes | meaning |
+//! |---|---|
+//! | 0, 1 | zero |
+//! | 2 | type of the values; 0x08 is the unsigned byte |
+//! | 3 | number of dimensions |
+//! | 4 each | the sizes, big-endian, slowest first |
+//! | the rest | the values, row-major |
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::error::{Error, Result};
+
+/// How much is asked of a reader at a time, and so how far memory runs ahead of the bytes that exist.
+const CHUNK: u64 = 1 << 16;
+
+/// The content of an IDX file of unsigned bytes.
+///
+/// The header's claims are never believed: memory grows with the bytes that are there, and decompression
+/// stops one byte after the last that the header accounts for. Gzip is told by the content, not by the name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idx {
+    /// The sizes of the dimensions, slowest first; at least one.
+    pub sizes: Vec<usize>,
+    /// The values, row-major: as many as the product of `sizes`.
+    pub values: Vec<u8>,
+}
+
+impl Idx {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be read; [`Error::Format`] where the content is not IDX of unsigned bytes,
+    /// is too short or too long for its header, or is damaged gzip. The offset counts uncompressed bytes.
+    pub fn read_file(path: impl AsRef<Path>) -> Result<Idx> {
+        let path = path.as_ref();
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        read(BufReader::new(file), path)
+    }
+
+    /// Reads the content of a file that is in memory; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Idx::read_file`].
+    pub fn from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Idx> {
+        read(bytes, path.as_ref())
+    }
+}
+
+/// [`Error::Format`] in fewer words.
+pub(super) fn format_error<T>(path: &Path, offset: u64, message: impl Into<String>) -> Result<T> {
+    Err(Error::Format { path: path.to_path_buf(), offset, message: message.into() })
+}
+
+fn read(mut reader: impl BufRead, path: &Path) -> Result<Idx> {
+    let mut start = Vec::new();
+    reader.by_ref().take(2).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
+    let gzip = start == [0x1f, 0x8b]; // RFC 1952, section 2.3.1; IDX starts with zeros
+    let whole = start.as_slice().chain(reader);
+    if gzip {
+        Content { reader: MultiGzDecoder::new(whole), gzip, path, offset: 0 }.parse()
+    } else {
+        Content { reader: whole, gzip, path, offset: 0 }.parse()
+    }
+}
+
+/// Uncompressed content, and how far it was read.
+struct Content<'a, R> {
+    reader: R,
+    gzip: bool,
+    path: &'a Path,
+    offset: u64,
+}
+
+impl<R: Read> Content<'_, R> {
+    /// The next `n` bytes, or fewer where the content ends.
+    fn next(&mut self, n: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut left = n;
+        while left > 0 {
+            let have = bytes.len();
+            let want = left.min(CHUNK) as usize;
+            bytes.try_reserve(want).map_err(|e| Error::io(self.path, e))?;
+            bytes.resize(have + want, 0);
+            let got = match self.reader.read(&mut bytes[have..]) {
+                Ok(got) => got,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                    bytes.truncate(have);
+                    continue;
+                }
+                Err(e) => return self.fail(&e),
+            };
+            bytes.truncate(have + got);
+            self.offset += got as u64;
+            left -= got as u64;
+            if got == 0 {
+                break;
+            }
+        }
+        bytes.shrink_to_fit();
+        Ok(bytes)
+    }
+
+    /// The decoder reports damage as an error of these kinds; others are the system's.
+    fn fail<T>(&self, error: &io::Error) -> Result<T> {
+        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        if self.gzip && matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof) {
+            return self.wrong(self.offset, format!("damaged gzip: {error}"));
+        }
+        Err(Error::io(self.path, error))
+    }
+
+    fn wrong<T>(&self, offset: u64, message: impl Into<String>) -> Result<T> {
+        format_error(self.path, offset, message)
+    }
+
+    fn parse(mut self) -> Result<Idx> {
+        let head = self.next(4)?;
+        if let Some(i) = head.iter().take(2).position(|&byte| byte != 0) {
+            return self.wrong(i as u64, format!("not an IDX file: {:#04x} where 0 is due", head[i]));
+        }
+        if let Some(&kind) = head.get(2).filter(|&&kind| kind != 0x08) {
+            let name = match kind {
+                0x09 => "signed bytes",
+                0x0b => "16-bit integers",
+                0x0c => "32-bit integers",
+                0x0d => "32-bit floats",
+                0x0e => "64-bit floats",
+                _ => "no type of IDX",
+            };
+            return self
+                .wrong(2, format!("type {kind:#04x} is {name}; only unsigned bytes, 0x08, can be read"));
+        }
+        let Some(&dimensions) = head.get(3) else {
+            return self.wrong(self.offset, "the content ends within the first 4 bytes of the header");
+        };
+        if dimensions == 0 {
+            return self.wrong(3, "the header has no dimensions");
+        }
+
+        let raw = self.next(4 * u64::from(dimensions))?;
+        let mut sizes = Vec::new();
+        let mut count = 1u64;
+        for (i, size) in raw.chunks_exact(4).enumerate() {
+            let size = size.iter().fold(0, |size, &byte| size << 8 | u64::from(byte));
+            count = match count.checked_mul(size) {
+                Some(count) if isize::try_from(count).is_ok() => count,
+                _ => {
+                    return self.wrong(
+                        4 + 4 * i as u64,
+                        format!("sizes {sizes:?} times {size} are more values than memory can number"),
+                    );
+                }
+            };
+            sizes.push(size as usize);
+        }
+        if sizes.len() < usize::from(dimensions) {
+            return self
+                .wrong(self.offset, format!("the content ends within the header's {dimensions} sizes"));
+        }
+
+        let start = self.offset;
+        let values = self.next(count)?;
+        if (values.len() as u64) < count {
+            let found = values.len();
+            return self.wrong(
+                self.offset,
+                format!("the content ends after {found} of the {count} values that sizes {sizes:?} claim"),
+            );
+        }
+        // Asking for one more is also what makes the decoder compare its checksum.
+        if !self.next(1)?.is_empty() {
+            return self.wrong(
+                start + count,
+                format!("the content goes on after the {count} values that sizes {sizes:?} claim"),
+            );
+        }
+        Ok(Idx { sizes, values })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// IDX of unsigned bytes, whether or not the values fit the sizes.
+    pub(in crate::data) fn encode(sizes: &[u32], values: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 0x08, sizes.len() as u8];
+        bytes.extend(sizes.iter().flat_map(|size| size.to_be_bytes()));
+        bytes.extend_from_slice(values);
+        bytes
+    }
+
+    pub(in crate::data) fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// The offset and the message of a format error.
+    pub(in crate::data) fn format_of(result: Result<impl std::fmt::Debug>) -> (u64, String) {
+        match result {
+            Err(Error::Format { offset, message, .. }) => (offset, message),
+            other => panic!("not Format: {other:?}"),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Idx> {
+        Idx::from_bytes(bytes, "some.idx")
+    }
+
+    /// The same fault, at the same offset, plain and gzipped.
+    #[track_caller]
+    fn refused(bytes: &[u8], offset: u64, words: &str) {
+        for bytes in [bytes.to_vec(), gzip(bytes)] {
+            let (at, message) = format_of(parse(&bytes));
+            assert_eq!(at, offset, "{message}");
+            assert!(message.contains(words), "{message}");
+        }
+    }
+
+    #[test]
+    fn plain_and_gzip_read_the_same() {
+        let bytes = encode(&[2, 3], &[1, 2, 3, 4, 5, 6]);
+        let idx = Idx { sizes: vec![2, 3], values: vec![1, 2, 3, 4, 5, 6] };
+        assert_eq!(parse(&bytes).unwrap(), idx);
+        assert_eq!(parse(&gzip(&bytes)).unwrap(), idx);
+        // `cat a.gz b.gz` is gzip too.
+        let parts = [gzip(&bytes[..7]), gzip(&bytes[7..])].concat();
+        assert_eq!(parse(&parts).unwrap(), idx);
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let text = parse(b"PK").unwrap_err().to_string();
+        assert_eq!(text, "some.idx: at byte 0: not an IDX file: 0x50 where 0 is due");
+    }
+
+    #[test]
+    fn wrong_magic() {
+        refused(b"P5 8 8", 0, "not an IDX file");
+        refused(&[0, 7, 8, 1], 1, "not an IDX file");
+        refused(&[9], 0, "not an IDX file");
+    }
+
+    #[test]
+    fn wrong_type() {
+        refused(&[0, 0, 0x0d, 1, 0, 0, 0, 0], 2, "32-bit floats; only unsigned bytes");
+        refused(&[0, 0, 0x0b], 2, "16-bit integers");
+        refused(&[0, 0, 0x42, 1], 2, "no type of IDX");
+    }
+
+    #[test]
+    fn no_dimensions() {
+        refused(&[0, 0, 8, 0, 1], 3, "no dimensions");
+    }
+
+    #[test]
+    fn truncated_header() {
+        let bytes = encode(&[2, 3], &[]);
+        for end in 0..4 {
+            refused(&bytes[..end], end as u64, "first 4 bytes");
+        }
+        for end in 4..12 {
+            refused(&bytes[..end], end as u64, "2 sizes");
+        }
+    }
+
+    #[test]
+    fn truncated_data() {
+        refused(&encode(&[2, 3], &[1, 2, 3, 4]), 16, "after 4 of the 6 values");
+        refused(&encode(&[2, 3], &[]), 12, "after 0 of the 6 values");
+    }
+
+    #[test]
+    fn trailing_byte() {
+        refused(&encode(&[2, 3], &[0; 7]), 18, "goes on after the 6 values");
+        refused(&encode(&[0], &[0]), 8, "goes on after the 0 values");
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn sizes_that_overflow() {
+        refused(&encode(&[u32::MAX; 3], &[1]), 8, "memory can number");
+        refused(&encode(&[1 << 31, 1 << 31, 2], &[1]), 12, "memory can number");
+        refused(&encode(&[u32::MAX; 255], &[1]), 8, "memory can number");
+    }
+
+    #[test]
+    fn huge_claims_cost_nothing() {
+        // 2^62 values would abort if they were allocated.
+        #[cfg(target_pointer_width = "64")]
+        refused(&encode(&[1 << 31, 1 << 31], &[5; 9]), 21, "after 9 of the 4611686018427387904 values");
+        refused(&encode(&[1 << 30], &[5; 9]), 17, "after 9 of the 1073741824 values");
+    }
+
+    #[test]
+    fn a_gzip_bomb_is_left_after_one_byte_too_many() {
+        /// A content without end.
+        struct Zeros(u64);
+        impl Read for Zeros {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                into.fill(0);
+                self.0 += into.len() as u64;
+                Ok(into.len())
+            }
+        }
+        let head = encode(&[10], &[]);
+        let mut zeros = Zeros(0);
+        let reader = head.as_slice().chain(&mut zeros);
+        let content = Content { reader, gzip: true, path: Path::new("bomb.gz"), offset: 0 };
+        assert_eq!(format_of(content.parse()).0, 18);
+        assert_eq!(zeros.0, 11);
+
+        let bomb = gzip(&encode(&[10], &vec![0; 10 << 20]));
+        assert!(bomb.len() < 1 << 20);
+        assert_eq!(format_of(parse(&bomb)).0, 18);
+    }
+
+    #[test]
+    fn damaged_gzip() {
+        let values: Vec<u8> = (0..200).collect();
+        let good = gzip(&encode(&[200], &values));
+        // Cut anywhere: never a result, never past the end of what was there.
+        for end in 2..good.len() {
+            let (offset, message) = format_of(parse(&good[..end]));
+            assert!(offset <= 208 && message.contains("damaged gzip"), "cut at {end}: {offset}, {message}");
+        }
+        // The checksum and the length are the last 8 bytes.
+        for byte in good.len() - 8..good.len() {
+            let mut bad = good.clone();
+            bad[byte] ^= 1;
+            let (offset, message) = format_of(parse(&bad));
+            assert_eq!(offset, 208);
+            assert!(message.contains("checksum"), "{message}");
+        }
+        // Compression methods other than deflate do not exist.
+        let mut bad = good.clone();
+        bad[2] = 7;
+        assert_eq!(format_of(parse(&bad)).0, 0);
+        // Bytes after the end.
+        let longer = [good.as_slice(), b"more"].concat();
+        assert_eq!(format_of(parse(&longer)).0, 208);
+    }
+
+    #[test]
+    fn files_are_read_and_the_system_is_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels");
+        std::fs::write(&path, gzip(&encode(&[2], &[7, 8]))).unwrap();
+        assert_eq!(Idx::read_file(&path).unwrap(), Idx { sizes: vec![2], values: vec![7, 8] });
+        for path in [folder.path().join("absent"), folder.path().to_path_buf()] {
+            assert!(matches!(Idx::read_file(&path), Err(Error::Io { path: named, .. }) if named == path));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_file_reads_back(sizes in prop::collection::vec(0u32..7, 1..5), seed: u8, zip: bool) {
+            let count = sizes.iter().product::<u32>();
+            let values: Vec<u8> = (0..count).map(|i| (i as u8).wrapping_mul(31).wrapping_add(seed)).collect();
+            let bytes = encode(&sizes, &values);
+            let idx = parse(&if zip { gzip(&bytes) } else { bytes }).unwrap();
+            prop_assert_eq!(idx.sizes, sizes.iter().map(|&size| size as usize).collect::<Vec<_>>());
+            prop_assert_eq!(idx.values, values);
+        }
+
+        #[test]
+        fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            for bytes in [bytes.clone(), gzip(&bytes), [&[0x1f, 0x8b, 8][..], &bytes].concat()] {
+                if let Ok(idx) = parse(&bytes) {
+                    prop_assert_eq!(idx.sizes.iter().product::<usize>(), idx.values.len());
+                }
+            }
+        }
+
+        #[test]
+        fn any_header_is_answered(dimensions: u8, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let bytes = [&[0, 0, 8, dimensions][..], &bytes].concat();
+            let plain = parse(&bytes).map_err(|e| e.to_string());
+            prop_assert_eq!(&plain, &parse(&gzip(&bytes)).map_err(|e| e.to_string()));
+            if let Ok(idx) = plain {
+                prop_assert_eq!(idx.sizes.iter().product::<usize>(), idx.values.len());
+            }
+        }
+
+        #[test]
+        fn a_flipped_bit_is_answered(position: prop::sample::Index, bit in 0..8u32) {
+            let good = encode(&[3, 5], &[9; 15]);
+            let mut bad = gzip(&good);
+            let at = position.index(bad.len());
+            bad[at] ^= 1 << bit;
+            // A flip in the gzip header may change nothing that matters (its time, its system).
+            if let Ok(idx) = parse(&bad) {
+                prop_assert_eq!(idx.values, vec![9; 15]);
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The one error type for everything a user can cause.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// What went wrong, and what to do about it. A panic inside wgrad is a bug of ours, never an answer.
+#[non_exhaustive]
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// A mistake made while a graph was recorded; the first one is kept and returned by `compile`.
+    #[error("{0}")]
+    Recording(Box<RecordingError>),
+    /// An input of a step was missing, of another size or type, or held a value outside its range.
+    #[error("input `{name}`: {message}")]
+    Feed {
+        /// Name of the graph's input.
+        name: String,
+        /// What was wrong.
+        message: String,
+    },
+    /// A name that the graph, the parameters or the device do not have.
+    #[error("no {what} named `{name}`; there is {known}")]
+    Unknown {
+        /// What was looked for: an output, an input, a parameter, a device.
+        what: &'static str,
+        /// The name given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A file that could not be read or written.
+    #[error("{path}: {message}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        message: String,
+    },
+    /// A file whose content makes no sense.
+    #[error("{path}: at byte {offset}: {message}", path = path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Byte offset of the first thing that is wrong, in the uncompressed content.
+        offset: u64,
+        /// What was wrong.
+        message: String,
+    },
+    /// Data or options that cannot be used together.
+    #[error("{0}")]
+    Invalid(String),
+    /// No adapter that fits.
+    #[error("{0}")]
+    Adapter(String),
+    /// A tensor or a grid that the adapter cannot hold or run.
+    #[error("{0}")]
+    Limit(String),
+    /// The device has no memory left for what was asked.
+    #[error("out of device memory: {0}; use a smaller batch or model, or close what else uses the device")]
+    OutOfMemory(String),
+    /// The device was lost or reported an error after the fact.
+    #[error("device `{adapter}` failed: {message}")]
+    Device {
+        /// The adapter's name.
+        adapter: String,
+        /// What it reported.
+        message: String,
+    },
+    /// A kernel disagreed with the reference, or a buffer changed under way (`WGRAD_CHECK=1`).
+    #[error("{0}")]
+    Check(Box<CheckError>),
+}
+
+/// Result with [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>, error: impl fmt::Display) -> Self {
+        Error::Io { path: path.into(), message: error.to_string() }
+    }
+
+    pub(crate) fn unknown<'a>(
+        what: &'static str,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let list: Vec<String> = known.into_iter().map(|n| format!("`{n}`")).collect();
+        let known = if list.is_empty() { "none".to_string() } else { list.join(", ") };
+        Error::Unknown { what, name: name.to_string(), known }
+    }
+}
+
+/// The first mistake made while recording: which op, on which shapes, where.
+#[derive(Debug, Clone)]
+pub struct RecordingError {
+    /// Name of the op.
+    pub op: String,
+    /// What was wrong.
+    pub message: String,
+    /// Types of the op's inputs, as text.
+    pub inputs: Vec<String>,
+    /// The scopes it was recorded in, joined by dots; empty at top level.
+    pub scope: String,
+    /// The caller's file and line.
+    pub place: String,
+}
+
+impl fmt::Display for RecordingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.op, self.message)?;
+        if !self.inputs.is_empty() {
+            write!(f, " (inputs: {})", self.inputs.join(", "))?;
+        }
+        if !self.scope.is_empty() {
+            write!(f, " in `{}`", self.scope)?;
+        }
+        write!(f, " at {}", self.place)
+    }
+}
+
+/// What `WGRAD_CHECK=1` found first.
+#[derive(Debug, Clone)]
+pub struct CheckError {
+    /// Whether a kernel or the memory plan is at fault.
+    pub kind: CheckKind,
+    /// The node, as the graph prints it.
+    pub node: String,
+    /// Name of the op.
+    pub op: String,
+    /// The scope the node was recorded in.
+    pub scope: String,
+    /// The caller's file and line.
+    pub place: String,
+    /// Numbers that show the fault.
+    pub detail: String,
+}
+
+/// Which part of the executor a failed check accuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckKind {
+    /// The kernel's output differs from the reference on the same inputs.
+    Kernel,
+    /// An input no longer holds what its producer wrote.
+    Memory,
+}
+
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            CheckKind::Kernel => "kernel and reference disagree",
+            CheckKind::Memory => "memory plan fault",
+        };
+        write!(f, "check failed: {what} at {} (op `{}`", self.node, self.op)?;
+        if !self.scope.is_empty() {
+            write!(f, ", scope `{}`", self.scope)?;
+        }
+        write!(f, ", recorded at {}): {}", self.place, self.detail)
+    }
+}

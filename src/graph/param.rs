@@ -1,0 +1,335 @@
+//! Parameters and other states: named values that outlive graphs and live on a device.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::rng::Rng;
+use crate::shape::{DType, IntoShape, Shape, TensorType};
+use crate::tensor::{Data, Tensor};
+
+/// How a state gets its first value. Random ones depend on the seed and the name only, not on the
+/// order in which layers are made.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Init {
+    /// Every element the same.
+    Constant(f32),
+    /// Uniform in `[-bound, bound)`.
+    Uniform(f32),
+    /// Normal with this standard deviation.
+    Normal(f32),
+    /// Uniform with bound √(6 / (fan_in + fan_out)): Glorot and Bengio, AISTATS 2010, equation 16.
+    XavierUniform,
+    /// Normal with variance 2 / (fan_in + fan_out): the normal form of the same.
+    XavierNormal,
+    /// Uniform with bound √(6 / fan_in): He et al., ICCV 2015, equation 10, for ReLU networks.
+    HeUniform,
+    /// Normal with variance 2 / fan_in: He et al., ICCV 2015, equation 10.
+    HeNormal,
+    /// Uniform with bound 1 / √fan_in: what PyTorch's `Linear` uses for weight and bias.
+    FanIn(usize),
+    /// These values.
+    Values(Arc<Tensor>),
+}
+
+impl Init {
+    /// The first values of a float tensor. `[out, in, ...]`: fan_in is `in` times the receptive field,
+    /// fan_out is `out` times it.
+    fn values(&self, shape: &Shape, rng: &mut Rng) -> Vec<f32> {
+        let field: usize = shape.dims().iter().skip(2).product();
+        let fan_in = (shape.dim(1) * field).max(1) as f64;
+        let fan_out = (shape.dim(0) * field).max(1) as f64;
+        let n = shape.elements();
+        let mut uniform =
+            |bound: f64| (0..n).map(|_| ((2.0 * rng.uniform() - 1.0) * bound) as f32).collect::<Vec<f32>>();
+        match self {
+            Init::Constant(c) => vec![*c; n],
+            Init::Uniform(bound) => uniform(f64::from(*bound)),
+            Init::XavierUniform => uniform((6.0 / (fan_in + fan_out)).sqrt()),
+            Init::HeUniform => uniform((6.0 / fan_in).sqrt()),
+            Init::FanIn(fan) => uniform(1.0 / (*fan.max(&1) as f64).sqrt()),
+            Init::Normal(std) => normal(n, f64::from(*std), rng),
+            Init::XavierNormal => normal(n, (2.0 / (fan_in + fan_out)).sqrt(), rng),
+            Init::HeNormal => normal(n, (2.0 / fan_in).sqrt(), rng),
+            Init::Values(tensor) => tensor.as_f32().to_vec(),
+        }
+    }
+}
+
+fn normal(n: usize, std: f64, rng: &mut Rng) -> Vec<f32> {
+    (0..n).map(|_| (rng.normal() * std) as f32).collect()
+}
+
+struct ParamInfo {
+    id: u64,
+    name: String,
+    ty: TensorType,
+    init: Init,
+    seed: u64,
+    trainable: AtomicBool,
+}
+
+/// A named state: a weight, an optimizer's moment, a counter. Cheap to clone; clones are the same state.
+#[derive(Clone)]
+pub struct Param(Arc<ParamInfo>);
+
+impl fmt::Debug for Param {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Param({} {})", self.name(), self.0.ty)
+    }
+}
+
+impl Param {
+    /// Unique in this process.
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// Full name, as in PyTorch: `mlp.fc1.weight`.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Type and shape.
+    pub fn tensor_type(&self) -> TensorType {
+        self.0.ty
+    }
+
+    /// Extents.
+    pub fn shape(&self) -> Shape {
+        self.0.ty.shape
+    }
+
+    /// Whether optimizers update it. Optimizer states and counters never are.
+    pub fn is_trainable(&self) -> bool {
+        self.0.trainable.load(Ordering::Relaxed)
+    }
+
+    /// Freezes (`false`) or thaws a parameter for graphs recorded from now on.
+    pub fn set_trainable(&self, trainable: bool) {
+        self.0.trainable.store(trainable, Ordering::Relaxed);
+    }
+
+    /// Its first value.
+    pub fn initial(&self) -> Data {
+        match self.0.ty.dtype {
+            DType::U32 => match &self.0.init {
+                Init::Values(t) => t.data().clone(),
+                Init::Constant(c) => Data::U32(vec![*c as u32; self.0.ty.shape.elements()]),
+                _ => Data::U32(vec![0; self.0.ty.shape.elements()]),
+            },
+            DType::U8 => Data::U8(vec![0; self.0.ty.shape.elements()]),
+            DType::F32 => {
+                let mut rng = Rng::new(self.0.seed, &self.0.name);
+                Data::F32(self.0.init.values(&self.0.ty.shape, &mut rng))
+            }
+        }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakParam {
+        WeakParam(Arc::downgrade(&self.0))
+    }
+}
+
+/// Tells a device whether a state is still in use.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakParam(std::sync::Weak<ParamInfo>);
+
+impl fmt::Debug for ParamInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl WeakParam {
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
+#[derive(Default)]
+struct Store {
+    seed: u64,
+    params: Vec<Param>,
+    by_name: HashMap<String, usize>,
+}
+
+/// The parameters of a model, by name; a handle with a current path. Layers ask it for parameters, and
+/// asking twice for one name gives the same parameter.
+#[derive(Clone)]
+pub struct Params {
+    store: Arc<Mutex<Store>>,
+    path: String,
+}
+
+impl fmt::Debug for Params {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.all()).finish()
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+impl Params {
+    /// An empty store whose random initial values come from `seed`.
+    pub fn seeded(seed: u64) -> Self {
+        let store = Store { seed, ..Store::default() };
+        Params { store: Arc::new(Mutex::new(store)), path: String::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.lock().seed
+    }
+
+    /// The same store, one level further down: `params.at("fc1")` names parameters `fc1.*`.
+    #[must_use]
+    pub fn at(&self, name: &str) -> Params {
+        Params { store: self.store.clone(), path: self.full(name) }
+    }
+
+    /// The current path; empty at the top.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The store from the top, whatever the current path.
+    pub(crate) fn root(&self) -> Params {
+        Params { store: self.store.clone(), path: String::new() }
+    }
+
+    fn full(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// A trainable float parameter `name` under the current path.
+    pub fn param(&self, name: &str, shape: impl IntoShape, init: Init) -> Param {
+        self.state_of(name, DType::F32, &shape.into_dims(), init, true)
+    }
+
+    /// A float state that optimizers leave alone: moments, running statistics.
+    pub fn state(&self, name: &str, shape: impl IntoShape, init: Init) -> Param {
+        self.state_of(name, DType::F32, &shape.into_dims(), init, false)
+    }
+
+    /// A counter: one `u32`, starting at zero.
+    pub fn counter(&self, name: &str) -> Param {
+        self.state_of(name, DType::U32, &[1], Init::Constant(0.0), false)
+    }
+
+    fn state_of(&self, name: &str, dtype: DType, dims: &[usize], init: Init, trainable: bool) -> Param {
+        let name = self.full(name);
+        let mut store = self.lock();
+        if let Some(&at) = store.by_name.get(&name)
+            && store.params[at].shape().dims() == dims
+        {
+            return store.params[at].clone();
+        }
+        // A shape that cannot be is recorded as a scalar's; the first op that uses it reports it.
+        let shape = Shape::new(dims).unwrap_or_else(Shape::scalar);
+        let info = ParamInfo {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            name: name.clone(),
+            ty: TensorType { dtype, shape },
+            init,
+            seed: store.seed,
+            trainable: AtomicBool::new(trainable),
+        };
+        let param = Param(Arc::new(info));
+        match store.by_name.get(&name) {
+            // Another shape under an old name: the new parameter takes its place.
+            Some(&at) => store.params[at] = param.clone(),
+            None => {
+                let at = store.params.len();
+                store.params.push(param.clone());
+                store.by_name.insert(name, at);
+            }
+        }
+        param
+    }
+
+    fn filtered(&self, keep: impl Fn(&Param) -> bool) -> Vec<Param> {
+        let prefix = if self.path.is_empty() { String::new() } else { format!("{}.", self.path) };
+        let store = self.lock();
+        store.params.iter().filter(|p| p.name().starts_with(&prefix) && keep(p)).cloned().collect()
+    }
+
+    /// All states under the current path, in the order they were made.
+    pub fn all(&self) -> Vec<Param> {
+        self.filtered(|_| true)
+    }
+
+    /// The parameters that optimizers update.
+    pub fn trainable(&self) -> Vec<Param> {
+        self.filtered(Param::is_trainable)
+    }
+
+    /// Freezes all parameters under the current path for graphs recorded from now on.
+    pub fn freeze(&self) {
+        self.trainable().iter().for_each(|p| p.set_trainable(false));
+    }
+
+    /// The parameter of this full name.
+    pub fn get(&self, name: &str) -> Option<Param> {
+        let store = self.lock();
+        store.by_name.get(name).map(|&at| store.params[at].clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_paths_and_asking_twice_gives_the_same() {
+        let params = Params::seeded(1);
+        let a = params.at("mlp").at("fc1").param("weight", [2, 3], Init::HeUniform);
+        assert_eq!(a.name(), "mlp.fc1.weight");
+        assert_eq!(params.at("mlp.fc1").param("weight", [2, 3], Init::HeUniform).id(), a.id());
+        assert_eq!(params.all().len(), 1);
+        assert_eq!(params.at("ml").all().len(), 0);
+    }
+
+    #[test]
+    fn initial_values_depend_on_seed_and_name_not_on_order() {
+        let value = |seed, names: &[&str]| {
+            let params = Params::seeded(seed);
+            names.iter().for_each(|n| drop(params.param(n, [3, 4], Init::Normal(1.0))));
+            params.get("w").map(|p| p.initial())
+        };
+        assert_eq!(value(1, &["w", "v"]), value(1, &["v", "w"]));
+        assert_ne!(value(1, &["w"]), value(2, &["w"]));
+    }
+
+    #[test]
+    fn initial_spreads_follow_the_papers() {
+        let spread = |init: Init| {
+            let Data::F32(v) = Params::seeded(3).param("w", [200, 100], init).initial() else { panic!() };
+            let max = v.iter().fold(0f32, |m, x| m.max(x.abs()));
+            let variance = v.iter().map(|x| x * x).sum::<f32>() / v.len() as f32;
+            (max, variance)
+        };
+        let (max, variance) = spread(Init::XavierUniform);
+        assert!(max <= (6f32 / 300.0).sqrt() && (variance * 150.0 - 1.0).abs() < 0.05);
+        let (max, variance) = spread(Init::HeUniform);
+        assert!(max <= (6f32 / 100.0).sqrt() && (variance * 50.0 - 1.0).abs() < 0.05);
+        assert!((spread(Init::HeNormal).1 * 50.0 - 1.0).abs() < 0.05);
+        assert!((spread(Init::XavierNormal).1 * 150.0 - 1.0).abs() < 0.05);
+        assert!(spread(Init::FanIn(100)).0 <= 0.1);
+    }
+
+    #[test]
+    fn freezing_takes_a_subtree_out_of_the_trainable() {
+        let params = Params::seeded(1);
+        params.at("a").param("w", [1], Init::Constant(0.0));
+        params.at("b").param("w", [1], Init::Constant(0.0));
+        params.at("a").freeze();
+        assert_eq!(params.trainable().iter().map(|p| p.name().to_string()).collect::<Vec<_>>(), ["b.w"]);
+    }
+}

@@ -1,0 +1,125 @@
+//! Activations and their derivatives. Kernels: `shaders/activations.wgsl`.
+
+use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, cases_of, formula, points};
+
+formula!(
+    /// Logistic sigmoid 1 / (1 + e^-x).
+    Sigmoid = "sigmoid", 1,
+    eval: |_s, x| {
+        // Never exponentiates a positive number, so it cannot overflow.
+        let t = (-x[0].abs()).exp();
+        let s = (T::one() + t).recip();
+        if x[0] >= T::zero() { s } else { t * s }
+    },
+    grad: |_s, k, x, y, dy| Some(y.pair(dy, SigmoidGrad)),
+    // exp(-|x|) carries 3 + 2|x| units; sum and quotient add a few.
+    bound: |_s, x, y| (14.0 + 4.0 * x[0].abs()) * UNIT * y.abs());
+
+formula!(
+    /// Derivative of the sigmoid from its value: y (1 - y) dy.
+    SigmoidGrad = "sigmoid_grad", 2,
+    eval: |_s, x| x[1] * x[0] * (T::one() - x[0]),
+    grad: |_s, k, x, y, dy| Some(match k {
+        0 => dy * x[1] * (x[0] * -2.0 + 1.0),
+        _ => x[0].pair(dy, SigmoidGrad),
+    }),
+    bound: |_s, x, y| 4.0 * UNIT * (x[1] * x[0]).abs(),
+    filling: |k| if k == 0 { Fillings::Uniform(0.0, 1.0) } else { Fillings::Normal });
+
+formula!(
+    /// Hyperbolic tangent.
+    Tanh = "tanh", 1,
+    eval: |_s, x| x[0].tanh(),
+    grad: |_s, k, x, y, dy| Some(y.pair(dy, TanhGrad)),
+    // The polynomial near 0 is good to 2 units; beyond, 1 - 2 / (e^2x + 1) loses up to a factor of 2.
+    bound: |_s, x, y| 24.0 * UNIT * y.abs());
+
+formula!(
+    /// Derivative of tanh from its value: (1 - y²) dy.
+    TanhGrad = "tanh_grad", 2,
+    eval: |_s, x| x[1] * (T::one() - x[0] * x[0]),
+    grad: |_s, k, x, y, dy| Some(match k {
+        0 => dy * x[1] * x[0] * -2.0,
+        _ => x[0].pair(dy, TanhGrad),
+    }),
+    bound: |_s, x, y| 4.0 * UNIT * x[1].abs(),
+    filling: |k| if k == 0 { Fillings::Uniform(-1.0, 1.0) } else { Fillings::Normal });
+
+formula!(
+    /// max(x, 0): Nair and Hinton, ICML 2010. Derivative 0 at 0.
+    Relu = "relu", 1,
+    eval: |_s, x| if x[0] > T::zero() { x[0] } else { T::zero() },
+    grad: |_s, k, x, y, dy| Some(y.pair(dy, ReluGrad)),
+    filling: |k| Fillings::AwayFromZero(0.05));
+
+formula!(
+    /// dy where the result of ReLU is positive, else 0.
+    ReluGrad = "relu_grad", 2,
+    eval: |_s, x| if x[0] > T::zero() { x[1] } else { T::zero() },
+    grad: |_s, k, x, y, dy| (k == 1).then(|| x[0].pair(dy, ReluGrad)),
+    filling: |k| Fillings::AwayFromZero(0.05));
+
+formula!(
+    /// x above 0, slope · x below: Maas, Hannun and Ng, 2013. Derivative `slope` at 0.
+    LeakyRelu(slope) = "leaky_relu", 1,
+    eval: |s, x| if x[0] > T::zero() { x[0] } else { x[0] * T::of(f64::from(s.0)) },
+    grad: |s, k, x, y, dy| Some(x[0].pair(dy, LeakyReluGrad(s.0))),
+    filling: |k| Fillings::AwayFromZero(0.05));
+
+formula!(
+    /// dy where the argument of leaky ReLU is positive, else slope · dy.
+    LeakyReluGrad(slope) = "leaky_relu_grad", 2,
+    eval: |s, x| if x[0] > T::zero() { x[1] } else { x[1] * T::of(f64::from(s.0)) },
+    grad: |s, k, x, y, dy| (k == 1).then(|| x[0].pair(dy, *s)),
+    filling: |k| Fillings::AwayFromZero(0.05));
+
+impl<'g> Var<'g> {
+    #[track_caller]
+    fn pair(self, other: Var<'g>, formula: impl Formula) -> Var<'g> {
+        self.graph.record_one(Elementwise(formula), &[self, other])
+    }
+
+    /// Logistic sigmoid.
+    #[track_caller]
+    pub fn sigmoid(self) -> Var<'g> {
+        self.elementwise(Sigmoid)
+    }
+
+    /// Hyperbolic tangent.
+    #[track_caller]
+    pub fn tanh(self) -> Var<'g> {
+        self.elementwise(Tanh)
+    }
+
+    /// max(x, 0).
+    #[track_caller]
+    pub fn relu(self) -> Var<'g> {
+        self.elementwise(Relu)
+    }
+
+    /// x above 0, `slope`·x below; PyTorch's default slope is 0.01.
+    #[track_caller]
+    pub fn leaky_relu(self, slope: f32) -> Var<'g> {
+        self.elementwise(LeakyRelu(slope))
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    cases.extend(cases_of(Sigmoid));
+    cases.extend(cases_of(SigmoidGrad));
+    cases.extend(cases_of(Tanh));
+    cases.extend(cases_of(TanhGrad));
+    cases.extend(cases_of(Relu));
+    cases.extend(cases_of(ReluGrad));
+    cases.extend(cases_of(LeakyRelu(0.01)));
+    cases.extend(cases_of(LeakyReluGrad(0.2)));
+    // Where naive forms overflow: e^88 is the largest f32, tanh of WGSL is indeterminate above it.
+    let extremes = [-1e4, -100.0, -89.0, -20.0, -0.625, -1e-3, -1e-8, 0.0, 1e-8, 0.624, 0.626, 9.0, 89.0, 1e4];
+    cases.push(points(Sigmoid, &[&extremes]));
+    cases.push(points(Tanh, &[&extremes]));
+    cases.push(points(Relu, &[&extremes]));
+    cases.push(points(ReluGrad, &[&[0.0, -1.0, 1.0], &[5.0, 6.0, 7.0]]));
+    cases.push(points(LeakyReluGrad(0.5), &[&[0.0, -1.0, 1.0], &[5.0, 6.0, 7.0]]));
+    cases
+}

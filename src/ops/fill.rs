@@ -1,0 +1,74 @@
+//! A constant of any shape. It is computed once, when a graph is compiled.
+
+use super::{Case, KernelContext, Op, Program, Real, Reference};
+use super::{In, Out};
+use crate::error::Result;
+use crate::graph::{Graph, Var};
+use crate::ops::{Arg, Dispatch, Kernel};
+use crate::shape::{Shape, TensorType};
+
+/// Every element the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Fill {
+    pub(crate) value: f32,
+    pub(crate) shape: Shape,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    elements: u32,
+    value: f32,
+    _pad: [u32; 2],
+}
+
+impl<T: Real> Reference<T> for Fill {
+    fn eval(&self, _: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        outputs[0].f().fill(T::of(f64::from(self.value)));
+        Ok(())
+    }
+}
+
+impl Op for Fill {
+    fn name(&self) -> &'static str {
+        "fill"
+    }
+
+    fn infer(&self, _: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        Ok(vec![TensorType::f32(self.shape)])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let params = Params { elements: self.shape.elements() as u32, value: self.value, _pad: [0; 2] };
+        let grid = ctx.caps.grid(self.shape.elements().div_ceil(64))?;
+        Ok(Dispatch::new(Kernel::library("fill")?, vec![Arg::Output(0)], &params, grid).into())
+    }
+
+    fn fill_value(&self) -> Option<f32> {
+        Some(self.value)
+    }
+
+    fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
+        0
+    }
+}
+
+impl Graph {
+    /// A constant without axes.
+    #[track_caller]
+    pub fn scalar(&self, value: f32) -> Var<'_> {
+        self.record_one(Fill { value, shape: Shape::scalar() }, &[])
+    }
+
+    /// A constant of a shape, every element the same.
+    #[track_caller]
+    pub fn full(&self, shape: impl crate::shape::IntoShape, value: f32) -> Var<'_> {
+        self.scalar(value).broadcast_to(shape)
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    [&[][..], &[1], &[65], &[7, 130]]
+        .map(|dims| Case::new(Fill { value: -2.5, shape: super::float(dims).shape }, &[]).no_gradient())
+        .to_vec()
+}

@@ -1,0 +1,142 @@
+//! What an op asks of a GPU: kernels as text, arguments, parameters and grids. Pure data.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::shape::TensorType;
+use crate::wgsl;
+
+/// Which shape of kernel runs best; see `docs/DESIGN.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AdapterClass {
+    /// A GPU: many invocations, workgroup memory.
+    Gpu,
+    /// A software adapter: few invocations with many registers, no barriers.
+    Software,
+    /// A software adapter whose subgroups are known to have 8 lanes and can broadcast.
+    SoftwareLanes8,
+}
+
+/// What kernels may rely on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caps {
+    /// Kind of adapter.
+    pub class: AdapterClass,
+    /// Most workgroups in one dimension of a grid.
+    pub max_workgroups: u32,
+    /// Most storage buffers that one kernel can bind.
+    pub storage_buffers: u32,
+}
+
+impl Caps {
+    /// WebGPU's default limits, for a class of adapter.
+    pub fn default_of(class: AdapterClass) -> Self {
+        Caps { class, max_workgroups: 65_535, storage_buffers: 8 }
+    }
+
+    /// Folds a number of workgroups into a grid within the limits; kernels undo it with
+    /// `linear_index`.
+    ///
+    /// # Errors
+    /// If even a square grid is too small.
+    pub fn grid(&self, workgroups: usize) -> Result<[u32; 3]> {
+        let max = self.max_workgroups as usize;
+        let y = workgroups.div_ceil(max).max(1);
+        if y > max {
+            return Err(Error::Limit(format!("{workgroups} workgroups do not fit in a grid of {max} x {max}")));
+        }
+        Ok([workgroups.div_ceil(y).max(1) as u32, y as u32, 1])
+    }
+}
+
+/// What an op sees when it chooses its kernels.
+#[derive(Debug)]
+pub struct KernelContext<'a> {
+    /// The adapter.
+    pub caps: &'a Caps,
+    /// Types of the inputs, states included.
+    pub inputs: &'a [TensorType],
+    /// Types of the outputs, states included.
+    pub outputs: &'a [TensorType],
+}
+
+/// A shader with one entry point. Kernels of equal key have equal text.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// Identifies text and variant.
+    pub key: String,
+    /// Entry point.
+    pub entry: String,
+    /// Complete WGSL.
+    pub text: Arc<str>,
+}
+
+impl Kernel {
+    /// The entry point `entry` of the files under `shaders/`, with what it uses and nothing else.
+    ///
+    /// # Errors
+    /// If there is no such entry point: a mistake of ours, found by the first case that runs it.
+    pub fn library(entry: &str) -> Result<Self> {
+        let text = wgsl::link_entry(entry)
+            .ok_or_else(|| Error::Invalid(format!("wgrad has no shader `{entry}`; please report it")))?;
+        Ok(Kernel { key: entry.to_string(), entry: entry.to_string(), text })
+    }
+
+    /// Generated text, completed with the shared functions it uses.
+    pub fn generated(key: String, entry: &str, body: &str) -> Self {
+        Kernel { key, entry: entry.to_string(), text: wgsl::link_text(body).into() }
+    }
+
+    /// Text from outside the crate.
+    pub fn custom(key: impl Into<String>, entry: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
+        Kernel { key: key.into(), entry: entry.into(), text: text.into() }
+    }
+}
+
+/// A storage binding of a dispatch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arg {
+    /// Input `i` of the op, read only.
+    Input(usize),
+    /// Output `i` of the op, or a state it updates, counted after the outputs.
+    Output(usize),
+    /// Scratch buffer `i`, to be written.
+    Scratch(usize),
+    /// Scratch buffer `i`, to be read.
+    ScratchRead(usize),
+}
+
+/// One kernel launch.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// What runs.
+    pub kernel: Kernel,
+    /// Storage bindings, in the order of their numbers in the shader.
+    pub args: Vec<Arg>,
+    /// The uniform, if the kernel has one.
+    pub uniform: Vec<u8>,
+    /// Workgroups.
+    pub grid: [u32; 3],
+}
+
+impl Dispatch {
+    /// A launch with a `#[repr(C)]` struct of parameters.
+    pub fn new(kernel: Kernel, args: Vec<Arg>, uniform: &impl bytemuck::NoUninit, grid: [u32; 3]) -> Self {
+        Dispatch { kernel, args, uniform: bytemuck::bytes_of(uniform).to_vec(), grid }
+    }
+}
+
+/// The launches that make up an op, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Program {
+    /// Launches.
+    pub dispatches: Vec<Dispatch>,
+    /// Sizes of scratch buffers, in bytes.
+    pub scratch: Vec<usize>,
+}
+
+impl From<Dispatch> for Program {
+    fn from(dispatch: Dispatch) -> Self {
+        Program { dispatches: vec![dispatch], scratch: Vec::new() }
+    }
+}

@@ -1,0 +1,244 @@
+//! Every op in one place: its type rule, gradient, reference, kernels and test cases.
+//!
+//! To add one: a file here, a shader (or a function in a family) under `shaders/`, a line in
+//! [`registry`], and its cases.
+
+mod argmax;
+mod cast;
+mod classes;
+pub(crate) mod cross_entropy;
+mod dropout;
+pub(crate) mod elementwise;
+mod fill;
+pub(crate) mod kernel;
+pub(crate) mod matmul;
+mod movement;
+pub(crate) mod optimizer;
+mod reduce;
+mod softmax;
+pub(crate) mod value;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+pub(crate) use dropout::advance_random_counters;
+pub(crate) use fill::Fill;
+pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
+pub(crate) use optimizer::{AdamTick, AdamUpdate, SgdUpdate};
+pub use value::{In, Out, Real, Slice, SliceMut};
+
+use crate::error::Result;
+use crate::graph::Var;
+use crate::shape::{DType, Shape, TensorType};
+
+/// The formula of an op on the CPU, for one float type.
+pub trait Reference<T: Real> {
+    /// The plain reference, written from the formula: the truth that kernels are checked against.
+    /// `outputs` ends with the states the op updates, holding their old values.
+    ///
+    /// # Errors
+    /// Says which value makes no sense, such as a class outside its range.
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String>;
+
+    /// What the CPU device runs; ops with a faster path override it, and tests compare the two.
+    ///
+    /// # Errors
+    /// As [`Reference::eval`].
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        self.eval(inputs, outputs)
+    }
+}
+
+/// An operation of a graph. Pure, unless it updates states.
+pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
+    /// Short name, unique among ops.
+    fn name(&self) -> &'static str;
+
+    /// How many of the last inputs are states that it updates in place; the last outputs are their new
+    /// versions.
+    fn writes(&self) -> usize {
+        0
+    }
+
+    /// Types of the outputs, or what is wrong with the inputs. The only shape check there is.
+    ///
+    /// # Errors
+    /// One sentence for the user.
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String>;
+
+    /// Cotangents of the inputs from those of the outputs, recorded as ops; `None` where the derivative
+    /// is zero or not `needed`.
+    ///
+    /// # Errors
+    /// An op that has no derivative says so: it is never taken for zero.
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        outputs: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        needed: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let _ = (inputs, outputs, upstream, needed);
+        Err(format!("`{}` has no derivative", self.name()))
+    }
+
+    /// The kernels that compute it, with their arguments and grids.
+    ///
+    /// # Errors
+    /// Where the adapter cannot run it.
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program>;
+
+    /// For each float output, the largest difference from the f64 reference that rounding in f32
+    /// explains, per element. Inputs and outputs are the reference's.
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let _ = inputs;
+        outputs.iter().map(|o| relative_bound(o, 8.0)).collect()
+    }
+
+    /// Floating-point operations, for summaries and benches.
+    fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
+        let _ = inputs;
+        outputs.iter().map(|o| o.shape.elements() as u64).sum()
+    }
+
+    /// Inputs that hold indices, with the number they must stay below.
+    fn index_bounds(&self, inputs: &[TensorType]) -> Vec<(usize, u32)> {
+        let _ = inputs;
+        Vec::new()
+    }
+
+    /// The input whose elements the output consists of, if the op only moves elements.
+    fn moves_input(&self) -> Option<usize> {
+        None
+    }
+
+    /// The number that every element of the output holds, for a constant.
+    fn fill_value(&self) -> Option<f32> {
+        None
+    }
+
+    /// Whether the output is the input under another shape, so that both can share memory.
+    fn is_alias(&self) -> bool {
+        false
+    }
+}
+
+/// Unit roundoff of f32: half the distance from 1 to the next number.
+pub const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// Smallest normal f32; errors below it are denormals, which an adapter may flush.
+pub const TINY: f64 = f32::MIN_POSITIVE as f64;
+
+/// `units` roundoffs of each element's magnitude.
+pub(crate) fn relative_bound(output: &In<'_, f64>, units: f64) -> Vec<f64> {
+    match &output.data {
+        Slice::F(v) => v.iter().map(|y| units * UNIT * y.abs() + TINY).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// How a case's input is filled.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fillings {
+    /// Standard normal.
+    Normal,
+    /// Uniform in a range.
+    Uniform(f64, f64),
+    /// Standard normal, pushed away from zero by this much: for functions with a kink there.
+    AwayFromZero(f64),
+    /// Whole numbers in `0..n`, for class and row indices, or as floats.
+    Whole(u32),
+    /// These values, repeated as needed.
+    Given(Vec<f64>),
+}
+
+/// One configuration of an op to be checked: on every adapter against the f64 reference and, where
+/// `gradient` is set, its derivative against central differences.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// What is special about it.
+    pub name: String,
+    /// The op.
+    pub op: Arc<dyn Op>,
+    /// Types and fillings of its inputs, states included.
+    pub inputs: Vec<(TensorType, Fillings)>,
+    /// Whether the derivative is checked.
+    pub gradient: bool,
+}
+
+impl Case {
+    /// A case whose inputs are all standard normal floats, with its gradient checked.
+    pub(crate) fn new(op: impl Op + 'static, shapes: &[&[usize]]) -> Self {
+        let inputs: Vec<_> = shapes.iter().map(|s| (float(s), Fillings::Normal)).collect();
+        let name = format!("{op:?} {}", shapes.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(" "));
+        Case { name, op: Arc::new(op), inputs, gradient: true }
+    }
+
+    /// Fills input `i` otherwise.
+    pub(crate) fn fill(mut self, i: usize, filling: Fillings) -> Self {
+        self.inputs[i].1 = filling;
+        self
+    }
+
+    /// Fills all inputs otherwise.
+    pub(crate) fn fill_all(mut self, filling: &Fillings) -> Self {
+        self.inputs.iter_mut().for_each(|i| i.1 = filling.clone());
+        self
+    }
+
+    /// Makes input `i` whole numbers below `n`.
+    pub(crate) fn index(mut self, i: usize, n: u32) -> Self {
+        self.inputs[i].0.dtype = DType::U32;
+        self.inputs[i].1 = Fillings::Whole(n);
+        self
+    }
+
+    /// Leaves the derivative out: the op has none, or the inputs sit on a kink.
+    pub(crate) fn no_gradient(mut self) -> Self {
+        self.gradient = false;
+        self
+    }
+}
+
+/// A float type from extents known to be a shape.
+pub(crate) fn float(dims: &[usize]) -> TensorType {
+    TensorType::f32(Shape::new(dims).unwrap_or_else(Shape::scalar))
+}
+
+/// Every op with its cases: what `wgrad check` and the tests run.
+pub fn registry() -> Vec<Case> {
+    let mut cases = Vec::new();
+    cases.extend(elementwise::cases());
+    cases.extend(matmul::cases());
+    cases.extend(reduce::cases());
+    cases.extend(argmax::cases());
+    cases.extend(softmax::cases());
+    cases.extend(cross_entropy::cases());
+    cases.extend(movement::cases());
+    cases.extend(classes::cases());
+    cases.extend(cast::cases());
+    cases.extend(fill::cases());
+    cases.extend(dropout::cases());
+    cases.extend(optimizer::cases());
+    cases
+}
+
+/// Checks an op's number of inputs and their element types.
+pub(crate) fn expect(inputs: &[TensorType], dtypes: &[DType]) -> Result<(), String> {
+    if inputs.len() != dtypes.len() {
+        return Err(format!("takes {} inputs, got {}", dtypes.len(), inputs.len()));
+    }
+    match inputs.iter().zip(dtypes).position(|(i, d)| i.dtype != *d) {
+        Some(at) => {
+            Err(format!("input {at} must be {}, got {}{}", dtypes[at], inputs[at], hint(inputs[at].dtype)))
+        }
+        None => Ok(()),
+    }
+}
+
+fn hint(got: DType) -> &'static str {
+    match got {
+        DType::U8 | DType::U32 => "; convert it with to_f32 if numbers are meant",
+        DType::F32 => "; class and row numbers are u32 (graph.classes)",
+    }
+}

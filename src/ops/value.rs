@@ -1,0 +1,167 @@
+//! Tensors as the CPU formulas see them: contiguous slices with a shape.
+
+use ndarray::{ArrayView2, ArrayViewD, ArrayViewMut2, ArrayViewMutD, IxDyn};
+
+use crate::shape::{DType, Shape};
+
+/// The float types of the CPU executor: `f32` and `f64`.
+pub trait Real: num_traits::Float + ndarray::LinalgScalar + Default + Send + Sync + std::fmt::Debug {
+    /// Rounds from double precision.
+    fn of(x: f64) -> Self;
+    /// Widens to double precision.
+    fn wide(self) -> f64;
+}
+
+impl Real for f32 {
+    fn of(x: f64) -> Self {
+        x as f32
+    }
+    fn wide(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+impl Real for f64 {
+    fn of(x: f64) -> Self {
+        x
+    }
+    fn wide(self) -> f64 {
+        self
+    }
+}
+
+/// Elements of an input.
+#[derive(Debug, Clone, Copy)]
+pub enum Slice<'a, T> {
+    /// Floats.
+    F(&'a [T]),
+    /// Indices.
+    U32(&'a [u32]),
+    /// Bytes.
+    U8(&'a [u8]),
+}
+
+/// Elements of an output.
+#[derive(Debug)]
+pub enum SliceMut<'a, T> {
+    /// Floats.
+    F(&'a mut [T]),
+    /// Indices.
+    U32(&'a mut [u32]),
+    /// Bytes.
+    U8(&'a mut [u8]),
+}
+
+/// An input of a formula.
+#[derive(Debug, Clone, Copy)]
+pub struct In<'a, T> {
+    /// Extents.
+    pub shape: Shape,
+    /// Elements, row-major.
+    pub data: Slice<'a, T>,
+}
+
+/// An output of a formula, or a state that it updates.
+#[derive(Debug)]
+pub struct Out<'a, T> {
+    /// Extents.
+    pub shape: Shape,
+    /// Elements, row-major.
+    pub data: SliceMut<'a, T>,
+}
+
+impl<'a, T> In<'a, T> {
+    /// The floats; empty if the elements are of another type, which `infer` excludes.
+    pub fn f(&self) -> &'a [T] {
+        if let Slice::F(v) = self.data { v } else { &[] }
+    }
+
+    /// The indices; empty if the elements are of another type.
+    pub fn u32(&self) -> &'a [u32] {
+        if let Slice::U32(v) = self.data { v } else { &[] }
+    }
+
+    /// The floats as an ndarray view of the tensor's shape.
+    pub fn view(&self) -> ArrayViewD<'a, T> {
+        let dims = IxDyn(self.shape.dims());
+        ArrayViewD::from_shape(dims, self.f()).expect("executors pass slices that fill their shape")
+    }
+
+    /// The floats as rows × columns, starting at element `start`.
+    pub fn matrix(&self, start: usize, rows: usize, columns: usize) -> ArrayView2<'a, T> {
+        let part = &self.f()[start..start + rows * columns];
+        ArrayView2::from_shape((rows, columns), part).expect("the slice was cut to fit")
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        match self.data {
+            Slice::F(_) => DType::F32,
+            Slice::U32(_) => DType::U32,
+            Slice::U8(_) => DType::U8,
+        }
+    }
+}
+
+impl<T> Out<'_, T> {
+    /// The floats; empty if the elements are of another type, which `infer` excludes.
+    pub fn f(&mut self) -> &mut [T] {
+        if let SliceMut::F(v) = &mut self.data { v } else { &mut [] }
+    }
+
+    /// The indices; empty if the elements are of another type.
+    pub fn u32(&mut self) -> &mut [u32] {
+        if let SliceMut::U32(v) = &mut self.data { v } else { &mut [] }
+    }
+
+    /// The floats as an ndarray view of the tensor's shape.
+    pub fn view(&mut self) -> ArrayViewMutD<'_, T> {
+        let dims = IxDyn(self.shape.dims());
+        ArrayViewMutD::from_shape(dims, self.f()).expect("executors pass slices that fill their shape")
+    }
+
+    /// The floats as rows × columns, starting at element `start`.
+    pub fn matrix(&mut self, start: usize, rows: usize, columns: usize) -> ArrayViewMut2<'_, T> {
+        let part = &mut self.f()[start..start + rows * columns];
+        ArrayViewMut2::from_shape((rows, columns), part).expect("the slice was cut to fit")
+    }
+
+    /// The same tensor, to be read.
+    pub fn as_in(&self) -> In<'_, T> {
+        let data = match &self.data {
+            SliceMut::F(v) => Slice::F(v),
+            SliceMut::U32(v) => Slice::U32(v),
+            SliceMut::U8(v) => Slice::U8(v),
+        };
+        In { shape: self.shape, data }
+    }
+}
+
+/// Calls `visit(output index, input offset)` for every index of `shape`, row-major, where the input is
+/// read with `strides` from `base`.
+pub(crate) fn strided(shape: &Shape, strides: &[usize], base: usize, mut visit: impl FnMut(usize, usize)) {
+    let dims = shape.dims();
+    let n = shape.elements();
+    let Some(last) = dims.len().checked_sub(1) else {
+        visit(0, base);
+        return;
+    };
+    let mut index = [0usize; crate::shape::MAX_RANK];
+    let mut offset = base;
+    let mut at = 0;
+    while at < n {
+        for k in 0..dims[last] {
+            visit(at + k, offset + k * strides[last]);
+        }
+        at += dims[last];
+        for axis in (0..last).rev() {
+            index[axis] += 1;
+            offset += strides[axis];
+            if index[axis] < dims[axis] {
+                break;
+            }
+            offset -= strides[axis] * dims[axis];
+            index[axis] = 0;
+        }
+    }
+}
