@@ -1,1 +1,105 @@
-// stub
+// Optimizer updates, in place; PyTorch's formulas. Tensors are walked four elements an invocation.
+//
+//   adam_tick             t = t + 1
+//                         scalars = [lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t), lr, 0]
+//                                                  lr [1]  scalars [4]  t [1]
+//   adam_update           g = grad + coupled_decay w;   w = w (1 - lr decoupled_decay)
+//                         m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²
+//                         w = w - scalars[0] m / (sqrt(v) scalars[1] + eps)
+//                                                  grad, w, m, v [n]  scalars [4]
+//   sgd_update            w = w - lr (grad + decay w)           grad, w [n]  lr [1]
+//   sgd_momentum_update   g = grad + decay w;  b = momentum b + g
+//                         w = w - lr (g + momentum b, if nesterov, else b)
+//                                                  grad, w, b [n]  lr [1]
+
+// log_beta is ln(beta), at least -100.
+struct Tick { log_beta1: f32, log_beta2: f32 }
+
+@group(0) @binding(0) var<storage, read> tick_rate: array<f32>;
+@group(0) @binding(1) var<storage, read_write> tick_scalars: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> tick_count: array<u32>;
+@group(0) @binding(3) var<uniform> tick: Tick;
+
+// 1 - e^-y for y >= 0. Near 0 the difference would cancel: there the series y - y²/2! + ... - y^8/8!, whose
+// first term left out is below 1.4e-8 of the sum. Above 100 the result is 1 whatever y is.
+fn one_minus_exp(y: f32) -> f32 {
+    let c = min(y, 100.0);
+    let series = c * (1.0 - c * (1.0 / 2.0) * (1.0 - c * (1.0 / 3.0) * (1.0 - c * (1.0 / 4.0)
+        * (1.0 - c * (1.0 / 5.0) * (1.0 - c * (1.0 / 6.0) * (1.0 - c * (1.0 / 7.0)
+        * (1.0 - c * (1.0 / 8.0))))))));
+    return select(1.0 - exp(-c), series, c < 0.5);
+}
+
+@compute @workgroup_size(1)
+fn adam_tick() {
+    // Stays at the last number instead of starting again at 0, where the corrections are not finite.
+    let t = tick_count[0] + select(0u, 1u, tick_count[0] < 0xffffffffu);
+    let correction1 = one_minus_exp(-tick.log_beta1 * f32(t));
+    let correction2 = one_minus_exp(-tick.log_beta2 * f32(t));
+    let rate = tick_rate[0];
+    tick_count[0] = t;
+    tick_scalars[0] = vec4<f32>(rate / correction1, inverseSqrt(correction2), rate, 0.0);
+}
+
+fn flush_denormals(x: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(flush_denormal(x.x), flush_denormal(x.y), flush_denormal(x.z), flush_denormal(x.w));
+}
+
+// rest1 = 1 - beta1 and rest2 = 1 - beta2, rounded once. One of the two decays is 0.
+struct Adam {
+    vectors: u32, eps: f32, coupled_decay: f32, decoupled_decay: f32,
+    beta1: f32, rest1: f32, beta2: f32, rest2: f32,
+}
+
+@group(0) @binding(0) var<storage, read> adam_grad: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> adam_scalars: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> adam_w: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> adam_m: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> adam_v: array<vec4<f32>>;
+@group(0) @binding(5) var<uniform> adam: Adam;
+
+@compute @workgroup_size(64)
+fn adam_update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (i >= adam.vectors) { return; }
+    let scalars = adam_scalars[0];
+    let w = adam_w[i];
+    let g = adam_grad[i] + adam.coupled_decay * w;
+    let m = flush_denormals(adam.beta1 * adam_m[i] + adam.rest1 * g);
+    let v = flush_denormals(adam.beta2 * adam_v[i] + adam.rest2 * g * g);
+    adam_m[i] = m;
+    adam_v[i] = v;
+    adam_w[i] = w * (1.0 - scalars.z * adam.decoupled_decay)
+        - scalars.x * m / (sqrt(v) * scalars.y + adam.eps);
+}
+
+struct Sgd { vectors: u32, nesterov: u32, momentum: f32, decay: f32 }
+
+@group(0) @binding(0) var<storage, read> sgd_grad: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> sgd_rate: array<f32>;
+@group(0) @binding(2) var<storage, read_write> sgd_w: array<vec4<f32>>;
+@group(0) @binding(3) var<uniform> sgd: Sgd;
+
+@compute @workgroup_size(64)
+fn sgd_update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (i >= sgd.vectors) { return; }
+    let w = sgd_w[i];
+    sgd_w[i] = w - sgd_rate[0] * (sgd_grad[i] + sgd.decay * w);
+}
+
+@group(0) @binding(3) var<storage, read_write> sgd_buffer: array<vec4<f32>>;
+@group(0) @binding(4) var<uniform> sgd_m: Sgd;
+
+@compute @workgroup_size(64)
+fn sgd_momentum_update(@builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (i >= sgd_m.vectors) { return; }
+    let w = sgd_w[i];
+    let g = sgd_grad[i] + sgd_m.decay * w;
+    let b = flush_denormals(sgd_m.momentum * sgd_buffer[i] + g);
+    let direction = select(b, g + sgd_m.momentum * b, sgd_m.nesterov != 0u);
+    sgd_buffer[i] = b;
+    sgd_w[i] = w - sgd_rate[0] * direction;
+}

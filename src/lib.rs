@@ -1,14 +1,22 @@
 //! Trains neural networks with WGSL compute shaders.
 
+mod checkpoint;
+mod cpu;
 pub mod data;
+mod device;
+mod env;
 mod error;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 mod graph;
 pub mod ops;
+mod plan;
 mod rng;
 mod shape;
 mod tensor;
 mod wgsl;
 
+pub use device::{Device, DeviceInfo, Readback, Step};
 pub use error::{CheckError, CheckKind, Error, RecordingError, Result};
 pub use graph::{Graph, Init, Param, Params, Scope, Var};
 pub use rng::{Rng, philox};

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::Arc;
 
+pub(crate) use param::WeakParam;
 pub use param::{Init, Param, Params};
 pub use var::Var;
 

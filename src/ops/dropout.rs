@@ -1,3 +1,260 @@
-//! stub
-pub(super) fn cases() -> Vec<super::Case> { vec![] }
-pub(crate) fn advance_random_counters(_g: &crate::graph::Graph) {}
+//! Dropout. Kernel: `shaders/dropout.wgsl`.
+
+use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference};
+use super::{In, Out, expect, relative_bound};
+use crate::error::Result;
+use crate::graph::{Graph, Params, Var};
+use crate::rng::{philox, stream_of};
+use crate::shape::{DType, TensorType};
+
+/// Name of the state that counts the runs of a graph with random ops; one per parameter store.
+const STEP: &str = "random.step";
+
+/// Inverted dropout: x / (1 - p) with probability 1 - p, else 0. Srivastava et al., JMLR 2014; section 10
+/// for the scaled form. Which elements stay depends on seed, stream, step and element alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Dropout {
+    p: f32,
+    seed: u64,
+    stream: u64,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Uniform {
+    vectors: u32,
+    threshold: u32,
+    scale: f32,
+    _pad: u32,
+    stream: [u32; 2],
+    seed: [u32; 2],
+}
+
+fn halves(x: u64) -> [u32; 2] {
+    [x as u32, (x >> 32) as u32]
+}
+
+impl Dropout {
+    /// An element stays if its random word is at least this.
+    fn threshold(&self) -> u32 {
+        (f64::from(self.p) * 4_294_967_296.0).round() as u32
+    }
+
+    /// What the elements that stay are multiplied by.
+    fn scale(&self) -> f64 {
+        1.0 / (1.0 - f64::from(self.p))
+    }
+
+    /// Random words of elements 4 `block` to 4 `block` + 3.
+    fn words(&self, block: u32, step: u32) -> [u32; 4] {
+        let [low, high] = halves(self.stream);
+        philox([block, step, low, high], halves(self.seed))
+    }
+}
+
+impl<T: Real> Reference<T> for Dropout {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let (x, step) = (inputs[0].f(), inputs[1].u32()[0]);
+        let (threshold, scale) = (self.threshold(), T::of(self.scale()));
+        for (i, y) in outputs[0].f().iter_mut().enumerate() {
+            let word = self.words((i / 4) as u32, step)[i % 4];
+            *y = if word >= threshold { x[i] * scale } else { T::zero() };
+        }
+        Ok(())
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let (x, step) = (inputs[0].f(), inputs[1].u32()[0]);
+        let (threshold, scale) = (self.threshold(), T::of(self.scale()));
+        for (block, (y, x)) in outputs[0].f().chunks_mut(4).zip(x.chunks(4)).enumerate() {
+            let words = self.words(block as u32, step);
+            for ((y, &x), word) in y.iter_mut().zip(x).zip(words) {
+                *y = if word >= threshold { x * scale } else { T::zero() };
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Op for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32, DType::U32])?;
+        if !(0.0..1.0).contains(&self.p) {
+            return Err(format!("the probability of dropping must be in [0, 1), got {}", self.p));
+        }
+        if inputs[1].shape.dims() != [1] {
+            return Err(format!("takes a counter [1], got {}", inputs[1].shape));
+        }
+        Ok(vec![inputs[0]])
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        Ok(vec![upstream[0].map(|dy| dy.graph().record_one(self.clone(), &[dy, inputs[1]])), None])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let vectors = ctx.outputs[0].shape.elements().div_ceil(4);
+        let params = Uniform {
+            vectors: vectors as u32,
+            threshold: self.threshold(),
+            scale: self.scale() as f32,
+            _pad: 0,
+            stream: halves(self.stream),
+            seed: halves(self.seed),
+        };
+        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        let grid = ctx.caps.grid(vectors.div_ceil(64))?;
+        Ok(Dispatch::new(Kernel::library("dropout")?, args, &params, grid).into())
+    }
+
+    /// The scale is rounded, and the product.
+    fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        vec![relative_bound(&outputs[0], 2.0)]
+    }
+}
+
+/// Drops each element of `x` with probability `p` and scales the others by 1 / (1 - p). Every run of a graph
+/// draws anew; calls of one `stream_name` in one run draw the same, so that each layer needs its own.
+#[track_caller]
+pub(crate) fn dropout<'g>(x: Var<'g>, p: f32, params: &Params, stream_name: &str) -> Var<'g> {
+    if p == 0.0 {
+        return x;
+    }
+    let counter = x.graph.param(&params.root().counter(STEP));
+    x.graph.record_one(Dropout { p, seed: params.seed(), stream: stream_of(stream_name) }, &[x, counter])
+}
+
+/// Appends a step of each counter that a dropout of the graph reads, so that the next run draws anew. Called
+/// whenever the graph is compiled; a counter that has been moved on already stays.
+pub(crate) fn advance_random_counters(g: &Graph) {
+    let counters: Vec<Var<'_>> = {
+        let inner = g.inner.borrow();
+        let is_read = |id| inner.nodes.iter().any(|n| n.op.name() == "dropout" && n.inputs.contains(&id));
+        let states = inner.states.iter();
+        let due = states.filter(|s| s.param.name() == STEP && s.versions == 1 && is_read(s.latest));
+        due.map(|s| Var { graph: g, id: s.latest }).collect()
+    };
+    for counter in counters {
+        counter.advance(0);
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let case = |p, shape: &[usize], step: f64| {
+        let op = Dropout { p, seed: 0x1234_5678_9abc_def0, stream: stream_of("case") };
+        Case::new(op, &[shape, &[1]]).index(1, 1).fill(1, Fillings::Given(vec![step]))
+    };
+    vec![
+        case(0.5, &[], 0.0),
+        case(0.5, &[1], 0.0),
+        case(0.25, &[7], 1.0),
+        case(0.1, &[65], 2.0),
+        case(0.9, &[257], 4_294_967_295.0),
+        case(0.0, &[33], 3.0),
+        case(0.999_999_94, &[64], 3.0),
+        case(0.3, &[130, 33], 77.0),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Slice, SliceMut, float};
+
+    fn run<T: Real>(op: &Dropout, x: &[T], step: u32, fast: bool) -> Vec<T> {
+        let mut y = vec![T::of(f64::NAN); x.len()];
+        let shape = float(&[x.len()]).shape;
+        let inputs =
+            [In { shape, data: Slice::F(x) }, In { shape: float(&[1]).shape, data: Slice::U32(&[step]) }];
+        let mut outputs = [Out { shape, data: SliceMut::F(&mut y) }];
+        match fast {
+            true => op.eval_fast(&inputs, &mut outputs).unwrap(),
+            false => op.eval(&inputs, &mut outputs).unwrap(),
+        }
+        y
+    }
+
+    #[test]
+    fn as_many_stay_as_should_and_the_mean_is_kept() {
+        let n = 100_000;
+        for (stream, p) in [(1, 0.1f32), (2, 0.5), (3, 0.8)] {
+            let op = Dropout { p, seed: 5, stream };
+            let y = run(&op, &vec![1.0f64; n], 9, true);
+            let kept = y.iter().filter(|y| **y != 0.0).count() as f64;
+            let (p, n) = (f64::from(p), n as f64);
+            let sigma = (n * p * (1.0 - p)).sqrt();
+            assert!((kept - n * (1.0 - p)).abs() < 4.0 * sigma, "{kept} of {n} at {p}");
+            assert!(y.iter().all(|&y| y == 0.0 || (y * (1.0 - p) - 1.0).abs() < 1e-12));
+        }
+    }
+
+    #[test]
+    fn precisions_and_paths_draw_the_same_mask() {
+        let op = Dropout { p: 0.4, seed: 5, stream: 6 };
+        let x: Vec<f32> = (0..1003).map(|i| 1.0 + i as f32).collect();
+        let wide: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+        let (y, z) = (run(&op, &x, 3, false), run(&op, &wide, 3, false));
+        assert!(y.iter().zip(&z).all(|(y, z)| (*y == 0.0) == (*z == 0.0)));
+        assert_eq!(y, run(&op, &x, 3, true));
+        assert_eq!(z, run(&op, &wide, 3, true));
+    }
+
+    #[test]
+    fn masks_differ_between_steps_seeds_and_streams() {
+        let x = vec![1.0f32; 256];
+        let op = Dropout { p: 0.5, seed: 5, stream: 6 };
+        let y = run(&op, &x, 3, true);
+        assert_eq!(y, run(&op, &x, 3, true));
+        assert_ne!(y, run(&op, &x, 4, true));
+        assert_ne!(y, run(&Dropout { seed: 5 << 32, ..op.clone() }, &x, 3, true));
+        assert_ne!(y, run(&Dropout { stream: 7, ..op.clone() }, &x, 3, true));
+        assert_eq!(run(&Dropout { p: 0.0, ..op }, &x, 3, true), x);
+    }
+
+    #[test]
+    fn wrong_probabilities_are_refused() {
+        for p in [-0.1, 1.0, 1.5, f32::NAN] {
+            let g = Graph::new();
+            dropout(g.input("x", [4]), p, &Params::seeded(1), "drop");
+            assert!(g.error().unwrap().to_string().contains("must be in [0, 1)"), "{p}");
+        }
+    }
+
+    #[test]
+    fn the_counter_is_advanced_once_however_often_a_graph_is_compiled() {
+        let (params, other) = (Params::seeded(1), Params::seeded(2));
+        let g = Graph::new();
+        let x = g.input("x", [4]);
+        let y = dropout(dropout(x, 0.5, &params.at("a"), "a.drop"), 0.5, &params, "b.drop");
+        let y = dropout(y, 0.5, &other, "c.drop");
+        g.gradients(y.square().mean_all(), &[x]);
+        assert_eq!(g.finish().unwrap().states.iter().filter(|s| s.versions == 2).count(), 2);
+        let len = g.len();
+        assert_eq!(g.finish().unwrap().nodes.len(), len);
+        // The mask of the backward pass is that of the forward pass.
+        let text = g.to_string();
+        assert_eq!(text.matches(&format!("stream: {}", stream_of("a.drop"))).count(), 2, "{text}");
+        assert_eq!(text.matches("Advance").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn a_graph_without_dropout_advances_nothing() {
+        let params = Params::seeded(1);
+        let g = Graph::new();
+        g.output("step", g.param(&params.counter(STEP)));
+        let x = g.input("x", [4]);
+        assert_eq!(dropout(x, 0.0, &params, "drop").id, x.id);
+        g.finish().unwrap();
+        assert_eq!(g.len(), 1);
+    }
+}

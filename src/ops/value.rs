@@ -10,9 +10,38 @@ pub trait Real: num_traits::Float + ndarray::LinalgScalar + Default + Send + Syn
     fn of(x: f64) -> Self;
     /// Widens to double precision.
     fn wide(self) -> f64;
+    /// Runs an op's formula in this precision: the plain one, or the fast path.
+    ///
+    /// # Errors
+    /// As [`super::Reference::eval`].
+    fn eval(
+        op: &dyn super::Op,
+        plain: bool,
+        inputs: &[In<'_, Self>],
+        outputs: &mut [Out<'_, Self>],
+    ) -> Result<(), String>;
+}
+
+macro_rules! eval {
+    () => {
+        fn eval(
+            op: &dyn super::Op,
+            plain: bool,
+            inputs: &[In<'_, Self>],
+            outputs: &mut [Out<'_, Self>],
+        ) -> Result<(), String> {
+            if plain {
+                super::Reference::<Self>::eval(op, inputs, outputs)
+            } else {
+                super::Reference::<Self>::eval_fast(op, inputs, outputs)
+            }
+        }
+    };
 }
 
 impl Real for f32 {
+    eval!();
+
     fn of(x: f64) -> Self {
         x as f32
     }
@@ -22,6 +51,8 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    eval!();
+
     fn of(x: f64) -> Self {
         x
     }

@@ -1,0 +1,310 @@
+//! The CPU executor: the same plan, run with the ops' formulas.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::device::{Backend, DeviceInfo, Executor, Readback};
+use crate::error::{Error, Result};
+use crate::graph::{Param, Recording, WeakParam};
+use crate::ops::{In, Out, Real, Slice, SliceMut};
+use crate::plan::{ConstantSource, Location, Plan};
+use crate::shape::{DType, TensorType};
+use crate::tensor::{Data, Feed, Tensor};
+
+/// Elements of one value, or of the values that take turns in a slot.
+#[derive(Debug, Clone)]
+pub(crate) enum Buffer<T> {
+    F(Vec<T>),
+    U32(Vec<u32>),
+    U8(Vec<u8>),
+}
+
+impl<T: Real> Buffer<T> {
+    fn zeros(dtype: DType, elements: usize) -> Self {
+        match dtype {
+            DType::F32 => Buffer::F(vec![T::zero(); elements]),
+            DType::U32 => Buffer::U32(vec![0; elements]),
+            DType::U8 => Buffer::U8(vec![0; elements]),
+        }
+    }
+
+    pub(crate) fn from_feed(values: Feed<'_>) -> Self {
+        match values {
+            Feed::F32(v) => Buffer::F(v.iter().map(|&x| T::of(f64::from(x))).collect()),
+            Feed::U32(v) => Buffer::U32(v.to_vec()),
+            Feed::U8(v) => Buffer::U8(v.to_vec()),
+        }
+    }
+
+    fn assign(&mut self, values: Feed<'_>) {
+        match (self, values) {
+            (Buffer::F(to), Feed::F32(v)) => {
+                to.iter_mut().zip(v).for_each(|(t, &x)| *t = T::of(f64::from(x)));
+            }
+            (Buffer::U32(to), Feed::U32(v)) => to.copy_from_slice(v),
+            (Buffer::U8(to), Feed::U8(v)) => to.copy_from_slice(v),
+            // The types were compared before.
+            _ => {}
+        }
+    }
+
+    pub(crate) fn input(&self, ty: &TensorType) -> In<'_, T> {
+        let n = ty.shape.elements();
+        let data = match self {
+            Buffer::F(v) => Slice::F(&v[..n]),
+            Buffer::U32(v) => Slice::U32(&v[..n]),
+            Buffer::U8(v) => Slice::U8(&v[..n]),
+        };
+        In { shape: ty.shape, data }
+    }
+
+    pub(crate) fn output(&mut self, ty: &TensorType) -> Out<'_, T> {
+        let n = ty.shape.elements();
+        let data = match self {
+            Buffer::F(v) => SliceMut::F(&mut v[..n]),
+            Buffer::U32(v) => SliceMut::U32(&mut v[..n]),
+            Buffer::U8(v) => SliceMut::U8(&mut v[..n]),
+        };
+        Out { shape: ty.shape, data }
+    }
+
+    pub(crate) fn data(&self, elements: usize) -> Data {
+        match self {
+            Buffer::F(v) => Data::F32(v[..elements].iter().map(|x| x.wide() as f32).collect()),
+            Buffer::U32(v) => Data::U32(v[..elements].to_vec()),
+            Buffer::U8(v) => Data::U8(v[..elements].to_vec()),
+        }
+    }
+}
+
+impl<T> Default for Buffer<T> {
+    fn default() -> Self {
+        Buffer::U8(Vec::new())
+    }
+}
+
+#[derive(Debug)]
+struct State<T> {
+    buffer: Buffer<T>,
+    owner: WeakParam,
+}
+
+type States<T> = HashMap<u64, State<T>>;
+
+/// The CPU in precision `T`.
+#[derive(Debug, Clone)]
+pub(crate) struct Cpu<T> {
+    states: Arc<Mutex<States<T>>>,
+    plain: bool,
+}
+
+impl<T: Real> Cpu<T> {
+    pub(crate) fn new() -> Self {
+        Cpu { states: Arc::default(), plain: false }
+    }
+
+    /// Runs the plain references instead of the faster paths.
+    pub(crate) fn plain() -> Self {
+        Cpu { states: Arc::default(), plain: true }
+    }
+
+    pub(crate) fn step(&self, recording: Recording) -> Result<CpuStep<T>> {
+        let plan = Plan::new(recording, |_| Vec::new());
+        let r = &plan.recording;
+        let slots = plan.slots.iter().map(|s| Buffer::zeros(s.dtype, s.bytes / s.dtype.bytes())).collect();
+        let inputs = vec![None; r.inputs.len()];
+        let mut constants = Vec::new();
+        for (source, value) in &plan.constants {
+            let ty = r.values[*value as usize].ty;
+            let mut buffer = Buffer::zeros(ty.dtype, ty.shape.elements());
+            match *source {
+                ConstantSource::Tensor(i) => buffer.assign((&*r.constants[i].0).into()),
+                ConstantSource::Node(n) => {
+                    let op: &dyn crate::ops::Op = &*r.nodes[n].op;
+                    let mut out = [buffer.output(&ty)];
+                    T::eval(op, true, &[], &mut out).map_err(Error::Invalid)?;
+                }
+            }
+            constants.push(buffer);
+        }
+        let mut states = lock(&self.states);
+        states.retain(|_, s| s.owner.is_alive());
+        for state in &r.states {
+            states.entry(state.param.id()).or_insert_with(|| new_state(&state.param));
+        }
+        Ok(CpuStep { slots, inputs, constants, states: self.states.clone(), plain: self.plain, plan })
+    }
+}
+
+fn new_state<T: Real>(param: &Param) -> State<T> {
+    State { buffer: Buffer::from_feed((&param.initial()).into()), owner: param.downgrade() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<T: Real> Backend for Cpu<T> {
+    fn info(&self) -> DeviceInfo {
+        DeviceInfo {
+            name: if self.plain { "reference" } else { "cpu" }.into(),
+            backend: format!("ndarray {}", if size_of::<T>() == 8 { "f64" } else { "f32" }),
+            driver: String::new(),
+            kind: "Reference".into(),
+        }
+    }
+
+    fn compile(&self, recording: Recording) -> Result<Box<dyn Executor>> {
+        Ok(Box::new(self.step(recording)?))
+    }
+
+    fn read_state(&self, param: &Param) -> Result<Data> {
+        let mut states = lock(&self.states);
+        let state = states.entry(param.id()).or_insert_with(|| new_state(param));
+        Ok(state.buffer.data(param.shape().elements()))
+    }
+
+    fn write_state(&self, param: &Param, data: Feed<'_>) -> Result<()> {
+        let mut states = lock(&self.states);
+        let state = states.entry(param.id()).or_insert_with(|| new_state(param));
+        state.buffer.assign(data);
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A graph on the CPU.
+#[derive(Debug)]
+pub(crate) struct CpuStep<T> {
+    plan: Plan,
+    slots: Vec<Buffer<T>>,
+    inputs: Vec<Option<Buffer<T>>>,
+    constants: Vec<Buffer<T>>,
+    states: Arc<Mutex<States<T>>>,
+    plain: bool,
+}
+
+impl<T: Real> CpuStep<T> {
+    /// An output in the device's own precision.
+    pub(crate) fn output(&self, name: &str) -> Vec<f64> {
+        let r = &self.plan.recording;
+        let Some(output) = r.outputs.iter().find(|o| o.name == name) else { return Vec::new() };
+        let n = r.values[output.value as usize].ty.shape.elements();
+        match self.plan.locations[output.value as usize] {
+            Some(Location::Slot(s)) => match &self.slots[s] {
+                Buffer::F(v) => v[..n].iter().map(|x| x.wide()).collect(),
+                _ => Vec::new(),
+            },
+            Some(Location::Constant(c)) => match &self.constants[c] {
+                Buffer::F(v) => v[..n].iter().map(|x| x.wide()).collect(),
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
+    }
+
+    /// Feeds floats in full precision.
+    pub(crate) fn feed_wide(&mut self, name: &str, values: &[f64]) {
+        if let Some(at) = self.plan.recording.inputs.iter().position(|i| i.name == name) {
+            self.inputs[at] = Some(Buffer::F(values.iter().map(|&x| T::of(x)).collect()));
+        }
+    }
+}
+
+impl<T: Real> Executor for CpuStep<T> {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn feed(&mut self, input: usize, values: Feed<'_>) -> Result<()> {
+        match &mut self.inputs[input] {
+            Some(buffer) => buffer.assign(values),
+            empty => *empty = Some(Buffer::from_feed(values)),
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        if let Some(at) = self.inputs.iter().position(Option::is_none) {
+            let name = self.plan.recording.inputs[at].name.clone();
+            return Err(Error::Feed { name, message: "was never fed".into() });
+        }
+        let mut states = lock(&self.states);
+        let r = &self.plan.recording;
+        for task in &self.plan.tasks {
+            for &n in &task.members {
+                let node = &r.nodes[n];
+                let id = |s: usize| r.states[s].param.id();
+                // Outputs are taken out of the table, so that inputs can be borrowed from it.
+                let mut taken: Vec<(Location, Buffer<T>)> = Vec::with_capacity(node.outputs.len());
+                for &o in &node.outputs {
+                    let buffer = match self.plan.locations[o as usize] {
+                        Some(Location::Slot(s)) => Some((Location::Slot(s), std::mem::take(&mut self.slots[s]))),
+                        Some(Location::State(s)) => states
+                            .get_mut(&id(s))
+                            .map(|state| (Location::State(s), std::mem::take(&mut state.buffer))),
+                        _ => None,
+                    };
+                    taken.extend(buffer);
+                }
+                let inputs: Vec<In<'_, T>> = self
+                    .plan
+                    .reads(n)
+                    .iter()
+                    .filter_map(|&v| {
+                        let ty = &r.values[v as usize].ty;
+                        let buffer = match self.plan.locations[v as usize]? {
+                            Location::Slot(s) => &self.slots[s],
+                            Location::Input(i) => self.inputs[i].as_ref()?,
+                            Location::Constant(c) => &self.constants[c],
+                            Location::State(s) => &states.get(&id(s))?.buffer,
+                        };
+                        Some(buffer.input(ty))
+                    })
+                    .collect();
+                let mut outputs: Vec<Out<'_, T>> = taken
+                    .iter_mut()
+                    .zip(&node.outputs)
+                    .map(|((_, b), &o)| b.output(&r.values[o as usize].ty))
+                    .collect();
+                let result = T::eval(&*node.op, self.plain, &inputs, &mut outputs);
+                drop((inputs, outputs));
+                for (location, buffer) in taken {
+                    match location {
+                        Location::Slot(s) => self.slots[s] = buffer,
+                        Location::State(s) => {
+                            if let Some(state) = states.get_mut(&id(s)) {
+                                state.buffer = buffer;
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                result.map_err(|message| {
+                    Error::Invalid(format!("{} ({}): {message}", r.label(n), node.place))
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, output: usize) -> Result<Readback> {
+        let r = &self.plan.recording;
+        let value = r.outputs[output].value as usize;
+        let ty = r.values[value].ty;
+        let n = ty.shape.elements();
+        let data = match self.plan.locations[value] {
+            Some(Location::Slot(s)) => self.slots[s].data(n),
+            Some(Location::Constant(c)) => self.constants[c].data(n),
+            _ => return Err(Error::Invalid(format!("output `{}` was not planned", r.outputs[output].name))),
+        };
+        Ok(Readback::ready(Tensor::new(ty.shape, data)))
+    }
+
+    fn dispatches(&self) -> usize {
+        self.plan.tasks.len()
+    }
+}

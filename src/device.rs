@@ -1,0 +1,362 @@
+//! What runs graphs: a GPU through wgpu, or the CPU through ndarray, behind one handle.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::cpu::Cpu;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Param, Recording};
+use crate::plan::Plan;
+use crate::tensor::{Data, Feed, Tensor};
+
+/// Identity of a device, for logs and tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Adapter name, or `cpu`.
+    pub name: String,
+    /// Graphics API, or `ndarray`.
+    pub backend: String,
+    /// Driver and version; empty for the CPU.
+    pub driver: String,
+    /// `DiscreteGpu`, `IntegratedGpu`, `Cpu` (a software adapter), or `Reference`.
+    pub kind: String,
+}
+
+impl fmt::Display for DeviceInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.name, self.backend)?;
+        if !self.driver.is_empty() {
+            write!(f, ", {}", self.driver)?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// What a device can do.
+pub(crate) trait Backend: Send + Sync {
+    fn info(&self) -> DeviceInfo;
+    fn compile(&self, recording: Recording) -> Result<Box<dyn Executor>>;
+    fn read_state(&self, param: &Param) -> Result<Data>;
+    fn write_state(&self, param: &Param, data: Feed<'_>) -> Result<()>;
+    /// Waits until everything submitted has run.
+    fn wait(&self) -> Result<()>;
+}
+
+/// A compiled graph.
+pub(crate) trait Executor: Send {
+    fn plan(&self) -> &Plan;
+    fn feed(&mut self, input: usize, values: Feed<'_>) -> Result<()>;
+    fn run(&mut self) -> Result<()>;
+    fn read(&mut self, output: usize) -> Result<Readback>;
+    /// Kernel launches of one run.
+    fn dispatches(&self) -> usize;
+}
+
+/// A GPU or the CPU. Cheap to clone; clones share the states.
+#[derive(Clone)]
+pub struct Device(Arc<dyn Backend>);
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({})", self.info())
+    }
+}
+
+impl Device {
+    pub(crate) fn from_backend(backend: impl Backend + 'static) -> Self {
+        Device(Arc::new(backend))
+    }
+
+    /// The CPU, in f32, through ndarray.
+    pub fn cpu() -> Self {
+        Device::from_backend(Cpu::<f32>::new())
+    }
+
+    /// The CPU in f64, plain formulas only: the truth that kernels are checked against.
+    pub fn reference() -> Self {
+        Device::from_backend(Cpu::<f64>::plain())
+    }
+
+    /// The best GPU; `WGRAD_ADAPTER` chooses another by part of its name.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] where there is none, saying what to install.
+    #[cfg(feature = "gpu")]
+    pub fn gpu() -> Result<Self> {
+        Ok(crate::gpu::Gpu::open(None)?.into())
+    }
+
+    /// Without the `gpu` feature there is no GPU.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(feature = "gpu"))]
+    pub fn gpu() -> Result<Self> {
+        Err(Error::Adapter("this build of wgrad has no `gpu` feature".into()))
+    }
+
+    /// By name: `cpu`, `gpu`, `auto` (a GPU if there is one, else the CPU), or part of an adapter's name.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] or [`Error::Unknown`] where nothing fits.
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "cpu" => Ok(Device::cpu()),
+            "gpu" => Device::gpu(),
+            "auto" => Ok(Device::gpu().unwrap_or_else(|_| Device::cpu())),
+            #[cfg(feature = "gpu")]
+            other => Ok(crate::gpu::Gpu::open(Some(other))?.into()),
+            #[cfg(not(feature = "gpu"))]
+            other => Err(Error::unknown("device", other, ["cpu"])),
+        }
+    }
+
+    /// Name, API and driver.
+    pub fn info(&self) -> DeviceInfo {
+        self.0.info()
+    }
+
+    /// Plans a graph and makes everything its steps need.
+    ///
+    /// # Errors
+    /// The first mistake of the recording, a limit of the adapter, or [`Error::OutOfMemory`].
+    pub fn compile(&self, graph: &Graph) -> Result<Step> {
+        let recording = graph.finish()?;
+        if crate::env::dumps("graph") {
+            eprintln!("{graph}");
+        }
+        let executor = self.0.compile(recording)?;
+        if crate::env::dumps("plan") {
+            eprintln!("{}", executor.plan());
+        }
+        Ok(Step { executor })
+    }
+
+    /// The current value of a parameter or state.
+    ///
+    /// # Errors
+    /// If the device failed.
+    pub fn read_param(&self, param: &Param) -> Result<Tensor> {
+        Tensor::new(param.shape(), self.0.read_state(param)?)
+    }
+
+    /// Replaces the value of a parameter or state.
+    ///
+    /// # Errors
+    /// If size or type differ, or the device failed.
+    pub fn write_param<'a>(&self, param: &Param, values: impl Into<Feed<'a>>) -> Result<()> {
+        let values = values.into();
+        values.check(param.name(), &param.tensor_type(), None)?;
+        self.0.write_state(param, values)
+    }
+
+    /// Waits until everything submitted has run.
+    ///
+    /// # Errors
+    /// If the device failed meanwhile.
+    pub fn wait(&self) -> Result<()> {
+        self.0.wait()
+    }
+
+    /// Saves states as safetensors, to a temporary file that is then renamed.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or a failure of the device.
+    pub fn save(&self, params: &[Param], path: impl AsRef<Path>) -> Result<()> {
+        crate::checkpoint::save(self, params, path.as_ref())
+    }
+
+    /// Loads the values of `params` from a safetensors file. Nothing changes unless all are there with
+    /// the right types and shapes.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Format`], or [`Error::Invalid`] naming the first tensor that does not fit.
+    pub fn load(&self, params: &[Param], path: impl AsRef<Path>) -> Result<()> {
+        crate::checkpoint::load(self, params, path.as_ref())
+    }
+}
+
+/// A compiled graph: feed its inputs, run it, read its outputs.
+pub struct Step {
+    executor: Box<dyn Executor>,
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Step({} tasks)", self.executor.plan().tasks.len())
+    }
+}
+
+impl Step {
+    /// Gives an input its value, which it keeps until it is fed again. Values are copied at once.
+    ///
+    /// # Errors
+    /// [`Error::Feed`] for a wrong size, type, or a class outside its range; [`Error::Unknown`] for a
+    /// wrong name.
+    pub fn feed<'a>(&mut self, name: &str, values: impl Into<Feed<'a>>) -> Result<()> {
+        let values = values.into();
+        let recording = &self.executor.plan().recording;
+        let Some(at) = recording.inputs.iter().position(|i| i.name == name) else {
+            return Err(Error::unknown("input", name, recording.inputs.iter().map(|i| &*i.name)));
+        };
+        let input = &recording.inputs[at];
+        values.check(name, &recording.values[input.value as usize].ty, input.bound)?;
+        self.executor.feed(at, values)
+    }
+
+    /// Runs the graph once; on a GPU it returns when the work is submitted.
+    ///
+    /// # Errors
+    /// [`Error::Feed`] for an input that was never fed, or a failure of the device.
+    pub fn run(&mut self) -> Result<()> {
+        self.executor.run()
+    }
+
+    /// Feeds several inputs, then runs.
+    ///
+    /// # Errors
+    /// As [`Step::feed`] and [`Step::run`].
+    pub fn run_with(&mut self, feeds: &[(&str, Feed<'_>)]) -> Result<()> {
+        for (name, values) in feeds {
+            self.feed(name, *values)?;
+        }
+        self.run()
+    }
+
+    /// Asks for an output of the last run.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for a wrong name.
+    pub fn read(&mut self, name: &str) -> Result<Readback> {
+        let recording = &self.executor.plan().recording;
+        let Some(at) = recording.outputs.iter().position(|o| o.name == name) else {
+            return Err(Error::unknown("output", name, recording.outputs.iter().map(|o| &*o.name)));
+        };
+        self.executor.read(at)
+    }
+
+    /// An output of one element, waited for.
+    ///
+    /// # Errors
+    /// As [`Step::read`]; [`Error::Invalid`] if it is not one float.
+    pub fn scalar(&mut self, name: &str) -> Result<f32> {
+        match self.read(name)?.wait()?.as_f32() {
+            [value] => Ok(*value),
+            _ => Err(Error::Invalid(format!("output `{name}` is not one float"))),
+        }
+    }
+
+    /// An output's floats, waited for.
+    ///
+    /// # Errors
+    /// As [`Step::read`].
+    pub fn values(&mut self, name: &str) -> Result<Vec<f32>> {
+        Ok(self.read(name)?.wait()?.as_f32().to_vec())
+    }
+
+    /// Kernel launches of one run; on the CPU, ops.
+    pub fn dispatches(&self) -> usize {
+        self.executor.dispatches()
+    }
+
+    /// Bytes planned for intermediate values.
+    pub fn planned_bytes(&self) -> usize {
+        self.executor.plan().planned_bytes()
+    }
+
+    /// The most bytes of intermediate values that are live at once.
+    pub fn live_bytes(&self) -> usize {
+        self.executor.plan().live_bytes
+    }
+
+    /// Floating-point operations of one run.
+    pub fn flops(&self) -> u64 {
+        let plan = self.executor.plan();
+        let ty = |v: &u32| plan.recording.values[*v as usize].ty;
+        let of = |n: &usize| {
+            let node = &plan.recording.nodes[*n];
+            let inputs: Vec<_> = node.inputs.iter().map(ty).collect();
+            let outputs: Vec<_> = node.outputs.iter().map(ty).collect();
+            node.op.flops(&inputs, &outputs)
+        };
+        plan.tasks.iter().flat_map(|t| &t.members).map(of).sum()
+    }
+
+    /// The plan as text: tasks, slots, bytes.
+    pub fn describe(&self) -> String {
+        self.executor.plan().to_string()
+    }
+}
+
+/// A value on its way from a device. A future everywhere; natively it can be waited for.
+#[must_use = "a read-back does nothing until it is awaited or waited for"]
+pub struct Readback {
+    state: ReadbackState,
+}
+
+enum ReadbackState {
+    Ready(Option<Result<Tensor>>),
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+    Pending(Box<dyn PendingRead>),
+}
+
+/// A read-back under way.
+pub(crate) trait PendingRead: Send {
+    /// The value if it has come, without waiting.
+    fn poll(&mut self) -> Option<Result<Tensor>>;
+    /// The value, waited for.
+    fn wait(&mut self) -> Result<Tensor>;
+}
+
+impl fmt::Debug for Readback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Readback")
+    }
+}
+
+impl Readback {
+    pub(crate) fn ready(value: Result<Tensor>) -> Self {
+        Readback { state: ReadbackState::Ready(Some(value)) }
+    }
+
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+    pub(crate) fn pending(read: impl PendingRead + 'static) -> Self {
+        Readback { state: ReadbackState::Pending(Box::new(read)) }
+    }
+
+    /// Waits for the value.
+    ///
+    /// # Errors
+    /// A failure of the device since the last read-back.
+    pub fn wait(self) -> Result<Tensor> {
+        match self.state {
+            ReadbackState::Ready(value) => {
+                value.unwrap_or_else(|| Err(Error::Invalid("the value was taken already".into())))
+            }
+            ReadbackState::Pending(mut read) => read.wait(),
+        }
+    }
+}
+
+impl Future for Readback {
+    type Output = Result<Tensor>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let value = match &mut self.state {
+            ReadbackState::Ready(value) => value.take(),
+            ReadbackState::Pending(read) => read.poll(),
+        };
+        match value {
+            Some(value) => Poll::Ready(value),
+            None => {
+                // Nothing else advances the device, so ask to be polled again.
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+}

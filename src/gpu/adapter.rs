@@ -1,0 +1,177 @@
+//! Finding and opening adapters.
+
+use std::sync::{Arc, Mutex};
+
+use super::{Gpu, Shared, lock};
+use crate::device::DeviceInfo;
+use crate::error::{Error, Result};
+use crate::ops::{AdapterClass, Caps};
+
+const INSTALL: &str = "install a Vulkan driver (on Debian and Ubuntu the package mesa-vulkan-drivers brings a \
+                       software one), or use the CPU with --device cpu";
+
+fn instance() -> wgpu::Instance {
+    // Validation layers are the application's choice (WGPU_VALIDATION=1): they slow every call down.
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.flags = wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL.with_env();
+    descriptor.backend_options = wgpu::BackendOptions::from_env_or_default();
+    wgpu::Instance::new(descriptor)
+}
+
+/// Backends in order of preference: GL only where nothing else is there.
+const NATIVE: wgpu::Backends =
+    wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
+
+fn enumerate(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
+    let mut adapters = pollster::block_on(instance().enumerate_adapters(backends));
+    adapters.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
+    adapters.sort_by_key(|a| rank(&a.get_info()));
+    adapters
+}
+
+/// Discrete before integrated before software; native APIs before GL.
+fn rank(info: &wgpu::AdapterInfo) -> (u8, u8) {
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    };
+    (kind, u8::from(info.backend == wgpu::Backend::Gl))
+}
+
+fn describe(info: &wgpu::AdapterInfo) -> DeviceInfo {
+    DeviceInfo {
+        name: info.name.clone(),
+        backend: format!("{:?}", info.backend),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+        kind: format!("{:?}", info.device_type),
+    }
+}
+
+/// All adapters of this machine that can compute, best first.
+pub fn adapters() -> Vec<DeviceInfo> {
+    enumerate(wgpu::Backends::all()).iter().map(|a| describe(&a.get_info())).collect()
+}
+
+/// Opens every adapter whose name contains `name` (all, if it is empty).
+///
+/// # Errors
+/// [`Error::Adapter`] where there is none, or one cannot be opened.
+pub fn adapters_named(name: &str) -> Result<Vec<Gpu>> {
+    let found: Vec<_> = enumerate(wgpu::Backends::all()).into_iter().filter(|a| fits(a, name)).collect();
+    if found.is_empty() {
+        return Err(missing(Some(name).filter(|n| !n.is_empty())));
+    }
+    found.iter().map(open_adapter).collect()
+}
+
+fn fits(adapter: &wgpu::Adapter, name: &str) -> bool {
+    let info = adapter.get_info();
+    let text = format!("{} {:?} {}", info.name, info.backend, info.driver).to_lowercase();
+    text.contains(&name.to_lowercase())
+}
+
+fn missing(name: Option<&str>) -> Error {
+    match name {
+        Some(name) => {
+            let known: Vec<String> = adapters().iter().map(ToString::to_string).collect();
+            let list = if known.is_empty() { "none".into() } else { known.join("; ") };
+            Error::Adapter(format!("no adapter's name contains `{name}`; adapters here: {list}"))
+        }
+        None => Error::Adapter(format!("no GPU adapter found; {INSTALL}")),
+    }
+}
+
+pub(super) fn open(name: Option<&str>) -> Result<Gpu> {
+    let wanted = std::env::var("WGRAD_ADAPTER").ok().filter(|v| !v.is_empty());
+    let name = name.or(wanted.as_deref());
+    // Looking for GL loads its libraries, which takes longer than all the rest: only if it is needed.
+    let choose = |backends| enumerate(backends).into_iter().find(|a| name.is_none_or(|n| fits(a, n)));
+    let adapter = choose(NATIVE).or_else(|| choose(wgpu::Backends::GL)).ok_or_else(|| missing(name))?;
+    open_adapter(&adapter)
+}
+
+fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
+    let info = adapter.get_info();
+    let available = adapter.limits();
+    let mut limits = wgpu::Limits::default().or_worse_values_from(&available);
+    // What the adapter grants beyond the defaults: larger tensors, more bindings.
+    limits.max_buffer_size = available.max_buffer_size;
+    limits.max_storage_buffer_binding_size = available.max_storage_buffer_binding_size;
+    limits.max_storage_buffers_per_shader_stage = available.max_storage_buffers_per_shader_stage;
+    let features = adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY);
+    let descriptor = wgpu::DeviceDescriptor {
+        label: Some("wgrad"),
+        required_features: features,
+        required_limits: limits,
+        memory_hints: wgpu::MemoryHints::MemoryUsage,
+        ..Default::default()
+    };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+        .map_err(|e| Error::Adapter(format!("{} cannot be opened: {e}", info.name)))?;
+    Ok(wrap(device, queue, &info))
+}
+
+pub(super) fn wrap(device: wgpu::Device, queue: wgpu::Queue, info: &wgpu::AdapterInfo) -> Gpu {
+    let fault: Arc<Mutex<Option<String>>> = Arc::default();
+    let keep = |fault: &Arc<Mutex<Option<String>>>| {
+        let fault = fault.clone();
+        move |message: String| {
+            let mut slot = lock(&fault);
+            if slot.is_none() {
+                *slot = Some(message);
+            }
+        }
+    };
+    // An error that no scope catches would end the process; it is kept for the next read-back.
+    let uncaptured = keep(&fault);
+    device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| uncaptured(e.to_string())));
+    let lost = keep(&fault);
+    device.set_device_lost_callback(move |reason, message| {
+        if !matches!(reason, wgpu::DeviceLostReason::Destroyed) {
+            lost(format!("the device was lost: {message}"));
+        }
+    });
+    let limits = device.limits();
+    let caps = Caps {
+        class: class_of(info, device.features()),
+        max_workgroups: limits.max_compute_workgroups_per_dimension,
+        storage_buffers: limits.max_storage_buffers_per_shader_stage,
+    };
+    Gpu(Arc::new(Shared {
+        info: describe(info),
+        device,
+        queue,
+        caps,
+        limits,
+        cache: super::cache::Cache::default(),
+        states: Mutex::default(),
+        counters: super::Counters::default(),
+        fault,
+        staging: Mutex::default(),
+        check: crate::env::is_set("WGRAD_CHECK"),
+        planted: None,
+    }))
+}
+
+/// `WGRAD_CLASS` (gpu, software) overrides it, to run one class's kernels on another's adapter.
+fn class_of(info: &wgpu::AdapterInfo, features: wgpu::Features) -> AdapterClass {
+    match std::env::var("WGRAD_CLASS").as_deref() {
+        Ok("gpu") => return AdapterClass::Gpu,
+        Ok("software") => return AdapterClass::Software,
+        _ => {}
+    }
+    let lanes8 = (info.subgroup_min_size, info.subgroup_max_size) == (8, 8);
+    match info.device_type {
+        // A broadcast kernel is wrong where the subgroup is smaller, so the size must be known.
+        wgpu::DeviceType::Cpu if lanes8 && features.contains(wgpu::Features::SUBGROUP) => {
+            AdapterClass::SoftwareLanes8
+        }
+        wgpu::DeviceType::Cpu => AdapterClass::Software,
+        // llvmpipe through GL calls itself something else.
+        _ if info.name.contains("llvmpipe") || info.name.contains("SwiftShader") => AdapterClass::Software,
+        _ => AdapterClass::Gpu,
+    }
+}

@@ -1,0 +1,312 @@
+//! The GPU executor, through wgpu.
+
+mod adapter;
+mod cache;
+mod check;
+mod readback;
+mod step;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use adapter::{adapters, adapters_named};
+
+use crate::device::{Backend, Device, DeviceInfo, Executor};
+use crate::error::{Error, Result};
+use crate::graph::{Param, Recording, WeakParam};
+use crate::ops::Caps;
+use crate::tensor::{Data, Feed};
+
+/// How many wgpu objects wgrad has made on a device. Steps make none after their first run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ObjectCounts {
+    /// Buffers.
+    pub buffers: usize,
+    /// Bind groups.
+    pub bind_groups: usize,
+    /// Compute pipelines.
+    pub pipelines: usize,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    buffers: AtomicUsize,
+    bind_groups: AtomicUsize,
+    pipelines: AtomicUsize,
+}
+
+/// A fault planted on purpose, to test that the check finds it.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlantedFault {
+    /// Replaces text in every shader whose key starts with the name.
+    Shader {
+        /// Start of the kernel's key.
+        key: &'static str,
+        /// Text to replace.
+        from: &'static str,
+        /// What replaces it.
+        to: &'static str,
+    },
+    /// Lets one slot be overwritten while its value is needed.
+    Memory,
+}
+
+struct State {
+    buffer: wgpu::Buffer,
+    owner: WeakParam,
+}
+
+pub(crate) struct Shared {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) info: DeviceInfo,
+    pub(crate) caps: Caps,
+    pub(crate) limits: wgpu::Limits,
+    pub(crate) cache: cache::Cache,
+    states: Mutex<HashMap<u64, State>>,
+    counters: Counters,
+    /// The first error the device reported outside any error scope, or its loss.
+    fault: Arc<Mutex<Option<String>>>,
+    /// Buffers that read-backs map, kept for the next of the same size.
+    staging: Mutex<Vec<wgpu::Buffer>>,
+    pub(crate) check: bool,
+    pub(crate) planted: Option<PlantedFault>,
+}
+
+/// An open GPU. Cheap to clone.
+#[derive(Clone)]
+pub struct Gpu(pub(crate) Arc<Shared>);
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({})", self.0.info)
+    }
+}
+
+impl From<Gpu> for Device {
+    fn from(gpu: Gpu) -> Self {
+        Device::from_backend(gpu)
+    }
+}
+
+/// A lock that a panicking thread does not poison: what it guards is always whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// Opens the best adapter, or the one whose name contains `name` or the value of `WGRAD_ADAPTER`.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] where there is none, or it cannot be opened.
+    pub fn open(name: Option<&str>) -> Result<Self> {
+        adapter::open(name)
+    }
+
+    /// Uses a device that the application has opened already.
+    ///
+    /// Kernels stay within the device's limits; the subgroup variants need its `SUBGROUP` feature.
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let info = device.adapter_info();
+        adapter::wrap(device, queue, &info)
+    }
+
+    /// The same device with every task compared with the reference as it runs; `WGRAD_CHECK=1` does this
+    /// for all devices.
+    #[must_use]
+    pub fn checked(&self) -> Self {
+        self.derive(true, None, self.0.caps.clone())
+    }
+
+    /// The same device with a fault planted, checked.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_fault(&self, fault: PlantedFault) -> Self {
+        self.derive(true, Some(fault), self.0.caps.clone())
+    }
+
+    /// The same device running the kernel variants of another class of adapter.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_class(&self, class: crate::ops::AdapterClass) -> Self {
+        self.derive(self.0.check, None, Caps { class, ..self.0.caps.clone() })
+    }
+
+    fn derive(&self, check: bool, planted: Option<PlantedFault>, caps: Caps) -> Self {
+        let old = &self.0;
+        Gpu(Arc::new(Shared {
+            device: old.device.clone(),
+            queue: old.queue.clone(),
+            info: old.info.clone(),
+            caps,
+            limits: old.limits.clone(),
+            cache: cache::Cache::default(),
+            states: Mutex::default(),
+            counters: Counters::default(),
+            fault: old.fault.clone(),
+            staging: Mutex::default(),
+            check,
+            planted,
+        }))
+    }
+
+    /// The wgpu device, for applications that share it.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    /// The wgpu queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    /// What kernels may rely on here.
+    pub fn caps(&self) -> &Caps {
+        &self.0.caps
+    }
+
+    /// The buffer that holds a parameter on this device, for applications that share it. `None` until a
+    /// graph that uses it was compiled.
+    pub fn buffer(&self, param: &Param) -> Option<wgpu::Buffer> {
+        lock(&self.0.states).get(&param.id()).map(|s| s.buffer.clone())
+    }
+
+    /// Objects made so far.
+    pub fn object_counts(&self) -> ObjectCounts {
+        let read = |c: &AtomicUsize| c.load(Ordering::Relaxed);
+        let c = &self.0.counters;
+        ObjectCounts {
+            buffers: read(&c.buffers),
+            bind_groups: read(&c.bind_groups),
+            pipelines: read(&c.pipelines),
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn count_bind_group(&self) {
+        self.counters.bind_groups.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_pipeline(&self) {
+        self.counters.pipelines.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A buffer, after checking it against the adapter's limits.
+    pub(crate) fn buffer(&self, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+        let size = bytes as u64;
+        let most = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size);
+        if size > most {
+            return Err(Error::Limit(format!(
+                "{label} needs {:.1} MiB in one buffer; {} allows {:.1} MiB (use a smaller batch or layer)",
+                size as f64 / f64::from(1 << 20),
+                self.info.name,
+                most as f64 / f64::from(1 << 20)
+            )));
+        }
+        self.counters.buffers.fetch_add(1, Ordering::Relaxed);
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        Ok(self.device.create_buffer(&descriptor))
+    }
+
+    /// Runs `make` and turns what the device reports meanwhile into an error.
+    pub(crate) fn scoped<T>(&self, what: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = make();
+        let invalid = pollster::block_on(validation.pop());
+        let full = pollster::block_on(memory.pop());
+        if full.is_some() {
+            return Err(Error::OutOfMemory(format!("{} could not hold {what}", self.info.name)));
+        }
+        if let Some(error) = invalid {
+            return Err(Error::Device { adapter: self.info.name.clone(), message: error.to_string() });
+        }
+        made
+    }
+
+    /// The fault reported since the last call, if any.
+    pub(crate) fn take_fault(&self) -> Result<()> {
+        match lock(&self.fault).take() {
+            Some(message) => Err(Error::Device { adapter: self.info.name.clone(), message }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn poll(&self, wait: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let kind = match wait {
+            Some(index) => wgpu::PollType::Wait { submission_index: Some(index), timeout: None },
+            None => wgpu::PollType::Poll,
+        };
+        match self.device.poll(kind) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(Error::Device { adapter: self.info.name.clone(), message: e.to_string() }),
+        }
+    }
+
+    pub(crate) fn wait_all(&self) -> Result<()> {
+        let done = self.device.poll(wgpu::PollType::wait_indefinitely());
+        done.map_err(|e| Error::Device { adapter: self.info.name.clone(), message: e.to_string() })?;
+        self.take_fault()
+    }
+
+    /// The buffer of a state, made and initialized on first use.
+    pub(crate) fn state(&self, param: &Param) -> Result<wgpu::Buffer> {
+        if let Some(state) = lock(&self.states).get(&param.id()) {
+            return Ok(state.buffer.clone());
+        }
+        let buffer = self.buffer(param.name(), param.tensor_type().bytes(), storage_usage())?;
+        self.write(&buffer, (&param.initial()).into());
+        let mut states = lock(&self.states);
+        // States whose parameter is gone make room.
+        states.retain(|_, s| s.owner.is_alive());
+        states.insert(param.id(), State { buffer: buffer.clone(), owner: param.downgrade() });
+        Ok(buffer)
+    }
+
+    /// Uploads values to the start of a buffer, padded with zeros to whole words.
+    pub(crate) fn write(&self, buffer: &wgpu::Buffer, values: Feed<'_>) {
+        match values {
+            Feed::F32(v) => self.queue.write_buffer(buffer, 0, bytemuck::cast_slice(v)),
+            Feed::U32(v) => self.queue.write_buffer(buffer, 0, bytemuck::cast_slice(v)),
+            Feed::U8(v) if v.len() % 4 == 0 => self.queue.write_buffer(buffer, 0, v),
+            Feed::U8(v) => {
+                let mut padded = v.to_vec();
+                padded.resize(v.len().next_multiple_of(4), 0);
+                self.queue.write_buffer(buffer, 0, &padded);
+            }
+        }
+    }
+}
+
+pub(crate) fn storage_usage() -> wgpu::BufferUsages {
+    wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC
+}
+
+impl Backend for Gpu {
+    fn info(&self) -> DeviceInfo {
+        self.0.info.clone()
+    }
+
+    fn compile(&self, recording: Recording) -> Result<Box<dyn Executor>> {
+        Ok(Box::new(step::GpuStep::new(self.0.clone(), recording)?))
+    }
+
+    fn read_state(&self, param: &Param) -> Result<Data> {
+        let buffer = self.0.scoped(param.name(), || self.0.state(param))?;
+        let read = readback::Read::start(&self.0, &buffer, param.tensor_type())?;
+        Ok(crate::device::Readback::pending(read).wait()?.data().clone())
+    }
+
+    fn write_state(&self, param: &Param, data: Feed<'_>) -> Result<()> {
+        let buffer = self.0.scoped(param.name(), || self.0.state(param))?;
+        self.0.write(&buffer, data);
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.0.wait_all()
+    }
+}

@@ -1,0 +1,290 @@
+//! A recorded step: everything is made when the graph is compiled; a run only encodes and submits.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::cache::Pipeline;
+use super::{PlantedFault, Shared, readback, storage_usage};
+use crate::device::{Executor, Readback};
+use crate::error::{Error, Result};
+use crate::graph::Recording;
+use crate::ops::{Arg, KernelContext, Out, Program, Reference, SliceMut};
+use crate::plan::{ConstantSource, Location, Plan};
+use crate::shape::TensorType;
+use crate::tensor::Feed;
+
+/// Submissions that may wait for the device before `run` waits for the oldest.
+const IN_FLIGHT: usize = 32;
+
+/// One launch, ready to encode.
+pub(crate) struct Launch {
+    pub(crate) pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    grid: [u32; 3],
+}
+
+pub(crate) struct GpuStep {
+    pub(crate) gpu: Arc<Shared>,
+    pub(crate) plan: Plan,
+    /// Launches by task.
+    launches: Vec<Vec<Launch>>,
+    pub(crate) slots: Vec<wgpu::Buffer>,
+    inputs: Vec<wgpu::Buffer>,
+    fed: Vec<bool>,
+    constants: Vec<wgpu::Buffer>,
+    pub(crate) states: Vec<wgpu::Buffer>,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+}
+
+impl GpuStep {
+    pub(crate) fn new(gpu: Arc<Shared>, recording: Recording) -> Result<Self> {
+        let shared = gpu.clone();
+        shared.scoped("the graph's buffers", || Self::build(gpu, recording))
+    }
+
+    fn build(gpu: Arc<Shared>, recording: Recording) -> Result<Self> {
+        let types = |ids: &[u32]| -> Vec<TensorType> {
+            ids.iter().map(|&v| recording.values[v as usize].ty).collect()
+        };
+        let programs: Vec<Program> = recording
+            .nodes
+            .iter()
+            .map(|node| {
+                let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
+                if node.inputs.is_empty() && node.op.writes() == 0 {
+                    return Ok(Program::default());
+                }
+                node.op.dispatch(&KernelContext { caps: &gpu.caps, inputs: &inputs, outputs: &outputs })
+            })
+            .collect::<Result<_>>()?;
+        let mut plan = Plan::new(recording, |n| programs[n].scratch.clone());
+        if gpu.planted == Some(PlantedFault::Memory) {
+            plan.plant_memory_fault();
+        }
+        let r = &plan.recording;
+        let slots = plan
+            .slots
+            .iter()
+            .enumerate()
+            .map(|(i, s)| gpu.buffer(&format!("slot {i}"), s.bytes, storage_usage()))
+            .collect::<Result<Vec<_>>>()?;
+        let inputs = r
+            .inputs
+            .iter()
+            .map(|i| gpu.buffer(&i.name, r.values[i.value as usize].ty.bytes(), storage_usage()))
+            .collect::<Result<Vec<_>>>()?;
+        let states = r.states.iter().map(|s| gpu.state(&s.param)).collect::<Result<Vec<_>>>()?;
+        let constants = plan
+            .constants
+            .iter()
+            .map(|&(source, value)| constant(&gpu, r, source, r.values[value as usize].ty))
+            .collect::<Result<Vec<_>>>()?;
+        let mut step = GpuStep {
+            fed: vec![false; inputs.len()],
+            launches: Vec::new(),
+            in_flight: VecDeque::new(),
+            gpu,
+            plan,
+            slots,
+            inputs,
+            constants,
+            states,
+        };
+        step.launches = step.build_launches(&programs)?;
+        Ok(step)
+    }
+
+    /// Binds every dispatch of every task. All parameters lie in one uniform buffer.
+    fn build_launches(&self, programs: &[Program]) -> Result<Vec<Vec<Launch>>> {
+        let gpu = &self.gpu;
+        let align = gpu.limits.min_uniform_buffer_offset_alignment.max(16) as usize;
+        let mut uniforms: Vec<u8> = Vec::new();
+        let mut offsets = Vec::new();
+        let nodes = || self.plan.tasks.iter().flat_map(|t| &t.members);
+        for &n in nodes() {
+            for dispatch in &programs[n].dispatches {
+                uniforms.resize(uniforms.len().next_multiple_of(align), 0);
+                offsets.push(uniforms.len());
+                uniforms.extend_from_slice(&dispatch.uniform);
+            }
+        }
+        uniforms.resize(uniforms.len().next_multiple_of(16).max(16), 0);
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let uniform_buffer = gpu.buffer("parameters", uniforms.len(), usage)?;
+        gpu.write(&uniform_buffer, Feed::U8(&uniforms));
+
+        let mut next = 0;
+        let mut tasks = Vec::new();
+        for task in &self.plan.tasks {
+            let mut launches = Vec::new();
+            for &n in &task.members {
+                let label = self.plan.recording.label(n);
+                for dispatch in &programs[n].dispatches {
+                    let pipeline = gpu.cache.get(gpu, &dispatch.kernel)?;
+                    let offset = offsets[next];
+                    next += 1;
+                    if pipeline.storage.len() != dispatch.args.len()
+                        || pipeline.uniform.is_some() == dispatch.uniform.is_empty()
+                    {
+                        return Err(Error::Invalid(format!(
+                            "{label}: kernel {} has {} storage bindings, its op passes {}",
+                            dispatch.kernel.key,
+                            pipeline.storage.len(),
+                            dispatch.args.len()
+                        )));
+                    }
+                    let mut entries = Vec::new();
+                    for (&(binding, writes), &arg) in pipeline.storage.iter().zip(&dispatch.args) {
+                        let (buffer, bytes) = self.resolve(n, &task.scratch, &programs[n], arg)?;
+                        if writes != matches!(arg, Arg::Output(_) | Arg::Scratch(_)) {
+                            return Err(Error::Invalid(format!(
+                                "{label}: binding {binding} of {} has the wrong access",
+                                dispatch.kernel.key
+                            )));
+                        }
+                        entries.push(wgpu::BindGroupEntry {
+                            binding,
+                            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                                buffer,
+                                offset: 0,
+                                size: wgpu::BufferSize::new(bytes as u64),
+                            }),
+                        });
+                    }
+                    entries.extend(pipeline.uniform.map(|binding| wgpu::BindGroupEntry {
+                        binding,
+                        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                            buffer: &uniform_buffer,
+                            offset: offset as u64,
+                            size: wgpu::BufferSize::new(dispatch.uniform.len().next_multiple_of(16) as u64),
+                        }),
+                    }));
+                    gpu.count_bind_group();
+                    let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(&label),
+                        layout: &pipeline.layout,
+                        entries: &entries,
+                    });
+                    launches.push(Launch { pipeline, bind_group, grid: dispatch.grid });
+                }
+            }
+            tasks.push(launches);
+        }
+        Ok(tasks)
+    }
+
+    /// The buffer an argument means, and the bytes of it that are bound.
+    fn resolve(
+        &self,
+        node: usize,
+        scratch: &[usize],
+        program: &Program,
+        arg: Arg,
+    ) -> Result<(&wgpu::Buffer, usize)> {
+        let n = &self.plan.recording.nodes[node];
+        let value = match arg {
+            Arg::Input(i) => self.plan.reads(node).get(i),
+            Arg::Output(i) => n.outputs.get(i),
+            Arg::Scratch(i) | Arg::ScratchRead(i) => {
+                let slot = scratch.get(i).zip(program.scratch.get(i));
+                return match slot {
+                    Some((&s, &bytes)) => Ok((&self.slots[s], bytes.next_multiple_of(16).max(16))),
+                    None => Err(Error::Invalid(format!("op `{}` has no scratch {i}", n.op.name()))),
+                };
+            }
+        };
+        let found = value.and_then(|&v| Some((self.value_buffer(v)?, self.plan.recording.values[v as usize].ty)));
+        match found {
+            Some((buffer, ty)) => Ok((buffer, ty.bytes())),
+            None => Err(Error::Invalid(format!("op `{}` has no argument {arg:?}", n.op.name()))),
+        }
+    }
+
+    /// Where a value is.
+    pub(crate) fn value_buffer(&self, value: u32) -> Option<&wgpu::Buffer> {
+        Some(match self.plan.locations[value as usize]? {
+            Location::Input(i) => &self.inputs[i],
+            Location::Constant(c) => &self.constants[c],
+            Location::State(s) => &self.states[s],
+            Location::Slot(s) => &self.slots[s],
+        })
+    }
+
+    /// Encodes and submits some tasks.
+    pub(crate) fn submit(&self, tasks: std::ops::Range<usize>) -> wgpu::SubmissionIndex {
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let mut current: Option<&Arc<Pipeline>> = None;
+            for launch in self.launches[tasks].iter().flatten() {
+                if !current.is_some_and(|p| Arc::ptr_eq(p, &launch.pipeline)) {
+                    pass.set_pipeline(&launch.pipeline.pipeline);
+                    current = Some(&launch.pipeline);
+                }
+                pass.set_bind_group(0, &launch.bind_group, &[]);
+                pass.dispatch_workgroups(launch.grid[0], launch.grid[1], launch.grid[2]);
+            }
+        }
+        self.gpu.queue.submit([encoder.finish()])
+    }
+}
+
+/// A constant's buffer, filled.
+fn constant(gpu: &Shared, r: &Recording, source: ConstantSource, ty: TensorType) -> Result<wgpu::Buffer> {
+    let buffer = gpu.buffer("constant", ty.bytes(), storage_usage())?;
+    match source {
+        ConstantSource::Tensor(i) => gpu.write(&buffer, (&*r.constants[i].0).into()),
+        ConstantSource::Node(n) => {
+            let mut values = vec![0f32; ty.shape.elements()];
+            let mut out = [Out { shape: ty.shape, data: SliceMut::F(&mut values) }];
+            Reference::<f32>::eval(&*r.nodes[n].op, &[], &mut out).map_err(Error::Invalid)?;
+            gpu.write(&buffer, Feed::F32(&values));
+        }
+    }
+    Ok(buffer)
+}
+
+impl Executor for GpuStep {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn feed(&mut self, input: usize, values: Feed<'_>) -> Result<()> {
+        self.gpu.write(&self.inputs[input], values);
+        self.fed[input] = true;
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        if let Some(at) = self.fed.iter().position(|fed| !fed) {
+            let name = self.plan.recording.inputs[at].name.clone();
+            return Err(Error::Feed { name, message: "was never fed".into() });
+        }
+        if self.gpu.check {
+            return self.run_checked();
+        }
+        let index = self.submit(0..self.launches.len());
+        self.in_flight.push_back(index);
+        // Enough work queued to keep the device busy; more would only pile up memory.
+        if self.in_flight.len() > IN_FLIGHT
+            && let Some(oldest) = self.in_flight.pop_front()
+        {
+            self.gpu.poll(Some(oldest))?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, output: usize) -> Result<Readback> {
+        let r = &self.plan.recording;
+        let value = r.outputs[output].value;
+        let ty = r.values[value as usize].ty;
+        let Some(buffer) = self.value_buffer(value) else {
+            return Err(Error::Invalid(format!("output `{}` was not planned", r.outputs[output].name)));
+        };
+        Ok(Readback::pending(readback::Read::start(&self.gpu, buffer, ty)?))
+    }
+
+    fn dispatches(&self) -> usize {
+        self.launches.iter().map(Vec::len).sum()
+    }
+}

@@ -1,0 +1,347 @@
+//! Matrix products, batched, in the three forms that training needs. Kernels: `shaders/matmul.wgsl`
+//! (plain, and tiles in workgroup memory) and [`tile`] (register tiles for software adapters).
+
+mod tile;
+
+use super::{AdapterClass, Arg, Case, Dispatch, Kernel, KernelContext, Op, Program, Real, Reference};
+use super::{In, Out, Slice, TINY, UNIT, expect};
+use crate::error::Result;
+use crate::graph::{Var, shape_rule};
+use crate::shape::{DType, Shape, TensorType};
+
+/// Which operand is read transposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// C\[m,n\] = A\[m,k\] B\[k,n\].
+    Nn,
+    /// C\[m,n\] = A\[m,k\] B\[n,k\]ᵀ: a linear layer with PyTorch's weight.
+    Nt,
+    /// C\[m,n\] = A\[k,m\]ᵀ B\[k,n\]: the gradient of a weight.
+    Tn,
+}
+
+/// A product of matrices in the last two axes; leading axes are a batch, equal in both.
+#[derive(Debug, Clone, Copy)]
+pub struct MatMul {
+    pub(crate) form: Form,
+    /// Whether GPUs use the plain kernel, one output per invocation: the yardstick.
+    pub(crate) plain: bool,
+}
+
+/// Extents of one product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extents {
+    pub(crate) batch: usize,
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+}
+
+/// Uniform of all matmul kernels.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    batches: u32,
+    /// Strides of A along m and k, of B along k and n.
+    a_m: u32,
+    a_k: u32,
+    b_k: u32,
+    b_n: u32,
+    /// Elements from one matrix of the batch to the next.
+    a_batch: u32,
+    b_batch: u32,
+    c_batch: u32,
+    _pad2: u32,
+}
+
+impl MatMul {
+    fn extents(&self, a: &Shape, b: &Shape) -> Extents {
+        let r = a.rank();
+        let (m, k) = match self.form {
+            Form::Nn | Form::Nt => (a.dim(r - 2), a.dim(r - 1)),
+            Form::Tn => (a.dim(r - 1), a.dim(r - 2)),
+        };
+        let n = if self.form == Form::Nt { b.dim(r - 2) } else { b.dim(r - 1) };
+        Extents { batch: a.dims()[..r - 2].iter().product(), m, n, k }
+    }
+
+    fn params(&self, e: &Extents) -> Params {
+        let (a_m, a_k) = if self.form == Form::Tn { (1, e.m) } else { (e.k, 1) };
+        let (b_k, b_n) = if self.form == Form::Nt { (1, e.k) } else { (e.n, 1) };
+        Params {
+            m: e.m as u32,
+            n: e.n as u32,
+            k: e.k as u32,
+            batches: e.batch as u32,
+            a_m: a_m as u32,
+            a_k: a_k as u32,
+            b_k: b_k as u32,
+            b_n: b_n as u32,
+            a_batch: (e.m * e.k) as u32,
+            b_batch: (e.k * e.n) as u32,
+            c_batch: (e.m * e.n) as u32,
+            _pad2: 0,
+        }
+    }
+}
+
+impl<T: Real> Reference<T> for MatMul {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let e = self.extents(&inputs[0].shape, &inputs[1].shape);
+        let p = self.params(&e);
+        let (a, b) = (inputs[0].f(), inputs[1].f());
+        let (a_m, a_k, b_k, b_n) = (p.a_m as usize, p.a_k as usize, p.b_k as usize, p.b_n as usize);
+        let c = outputs[0].f();
+        for batch in 0..e.batch {
+            let (a, b) = (&a[batch * e.m * e.k..], &b[batch * e.k * e.n..]);
+            for i in 0..e.m {
+                for j in 0..e.n {
+                    let mut sum = T::zero();
+                    for k in 0..e.k {
+                        sum = sum + a[i * a_m + k * a_k] * b[k * b_k + j * b_n];
+                    }
+                    c[(batch * e.m + i) * e.n + j] = sum;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Through ndarray's blocked and threaded product.
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let e = self.extents(&inputs[0].shape, &inputs[1].shape);
+        let (one, zero) = (T::one(), T::zero());
+        for i in 0..e.batch {
+            let (a_at, b_at) = (i * e.m * e.k, i * e.k * e.n);
+            let (a, b) = match self.form {
+                Form::Nn => (inputs[0].matrix(a_at, e.m, e.k), inputs[1].matrix(b_at, e.k, e.n)),
+                Form::Nt => {
+                    (inputs[0].matrix(a_at, e.m, e.k), inputs[1].matrix(b_at, e.n, e.k).reversed_axes())
+                }
+                Form::Tn => {
+                    (inputs[0].matrix(a_at, e.k, e.m).reversed_axes(), inputs[1].matrix(b_at, e.k, e.n))
+                }
+            };
+            let mut c = outputs[0].matrix(i * e.m * e.n, e.m, e.n);
+            ndarray::linalg::general_mat_mul(one, &a, &b, zero, &mut c);
+        }
+        Ok(())
+    }
+}
+
+impl Op for MatMul {
+    fn name(&self) -> &'static str {
+        match self.form {
+            Form::Nn => "matmul",
+            Form::Nt => "matmul_nt",
+            Form::Tn => "matmul_tn",
+        }
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32; 2])?;
+        let (a, b) = (inputs[0].shape, inputs[1].shape);
+        let r = a.rank();
+        if r < 2 || b.rank() != r {
+            return Err(format!("needs two matrices, or two batches of them, got {a} and {b}"));
+        }
+        if a.dims()[..r - 2] != b.dims()[..r - 2] {
+            return Err(format!("batches {:?} and {:?} differ", &a.dims()[..r - 2], &b.dims()[..r - 2]));
+        }
+        let inner = if self.form == Form::Nt { b.dim(r - 1) } else { b.dim(r - 2) };
+        let e = self.extents(&a, &b);
+        if e.k != inner {
+            return Err(format!("the inner extents {} and {inner} of {a} and {b} differ", e.k));
+        }
+        let mut dims = a.dims().to_vec();
+        dims[r - 2] = e.m;
+        dims[r - 1] = e.n;
+        Ok(vec![TensorType::f32(Shape::new(&dims).ok_or_else(shape_rule)?)])
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        needed: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let Some(dc) = upstream[0] else { return Ok(vec![None, None]) };
+        let (a, b) = (inputs[0], inputs[1]);
+        let da = || match self.form {
+            Form::Nn => dc.product(b, Form::Nt),
+            Form::Nt => dc.product(b, Form::Nn),
+            Form::Tn => b.product(dc, Form::Nt),
+        };
+        let db = || match self.form {
+            Form::Nn => a.product(dc, Form::Tn),
+            Form::Nt => dc.product(a, Form::Tn),
+            Form::Tn => a.product(dc, Form::Nn),
+        };
+        Ok(vec![needed[0].then(da), needed[1].then(db)])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let e = self.extents(&ctx.inputs[0].shape, &ctx.inputs[1].shape);
+        let params = self.params(&e);
+        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        if self.plain {
+            let grid = ctx.caps.grid((e.batch * e.m * e.n).div_ceil(8))?;
+            return Ok(Dispatch::new(Kernel::library("matmul_plain")?, args, &params, grid).into());
+        }
+        if ctx.caps.class == AdapterClass::Gpu {
+            let tiles = e.m.div_ceil(64) * e.n.div_ceil(64) * e.batch;
+            let grid = ctx.caps.grid(tiles)?;
+            return Ok(Dispatch::new(Kernel::library("matmul_tiled")?, args, &params, grid).into());
+        }
+        let (kernel, tiles) = tile::choose(self.form, &e, ctx.caps.class);
+        Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(tiles)?).into())
+    }
+
+    /// A sum of k products in any order is off by at most k roundoffs of Σ|a||b| (Higham, "Accuracy and
+    /// Stability of Numerical Algorithms", 2nd ed., section 3.1); one more for the products themselves.
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let k = self.extents(&inputs[0].shape, &inputs[1].shape).k as f64;
+        let absolute: Vec<Vec<f64>> = inputs.iter().map(|x| x.f().iter().map(|v| v.abs()).collect()).collect();
+        let sizes: Vec<In<'_, f64>> = inputs
+            .iter()
+            .zip(&absolute)
+            .map(|(x, a)| In { shape: x.shape, data: Slice::F(a) })
+            .collect();
+        let mut sum = vec![0.0; outputs[0].shape.elements()];
+        let mut out = [Out { shape: outputs[0].shape, data: super::SliceMut::F(&mut sum) }];
+        // The shapes were accepted when the op was recorded.
+        let _ = Reference::<f64>::eval_fast(self, &sizes, &mut out);
+        vec![sum.iter().map(|s| (k + 1.0) * UNIT * s + TINY).collect()]
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
+        let e = self.extents(&inputs[0].shape, &inputs[1].shape);
+        2 * (e.batch * e.m * e.n * e.k) as u64
+    }
+}
+
+impl<'g> Var<'g> {
+    #[track_caller]
+    fn product(self, other: Var<'g>, form: Form) -> Var<'g> {
+        self.graph.record_one(MatMul { form, plain: false }, &[self, other])
+    }
+
+    /// Matrix product over the last two axes: `[.., m, k]` by `[.., k, n]` is `[.., m, n]`. Leading axes
+    /// broadcast as in numpy; a batch times one matrix is computed as a single product.
+    #[track_caller]
+    pub fn matmul(self, other: Var<'g>) -> Var<'g> {
+        self.batched(other, Form::Nn)
+    }
+
+    /// Product with the second matrix transposed: `[.., m, k]` by `[.., n, k]` is `[.., m, n]`.
+    #[track_caller]
+    pub fn matmul_nt(self, other: Var<'g>) -> Var<'g> {
+        self.batched(other, Form::Nt)
+    }
+
+    /// Product with the first matrix transposed: `[.., k, m]` by `[.., k, n]` is `[.., m, n]`.
+    #[track_caller]
+    pub fn matmul_tn(self, other: Var<'g>) -> Var<'g> {
+        self.batched(other, Form::Tn)
+    }
+
+    #[track_caller]
+    fn batched(self, other: Var<'g>, form: Form) -> Var<'g> {
+        let (a, b) = (self.shape(), other.shape());
+        let (ra, rb) = (a.rank(), b.rank());
+        if ra < 2 || rb < 2 || (ra == rb && a.dims()[..ra - 2] == b.dims()[..rb - 2]) {
+            return self.product(other, form);
+        }
+        if rb == 2 && form != Form::Tn {
+            // One matrix for the whole batch: its rows are one long matrix.
+            let rows: usize = a.dims()[..ra - 1].iter().product();
+            let mut dims = a.dims().to_vec();
+            dims[ra - 1] = if form == Form::Nt { b.dim(0) } else { b.dim(1) };
+            return self.reshape([rows, a.dim(ra - 1)]).product(other, form).reshape(&dims);
+        }
+        let batch = Shape::new(&a.dims()[..ra - 2])
+            .zip(Shape::new(&b.dims()[..rb - 2]))
+            .and_then(|(x, y)| x.broadcast(&y));
+        let Some(batch) = batch else { return self.product(other, form) };
+        let full = |s: &Shape| [batch.dims(), &s.dims()[s.rank() - 2..]].concat();
+        self.broadcast_to(&full(&a)).product(other.broadcast_to(&full(&b)), form)
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // m, n, k: ones, primes, tile sizes and their neighbours, every alignment of the vector loads.
+    let sizes = [
+        (1, 1, 1),
+        (2, 3, 4),
+        (8, 32, 4),
+        (7, 10, 5),
+        (9, 33, 13),
+        (10, 128, 64),
+        (16, 12, 8),
+        (31, 28, 36),
+        (32, 32, 32),
+        (33, 36, 68),
+        (64, 10, 128),
+        (65, 67, 71),
+        (64, 128, 100),
+        (13, 64, 130),
+        (100, 20, 6),
+    ];
+    for form in [Form::Nn, Form::Nt, Form::Tn] {
+        let shapes = |batch: &[usize], m: usize, n: usize, k: usize| {
+            let a = if form == Form::Tn { [k, m] } else { [m, k] };
+            let b = if form == Form::Nt { [n, k] } else { [k, n] };
+            ([batch, &a].concat(), [batch, &b].concat())
+        };
+        let case = |plain, batch: &[usize], m, n, k| {
+            let (a, b) = shapes(batch, m, n, k);
+            Case::new(MatMul { form, plain }, &[&a, &b])
+        };
+        cases.extend(sizes.iter().map(|&(m, n, k)| case(false, &[], m, n, k)));
+        cases.push(case(false, &[3], 9, 12, 8));
+        cases.push(case(false, &[2, 2], 5, 7, 3));
+        cases.push(case(false, &[], 259, 260, 256).no_gradient());
+        cases.push(case(false, &[], 260, 263, 258).no_gradient());
+        cases.push(case(false, &[], 256, 300, 520).no_gradient());
+        cases.push(case(true, &[2], 9, 33, 13));
+        cases.push(case(true, &[], 64, 20, 130).no_gradient());
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Device, Graph};
+
+    #[test]
+    fn the_batched_forms_agree_with_numpy_by_hand() {
+        let g = Graph::new();
+        let a = g.input("a", [2, 2, 3]);
+        let b = g.input("b", [3, 2]);
+        let c = a.matmul(b);
+        assert_eq!(c.shape().dims(), [2, 2, 2]);
+        g.output("c", c);
+        g.output("d", a.t().matmul_tn(b.t().t()));
+        let mut step = Device::cpu().compile(&g).unwrap();
+        let a: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        let b = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];
+        step.run_with(&[("a", (&a).into()), ("b", (&b).into())]).unwrap();
+        let expected = [13.0, 16.0, 40.0, 52.0, 67.0, 88.0, 94.0, 124.0];
+        assert_eq!(step.values("c").unwrap(), expected);
+        assert_eq!(step.values("d").unwrap(), expected);
+    }
+
+    #[test]
+    fn wrong_shapes_are_explained() {
+        let g = Graph::new();
+        g.input("a", [2, 3]).matmul(g.input("b", [4, 5]));
+        let text = g.error().unwrap().to_string();
+        assert!(text.contains("inner extents 3 and 4"), "{text}");
+        assert!(text.contains("matmul/mod.rs"), "{text}");
+    }
+}

@@ -1,0 +1,299 @@
+//! Register tiles for software adapters, generated: no workgroup memory, no barriers, outputs in named
+//! `vec4`s, as many multiply-adds per load as registers allow.
+//!
+//! With 8-lane subgroups one workgroup is one subgroup: each lane owns a `vec4` of columns and loads
+//! rows of A that the other lanes get by `subgroupBroadcast`. Elsewhere each invocation loads all rows
+//! of its own tile.
+
+use std::fmt::Write;
+
+use super::{AdapterClass, Extents, Form, Kernel};
+
+/// A variant of the tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tile {
+    form: Form,
+    /// Rows of C per tile.
+    rows: usize,
+    /// `vec4`s of columns per invocation.
+    vectors: usize,
+    /// Whether lanes share rows by broadcast.
+    broadcast: bool,
+    /// Whether rows of A, B and C start at multiples of 4 elements, so that they load as `vec4`s.
+    a4: bool,
+    b4: bool,
+    c4: bool,
+}
+
+/// The kernel for a product, and its number of workgroups.
+pub(super) fn choose(form: Form, e: &Extents, class: AdapterClass) -> (Kernel, usize) {
+    let broadcast = class == AdapterClass::SoftwareLanes8;
+    let (a4, b4) = match form {
+        Form::Nn => (e.k % 4 == 0, e.n % 4 == 0),
+        Form::Nt => (e.k % 4 == 0, e.k % 4 == 0),
+        Form::Tn => (e.m % 4 == 0, e.n % 4 == 0),
+    };
+    let c4 = e.n % 4 == 0;
+    let all4 = a4 && b4 && c4;
+    let rows = match (broadcast, all4) {
+        // Larger tiles compile longer: the largest only where the work is worth it.
+        (true, true) if e.m >= 192 && e.n >= 192 && e.k >= 192 => 64,
+        (true, _) if e.m > 8 => 32,
+        _ => 8,
+    };
+    let vectors = if broadcast { 1 } else { 2 };
+    let tile = Tile { form, rows, vectors, broadcast, a4, b4, c4 };
+    let columns = 4 * vectors * 8;
+    let tiles = e.batch * e.m.div_ceil(rows) * e.n.div_ceil(columns);
+    (tile.kernel(), tiles)
+}
+
+const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
+
+impl Tile {
+    fn kernel(&self) -> Kernel {
+        let letter = |aligned: bool| if aligned { '4' } else { '1' };
+        let form = match self.form {
+            Form::Nn => "nn",
+            Form::Nt => "nt",
+            Form::Tn => "tn",
+        };
+        let entry = format!("matmul_tile_{form}");
+        let key = format!(
+            "{entry}.{}x{}{}.{}{}{}",
+            self.rows,
+            self.vectors,
+            if self.broadcast { "b" } else { "" },
+            letter(self.a4),
+            letter(self.b4),
+            letter(self.c4)
+        );
+        Kernel::generated(key, &entry, &self.text(&entry))
+    }
+
+    /// Rows of C that one invocation computes: with broadcasting, all lanes together load them.
+    fn text(&self, entry: &str) -> String {
+        let mut t = String::new();
+        let element = |aligned: bool| if aligned { "vec4<f32>" } else { "f32" };
+        let _ = write!(
+            t,
+            "// C = A B for one tile of {} rows and {} columns per workgroup.\n\
+             struct Params {{\n    m: u32, n: u32, k: u32, batches: u32,\n    \
+             a_m: u32, a_k: u32, b_k: u32, b_n: u32,\n    a_batch: u32, b_batch: u32, c_batch: u32,\n}}\n\n\
+             @group(0) @binding(0) var<storage, read> a: array<{}>;\n\
+             @group(0) @binding(1) var<storage, read> b: array<{}>;\n\
+             @group(0) @binding(2) var<storage, read_write> c: array<{}>;\n\
+             @group(0) @binding(3) var<uniform> p: Params;\n\n",
+            self.rows,
+            32 * self.vectors,
+            element(self.a4),
+            element(self.b4),
+            element(self.c4)
+        );
+        self.loaders(&mut t);
+        let lane = if self.broadcast { "@builtin(subgroup_invocation_id)" } else { "@builtin(local_invocation_index)" };
+        let _ = write!(
+            t,
+            "@compute @workgroup_size(8)\nfn {entry}(@builtin(workgroup_id) group: vec3<u32>,\n    \
+             @builtin(num_workgroups) groups: vec3<u32>, {lane} lane: u32) {{\n    \
+             let tiles_n = (p.n + {w}u) / {c}u;\n    let tiles_m = (p.m + {rm}u) / {r}u;\n    \
+             let id = linear_workgroup(group, groups);\n    \
+             if (id >= tiles_n * tiles_m * p.batches) {{ return; }}\n    \
+             let col = (id % tiles_n) * {c}u + lane * {v}u;\n    \
+             let row = (id / tiles_n % tiles_m) * {r}u;\n    let batch = id / (tiles_n * tiles_m);\n    \
+             let a0 = batch * p.a_batch;\n    let b0 = batch * p.b_batch;\n",
+            w = 32 * self.vectors - 1,
+            c = 32 * self.vectors,
+            r = self.rows,
+            rm = self.rows - 1,
+            v = 4 * self.vectors,
+        );
+        for i in 0..self.rows {
+            for v in 0..self.vectors {
+                let _ = writeln!(t, "    var c{i}_{v} = vec4<f32>();");
+            }
+        }
+        t.push_str("    for (var k = 0u; k < p.k; k += 4u) {\n");
+        self.load_a(&mut t);
+        self.load_b(&mut t);
+        self.multiply(&mut t);
+        t.push_str("    }\n");
+        self.store(&mut t);
+        t.push_str("}\n");
+        t
+    }
+
+    /// Functions that read four neighbours of A or B. Reads beyond an edge are moved inside it where the
+    /// result is not stored, and give zero along k, where it would be added.
+    fn loaders(&self, t: &mut String) {
+        // `along` is the extent of the contiguous axis, `is_k` whether that axis is summed over.
+        let mut loader = |name: &str, array: &str, aligned: bool, along: &str, is_k: bool| {
+            let _ = writeln!(t, "// Four neighbours from row `from`, column `at` on, of {along} columns.");
+            let _ = writeln!(t, "fn {name}(base: u32, from: u32, at: u32) -> vec4<f32> {{");
+            match (aligned, is_k) {
+                // A multiple of 4: a vector is inside or outside as a whole, and the loop ends before k.
+                (true, true) => {
+                    let _ = writeln!(t, "    return {array}[(base + from * {along} + at) / 4u];");
+                }
+                (true, false) => {
+                    let _ =
+                        writeln!(t, "    return {array}[(base + from * {along} + min(at, {along} - 4u)) / 4u];");
+                }
+                (false, true) => {
+                    let _ = writeln!(t, "    let o = base + from * {along};\n    let last = {along} - 1u;");
+                    let part = |j: usize| {
+                        format!("select(0.0, {array}[o + min(at + {j}u, last)], at + {j}u <= last)")
+                    };
+                    let _ = writeln!(
+                        t,
+                        "    return vec4<f32>({}, {}, {}, {});",
+                        part(0),
+                        part(1),
+                        part(2),
+                        part(3)
+                    );
+                }
+                (false, false) => {
+                    let _ = writeln!(t, "    let o = base + from * {along};\n    let last = {along} - 1u;");
+                    let part = |j: usize| format!("{array}[o + min(at + {j}u, last)]");
+                    let _ = writeln!(
+                        t,
+                        "    return vec4<f32>({}, {}, {}, {});",
+                        part(0),
+                        part(1),
+                        part(2),
+                        part(3)
+                    );
+                }
+            }
+            t.push_str("}\n\n");
+        };
+        match self.form {
+            Form::Nn => {
+                loader("load_a", "a", self.a4, "p.k", true);
+                loader("load_b", "b", self.b4, "p.n", false);
+            }
+            Form::Nt => {
+                loader("load_a", "a", self.a4, "p.k", true);
+                loader("load_b", "b", self.b4, "p.k", true);
+            }
+            Form::Tn => {
+                loader("load_a", "a", self.a4, "p.m", false);
+                loader("load_b", "b", self.b4, "p.n", false);
+            }
+        }
+    }
+
+    /// Loads the A values of four k. Nn, nt: `a{r}` holds four k of one row. Tn: `a{r}_{q}` holds four rows
+    /// at k + q.
+    fn load_a(&self, t: &mut String) {
+        let lanes = if self.broadcast { 8 } else { 1 };
+        match self.form {
+            Form::Nn | Form::Nt => {
+                for r in 0..self.rows / lanes {
+                    let row = match self.broadcast {
+                        true => format!("row + {}u + lane", 8 * r),
+                        false => format!("row + {r}u"),
+                    };
+                    let _ = writeln!(t, "        let a{r} = load_a(a0, min({row}, p.m - 1u), k);");
+                }
+            }
+            Form::Tn => {
+                for r in 0..self.rows.div_ceil(4 * lanes) {
+                    for q in 0..4 {
+                        let row = match self.broadcast {
+                            true => format!("row + {}u + 4u * lane", 32 * r),
+                            false => format!("row + {}u", 4 * r),
+                        };
+                        let _ = writeln!(
+                            t,
+                            "        let a{r}_{q} = select(vec4<f32>(), load_a(a0, min(k + {q}u, p.k - 1u), {row}), k + {q}u < p.k);"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Loads `b{q}_{v}`: the v-th four columns at k + q.
+    fn load_b(&self, t: &mut String) {
+        for v in 0..self.vectors {
+            let col = format!("col + {}u", 4 * v);
+            match self.form {
+                Form::Nn | Form::Tn => {
+                    for q in 0..4 {
+                        // Beyond k, A is zero; the row of B only has to exist.
+                        let _ = writeln!(
+                            t,
+                            "        let b{q}_{v} = load_b(b0, min(k + {q}u, p.k - 1u), {col});"
+                        );
+                    }
+                }
+                Form::Nt => {
+                    for j in 0..4 {
+                        let _ = writeln!(
+                            t,
+                            "        let t{j}_{v} = load_b(b0, min({col} + {j}u, p.n - 1u), k);"
+                        );
+                    }
+                    for (q, x) in COMPONENTS.iter().enumerate() {
+                        let _ = writeln!(
+                            t,
+                            "        let b{q}_{v} = vec4<f32>(t0_{v}.{x}, t1_{v}.{x}, t2_{v}.{x}, t3_{v}.{x});"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn multiply(&self, t: &mut String) {
+        for q in 0..4 {
+            for i in 0..self.rows {
+                let value = match (self.form, self.broadcast) {
+                    (Form::Nn | Form::Nt, true) => {
+                        format!("subgroupBroadcast(a{}.{}, {}u)", i / 8, COMPONENTS[q], i % 8)
+                    }
+                    (Form::Nn | Form::Nt, false) => format!("a{i}.{}", COMPONENTS[q]),
+                    (Form::Tn, true) => {
+                        format!("subgroupBroadcast(a{}_{q}.{}, {}u)", i / 32, COMPONENTS[i % 4], i / 4 % 8)
+                    }
+                    (Form::Tn, false) => format!("a{}_{q}.{}", i / 4, COMPONENTS[i % 4]),
+                };
+                if self.vectors == 1 {
+                    let _ = writeln!(t, "        c{i}_0 = fma(vec4<f32>({value}), b{q}_0, c{i}_0);");
+                    continue;
+                }
+                let _ = writeln!(t, "        let v{i}_{q} = vec4<f32>({value});");
+                for v in 0..self.vectors {
+                    let _ = writeln!(t, "        c{i}_{v} = fma(v{i}_{q}, b{q}_{v}, c{i}_{v});");
+                }
+            }
+        }
+    }
+
+    fn store(&self, t: &mut String) {
+        for v in 0..self.vectors {
+            let col = format!("(col + {}u)", 4 * v);
+            let _ = writeln!(t, "    if ({col} < p.n) {{\n        let o = batch * p.c_batch + row * p.n + {col};");
+            for i in 0..self.rows {
+                if self.c4 {
+                    let _ = writeln!(
+                        t,
+                        "        if (row + {i}u < p.m) {{ c[(o + {i}u * p.n) / 4u] = c{i}_{v}; }}"
+                    );
+                    continue;
+                }
+                let _ = writeln!(t, "        if (row + {i}u < p.m) {{\n            c[o + {i}u * p.n] = c{i}_{v}.x;");
+                for (j, x) in COMPONENTS.iter().enumerate().skip(1) {
+                    let _ = writeln!(
+                        t,
+                        "            if ({col} + {j}u < p.n) {{ c[o + {i}u * p.n + {j}u] = c{i}_{v}.{x}; }}"
+                    );
+                }
+                t.push_str("        }\n");
+            }
+            t.push_str("    }\n");
+        }
+    }
+}
