@@ -1,1 +1,168 @@
-// stub
+// Cross-entropy of softmax(logits) in one step, from classes c or from soft targets t:
+//
+//   loss_i = (m_i - z_ic) + L_i       or      sum_k t_ik ((m_i - z_ik) + L_i)
+//   m_i = max_k z_ik,   L_i = log sum_k e^(z_ik - m_i)
+//   dz_ik = (e^((z_ik - m_i) - L_i) T_i - t_ik) dloss_i
+//
+// where t is 1 at the class and 0 elsewhere, and T_i = sum_k t_ik. m and L are kept apart: their sum would
+// lose the digits of L at large logits. A class that does not exist makes its row NaN, and reads nothing.
+//
+//   (soft_)cross_entropy_rows            one invocation per row
+//   (soft_)cross_entropy_workgroup       64 invocations per row
+//   (soft_)cross_entropy_grad_elements   one invocation per element
+
+struct Rows { rows: u32, columns: u32 }
+
+// logits, targets [rows, columns]; classes, loss [rows]
+@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(1) var<storage, read> classes: array<u32>;
+@group(0) @binding(1) var<storage, read> targets: array<f32>;
+@group(0) @binding(2) var<storage, read_write> loss: array<f32>;
+// (m, L) [rows, 2], or (m, L, T) [rows, 3]
+@group(0) @binding(3) var<storage, read_write> stats: array<f32>;
+@group(0) @binding(4) var<uniform> p: Rows;
+
+// In a variable, because a constant expression must not be NaN.
+fn not_a_number() -> f32 {
+    var bits = 0x7fc00000u;
+    return bitcast<f32>(bits);
+}
+
+fn largest_from(row: u32, first: u32, step: u32) -> f32 {
+    var largest = LOWEST;
+    for (var k = first; k < p.columns; k += step) {
+        let value = logits[row * p.columns + k];
+        largest = select(largest, value, value > largest);
+    }
+    return largest;
+}
+
+fn exp_sum_from(row: u32, m: f32, first: u32, step: u32) -> f32 {
+    var sum = 0.0;
+    for (var k = first; k < p.columns; k += step) {
+        sum += exp(logits[row * p.columns + k] - m);
+    }
+    return sum;
+}
+
+// The soft loss of some elements, and the sum of their targets.
+fn soft_sums_from(row: u32, m: f32, log_sum: f32, first: u32, step: u32) -> vec2<f32> {
+    var sums = vec2<f32>(0.0);
+    for (var k = first; k < p.columns; k += step) {
+        let i = row * p.columns + k;
+        let t = targets[i];
+        sums += vec2<f32>(t * ((m - logits[i]) + log_sum), t);
+    }
+    return sums;
+}
+
+fn write_row(row: u32, m: f32, log_sum: f32) {
+    let class_number = classes[row];
+    if (class_number < p.columns) {
+        loss[row] = (m - logits[row * p.columns + class_number]) + log_sum;
+    } else {
+        loss[row] = not_a_number();
+    }
+    stats[2u * row] = m;
+    stats[2u * row + 1u] = log_sum;
+}
+
+fn write_soft_row(row: u32, m: f32, log_sum: f32, sums: vec2<f32>) {
+    loss[row] = sums.x;
+    stats[3u * row] = m;
+    stats[3u * row + 1u] = log_sum;
+    stats[3u * row + 2u] = sums.y;
+}
+
+@compute @workgroup_size(64)
+fn cross_entropy_rows(@builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>) {
+    let row = linear_index(id, groups, 64u);
+    if (row >= p.rows) { return; }
+    let m = largest_from(row, 0u, 1u);
+    write_row(row, m, log(exp_sum_from(row, m, 0u, 1u)));
+}
+
+@compute @workgroup_size(64)
+fn soft_cross_entropy_rows(@builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>) {
+    let row = linear_index(id, groups, 64u);
+    if (row >= p.rows) { return; }
+    let m = largest_from(row, 0u, 1u);
+    let log_sum = log(exp_sum_from(row, m, 0u, 1u));
+    write_soft_row(row, m, log_sum, soft_sums_from(row, m, log_sum, 0u, 1u));
+}
+
+// The sum or the largest of what 64 invocations hold, in all of them.
+var<workgroup> lanes: array<f32, 64>;
+
+fn across_lanes(lane: u32, value: f32, is_max: bool) -> f32 {
+    lanes[lane] = value;
+    workgroupBarrier();
+    for (var span = 32u; span > 0u; span /= 2u) {
+        if (lane < span) {
+            let a = lanes[lane];
+            let b = lanes[lane + span];
+            lanes[lane] = select(a + b, select(a, b, b > a), is_max);
+        }
+        workgroupBarrier();
+    }
+    let result = lanes[0];
+    workgroupBarrier();
+    return result;
+}
+
+@compute @workgroup_size(64)
+fn cross_entropy_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>) {
+    let row = linear_workgroup(group, groups);
+    if (row >= p.rows) { return; }
+    let m = across_lanes(lane, largest_from(row, lane, 64u), true);
+    let s = across_lanes(lane, exp_sum_from(row, m, lane, 64u), false);
+    if (lane == 0u) { write_row(row, m, log(s)); }
+}
+
+@compute @workgroup_size(64)
+fn soft_cross_entropy_workgroup(@builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let row = linear_workgroup(group, groups);
+    if (row >= p.rows) { return; }
+    let m = across_lanes(lane, largest_from(row, lane, 64u), true);
+    let log_sum = log(across_lanes(lane, exp_sum_from(row, m, lane, 64u), false));
+    let own = soft_sums_from(row, m, log_sum, lane, 64u);
+    let loss_sum = across_lanes(lane, own.x, false);
+    let target_sum = across_lanes(lane, own.y, false);
+    if (lane == 0u) { write_soft_row(row, m, log_sum, vec2<f32>(loss_sum, target_sum)); }
+}
+
+// row_stats as above; dloss [rows], dlogits [rows, columns]
+@group(0) @binding(2) var<storage, read> row_stats: array<f32>;
+@group(0) @binding(3) var<storage, read> dloss: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dlogits: array<f32>;
+@group(0) @binding(5) var<uniform> q: Rows;
+
+@compute @workgroup_size(64)
+fn cross_entropy_grad_elements(@builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (i >= q.rows * q.columns) { return; }
+    let row = i / q.columns;
+    let class_number = classes[row];
+    if (class_number >= q.columns) {
+        dlogits[i] = not_a_number();
+        return;
+    }
+    let share = exp((logits[i] - row_stats[2u * row]) - row_stats[2u * row + 1u]);
+    let t = select(0.0, 1.0, i - row * q.columns == class_number);
+    dlogits[i] = (share - t) * dloss[row];
+}
+
+@compute @workgroup_size(64)
+fn soft_cross_entropy_grad_elements(@builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (i >= q.rows * q.columns) { return; }
+    let row = i / q.columns;
+    let share = exp((logits[i] - row_stats[3u * row]) - row_stats[3u * row + 1u]);
+    dlogits[i] = (share * row_stats[3u * row + 2u] - targets[i]) * dloss[row];
+}

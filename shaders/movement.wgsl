@@ -65,9 +65,9 @@ fn pad(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) gr
         let before = q.before[a / 4u][a % 4u];
         let step = q.step[a / 4u][a % 4u];
         // Below `before` the difference wraps and fails the test against the extent.
-        let from = (index - before) / step;
-        inside = inside && index >= before && (index - before) % step == 0u && from < q.inner[a / 4u][a % 4u];
-        at += from * q.strides[a / 4u][a % 4u];
+        let origin = (index - before) / step;
+        inside = inside && index >= before && (index - before) % step == 0u && origin < q.inner[a / 4u][a % 4u];
+        at += origin * q.strides[a / 4u][a % 4u];
     }
     if (inside) {
         target_words[i] = source[at];

@@ -1,1 +1,104 @@
-// stub
+// Sums and maxima along one axis of a tensor seen as [outer, extent, inner]:
+//
+//   out[o, c, j] = scale * sum_k in[o, k, j]      or      max_k in[o, k, j]
+//
+// over k in c * length .. min((c + 1) * length, extent), c < chunks. With one chunk that is the whole
+// reduction; with several, a second launch over [outer, chunks, inner] finishes it. Terms are added in
+// an order that depends on the shape alone.
+//
+//   reduce_any              one invocation per result, any shape
+//   reduce_columns4         four columns per invocation; inner % 4 == 0
+//   reduce_rows4            one invocation per result, four terms a step; inner == 1, extent % 4 == 0
+//   reduce_rows_workgroup   64 invocations per result; inner == 1
+
+struct Reduction {
+    outer: u32, extent: u32, inner: u32,
+    chunks: u32, length: u32,
+    is_max: u32,
+    scale: f32,
+}
+
+// in [outer, extent, inner], out [outer, chunks, inner]
+@group(0) @binding(0) var<storage, read> terms: array<f32>;
+@group(0) @binding(0) var<storage, read> terms4: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> reduced: array<f32>;
+@group(0) @binding(1) var<storage, read_write> reduced4: array<vec4<f32>>;
+@group(0) @binding(2) var<uniform> p: Reduction;
+
+fn neutral() -> f32 { return select(0.0, LOWEST, p.is_max != 0u); }
+
+// A maximum is a copy of a term, bit for bit: its gradient looks for the terms equal to it.
+fn combine(a: f32, b: f32) -> f32 { return select(a + b, select(a, b, b > a), p.is_max != 0u); }
+
+fn combine4(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
+    return select(a + b, select(a, b, b > a), p.is_max != 0u);
+}
+
+@compute @workgroup_size(64)
+fn reduce_any(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (i >= p.outer * p.chunks * p.inner) { return; }
+    let row = i / p.inner;
+    let start = (row % p.chunks) * p.length;
+    let end = min(start + p.length, p.extent);
+    let base = (row / p.chunks) * p.extent * p.inner + i % p.inner;
+    var total = neutral();
+    for (var k = start; k < end; k += 1u) {
+        total = combine(total, terms[base + k * p.inner]);
+    }
+    reduced[i] = total * p.scale;
+}
+
+@compute @workgroup_size(64)
+fn reduce_columns4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    let columns = p.inner / 4u;
+    if (i >= p.outer * p.chunks * columns) { return; }
+    let row = i / columns;
+    let start = (row % p.chunks) * p.length;
+    let end = min(start + p.length, p.extent);
+    let base = (row / p.chunks) * p.extent * columns + i % columns;
+    var total = vec4<f32>(neutral());
+    for (var k = start; k < end; k += 1u) {
+        total = combine4(total, terms4[base + k * columns]);
+    }
+    reduced4[i] = total * p.scale;
+}
+
+// `length` is divisible by 4 like `extent`.
+@compute @workgroup_size(64)
+fn reduce_rows4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (i >= p.outer * p.chunks) { return; }
+    let start = (i % p.chunks) * p.length;
+    let end = min(start + p.length, p.extent);
+    let base = (i / p.chunks) * (p.extent / 4u);
+    var total = vec4<f32>(neutral());
+    for (var k = start / 4u; k < end / 4u; k += 1u) {
+        total = combine4(total, terms4[base + k]);
+    }
+    reduced[i] = combine(combine(total.x, total.y), combine(total.z, total.w)) * p.scale;
+}
+
+var<workgroup> partial: array<f32, 64>;
+
+@compute @workgroup_size(64)
+fn reduce_rows_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_workgroup(group, groups);
+    if (i >= p.outer * p.chunks) { return; }
+    let start = (i % p.chunks) * p.length;
+    let end = min(start + p.length, p.extent);
+    let base = (i / p.chunks) * p.extent;
+    var total = neutral();
+    for (var k = start + lane; k < end; k += 64u) {
+        total = combine(total, terms[base + k]);
+    }
+    partial[lane] = total;
+    workgroupBarrier();
+    for (var span = 32u; span > 0u; span /= 2u) {
+        if (lane < span) { partial[lane] = combine(partial[lane], partial[lane + span]); }
+        workgroupBarrier();
+    }
+    if (lane == 0u) { reduced[i] = partial[0] * p.scale; }
+}

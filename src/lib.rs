@@ -1,5 +1,6 @@
 //! Trains neural networks with WGSL compute shaders.
 
+pub mod check;
 mod checkpoint;
 mod cpu;
 pub mod data;
@@ -9,11 +10,15 @@ mod error;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod graph;
+pub mod losses;
+pub mod nn;
 pub mod ops;
+pub mod optim;
 mod plan;
 mod rng;
 mod shape;
 mod tensor;
+pub mod train;
 mod wgsl;
 
 pub use device::{Device, DeviceInfo, Readback, Step};

@@ -19,6 +19,7 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "common/index",
     "common/philox",
     "common/numeric",
+    "accumulate",
     "activations",
     "arithmetic",
     "argmax",

@@ -308,3 +308,28 @@ impl<T: Real> Executor for CpuStep<T> {
         self.plan.tasks.len()
     }
 }
+
+/// Runs one op in precision `T`; `inputs` ends with the states it updates.
+#[cfg(test)]
+pub(crate) fn run_op<T: Real>(
+    op: &dyn crate::ops::Op,
+    inputs: &[Tensor],
+    plain: bool,
+) -> Result<Vec<Tensor>, String> {
+    let types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
+    let out_types = op.infer(&types)?;
+    let reads = inputs.len() - op.writes();
+    let results = out_types.len() - op.writes();
+    let buffers: Vec<Buffer<T>> = inputs.iter().map(|t| Buffer::from_feed(t.into())).collect();
+    let views: Vec<In<'_, T>> = buffers[..reads].iter().zip(&types).map(|(b, ty)| b.input(ty)).collect();
+    let mut outs: Vec<Buffer<T>> =
+        out_types[..results].iter().map(|ty| Buffer::zeros(ty.dtype, ty.shape.elements())).collect();
+    outs.extend(buffers[reads..].iter().cloned());
+    let mut targets: Vec<Out<'_, T>> = outs.iter_mut().zip(&out_types).map(|(b, ty)| b.output(ty)).collect();
+    T::eval(op, plain, &views, &mut targets)?;
+    drop(targets);
+    let tensor = |(b, ty): (&Buffer<T>, &TensorType)| {
+        Tensor::new(ty.shape, b.data(ty.shape.elements())).map_err(|e| e.to_string())
+    };
+    outs.iter().zip(&out_types).map(tensor).collect()
+}

@@ -28,7 +28,8 @@ impl Cache {
         if let Some(found) = lock(&self.pipelines).get(&kernel.key) {
             return Ok(found.clone());
         }
-        let made = Arc::new(build(gpu, kernel)?);
+        // A shader that the device refuses must not stay in the cache.
+        let made = Arc::new(gpu.scoped(&kernel.key, || build(gpu, kernel))?);
         lock(&self.pipelines).insert(kernel.key.clone(), made.clone());
         Ok(made)
     }

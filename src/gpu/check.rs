@@ -5,80 +5,10 @@ use std::collections::HashMap;
 
 use super::readback::Read;
 use super::step::GpuStep;
+use crate::check::{Expected, show};
 use crate::device::PendingRead;
 use crate::error::{CheckError, CheckKind, Error, Result};
-use crate::ops::{In, Out, Reference, Slice, SliceMut};
-use crate::shape::TensorType;
 use crate::tensor::{Data, Tensor};
-
-/// Floats widened, others as they are.
-pub(crate) enum Wide {
-    F(Vec<f64>),
-    U32(Vec<u32>),
-    U8(Vec<u8>),
-}
-
-impl Wide {
-    pub(crate) fn of(data: &Data) -> Self {
-        match data {
-            Data::F32(v) => Wide::F(v.iter().map(|&x| f64::from(x)).collect()),
-            Data::U32(v) => Wide::U32(v.clone()),
-            Data::U8(v) => Wide::U8(v.clone()),
-        }
-    }
-
-    pub(crate) fn input(&self, ty: &TensorType) -> In<'_, f64> {
-        let data = match self {
-            Wide::F(v) => Slice::F(v),
-            Wide::U32(v) => Slice::U32(v),
-            Wide::U8(v) => Slice::U8(v),
-        };
-        In { shape: ty.shape, data }
-    }
-
-    pub(crate) fn output(&mut self, ty: &TensorType) -> Out<'_, f64> {
-        let data = match self {
-            Wide::F(v) => SliceMut::F(v),
-            Wide::U32(v) => SliceMut::U32(v),
-            Wide::U8(v) => SliceMut::U8(v),
-        };
-        Out { shape: ty.shape, data }
-    }
-}
-
-/// The worst error of one output in units of its tolerance, with its index; NaN counts as infinite.
-pub(crate) fn worst(actual: &Data, expected: &Wide, bound: &[f64]) -> (f64, usize) {
-    let units: Box<dyn Iterator<Item = f64> + '_> = match (actual, expected) {
-        (Data::F32(a), Wide::F(e)) => Box::new(a.iter().zip(e).zip(bound).map(|((a, e), b)| {
-            let (a, difference) = (f64::from(*a), (f64::from(*a) - e).abs());
-            match () {
-                // Equal infinities and NaNs agree; a reference beyond f32 must have overflowed.
-                () if a.is_nan() && e.is_nan() => 0.0,
-                () if a == *e || (e.abs() > f64::from(f32::MAX) && a == f64::INFINITY.copysign(*e)) => 0.0,
-                () if difference.is_nan() => f64::INFINITY,
-                () => difference / b,
-            }
-        })),
-        (Data::U32(a), Wide::U32(e)) => {
-            Box::new(a.iter().zip(e).map(|(a, e)| if a == e { 0.0 } else { f64::INFINITY }))
-        }
-        (Data::U8(a), Wide::U8(e)) => {
-            Box::new(a.iter().zip(e).map(|(a, e)| if a == e { 0.0 } else { f64::INFINITY }))
-        }
-        _ => return (f64::INFINITY, 0),
-    };
-    units.enumerate().fold((0.0, 0), |(w, at), (i, u)| if u > w { (u, i) } else { (w, at) })
-}
-
-/// Element `i`, for messages.
-fn show(data: &Data, i: usize) -> String {
-    match data {
-        Data::F32(v) => v.get(i).map(|x| format!("{x:e} (bits {:#010x})", x.to_bits())),
-        Data::U32(v) => v.get(i).map(ToString::to_string),
-        Data::U8(v) => v.get(i).map(ToString::to_string),
-    }
-    .unwrap_or_default()
-}
 
 fn same_bits(a: &Data, b: &Data) -> Option<usize> {
     match (a, b) {
@@ -164,35 +94,12 @@ impl GpuStep {
     /// Compares a node's results with the reference.
     fn compare(&self, node: usize, reads: &[Tensor], before: &[Tensor], after: &[Tensor]) -> Result<()> {
         let n = &self.plan.recording.nodes[node];
-        let wide: Vec<Wide> = reads.iter().map(|t| Wide::of(t.data())).collect();
-        let inputs: Vec<In<'_, f64>> =
-            wide.iter().zip(reads).map(|(w, t)| w.input(&t.tensor_type())).collect();
-        let types: Vec<TensorType> = after.iter().map(Tensor::tensor_type).collect();
-        let results = after.len() - before.len();
-        let mut expected: Vec<Wide> =
-            after[..results].iter().chain(before).map(|t| Wide::of(t.data())).collect();
-        let mut outputs: Vec<Out<'_, f64>> =
-            expected.iter_mut().zip(&types).map(|(w, ty)| w.output(ty)).collect();
-        Reference::<f64>::eval_fast(&*n.op, &inputs, &mut outputs)
+        let inputs: Vec<Tensor> = reads.iter().chain(before).cloned().collect();
+        let expected = Expected::new(&*n.op, &inputs, false)
             .map_err(|m| self.accuse(CheckKind::Kernel, node, format!("the reference refuses its inputs: {m}")))?;
-        drop(outputs);
-        let computed: Vec<In<'_, f64>> = expected.iter().zip(&types).map(|(w, ty)| w.input(ty)).collect();
-        let bounds = n.op.error_bound(&inputs, &computed);
-        for (k, (tensor, (expected, bound))) in after.iter().zip(expected.iter().zip(&bounds)).enumerate() {
-            let (units, at) = worst(tensor.data(), expected, bound);
-            if units > 1.0 {
-                let truth = match expected {
-                    Wide::F(v) => format!("{:e}", v[at]),
-                    Wide::U32(v) => v[at].to_string(),
-                    Wide::U8(v) => v[at].to_string(),
-                };
-                let detail = format!(
-                    "output {k}, element {at}: {}, the reference gives {truth}: {units:.3e} times the tolerance",
-                    show(tensor.data(), at)
-                );
-                return Err(self.accuse(CheckKind::Kernel, node, detail));
-            }
+        match expected.compare(after).1 {
+            Some(detail) => Err(self.accuse(CheckKind::Kernel, node, detail)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -2,7 +2,8 @@
 
 mod adapter;
 mod cache;
-mod check;
+pub(crate) mod case;
+pub(crate) mod check;
 mod readback;
 mod step;
 

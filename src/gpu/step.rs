@@ -8,7 +8,7 @@ use super::{PlantedFault, Shared, readback, storage_usage};
 use crate::device::{Executor, Readback};
 use crate::error::{Error, Result};
 use crate::graph::Recording;
-use crate::ops::{Arg, KernelContext, Out, Program, Reference, SliceMut};
+use crate::ops::{Arg, Dispatch, KernelContext, Out, Program, Reference, SliceMut};
 use crate::plan::{ConstantSource, Location, Plan};
 use crate::shape::TensorType;
 use crate::tensor::Feed;
@@ -123,48 +123,15 @@ impl GpuStep {
                     let pipeline = gpu.cache.get(gpu, &dispatch.kernel)?;
                     let offset = offsets[next];
                     next += 1;
-                    if pipeline.storage.len() != dispatch.args.len()
-                        || pipeline.uniform.is_some() == dispatch.uniform.is_empty()
-                    {
-                        return Err(Error::Invalid(format!(
-                            "{label}: kernel {} has {} storage bindings, its op passes {}",
-                            dispatch.kernel.key,
-                            pipeline.storage.len(),
-                            dispatch.args.len()
-                        )));
-                    }
-                    let mut entries = Vec::new();
-                    for (&(binding, writes), &arg) in pipeline.storage.iter().zip(&dispatch.args) {
-                        let (buffer, bytes) = self.resolve(n, &task.scratch, &programs[n], arg)?;
-                        if writes != matches!(arg, Arg::Output(_) | Arg::Scratch(_)) {
-                            return Err(Error::Invalid(format!(
-                                "{label}: binding {binding} of {} has the wrong access",
-                                dispatch.kernel.key
-                            )));
-                        }
-                        entries.push(wgpu::BindGroupEntry {
-                            binding,
-                            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                                buffer,
-                                offset: 0,
-                                size: wgpu::BufferSize::new(bytes as u64),
-                            }),
-                        });
-                    }
-                    entries.extend(pipeline.uniform.map(|binding| wgpu::BindGroupEntry {
-                        binding,
-                        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                            buffer: &uniform_buffer,
-                            offset: offset as u64,
-                            size: wgpu::BufferSize::new(dispatch.uniform.len().next_multiple_of(16) as u64),
-                        }),
-                    }));
-                    gpu.count_bind_group();
-                    let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                        label: Some(&label),
-                        layout: &pipeline.layout,
-                        entries: &entries,
-                    });
+                    let resolve = |arg: &Arg| self.resolve(n, &task.scratch, &programs[n], *arg);
+                    let storage: Vec<Region<'_>> =
+                        dispatch.args.iter().map(resolve).collect::<Result<_>>()?;
+                    let uniform = Region {
+                        buffer: &uniform_buffer,
+                        offset,
+                        bytes: dispatch.uniform.len().next_multiple_of(16),
+                    };
+                    let bind_group = bind(gpu, &label, &pipeline, dispatch, &storage, uniform)?;
                     launches.push(Launch { pipeline, bind_group, grid: dispatch.grid });
                 }
             }
@@ -180,7 +147,7 @@ impl GpuStep {
         scratch: &[usize],
         program: &Program,
         arg: Arg,
-    ) -> Result<(&wgpu::Buffer, usize)> {
+    ) -> Result<Region<'_>> {
         let n = &self.plan.recording.nodes[node];
         let value = match arg {
             Arg::Input(i) => self.plan.reads(node).get(i),
@@ -188,14 +155,16 @@ impl GpuStep {
             Arg::Scratch(i) | Arg::ScratchRead(i) => {
                 let slot = scratch.get(i).zip(program.scratch.get(i));
                 return match slot {
-                    Some((&s, &bytes)) => Ok((&self.slots[s], bytes.next_multiple_of(16).max(16))),
+                    Some((&s, &bytes)) => {
+                        Ok(Region { buffer: &self.slots[s], offset: 0, bytes: bytes.next_multiple_of(16).max(16) })
+                    }
                     None => Err(Error::Invalid(format!("op `{}` has no scratch {i}", n.op.name()))),
                 };
             }
         };
         let found = value.and_then(|&v| Some((self.value_buffer(v)?, self.plan.recording.values[v as usize].ty)));
         match found {
-            Some((buffer, ty)) => Ok((buffer, ty.bytes())),
+            Some((buffer, ty)) => Ok(Region { buffer, offset: 0, bytes: ty.bytes() }),
             None => Err(Error::Invalid(format!("op `{}` has no argument {arg:?}", n.op.name()))),
         }
     }
@@ -227,6 +196,57 @@ impl GpuStep {
         }
         self.gpu.queue.submit([encoder.finish()])
     }
+}
+
+/// A part of a buffer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Region<'a> {
+    pub(crate) buffer: &'a wgpu::Buffer,
+    pub(crate) offset: usize,
+    pub(crate) bytes: usize,
+}
+
+impl<'a> Region<'a> {
+    fn resource(self) -> wgpu::BindingResource<'a> {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: self.buffer,
+            offset: self.offset as u64,
+            size: wgpu::BufferSize::new(self.bytes as u64),
+        })
+    }
+}
+
+/// Binds a dispatch's storage, in the order of its arguments, and its uniform.
+pub(crate) fn bind(
+    gpu: &Shared,
+    label: &str,
+    pipeline: &Pipeline,
+    dispatch: &Dispatch,
+    storage: &[Region<'_>],
+    uniform: Region<'_>,
+) -> Result<wgpu::BindGroup> {
+    let wrong = |what: &str| Err(Error::Invalid(format!("{label}: {what} of {}", dispatch.kernel.key)));
+    if pipeline.storage.len() != storage.len() {
+        return wrong("the op's arguments are not the storage bindings");
+    }
+    if pipeline.uniform.is_some() == dispatch.uniform.is_empty() {
+        return wrong("the op's parameters are not the uniform");
+    }
+    let mut entries = Vec::new();
+    for ((&(binding, writes), arg), region) in pipeline.storage.iter().zip(&dispatch.args).zip(storage) {
+        if writes != matches!(arg, Arg::Output(_) | Arg::Scratch(_)) {
+            return wrong(&format!("{arg:?} does not have the access of binding {binding}"));
+        }
+        entries.push(wgpu::BindGroupEntry { binding, resource: region.resource() });
+    }
+    let uniform = pipeline.uniform.map(|binding| wgpu::BindGroupEntry { binding, resource: uniform.resource() });
+    entries.extend(uniform);
+    gpu.count_bind_group();
+    Ok(gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(label),
+        layout: &pipeline.layout,
+        entries: &entries,
+    }))
 }
 
 /// A constant's buffer, filled.

@@ -103,6 +103,7 @@ pub(crate) struct Recording {
     scopes: Vec<Arc<str>>,
     error: Option<RecordingError>,
     gradient_place: Option<(Place, Arc<str>)>,
+    inference: bool,
 }
 
 /// Records ops on values of static shape and type.
@@ -132,9 +133,21 @@ impl Drop for Scope<'_> {
 }
 
 impl Graph {
-    /// An empty graph.
+    /// An empty graph for training: layers like dropout are active.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty graph for inference: dropout does nothing.
+    pub fn inference() -> Self {
+        let g = Self::default();
+        g.inner.borrow_mut().inference = true;
+        g
+    }
+
+    /// Whether it was made for training.
+    pub fn is_training(&self) -> bool {
+        !self.inner.borrow().inference
     }
 
     /// A float input of the given shape, fed by name before a step runs.
@@ -274,6 +287,13 @@ impl Graph {
     pub(crate) fn record_one<'g>(&'g self, op: impl Op + 'static, inputs: &[Var<'g>]) -> Var<'g> {
         let place = Place(Location::caller());
         self.record_at(Arc::new(op), inputs, place).first().copied().unwrap_or(Var { graph: self, id: POISON })
+    }
+
+    /// Appends an op that is shared already.
+    #[track_caller]
+    pub(crate) fn record_shared<'g>(&'g self, op: Arc<dyn Op>, inputs: &[Var<'g>]) -> Vec<Var<'g>> {
+        let place = Place(Location::caller());
+        self.record_at(op, inputs, place)
     }
 
     fn record_at<'g>(&'g self, op: Arc<dyn Op>, inputs: &[Var<'g>], place: Place) -> Vec<Var<'g>> {

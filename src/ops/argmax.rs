@@ -1,2 +1,130 @@
-//! stub
-pub(super) fn cases() -> Vec<super::Case> { vec![] }
+//! Where the largest element is. Kernels: `shaders/argmax.wgsl`.
+
+use super::softmax::{over_rows, rows_of, to_last};
+use super::{Arg, Case, Fillings, KernelContext, Op, Program};
+use super::{In, Out, Real, Reference, expect};
+use crate::error::Result;
+use crate::graph::Var;
+use crate::shape::{DType, Shape, TensorType};
+
+/// Index of the largest element along the last axis, which the output drops; the lowest index of several.
+#[derive(Debug, Clone)]
+pub(crate) struct ArgMax;
+
+impl<T: Real> Reference<T> for ArgMax {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let (_, columns) = rows_of(&inputs[0].shape);
+        for (place, row) in outputs[0].u32().iter_mut().zip(inputs[0].f().chunks_exact(columns)) {
+            let mut best = 0;
+            for k in 1..columns {
+                if row[k] > row[best] {
+                    best = k;
+                }
+            }
+            *place = best as u32;
+        }
+        Ok(())
+    }
+}
+
+impl Op for ArgMax {
+    fn name(&self) -> &'static str {
+        "argmax"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32])?;
+        let shape = inputs[0].shape;
+        match shape.dims() {
+            [] => Err("a scalar has no axis to search".into()),
+            [.., 0] => Err(format!("{shape} has no elements to search")),
+            [lead @ .., _] => Ok(vec![TensorType::u32(Shape::new(lead).unwrap_or_else(Shape::scalar))]),
+        }
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        over_rows("argmax", rows_of(&ctx.inputs[0].shape), vec![Arg::Input(0), Arg::Output(0)], ctx)
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
+        inputs[0].shape.elements() as u64
+    }
+}
+
+impl<'g> Var<'g> {
+    /// Index of the largest element along `axis`, which the result lacks, as `u32`. Of several equal ones
+    /// it is the lowest index. It has no gradient.
+    #[track_caller]
+    pub fn argmax(self, axis: usize) -> Var<'g> {
+        match to_last(self, "argmax", axis) {
+            Ok((x, _)) => x.graph.record_one(ArgMax, &[x]),
+            Err(poison) => poison,
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = [
+        &[1][..],
+        &[5, 1],
+        &[1, 7],
+        &[13, 10],
+        &[3, 5, 4],
+        &[63, 64],
+        &[64, 65],
+        &[65, 63],
+        &[7, 128],
+        &[3, 5000],
+        &[5000, 3],
+    ]
+    .into_iter()
+    .map(|shape| Case::new(ArgMax, &[shape]).no_gradient())
+    .collect();
+    // Ties, within one invocation's elements and across them; the lowest number; a maximum at the end.
+    let last = |n: usize| (0..n).map(|k| if k + 1 == n { 1e4 } else { -1e4 }).collect();
+    for (shape, values) in [
+        (&[4, 10][..], vec![0.0]),
+        (&[4, 200], vec![-2.0, 3.0, 3.0, 1.0, 3.0, 2.0, 0.5]),
+        (&[4, 130], vec![f64::from(f32::MIN)]),
+        (&[3, 129], last(129)),
+        (&[2, 10], last(10)),
+        (&[2, 4], vec![-0.0, 0.0, 0.0, -0.0]),
+    ] {
+        cases.push(Case::new(ArgMax, &[shape]).fill(0, Fillings::Given(values)).no_gradient());
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reduce::testing::{Value, eval, fast_is_plain};
+    use super::*;
+    use crate::Graph;
+    use crate::ops::float;
+
+    #[test]
+    fn the_first_of_the_largest() {
+        let x = Value::F(vec![1.0, 3.0, 3.0, -5.0, -5.0, -5.0, 0.0, -1.0, 2.0]);
+        assert_eq!(eval::<f64>(&ArgMax, true, &[(&[3, 3], x)]).unwrap(), [Value::U32(vec![1, 0, 2])]);
+        fast_is_plain(&cases());
+    }
+
+    #[test]
+    fn any_axis_leaves_the_others_in_order() {
+        let g = Graph::new();
+        let x = g.input("x", [2, 3, 4]);
+        assert_eq!(x.argmax(0).tensor_type(), TensorType::u32(float(&[3, 4]).shape));
+        assert_eq!(x.argmax(1).shape().dims(), [2, 4]);
+        assert_eq!(x.argmax(2).shape().dims(), [2, 3]);
+        assert!(g.error().is_none());
+        x.argmax(3);
+        assert!(g.error().unwrap().to_string().contains("argmax: there is no axis 3 in [2, 3, 4]"));
+    }
+
+    #[test]
+    fn what_cannot_be_searched_is_refused() {
+        assert!(ArgMax.infer(&[float(&[])]).unwrap_err().contains("scalar"));
+        assert!(ArgMax.infer(&[float(&[3, 0])]).unwrap_err().contains("no elements"));
+        assert!(ArgMax.infer(&[TensorType::u32(float(&[3]).shape)]).unwrap_err().contains("must be f32"));
+    }
+}

@@ -97,7 +97,6 @@ pub(super) fn cases() -> Vec<Case> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::graph::Graph;
 
     #[test]

@@ -3,6 +3,7 @@
 //! To add one: a file here, a shader (or a function in a family) under `shaders/`, a line in
 //! [`registry`], and its cases.
 
+mod accumulate;
 mod argmax;
 mod cast;
 mod classes;
@@ -16,12 +17,14 @@ mod movement;
 pub(crate) mod optimizer;
 mod reduce;
 mod softmax;
+#[cfg(test)]
+mod tests;
 pub(crate) mod value;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
-pub(crate) use dropout::advance_random_counters;
+pub(crate) use dropout::{advance_random_counters, dropout};
 pub(crate) use fill::Fill;
 pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
 pub(crate) use optimizer::{AdamTick, AdamUpdate, SgdUpdate};
@@ -93,6 +96,12 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let _ = inputs;
         outputs.iter().map(|o| relative_bound(o, 8.0)).collect()
+    }
+
+    /// Whether output `i` can be differentiated; outputs kept for the backward pass alone cannot.
+    fn differentiable_output(&self, i: usize) -> bool {
+        let _ = i;
+        true
     }
 
     /// Floating-point operations, for summaries and benches.
@@ -180,12 +189,6 @@ impl Case {
         self
     }
 
-    /// Fills all inputs otherwise.
-    pub(crate) fn fill_all(mut self, filling: &Fillings) -> Self {
-        self.inputs.iter_mut().for_each(|i| i.1 = filling.clone());
-        self
-    }
-
     /// Makes input `i` whole numbers below `n`.
     pub(crate) fn index(mut self, i: usize, n: u32) -> Self {
         self.inputs[i].0.dtype = DType::U32;
@@ -220,6 +223,7 @@ pub fn registry() -> Vec<Case> {
     cases.extend(fill::cases());
     cases.extend(dropout::cases());
     cases.extend(optimizer::cases());
+    cases.extend(accumulate::cases());
     cases
 }
 

@@ -6,7 +6,8 @@
 use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference};
 use super::{In, Out, TINY, UNIT, expect};
 use crate::error::Result;
-use crate::shape::{DType, Shape, TensorType};
+use crate::graph::Var;
+use crate::shape::{DType, TensorType};
 
 const WORKGROUP: usize = 64;
 
@@ -212,6 +213,12 @@ fn check_update(inputs: &[TensorType], scalars: &[usize], decay: f32) -> Result<
     }
 }
 
+/// Nothing flows back through an update: as in PyTorch, a loss computed from the new value of a parameter has
+/// that value as a leaf, whatever its update was computed from.
+fn leaf<'g>(inputs: &[Var<'g>]) -> Vec<Option<Var<'g>>> {
+    vec![None; inputs.len()]
+}
+
 /// A kernel over the vec4s of the updated states.
 fn launch(
     ctx: &KernelContext<'_>,
@@ -246,6 +253,16 @@ impl Op for AdamUpdate {
         Ok(inputs[2..].to_vec())
     }
 
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        _: &[Option<Var<'g>>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        Ok(leaf(inputs))
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let c = self.constants::<f32>();
         let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0), Arg::Output(1), Arg::Output(2)];
@@ -267,33 +284,34 @@ impl Op for AdamUpdate {
     /// First order in the unit, from the magnitudes of the terms; old values are recovered from new ones.
     ///
     /// g: one rounding of each product and sum. m = β1 m + (1 - β1) g: constant, product and sum, 3 units of
-    /// each term, and the error of g; TINY for a flushed denormal. v alike, with g² twice. The divisor D = √v
-    /// · root + eps is monotonic in v, so its error is the distance to D at v ± the error of v, 9 units of
-    /// the root (WGSL derives it from 1 / inverseSqrt) and 3 more for product and sum. The step is
-    /// step · m / D: product and quotient 6 units, and the errors of m and D divided by the smallest D.
+    /// each term, and the error of g; TINY for each term that an adapter may flush. v alike, with g² twice.
+    /// The divisor D = √v · root + eps is monotonic in v, so its error is the distance to D at v ± the error
+    /// of v, 9 units of the root (WGSL derives it from 1 / inverseSqrt) and 3 more for product and sum. The
+    /// step is step · m / D: product and quotient 6 units, and the errors of m and D divided by the smallest
+    /// D.
     /// w · keep: 3 units of w and of its decay. The difference: one unit of the result.
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let c = self.constants::<f64>();
         let Ok([step, root, lr, _]) = scalars_of(&inputs[1]) else { return Vec::new() };
         let (w, m, v) = (outputs[0].f(), outputs[1].f(), outputs[2].f());
-        let mut bounds = vec![Vec::with_capacity(w.len()); 3];
+        let mut bounds = vec![Vec::new(); 3];
         for (i, gradient) in inputs[0].f().iter().enumerate() {
             let divisor = v[i].sqrt() * root + c.eps;
             let update = if m[i] == 0.0 { 0.0 } else { step * m[i] / divisor };
             let decay = lr * c.decoupled_decay;
-            let old = (w[i] + update).abs() / (1.0 - decay).abs();
+            let old = (w[i] + update).abs() / (1.0 - decay).abs().max(1e-3);
             let g = gradient + c.coupled_decay * (w[i] + update);
             let g_error = UNIT * (g.abs() + 2.0 * c.coupled_decay * old);
             let m_terms = (m[i] - c.rest1 * g).abs() + c.rest1 * g.abs();
-            let m_error = 3.0 * UNIT * m_terms + c.rest1 * g_error + TINY;
-            let v_error = 4.0 * UNIT * v[i] + 2.0 * c.rest2 * g.abs() * g_error + TINY;
+            let m_error = 3.0 * UNIT * m_terms + c.rest1 * g_error + 3.0 * TINY;
+            let v_error = 4.0 * UNIT * v[i] + 2.0 * c.rest2 * g.abs() * g_error + 3.0 * TINY;
             let smallest = (v[i] - v_error).max(0.0).sqrt() * root + c.eps;
             let largest = (v[i] + v_error).sqrt() * root + c.eps;
             let divisor_error = largest - smallest + 12.0 * UNIT * divisor;
             let smallest = smallest * (1.0 - 12.0 * UNIT);
-            let update_error =
-                6.0 * UNIT * update.abs() + (step.abs() * m_error + update.abs() * divisor_error) / smallest;
-            bounds[0].push(UNIT * (w[i].abs() + 3.0 * old * (1.0 + decay)) + update_error + TINY);
+            let update_error = 6.0 * UNIT * update.abs()
+                + (step.abs() * m_error + TINY + update.abs() * divisor_error) / smallest;
+            bounds[0].push(UNIT * (w[i].abs() + 3.0 * old * (1.0 + decay)) + update_error + 3.0 * TINY);
             bounds[1].push(m_error);
             bounds[2].push(v_error);
         }
@@ -403,6 +421,16 @@ impl Op for SgdUpdate {
         Ok(inputs[2..].to_vec())
     }
 
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        _: &[Option<Var<'g>>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        Ok(leaf(inputs))
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let entry = if self.has_buffer() { "sgd_momentum_update" } else { "sgd_update" };
@@ -415,7 +443,7 @@ impl Op for SgdUpdate {
     }
 
     /// One rounding of each product and sum, first order; old values are recovered from new ones. g and the
-    /// buffer: a unit of the result and of each product, and TINY for a flushed denormal. The direction:
+    /// buffer: a unit of the result and of each product, and TINY for each that may be flushed. The direction:
     /// the same of its terms. w: one unit of the step and of the result, and lr times the error of the
     /// direction. Where lr · decay is near 1, w is hardly known from its new value: 1000 times is the most
     /// that is allowed for.
@@ -423,7 +451,7 @@ impl Op for SgdUpdate {
         let (momentum, decay) = self.constants::<f64>();
         let (lr, w) = (inputs[1].f()[0], outputs[0].f());
         let buffer = outputs.get(1).map_or(&[][..], |b| b.f());
-        let mut bounds = vec![Vec::with_capacity(w.len()); outputs.len()];
+        let mut bounds = vec![Vec::new(); outputs.len()];
         let most = |w: f64, direction: f64| (w + lr * direction).abs() / (1.0 - lr * decay).abs().max(1e-3);
         for (i, &gradient) in inputs[0].f().iter().enumerate() {
             let old = match buffer.get(i) {
@@ -432,19 +460,19 @@ impl Op for SgdUpdate {
                 None => most(w[i], gradient),
             };
             let g = gradient.abs() + decay * old;
-            let g_error = UNIT * (g + decay * old);
+            let g_error = UNIT * (g + decay * old) + TINY;
             let (direction, error) = match buffer.get(i) {
                 None => (g, g_error),
                 Some(b) => {
                     let b = b.abs();
-                    let b_error = UNIT * (b + (b + g)) + g_error + TINY;
+                    let b_error = UNIT * (b + (b + g)) + g_error + 3.0 * TINY;
                     bounds[1].push(b_error);
                     let ahead = g_error + momentum * (b_error + UNIT * b) + UNIT * (g + momentum * b);
                     if self.nesterov { (g + momentum * b, ahead) } else { (b, b_error) }
                 }
             };
             let lr = lr.abs();
-            bounds[0].push(UNIT * (w[i].abs() + lr * direction) + lr * error + TINY);
+            bounds[0].push(UNIT * (w[i].abs() + lr * direction) + lr * error + 3.0 * TINY);
         }
         bounds
     }
@@ -505,4 +533,183 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(sgd(0.9, true, 0.1, shape));
     }
     cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Slice, SliceMut, float};
+    use crate::rng::Rng;
+
+    const N: usize = 37;
+
+    /// Runs an update of `states` in place.
+    fn update<T: Real>(op: &impl Reference<T>, fast: bool, inputs: &[&[T]], states: &mut [Vec<T>]) {
+        let inputs: Vec<In<'_, T>> =
+            inputs.iter().map(|x| In { shape: float(&[x.len()]).shape, data: Slice::F(x) }).collect();
+        let out = |x: &mut Vec<T>| -> TensorType { float(&[x.len()]) };
+        let shapes: Vec<TensorType> = states.iter_mut().map(out).collect();
+        let mut outputs: Vec<Out<'_, T>> = states
+            .iter_mut()
+            .zip(shapes)
+            .map(|(x, ty)| Out { shape: ty.shape, data: SliceMut::F(x) })
+            .collect();
+        match fast {
+            true => op.eval_fast(&inputs, &mut outputs).unwrap(),
+            false => op.eval(&inputs, &mut outputs).unwrap(),
+        }
+    }
+
+    fn tick<T: Real>(op: &AdamTick, lr: T, t: &mut u32) -> Vec<T> {
+        let mut scalars = vec![T::nan(); 4];
+        let lr = [lr];
+        let inputs = [In { shape: float(&[1]).shape, data: Slice::F(&lr) }];
+        let mut outputs = [
+            Out { shape: float(&[4]).shape, data: SliceMut::F(&mut scalars) },
+            Out { shape: float(&[1]).shape, data: SliceMut::U32(std::slice::from_mut(t)) },
+        ];
+        op.eval(&inputs, &mut outputs).unwrap();
+        scalars
+    }
+
+    /// A gradient that depends on the weights, as in training.
+    fn gradient(w: &[f64], step: u32) -> Vec<f64> {
+        let wave = |i: usize| (f64::from(step) * 0.3 + i as f64).sin();
+        w.iter().enumerate().map(|(i, w)| 0.5 * w + wave(i)).collect()
+    }
+
+    fn start() -> Vec<f64> {
+        let mut rng = Rng::new(1, "weights");
+        (0..N).map(|_| rng.normal()).collect()
+    }
+
+    fn assert_close(a: &[f64], b: &[f64]) {
+        let far = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(far < 1e-11, "{far:e}");
+    }
+
+    /// The papers' forms: bias-corrected moments, powers by multiplication.
+    #[test]
+    fn adam_and_adamw_follow_the_papers_over_100_steps() {
+        let (lr, beta1, beta2, eps) = (0.01, 0.9, 0.999, f64::from(1e-8f32));
+        for (weight_decay, decoupled) in [(0.0f32, false), (0.1, false), (0.01, true)] {
+            for fast in [false, true] {
+                let op = AdamUpdate { beta1, beta2, eps: 1e-8, weight_decay, decoupled };
+                let decay = f64::from(weight_decay);
+                let mut states = vec![start(), vec![0.0; N], vec![0.0; N]];
+                let (mut w, mut m, mut v) = (start(), vec![0.0; N], vec![0.0; N]);
+                let (mut t, mut power1, mut power2) = (0, 1.0, 1.0);
+                for step in 0..100 {
+                    let scalars = tick(&AdamTick { beta1, beta2 }, lr, &mut t);
+                    update(&op, fast, &[&gradient(&states[0], step), &scalars], &mut states);
+                    power1 *= beta1;
+                    power2 *= beta2;
+                    for (i, mut g) in gradient(&w, step).into_iter().enumerate() {
+                        let old = w[i];
+                        g += if decoupled { 0.0 } else { decay * old };
+                        m[i] = beta1 * m[i] + (1.0 - beta1) * g;
+                        v[i] = beta2 * v[i] + (1.0 - beta2) * g.powi(2);
+                        let (mean, square) = (m[i] / (1.0 - power1), v[i] / (1.0 - power2));
+                        w[i] -= lr * mean / (square.sqrt() + eps);
+                        w[i] -= if decoupled { lr * decay * old } else { 0.0 };
+                    }
+                }
+                assert_close(&states[0], &w);
+                assert_eq!(t, 100);
+            }
+        }
+    }
+
+    /// PyTorch's documentation of `SGD`, with the buffer that does not exist before the first step.
+    #[test]
+    fn sgd_follows_pytorch_over_100_steps() {
+        let lr = [0.05];
+        for (momentum, nesterov, weight_decay) in
+            [(0.0, false, 0.0), (0.0, false, 0.1), (0.9, false, 0.0), (0.9, false, 0.1), (0.9, true, 0.1)]
+        {
+            for fast in [false, true] {
+                let op = SgdUpdate { momentum, nesterov, weight_decay };
+                let (mu, decay) = (f64::from(momentum), f64::from(weight_decay));
+                let mut states = vec![start(), vec![0.0; N]];
+                states.truncate(op.writes());
+                let (mut w, mut buffer) = (start(), None::<Vec<f64>>);
+                for step in 0..100 {
+                    update(&op, fast, &[&gradient(&states[0], step), &lr], &mut states);
+                    let g: Vec<f64> = gradient(&w, step).iter().zip(&w).map(|(g, w)| g + decay * w).collect();
+                    let direction = if momentum == 0.0 {
+                        g
+                    } else {
+                        let b: Vec<f64> = match &buffer {
+                            None => g.clone(),
+                            Some(old) => old.iter().zip(&g).map(|(b, g)| mu * b + g).collect(),
+                        };
+                        buffer = Some(b.clone());
+                        if nesterov { g.iter().zip(&b).map(|(g, b)| g + mu * b).collect() } else { b }
+                    };
+                    w.iter_mut().zip(direction).for_each(|(w, d)| *w -= lr[0] * d);
+                }
+                assert_close(&states[0], &w);
+            }
+        }
+    }
+
+    #[test]
+    fn in_f32_an_update_stays_within_its_bound_and_makes_no_denormals() {
+        let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+        let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+        let op = AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
+        let mut g = gradient(&start(), 0);
+        g[..3].copy_from_slice(&[0.0, 1e-38, 1e-25]);
+        let (g, scalars) = (narrow(&g), tick(&AdamTick { beta1: 0.9, beta2: 0.999 }, 0.01f32, &mut 0));
+        let mut states = vec![narrow(&start()), vec![0.0; N], vec![0.0; N]];
+        let mut exact: Vec<Vec<f64>> = states.iter().map(|s| wide(s)).collect();
+        update(&op, true, &[&g, &scalars], &mut states);
+        let inputs = [wide(&g), wide(&scalars)];
+        update(&op, false, &[&inputs[0], &inputs[1]], &mut exact);
+        let view = |x: &'static [f64]| In { shape: float(&[x.len()]).shape, data: Slice::F(x) };
+        let leak = |x: Vec<f64>| view(x.leak());
+        let outputs: Vec<In<'_, f64>> = exact.iter().map(|x| leak(x.clone())).collect();
+        let bounds = op.error_bound(&inputs.map(leak), &outputs);
+        for ((state, exact), bounds) in states.iter().zip(&exact).zip(bounds) {
+            for ((x, y), bound) in state.iter().zip(exact).zip(bounds) {
+                assert!((f64::from(*x) - y).abs() <= bound, "{x} {y} {bound:e}");
+                assert!(*x == 0.0 || x.is_normal());
+            }
+        }
+        assert_eq!(states[2][1], 0.0);
+    }
+
+    #[test]
+    fn corrections_are_accurate_where_subtracting_would_cancel() {
+        let mut t = 0;
+        let scalars = tick(&AdamTick { beta1: 0.9, beta2: 0.999 }, 1e-3f32, &mut t);
+        assert_eq!((scalars[2], scalars[3], t), (1e-3, 0.0, 1));
+        for (scalar, expected) in scalars.into_iter().zip([1e-2, 1e3f64.sqrt()]) {
+            assert!((f64::from(scalar) / expected - 1.0).abs() < 1.2e-7, "{scalar} {expected}");
+        }
+        let scalars = tick(&AdamTick { beta1: 0.0, beta2: 0.0 }, 0.5f64, &mut u32::MAX.clone());
+        assert_eq!(scalars, [0.5, 1.0, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn wrong_settings_and_shapes_are_refused() {
+        let adam = AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
+        let sgd = SgdUpdate { momentum: 0.9, nesterov: true, weight_decay: 0.0 };
+        let (w, one) = (float(&[3, 2]), float(&[1]));
+        let (four, other) = (float(&[4]), float(&[2, 3]));
+        let count = TensorType::u32(one.shape);
+        let refusal = |op: &dyn Op, inputs: &[TensorType]| op.infer(inputs).unwrap_err();
+        let all = [w, four, w, w, w];
+        assert!(adam.infer(&all).is_ok() && sgd.infer(&[w, one, w, w]).is_ok());
+        assert!(refusal(&adam, &[w, four, w, w, other]).contains("differ in shape"));
+        assert!(refusal(&adam, &[w, one, w, w, w]).contains("takes scalars [4]"));
+        assert!(refusal(&AdamUpdate { eps: -1.0, ..adam.clone() }, &all).contains("eps"));
+        assert!(refusal(&AdamUpdate { weight_decay: f32::NAN, ..adam }, &all).contains("weight decay"));
+        assert!(refusal(&SgdUpdate { momentum: -0.1, ..sgd.clone() }, &[w, one, w]).contains("momentum"));
+        assert!(refusal(&SgdUpdate { momentum: 0.0, ..sgd }, &[w, one, w]).contains("Nesterov"));
+        for beta1 in [-0.1, 1.0, f64::NAN] {
+            assert!(refusal(&AdamTick { beta1, beta2: 0.9 }, &[one, count]).contains("betas"));
+        }
+        assert!(refusal(&AdamTick { beta1: 0.9, beta2: 0.9 }, &[one, one]).contains("must be u32"));
+    }
 }

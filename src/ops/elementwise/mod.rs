@@ -15,11 +15,9 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::{DType, MAX_RANK, Shape, TensorType};
 
-pub use activation::*;
-pub use arithmetic::*;
 
 /// A scalar function of up to three arguments with up to four constant attributes.
-pub trait Formula: Copy + Debug + Send + Sync + 'static {
+pub(crate) trait Formula: Copy + Debug + Send + Sync + 'static {
     /// Name of the op; the WGSL function is called `<NAME>_fn`.
     const NAME: &'static str;
     /// Number of tensor arguments.
@@ -55,7 +53,7 @@ pub trait Formula: Copy + Debug + Send + Sync + 'static {
 
 /// The op made of a formula.
 #[derive(Clone, Copy)]
-pub struct Elementwise<F>(pub F);
+pub(crate) struct Elementwise<F>(pub(crate) F);
 
 impl<F: Debug> Debug for Elementwise<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -152,7 +150,7 @@ impl<T: Real, F: Formula> Reference<T> for Elementwise<F> {
         };
         let (mut a, mut b, mut c) = (read(0), read(1), read(2));
         for y in outputs[0].f() {
-            let mut next = |x: &mut Option<_>| x.as_mut().and_then(Iterator::next).unwrap_or_else(T::zero);
+            let next = |x: &mut Option<_>| x.as_mut().and_then(Iterator::next).unwrap_or_else(T::zero);
             *y = self.0.eval([next(&mut a), next(&mut b), next(&mut c)]);
         }
         Ok(())
@@ -308,7 +306,7 @@ macro_rules! formula {
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq)]
-        pub struct $name $(($(pub(crate) formula!(@f32 $attr)),+))?;
+        pub(crate) struct $name $(($(pub(crate) formula!(@f32 $attr)),+))?;
 
         impl Formula for $name {
             const NAME: &'static str = $text;

@@ -249,6 +249,13 @@ impl<'g> Var<'g> {
         self.batched(other, Form::Tn)
     }
 
+    /// The same product by the plain kernel, one output per invocation: the yardstick of benches.
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn matmul_plain(self, other: Var<'g>) -> Var<'g> {
+        self.graph.record_one(MatMul { form: Form::Nn, plain: true }, &[self, other])
+    }
+
     #[track_caller]
     fn batched(self, other: Var<'g>, form: Form) -> Var<'g> {
         let (a, b) = (self.shape(), other.shape());

@@ -101,7 +101,7 @@ impl Tile {
              if (id >= tiles_n * tiles_m * p.batches) {{ return; }}\n    \
              let col = (id % tiles_n) * {c}u + lane * {v}u;\n    \
              let row = (id / tiles_n % tiles_m) * {r}u;\n    let batch = id / (tiles_n * tiles_m);\n    \
-             let a0 = batch * p.a_batch;\n    let b0 = batch * p.b_batch;\n",
+             let a_base = batch * p.a_batch;\n    let b_base = batch * p.b_batch;\n",
             w = 32 * self.vectors - 1,
             c = 32 * self.vectors,
             r = self.rows,
@@ -128,19 +128,19 @@ impl Tile {
     fn loaders(&self, t: &mut String) {
         // `along` is the extent of the contiguous axis, `is_k` whether that axis is summed over.
         let mut loader = |name: &str, array: &str, aligned: bool, along: &str, is_k: bool| {
-            let _ = writeln!(t, "// Four neighbours from row `from`, column `at` on, of {along} columns.");
-            let _ = writeln!(t, "fn {name}(base: u32, from: u32, at: u32) -> vec4<f32> {{");
+            let _ = writeln!(t, "// Four neighbours from row `line`, column `at` on, of {along} columns.");
+            let _ = writeln!(t, "fn {name}(base: u32, line: u32, at: u32) -> vec4<f32> {{");
             match (aligned, is_k) {
                 // A multiple of 4: a vector is inside or outside as a whole, and the loop ends before k.
                 (true, true) => {
-                    let _ = writeln!(t, "    return {array}[(base + from * {along} + at) / 4u];");
+                    let _ = writeln!(t, "    return {array}[(base + line * {along} + at) / 4u];");
                 }
                 (true, false) => {
                     let _ =
-                        writeln!(t, "    return {array}[(base + from * {along} + min(at, {along} - 4u)) / 4u];");
+                        writeln!(t, "    return {array}[(base + line * {along} + min(at, {along} - 4u)) / 4u];");
                 }
                 (false, true) => {
-                    let _ = writeln!(t, "    let o = base + from * {along};\n    let last = {along} - 1u;");
+                    let _ = writeln!(t, "    let o = base + line * {along};\n    let last = {along} - 1u;");
                     let part = |j: usize| {
                         format!("select(0.0, {array}[o + min(at + {j}u, last)], at + {j}u <= last)")
                     };
@@ -154,7 +154,7 @@ impl Tile {
                     );
                 }
                 (false, false) => {
-                    let _ = writeln!(t, "    let o = base + from * {along};\n    let last = {along} - 1u;");
+                    let _ = writeln!(t, "    let o = base + line * {along};\n    let last = {along} - 1u;");
                     let part = |j: usize| format!("{array}[o + min(at + {j}u, last)]");
                     let _ = writeln!(
                         t,
@@ -195,7 +195,7 @@ impl Tile {
                         true => format!("row + {}u + lane", 8 * r),
                         false => format!("row + {r}u"),
                     };
-                    let _ = writeln!(t, "        let a{r} = load_a(a0, min({row}, p.m - 1u), k);");
+                    let _ = writeln!(t, "        let a{r} = load_a(a_base, min({row}, p.m - 1u), k);");
                 }
             }
             Form::Tn => {
@@ -207,7 +207,7 @@ impl Tile {
                         };
                         let _ = writeln!(
                             t,
-                            "        let a{r}_{q} = select(vec4<f32>(), load_a(a0, min(k + {q}u, p.k - 1u), {row}), k + {q}u < p.k);"
+                            "        let a{r}_{q} = select(vec4<f32>(), load_a(a_base, min(k + {q}u, p.k - 1u), {row}), k + {q}u < p.k);"
                         );
                     }
                 }
@@ -225,7 +225,7 @@ impl Tile {
                         // Beyond k, A is zero; the row of B only has to exist.
                         let _ = writeln!(
                             t,
-                            "        let b{q}_{v} = load_b(b0, min(k + {q}u, p.k - 1u), {col});"
+                            "        let b{q}_{v} = load_b(b_base, min(k + {q}u, p.k - 1u), {col});"
                         );
                     }
                 }
@@ -233,7 +233,7 @@ impl Tile {
                     for j in 0..4 {
                         let _ = writeln!(
                             t,
-                            "        let t{j}_{v} = load_b(b0, min({col} + {j}u, p.n - 1u), k);"
+                            "        let t{j}_{v} = load_b(b_base, min({col} + {j}u, p.n - 1u), k);"
                         );
                     }
                     for (q, x) in COMPONENTS.iter().enumerate() {

@@ -1,0 +1,353 @@
+//! Proof on the user's own machine: every op's cases against the f64 reference, and its derivative
+//! against finite differences.
+
+use crate::device::DeviceInfo;
+use crate::graph::{Graph, Var};
+use crate::ops::{Case, Fillings, In, Op, Out, Reference, Slice, SliceMut};
+use crate::rng::Rng;
+use crate::shape::{DType, TensorType};
+use crate::tensor::{Data, Tensor};
+
+/// A case that failed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Name of the op.
+    pub op: String,
+    /// Name of the case.
+    pub case: String,
+    /// What was found.
+    pub message: String,
+}
+
+/// Result of checking one op on one device.
+#[derive(Debug, Clone, Default)]
+pub struct OpReport {
+    /// Name of the op.
+    pub op: String,
+    /// Cases run.
+    pub cases: usize,
+    /// Cases that failed.
+    pub failures: usize,
+    /// Largest error in units of its tolerance; above 1 is a failure.
+    pub worst: f64,
+}
+
+/// Result of checking one device.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The device.
+    pub device: DeviceInfo,
+    /// By op, in the order of the registry.
+    pub ops: Vec<OpReport>,
+    /// What failed.
+    pub failures: Vec<Failure>,
+    /// Cases that the device cannot run, with the reason: limits, not faults.
+    pub skipped: Vec<Failure>,
+}
+
+impl Report {
+    /// Cases run.
+    pub fn cases(&self) -> usize {
+        self.ops.iter().map(|o| o.cases).sum()
+    }
+
+    /// Largest error in units of its tolerance.
+    pub fn worst(&self) -> f64 {
+        self.ops.iter().map(|o| o.worst).fold(0.0, f64::max)
+    }
+}
+
+/// Floats widened, others as they are: what the reference computes with.
+#[derive(Debug, Clone)]
+pub(crate) enum Wide {
+    F(Vec<f64>),
+    U32(Vec<u32>),
+    U8(Vec<u8>),
+}
+
+impl Wide {
+    pub(crate) fn of(data: &Data) -> Self {
+        match data {
+            Data::F32(v) => Wide::F(v.iter().map(|&x| f64::from(x)).collect()),
+            Data::U32(v) => Wide::U32(v.clone()),
+            Data::U8(v) => Wide::U8(v.clone()),
+        }
+    }
+
+    fn zeros(ty: &TensorType) -> Self {
+        let n = ty.shape.elements();
+        match ty.dtype {
+            DType::F32 => Wide::F(vec![0.0; n]),
+            DType::U32 => Wide::U32(vec![0; n]),
+            DType::U8 => Wide::U8(vec![0; n]),
+        }
+    }
+
+    fn input(&self, ty: &TensorType) -> In<'_, f64> {
+        let data = match self {
+            Wide::F(v) => Slice::F(v),
+            Wide::U32(v) => Slice::U32(v),
+            Wide::U8(v) => Slice::U8(v),
+        };
+        In { shape: ty.shape, data }
+    }
+
+    fn output(&mut self, ty: &TensorType) -> Out<'_, f64> {
+        let data = match self {
+            Wide::F(v) => SliceMut::F(v),
+            Wide::U32(v) => SliceMut::U32(v),
+            Wide::U8(v) => SliceMut::U8(v),
+        };
+        Out { shape: ty.shape, data }
+    }
+
+    /// Element `i`, for messages.
+    fn show(&self, i: usize) -> String {
+        match self {
+            Wide::F(v) => v.get(i).map(|x| format!("{x:e}")),
+            Wide::U32(v) => v.get(i).map(ToString::to_string),
+            Wide::U8(v) => v.get(i).map(ToString::to_string),
+        }
+        .unwrap_or_default()
+    }
+}
+
+/// What the reference gives for an op, and how far off rounding in f32 may be.
+pub(crate) struct Expected {
+    values: Vec<Wide>,
+    bounds: Vec<Vec<f64>>,
+}
+
+impl Expected {
+    /// Evaluates `op` in f64. `inputs` ends with the old values of the states it updates; `plain` chooses
+    /// the plain formula.
+    pub(crate) fn new(op: &dyn Op, inputs: &[Tensor], plain: bool) -> Result<Self, String> {
+        let types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
+        let out_types = op.infer(&types)?;
+        let reads = inputs.len() - op.writes();
+        let results = out_types.len() - op.writes();
+        let wide: Vec<Wide> = inputs[..reads].iter().map(|t| Wide::of(t.data())).collect();
+        let views: Vec<In<'_, f64>> = wide.iter().zip(&types).map(|(w, ty)| w.input(ty)).collect();
+        let mut values: Vec<Wide> = out_types[..results].iter().map(Wide::zeros).collect();
+        values.extend(inputs[reads..].iter().map(|t| Wide::of(t.data())));
+        let mut outs: Vec<Out<'_, f64>> = values.iter_mut().zip(&out_types).map(|(w, ty)| w.output(ty)).collect();
+        if plain {
+            Reference::<f64>::eval(op, &views, &mut outs)?;
+        } else {
+            Reference::<f64>::eval_fast(op, &views, &mut outs)?;
+        }
+        drop(outs);
+        let computed: Vec<In<'_, f64>> = values.iter().zip(&out_types).map(|(w, ty)| w.input(ty)).collect();
+        let bounds = op.error_bound(&views, &computed);
+        Ok(Expected { values, bounds })
+    }
+
+    /// Compares a device's outputs: the worst error in units of its tolerance, and a sentence about it if
+    /// that is above 1.
+    pub(crate) fn compare(&self, actual: &[Tensor]) -> (f64, Option<String>) {
+        let mut overall = 0.0f64;
+        for (k, tensor) in actual.iter().enumerate() {
+            let (units, at) = worst(tensor.data(), &self.values[k], &self.bounds[k]);
+            overall = overall.max(units);
+            if units > 1.0 {
+                let text = format!(
+                    "output {k}, element {at}: {}, the reference gives {}: {units:.3e} times the tolerance",
+                    show(tensor.data(), at),
+                    self.values[k].show(at)
+                );
+                return (overall, Some(text));
+            }
+        }
+        (overall, None)
+    }
+}
+
+/// The worst error in units of its tolerance, with its index; NaN counts as infinite.
+fn worst(actual: &Data, expected: &Wide, bound: &[f64]) -> (f64, usize) {
+    let exact = |equal: bool| if equal { 0.0 } else { f64::INFINITY };
+    let units: Vec<f64> = match (actual, expected) {
+        (Data::F32(a), Wide::F(e)) => {
+            let of = |i: usize| match (f64::from(a[i]), e[i]) {
+                // Equal infinities and NaNs agree; a reference beyond f32 must have overflowed.
+                (a, e) if a == e || (a.is_nan() && e.is_nan()) => 0.0,
+                (a, e) if e.abs() > f64::from(f32::MAX) => exact(a == f64::INFINITY.copysign(e)),
+                (a, e) if !(a - e).is_finite() => f64::INFINITY,
+                (a, e) => (a - e).abs() / bound[i],
+            };
+            (0..a.len()).map(of).collect()
+        }
+        (Data::U32(a), Wide::U32(e)) => a.iter().zip(e).map(|(a, e)| exact(a == e)).collect(),
+        (Data::U8(a), Wide::U8(e)) => a.iter().zip(e).map(|(a, e)| exact(a == e)).collect(),
+        _ => vec![f64::INFINITY],
+    };
+    units.into_iter().enumerate().fold((0.0, 0), |(w, at), (i, u)| if u > w { (u, i) } else { (w, at) })
+}
+
+/// Element `i` with its bits, for messages.
+pub(crate) fn show(data: &Data, i: usize) -> String {
+    match data {
+        Data::F32(v) => v.get(i).map(|x| format!("{x:e} (bits {:#010x})", x.to_bits())),
+        Data::U32(v) => v.get(i).map(ToString::to_string),
+        Data::U8(v) => v.get(i).map(ToString::to_string),
+    }
+    .unwrap_or_default()
+}
+
+/// The inputs of a case: the same on every machine.
+pub(crate) fn case_inputs(case: &Case) -> Vec<Tensor> {
+    let mut rng = Rng::new(0x5eed, &case.name);
+    let mut make = |(ty, filling): &(TensorType, Fillings)| {
+        let n = ty.shape.elements();
+        let mut value = |i: usize| match filling {
+            Fillings::Normal => rng.normal(),
+            Fillings::Uniform(low, high) => low + (high - low) * rng.uniform(),
+            Fillings::AwayFromZero(gap) => {
+                let x = rng.normal();
+                x + gap.copysign(x)
+            }
+            Fillings::Whole(n) => f64::from(rng.below(*n)),
+            Fillings::Given(values) => values[i % values.len()],
+        };
+        let values: Vec<f64> = (0..n).map(&mut value).collect();
+        let data = match ty.dtype {
+            DType::F32 => Data::F32(values.iter().map(|&x| x as f32).collect()),
+            DType::U32 => Data::U32(values.iter().map(|&x| x as u32).collect()),
+            DType::U8 => Data::U8(values.iter().map(|&x| x as u8).collect()),
+        };
+        Tensor::new(ty.shape, data)
+    };
+    // The number of values is the shape's, so none can fail.
+    case.inputs.iter().filter_map(|input| make(input).ok()).collect()
+}
+
+/// Runs every case on a GPU. `progress` is called with the number of cases done and in all.
+#[cfg(feature = "gpu")]
+pub fn check_gpu(gpu: &crate::gpu::Gpu, mut progress: impl FnMut(usize, usize)) -> Report {
+    let cases = crate::ops::registry();
+    let info = crate::device::Backend::info(gpu);
+    let mut report = Report { device: info, ops: Vec::new(), failures: Vec::new(), skipped: Vec::new() };
+    for (i, case) in cases.iter().enumerate() {
+        progress(i, cases.len());
+        let inputs = case_inputs(case);
+        let outcome = Expected::new(&*case.op, &inputs, true).map(|expected| {
+            crate::gpu::case::run(gpu, &case.op, &inputs).map(|outputs| expected.compare(&outputs))
+        });
+        let failure = |message: String| Failure {
+            op: case.op.name().to_string(),
+            case: case.name.clone(),
+            message,
+        };
+        let (worst, message) = match outcome {
+            Ok(Err(crate::Error::Limit(reason))) => {
+                report.skipped.push(failure(reason));
+                continue;
+            }
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => (f64::INFINITY, Some(error.to_string())),
+            Err(message) => (f64::INFINITY, Some(format!("the reference fails: {message}"))),
+        };
+        if report.ops.last().is_none_or(|o| o.op != case.op.name()) {
+            let name = case.op.name();
+            match report.ops.iter().position(|o| o.op == name) {
+                Some(at) => {
+                    let earlier = report.ops.remove(at);
+                    report.ops.push(earlier);
+                }
+                None => report.ops.push(OpReport { op: name.to_string(), ..OpReport::default() }),
+            }
+        }
+        if let Some(op) = report.ops.last_mut() {
+            op.cases += 1;
+            op.worst = op.worst.max(worst);
+            op.failures += usize::from(message.is_some());
+        }
+        report.failures.extend(message.map(failure));
+    }
+    progress(cases.len(), cases.len());
+    report
+}
+
+/// Compares an op's derivative with central differences in f64, for at most `most` elements of each
+/// input. The cotangent is random: a plain sum would hide errors in softmax and normalization.
+///
+/// # Errors
+/// A sentence about the first element that differs.
+pub fn check_gradient(case: &Case, most: usize) -> Result<usize, String> {
+    let inputs = case_inputs(case);
+    let types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
+    let g = Graph::new();
+    let name = |i: usize| format!("x{i}");
+    let vars: Vec<Var<'_>> = types
+        .iter()
+        .enumerate()
+        .map(|(i, ty)| match ty.dtype {
+            DType::F32 => g.input(&name(i), ty.shape),
+            DType::U32 => g.classes(&name(i), ty.shape),
+            DType::U8 => g.bytes(&name(i), ty.shape),
+        })
+        .collect();
+    let outputs = g.record_shared(case.op.clone(), &vars);
+    let mut rng = Rng::new(0xc07a, &case.name);
+    let mut objective: Option<Var<'_>> = None;
+    for (k, y) in outputs.iter().enumerate() {
+        if y.tensor_type().dtype != DType::F32 || !case.op.differentiable_output(k) {
+            continue;
+        }
+        let cotangent: Vec<f32> = (0..y.shape().elements()).map(|_| rng.normal() as f32).collect();
+        let weight = Tensor::new(y.shape(), cotangent).map_err(|e| e.to_string())?;
+        let term = (*y * g.constant(weight)).sum_all();
+        objective = Some(objective.map_or(term, |o| o + term));
+    }
+    let Some(objective) = objective else { return Ok(0) };
+    let wanted: Vec<Var<'_>> = vars.iter().copied().filter(|v| v.tensor_type().dtype == DType::F32).collect();
+    let gradients = g.gradients(objective, &wanted);
+    g.output("objective", objective);
+    for (i, d) in gradients.iter().enumerate() {
+        g.output(&format!("d{i}"), *d);
+    }
+    let recording = g.finish().map_err(|e| e.to_string())?;
+    let cpu = crate::cpu::Cpu::<f64>::plain();
+    let mut step = cpu.step(recording).map_err(|e| e.to_string())?;
+    let mut floats: Vec<(String, Vec<f64>)> = Vec::new();
+    for (i, tensor) in inputs.iter().enumerate() {
+        match Wide::of(tensor.data()) {
+            Wide::F(values) => {
+                step.feed_wide(&name(i), &values);
+                floats.push((name(i), values));
+            }
+            _ => crate::device::Executor::feed(&mut step, i, tensor.into()).map_err(|e| e.to_string())?,
+        }
+    }
+    let run = |step: &mut crate::cpu::CpuStep<f64>| {
+        crate::device::Executor::run(step).map_err(|e| e.to_string())?;
+        Ok::<f64, String>(step.output("objective")[0])
+    };
+    run(&mut step)?;
+    let analytic: Vec<Vec<f64>> = (0..floats.len()).map(|i| step.output(&format!("d{i}"))).collect();
+    let mut compared = 0;
+    for (i, (input, values)) in floats.iter().enumerate() {
+        let stride = (values.len() / most.max(1)).max(1);
+        let scale = analytic[i].iter().fold(0f64, |m, x| m.max(x.abs()));
+        for at in (0..values.len()).step_by(stride) {
+            // Truncation ~h², rounding ~1e-16/h: both near 1e-10 at this h for functions of size 1.
+            let h = 1e-5 * values[at].abs().max(1.0);
+            let mut moved = values.clone();
+            moved[at] = values[at] + h;
+            step.feed_wide(input, &moved);
+            let above = run(&mut step)?;
+            moved[at] = values[at] - h;
+            step.feed_wide(input, &moved);
+            let below = run(&mut step)?;
+            step.feed_wide(input, values);
+            let numeric = (above - below) / (2.0 * h);
+            let exact = analytic[i][at];
+            let noise = 1e-11 * (above.abs() + below.abs()) / h * 1e-4;
+            let tolerance = 1e-6 * (numeric.abs().max(exact.abs()) + scale) + noise + 1e-8;
+            if (numeric - exact).abs() > tolerance || !exact.is_finite() {
+                return Err(format!("d/d{input}[{at}]: {exact:e}, differences give {numeric:e}"));
+            }
+            compared += 1;
+        }
+    }
+    Ok(compared)
+}

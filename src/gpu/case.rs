@@ -1,0 +1,132 @@
+//! One op on its own, in buffers that show every mistake: outputs start as NaN, padding holds NaN, and
+//! guard words stand before and after.
+
+use std::sync::Arc;
+
+use super::step::{Region, bind};
+use super::{Gpu, Shared};
+use crate::error::{Error, Result};
+use crate::ops::{Arg, KernelContext, Op};
+use crate::shape::TensorType;
+use crate::tensor::{Data, Feed, Tensor};
+
+/// A quiet NaN that no computation makes.
+const POISON: u32 = 0x7fc0_dead;
+const GUARD: u32 = 0xfeed_f00d;
+/// Guard bytes on each side: as much as any adapter's offset alignment.
+const FENCE: usize = 256;
+
+fn words(data: &Data) -> Vec<u32> {
+    match data {
+        Data::F32(v) => v.iter().map(|x| x.to_bits()).collect(),
+        Data::U32(v) => v.clone(),
+        Data::U8(v) => {
+            let bytes = |c: &[u8]| (0..4).map(|i| u32::from(c.get(i).copied().unwrap_or(0xad)) << (8 * i)).sum();
+            v.chunks(4).map(bytes).collect()
+        }
+    }
+}
+
+/// A fenced buffer with these words, poison behind them up to the padded size.
+fn fenced(gpu: &Shared, label: &str, content: &[u32], bytes: usize) -> Result<wgpu::Buffer> {
+    let fence = FENCE / 4;
+    let mut all = vec![GUARD; fence];
+    all.extend_from_slice(content);
+    all.resize(fence + bytes / 4, POISON);
+    all.resize(2 * fence + bytes / 4, GUARD);
+    let buffer = gpu.buffer(label, all.len() * 4, super::storage_usage())?;
+    gpu.write(&buffer, Feed::U32(&all));
+    Ok(buffer)
+}
+
+/// Runs `op` on `inputs`, the states it updates at their end; gives its outputs, then the new states.
+pub(crate) fn run(gpu: &Gpu, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let shared = &gpu.0;
+    shared.scoped("one op's tensors", || run_unscoped(shared, op, inputs))
+}
+
+fn run_unscoped(gpu: &Arc<Shared>, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let in_types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
+    let out_types = op.infer(&in_types).map_err(Error::Invalid)?;
+    let context = KernelContext { caps: &gpu.caps, inputs: &in_types, outputs: &out_types };
+    let program = op.dispatch(&context)?;
+    let reads = inputs.len() - op.writes();
+    let results = out_types.len() - op.writes();
+    let sources: Vec<wgpu::Buffer> = inputs[..reads]
+        .iter()
+        .map(|t| fenced(gpu, "input", &words(t.data()), t.tensor_type().bytes()))
+        .collect::<Result<_>>()?;
+    let targets: Vec<wgpu::Buffer> = out_types
+        .iter()
+        .enumerate()
+        .map(|(k, ty)| {
+            let content = if k < results { Vec::new() } else { words(inputs[reads + k - results].data()) };
+            fenced(gpu, "output", &content, ty.bytes())
+        })
+        .collect::<Result<_>>()?;
+    let padded = |bytes: usize| bytes.next_multiple_of(16).max(16);
+    let scratch: Vec<wgpu::Buffer> = program
+        .scratch
+        .iter()
+        .map(|&bytes| fenced(gpu, "scratch", &[], padded(bytes)))
+        .collect::<Result<_>>()?;
+    let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    for dispatch in &program.dispatches {
+        let pipeline = gpu.cache.get(gpu, &dispatch.kernel)?;
+        let region = |arg: &Arg| {
+            let (buffer, bytes) = match *arg {
+                Arg::Input(i) => (&sources[i], in_types[i].bytes()),
+                Arg::Output(i) => (&targets[i], out_types[i].bytes()),
+                Arg::Scratch(i) | Arg::ScratchRead(i) => (&scratch[i], padded(program.scratch[i])),
+            };
+            Region { buffer, offset: FENCE, bytes }
+        };
+        let storage: Vec<Region<'_>> = dispatch.args.iter().map(region).collect();
+        let bytes = dispatch.uniform.len().next_multiple_of(16).max(16);
+        let uniform = gpu.buffer("parameters", bytes, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST)?;
+        gpu.write(&uniform, Feed::U8(&dispatch.uniform));
+        let group = bind(
+            gpu,
+            op.name(),
+            &pipeline,
+            dispatch,
+            &storage,
+            Region { buffer: &uniform, offset: 0, bytes },
+        )?;
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, &group, &[]);
+        pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], dispatch.grid[2]);
+    }
+    gpu.queue.submit([encoder.finish()]);
+    let mut results = Vec::new();
+    for (buffer, ty) in targets.iter().zip(&out_types) {
+        results.push(unfence(gpu, op.name(), buffer, ty)?);
+    }
+    Ok(results)
+}
+
+/// Reads a fenced buffer back, whole; an overwritten guard is an error.
+fn unfence(gpu: &Arc<Shared>, op: &str, buffer: &wgpu::Buffer, ty: &TensorType) -> Result<Tensor> {
+    let whole = crate::shape::Shape::new(&[buffer.size() as usize / 4])
+        .ok_or_else(|| Error::Limit("a tensor of more than 2^32 words".into()))?;
+    let read = super::readback::Read::start(gpu, buffer, TensorType::u32(whole))?;
+    let all = crate::device::Readback::pending(read).wait()?;
+    let Data::U32(all) = all.data() else {
+        return Err(Error::Invalid("a read-back changed its type".into()));
+    };
+    let fence = FENCE / 4;
+    let end = fence + ty.bytes() / 4;
+    if let Some(at) = (0..fence).chain(end..all.len()).find(|&i| all[i] != GUARD) {
+        let side = if at < fence { "before" } else { "behind" };
+        return Err(Error::Invalid(format!("{op}: wrote {side} its output (word {at})")));
+    }
+    let n = ty.shape.elements();
+    let payload = &all[fence..end];
+    let data = match ty.dtype {
+        crate::DType::F32 => Data::F32(payload[..n].iter().map(|&w| f32::from_bits(w)).collect()),
+        crate::DType::U32 => Data::U32(payload[..n].to_vec()),
+        crate::DType::U8 => Data::U8((0..n).map(|i| (payload[i / 4] >> (8 * (i % 4))) as u8).collect()),
+    };
+    Tensor::new(ty.shape, data)
+}

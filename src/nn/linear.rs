@@ -1,0 +1,51 @@
+//! The fully connected layer.
+
+use super::Layer;
+use crate::graph::{Init, Param, Params, Var};
+
+/// y = x Wᵀ + b, with `weight` `[out, in]` and `bias` `[out]` as in PyTorch. Takes `[.., in]`.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    path: String,
+    weight: Param,
+    bias: Option<Param>,
+}
+
+impl Linear {
+    /// With bias, both initialized as in PyTorch: uniform within 1 / √in.
+    pub fn new(params: &Params, inputs: usize, outputs: usize) -> Self {
+        Self::with(params, inputs, outputs, true, Init::FanIn(inputs))
+    }
+
+    /// With or without bias, the weight initialized by `init`; a bias starts uniform within 1 / √in.
+    pub fn with(params: &Params, inputs: usize, outputs: usize, bias: bool, init: Init) -> Self {
+        Linear {
+            path: params.path().to_string(),
+            weight: params.param("weight", [outputs, inputs], init),
+            bias: bias.then(|| params.param("bias", [outputs], Init::FanIn(inputs))),
+        }
+    }
+
+    /// The weight, `[out, in]`.
+    pub fn weight(&self) -> &Param {
+        &self.weight
+    }
+
+    /// The bias, `[out]`.
+    pub fn bias(&self) -> Option<&Param> {
+        self.bias.as_ref()
+    }
+}
+
+impl Layer for Linear {
+    #[track_caller]
+    fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
+        let g = x.graph();
+        let _scope = g.scope_at(&self.path);
+        let y = x.matmul_nt(g.param(&self.weight));
+        match &self.bias {
+            Some(bias) => y + g.param(bias),
+            None => y,
+        }
+    }
+}

@@ -1,2 +1,0 @@
-//! stub
-pub(super) fn cases() -> Vec<super::Case> { vec![] }

@@ -1,0 +1,125 @@
+//! Which kernel reduces, and in how many pieces.
+
+use super::{Kind, View};
+use crate::error::Result;
+use crate::ops::{AdapterClass, Arg, Dispatch, Kernel, KernelContext};
+
+/// Invocations of a workgroup.
+const WORKGROUP: usize = 64;
+
+/// Uniform of every kernel here.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    outer: u32,
+    extent: u32,
+    inner: u32,
+    chunks: u32,
+    length: u32,
+    is_max: u32,
+    scale: f32,
+    _pad: u32,
+}
+
+/// One launch: which kernel, and in how many pieces each reduction is cut.
+#[derive(Debug)]
+pub(super) struct Plan {
+    view: View,
+    entry: &'static str,
+    /// Invocations per piece that share the work, and results each of them makes.
+    lanes: usize,
+    width: usize,
+    pub(super) chunks: usize,
+    length: usize,
+}
+
+impl Plan {
+    /// Every reduction in one piece.
+    pub(super) fn whole(class: AdapterClass, view: &View) -> Self {
+        let View { outer, extent, inner } = *view;
+        // A workgroup per row where rows are long, or so few that they leave a GPU idle.
+        let in_workgroup =
+            class == AdapterClass::Gpu && inner == 1 && (extent >= 256 || extent >= 32 && outer <= 4096);
+        let (entry, lanes, width) = if in_workgroup {
+            ("reduce_rows_workgroup", WORKGROUP, 1)
+        } else if inner % 4 == 0 {
+            ("reduce_columns4", 1, 4)
+        } else if inner == 1 && extent % 4 == 0 {
+            ("reduce_rows4", 1, 1)
+        } else {
+            ("reduce_any", 1, 1)
+        };
+        Plan { view: *view, entry, lanes, width, chunks: 1, length: extent.max(1) }
+    }
+
+    /// Pieces where there is too little to do side by side and much one after the other: a second launch
+    /// costs less than it saves.
+    pub(super) fn new(class: AdapterClass, view: &View) -> Self {
+        let mut plan = Plan::whole(class, view);
+        let side_by_side = view.outer * view.inner * plan.lanes / plan.width;
+        // Loads that follow each other in one invocation.
+        let four = plan.entry == "reduce_rows4";
+        let steps = view.extent / plan.lanes / if four { 4 } else { 1 };
+        let (wanted, long, least) = match class {
+            AdapterClass::Gpu => (32_768, 64, 16),
+            // A step takes 2 ns there, a launch 25 us.
+            AdapterClass::Software | AdapterClass::SoftwareLanes8 => (256, 2048, 64),
+        };
+        if steps >= long && side_by_side < wanted {
+            let chunks = (wanted / side_by_side.max(1)).min(steps / least).max(1);
+            // Whole vectors to each piece.
+            plan.length = view.extent.div_ceil(chunks).next_multiple_of(if four { 4 } else { 1 });
+            plan.chunks = view.extent.div_ceil(plan.length);
+        }
+        plan
+    }
+
+    pub(super) fn launch(
+        &self,
+        kind: Kind,
+        scale: f32,
+        from: Arg,
+        to: Arg,
+        ctx: &KernelContext<'_>,
+    ) -> Result<Dispatch> {
+        let View { outer, extent, inner } = self.view;
+        let params = Params {
+            outer: outer as u32,
+            extent: extent as u32,
+            inner: inner as u32,
+            chunks: self.chunks as u32,
+            length: self.length as u32,
+            is_max: u32::from(kind == Kind::Max),
+            scale,
+            _pad: 0,
+        };
+        let invocations = outer * self.chunks * inner / self.width * self.lanes;
+        let grid = ctx.caps.grid(invocations.div_ceil(WORKGROUP))?;
+        Ok(Dispatch::new(Kernel::library(self.entry)?, vec![from, to], &params, grid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reductions_are_cut_in_pieces_only_where_it_helps() {
+        let chunks = |class, outer, extent, inner| {
+            let plan = Plan::new(class, &View { outer, extent, inner });
+            assert!(plan.chunks * plan.length >= extent && (plan.chunks - 1) * plan.length < extent);
+            (plan.entry, plan.chunks)
+        };
+        let (gpu, software) = (AdapterClass::Gpu, AdapterClass::Software);
+        assert_eq!(chunks(gpu, 1, 64, 1), ("reduce_rows_workgroup", 1));
+        assert_eq!(chunks(gpu, 100_000, 32, 1), ("reduce_rows4", 1));
+        assert_eq!(chunks(software, 64, 64, 128), ("reduce_columns4", 1));
+        assert_eq!(chunks(software, 1, 100, 1), ("reduce_rows4", 1));
+        assert_eq!(chunks(software, 4, 33, 3), ("reduce_any", 1));
+        for class in [gpu, software] {
+            assert!(chunks(class, 1, 1 << 20, 1).1 > 1);
+            assert!(chunks(class, 1, 1 << 16, 8).1 > 1);
+        }
+        assert_eq!(chunks(software, 1, 1 << 20, 1).0, "reduce_rows4");
+    }
+}

@@ -1,0 +1,180 @@
+//! Tests over the whole registry: coverage, translation, layout, gradients, fast paths.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+use super::{AdapterClass, Caps, Case, Dispatch, KernelContext, Program, registry};
+use crate::check::{case_inputs, check_gradient};
+use crate::tensor::Tensor;
+
+const CLASSES: [AdapterClass; 3] = [AdapterClass::Gpu, AdapterClass::Software, AdapterClass::SoftwareLanes8];
+
+fn program(case: &Case, class: AdapterClass) -> Program {
+    let inputs: Vec<_> = case.inputs.iter().map(|(ty, _)| *ty).collect();
+    let outputs = case.op.infer(&inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+    let caps = Caps::default_of(class);
+    let context = KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs };
+    case.op.dispatch(&context).unwrap_or_else(|e| panic!("{}: {e}", case.name))
+}
+
+/// Every kernel that any case dispatches on any class, by key, with one of its dispatches.
+fn kernels() -> BTreeMap<String, Dispatch> {
+    let mut found: BTreeMap<String, Dispatch> = BTreeMap::new();
+    for case in registry() {
+        for class in CLASSES {
+            for dispatch in program(&case, class).dispatches {
+                let key = dispatch.kernel.key.clone();
+                if let Some(other) = found.get(&key) {
+                    assert_eq!(other.kernel.text, dispatch.kernel.text, "two texts under key {key}");
+                }
+                found.insert(key, dispatch);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_shader_function_and_entry_point_is_used_by_a_case() {
+    let kernels = kernels();
+    let entries: BTreeSet<&str> = kernels.values().map(|d| d.kernel.entry.as_str()).collect();
+    for (file, entry) in crate::wgsl::entry_points() {
+        assert!(entries.contains(entry), "shaders/{file}.wgsl: no case dispatches `{entry}`");
+    }
+    for (file, _) in crate::wgsl::FILES {
+        for function in crate::wgsl::functions(file) {
+            let used = kernels.values().any(|d| d.kernel.text.contains(&format!("fn {function}(")));
+            assert!(used, "shaders/{file}.wgsl: nothing uses `{function}`");
+        }
+    }
+}
+
+#[test]
+fn every_kernel_translates_to_spirv_msl_and_hlsl() {
+    let kernels = kernels();
+    for (key, dispatch) in &kernels {
+        let text = &dispatch.kernel.text;
+        let module = naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{key}: {}", e.emit_to_string(text)));
+        assert_eq!(module.entry_points.len(), 1, "{key}");
+        assert_eq!(module.entry_points[0].name, dispatch.kernel.entry, "{key}");
+        let capabilities = Capabilities::SUBGROUP;
+        let info = Validator::new(ValidationFlags::all(), capabilities)
+            .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+            .subgroup_operations(naga::valid::SubgroupOperationSet::all())
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{key}: {}", e.emit_to_string(text)));
+        let spirv = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
+        let words = naga::back::spv::write_vec(&module, &info, &spirv, None);
+        assert!(words.unwrap_or_else(|e| panic!("{key}: SPIR-V: {e}")).len() > 5);
+        let msl = naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
+        let (source, _) =
+            naga::back::msl::write_string(&module, &info, &msl, &naga::back::msl::PipelineOptions::default())
+                .unwrap_or_else(|e| panic!("{key}: MSL: {e}"));
+        assert!(source.contains("kernel"), "{key}");
+        let hlsl = naga::back::hlsl::Options {
+            shader_model: naga::back::hlsl::ShaderModel::V6_0,
+            fake_missing_bindings: true,
+            ..Default::default()
+        };
+        let mut source = String::new();
+        let pipeline = naga::back::hlsl::PipelineOptions::default();
+        naga::back::hlsl::Writer::new(&mut source, &hlsl, &pipeline)
+            .write(&module, &info, None)
+            .unwrap_or_else(|e| panic!("{key}: HLSL: {e}"));
+        assert!(source.contains("numthreads"), "{key}");
+    }
+    println!("{} kernels translated", kernels.len());
+}
+
+#[test]
+fn parameters_have_the_layout_of_the_shader() {
+    for (key, dispatch) in kernels() {
+        let module = naga::front::wgsl::parse_str(&dispatch.kernel.text).unwrap();
+        let uniform = module.global_variables.iter().find(|(_, v)| v.space == naga::AddressSpace::Uniform);
+        let Some((_, variable)) = uniform else {
+            assert!(dispatch.uniform.is_empty(), "{key}");
+            continue;
+        };
+        let naga::TypeInner::Struct { span, .. } = module.types[variable.ty].inner else { panic!("{key}") };
+        assert_eq!(dispatch.uniform.len().next_multiple_of(16), (span as usize).next_multiple_of(16), "{key}");
+    }
+}
+
+#[test]
+fn every_gradient_agrees_with_finite_differences() {
+    let mut compared = 0;
+    let mut failures = Vec::new();
+    let mut covered = BTreeSet::new();
+    for case in registry().iter().filter(|c| c.gradient) {
+        match check_gradient(case, 24) {
+            Ok(n) => compared += n,
+            Err(message) => failures.push(format!("{}: {message}", case.name)),
+        }
+        covered.insert(case.op.name());
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    println!("{compared} derivatives of {} ops compared", covered.len());
+}
+
+#[test]
+fn the_check_of_gradients_finds_a_wrong_one() {
+    #[derive(Debug)]
+    struct Wrong;
+    impl<T: super::Real> super::Reference<T> for Wrong {
+        fn eval(&self, i: &[super::In<'_, T>], o: &mut [super::Out<'_, T>]) -> Result<(), String> {
+            o[0].f().iter_mut().zip(i[0].f()).for_each(|(y, x)| *y = *x * *x);
+            Ok(())
+        }
+    }
+    impl super::Op for Wrong {
+        fn name(&self) -> &'static str {
+            "wrong"
+        }
+        fn infer(&self, i: &[crate::TensorType]) -> Result<Vec<crate::TensorType>, String> {
+            Ok(i.to_vec())
+        }
+        fn grad<'g>(
+            &self,
+            x: &[crate::Var<'g>],
+            _: &[crate::Var<'g>],
+            dy: &[Option<crate::Var<'g>>],
+            _: &[bool],
+        ) -> Result<Vec<Option<crate::Var<'g>>>, String> {
+            Ok(vec![dy[0].map(|dy| dy * x[0])])
+        }
+        fn dispatch(&self, _: &KernelContext<'_>) -> crate::Result<Program> {
+            Ok(Program::default())
+        }
+    }
+    assert!(check_gradient(&Case::new(Wrong, &[&[5]]), 5).is_err());
+}
+
+/// The CPU device's faster paths against the plain formulas, in f32, within the bounds of the op.
+#[test]
+fn fast_paths_agree_with_the_plain_formulas() {
+    for case in registry() {
+        let inputs = case_inputs(&case);
+        let expected = crate::check::Expected::new(&*case.op, &inputs, true).unwrap();
+        let fast = crate::cpu::run_op::<f32>(&*case.op, &inputs, false).unwrap();
+        let (_, message) = expected.compare(&fast);
+        assert!(message.is_none(), "{}: {}", case.name, message.unwrap_or_default());
+    }
+}
+
+#[test]
+fn every_op_has_cases_that_fit_it() {
+    let names: BTreeSet<&str> = registry().iter().map(|c| c.op.name()).collect();
+    // Each of the ops, by name.
+    for name in [
+        "matmul", "matmul_nt", "matmul_tn", "add", "sub", "mul", "div", "neg", "exp", "log", "sqrt", "pow", "abs",
+        "minimum", "maximum", "clamp", "equal", "less", "greater", "select", "reshape", "permute", "slice",
+        "concat", "pad", "broadcast", "sigmoid", "tanh", "relu", "leaky_relu", "softmax", "log_softmax",
+    ] {
+        assert!(names.contains(name), "no case of `{name}`");
+    }
+    for case in registry() {
+        let inputs: Vec<Tensor> = case_inputs(&case);
+        assert_eq!(inputs.len(), case.inputs.len(), "{}", case.name);
+    }
+}

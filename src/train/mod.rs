@@ -1,0 +1,94 @@
+//! Training and evaluation of classifiers: data that stays on the device, sums that are read once an epoch,
+//! the best weights kept, files that a run can go on from.
+//!
+//! ```
+//! use wgrad::data::{Split, digits};
+//! use wgrad::nn::Mlp;
+//! use wgrad::optim::Adam;
+//! use wgrad::train::Trainer;
+//! use wgrad::{Device, Params};
+//!
+//! let (train, test) = digits()?;
+//! let params = Params::seeded(42);
+//! let mlp = Mlp::new(&params, &[64, 32, 10]);
+//! let adam = Adam::new(&params, 3e-3);
+//! let split = Split::new(train, test, 144)?;
+//! let report = Trainer::new(&Device::cpu(), mlp, &params, adam, split).epochs(3).run(&mut ())?;
+//! assert!(report.test_accuracy > 0.5);
+//! # Ok::<(), wgrad::Error>(())
+//! ```
+
+mod checkpoint;
+mod evaluate;
+mod trainer;
+
+pub use evaluate::{Evaluation, Evaluator};
+pub use trainer::Trainer;
+
+/// What is told how training goes. Every method does nothing unless it is written; `()` ignores everything.
+pub trait Observer {
+    /// Before the first step: `step` steps were done by the run that is resumed, `of` there are in all.
+    fn on_start(&mut self, step: usize, of: usize) {
+        let _ = (step, of);
+    }
+
+    /// After step `step` (from 1) of `of`. On a GPU the step was submitted and may still run. Called once a
+    /// step, so it should be cheap.
+    fn on_step(&mut self, step: usize, of: usize) {
+        let _ = (step, of);
+    }
+
+    /// After each epoch, its validation and its checkpoint.
+    fn on_epoch(&mut self, record: &EpochRecord) {
+        let _ = record;
+    }
+}
+
+impl Observer for () {}
+
+/// One epoch of training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EpochRecord {
+    /// Number of the epoch, from 1.
+    pub epoch: usize,
+    /// Epochs in all.
+    pub epochs: usize,
+    /// Mean cross-entropy of the training rows, each as its step saw it: before the update, with dropout.
+    pub train_loss: f64,
+    /// Share of the training rows classified rightly, at the same moments.
+    pub train_accuracy: f64,
+    /// Mean cross-entropy of the validation rows after the epoch, if there are any.
+    pub validation_loss: Option<f64>,
+    /// Share of the validation rows classified rightly.
+    pub validation_accuracy: Option<f64>,
+    /// Whether these weights are the best so far.
+    pub is_best: bool,
+    /// Training rows per second, without validation and saving.
+    pub samples_per_second: f64,
+    /// Seconds the epoch took, with validation and saving.
+    pub seconds: f64,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingReport {
+    /// The epochs that this run finished; those before a resume are not among them.
+    pub epochs: Vec<EpochRecord>,
+    /// The epoch (from 1) whose weights were tested and saved; `None` if no epoch was finished.
+    pub best_epoch: Option<usize>,
+    /// Mean cross-entropy of the test rows, with the best weights.
+    pub test_loss: f64,
+    /// Share of the test rows classified rightly.
+    pub test_accuracy: f64,
+    /// Seconds from the start of the run to its last step, with compilation, validation and saving; without
+    /// the test.
+    pub train_seconds: f64,
+    /// Seconds from the start of the run, or from [`Trainer::started`], until the first step was done.
+    pub first_step_seconds: f64,
+    /// Steps that this run did.
+    pub steps: usize,
+    /// Steps per second of training time after the first step; 0 where there was no other.
+    pub steps_per_second: f64,
+    /// Whether the stop flag ended it.
+    pub stopped: bool,
+}

@@ -1,0 +1,268 @@
+//! The recorded step: what it makes, when it waits, what it reports, and the check that watches it.
+#![allow(missing_docs)]
+
+mod common;
+
+use wgrad::gpu::{Gpu, PlantedFault};
+use wgrad::nn::{Layer, Mlp};
+use wgrad::optim::{Adam, Optimizer};
+use wgrad::{CheckKind, Device, Error, Graph, Params, Result, Step};
+
+fn training_step(device: &Device, params: &Params) -> Result<Step> {
+    let net = Mlp::new(&params.at("mlp"), &[20, 16, 12, 5]);
+    let g = Graph::new();
+    let (x, y) = (g.input("x", [8, 20]), g.classes("y", [8]));
+    let loss = net.forward(x).softmax_cross_entropy(y);
+    Adam::new(params, 1e-2).minimize(loss, &params.trainable());
+    g.output("loss", loss);
+    let mut step = device.compile(&g)?;
+    step.feed("x", &(0..160).map(|i| ((i * 37 % 101) as f32) / 50.0 - 1.0).collect::<Vec<f32>>())?;
+    step.feed("y", &[0u32, 1, 2, 3, 4, 0, 1, 2])?;
+    Ok(step)
+}
+
+#[test]
+fn a_step_makes_no_object_after_its_first_run() {
+    for gpu in common::gpus() {
+        let device = Device::from(gpu.clone());
+        let mut step = training_step(&device, &Params::seeded(1)).unwrap();
+        step.run().unwrap();
+        step.scalar("loss").unwrap();
+        let before = gpu.object_counts();
+        assert!(before.buffers > 5 && before.bind_groups > 5 && before.pipelines > 3, "{before:?}");
+        for _ in 0..50 {
+            step.run().unwrap();
+            step.scalar("loss").unwrap();
+        }
+        assert_eq!(gpu.object_counts(), before);
+    }
+}
+
+#[test]
+fn a_second_graph_of_the_same_kernels_makes_no_pipeline() {
+    let Some(gpu) = common::gpu() else { return };
+    let device = Device::from(gpu.clone());
+    let params = Params::seeded(1);
+    training_step(&device, &params).unwrap().run().unwrap();
+    let before = gpu.object_counts().pipelines;
+    training_step(&device, &Params::seeded(2)).unwrap().run().unwrap();
+    assert_eq!(gpu.object_counts().pipelines, before);
+}
+
+#[test]
+fn several_graphs_share_the_parameters() {
+    for device in [Some(Device::cpu()), common::gpu().map(Device::from)].into_iter().flatten() {
+        let params = Params::seeded(1);
+        let mut training = training_step(&device, &params).unwrap();
+        let net = Mlp::new(&params.at("mlp"), &[20, 16, 12, 5]);
+        let g = Graph::inference();
+        g.output("sum", net.forward(g.full([3, 20], 0.5)).sum_all());
+        let mut evaluation = device.compile(&g).unwrap();
+        evaluation.run().unwrap();
+        let before = evaluation.scalar("sum").unwrap();
+        training.run().unwrap();
+        evaluation.run().unwrap();
+        assert_ne!(evaluation.scalar("sum").unwrap(), before);
+    }
+}
+
+#[test]
+fn ten_losses_agree_with_the_reference() {
+    for gpu in common::gpus() {
+        let losses = |device: Device| -> Vec<f32> {
+            let mut step = training_step(&device, &Params::seeded(5)).unwrap();
+            let mut one = || {
+                step.run().unwrap();
+                step.scalar("loss").unwrap()
+            };
+            (0..10).map(|_| one()).collect()
+        };
+        let (expected, actual) = (losses(Device::reference()), losses(gpu.into()));
+        for (a, e) in actual.iter().zip(&expected) {
+            assert!((a - e).abs() <= 1e-5 * e.abs(), "{actual:?} against {expected:?}");
+        }
+        assert!(expected[9] < expected[0]);
+    }
+}
+
+#[test]
+fn a_seed_is_bitwise_reproducible() {
+    for gpu in common::gpus() {
+        let device = Device::from(gpu);
+        let run = || {
+            let params = Params::seeded(9);
+            let mut step = training_step(&device, &params).unwrap();
+            (0..30).for_each(|_| step.run().unwrap());
+            let weights = params.all().iter().map(|p| device.read_param(p).unwrap()).collect::<Vec<_>>();
+            (step.scalar("loss").unwrap().to_bits(), format!("{weights:?}"))
+        };
+        assert_eq!(run(), run());
+    }
+}
+
+fn check_error(gpu: &Gpu, fault: PlantedFault) -> wgrad::CheckError {
+    let mut step = training_step(&gpu.with_fault(fault).into(), &Params::seeded(1)).unwrap();
+    match step.run() {
+        Err(Error::Check(error)) => *error,
+        other => panic!("the planted fault was not found: {other:?}"),
+    }
+}
+
+#[test]
+fn the_check_passes_where_nothing_is_wrong() {
+    for gpu in common::gpus() {
+        let mut step = training_step(&gpu.checked().into(), &Params::seeded(1)).unwrap();
+        (0..3).for_each(|_| step.run().unwrap());
+    }
+}
+
+#[test]
+fn the_check_names_a_planted_shader_fault() {
+    for gpu in common::gpus() {
+        let fault = PlantedFault::Shader { key: "relu_grad", from: "y > 0.0", to: "y < 0.0" };
+        let error = check_error(&gpu, fault);
+        assert_eq!((error.kind, error.op.as_str()), (CheckKind::Kernel, "relu_grad"));
+        assert!(error.place.contains("sequential.rs") || error.place.contains("steps.rs"), "{error}");
+        let fault = PlantedFault::Shader { key: "matmul_tile_nt", from: "b1_0,", to: "b2_0," };
+        let lanes = gpu.caps().class != wgrad::ops::AdapterClass::Gpu;
+        if lanes {
+            let error = check_error(&gpu, fault);
+            assert_eq!((error.kind, error.op.as_str()), (CheckKind::Kernel, "matmul_nt"));
+            assert_eq!(error.scope, "mlp.fc1");
+        }
+    }
+}
+
+#[test]
+fn the_check_names_a_planted_memory_fault() {
+    for gpu in common::gpus() {
+        let error = check_error(&gpu, PlantedFault::Memory);
+        assert_eq!(error.kind, CheckKind::Memory, "{error}");
+        assert!(error.detail.contains("changed since it was written"), "{error}");
+    }
+}
+
+#[test]
+fn a_class_outside_its_range_is_named_by_row() {
+    for device in [Some(Device::cpu()), common::gpu().map(Device::from)].into_iter().flatten() {
+        let mut step = training_step(&device, &Params::seeded(1)).unwrap();
+        let error = step.feed("y", &[0u32, 1, 2, 9, 4, 0, 1, 2]).unwrap_err().to_string();
+        assert!(error.contains("row 3 holds class 9, outside 0..5"), "{error}");
+        // Nothing was lost: the old labels are still there.
+        step.run().unwrap();
+    }
+}
+
+#[test]
+fn a_forgotten_input_a_wrong_name_and_a_wrong_size_are_explained() {
+    for device in [Some(Device::cpu()), common::gpu().map(Device::from)].into_iter().flatten() {
+        let g = Graph::new();
+        g.output("y", g.input("x", [4]).exp());
+        let mut step = device.compile(&g).unwrap();
+        assert!(step.run().unwrap_err().to_string().contains("`x`: was never fed"));
+        assert!(step.feed("z", &[1.0f32]).unwrap_err().to_string().contains("there is `x`"));
+        assert!(step.feed("x", &[1.0f32]).unwrap_err().to_string().contains("got 1"));
+        assert!(step.feed("x", &[1u32; 4]).unwrap_err().to_string().contains("u32"));
+        assert!(step.read("w").unwrap_err().to_string().contains("there is `y`"));
+    }
+}
+
+#[test]
+fn mistakes_carry_scope_and_line() {
+    let g = Graph::new();
+    let x = g.input("x", [2, 3]);
+    let y = {
+        let _outer = g.scope("encoder");
+        let _inner = g.scope("attention");
+        x + g.input("b", [4])
+    };
+    // Code that goes on computing with the failed value does not panic.
+    let z = y.reshape([y.dim(0), 7]).sum_all();
+    g.output("z", z);
+    let text = Device::cpu().compile(&g).unwrap_err().to_string();
+    assert!(text.contains("encoder.attention") && text.contains("steps.rs") && text.contains("[2, 3]"), "{text}");
+}
+
+#[test]
+fn values_of_another_graph_are_refused() {
+    let (a, b) = (Graph::new(), Graph::new());
+    let _ = a.input("x", [2]) + b.input("x", [2]);
+    assert!(a.error().is_some_and(|e| e.to_string().contains("different graphs")));
+}
+
+#[test]
+fn reading_a_state_after_its_update_is_a_mistake() {
+    let params = Params::seeded(1);
+    let w = params.param("w", [3], wgrad::Init::Constant(1.0));
+    let g = Graph::new();
+    let before = g.param(&w);
+    Adam::new(&params, 0.1).minimize(before.square().sum_all(), &[w.clone()]);
+    let _ = before.exp();
+    let text = g.error().unwrap().to_string();
+    assert!(text.contains("`w` as it was before an update"), "{text}");
+}
+
+#[test]
+fn a_missing_derivative_is_an_error_never_a_zero() {
+    let g = Graph::new();
+    let x = g.input("x", [3]);
+    let index = g.classes("i", [2]);
+    g.gradients(x.argmax(0).to_f32().sum_all(), &[x]);
+    // argmax is piecewise constant: its integers carry no gradient, and that is zero by definition.
+    assert!(g.error().is_none());
+    g.gradients(index.to_f32().sum_all(), &[index]);
+    assert!(g.error().is_some_and(|e| e.to_string().contains("only floats have gradients")));
+}
+
+#[test]
+fn a_tensor_beyond_the_adapters_limit_is_a_typed_error() {
+    let Some(gpu) = common::gpu() else { return };
+    let limit = gpu.device().limits().max_storage_buffer_binding_size as usize;
+    if limit / 4 > 1 << 31 {
+        return;
+    }
+    let g = Graph::new();
+    let n = limit / 4 + 1024;
+    g.output("y", g.input("x", [n]).exp());
+    match Device::from(gpu).compile(&g) {
+        Err(Error::Limit(text)) => assert!(text.contains("MiB"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn readback_is_a_future() {
+    let Some(gpu) = common::gpu() else { return };
+    let g = Graph::new();
+    g.output("y", g.input("x", [2]) * 2.0);
+    let mut step = Device::from(gpu).compile(&g).unwrap();
+    step.run_with(&[("x", (&[1.0f32, 2.0]).into())]).unwrap();
+    let value = pollster::block_on(step.read("y").unwrap()).unwrap();
+    assert_eq!(value.as_f32(), [2.0, 4.0]);
+}
+
+#[test]
+fn steps_can_move_to_another_thread() {
+    let device = common::gpu().map_or_else(Device::cpu, Device::from);
+    let mut step = training_step(&device, &Params::seeded(1)).unwrap();
+    let loss = std::thread::spawn(move || {
+        step.run().unwrap();
+        step.scalar("loss").unwrap()
+    });
+    assert!(loss.join().unwrap().is_finite());
+}
+
+/// wgpu's noop backend validates a whole recording with no driver at all.
+#[test]
+fn recordings_are_valid_without_a_driver() {
+    let descriptor = wgpu::DeviceDescriptor::default();
+    let (device, queue) = wgpu::Device::noop(&descriptor);
+    let gpu = Gpu::from_wgpu(device, queue);
+    for class in
+        [wgrad::ops::AdapterClass::Gpu, wgrad::ops::AdapterClass::Software]
+    {
+        let mut step = training_step(&gpu.with_class(class).into(), &Params::seeded(1)).unwrap();
+        step.run().unwrap();
+        assert!(step.dispatches() > 10);
+    }
+}

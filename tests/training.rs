@@ -1,0 +1,379 @@
+//! The training loop: the same bits from the same seed, stopped or not; files; errors; GPU against CPU.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use wgrad::data::{Dataset, LastBatch, Split, digits};
+use wgrad::nn::{Dropout, Layer, Linear, Mlp};
+use wgrad::optim::{Adam, Optimizer, Sgd};
+use wgrad::train::{EpochRecord, Evaluator, Observer, Trainer, TrainingReport};
+use wgrad::{Device, Error, Graph, Params, Result, Var};
+
+/// A perceptron with dropout, so that its random stream is part of what is compared.
+struct Net {
+    fc1: Linear,
+    drop: Dropout,
+    fc2: Linear,
+}
+
+impl Net {
+    fn new(params: &Params) -> Self {
+        Net {
+            fc1: Linear::new(&params.at("fc1"), 64, 24),
+            drop: Dropout::new(&params.at("drop"), 0.2),
+            fc2: Linear::new(&params.at("fc2"), 24, 10),
+        }
+    }
+}
+
+impl Layer for Net {
+    fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
+        self.fc2.forward(self.drop.forward(self.fc1.forward(x.flatten(1)).relu()))
+    }
+}
+
+/// The first `n` digits to train on, 100 to validate with and 360 to test.
+fn split(n: usize) -> Split {
+    let (train, test) = digits().unwrap();
+    let shorter = Dataset::new(
+        "some digits",
+        train.shape.clone(),
+        train.pixels[..(n + 100) * 64].to_vec(),
+        train.labels[..n + 100].to_vec(),
+        10,
+        train.scale,
+    );
+    Split::new(shorter.unwrap(), test, 100).unwrap()
+}
+
+/// What a run is: settings, and where it stops.
+#[derive(Clone, Copy)]
+struct Settings<'a> {
+    epochs: usize,
+    seed: u64,
+    out: Option<&'a Path>,
+    resume: Option<&'a Path>,
+    stop_at: Option<usize>,
+}
+
+const PLAIN: Settings<'_> = Settings { epochs: 4, seed: 7, out: None, resume: None, stop_at: None };
+
+/// Raises the flag after a step, and keeps what it was told.
+struct Watcher {
+    flag: Arc<AtomicBool>,
+    stop_at: Option<usize>,
+    start: Option<(usize, usize)>,
+    steps: Vec<usize>,
+    epochs: Vec<EpochRecord>,
+}
+
+impl Observer for Watcher {
+    fn on_start(&mut self, step: usize, of: usize) {
+        self.start = Some((step, of));
+    }
+    fn on_step(&mut self, step: usize, _: usize) {
+        self.steps.push(step);
+        if self.stop_at == Some(step) {
+            self.flag.store(true, Ordering::Relaxed);
+        }
+    }
+    fn on_epoch(&mut self, record: &EpochRecord) {
+        self.epochs.push(record.clone());
+    }
+}
+
+/// Trains on 200 rows in batches of 48: four full ones and one of 8. Returns all states by name too.
+fn run(
+    device: &Device,
+    settings: Settings<'_>,
+) -> Result<(TrainingReport, Watcher, Vec<(String, wgrad::Data)>)> {
+    let params = Params::seeded(settings.seed);
+    let net = Net::new(&params);
+    let adam = Adam::new(&params, 3e-3);
+    let flag = Arc::new(AtomicBool::new(false));
+    let mut trainer = Trainer::new(device, net, &params, adam, split(200))
+        .epochs(settings.epochs)
+        .batch(48)
+        .seed(settings.seed)
+        .stop(flag.clone());
+    if let Some(out) = settings.out {
+        trainer = trainer.out(out);
+    }
+    if let Some(checkpoint) = settings.resume {
+        trainer = trainer.resume(checkpoint);
+    }
+    let mut watcher =
+        Watcher { flag, stop_at: settings.stop_at, start: None, steps: Vec::new(), epochs: Vec::new() };
+    let report = trainer.run(&mut watcher)?;
+    let states = params.all().iter().map(|p| (p.name().to_string(), device.read_param(p).unwrap().data().clone()));
+    Ok((report, watcher, states.collect()))
+}
+
+fn losses(report: &TrainingReport) -> Vec<(u64, Option<u64>)> {
+    let bits = |r: &EpochRecord| (r.train_loss.to_bits(), r.validation_loss.map(f64::to_bits));
+    report.epochs.iter().map(bits).collect()
+}
+
+/// The CPU, and every adapter there is.
+fn devices() -> Vec<Device> {
+    let mut devices = vec![Device::cpu()];
+    devices.extend(common::gpus().into_iter().map(Device::from));
+    devices
+}
+
+#[test]
+fn a_seed_gives_the_same_bits_and_another_gives_others() {
+    for device in devices() {
+        let (a, watcher, states) = run(&device, PLAIN).unwrap();
+        let (b, _, again) = run(&device, PLAIN).unwrap();
+        assert_eq!(losses(&a), losses(&b), "{device:?}");
+        assert_eq!(states, again, "{device:?}");
+        let (c, _, _) = run(&device, Settings { seed: 8, ..PLAIN }).unwrap();
+        assert_ne!(losses(&a), losses(&c));
+
+        assert_eq!((watcher.start, watcher.steps), (Some((0, 20)), (1..=20).collect()));
+        assert_eq!((a.steps, a.stopped, a.epochs.len()), (20, false, 4));
+        assert_eq!(a.epochs, watcher.epochs);
+        assert!(a.epochs[3].train_loss < a.epochs[0].train_loss);
+        assert!(a.test_accuracy > 0.3 && a.steps_per_second > 0.0 && a.first_step_seconds > 0.0);
+        let best = |r: &&EpochRecord| Some(r.epoch) == a.best_epoch;
+        let best = a.epochs.iter().find(best).unwrap();
+        assert!(best.is_best && a.epochs.iter().all(|r| r.validation_accuracy <= best.validation_accuracy));
+    }
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_bits_of_an_unbroken_one() {
+    for device in devices() {
+        let (whole, _, expected) = run(&device, PLAIN).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = folder.path().join("checkpoint.safetensors");
+        // After two epochs; in the middle of the third, by the flag; before the short batch of the first.
+        for (epochs, stop_at, steps) in [(2, None, 10), (4, Some(13), 13), (4, Some(4), 4)] {
+            let out = Some(folder.path());
+            let (first, _, _) = run(&device, Settings { epochs, out, stop_at, ..PLAIN }).unwrap();
+            assert_eq!((first.stopped, first.steps), (stop_at.is_some(), steps));
+            let (second, watcher, states) =
+                run(&device, Settings { resume: Some(&checkpoint), ..PLAIN }).unwrap();
+            assert_eq!(watcher.start, Some((steps, 20)));
+            assert_eq!((second.stopped, second.steps), (false, 20 - steps));
+            assert_eq!(states, expected, "{device:?} after {steps} steps");
+            let tail = losses(&whole)[steps / 5..].to_vec();
+            assert_eq!(losses(&second), tail, "{device:?} after {steps} steps");
+            assert_eq!(second.best_epoch, whole.best_epoch);
+            assert_eq!(second.test_loss, whole.test_loss);
+        }
+    }
+}
+
+#[test]
+fn a_finished_run_has_nothing_to_resume_and_is_tested_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("checkpoint.safetensors");
+    let device = Device::cpu();
+    let (first, _, _) = run(&device, Settings { out: Some(folder.path()), ..PLAIN }).unwrap();
+    let (again, _, _) = run(&device, Settings { resume: Some(&checkpoint), ..PLAIN }).unwrap();
+    assert_eq!((again.steps, again.epochs.len(), again.best_epoch), (0, 0, first.best_epoch));
+    assert_eq!(again.test_accuracy, first.test_accuracy);
+}
+
+#[test]
+fn the_model_file_holds_the_best_weights_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Device::cpu();
+    let (report, _, _) = run(&device, Settings { out: Some(folder.path()), ..PLAIN }).unwrap();
+    let content = std::fs::read(folder.path().join("model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&content).unwrap();
+    let mut names = file.names();
+    names.sort_unstable();
+    assert_eq!(names, ["fc1.bias", "fc1.weight", "fc2.bias", "fc2.weight"]);
+
+    // Another device and another seed: all comes from the file.
+    let (params, device) = (Params::seeded(99), Device::cpu());
+    let net = Net::new(&params);
+    device.load(&params.trainable(), folder.path().join("model.safetensors")).unwrap();
+    let split = split(200);
+    let evaluate = |data: &Dataset| Evaluator::new(&device, &net, data).unwrap().run().unwrap();
+    let test = evaluate(&split.test);
+    assert_eq!((test.loss, test.accuracy), (report.test_loss, report.test_accuracy));
+    let rows: u32 = test.confusion.iter().flatten().sum();
+    assert_eq!((rows, test.confusion.len()), (360, 10));
+    let zeros = split.test.labels.iter().filter(|&&l| l == 0).count() as u32;
+    assert_eq!(test.confusion[0].iter().sum::<u32>(), zeros);
+    let best = report.epochs.iter().find(|r| Some(r.epoch) == report.best_epoch).unwrap();
+    assert_eq!(Some(evaluate(&split.validation).loss), best.validation_loss);
+}
+
+/// 1,200 rows: two full batches and a short one; by hand on the host.
+#[test]
+fn an_evaluation_is_the_mean_over_all_rows() {
+    let (train, _) = digits().unwrap();
+    let params = Params::seeded(3);
+    let net = Mlp::new(&params, &[64, 10]);
+    let rows = 1200;
+    let data =
+        Dataset::new("rows", [1, 8, 8], train.pixels[..rows * 64].to_vec(), train.labels[..rows].to_vec(), 10, 0.0625)
+            .unwrap();
+    let value = |name: &str| match params.get(name).unwrap().initial() {
+        wgrad::Data::F32(v) => v.into_iter().map(f64::from).collect::<Vec<f64>>(),
+        _ => panic!("not floats"),
+    };
+    let (weight, bias) = (value("fc1.weight"), value("fc1.bias"));
+    let (mut loss, mut hits) = (0.0, 0);
+    for i in 0..rows {
+        let x: Vec<f64> = data.row(i).unwrap().iter().map(|&p| f64::from(p) / 16.0).collect();
+        let logit =
+            |c: usize| bias[c] + weight[c * 64..][..64].iter().zip(&x).map(|(w, x)| w * x).sum::<f64>();
+        let z: Vec<f64> = (0..10).map(logit).collect();
+        let label = data.labels[i] as usize;
+        loss += z.iter().map(|z| z.exp()).sum::<f64>().ln() - z[label];
+        hits += usize::from((0..10).all(|c| z[c] <= z[label]));
+    }
+    for device in devices() {
+        let mut evaluator = Evaluator::new(&device, &net, &data).unwrap();
+        for _ in 0..2 {
+            let result = evaluator.run().unwrap();
+            assert!((result.loss / (loss / rows as f64) - 1.0).abs() < 1e-5, "{device:?}: {}", result.loss);
+            assert_eq!(result.accuracy, hits as f64 / rows as f64, "{device:?}");
+        }
+    }
+}
+
+#[test]
+fn the_last_batch_can_be_dropped_and_a_batch_may_be_all_rows() {
+    let steps = |batch: usize, last: LastBatch| {
+        let params = Params::seeded(1);
+        let (net, sgd) = (Mlp::new(&params, &[64, 10]), Sgd::new(&params, 0.1));
+        let trainer = Trainer::new(&Device::cpu(), net, &params, sgd, split(200));
+        let report = trainer.epochs(2).batch(batch).last_batch(last).run(&mut ())?;
+        // Sums over the rows seen: a loss near ln 10, an accuracy that is a share.
+        assert!(report.epochs[0].train_loss < 3.0 && report.epochs[0].train_loss > 1.0);
+        assert!(report.epochs.iter().all(|r| r.train_accuracy <= 1.0));
+        Ok::<usize, Error>(report.steps)
+    };
+    assert_eq!(steps(48, LastBatch::Drop).unwrap(), 8);
+    assert_eq!(steps(50, LastBatch::Keep).unwrap(), 8);
+    assert_eq!(steps(200, LastBatch::Drop).unwrap(), 2);
+    assert_eq!(steps(1000, LastBatch::Keep).unwrap(), 2);
+    assert!(steps(1000, LastBatch::Drop).unwrap_err().to_string().contains("smaller batch"));
+    assert!(steps(0, LastBatch::Keep).unwrap_err().to_string().contains("batch of 0 rows"));
+}
+
+#[test]
+fn without_validation_rows_the_last_weights_count() {
+    let (train, test) = digits().unwrap();
+    let params = Params::seeded(1);
+    let (net, adam) = (Mlp::new(&params, &[64, 10]), Adam::new(&params, 3e-3));
+    let device = Device::cpu();
+    let split = Split::new(train, test.clone(), 0).unwrap();
+    let trainer = Trainer::new(&device, net.clone(), &params, adam, split);
+    let report = trainer.epochs(3).batch(64).run(&mut ()).unwrap();
+    assert_eq!(report.best_epoch, Some(3));
+    assert!(report.epochs.iter().all(|r| r.validation_loss.is_none() && r.is_best));
+    let now = Evaluator::new(&device, &net, &test).unwrap().run().unwrap();
+    assert_eq!(now.loss, report.test_loss);
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run_and_the_files_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Device::cpu();
+    run(&device, Settings { epochs: 1, out: Some(folder.path()), ..PLAIN }).unwrap();
+    let before = std::fs::read(folder.path().join("checkpoint.safetensors")).unwrap();
+    let params = Params::seeded(7);
+    let net = Net::new(&params);
+    let trainer = Trainer::new(&device, net, &params, Sgd::new(&params, 1e30), split(200));
+    let message = trainer.epochs(3).batch(48).out(folder.path()).run(&mut ()).unwrap_err().to_string();
+    assert!(message.contains("in epoch 1") && message.contains("lower the learning rate"), "{message}");
+    assert_eq!(std::fs::read(folder.path().join("checkpoint.safetensors")).unwrap(), before);
+}
+
+#[test]
+fn what_does_not_fit_is_said_before_training() {
+    let device = Device::cpu();
+    let message = |widths: &[usize], epochs: usize, resume: Option<&Path>| {
+        let params = Params::seeded(1);
+        let net = Mlp::new(&params, widths);
+        let mut trainer = Trainer::new(&device, net, &params, Sgd::new(&params, 0.1), split(50)).epochs(epochs);
+        if let Some(path) = resume {
+            trainer = trainer.resume(path);
+        }
+        trainer.run(&mut ()).unwrap_err().to_string()
+    };
+    assert!(message(&[64, 10], 0, None).contains("0 epochs"));
+    let text = message(&[64, 9], 1, None);
+    assert!(text.contains("class 9") && text.contains("9 classes"), "{text}");
+    let text = message(&[63, 10], 1, None);
+    assert!(text.contains("matmul"), "{text}");
+
+    let folder = tempfile::tempdir().unwrap();
+    run(&device, Settings { epochs: 1, out: Some(folder.path()), ..PLAIN }).unwrap();
+    let text = message(&[64, 10], 2, Some(&folder.path().join("model.safetensors")));
+    assert!(text.contains("holds no training to go on with"), "{text}");
+    // A checkpoint of another model, and of an epoch cut otherwise.
+    let checkpoint = folder.path().join("checkpoint.safetensors");
+    let text = message(&[64, 10], 2, Some(&checkpoint));
+    assert!(text.contains("fc1.weight"), "{text}");
+    run(&device, Settings { out: Some(folder.path()), stop_at: Some(2), ..PLAIN }).unwrap();
+    let other = Settings { seed: 9, resume: Some(&checkpoint), ..PLAIN };
+    let text = run(&device, other).map(|_| ()).unwrap_err().to_string();
+    assert!(text.contains("in the middle of an epoch"), "{text}");
+    std::fs::write(&checkpoint, b"no tensors").unwrap();
+    let text = message(&[64, 10], 2, Some(&checkpoint));
+    assert!(text.contains("not a safetensors file"), "{text}");
+    let text = message(&[64, 10], 2, Some(&folder.path().join("absent")));
+    assert!(text.contains("absent"), "{text}");
+}
+
+/// The first ten losses of a plain step, on a GPU in f32 and on the CPU in f64.
+#[test]
+fn a_gpu_trains_as_the_reference_does() {
+    let (train, _) = digits().unwrap();
+    let losses = |device: &Device| -> Result<Vec<f32>> {
+        let params = Params::seeded(5);
+        let net = Mlp::new(&params, &[64, 32, 10]);
+        let g = Graph::new();
+        let x = g.bytes("x", [64, 1, 8, 8]).to_f32_scaled(train.scale);
+        let loss = net.forward(x).softmax_cross_entropy(g.classes("y", [64]));
+        Adam::new(&params, 3e-3).minimize(loss, &params.trainable());
+        g.output("loss", loss);
+        let mut step = device.compile(&g)?;
+        (0..10)
+            .map(|i| {
+                let rows = i * 64..(i + 1) * 64;
+                step.feed("x", &train.pixels[rows.start * 64..rows.end * 64])?;
+                step.feed("y", &train.labels[rows])?;
+                step.run()?;
+                step.scalar("loss")
+            })
+            .collect()
+    };
+    let expected = losses(&Device::reference()).unwrap();
+    assert!(expected[9] < expected[0]);
+    for device in devices() {
+        let actual = losses(&device).unwrap();
+        let worst = actual.iter().zip(&expected).map(|(a, e)| (a / e - 1.0).abs()).fold(0f32, f32::max);
+        println!("{device:?}: {worst:e}");
+        assert!(worst < 1e-5, "{device:?}: {worst:e}");
+    }
+}
+
+/// After the first epoch nothing is made any more, however long it goes on.
+#[test]
+fn training_makes_its_objects_once() {
+    let Some(gpu) = common::gpu() else { return };
+    let count = |epochs: usize| {
+        let before = gpu.object_counts();
+        run(&gpu.clone().into(), Settings { epochs, ..PLAIN }).unwrap();
+        let after = gpu.object_counts();
+        (after.bind_groups - before.bind_groups, after.buffers - before.buffers)
+    };
+    // The first run fills the pools.
+    count(1);
+    let (short, long) = (count(2), count(6));
+    assert_eq!(short, long);
+}
