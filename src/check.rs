@@ -130,7 +130,8 @@ impl Expected {
         let views: Vec<In<'_, f64>> = wide.iter().zip(&types).map(|(w, ty)| w.input(ty)).collect();
         let mut values: Vec<Wide> = out_types[..results].iter().map(Wide::zeros).collect();
         values.extend(inputs[reads..].iter().map(|t| Wide::of(t.data())));
-        let mut outs: Vec<Out<'_, f64>> = values.iter_mut().zip(&out_types).map(|(w, ty)| w.output(ty)).collect();
+        let mut outs: Vec<Out<'_, f64>> =
+            values.iter_mut().zip(&out_types).map(|(w, ty)| w.output(ty)).collect();
         if plain {
             Reference::<f64>::eval(op, &views, &mut outs)?;
         } else {
@@ -232,11 +233,8 @@ pub fn check_gpu(gpu: &crate::gpu::Gpu, mut progress: impl FnMut(usize, usize)) 
         let outcome = Expected::new(&*case.op, &inputs, true).map(|expected| {
             crate::gpu::case::run(gpu, &case.op, &inputs).map(|outputs| expected.compare(&outputs))
         });
-        let failure = |message: String| Failure {
-            op: case.op.name().to_string(),
-            case: case.name.clone(),
-            message,
-        };
+        let failure =
+            |message: String| Failure { op: case.op.name().to_string(), case: case.name.clone(), message };
         let (worst, message) = match outcome {
             Ok(Err(crate::Error::Limit(reason))) => {
                 report.skipped.push(failure(reason));

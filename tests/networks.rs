@@ -95,7 +95,8 @@ fn second_derivatives() {
     for device in devices() {
         let g = Graph::new();
         let x = g.input("x", [4]);
-        for (name, y) in [("cube", x * x * x), ("sigmoid", x.sigmoid()), ("tanh", x.tanh()), ("exp", x.exp())] {
+        for (name, y) in [("cube", x * x * x), ("sigmoid", x.sigmoid()), ("tanh", x.tanh()), ("exp", x.exp())]
+        {
             let first = g.gradients(y.sum_all(), &[x])[0];
             g.output(name, g.gradients(first.sum_all(), &[x])[0]);
         }

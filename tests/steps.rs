@@ -180,7 +180,10 @@ fn mistakes_carry_scope_and_line() {
     let z = y.reshape([y.dim(0), 7]).sum_all();
     g.output("z", z);
     let text = Device::cpu().compile(&g).unwrap_err().to_string();
-    assert!(text.contains("encoder.attention") && text.contains("steps.rs") && text.contains("[2, 3]"), "{text}");
+    assert!(
+        text.contains("encoder.attention") && text.contains("steps.rs") && text.contains("[2, 3]"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -258,9 +261,7 @@ fn recordings_are_valid_without_a_driver() {
     let descriptor = wgpu::DeviceDescriptor::default();
     let (device, queue) = wgpu::Device::noop(&descriptor);
     let gpu = Gpu::from_wgpu(device, queue);
-    for class in
-        [wgrad::ops::AdapterClass::Gpu, wgrad::ops::AdapterClass::Software]
-    {
+    for class in [wgrad::ops::AdapterClass::Gpu, wgrad::ops::AdapterClass::Software] {
         let mut step = training_step(&gpu.with_class(class).into(), &Params::seeded(1)).unwrap();
         step.run().unwrap();
         assert!(step.dispatches() > 10);

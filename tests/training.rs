@@ -109,8 +109,8 @@ fn run(
     let mut watcher =
         Watcher { flag, stop_at: settings.stop_at, start: None, steps: Vec::new(), epochs: Vec::new() };
     let report = trainer.run(&mut watcher)?;
-    let states = params.all().iter().map(|p| (p.name().to_string(), device.read_param(p).unwrap().data().clone()));
-    Ok((report, watcher, states.collect()))
+    let value = |p: wgrad::Param| (p.name().to_string(), device.read_param(&p).unwrap().data().clone());
+    Ok((report, watcher, params.all().into_iter().map(value).collect()))
 }
 
 fn losses(report: &TrainingReport) -> Vec<(u64, Option<u64>)> {
@@ -215,9 +215,15 @@ fn an_evaluation_is_the_mean_over_all_rows() {
     let params = Params::seeded(3);
     let net = Mlp::new(&params, &[64, 10]);
     let rows = 1200;
-    let data =
-        Dataset::new("rows", [1, 8, 8], train.pixels[..rows * 64].to_vec(), train.labels[..rows].to_vec(), 10, 0.0625)
-            .unwrap();
+    let data = Dataset::new(
+        "rows",
+        [1, 8, 8],
+        train.pixels[..rows * 64].to_vec(),
+        train.labels[..rows].to_vec(),
+        10,
+        0.0625,
+    )
+    .unwrap();
     let value = |name: &str| match params.get(name).unwrap().initial() {
         wgrad::Data::F32(v) => v.into_iter().map(f64::from).collect::<Vec<f64>>(),
         _ => panic!("not floats"),
@@ -298,7 +304,8 @@ fn what_does_not_fit_is_said_before_training() {
     let message = |widths: &[usize], epochs: usize, resume: Option<&Path>| {
         let params = Params::seeded(1);
         let net = Mlp::new(&params, widths);
-        let mut trainer = Trainer::new(&device, net, &params, Sgd::new(&params, 0.1), split(50)).epochs(epochs);
+        let mut trainer =
+            Trainer::new(&device, net, &params, Sgd::new(&params, 0.1), split(50)).epochs(epochs);
         if let Some(path) = resume {
             trainer = trainer.resume(path);
         }

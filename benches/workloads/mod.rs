@@ -1,6 +1,6 @@
 //! The training workloads and kernels that all benches time: fixed shapes, one fixed batch resident on
 //! the device, Adam at 1e-3, softmax cross-entropy; the same as those run in other frameworks.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, unreachable_pub)]
 
 use wgrad::nn::{Layer, Mlp};
 use wgrad::optim::{Adam, Optimizer};

@@ -242,7 +242,9 @@ impl<T: Real> Executor for CpuStep<T> {
                 let mut taken: Vec<(Location, Buffer<T>)> = Vec::with_capacity(node.outputs.len());
                 for &o in &node.outputs {
                     let buffer = match self.plan.locations[o as usize] {
-                        Some(Location::Slot(s)) => Some((Location::Slot(s), std::mem::take(&mut self.slots[s]))),
+                        Some(Location::Slot(s)) => {
+                            Some((Location::Slot(s), std::mem::take(&mut self.slots[s])))
+                        }
                         Some(Location::State(s)) => states
                             .get_mut(&id(s))
                             .map(|state| (Location::State(s), std::mem::take(&mut state.buffer))),

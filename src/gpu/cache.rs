@@ -64,7 +64,8 @@ fn build(gpu: &Shared, kernel: &Kernel) -> Result<Pipeline> {
     entries.extend(uniform.map(|b| entry(b, wgpu::BufferBindingType::Uniform)));
     let device = &gpu.device;
     let label = Some(kernel.key.as_str());
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+    let layout =
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
     let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label,
         bind_group_layouts: &[Some(&layout)],

@@ -21,7 +21,8 @@ fn words(data: &Data) -> Vec<u32> {
         Data::F32(v) => v.iter().map(|x| x.to_bits()).collect(),
         Data::U32(v) => v.clone(),
         Data::U8(v) => {
-            let bytes = |c: &[u8]| (0..4).map(|i| u32::from(c.get(i).copied().unwrap_or(0xad)) << (8 * i)).sum();
+            let bytes =
+                |c: &[u8]| (0..4).map(|i| u32::from(c.get(i).copied().unwrap_or(0xad)) << (8 * i)).sum();
             v.chunks(4).map(bytes).collect()
         }
     }
@@ -83,7 +84,8 @@ fn run_unscoped(gpu: &Arc<Shared>, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Resul
         };
         let storage: Vec<Region<'_>> = dispatch.args.iter().map(region).collect();
         let bytes = dispatch.uniform.len().next_multiple_of(16).max(16);
-        let uniform = gpu.buffer("parameters", bytes, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST)?;
+        let uniform =
+            gpu.buffer("parameters", bytes, wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST)?;
         gpu.write(&uniform, Feed::U8(&dispatch.uniform));
         let group = bind(
             gpu,

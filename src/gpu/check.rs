@@ -95,8 +95,9 @@ impl GpuStep {
     fn compare(&self, node: usize, reads: &[Tensor], before: &[Tensor], after: &[Tensor]) -> Result<()> {
         let n = &self.plan.recording.nodes[node];
         let inputs: Vec<Tensor> = reads.iter().chain(before).cloned().collect();
-        let expected = Expected::new(&*n.op, &inputs, false)
-            .map_err(|m| self.accuse(CheckKind::Kernel, node, format!("the reference refuses its inputs: {m}")))?;
+        let expected = Expected::new(&*n.op, &inputs, false).map_err(|m| {
+            self.accuse(CheckKind::Kernel, node, format!("the reference refuses its inputs: {m}"))
+        })?;
         match expected.compare(after).1 {
             Some(detail) => Err(self.accuse(CheckKind::Kernel, node, detail)),
             None => Ok(()),

@@ -196,7 +196,12 @@ impl Shared {
     }
 
     /// A buffer, after checking it against the adapter's limits.
-    pub(crate) fn buffer(&self, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+    pub(crate) fn buffer(
+        &self,
+        label: &str,
+        bytes: usize,
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer> {
         let size = bytes as u64;
         let most = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size);
         if size > most {
@@ -208,7 +213,8 @@ impl Shared {
             )));
         }
         self.counters.buffers.fetch_add(1, Ordering::Relaxed);
-        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         Ok(self.device.create_buffer(&descriptor))
     }
 

@@ -1,7 +1,7 @@
 //! Values on their way back: a copy to a mappable buffer, then a mapping that is polled.
 
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use super::{Shared, lock};
 use crate::device::PendingRead;
@@ -81,7 +81,9 @@ impl PendingRead for Read {
         match self.mapped.try_recv() {
             Ok(mapped) => Some(self.finish(mapped)),
             Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Err(Error::Invalid("the value was taken already".into()))),
+            Err(TryRecvError::Disconnected) => {
+                Some(Err(Error::Invalid("the value was taken already".into())))
+            }
         }
     }
 

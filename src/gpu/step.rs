@@ -141,13 +141,7 @@ impl GpuStep {
     }
 
     /// The buffer an argument means, and the bytes of it that are bound.
-    fn resolve(
-        &self,
-        node: usize,
-        scratch: &[usize],
-        program: &Program,
-        arg: Arg,
-    ) -> Result<Region<'_>> {
+    fn resolve(&self, node: usize, scratch: &[usize], program: &Program, arg: Arg) -> Result<Region<'_>> {
         let n = &self.plan.recording.nodes[node];
         let value = match arg {
             Arg::Input(i) => self.plan.reads(node).get(i),
@@ -155,14 +149,17 @@ impl GpuStep {
             Arg::Scratch(i) | Arg::ScratchRead(i) => {
                 let slot = scratch.get(i).zip(program.scratch.get(i));
                 return match slot {
-                    Some((&s, &bytes)) => {
-                        Ok(Region { buffer: &self.slots[s], offset: 0, bytes: bytes.next_multiple_of(16).max(16) })
-                    }
+                    Some((&s, &bytes)) => Ok(Region {
+                        buffer: &self.slots[s],
+                        offset: 0,
+                        bytes: bytes.next_multiple_of(16).max(16),
+                    }),
                     None => Err(Error::Invalid(format!("op `{}` has no scratch {i}", n.op.name()))),
                 };
             }
         };
-        let found = value.and_then(|&v| Some((self.value_buffer(v)?, self.plan.recording.values[v as usize].ty)));
+        let found =
+            value.and_then(|&v| Some((self.value_buffer(v)?, self.plan.recording.values[v as usize].ty)));
         match found {
             Some((buffer, ty)) => Ok(Region { buffer, offset: 0, bytes: ty.bytes() }),
             None => Err(Error::Invalid(format!("op `{}` has no argument {arg:?}", n.op.name()))),
@@ -239,7 +236,8 @@ pub(crate) fn bind(
         }
         entries.push(wgpu::BindGroupEntry { binding, resource: region.resource() });
     }
-    let uniform = pipeline.uniform.map(|binding| wgpu::BindGroupEntry { binding, resource: uniform.resource() });
+    let uniform =
+        pipeline.uniform.map(|binding| wgpu::BindGroupEntry { binding, resource: uniform.resource() });
     entries.extend(uniform);
     gpu.count_bind_group();
     Ok(gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {

@@ -286,7 +286,10 @@ impl Graph {
     #[track_caller]
     pub(crate) fn record_one<'g>(&'g self, op: impl Op + 'static, inputs: &[Var<'g>]) -> Var<'g> {
         let place = Place(Location::caller());
-        self.record_at(Arc::new(op), inputs, place).first().copied().unwrap_or(Var { graph: self, id: POISON })
+        self.record_at(Arc::new(op), inputs, place)
+            .first()
+            .copied()
+            .unwrap_or(Var { graph: self, id: POISON })
     }
 
     /// Appends an op that is shared already.

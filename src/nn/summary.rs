@@ -48,7 +48,8 @@ impl Summary {
         g.output("y", y);
         let plan = Plan::new(g.finish()?, |_| Vec::new());
         let r = &plan.recording;
-        let types = |ids: &[u32]| -> Vec<TensorType> { ids.iter().map(|&v| r.values[v as usize].ty).collect() };
+        let types =
+            |ids: &[u32]| -> Vec<TensorType> { ids.iter().map(|&v| r.values[v as usize].ty).collect() };
         let mut owned: BTreeMap<&str, usize> = BTreeMap::new();
         for state in &r.states {
             let scope = state.param.name().rsplit_once('.').map_or("", |(scope, _)| scope);
@@ -114,7 +115,8 @@ mod tests {
         let mlp = Mlp::new(&params.at("mlp"), &[64, 32, 10]);
         params.at("mlp.fc1").freeze();
         let s = Summary::of(&mlp, [5, 1, 8, 8]).unwrap();
-        let rows: Vec<_> = s.layers.iter().map(|l| (l.name.as_str(), l.output.dims().to_vec(), l.parameters)).collect();
+        let rows: Vec<_> =
+            s.layers.iter().map(|l| (l.name.as_str(), l.output.dims().to_vec(), l.parameters)).collect();
         assert_eq!(rows, [("mlp.fc1", vec![5, 32], 64 * 32 + 32), ("mlp.fc2", vec![5, 10], 330)]);
         assert_eq!((s.parameters, s.trainable), (64 * 32 + 32 + 330, 330));
         assert_eq!(s.layers[0].flops, 2 * 5 * 64 * 32 + 5 * 32);

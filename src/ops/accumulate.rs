@@ -76,8 +76,7 @@ impl<'g> Var<'g> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let case =
-        |factor, shape: &[usize]| Case::new(Accumulate { factor }, &[shape, shape]).no_gradient();
+    let case = |factor, shape: &[usize]| Case::new(Accumulate { factor }, &[shape, shape]).no_gradient();
     vec![
         case(1.0, &[]),
         case(1.0, &[1]),

@@ -43,7 +43,9 @@ impl Caps {
         let max = self.max_workgroups as usize;
         let y = workgroups.div_ceil(max).max(1);
         if y > max {
-            return Err(Error::Limit(format!("{workgroups} workgroups do not fit in a grid of {max} x {max}")));
+            return Err(Error::Limit(format!(
+                "{workgroups} workgroups do not fit in a grid of {max} x {max}"
+            )));
         }
         Ok([workgroups.div_ceil(y).max(1) as u32, y as u32, 1])
     }

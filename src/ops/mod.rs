@@ -179,7 +179,8 @@ impl Case {
     /// A case whose inputs are all standard normal floats, with its gradient checked.
     pub(crate) fn new(op: impl Op + 'static, shapes: &[&[usize]]) -> Self {
         let inputs: Vec<_> = shapes.iter().map(|s| (float(s), Fillings::Normal)).collect();
-        let name = format!("{op:?} {}", shapes.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(" "));
+        let name =
+            format!("{op:?} {}", shapes.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(" "));
         Case { name, op: Arc::new(op), inputs, gradient: true }
     }
 

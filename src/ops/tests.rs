@@ -55,7 +55,8 @@ fn every_kernel_translates_to_spirv_msl_and_hlsl() {
     let kernels = kernels();
     for (key, dispatch) in &kernels {
         let text = &dispatch.kernel.text;
-        let module = naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{key}: {}", e.emit_to_string(text)));
+        let module = naga::front::wgsl::parse_str(text)
+            .unwrap_or_else(|e| panic!("{key}: {}", e.emit_to_string(text)));
         assert_eq!(module.entry_points.len(), 1, "{key}");
         assert_eq!(module.entry_points[0].name, dispatch.kernel.entry, "{key}");
         let capabilities = Capabilities::SUBGROUP;
@@ -67,7 +68,11 @@ fn every_kernel_translates_to_spirv_msl_and_hlsl() {
         let spirv = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
         let words = naga::back::spv::write_vec(&module, &info, &spirv, None);
         assert!(words.unwrap_or_else(|e| panic!("{key}: SPIR-V: {e}")).len() > 5);
-        let msl = naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
+        let msl = naga::back::msl::Options {
+            lang_version: (2, 4),
+            fake_missing_bindings: true,
+            ..Default::default()
+        };
         let (source, _) =
             naga::back::msl::write_string(&module, &info, &msl, &naga::back::msl::PipelineOptions::default())
                 .unwrap_or_else(|e| panic!("{key}: MSL: {e}"));
@@ -97,7 +102,11 @@ fn parameters_have_the_layout_of_the_shader() {
             continue;
         };
         let naga::TypeInner::Struct { span, .. } = module.types[variable.ty].inner else { panic!("{key}") };
-        assert_eq!(dispatch.uniform.len().next_multiple_of(16), (span as usize).next_multiple_of(16), "{key}");
+        assert_eq!(
+            dispatch.uniform.len().next_multiple_of(16),
+            (span as usize).next_multiple_of(16),
+            "{key}"
+        );
     }
 }
 
@@ -167,9 +176,38 @@ fn every_op_has_cases_that_fit_it() {
     let names: BTreeSet<&str> = registry().iter().map(|c| c.op.name()).collect();
     // Each of the ops, by name.
     for name in [
-        "matmul", "matmul_nt", "matmul_tn", "add", "sub", "mul", "div", "neg", "exp", "log", "sqrt", "pow", "abs",
-        "minimum", "maximum", "clamp", "equal", "less", "greater", "select", "reshape", "permute", "slice",
-        "concat", "pad", "broadcast", "sigmoid", "tanh", "relu", "leaky_relu", "softmax", "log_softmax",
+        "matmul",
+        "matmul_nt",
+        "matmul_tn",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "neg",
+        "exp",
+        "log",
+        "sqrt",
+        "pow",
+        "abs",
+        "minimum",
+        "maximum",
+        "clamp",
+        "equal",
+        "less",
+        "greater",
+        "select",
+        "reshape",
+        "permute",
+        "slice",
+        "concat",
+        "pad",
+        "broadcast",
+        "sigmoid",
+        "tanh",
+        "relu",
+        "leaky_relu",
+        "softmax",
+        "log_softmax",
     ] {
         assert!(names.contains(name), "no case of `{name}`");
     }

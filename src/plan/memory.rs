@@ -16,7 +16,8 @@ impl Pool {
         let fits = |s: &&usize| self.slots[**s].dtype == dtype;
         let tightest = self.free.iter().filter(fits).filter(|s| self.slots[**s].bytes >= bytes);
         let chosen = tightest.min_by_key(|s| self.slots[**s].bytes).copied();
-        let chosen = chosen.or_else(|| self.free.iter().filter(fits).max_by_key(|s| self.slots[**s].bytes).copied());
+        let chosen =
+            chosen.or_else(|| self.free.iter().filter(fits).max_by_key(|s| self.slots[**s].bytes).copied());
         match chosen {
             Some(slot) => {
                 self.free.retain(|s| *s != slot);
@@ -36,7 +37,8 @@ pub(super) fn assign(plan: &mut Plan, roots: &[ValueId], scratch: impl Fn(usize)
     let last = last_uses(plan, roots);
     let mut pool = Pool { slots: Vec::new(), free: Vec::new() };
     let mut live = 0usize;
-    let is_output = |plan: &Plan, v: ValueId| plan.recording.outputs.iter().any(|o| roots[o.value as usize] == v);
+    let is_output =
+        |plan: &Plan, v: ValueId| plan.recording.outputs.iter().any(|o| roots[o.value as usize] == v);
     for t in 0..plan.tasks.len() {
         let nodes = plan.tasks[t].members.clone();
         let outputs: Vec<ValueId> =
@@ -74,8 +76,10 @@ pub(super) fn assign(plan: &mut Plan, roots: &[ValueId], scratch: impl Fn(usize)
         }
         plan.live_bytes = plan.live_bytes.max(live);
         live -= unused;
-        let mut reads: Vec<ValueId> =
-            nodes.iter().flat_map(|&n| plan.recording.nodes[n].inputs.iter().map(|&i| roots[i as usize])).collect();
+        let mut reads: Vec<ValueId> = nodes
+            .iter()
+            .flat_map(|&n| plan.recording.nodes[n].inputs.iter().map(|&i| roots[i as usize]))
+            .collect();
         reads.sort_unstable();
         reads.dedup();
         for v in reads {

@@ -131,7 +131,9 @@ impl Plan {
     /// Moves a value that lives long into a slot that another overwrites meanwhile: a planted fault for
     /// tests of the check. Returns the victim's label.
     pub(crate) fn plant_memory_fault(&mut self) -> Option<String> {
-        let producer = |v: ValueId| self.tasks.iter().position(|t| self.recording.nodes[t.members[0]].outputs.contains(&v));
+        let producer = |v: ValueId| {
+            self.tasks.iter().position(|t| self.recording.nodes[t.members[0]].outputs.contains(&v))
+        };
         for (reader, task) in self.tasks.iter().enumerate() {
             for &victim in self.reads(task.members[0]) {
                 let Some(Location::Slot(from)) = self.locations[victim as usize] else { continue };
@@ -144,11 +146,17 @@ impl Plan {
                     let fits = self.slots[to].bytes >= self.slots[from].bytes && to != from;
                     let touches = |t: usize| {
                         let n = &self.recording.nodes[self.tasks[t].members[0]];
-                        n.inputs.iter().chain(&n.outputs).any(|v| self.locations[*v as usize] == Some(Location::Slot(to)))
+                        n.inputs
+                            .iter()
+                            .chain(&n.outputs)
+                            .any(|v| self.locations[*v as usize] == Some(Location::Slot(to)))
                     };
                     let users = |t: usize| {
                         let n = &self.recording.nodes[self.tasks[t].members[0]];
-                        n.inputs.iter().chain(&n.outputs).any(|v| self.locations[*v as usize] == Some(Location::Slot(from)))
+                        n.inputs
+                            .iter()
+                            .chain(&n.outputs)
+                            .any(|v| self.locations[*v as usize] == Some(Location::Slot(from)))
                     };
                     let clash = (0..self.tasks.len()).any(|t| t != between && touches(t) && users(t));
                     if fits && !clash && !users(between) {
@@ -294,7 +302,9 @@ mod tests {
             }
             for &v in &node.outputs {
                 if let Some(Location::Slot(s)) = plan.locations[v as usize] {
-                    assert!(!node.inputs.iter().any(|i| plan.locations[*i as usize] == Some(Location::Slot(s))));
+                    assert!(
+                        !node.inputs.iter().any(|i| plan.locations[*i as usize] == Some(Location::Slot(s)))
+                    );
                     holds[s] = Some(v);
                 }
             }

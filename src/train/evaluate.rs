@@ -122,7 +122,10 @@ pub(super) fn tables<'g>(
     let len = data.example_len();
     let pixels = data.pixels.get(start * len..(start + count) * len);
     let (Some(pixels), Some(labels)) = (pixels, data.labels.get(start..start + count)) else {
-        return Err(Error::Invalid(format!("data set `{}` has fewer pixels than its labels need", data.name)));
+        return Err(Error::Invalid(format!(
+            "data set `{}` has fewer pixels than its labels need",
+            data.name
+        )));
     };
     let pixels = Tensor::new(&shape_of(data, count), pixels.to_vec())?;
     Ok((g.constant(pixels), g.constant(Tensor::new([count], labels.to_vec())?)))

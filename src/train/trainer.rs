@@ -303,12 +303,7 @@ impl<'t> Run<'t> {
             )));
         }
         self.trainer.device.load(&self.states(), path)?;
-        self.progress = Progress {
-            seed: new.seed,
-            batch: new.batch,
-            rows: new.rows,
-            ..checkpoint.progress
-        };
+        self.progress = Progress { seed: new.seed, batch: new.batch, rows: new.rows, ..checkpoint.progress };
         // Without validation rows nothing could beat them.
         self.best = checkpoint.best.filter(|_| self.validation.is_some());
         Ok(())
@@ -339,7 +334,8 @@ impl<'t> Run<'t> {
             while self.progress.step < self.steps {
                 self.step(began)?;
                 self.progress.step += 1;
-                observer.on_step(self.progress.epochs * self.steps + self.progress.step, t.epochs * self.steps);
+                observer
+                    .on_step(self.progress.epochs * self.steps + self.progress.step, t.epochs * self.steps);
                 if stop() && self.progress.step < self.steps {
                     return self.stopped();
                 }

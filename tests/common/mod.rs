@@ -1,5 +1,5 @@
 //! What the integration tests share.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, unreachable_pub)]
 
 use wgrad::gpu::{Gpu, adapters_named};
 

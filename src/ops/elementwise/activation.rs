@@ -115,7 +115,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(cases_of(LeakyRelu(0.01)));
     cases.extend(cases_of(LeakyReluGrad(0.2)));
     // Where naive forms overflow: e^88 is the largest f32, tanh of WGSL is indeterminate above it.
-    let extremes = [-1e4, -100.0, -89.0, -20.0, -0.625, -1e-3, -1e-8, 0.0, 1e-8, 0.624, 0.626, 9.0, 89.0, 1e4];
+    let extremes =
+        [-1e4, -100.0, -89.0, -20.0, -0.625, -1e-3, -1e-8, 0.0, 1e-8, 0.624, 0.626, 9.0, 89.0, 1e4];
     cases.push(points(Sigmoid, &[&extremes]));
     cases.push(points(Tanh, &[&extremes]));
     cases.push(points(Relu, &[&extremes]));

@@ -15,7 +15,6 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::{DType, MAX_RANK, Shape, TensorType};
 
-
 /// A scalar function of up to three arguments with up to four constant attributes.
 pub(crate) trait Formula: Copy + Debug + Send + Sync + 'static {
     /// Name of the op; the WGSL function is called `<NAME>_fn`.

@@ -11,7 +11,7 @@ use crate::shape::{DType, Shape, TensorType};
 
 /// Which operand is read transposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Form {
+pub(crate) enum Form {
     /// C\[m,n\] = A\[m,k\] B\[k,n\].
     Nn,
     /// C\[m,n\] = A\[m,k\] B\[n,k\]ᵀ: a linear layer with PyTorch's weight.
@@ -22,7 +22,7 @@ pub enum Form {
 
 /// A product of matrices in the last two axes; leading axes are a batch, equal in both.
 #[derive(Debug, Clone, Copy)]
-pub struct MatMul {
+pub(crate) struct MatMul {
     pub(crate) form: Form,
     /// Whether GPUs use the plain kernel, one output per invocation: the yardstick.
     pub(crate) plain: bool,
@@ -205,12 +205,10 @@ impl Op for MatMul {
     /// Stability of Numerical Algorithms", 2nd ed., section 3.1); one more for the products themselves.
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let k = self.extents(&inputs[0].shape, &inputs[1].shape).k as f64;
-        let absolute: Vec<Vec<f64>> = inputs.iter().map(|x| x.f().iter().map(|v| v.abs()).collect()).collect();
-        let sizes: Vec<In<'_, f64>> = inputs
-            .iter()
-            .zip(&absolute)
-            .map(|(x, a)| In { shape: x.shape, data: Slice::F(a) })
-            .collect();
+        let absolute: Vec<Vec<f64>> =
+            inputs.iter().map(|x| x.f().iter().map(|v| v.abs()).collect()).collect();
+        let sizes: Vec<In<'_, f64>> =
+            inputs.iter().zip(&absolute).map(|(x, a)| In { shape: x.shape, data: Slice::F(a) }).collect();
         let mut sum = vec![0.0; outputs[0].shape.elements()];
         let mut out = [Out { shape: outputs[0].shape, data: super::SliceMut::F(&mut sum) }];
         // The shapes were accepted when the op was recorded.

@@ -91,7 +91,11 @@ impl Tile {
             element(self.c4)
         );
         self.loaders(&mut t);
-        let lane = if self.broadcast { "@builtin(subgroup_invocation_id)" } else { "@builtin(local_invocation_index)" };
+        let lane = if self.broadcast {
+            "@builtin(subgroup_invocation_id)"
+        } else {
+            "@builtin(local_invocation_index)"
+        };
         let _ = write!(
             t,
             "@compute @workgroup_size(8)\nfn {entry}(@builtin(workgroup_id) group: vec3<u32>,\n    \
@@ -136,8 +140,10 @@ impl Tile {
                     let _ = writeln!(t, "    return {array}[(base + line * {along} + at) / 4u];");
                 }
                 (true, false) => {
-                    let _ =
-                        writeln!(t, "    return {array}[(base + line * {along} + min(at, {along} - 4u)) / 4u];");
+                    let _ = writeln!(
+                        t,
+                        "    return {array}[(base + line * {along} + min(at, {along} - 4u)) / 4u];"
+                    );
                 }
                 (false, true) => {
                     let _ = writeln!(t, "    let o = base + line * {along};\n    let last = {along} - 1u;");
@@ -275,7 +281,10 @@ impl Tile {
     fn store(&self, t: &mut String) {
         for v in 0..self.vectors {
             let col = format!("(col + {}u)", 4 * v);
-            let _ = writeln!(t, "    if ({col} < p.n) {{\n        let o = batch * p.c_batch + row * p.n + {col};");
+            let _ = writeln!(
+                t,
+                "    if ({col} < p.n) {{\n        let o = batch * p.c_batch + row * p.n + {col};"
+            );
             for i in 0..self.rows {
                 if self.c4 {
                     let _ = writeln!(
@@ -284,7 +293,10 @@ impl Tile {
                     );
                     continue;
                 }
-                let _ = writeln!(t, "        if (row + {i}u < p.m) {{\n            c[o + {i}u * p.n] = c{i}_{v}.x;");
+                let _ = writeln!(
+                    t,
+                    "        if (row + {i}u < p.m) {{\n            c[o + {i}u * p.n] = c{i}_{v}.x;"
+                );
                 for (j, x) in COMPONENTS.iter().enumerate().skip(1) {
                     let _ = writeln!(
                         t,

@@ -1,0 +1,121 @@
+//! Rows with a 1 at a class, and elements at a class.
+
+use super::{check, joined, launch, not_empty};
+use crate::error::Result;
+use crate::graph::Var;
+use crate::ops::{Arg, In, KernelContext, Op, Out, Program, Real, Reference, expect};
+use crate::shape::{DType, TensorType};
+
+/// Uniform of `one_hot` and `pick`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct ClassParams {
+    elements: u32,
+    classes: u32,
+    _pad: [u32; 2],
+}
+
+/// For each class number a row with 1 at the class and 0 elsewhere.
+#[derive(Debug, Clone)]
+pub(crate) struct OneHot {
+    pub(super) classes: usize,
+}
+
+impl<T: Real> Reference<T> for OneHot {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let index = inputs[0].u32();
+        check(index, self.classes, "class")?;
+        let y = outputs[0].f();
+        y.fill(T::zero());
+        for (row, &class) in y.chunks_exact_mut(self.classes).zip(index) {
+            row[class as usize] = T::one();
+        }
+        Ok(())
+    }
+}
+
+impl Op for OneHot {
+    fn name(&self) -> &'static str {
+        "one_hot"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::U32])?;
+        if self.classes == 0 {
+            return Err("needs at least one class".into());
+        }
+        Ok(vec![TensorType::f32(joined(inputs[0].shape.dims(), &[self.classes])?)])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let elements = ctx.outputs[0].shape.elements();
+        let params = ClassParams { elements: elements as u32, classes: self.classes as u32, _pad: [0; 2] };
+        launch(ctx, "one_hot", &[Arg::Input(0), Arg::Output(0)], elements, &params)
+    }
+
+    fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
+        0
+    }
+
+    fn index_bounds(&self, _: &[TensorType]) -> Vec<(usize, u32)> {
+        vec![(0, self.classes as u32)]
+    }
+}
+
+/// From each row the element of its class.
+#[derive(Debug, Clone)]
+pub(crate) struct Pick;
+
+impl<T: Real> Reference<T> for Pick {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let (classes, index) = (inputs[0].shape.dim(1), inputs[1].u32());
+        check(index, classes, "class")?;
+        let rows = inputs[0].f().chunks_exact(classes).zip(index);
+        for (y, (row, &class)) in outputs[0].f().iter_mut().zip(rows) {
+            *y = row[class as usize];
+        }
+        Ok(())
+    }
+}
+
+impl Op for Pick {
+    fn name(&self) -> &'static str {
+        "pick"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32, DType::U32])?;
+        not_empty(inputs)?;
+        let (x, index) = (inputs[0].shape, inputs[1].shape);
+        if x.rank() != 2 || index.dims() != &x.dims()[..1] {
+            return Err(format!("takes rows [n, classes] and one class per row [n], got {x} and {index}"));
+        }
+        Ok(vec![TensorType::f32(index)])
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let (x, index) = (inputs[0], inputs[1]);
+        let dx = upstream[0].map(|dy| index.one_hot(x.dim(1)) * dy.reshape([x.dim(0), 1]));
+        Ok(vec![dx, None])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let x = ctx.inputs[0].shape;
+        let params = ClassParams { elements: x.dim(0) as u32, classes: x.dim(1) as u32, _pad: [0; 2] };
+        launch(ctx, "pick", &[Arg::Input(0), Arg::Input(1), Arg::Output(0)], x.dim(0), &params)
+    }
+
+    fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
+        0
+    }
+
+    fn index_bounds(&self, inputs: &[TensorType]) -> Vec<(usize, u32)> {
+        vec![(1, inputs[0].shape.dim(1) as u32)]
+    }
+}

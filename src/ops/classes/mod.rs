@@ -1,0 +1,152 @@
+//! Ops that use classes and row numbers: one-hot rows, picking by class, gathering and scattering rows,
+//! batches of a shuffled order, and the counters that choose them. Kernels: `shaders/classes.wgsl`.
+
+mod choose;
+mod cycle;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Program};
+use crate::error::Result;
+use crate::graph::{Var, shape_rule};
+use crate::shape::{DType, Shape, TensorType};
+use choose::{OneHot, Pick};
+use cycle::{Advance, BatchRows};
+use rows::{ScatterRows, TakeRows};
+
+const WORKGROUP: usize = 64;
+
+/// Bits of a float that is not a number.
+const NAN_BITS: u32 = 0x7fc0_0000;
+
+/// Says which row holds a number that is not below `bound`.
+fn check(index: &[u32], bound: usize, what: &str) -> Result<(), String> {
+    match index.iter().position(|&c| c as usize >= bound) {
+        Some(row) => Err(format!("row {row} holds {what} {}, outside 0..{bound}", index[row])),
+        None => Ok(()),
+    }
+}
+
+/// A kernel over `elements` units of the result, an invocation each.
+fn launch(
+    ctx: &KernelContext<'_>,
+    entry: &str,
+    args: &[Arg],
+    elements: usize,
+    params: &impl bytemuck::NoUninit,
+) -> Result<Program> {
+    let grid = ctx.caps.grid(elements.div_ceil(WORKGROUP))?;
+    Ok(Dispatch::new(Kernel::library(entry)?, args.to_vec(), params, grid).into())
+}
+
+/// The shape of `lead` axes before those of `rest`.
+fn joined(lead: &[usize], rest: &[usize]) -> Result<Shape, String> {
+    Shape::new(&[lead, rest].concat()).ok_or_else(shape_rule)
+}
+
+fn not_empty(inputs: &[TensorType]) -> Result<(), String> {
+    match inputs.iter().find(|i| i.shape.elements() == 0) {
+        Some(i) => Err(format!("{i} has no elements")),
+        None => Ok(()),
+    }
+}
+
+impl<'g> Var<'g> {
+    /// For each of these class numbers a row of `classes` floats, 1 at the class and 0 elsewhere: the shape
+    /// `[.., classes]`.
+    #[track_caller]
+    pub fn one_hot(self, classes: usize) -> Var<'g> {
+        self.graph.record_one(OneHot { classes }, &[self])
+    }
+
+    /// From each row of these floats `[n, classes]` the element of its class, one of `index` `[n]`: `[n]`.
+    #[track_caller]
+    pub fn pick(self, index: Var<'g>) -> Var<'g> {
+        self.graph.record_one(Pick, &[self, index])
+    }
+
+    /// Rows of this table `[rows, ...]` by number: `[index..., ...]` for numbers of any shape. The table may
+    /// hold floats, integers or bytes: embeddings, labels, images.
+    #[track_caller]
+    pub fn take_rows(self, index: Var<'g>) -> Var<'g> {
+        self.graph.record_one(TakeRows, &[self, index])
+    }
+
+    /// The `counter`th window of `batch` rows of this order `[n]`, which starts again at its end: element `i`
+    /// is `order[(counter · batch + i) mod n]`. The counter is one `u32`, and the product must stay below
+    /// 2^32.
+    #[track_caller]
+    pub fn batch_rows(self, counter: Var<'g>, batch: usize) -> Var<'g> {
+        self.graph.record_one(BatchRows { batch }, &[self, counter])
+    }
+
+    /// Moves this counter, a state, on by one, and back to 0 at `modulus` (0 stands for 2^32). Returns its
+    /// new version.
+    #[track_caller]
+    pub(crate) fn advance(self, modulus: u32) -> Var<'g> {
+        self.graph.record_one(Advance { modulus }, &[self])
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let take =
+        |table: &[usize], index: &[usize]| Case::new(TakeRows, &[table, index]).index(1, table[0] as u32);
+    let take_of = |dtype, below, table: &[usize], index: &[usize]| {
+        let mut case = take(table, index).no_gradient();
+        case.inputs[0].0.dtype = dtype;
+        case.fill(0, Fillings::Whole(below))
+    };
+    let scatter = |rows: usize, index: &[usize], x: &[usize]| {
+        Case::new(ScatterRows { rows }, &[index, x]).index(0, rows as u32)
+    };
+    let window = |n: usize, counter: f64, batch: usize| {
+        let case = Case::new(BatchRows { batch }, &[&[n], &[1]]).no_gradient();
+        case.index(0, 1000).index(1, 1).fill(1, Fillings::Given(vec![counter]))
+    };
+    let advance = |modulus, counter: f64| {
+        let case = Case::new(Advance { modulus }, &[&[1]]).no_gradient();
+        case.index(0, 1).fill(0, Fillings::Given(vec![counter]))
+    };
+    let mut cases = Vec::new();
+    for (classes, shape) in [(1, &[][..]), (1, &[1]), (10, &[7]), (3, &[5, 13]), (257, &[33])] {
+        cases.push(Case::new(OneHot { classes }, &[shape]).index(0, classes as u32).no_gradient());
+    }
+    for shape in [[1, 1], [7, 10], [65, 3], [130, 33]] {
+        cases.push(Case::new(Pick, &[&shape, &shape[..1]]).index(1, shape[1] as u32));
+    }
+    cases.extend([
+        take(&[1], &[1]),
+        take(&[5], &[]),
+        take(&[7, 3], &[11]),
+        take(&[7, 4], &[2, 3]),
+        take(&[13, 2, 8], &[65]),
+        take_of(DType::U32, 1000, &[9], &[40]),
+        take_of(DType::U32, 1000, &[9, 4, 5], &[7]),
+        // A large one, past every tail of a workgroup.
+        take(&[64, 33], &[257]).no_gradient(),
+    ]);
+    // Rows that are vectors, words, and neither: the last start at any byte of a word.
+    for row in [16, 784, 4, 20, 1, 2, 3, 7, 65] {
+        cases.push(take_of(DType::U8, 256, &[11, row], &[13]));
+    }
+    cases.push(take_of(DType::U8, 256, &[300, 1, 5, 5], &[2, 129]));
+    cases.extend([
+        scatter(1, &[1], &[1]),
+        scatter(5, &[], &[]),
+        scatter(5, &[9], &[9]),
+        scatter(4, &[3, 5], &[3, 5, 7]),
+        scatter(6, &[17], &[17, 2, 4]),
+        scatter(3, &[200], &[200, 65]).no_gradient(),
+        window(1, 0.0, 1),
+        window(10, 3.0, 4),
+        window(300, 2.0, 65),
+        // Beyond the end, and beyond 2^32.
+        window(7, 4_000_000_000.0, 20),
+        advance(5, 0.0),
+        advance(5, 4.0),
+        advance(0, 7.0),
+        advance(0, 4_294_967_295.0),
+    ]);
+    cases
+}

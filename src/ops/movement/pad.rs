@@ -1,0 +1,126 @@
+//! Elements put around and between others.
+
+use super::strided::{Moved, SliceAxis};
+use super::{WORKGROUP, no_bytes, transfer};
+use crate::error::Result;
+use crate::graph::{Var, shape_rule};
+use crate::ops::{Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, SliceMut};
+use crate::shape::{DType, Shape, TensorType};
+
+/// Uniform of `pad`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct PadParams {
+    elements: u32,
+    rank: u32,
+    /// Bits of the value that fills.
+    value: u32,
+    _pad: u32,
+    dims: [u32; 8],
+    inner: [u32; 8],
+    strides: [u32; 8],
+    before: [u32; 8],
+    step: [u32; 8],
+}
+
+/// Elements put around each axis and between its elements, as in XLA's `Pad`.
+#[derive(Debug, Clone)]
+pub(crate) struct Pad {
+    pub(super) before: Vec<usize>,
+    pub(super) after: Vec<usize>,
+    pub(super) interior: Vec<usize>,
+    pub(super) value: f32,
+}
+
+impl Pad {
+    fn output(&self, input: &Shape) -> Result<Shape, String> {
+        let rank = input.rank();
+        if [&self.before, &self.after, &self.interior].iter().any(|v| v.len() != rank) {
+            return Err(format!("padding is given for {} axes, {input} has {rank}", self.before.len()));
+        }
+        let extent = |i: usize| {
+            let gaps = (input.dim(i).max(1) - 1).checked_mul(self.interior[i])?;
+            input.dim(i).checked_add(gaps)?.checked_add(self.before[i])?.checked_add(self.after[i])
+        };
+        let dims: Option<Vec<usize>> = (0..rank).map(extent).collect();
+        dims.and_then(|d| Shape::new(&d)).ok_or_else(shape_rule)
+    }
+}
+
+impl<T: Real> Reference<T> for Pad {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let (inner, outer) = (inputs[0].shape, outputs[0].shape);
+        match &mut outputs[0].data {
+            SliceMut::F(y) => y.fill(T::of(f64::from(self.value))),
+            SliceMut::U32(y) => y.fill(self.value as u32),
+            SliceMut::U8(y) => y.fill(self.value as u8),
+        }
+        let step = outer.strides();
+        let strides: Vec<usize> = (0..inner.rank()).map(|i| step[i] * (self.interior[i] + 1)).collect();
+        let base = (0..inner.rank()).map(|i| step[i] * self.before[i]).sum();
+        transfer(&inputs[0], &mut outputs[0], |visit| {
+            crate::ops::value::strided(&inner, &strides, base, |from, to| visit(to, from));
+        });
+        Ok(())
+    }
+}
+
+impl Op for Pad {
+    fn name(&self) -> &'static str {
+        "pad"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        no_bytes(inputs)?;
+        Ok(vec![TensorType { dtype: inputs[0].dtype, shape: self.output(&inputs[0].shape)? }])
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let Some(mut dx) = upstream[0] else { return Ok(vec![None]) };
+        let x = inputs[0];
+        for axis in 0..x.shape().rank() {
+            let (count, step) = (x.dim(axis), self.interior[axis] + 1);
+            if self.before[axis] + self.after[axis] + self.interior[axis] > 0 {
+                dx = x
+                    .graph
+                    .record_one(Moved(SliceAxis { axis, start: self.before[axis], count, step }), &[dx]);
+            }
+        }
+        Ok(vec![Some(dx)])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let (inner, outer) = (ctx.inputs[0].shape, ctx.outputs[0].shape);
+        let value = if ctx.inputs[0].dtype == DType::F32 { self.value.to_bits() } else { self.value as u32 };
+        let mut p = PadParams {
+            elements: outer.elements() as u32,
+            rank: outer.rank() as u32,
+            value,
+            _pad: 0,
+            dims: [1; 8],
+            inner: [1; 8],
+            strides: [0; 8],
+            before: [0; 8],
+            step: [1; 8],
+        };
+        for axis in 0..outer.rank() {
+            p.dims[axis] = outer.dim(axis) as u32;
+            p.inner[axis] = inner.dim(axis) as u32;
+            p.strides[axis] = inner.strides()[axis] as u32;
+            p.before[axis] = self.before[axis] as u32;
+            p.step[axis] = self.interior[axis] as u32 + 1;
+        }
+        let grid = ctx.caps.grid(outer.elements().div_ceil(WORKGROUP))?;
+        Ok(Dispatch::new(Kernel::library("pad")?, vec![Arg::Input(0), Arg::Output(0)], &p, grid).into())
+    }
+
+    fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,123 @@
+//! Updates of parameters in place, by PyTorch's formulas. Kernels: `shaders/optimizer.wgsl`.
+//!
+//! Adam: Kingma and Ba, ICLR 2015, algorithm 1; decoupled weight decay: Loshchilov and Hutter, ICLR 2019,
+//! algorithm 2. Momentum: PyTorch's `SGD` without dampening.
+
+mod adam;
+mod sgd;
+#[cfg(test)]
+mod tests;
+
+use super::{Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Program, Real};
+use crate::error::Result;
+use crate::graph::Var;
+use crate::shape::TensorType;
+pub(crate) use adam::{AdamTick, AdamUpdate};
+pub(crate) use sgd::SgdUpdate;
+
+const WORKGROUP: usize = 64;
+
+/// 0 for a denormal, which means nothing in a moment and costs some processors a hundred cycles.
+#[inline(always)]
+fn flush_denormal<T: Real>(x: T) -> T {
+    if x.abs() < T::min_positive_value() { T::zero() } else { x }
+}
+
+fn scalars_of<T: Real>(input: &In<'_, T>) -> Result<[T; 4], String> {
+    input.f().try_into().map_err(|_| "takes four scalars".to_string())
+}
+
+/// The elements of `N` float states.
+fn states_of<'a, T, const N: usize>(outputs: &'a mut [Out<'_, T>]) -> Result<[&'a mut [T]; N], String> {
+    let states: Vec<&mut [T]> = outputs.iter_mut().map(Out::f).collect();
+    states.try_into().map_err(|_| format!("updates {N} states"))
+}
+
+/// Fails unless the gradient and the states, from input 2 on, have one shape; and for a bad `decay`.
+fn check_update(inputs: &[TensorType], scalars: &[usize], decay: f32) -> Result<(), String> {
+    if !(decay.is_finite() && decay >= 0.0) {
+        return Err(format!("the weight decay must be 0 or more, got {decay}"));
+    }
+    if inputs[1].shape.dims() != scalars {
+        return Err(format!("takes scalars {scalars:?}, got {}", inputs[1].shape));
+    }
+    match inputs[2..].iter().find(|i| i.shape != inputs[0].shape) {
+        Some(i) => Err(format!("the gradient {} and a state {i} differ in shape", inputs[0])),
+        None => Ok(()),
+    }
+}
+
+/// Nothing flows back through an update: as in PyTorch, a loss computed from the new value of a parameter has
+/// that value as a leaf, whatever its update was computed from.
+fn leaf<'g>(inputs: &[Var<'g>]) -> Vec<Option<Var<'g>>> {
+    vec![None; inputs.len()]
+}
+
+/// A kernel over the vec4s of the updated states.
+fn launch(
+    ctx: &KernelContext<'_>,
+    entry: &str,
+    args: &[Arg],
+    params: impl FnOnce(u32) -> Vec<u8>,
+) -> Result<Program> {
+    let vectors = ctx.inputs[0].shape.elements().div_ceil(4);
+    Ok(Program::from(Dispatch {
+        kernel: Kernel::library(entry)?,
+        args: args.to_vec(),
+        uniform: params(vectors as u32),
+        grid: ctx.caps.grid(vectors.div_ceil(WORKGROUP))?,
+    }))
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let tick = |beta1, beta2, t: f64| {
+        let case = Case::new(AdamTick { beta1, beta2 }, &[&[1], &[1]]).no_gradient();
+        case.fill(0, Fillings::Uniform(1e-4, 1e-1)).index(1, 1).fill(1, Fillings::Given(vec![t]))
+    };
+    // Around the ends of the series (y = 0.5) for both betas, past 2^24, and at the last number.
+    for t in [0.0, 1.0, 3.0, 4.0, 5.0, 99.0, 498.0, 499.0, 500.0, 1e4, 16_777_217.0, 4_294_967_295.0] {
+        cases.push(tick(0.9, 0.999, t));
+    }
+    cases.extend([tick(0.0, 0.0, 0.0), tick(0.5, 0.999_999_9, 7.0), tick(0.999_999_9, 0.0, 1e6)]);
+
+    let shapes = [&[][..], &[1], &[5], &[64], &[257], &[130, 33]];
+    let scalars = |t: f64, lr: f64| {
+        let (c1, c2) = (1.0 - 0.9f64.powf(t), 1.0 - 0.999f64.powf(t));
+        Fillings::Given(vec![lr / c1, 1.0 / c2.sqrt(), lr, 0.0])
+    };
+    let adam = |weight_decay, decoupled, shape: &[usize]| {
+        let op = AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay, decoupled };
+        let case = Case::new(op, &[shape, &[4], shape, shape, shape]).no_gradient();
+        case.fill(1, scalars(10.0, 1e-3)).fill(4, Fillings::Uniform(0.0, 2.0))
+    };
+    for shape in shapes {
+        cases.push(adam(0.0, false, shape));
+        cases.push(adam(0.1, false, shape));
+        cases.push(adam(0.01, true, shape));
+    }
+    let zero = Fillings::Given(vec![0.0]);
+    // The first step; no gradient ever; a vanishing one, whose square is no float; a huge one.
+    cases
+        .push(adam(0.0, false, &[65]).fill(1, scalars(1.0, 0.1)).fill(3, zero.clone()).fill(4, zero.clone()));
+    cases.push(adam(0.01, true, &[65]).fill(0, zero.clone()).fill(3, zero.clone()).fill(4, zero.clone()));
+    let tiny = Fillings::Given(vec![0.0, 1e-38, 1e-30, 1e-20, 1e-12]);
+    cases.push(adam(0.0, false, &[65]).fill(0, tiny.clone()).fill(3, tiny.clone()).fill(4, tiny));
+    let huge = Fillings::Given(vec![1e15, -1e10, 1.0]);
+    cases.push(adam(0.0, false, &[65]).fill(0, huge).fill(3, zero.clone()).fill(4, zero));
+
+    let sgd = |momentum, nesterov, weight_decay, shape: &[usize]| {
+        let op = SgdUpdate { momentum, nesterov, weight_decay };
+        let mut all = vec![shape, &[1]];
+        all.resize(2 + op.writes(), shape);
+        Case::new(op, &all).no_gradient().fill(1, Fillings::Uniform(0.01, 0.5))
+    };
+    for shape in shapes {
+        cases.push(sgd(0.0, false, 0.0, shape));
+        cases.push(sgd(0.0, false, 0.1, shape));
+        cases.push(sgd(0.9, false, 0.0, shape));
+        cases.push(sgd(0.9, false, 0.1, shape));
+        cases.push(sgd(0.9, true, 0.1, shape));
+    }
+    cases
+}

@@ -1,0 +1,166 @@
+//! Stochastic gradient descent with momentum.
+
+use super::{check_update, flush_denormal, launch, leaf, states_of};
+use crate::error::Result;
+use crate::graph::Var;
+use crate::ops::{Arg, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
+use crate::shape::{DType, TensorType};
+
+/// A step of stochastic gradient descent on one parameter, with momentum or without.
+///
+/// Inputs: the gradient, the learning rate [1]; the state w and, if there is momentum, its buffer. PyTorch
+/// starts the buffer with the first gradient: without dampening that is what a buffer of zeros gives.
+#[derive(Debug, Clone)]
+pub(crate) struct SgdUpdate {
+    pub(crate) momentum: f32,
+    pub(crate) nesterov: bool,
+    pub(crate) weight_decay: f32,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct SgdParams {
+    vectors: u32,
+    nesterov: u32,
+    momentum: f32,
+    decay: f32,
+}
+
+impl SgdUpdate {
+    fn has_buffer(&self) -> bool {
+        self.momentum != 0.0
+    }
+
+    fn constants<T: Real>(&self) -> (T, T) {
+        (T::of(f64::from(self.momentum)), T::of(f64::from(self.weight_decay)))
+    }
+}
+
+impl<T: Real> Reference<T> for SgdUpdate {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let (momentum, decay) = self.constants::<T>();
+        let (gradient, lr) = (inputs[0].f(), inputs[1].f()[0]);
+        if !self.has_buffer() {
+            let [w] = states_of(outputs)?;
+            for (i, &g) in gradient.iter().enumerate() {
+                w[i] = w[i] - lr * (g + decay * w[i]);
+            }
+            return Ok(());
+        }
+        let [w, b] = states_of(outputs)?;
+        for (i, &g) in gradient.iter().enumerate() {
+            let g = g + decay * w[i];
+            b[i] = momentum * b[i] + g;
+            w[i] = w[i] - lr * if self.nesterov { g + momentum * b[i] } else { b[i] };
+        }
+        Ok(())
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let (momentum, decay) = self.constants::<T>();
+        let (gradient, lr) = (inputs[0].f(), inputs[1].f()[0]);
+        if !self.has_buffer() {
+            let [w] = states_of(outputs)?;
+            w.iter_mut().zip(gradient).for_each(|(w, &g)| *w = *w - lr * (g + decay * *w));
+            return Ok(());
+        }
+        let [w, b] = states_of(outputs)?;
+        let elements = w.iter_mut().zip(b).zip(gradient);
+        let next = |b: T, g: T| flush_denormal(momentum * b + g);
+        if self.nesterov {
+            elements.for_each(|((w, b), &g)| {
+                let g = g + decay * *w;
+                *b = next(*b, g);
+                *w = *w - lr * (g + momentum * *b);
+            });
+        } else {
+            elements.for_each(|((w, b), &g)| {
+                *b = next(*b, g + decay * *w);
+                *w = *w - lr * *b;
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Op for SgdUpdate {
+    fn name(&self) -> &'static str {
+        "sgd_update"
+    }
+
+    fn writes(&self) -> usize {
+        if self.has_buffer() { 2 } else { 1 }
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        if !(self.momentum.is_finite() && self.momentum >= 0.0) {
+            return Err(format!("the momentum must be 0 or more, got {}", self.momentum));
+        }
+        if self.nesterov && !self.has_buffer() {
+            return Err("Nesterov's form needs momentum, and it is 0".into());
+        }
+        expect(inputs, &vec![DType::F32; 2 + self.writes()])?;
+        check_update(inputs, &[1], self.weight_decay)?;
+        Ok(inputs[2..].to_vec())
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        _: &[Option<Var<'g>>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        Ok(leaf(inputs))
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        let entry = if self.has_buffer() { "sgd_momentum_update" } else { "sgd_update" };
+        args.extend(self.has_buffer().then_some(Arg::Output(1)));
+        launch(ctx, entry, &args, |vectors| {
+            let nesterov = u32::from(self.nesterov);
+            let params = SgdParams { vectors, nesterov, momentum: self.momentum, decay: self.weight_decay };
+            bytemuck::bytes_of(&params).to_vec()
+        })
+    }
+
+    /// One rounding of each product and sum, first order; old values are recovered from new ones. g and the
+    /// buffer: a unit of the result and of each product, and TINY for each that may be flushed. The direction:
+    /// the same of its terms. w: one unit of the step and of the result, and lr times the error of the
+    /// direction. Where lr · decay is near 1, w is hardly known from its new value: 1000 times is the most
+    /// that is allowed for.
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let (momentum, decay) = self.constants::<f64>();
+        let (lr, w) = (inputs[1].f()[0], outputs[0].f());
+        let buffer = outputs.get(1).map_or(&[][..], |b| b.f());
+        let mut bounds = vec![Vec::new(); outputs.len()];
+        let most = |w: f64, direction: f64| (w + lr * direction).abs() / (1.0 - lr * decay).abs().max(1e-3);
+        for (i, &gradient) in inputs[0].f().iter().enumerate() {
+            let old = match buffer.get(i) {
+                Some(&b) if !self.nesterov => (w[i] + lr * b).abs(),
+                Some(&b) => most(w[i], gradient + momentum * b),
+                None => most(w[i], gradient),
+            };
+            let g = gradient.abs() + decay * old;
+            let g_error = UNIT * (g + decay * old) + TINY;
+            let (direction, error) = match buffer.get(i) {
+                None => (g, g_error),
+                Some(b) => {
+                    let b = b.abs();
+                    let b_error = UNIT * (b + (b + g)) + g_error + 3.0 * TINY;
+                    bounds[1].push(b_error);
+                    let ahead = g_error + momentum * (b_error + UNIT * b) + UNIT * (g + momentum * b);
+                    if self.nesterov { (g + momentum * b, ahead) } else { (b, b_error) }
+                }
+            };
+            let lr = lr.abs();
+            bounds[0].push(UNIT * (w[i].abs() + lr * direction) + lr * error + 3.0 * TINY);
+        }
+        bounds
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
+        (2 + 3 * self.writes() as u64) * inputs[0].shape.elements() as u64
+    }
+}

@@ -1,0 +1,175 @@
+//! The formulas against independent recurrences.
+
+use super::*;
+use crate::ops::Reference;
+use crate::ops::{Slice, SliceMut, float};
+use crate::rng::Rng;
+
+const N: usize = 37;
+
+/// Runs an update of `states` in place.
+fn update<T: Real>(op: &impl Reference<T>, fast: bool, inputs: &[&[T]], states: &mut [Vec<T>]) {
+    let inputs: Vec<In<'_, T>> =
+        inputs.iter().map(|x| In { shape: float(&[x.len()]).shape, data: Slice::F(x) }).collect();
+    let out = |x: &mut Vec<T>| -> TensorType { float(&[x.len()]) };
+    let shapes: Vec<TensorType> = states.iter_mut().map(out).collect();
+    let mut outputs: Vec<Out<'_, T>> =
+        states.iter_mut().zip(shapes).map(|(x, ty)| Out { shape: ty.shape, data: SliceMut::F(x) }).collect();
+    match fast {
+        true => op.eval_fast(&inputs, &mut outputs).unwrap(),
+        false => op.eval(&inputs, &mut outputs).unwrap(),
+    }
+}
+
+fn tick<T: Real>(op: &AdamTick, lr: T, t: &mut u32) -> Vec<T> {
+    let mut scalars = vec![T::nan(); 4];
+    let lr = [lr];
+    let inputs = [In { shape: float(&[1]).shape, data: Slice::F(&lr) }];
+    let mut outputs = [
+        Out { shape: float(&[4]).shape, data: SliceMut::F(&mut scalars) },
+        Out { shape: float(&[1]).shape, data: SliceMut::U32(std::slice::from_mut(t)) },
+    ];
+    op.eval(&inputs, &mut outputs).unwrap();
+    scalars
+}
+
+/// A gradient that depends on the weights, as in training.
+fn gradient(w: &[f64], step: u32) -> Vec<f64> {
+    let wave = |i: usize| (f64::from(step) * 0.3 + i as f64).sin();
+    w.iter().enumerate().map(|(i, w)| 0.5 * w + wave(i)).collect()
+}
+
+fn start() -> Vec<f64> {
+    let mut rng = Rng::new(1, "weights");
+    (0..N).map(|_| rng.normal()).collect()
+}
+
+fn assert_close(a: &[f64], b: &[f64]) {
+    let far = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(far < 1e-11, "{far:e}");
+}
+
+/// The papers' forms: bias-corrected moments, powers by multiplication.
+#[test]
+fn adam_and_adamw_follow_the_papers_over_100_steps() {
+    let (lr, beta1, beta2, eps) = (0.01, 0.9, 0.999, f64::from(1e-8f32));
+    for (weight_decay, decoupled) in [(0.0f32, false), (0.1, false), (0.01, true)] {
+        for fast in [false, true] {
+            let op = AdamUpdate { beta1, beta2, eps: 1e-8, weight_decay, decoupled };
+            let decay = f64::from(weight_decay);
+            let mut states = vec![start(), vec![0.0; N], vec![0.0; N]];
+            let (mut w, mut m, mut v) = (start(), vec![0.0; N], vec![0.0; N]);
+            let (mut t, mut power1, mut power2) = (0, 1.0, 1.0);
+            for step in 0..100 {
+                let scalars = tick(&AdamTick { beta1, beta2 }, lr, &mut t);
+                update(&op, fast, &[&gradient(&states[0], step), &scalars], &mut states);
+                power1 *= beta1;
+                power2 *= beta2;
+                for (i, mut g) in gradient(&w, step).into_iter().enumerate() {
+                    let old = w[i];
+                    g += if decoupled { 0.0 } else { decay * old };
+                    m[i] = beta1 * m[i] + (1.0 - beta1) * g;
+                    v[i] = beta2 * v[i] + (1.0 - beta2) * g.powi(2);
+                    let (mean, square) = (m[i] / (1.0 - power1), v[i] / (1.0 - power2));
+                    w[i] -= lr * mean / (square.sqrt() + eps);
+                    w[i] -= if decoupled { lr * decay * old } else { 0.0 };
+                }
+            }
+            assert_close(&states[0], &w);
+            assert_eq!(t, 100);
+        }
+    }
+}
+
+/// PyTorch's documentation of `SGD`, with the buffer that does not exist before the first step.
+#[test]
+fn sgd_follows_pytorch_over_100_steps() {
+    let lr = [0.05];
+    for (momentum, nesterov, weight_decay) in
+        [(0.0, false, 0.0), (0.0, false, 0.1), (0.9, false, 0.0), (0.9, false, 0.1), (0.9, true, 0.1)]
+    {
+        for fast in [false, true] {
+            let op = SgdUpdate { momentum, nesterov, weight_decay };
+            let (mu, decay) = (f64::from(momentum), f64::from(weight_decay));
+            let mut states = vec![start(), vec![0.0; N]];
+            states.truncate(op.writes());
+            let (mut w, mut buffer) = (start(), None::<Vec<f64>>);
+            for step in 0..100 {
+                update(&op, fast, &[&gradient(&states[0], step), &lr], &mut states);
+                let g: Vec<f64> = gradient(&w, step).iter().zip(&w).map(|(g, w)| g + decay * w).collect();
+                let direction = if momentum == 0.0 {
+                    g
+                } else {
+                    let b: Vec<f64> = match &buffer {
+                        None => g.clone(),
+                        Some(old) => old.iter().zip(&g).map(|(b, g)| mu * b + g).collect(),
+                    };
+                    buffer = Some(b.clone());
+                    if nesterov { g.iter().zip(&b).map(|(g, b)| g + mu * b).collect() } else { b }
+                };
+                w.iter_mut().zip(direction).for_each(|(w, d)| *w -= lr[0] * d);
+            }
+            assert_close(&states[0], &w);
+        }
+    }
+}
+
+#[test]
+fn in_f32_an_update_stays_within_its_bound_and_makes_no_denormals() {
+    let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+    let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+    let op = AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
+    let mut g = gradient(&start(), 0);
+    g[..3].copy_from_slice(&[0.0, 1e-38, 1e-25]);
+    let (g, scalars) = (narrow(&g), tick(&AdamTick { beta1: 0.9, beta2: 0.999 }, 0.01f32, &mut 0));
+    let mut states = vec![narrow(&start()), vec![0.0; N], vec![0.0; N]];
+    let mut exact: Vec<Vec<f64>> = states.iter().map(|s| wide(s)).collect();
+    update(&op, true, &[&g, &scalars], &mut states);
+    let inputs = [wide(&g), wide(&scalars)];
+    update(&op, false, &[&inputs[0], &inputs[1]], &mut exact);
+    let view = |x: &'static [f64]| In { shape: float(&[x.len()]).shape, data: Slice::F(x) };
+    let leak = |x: Vec<f64>| view(x.leak());
+    let outputs: Vec<In<'_, f64>> = exact.iter().map(|x| leak(x.clone())).collect();
+    let bounds = op.error_bound(&inputs.map(leak), &outputs);
+    for ((state, exact), bounds) in states.iter().zip(&exact).zip(bounds) {
+        for ((x, y), bound) in state.iter().zip(exact).zip(bounds) {
+            assert!((f64::from(*x) - y).abs() <= bound, "{x} {y} {bound:e}");
+            assert!(*x == 0.0 || x.is_normal());
+        }
+    }
+    assert_eq!(states[2][1], 0.0);
+}
+
+#[test]
+fn corrections_are_accurate_where_subtracting_would_cancel() {
+    let mut t = 0;
+    let scalars = tick(&AdamTick { beta1: 0.9, beta2: 0.999 }, 1e-3f32, &mut t);
+    assert_eq!((scalars[2], scalars[3], t), (1e-3, 0.0, 1));
+    for (scalar, expected) in scalars.into_iter().zip([1e-2, 1e3f64.sqrt()]) {
+        assert!((f64::from(scalar) / expected - 1.0).abs() < 1.2e-7, "{scalar} {expected}");
+    }
+    let scalars = tick(&AdamTick { beta1: 0.0, beta2: 0.0 }, 0.5f64, &mut u32::MAX.clone());
+    assert_eq!(scalars, [0.5, 1.0, 0.5, 0.0]);
+}
+
+#[test]
+fn wrong_settings_and_shapes_are_refused() {
+    let adam = AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false };
+    let sgd = SgdUpdate { momentum: 0.9, nesterov: true, weight_decay: 0.0 };
+    let (w, one) = (float(&[3, 2]), float(&[1]));
+    let (four, other) = (float(&[4]), float(&[2, 3]));
+    let count = TensorType::u32(one.shape);
+    let refusal = |op: &dyn Op, inputs: &[TensorType]| op.infer(inputs).unwrap_err();
+    let all = [w, four, w, w, w];
+    assert!(adam.infer(&all).is_ok() && sgd.infer(&[w, one, w, w]).is_ok());
+    assert!(refusal(&adam, &[w, four, w, w, other]).contains("differ in shape"));
+    assert!(refusal(&adam, &[w, one, w, w, w]).contains("takes scalars [4]"));
+    assert!(refusal(&AdamUpdate { eps: -1.0, ..adam.clone() }, &all).contains("eps"));
+    assert!(refusal(&AdamUpdate { weight_decay: f32::NAN, ..adam }, &all).contains("weight decay"));
+    assert!(refusal(&SgdUpdate { momentum: -0.1, ..sgd.clone() }, &[w, one, w]).contains("momentum"));
+    assert!(refusal(&SgdUpdate { momentum: 0.0, ..sgd }, &[w, one, w]).contains("Nesterov"));
+    for beta1 in [-0.1, 1.0, f64::NAN] {
+        assert!(refusal(&AdamTick { beta1, beta2: 0.9 }, &[one, count]).contains("betas"));
+    }
+    assert!(refusal(&AdamTick { beta1: 0.9, beta2: 0.9 }, &[one, one]).contains("must be u32"));
+}
