@@ -27,14 +27,18 @@ fn tanh_fn(x: f32) -> f32 {
 // tanh'(x) = 1 - y², from the value y.
 fn tanh_grad_fn(y: f32, dy: f32) -> f32 { return dy * (1.0 - y * y); }
 
-// relu(x) = max(x, 0).
-fn relu_fn(x: f32) -> f32 { return max(x, 0.0); }
+// relu(x) = max(x, 0). Written so that a value that is no number stays one.
+fn relu_fn(x: f32) -> f32 { return select(x, 0.0, x <= 0.0); }
 
 // relu'(x) = 1 where the value y is positive, else 0.
-fn relu_grad_fn(y: f32, dy: f32) -> f32 { return select(0.0, dy, y > 0.0); }
+fn relu_grad_fn(y: f32, dy: f32) -> f32 { return select(dy, 0.0, y <= 0.0); }
 
 // leaky_relu(x) = x above 0, slope x below.
 fn leaky_relu_fn(x: f32, slope: f32) -> f32 { return select(slope * x, x, x > 0.0); }
 
 // leaky_relu'(x) = 1 above 0, slope below, from the argument x.
 fn leaky_relu_grad_fn(x: f32, dy: f32, slope: f32) -> f32 { return select(slope * dy, dy, x > 0.0); }
+
+// Binary cross-entropy of a logit z and a target y, -y log s - (1 - y) log(1 - s) with s = sigmoid(z), in a
+// form that cannot overflow.
+fn bce_logits_fn(z: f32, y: f32) -> f32 { return max(z, 0.0) - z * y + log(1.0 + exp(-abs(z))); }

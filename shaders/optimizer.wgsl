@@ -1,8 +1,7 @@
 // Optimizer updates, in place; PyTorch's formulas. Tensors are walked four elements an invocation.
 //
-//   adam_tick             t = t + 1
-//                         scalars = [lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t), lr, 0]
-//                                                  lr [1]  scalars [4]  t [1]
+//   adam_tick             t = t + 1, for up to six parameters' counts; generated around adam_scalars_fn
+//                         scalars = [lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t), lr, 0] of each
 //   adam_update           g = grad + coupled_decay w;   w = w (1 - lr decoupled_decay)
 //                         m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²
 //                         w = w - scalars[0] m / (sqrt(v) scalars[1] + eps)
@@ -11,14 +10,6 @@
 //   sgd_momentum_update   g = grad + decay w;  b = momentum b + g
 //                         w = w - lr (g + momentum b, if nesterov, else b)
 //                                                  grad, w, b [n]  lr [1]
-
-// log_beta is ln(beta), at least -100.
-struct Tick { log_beta1: f32, log_beta2: f32 }
-
-@group(0) @binding(0) var<storage, read> tick_rate: array<f32>;
-@group(0) @binding(1) var<storage, read_write> tick_scalars: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> tick_count: array<u32>;
-@group(0) @binding(3) var<uniform> tick: Tick;
 
 // 1 - e^-y for y >= 0. Near 0 the difference would cancel: there the series y - y²/2! + ... - y^8/8!, whose
 // first term left out is below 1.4e-8 of the sum. Above 100 the result is 1 whatever y is.
@@ -30,15 +21,15 @@ fn one_minus_exp(y: f32) -> f32 {
     return select(1.0 - exp(-c), series, c < 0.5);
 }
 
-@compute @workgroup_size(1)
-fn adam_tick() {
-    // Stays at the last number instead of starting again at 0, where the corrections are not finite.
-    let t = tick_count[0] + select(0u, 1u, tick_count[0] < 0xffffffffu);
-    let correction1 = one_minus_exp(-tick.log_beta1 * f32(t));
-    let correction2 = one_minus_exp(-tick.log_beta2 * f32(t));
-    let rate = tick_rate[0];
-    tick_count[0] = t;
-    tick_scalars[0] = vec4<f32>(rate / correction1, inverseSqrt(correction2), rate, 0.0);
+// The count after this step. It stays at the last number instead of starting again at 0, where the
+// corrections are not finite.
+fn adam_count_fn(t: u32) -> u32 { return t + select(0u, 1u, t < 0xffffffffu); }
+
+// What step t of Adam needs; log_beta is ln(beta), at least -100.
+fn adam_scalars_fn(t: u32, rate: f32, log_beta1: f32, log_beta2: f32) -> vec4<f32> {
+    let correction1 = one_minus_exp(-log_beta1 * f32(t));
+    let correction2 = one_minus_exp(-log_beta2 * f32(t));
+    return vec4<f32>(rate / correction1, inverseSqrt(correction2), rate, 0.0);
 }
 
 fn flush_denormals(x: vec4<f32>) -> vec4<f32> {
@@ -46,9 +37,11 @@ fn flush_denormals(x: vec4<f32>) -> vec4<f32> {
 }
 
 // rest1 = 1 - beta1 and rest2 = 1 - beta2, rounded once. One of the two decays is 0.
+// The parameter's scalars are the row-th.
 struct Adam {
     vectors: u32, eps: f32, coupled_decay: f32, decoupled_decay: f32,
     beta1: f32, rest1: f32, beta2: f32, rest2: f32,
+    row: u32,
 }
 
 @group(0) @binding(0) var<storage, read> adam_grad: array<vec4<f32>>;
@@ -62,7 +55,7 @@ struct Adam {
 fn adam_update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, 64u);
     if (i >= adam.vectors) { return; }
-    let scalars = adam_scalars[0];
+    let scalars = adam_scalars[adam.row];
     let w = adam_w[i];
     let g = adam_grad[i] + adam.coupled_decay * w;
     let m = flush_denormals(adam.beta1 * adam_m[i] + adam.rest1 * g);

@@ -143,6 +143,12 @@ impl Expected {
         Ok(Expected { values, bounds })
     }
 
+    /// Allows no rounding at all.
+    pub(crate) fn exactly(mut self) -> Self {
+        self.bounds.iter_mut().flatten().for_each(|b| *b = crate::ops::TINY);
+        self
+    }
+
     /// Compares a device's outputs: the worst error in units of its tolerance, and a sentence about it if
     /// that is above 1.
     pub(crate) fn compare(&self, actual: &[Tensor]) -> (f64, Option<String>) {
@@ -181,7 +187,12 @@ fn worst(actual: &Data, expected: &Wide, bound: &[f64]) -> (f64, usize) {
         (Data::U8(a), Wide::U8(e)) => a.iter().zip(e).map(|(a, e)| exact(a == e)).collect(),
         _ => vec![f64::INFINITY],
     };
-    units.into_iter().enumerate().fold((0.0, 0), |(w, at), (i, u)| if u > w { (u, i) } else { (w, at) })
+    units.into_iter().enumerate().fold((0.0, 0), |(w, at), (i, u)| match u.partial_cmp(&w) {
+        Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal) => (w, at),
+        Some(std::cmp::Ordering::Greater) => (u, i),
+        // A tolerance that is no number allows nothing.
+        None => (f64::INFINITY, i),
+    })
 }
 
 /// Element `i` with its bits, for messages.
@@ -231,6 +242,7 @@ pub fn check_gpu(gpu: &crate::gpu::Gpu, mut progress: impl FnMut(usize, usize)) 
         progress(i, cases.len());
         let inputs = case_inputs(case);
         let outcome = Expected::new(&*case.op, &inputs, true).map(|expected| {
+            let expected = if case.exact { expected.exactly() } else { expected };
             crate::gpu::case::run(gpu, &case.op, &inputs).map(|outputs| expected.compare(&outputs))
         });
         let failure =

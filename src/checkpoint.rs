@@ -60,7 +60,11 @@ pub(crate) fn write_renamed(path: &Path, content: &[u8]) -> Result<()> {
     };
     let fail = |e: std::io::Error| Error::io(path, e);
     std::fs::create_dir_all(folder).map_err(fail)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are private by default; this one is to be read by whom the umask allows.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(fail)?;
     file.write_all(content).and_then(|()| file.as_file().sync_all()).map_err(fail)?;
     file.persist(path).map_err(|e| fail(e.error))?;
     Ok(())

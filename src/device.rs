@@ -13,6 +13,10 @@ use crate::graph::{Graph, Param, Recording};
 use crate::plan::Plan;
 use crate::tensor::{Data, Feed, Tensor};
 
+pub(crate) fn never_ran(output: &str) -> Error {
+    Error::Invalid(format!("output `{output}` has no value yet: run the step first"))
+}
+
 /// Identity of a device, for logs and tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceInfo {
@@ -107,7 +111,11 @@ impl Device {
         match name {
             "cpu" => Ok(Device::cpu()),
             "gpu" => Device::gpu(),
-            "auto" => Ok(Device::gpu().unwrap_or_else(|_| Device::cpu())),
+            "auto" => match Device::gpu() {
+                // Only where no adapter was asked for is the CPU as good.
+                Err(Error::Adapter(_)) if !crate::env::is_set("WGRAD_ADAPTER") => Ok(Device::cpu()),
+                other => other,
+            },
             #[cfg(feature = "gpu")]
             other => Ok(crate::gpu::Gpu::open(Some(other))?.into()),
             #[cfg(not(feature = "gpu"))]
@@ -125,6 +133,7 @@ impl Device {
     /// # Errors
     /// The first mistake of the recording, a limit of the adapter, or [`Error::OutOfMemory`].
     pub fn compile(&self, graph: &Graph) -> Result<Step> {
+        let _span = tracing::debug_span!("compile").entered();
         let recording = graph.finish()?;
         if crate::env::dumps("graph") {
             eprintln!("{graph}");
@@ -213,6 +222,7 @@ impl Step {
     /// # Errors
     /// [`Error::Feed`] for an input that was never fed, or a failure of the device.
     pub fn run(&mut self) -> Result<()> {
+        let _span = tracing::trace_span!("step").entered();
         self.executor.run()
     }
 
@@ -230,7 +240,7 @@ impl Step {
     /// Asks for an output of the last run.
     ///
     /// # Errors
-    /// [`Error::Unknown`] for a wrong name.
+    /// [`Error::Unknown`] for a wrong name; [`Error::Invalid`] before the first run.
     pub fn read(&mut self, name: &str) -> Result<Readback> {
         let recording = &self.executor.plan().recording;
         let Some(at) = recording.outputs.iter().position(|o| o.name == name) else {

@@ -25,6 +25,5 @@ pub fn mae<'g>(prediction: Var<'g>, target: Var<'g>) -> Var<'g> {
 /// -y log σ(z) - (1-y) log(1-σ(z)), computed as max(z, 0) - z y + log(1 + e^-|z|), which cannot overflow.
 #[track_caller]
 pub fn binary_cross_entropy<'g>(logits: Var<'g>, target: Var<'g>) -> Var<'g> {
-    let tail = ((-logits.abs()).exp() + 1.0).log();
-    (logits.relu() - logits * target + tail).mean_all()
+    logits.binary_cross_entropy_per_element(target).mean_all()
 }

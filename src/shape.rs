@@ -19,7 +19,8 @@ impl Shape {
         if dims.len() > MAX_RANK {
             return None;
         }
-        let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+        // An extent of 0 counts as 1, so that strides cannot overflow either.
+        let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))?;
         if elements > u32::MAX as usize {
             return None;
         }

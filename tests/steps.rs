@@ -119,7 +119,7 @@ fn the_check_passes_where_nothing_is_wrong() {
 #[test]
 fn the_check_names_a_planted_shader_fault() {
     for gpu in common::gpus() {
-        let fault = PlantedFault::Shader { key: "relu_grad", from: "y > 0.0", to: "y < 0.0" };
+        let fault = PlantedFault::Shader { key: "relu_grad", from: "y <= 0.0", to: "y > 0.0" };
         let error = check_error(&gpu, fault);
         assert_eq!((error.kind, error.op.as_str()), (CheckKind::Kernel, "relu_grad"));
         assert!(error.place.contains("sequential.rs") || error.place.contains("steps.rs"), "{error}");
@@ -266,4 +266,124 @@ fn recordings_are_valid_without_a_driver() {
         step.run().unwrap();
         assert!(step.dispatches() > 10);
     }
+}
+
+/// Indices that reach an op by ways that feeding cannot check give NaN, loudly, and never a neighbour's row.
+#[test]
+fn indices_out_of_range_give_nan_on_the_gpu() {
+    for gpu in common::gpus() {
+        let device = Device::from(gpu);
+        let g = Graph::new();
+        let (a, b) = (g.classes("a", [2]), g.classes("b", [2]));
+        let index = a.concat(&[b], 0);
+        let x = g.input("x", [4, 3]);
+        g.output("picked", x.pick(index));
+        g.output("rows", g.input("table", [3, 2]).take_rows(index));
+        g.output("hot", index.one_hot(3));
+        let loss = x.cross_entropy_per_row(index);
+        g.output("loss", loss);
+        g.output("dx", g.gradients(loss.sum_all(), &[x])[0]);
+        let mut step = device.compile(&g).unwrap();
+        let x: Vec<f32> = (0..12).map(|i| i as f32 * 0.1).collect();
+        step.feed("x", &x).unwrap();
+        step.feed("table", &x[..6]).unwrap();
+        step.feed("a", &[0u32, 7]).unwrap();
+        step.feed("b", &[2u32, u32::MAX]).unwrap();
+        step.run().unwrap();
+        let nan = |name: &str, step: &mut Step| -> Vec<bool> {
+            step.values(name).unwrap().iter().map(|v| v.is_nan()).collect()
+        };
+        let rows =
+            |n: usize| -> Vec<bool> { [false, true, false, true].iter().flat_map(|&b| vec![b; n]).collect() };
+        assert_eq!(nan("picked", &mut step), rows(1));
+        assert_eq!(nan("rows", &mut step), rows(2));
+        assert_eq!(nan("loss", &mut step), rows(1));
+        assert_eq!(nan("dx", &mut step), rows(3));
+        let hot = step.values("hot").unwrap();
+        assert_eq!(hot[..3], [1.0, 0.0, 0.0]);
+        assert!(hot[3..6].iter().all(|v| v.is_nan() || *v == 0.0), "{hot:?}");
+    }
+}
+
+#[test]
+fn a_constant_class_outside_its_range_is_a_mistake() {
+    let g = Graph::new();
+    let classes = g.constant(wgrad::Tensor::new([2], vec![1u32, 9]).unwrap());
+    let _ = g.input("x", [2, 5]).softmax_cross_entropy(classes);
+    assert!(g.error().unwrap().to_string().contains("row 1 holds class 9, outside 0..5"));
+}
+
+#[test]
+fn two_threads_compile_over_one_store() {
+    let Some(gpu) = common::gpu() else { return };
+    let device = Device::from(gpu);
+    for round in 0..5 {
+        let params = Params::seeded(round);
+        let net = Mlp::new(&params.at("mlp"), &[20, 16, 12, 5]);
+        let evaluation = || {
+            let g = Graph::inference();
+            g.output("sum", net.forward(g.full([3, 20], 0.5)).sum_all());
+            device.compile(&g).unwrap()
+        };
+        let (mut training, mut evaluation) = std::thread::scope(|s| {
+            let t = s.spawn(|| training_step(&device, &params).unwrap());
+            let e = s.spawn(evaluation);
+            (t.join().unwrap(), e.join().unwrap())
+        });
+        evaluation.run().unwrap();
+        let before = evaluation.scalar("sum").unwrap();
+        training.run().unwrap();
+        evaluation.run().unwrap();
+        assert_ne!(evaluation.scalar("sum").unwrap(), before);
+    }
+}
+
+#[test]
+fn a_value_that_is_no_number_stays_one() {
+    for device in [Some(Device::cpu()), common::gpu().map(Device::from)].into_iter().flatten() {
+        let g = Graph::new();
+        let x = g.input("x", [4]);
+        g.output("relu", x.relu());
+        g.output("dx", g.gradients(x.relu().sum_all(), &[x])[0]);
+        let mut step = device.compile(&g).unwrap();
+        step.run_with(&[("x", (&[f32::NAN, -1.0, 0.0, 2.0]).into())]).unwrap();
+        let y = step.values("relu").unwrap();
+        assert!(y[0].to_bits() & 0x7f80_0000 == 0x7f80_0000 && y[1..] == [0.0, 0.0, 2.0], "{y:?}");
+        assert_eq!(step.values("dx").unwrap()[1..], [0.0, 0.0, 1.0]);
+    }
+}
+
+#[test]
+fn binary_cross_entropy_has_its_gradient_at_zero() {
+    for device in [Some(Device::cpu()), common::gpu().map(Device::from)].into_iter().flatten() {
+        let g = Graph::new();
+        let (z, y) = (g.input("z", [2]), g.input("y", [2]));
+        let loss = wgrad::losses::binary_cross_entropy(z, y);
+        g.output("dz", g.gradients(loss, &[z])[0]);
+        let mut step = device.compile(&g).unwrap();
+        step.run_with(&[("z", (&[0.0f32, 0.0]).into()), ("y", (&[0.0f32, 1.0]).into())]).unwrap();
+        assert_eq!(step.values("dz").unwrap(), [0.25, -0.25]);
+    }
+}
+
+#[test]
+fn a_thawed_parameter_starts_its_own_count() {
+    let device = Device::cpu();
+    let params = Params::seeded(1);
+    let (a, b) = (
+        params.param("a", [1], wgrad::Init::Constant(1.0)),
+        params.param("b", [1], wgrad::Init::Constant(1.0)),
+    );
+    let adam = Adam::new(&params, 0.1);
+    let step_of = |list: &[wgrad::Param]| {
+        let g = Graph::new();
+        adam.minimize((g.param(&a) * 3.0 + g.param(&b) * 2.0).sum_all(), list);
+        device.compile(&g).unwrap()
+    };
+    let mut first = step_of(std::slice::from_ref(&a));
+    (0..100).for_each(|_| first.run().unwrap());
+    step_of(&[a.clone(), b.clone()]).run().unwrap();
+    // The first step of Adam moves by the learning rate, whatever the gradient.
+    let moved = 1.0 - device.read_param(&b).unwrap().as_f32()[0];
+    assert!((moved - 0.1).abs() < 1e-6, "{moved}");
 }

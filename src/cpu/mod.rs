@@ -132,7 +132,15 @@ impl<T: Real> Cpu<T> {
         for state in &r.states {
             states.entry(state.param.id()).or_insert_with(|| new_state(&state.param));
         }
-        Ok(CpuStep { slots, inputs, constants, states: self.states.clone(), plain: self.plain, plan })
+        Ok(CpuStep {
+            slots,
+            inputs,
+            constants,
+            states: self.states.clone(),
+            plain: self.plain,
+            plan,
+            has_run: false,
+        })
     }
 }
 
@@ -185,6 +193,7 @@ pub(crate) struct CpuStep<T> {
     constants: Vec<Buffer<T>>,
     states: Arc<Mutex<States<T>>>,
     plain: bool,
+    has_run: bool,
 }
 
 impl<T: Real> CpuStep<T> {
@@ -232,6 +241,7 @@ impl<T: Real> Executor for CpuStep<T> {
             let name = self.plan.recording.inputs[at].name.clone();
             return Err(Error::Feed { name, message: "was never fed".into() });
         }
+        self.has_run = true;
         let mut states = lock(&self.states);
         let r = &self.plan.recording;
         for task in &self.plan.tasks {
@@ -295,6 +305,9 @@ impl<T: Real> Executor for CpuStep<T> {
 
     fn read(&mut self, output: usize) -> Result<Readback> {
         let r = &self.plan.recording;
+        if !self.has_run {
+            return Err(crate::device::never_ran(&r.outputs[output].name));
+        }
         let value = r.outputs[output].value as usize;
         let ty = r.values[value].ty;
         let n = ty.shape.elements();

@@ -55,16 +55,27 @@ pub fn adapters() -> Vec<DeviceInfo> {
     enumerate(wgpu::Backends::all()).iter().map(|a| describe(&a.get_info())).collect()
 }
 
-/// Opens every adapter whose name contains `name` (all, if it is empty).
+/// Opens every adapter whose name contains `name` (all, if it is empty); those that cannot be opened are
+/// left out.
 ///
 /// # Errors
-/// [`Error::Adapter`] where there is none, or one cannot be opened.
+/// [`Error::Adapter`] where there is none, or none can be opened.
 pub fn adapters_named(name: &str) -> Result<Vec<Gpu>> {
     let found: Vec<_> = enumerate(wgpu::Backends::all()).into_iter().filter(|a| fits(a, name)).collect();
     if found.is_empty() {
         return Err(missing(Some(name).filter(|n| !n.is_empty())));
     }
-    found.iter().map(open_adapter).collect()
+    let (mut opened, mut refused) = (Vec::new(), None);
+    for adapter in &found {
+        match open_adapter(adapter) {
+            Ok(gpu) => opened.push(gpu),
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) if opened.is_empty() => Err(error),
+        _ => Ok(opened),
+    }
 }
 
 fn fits(adapter: &wgpu::Adapter, name: &str) -> bool {
@@ -88,9 +99,17 @@ pub(super) fn open(name: Option<&str>) -> Result<Gpu> {
     let wanted = std::env::var("WGRAD_ADAPTER").ok().filter(|v| !v.is_empty());
     let name = name.or(wanted.as_deref());
     // Looking for GL loads its libraries, which takes longer than all the rest: only if it is needed.
-    let choose = |backends| enumerate(backends).into_iter().find(|a| name.is_none_or(|n| fits(a, n)));
-    let adapter = choose(NATIVE).or_else(|| choose(wgpu::Backends::GL)).ok_or_else(|| missing(name))?;
-    open_adapter(&adapter)
+    let mut refused = None;
+    for backends in [NATIVE, wgpu::Backends::GL] {
+        for adapter in enumerate(backends).iter().filter(|a| name.is_none_or(|n| fits(a, n))) {
+            match open_adapter(adapter) {
+                Ok(gpu) => return Ok(gpu),
+                // The next best may still open; if none does, the best one's reason counts.
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+    }
+    Err(refused.unwrap_or_else(|| missing(name)))
 }
 
 fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
@@ -111,11 +130,14 @@ fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
     };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
         .map_err(|e| Error::Adapter(format!("{} cannot be opened: {e}", info.name)))?;
-    Ok(wrap(device, queue, &info))
+    let fault = Arc::default();
+    watch(&device, &fault);
+    Ok(wrap(device, queue, &info, fault))
 }
 
-pub(super) fn wrap(device: wgpu::Device, queue: wgpu::Queue, info: &wgpu::AdapterInfo) -> Gpu {
-    let fault: Arc<Mutex<Option<String>>> = Arc::default();
+/// Catches what the device reports outside of error scopes, and its loss, for the next read-back: an error
+/// that nobody catches would end the process.
+fn watch(device: &wgpu::Device, fault: &Arc<Mutex<Option<String>>>) {
     let keep = |fault: &Arc<Mutex<Option<String>>>| {
         let fault = fault.clone();
         move |message: String| {
@@ -125,15 +147,22 @@ pub(super) fn wrap(device: wgpu::Device, queue: wgpu::Queue, info: &wgpu::Adapte
             }
         }
     };
-    // An error that no scope catches would end the process; it is kept for the next read-back.
-    let uncaptured = keep(&fault);
+    let uncaptured = keep(fault);
     device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| uncaptured(e.to_string())));
-    let lost = keep(&fault);
+    let lost = keep(fault);
     device.set_device_lost_callback(move |reason, message| {
         if !matches!(reason, wgpu::DeviceLostReason::Destroyed) {
             lost(format!("the device was lost: {message}"));
         }
     });
+}
+
+pub(super) fn wrap(
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: &wgpu::AdapterInfo,
+    fault: Arc<Mutex<Option<String>>>,
+) -> Gpu {
     let limits = device.limits();
     let caps = Caps {
         class: class_of(info, device.features()),
@@ -149,6 +178,7 @@ pub(super) fn wrap(device: wgpu::Device, queue: wgpu::Queue, info: &wgpu::Adapte
         cache: super::cache::Cache::default(),
         states: Mutex::default(),
         counters: super::Counters::default(),
+        unsubmitted: std::sync::atomic::AtomicUsize::default(),
         fault,
         staging: Mutex::default(),
         check: crate::env::is_set("WGRAD_CHECK"),

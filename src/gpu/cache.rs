@@ -51,6 +51,7 @@ fn build(gpu: &Shared, kernel: &Kernel) -> Result<Pipeline> {
     };
     let module = naga::front::wgsl::parse_str(&text).map_err(|e| fail(e.emit_to_string(&text)))?;
     let (storage, uniform) = bindings(&module);
+    within_limits(gpu, kernel, &module, storage.len())?;
     let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -77,10 +78,9 @@ fn build(gpu: &Shared, kernel: &Kernel) -> Result<Pipeline> {
     };
     let mut checks = wgpu::ShaderRuntimeChecks::checked();
     // Loop bounding costs 2.4x where a kernel accumulates in a local array.
-    checks.force_loop_bounding = false;
-    // SAFETY: every loop in wgrad's shaders counts up to a bound from a uniform that the host computed
-    // from a shape, so all terminate. Kernels from outside the crate are held to the same rule by the
-    // documentation of `Kernel::custom`. Bounds checks stay on.
+    checks.force_loop_bounding = !kernel.loops_end;
+    // SAFETY: loop bounding is off for wgrad's own shaders only, and every loop in them counts up to a
+    // bound from a uniform that the host computed from a shape, so all end. All other checks stay on.
     let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
     gpu.count_pipeline();
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -96,6 +96,34 @@ fn build(gpu: &Shared, kernel: &Kernel) -> Result<Pipeline> {
         cache: None,
     });
     Ok(Pipeline { pipeline, layout, storage, uniform })
+}
+
+/// Refuses a kernel that the device's limits do not allow.
+fn within_limits(gpu: &Shared, kernel: &Kernel, module: &naga::Module, bound: usize) -> Result<()> {
+    let refuse = |what: &str, needed: u32, most: u32| {
+        let name = &gpu.info.name;
+        Err(Error::Limit(format!("kernel {} needs {needed} {what}; {name} allows {most}", kernel.key)))
+    };
+    let limits = &gpu.limits;
+    let most = limits.max_storage_buffers_per_shader_stage;
+    if bound as u32 > most {
+        return refuse("storage bindings", bound as u32, most);
+    }
+    let invocations: u32 =
+        module.entry_points.iter().map(|e| e.workgroup_size.iter().product()).max().unwrap_or(1);
+    let most = limits.max_compute_invocations_per_workgroup;
+    if invocations > most {
+        return refuse("invocations in a workgroup", invocations, most);
+    }
+    let sizes = module.to_ctx();
+    let shared = |v: &naga::GlobalVariable| module.types[v.ty].inner.size(sizes);
+    let workgroup = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
+    let bytes: u32 = workgroup.map(|(_, v)| shared(v)).sum();
+    let most = limits.max_compute_workgroup_storage_size;
+    if bytes > most {
+        return refuse("bytes of workgroup memory", bytes, most);
+    }
+    Ok(())
 }
 
 /// Storage bindings in order and the uniform, from the module itself: nothing is listed twice.

@@ -60,6 +60,20 @@ impl GpuStep {
                 }
             }
         }
+        // What the user reads must still be what was written.
+        for output in self.plan.recording.outputs.clone() {
+            let Some(written) = left.get(&output.value) else { continue };
+            let now = self.fetch(output.value)?;
+            let producer = self.plan.recording.values[output.value as usize].producer;
+            if let (Some(at), Some(n)) = (same_bits(written, now.data()), producer) {
+                let (was, is) = (show(written, at), show(now.data(), at));
+                let detail = format!(
+                    "output `{}` changed since it was written: element {at} was {was}, is {is}",
+                    output.name
+                );
+                return Err(self.accuse(CheckKind::Memory, n, detail));
+            }
+        }
         Ok(())
     }
 

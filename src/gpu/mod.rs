@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) cache: cache::Cache,
     states: Mutex<HashMap<u64, State>>,
     counters: Counters,
+    /// Bytes written to buffers since the last submission.
+    unsubmitted: AtomicUsize,
     /// The first error the device reported outside any error scope, or its loss.
     fault: Arc<Mutex<Option<String>>>,
     /// Buffers that read-backs map, kept for the next of the same size.
@@ -92,6 +94,9 @@ impl From<Gpu> for Device {
     }
 }
 
+/// Bytes of writes that may wait for a submission.
+const MOST_UNSUBMITTED: usize = 64 << 20;
+
 /// A lock that a panicking thread does not poison: what it guards is always whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -108,10 +113,12 @@ impl Gpu {
 
     /// Uses a device that the application has opened already.
     ///
-    /// Kernels stay within the device's limits; the subgroup variants need its `SUBGROUP` feature.
+    /// Kernels stay within the device's limits; the subgroup variants need its `SUBGROUP` feature. The
+    /// application keeps its handlers for uncaptured errors and for the device's loss; what wgrad makes is
+    /// watched by error scopes.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = device.adapter_info();
-        adapter::wrap(device, queue, &info)
+        adapter::wrap(device, queue, &info, Arc::default())
     }
 
     /// The same device with every task compared with the reference as it runs; `WGRAD_CHECK=1` does this
@@ -135,6 +142,13 @@ impl Gpu {
         self.derive(self.0.check, None, Caps { class, ..self.0.caps.clone() })
     }
 
+    /// The same device with grids folded at this many workgroups a dimension.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_max_workgroups(&self, max_workgroups: u32) -> Self {
+        self.derive(self.0.check, None, Caps { max_workgroups, ..self.0.caps.clone() })
+    }
+
     fn derive(&self, check: bool, planted: Option<PlantedFault>, caps: Caps) -> Self {
         let old = &self.0;
         Gpu(Arc::new(Shared {
@@ -146,6 +160,7 @@ impl Gpu {
             cache: cache::Cache::default(),
             states: Mutex::default(),
             counters: Counters::default(),
+            unsubmitted: AtomicUsize::default(),
             fault: old.fault.clone(),
             staging: Mutex::default(),
             check,
@@ -261,12 +276,17 @@ impl Shared {
 
     /// The buffer of a state, made and initialized on first use.
     pub(crate) fn state(&self, param: &Param) -> Result<wgpu::Buffer> {
-        if let Some(state) = lock(&self.states).get(&param.id()) {
+        // Held until the buffer is in, so that two threads cannot make two of it.
+        let mut states = lock(&self.states);
+        if let Some(state) = states.get(&param.id()) {
             return Ok(state.buffer.clone());
         }
-        let buffer = self.buffer(param.name(), param.tensor_type().bytes(), storage_usage())?;
-        self.write(&buffer, (&param.initial()).into());
-        let mut states = lock(&self.states);
+        // A scope of its own: a buffer that the device could not make must not be kept.
+        let buffer = self.scoped(param.name(), || {
+            let buffer = self.buffer(param.name(), param.tensor_type().bytes(), storage_usage())?;
+            self.write(&buffer, (&param.initial()).into());
+            Ok(buffer)
+        })?;
         // States whose parameter is gone make room.
         states.retain(|_, s| s.owner.is_alive());
         states.insert(param.id(), State { buffer: buffer.clone(), owner: param.downgrade() });
@@ -285,6 +305,13 @@ impl Shared {
                 self.queue.write_buffer(buffer, 0, &padded);
             }
         }
+        // wgpu keeps a copy of what is written until the next submission: feeding without running must not
+        // pile these up.
+        let bytes = values.len() * values.dtype().bytes();
+        if self.unsubmitted.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_UNSUBMITTED {
+            self.unsubmitted.store(0, Ordering::Relaxed);
+            self.queue.submit([]);
+        }
     }
 }
 
@@ -302,13 +329,13 @@ impl Backend for Gpu {
     }
 
     fn read_state(&self, param: &Param) -> Result<Data> {
-        let buffer = self.0.scoped(param.name(), || self.0.state(param))?;
+        let buffer = self.0.state(param)?;
         let read = readback::Read::start(&self.0, &buffer, param.tensor_type())?;
         Ok(crate::device::Readback::pending(read).wait()?.data().clone())
     }
 
     fn write_state(&self, param: &Param, data: Feed<'_>) -> Result<()> {
-        let buffer = self.0.scoped(param.name(), || self.0.state(param))?;
+        let buffer = self.0.state(param)?;
         self.0.write(&buffer, data);
         Ok(())
     }

@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Tensor};
 
+/// Buffers kept for later read-backs.
+const MOST_KEPT: usize = 16;
+
 pub(crate) struct Read {
     gpu: Arc<Shared>,
     staging: Option<wgpu::Buffer>,
@@ -47,7 +50,11 @@ impl Read {
             decode(&view, &self.ty)
         };
         staging.unmap();
-        lock(&self.gpu.staging).push(staging);
+        let mut kept = lock(&self.gpu.staging);
+        if kept.len() < MOST_KEPT {
+            kept.push(staging);
+        }
+        drop(kept);
         Tensor::new(self.ty.shape, data)
     }
 }

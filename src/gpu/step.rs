@@ -34,6 +34,7 @@ pub(crate) struct GpuStep {
     constants: Vec<wgpu::Buffer>,
     pub(crate) states: Vec<wgpu::Buffer>,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
+    has_run: bool,
 }
 
 impl GpuStep {
@@ -83,6 +84,7 @@ impl GpuStep {
             fed: vec![false; inputs.len()],
             launches: Vec::new(),
             in_flight: VecDeque::new(),
+            has_run: false,
             gpu,
             plan,
             slots,
@@ -278,6 +280,7 @@ impl Executor for GpuStep {
             let name = self.plan.recording.inputs[at].name.clone();
             return Err(Error::Feed { name, message: "was never fed".into() });
         }
+        self.has_run = true;
         if self.gpu.check {
             return self.run_checked();
         }
@@ -294,6 +297,9 @@ impl Executor for GpuStep {
 
     fn read(&mut self, output: usize) -> Result<Readback> {
         let r = &self.plan.recording;
+        if !self.has_run {
+            return Err(crate::device::never_ran(&r.outputs[output].name));
+        }
         let value = r.outputs[output].value;
         let ty = r.values[value as usize].ty;
         let Some(buffer) = self.value_buffer(value) else {

@@ -14,7 +14,8 @@ impl Graph {
     ///
     /// They are ordinary values: they can be combined, read, and differentiated again where the ops
     /// allow. A value that `of` does not depend on gets zeros. An op without a derivative on the way is
-    /// a recording error, never a silent zero.
+    /// a recording error, never a silent zero. Updates of states are where differentiation ends, as in
+    /// PyTorch: the new version of a state does not depend on the old one.
     #[track_caller]
     pub fn gradients<'g>(&'g self, of: Var<'g>, with_respect_to: &[Var<'g>]) -> Vec<Var<'g>> {
         let place = Place(Location::caller());

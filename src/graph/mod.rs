@@ -188,7 +188,12 @@ impl Graph {
     }
 
     /// A tensor that never changes, uploaded once when the graph is compiled.
+    #[track_caller]
     pub fn constant(&self, tensor: Tensor) -> Var<'_> {
+        if tensor.data().is_empty() {
+            let message = format!("a constant of shape {} has no elements", tensor.shape());
+            return self.mistake("constant", message, &[], Place(Location::caller()));
+        }
         let mut inner = self.inner.borrow_mut();
         let source = Source::Constant(inner.constants.len());
         let value = inner.add_value(tensor.tensor_type(), source, None);
@@ -198,7 +203,12 @@ impl Graph {
 
     /// The current version of a parameter or other state. Its value lives on the device, shared by all
     /// graphs compiled there.
+    #[track_caller]
     pub fn param(&self, param: &Param) -> Var<'_> {
+        if let Some(problem) = param.problem() {
+            let message = format!("`{}` {problem}", param.name());
+            return self.mistake("param", message, &[], Place(Location::caller()));
+        }
         let mut inner = self.inner.borrow_mut();
         if let Some(&state) = inner.state_of.get(&param.id()) {
             return Var { graph: self, id: inner.states[state].latest };
@@ -268,11 +278,20 @@ impl Graph {
     /// A copy of the recording, with the counters of random streams advanced at its end; or the first
     /// mistake.
     pub(crate) fn finish(&self) -> Result<Recording> {
-        crate::ops::advance_random_counters(self);
-        match self.error() {
-            Some(error) => Err(error),
-            None => Ok(self.inner.borrow().clone()),
+        if let Some(error) = self.error() {
+            return Err(error);
         }
+        // On a copy: the graph itself can be recorded further.
+        let copy = Graph { inner: RefCell::new(self.inner.borrow().clone()) };
+        crate::ops::advance_random_counters(&copy);
+        Ok(copy.inner.into_inner())
+    }
+
+    /// Records an op from outside the crate and returns its outputs; one that fails its type check gives
+    /// poisoned values.
+    #[track_caller]
+    pub fn custom<'g>(&'g self, op: impl Op + 'static, inputs: &[Var<'g>]) -> Vec<Var<'g>> {
+        self.record(op, inputs)
     }
 
     /// Appends an op and returns its outputs.
@@ -322,7 +341,11 @@ impl Graph {
             }
         };
         for (input, bound) in op.index_bounds(&types) {
-            self.inner.borrow_mut().bound_source(inputs[input].id, bound);
+            let checked = self.inner.borrow_mut().bound_source(inputs[input].id, bound);
+            if let Err(message) = checked {
+                self.mistake(op.name(), message, inputs, place);
+                return poisoned();
+            }
         }
         let mut inner = self.inner.borrow_mut();
         let node = inner.nodes.len();
@@ -412,10 +435,17 @@ impl Recording {
         (self.values.len() - 1) as ValueId
     }
 
-    /// Follows `value` back through ops that only move elements, to the input that must stay below
-    /// `bound`.
-    fn bound_source(&mut self, value: ValueId, bound: u32) {
+    /// Follows `value` back through ops that move all of an input's elements, to the input that must stay
+    /// below `bound`. Says which row of a constant does not.
+    fn bound_source(&mut self, value: ValueId, bound: u32) -> Result<(), String> {
         match self.values[value as usize].source {
+            Source::Constant(c) => {
+                if let crate::tensor::Data::U32(values) = self.constants[c].0.data()
+                    && let Some(row) = values.iter().position(|&v| v >= bound)
+                {
+                    return Err(format!("row {row} holds class {}, outside 0..{bound}", values[row]));
+                }
+            }
             Source::Input(i) => {
                 let old = self.inputs[i].bound.unwrap_or(u32::MAX);
                 self.inputs[i].bound = Some(old.min(bound));
@@ -423,11 +453,12 @@ impl Recording {
             Source::Node(n) => {
                 if let Some(k) = self.nodes[n].op.moves_input() {
                     let from = self.nodes[n].inputs[k];
-                    self.bound_source(from, bound);
+                    return self.bound_source(from, bound);
                 }
             }
-            _ => {}
+            Source::State { .. } => {}
         }
+        Ok(())
     }
 
     /// A short name for messages: `%12 = relu`.

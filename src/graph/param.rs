@@ -69,6 +69,8 @@ struct ParamInfo {
     init: Init,
     seed: u64,
     trainable: AtomicBool,
+    /// Why it cannot be used: an impossible shape, values that do not fit, a name that is taken.
+    problem: Option<String>,
 }
 
 /// A named state: a weight, an optimizer's moment, a counter. Cheap to clone; clones are the same state.
@@ -102,6 +104,11 @@ impl Param {
         self.0.ty.shape
     }
 
+    /// Why graphs must refuse it, if they must.
+    pub(crate) fn problem(&self) -> Option<&str> {
+        self.0.problem.as_deref()
+    }
+
     /// Whether optimizers update it. Optimizer states and counters never are.
     pub fn is_trainable(&self) -> bool {
         self.0.trainable.load(Ordering::Relaxed)
@@ -114,6 +121,13 @@ impl Param {
 
     /// Its first value.
     pub fn initial(&self) -> Data {
+        if self.0.problem.is_some() {
+            return match self.0.ty.dtype {
+                DType::F32 => Data::F32(vec![0.0; self.0.ty.shape.elements()]),
+                DType::U32 => Data::U32(vec![0; self.0.ty.shape.elements()]),
+                DType::U8 => Data::U8(vec![0; self.0.ty.shape.elements()]),
+            };
+        }
         match self.0.ty.dtype {
             DType::U32 => match &self.0.init {
                 Init::Values(t) => t.data().clone(),
@@ -226,13 +240,27 @@ impl Params {
     fn state_of(&self, name: &str, dtype: DType, dims: &[usize], init: Init, trainable: bool) -> Param {
         let name = self.full(name);
         let mut store = self.lock();
-        if let Some(&at) = store.by_name.get(&name)
-            && store.params[at].shape().dims() == dims
-        {
-            return store.params[at].clone();
+        let old = store.by_name.get(&name).map(|&at| store.params[at].clone());
+        let mut problem = None;
+        if let Some(old) = old {
+            if old.shape().dims() == dims && old.tensor_type().dtype == dtype {
+                return old;
+            }
+            problem =
+                Some(format!("is {dtype}{dims:?} here and {} where it was made first", old.tensor_type()));
         }
-        // A shape that cannot be is recorded as a scalar's; the first op that uses it reports it.
-        let shape = Shape::new(dims).unwrap_or_else(Shape::scalar);
+        let valid = Shape::new(dims).filter(|s| s.elements() > 0);
+        if valid.is_none() {
+            problem = Some(format!("has shape {dims:?}: {}, and at least one", super::shape_rule()));
+        }
+        // Graphs refuse a parameter with a problem; until then it is a single number.
+        let shape = valid.unwrap_or_else(Shape::scalar);
+        if let Init::Values(t) = &init
+            && (t.shape() != shape || t.tensor_type().dtype != dtype)
+        {
+            problem = Some(format!("is {dtype}{dims:?}, its initial values are {}", t.tensor_type()));
+        }
+        let clashes = problem.is_some() && store.by_name.contains_key(&name);
         let info = ParamInfo {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name: name.clone(),
@@ -240,16 +268,13 @@ impl Params {
             init,
             seed: store.seed,
             trainable: AtomicBool::new(trainable),
+            problem,
         };
         let param = Param(Arc::new(info));
-        match store.by_name.get(&name) {
-            // Another shape under an old name: the new parameter takes its place.
-            Some(&at) => store.params[at] = param.clone(),
-            None => {
-                let at = store.params.len();
-                store.params.push(param.clone());
-                store.by_name.insert(name, at);
-            }
+        if !clashes {
+            let at = store.params.len();
+            store.params.push(param.clone());
+            store.by_name.insert(name, at);
         }
         param
     }
@@ -294,6 +319,29 @@ mod tests {
         assert_eq!(params.at("mlp.fc1").param("weight", [2, 3], Init::HeUniform).id(), a.id());
         assert_eq!(params.all().len(), 1);
         assert_eq!(params.at("ml").all().len(), 0);
+    }
+
+    #[test]
+    fn a_parameter_that_cannot_be_is_refused_where_it_is_used() {
+        let refused = |make: &dyn Fn(&Params) -> Param| {
+            let g = crate::Graph::new();
+            let _ = g.param(&make(&Params::seeded(1)));
+            g.error().map_or_else(String::new, |e| e.to_string())
+        };
+        let clash = refused(&|p| {
+            p.param("w", [2, 3], Init::HeUniform);
+            p.param("w", [3, 1], Init::HeUniform)
+        });
+        assert!(clash.contains("`w` is f32[3, 1] here and f32[2, 3] where it was made first"), "{clash}");
+        let kind = refused(&|p| {
+            p.param("w", [1], Init::HeUniform);
+            p.counter("w")
+        });
+        assert!(kind.contains("u32"), "{kind}");
+        assert!(refused(&|p| p.param("b", [2, 1, 1, 1, 1, 1, 1], Init::Constant(0.0))).contains("6 axes"));
+        assert!(refused(&|p| p.param("b", [0], Init::Constant(0.0))).contains("at least one"));
+        let values = Init::Values(Arc::new(Tensor::new([3], vec![1f32, 2.0, 3.0]).unwrap()));
+        assert!(refused(&|p| p.param("b", [4], values.clone())).contains("initial values are f32[3]"));
     }
 
     #[test]

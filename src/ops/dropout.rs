@@ -238,11 +238,17 @@ mod tests {
         let y = dropout(dropout(x, 0.5, &params.at("a"), "a.drop"), 0.5, &params, "b.drop");
         let y = dropout(y, 0.5, &other, "c.drop");
         g.gradients(y.square(), &[x]);
-        assert_eq!(g.finish().unwrap().states.iter().filter(|s| s.versions == 2).count(), 2);
         let len = g.len();
-        assert_eq!(g.finish().unwrap().nodes.len(), len);
+        for _ in 0..2 {
+            let compiled = g.finish().unwrap();
+            assert_eq!(compiled.states.iter().filter(|s| s.versions == 2).count(), 2);
+            assert_eq!(compiled.nodes.len(), len + 2);
+        }
+        // The graph itself stays open: a counter is read at its first version still.
+        assert_eq!(g.len(), len);
+        assert!(g.error().is_none());
         // The mask of the backward pass is that of the forward pass.
-        let text = g.to_string();
+        let text = g.finish().unwrap().to_string();
         assert_eq!(text.matches(&format!("stream: {}", stream_of("a.drop"))).count(), 2, "{text}");
         assert_eq!(text.matches("Advance").count(), 2, "{text}");
     }

@@ -71,6 +71,8 @@ pub struct Kernel {
     pub entry: String,
     /// Complete WGSL.
     pub text: Arc<str>,
+    /// Whether all its loops are known to end: only wgrad's own.
+    pub(crate) loops_end: bool,
 }
 
 impl Kernel {
@@ -81,17 +83,23 @@ impl Kernel {
     pub fn library(entry: &str) -> Result<Self> {
         let text = wgsl::link_entry(entry)
             .ok_or_else(|| Error::Invalid(format!("wgrad has no shader `{entry}`; please report it")))?;
-        Ok(Kernel { key: entry.to_string(), entry: entry.to_string(), text })
+        Ok(Kernel { key: entry.to_string(), entry: entry.to_string(), text, loops_end: true })
     }
 
     /// Generated text, completed with the shared functions it uses.
     pub fn generated(key: String, entry: &str, body: &str) -> Self {
-        Kernel { key, entry: entry.to_string(), text: wgsl::link_text(body).into() }
+        Kernel { key, entry: entry.to_string(), text: wgsl::link_text(body).into(), loops_end: true }
     }
 
-    /// Text from outside the crate.
+    /// Text from outside the crate, complete, with one entry point. wgpu adds its guards against loops
+    /// without end, which wgrad's own kernels do without.
     pub fn custom(key: impl Into<String>, entry: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
-        Kernel { key: key.into(), entry: entry.into(), text: text.into() }
+        Kernel {
+            key: format!("custom.{}", key.into()),
+            entry: entry.into(),
+            text: text.into(),
+            loops_end: false,
+        }
     }
 }
 

@@ -173,6 +173,9 @@ pub struct Case {
     pub inputs: Vec<(TensorType, Fillings)>,
     /// Whether the derivative is checked.
     pub gradient: bool,
+    /// Whether the result is exact in any order of rounding: whole numbers whose sums stay below 2^24. A
+    /// bound for a long sum cannot see one missing term; equality can.
+    pub exact: bool,
 }
 
 impl Case {
@@ -181,7 +184,7 @@ impl Case {
         let inputs: Vec<_> = shapes.iter().map(|s| (float(s), Fillings::Normal)).collect();
         let name =
             format!("{op:?} {}", shapes.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(" "));
-        Case { name, op: Arc::new(op), inputs, gradient: true }
+        Case { name, op: Arc::new(op), inputs, gradient: true, exact: false }
     }
 
     /// Fills input `i` otherwise.
@@ -195,6 +198,14 @@ impl Case {
         self.inputs[i].0.dtype = DType::U32;
         self.inputs[i].1 = Fillings::Whole(n);
         self
+    }
+
+    /// Fills all inputs with small whole numbers and demands equality.
+    pub(crate) fn exact(mut self) -> Self {
+        self.inputs.iter_mut().for_each(|i| i.1 = Fillings::Whole(4));
+        self.exact = true;
+        self.name += " of whole numbers";
+        self.no_gradient()
     }
 
     /// Leaves the derivative out: the op has none, or the inputs sit on a kink.

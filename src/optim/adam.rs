@@ -23,13 +23,18 @@ impl Moments {
         if pairs.is_empty() {
             return;
         }
-        let (lr, t) = (g.param(&base.lr_state()), g.param(&base.at().counter("t")));
-        let scalars = g.record_one(AdamTick { beta1, beta2 }, &[lr, t]);
-        for (param, gradient) in pairs {
-            let _scope = base.scope(g, &param);
-            let (m, v) = (g.param(&base.state_of("m", &param)), g.param(&base.state_of("v", &param)));
-            let update = AdamUpdate { beta1, beta2, eps, weight_decay, decoupled };
-            g.record(update, &[gradient, scalars, g.param(&param), m, v]);
+        let lr = g.param(&base.lr_state());
+        for group in pairs.chunks(AdamTick::MOST) {
+            // Each parameter has its own count, as one thawed later has seen fewer steps.
+            let counts = group.iter().map(|(p, _)| g.param(&base.at().at("t").counter(p.name())));
+            let inputs: Vec<Var<'g>> = [lr].into_iter().chain(counts).collect();
+            let scalars = g.record_one(AdamTick { beta1, beta2, counts: group.len() }, &inputs);
+            for (row, (param, gradient)) in group.iter().enumerate() {
+                let _scope = base.scope(g, param);
+                let (m, v) = (g.param(&base.state_of("m", param)), g.param(&base.state_of("v", param)));
+                let update = AdamUpdate { beta1, beta2, eps, weight_decay, decoupled, row };
+                g.record(update, &[*gradient, scalars, g.param(param), m, v]);
+            }
         }
     }
 }
@@ -107,8 +112,8 @@ optimizer!(
     /// Adam: Kingma and Ba, ICLR 2015, algorithm 1.
     ///
     /// m = β1 m + (1 - β1) g; v = β2 v + (1 - β2) g²; w = w - lr · m̂ / (√v̂ + eps), where m̂ and v̂ are m and
-    /// v divided by 1 - β^t. States: `adam.lr`, the step count `adam.t`, `adam.m.<parameter>` and
-    /// `adam.v.<parameter>`.
+    /// v divided by 1 - β^t. States: `adam.lr`, and for each parameter its step count
+    /// `adam.t.<parameter>`, `adam.m.<parameter>` and `adam.v.<parameter>`.
     ///
     /// ```
     /// use wgrad::optim::{Adam, Optimizer};
@@ -129,7 +134,7 @@ optimizer!(
     /// Adam with decoupled weight decay: Loshchilov and Hutter, ICLR 2019, algorithm 2, in PyTorch's form.
     ///
     /// As [`Adam`], but each step first shrinks w by lr · decay · w; the decay does not enter the moments.
-    /// States: `adamw.lr`, `adamw.t`, `adamw.m.<parameter>` and `adamw.v.<parameter>`.
+    /// States: `adamw.lr` and `adamw.{t,m,v}.<parameter>`.
     AdamW, "adamw", decoupled: true, decay: 0.01,
     /// Shrinks a parameter by this and the learning rate each step; 0.01 by default.
 );

@@ -140,9 +140,12 @@ impl Base {
     }
 
     /// Why these parameters cannot be updated, if they cannot.
-    fn refusal(&self, params: &[Param], gradients: &[Var<'_>]) -> Option<String> {
+    fn refusal(&self, g: &Graph, params: &[Param], gradients: &[Var<'_>]) -> Option<String> {
         if !(self.lr.is_finite() && self.lr >= 0.0) {
             return Some(format!("the learning rate must be 0 or more, got {}", self.lr));
+        }
+        if gradients.iter().any(|v| !std::ptr::eq(v.graph, g)) {
+            return Some("a gradient belongs to another graph".into());
         }
         if params.len() != gradients.len() {
             return Some(format!("got {} gradients for {} parameters", gradients.len(), params.len()));
@@ -177,7 +180,7 @@ impl Base {
     /// updated.
     #[track_caller]
     fn pairs<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) -> Vec<(Param, Var<'g>)> {
-        if let Some(message) = self.refusal(params, gradients) {
+        if let Some(message) = self.refusal(g, params, gradients) {
             g.mistake(&self.name, message, &[], Place(Location::caller()));
             return Vec::new();
         }
@@ -231,16 +234,15 @@ mod tests {
         let loss = g.param(&a) * g.param(&b);
         Adam::new(&params.at("a"), 1e-3).minimize(loss, &params.trainable());
         assert!(g.error().is_none(), "{g}");
-        let adam =
-            ["adam.lr", "adam.t", "adam.m.a.weight", "adam.v.a.weight", "adam.m.b.weight", "adam.v.b.weight"];
-        assert_eq!(names(&params)[2..], adam);
+        let adam = ["lr", "t.a.weight", "t.b.weight", "m.a.weight", "v.a.weight", "m.b.weight", "v.b.weight"];
+        assert_eq!(names(&params)[2..], adam.map(|name| format!("adam.{name}")));
         assert_eq!(params.trainable().len(), 2);
 
         let g = Graph::new();
         let sgd = Sgd::new(&params, 0.1).momentum(0.9).nesterov().named("slow");
         sgd.minimize(g.param(&a).square(), std::slice::from_ref(&a));
         assert!(g.error().is_none(), "{g}");
-        assert_eq!(names(&params)[8..], ["slow.lr", "slow.momentum.a.weight"]);
+        assert_eq!(names(&params)[9..], ["slow.lr", "slow.momentum.a.weight"]);
         assert_eq!((sgd.lr(), sgd.lr_state().name()), (0.1, "slow.lr"));
         assert_eq!(sgd.lr_state().initial(), Data::F32(vec![0.1]));
     }

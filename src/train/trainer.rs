@@ -20,8 +20,8 @@ use crate::optim::Optimizer;
 /// The training rows are uploaded once. Each step takes its rows from them by an order that is fed once an
 /// epoch and a counter on the device, and adds its loss and hits to sums there, so that a step neither
 /// uploads nor reads anything. After each epoch the validation rows are evaluated; the weights with the best
-/// validation accuracy, or of two alike the smaller loss, are tested at the end and saved. The test rows
-/// choose nothing. Without validation rows the last weights count.
+/// validation accuracy, of two alike the later, are tested at the end and saved. The test rows choose
+/// nothing. Without validation rows the last weights count.
 ///
 /// With one seed and one adapter, two runs give the same bits, stopped and resumed or not.
 pub struct Trainer<'a> {
@@ -38,6 +38,7 @@ pub struct Trainer<'a> {
     resume: Option<PathBuf>,
     stop: Arc<AtomicBool>,
     started: Option<Instant>,
+    schedule: Option<Box<dyn Fn(usize, usize) -> f32 + 'a>>,
 }
 
 impl std::fmt::Debug for Trainer<'_> {
@@ -81,6 +82,7 @@ impl<'a> Trainer<'a> {
             resume: None,
             stop: Arc::default(),
             started: None,
+            schedule: None,
         }
     }
 
@@ -140,6 +142,15 @@ impl<'a> Trainer<'a> {
     #[must_use]
     pub fn started(mut self, instant: Instant) -> Self {
         self.started = Some(instant);
+        self
+    }
+
+    /// Multiplies the optimizer's learning rate by `factor(epoch, epochs)` before each epoch, counted from 0:
+    /// `|epoch, epochs| 1.0 - epoch as f32 / epochs as f32` lowers it evenly to nothing. A run that resumes
+    /// goes on where it stood, as long as the number of epochs is the same.
+    #[must_use]
+    pub fn schedule(mut self, factor: impl Fn(usize, usize) -> f32 + 'a) -> Self {
+        self.schedule = Some(Box::new(factor));
         self
     }
 
@@ -363,6 +374,11 @@ impl<'t> Run<'t> {
             short.feed("pixels", &pixels.concat())?;
             short.feed("labels", &labels)?;
         }
+        if let Some(factor) = &self.trainer.schedule {
+            let optimizer = &self.trainer.optimizer;
+            let rate = optimizer.lr() * factor(epochs, self.trainer.epochs);
+            device.write_param(&optimizer.lr_state(), &[rate])?;
+        }
         device.write_param(&self.sums.step, &[step as u32])?;
         device.write_param(&self.sums.loss, &[loss])?;
         device.write_param(&self.sums.correct, &[correct])
@@ -430,10 +446,8 @@ impl<'t> Run<'t> {
         if let Some(validation) = &mut self.validation {
             let result = validation.run()?;
             self.expect_number("validation", epoch, result.loss)?;
-            record.is_best = self.best.as_ref().is_none_or(|best| {
-                result.accuracy > best.accuracy
-                    || (result.accuracy == best.accuracy && result.loss < best.loss)
-            });
+            // Of two alike the later: few rows tie often, and chance makes the first of them early.
+            record.is_best = self.best.as_ref().is_none_or(|best| result.accuracy >= best.accuracy);
             if record.is_best {
                 let weights = snapshot(&t.device, &self.weights)?;
                 self.best = Some(Best { epoch, accuracy: result.accuracy, loss: result.loss, weights });

@@ -48,14 +48,15 @@ formula!(
 formula!(
     /// max(x, 0): Nair and Hinton, ICML 2010. Derivative 0 at 0.
     Relu = "relu", 1,
-    eval: |_s, x| if x[0] > T::zero() { x[0] } else { T::zero() },
+    // So that a value that is no number stays one and is noticed.
+    eval: |_s, x| if x[0] <= T::zero() { T::zero() } else { x[0] },
     grad: |_s, k, x, y, dy| Some(y.pair(dy, ReluGrad)),
     filling: |k| Fillings::AwayFromZero(0.05));
 
 formula!(
     /// dy where the result of ReLU is positive, else 0.
     ReluGrad = "relu_grad", 2,
-    eval: |_s, x| if x[0] > T::zero() { x[1] } else { T::zero() },
+    eval: |_s, x| if x[0] <= T::zero() { T::zero() } else { x[1] },
     grad: |_s, k, x, y, dy| (k == 1).then(|| x[0].pair(dy, ReluGrad)),
     filling: |k| Fillings::AwayFromZero(0.05));
 
@@ -73,7 +74,28 @@ formula!(
     grad: |s, k, x, y, dy| (k == 1).then(|| x[0].pair(dy, *s)),
     filling: |k| Fillings::AwayFromZero(0.05));
 
+formula!(
+    /// Binary cross-entropy of a logit z and a target y: max(z, 0) - z y + log(1 + e^-|z|). One formula, so
+    /// that its gradient σ(z) - y is right at z = 0 too, where the parts have kinks.
+    BceLogits = "bce_logits", 2,
+    eval: |_s, x| {
+        let tail = (T::one() + (-x[0].abs()).exp()).ln();
+        x[0].max(T::zero()) - x[0] * x[1] + tail
+    },
+    grad: |_s, k, x, y, dy| Some(match k {
+        0 => dy * (x[0].sigmoid() - x[1]),
+        _ => -(dy * x[0]),
+    }),
+    // log is good to 2^-21 near 1, exp to 3 + 2|z| units of at most 1; then three roundings of the terms.
+    bound: |_s, x, y| (16.0 + 4.0 * (x[0].abs() + (x[0] * x[1]).abs())) * UNIT + 4.0 * UNIT * y.abs(),
+    filling: |k| if k == 0 { Fillings::Normal } else { Fillings::Uniform(0.0, 1.0) });
+
 impl<'g> Var<'g> {
+    #[track_caller]
+    pub(crate) fn binary_cross_entropy_per_element(self, target: Var<'g>) -> Var<'g> {
+        self.pair(target, BceLogits)
+    }
+
     #[track_caller]
     fn pair(self, other: Var<'g>, formula: impl Formula) -> Var<'g> {
         self.graph.record_one(Elementwise(formula), &[self, other])
@@ -112,6 +134,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(cases_of(TanhGrad));
     cases.extend(cases_of(Relu));
     cases.extend(cases_of(ReluGrad));
+    cases.extend(cases_of(BceLogits));
+    cases.push(points(BceLogits, &[&[-1e4, -90.0, 0.0, 0.0, 90.0, 1e4], &[0.0, 1.0, 0.0, 1.0, 0.0, 1.0]]));
     cases.extend(cases_of(LeakyRelu(0.01)));
     cases.extend(cases_of(LeakyReluGrad(0.2)));
     // Where naive forms overflow: e^88 is the largest f32, tanh of WGSL is indeterminate above it.

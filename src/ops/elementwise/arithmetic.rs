@@ -89,7 +89,8 @@ formula!(
     Pow = "pow", 2,
     eval: |_s, x| x[0].powf(x[1]),
     grad: |_s, k, x, y, dy| Some(match k {
-        0 => dy * x[1] * x[0].pow(x[1] + -1.0),
+        // 0 where the exponent is 0, also at base 0, where the formula is 0 · ∞.
+        0 => x[1].select(dy * x[1] * x[0].pow(x[1] + -1.0), x[0].graph().scalar(0.0)),
         _ => {
             let positive = x[0].greater(x[0].graph().scalar(0.0));
             dy * y * positive.select(x[0], x[0].graph().scalar(1.0)).log()
@@ -351,7 +352,11 @@ operator! {
     Add add: Add, |a, c| a.elementwise(AddScalar(c)), a.elementwise(AddScalar(c));
     Sub sub: Sub, |a, c| a.elementwise(AddScalar(-c)), a.elementwise(Neg).elementwise(AddScalar(c));
     Mul mul: Mul, |a, c| a.elementwise(MulScalar(c)), a.elementwise(MulScalar(c));
-    Div div: Div, |a, c| a.elementwise(MulScalar(1.0 / c)), a.elementwise(Recip).elementwise(MulScalar(c));
+    Div div: Div, |a, c| if (1.0 / c).is_normal() {
+        a.elementwise(MulScalar(1.0 / c))
+    } else {
+        a.with(a.graph.scalar(c), Div)
+    }, a.elementwise(Recip).elementwise(MulScalar(c));
 }
 
 impl<'g> ops::Neg for Var<'g> {
@@ -392,6 +397,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(cases_of(Select));
     cases.push(points(Exp, &[&[-100.0, -80.0, 0.0, 80.0, 88.0]]));
     cases.push(points(Pow, &[&[-2.0, -2.0, -1.5, 0.0, 0.0, 2.0], &[3.0, 2.0, -3.0, 2.0, 0.0, 0.0]]));
+    cases.push(points(Pow, &[&[-2.0, -0.5, 4.0], &[0.5, 1.5, 0.5]]));
     cases.push(points(PowScalar(3.0), &[&[-2.0, -0.5, 0.0, 1.0, 7.0]]));
     cases.push(points(PowScalar(0.0), &[&[-2.0, 0.0, 3.0]]));
     cases.push(points(Clamp(-1.5, 0.5), &[&[-1.5, 0.5, 1e30, -1e30]]));

@@ -307,12 +307,17 @@ pub(super) fn cases() -> Vec<Case> {
             let (a, b) = shapes(batch, m, n, k);
             Case::new(MatMul { form, plain }, &[&a, &b])
         };
-        cases.extend(sizes.iter().map(|&(m, n, k)| case(false, &[], m, n, k)));
+        for &(m, n, k) in &sizes {
+            cases.extend([case(false, &[], m, n, k), case(false, &[], m, n, k).exact()]);
+        }
         cases.push(case(false, &[3], 9, 12, 8));
         cases.push(case(false, &[2, 2], 5, 7, 3));
         cases.push(case(false, &[], 259, 260, 256).no_gradient());
         cases.push(case(false, &[], 260, 263, 258).no_gradient());
         cases.push(case(false, &[], 256, 300, 520).no_gradient());
+        cases.push(case(false, &[3], 65, 36, 67).exact());
+        cases.push(case(false, &[], 192, 199, 250).exact());
+        cases.push(case(false, &[], 192, 200, 252).exact());
         cases.push(case(true, &[2], 9, 33, 13));
         cases.push(case(true, &[], 64, 20, 130).no_gradient());
     }

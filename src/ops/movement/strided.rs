@@ -12,6 +12,8 @@ use crate::shape::{DType, MAX_RANK, Shape, TensorType};
 /// An output read from the input with strides.
 pub(crate) trait Pattern: Debug + Clone + Send + Sync + 'static {
     const NAME: &'static str;
+    /// Whether every element of the input is read.
+    const WHOLE: bool = true;
     /// Shape of the output, the stride of the input along each of its axes, and the first element.
     fn read(&self, input: &Shape) -> Result<(Shape, [usize; MAX_RANK], usize), String>;
     fn grad<'g>(&self, x: Var<'g>, dy: Var<'g>) -> Var<'g>;
@@ -71,8 +73,9 @@ impl<P: Pattern> Op for Moved<P> {
         0
     }
 
+    /// A slice says nothing about the elements it leaves out.
     fn moves_input(&self) -> Option<usize> {
-        Some(0)
+        P::WHOLE.then_some(0)
     }
 }
 
@@ -131,12 +134,14 @@ pub(crate) struct SliceAxis {
 
 impl Pattern for SliceAxis {
     const NAME: &'static str = "slice";
+    const WHOLE: bool = false;
     fn read(&self, input: &Shape) -> Result<(Shape, [usize; MAX_RANK], usize), String> {
         let SliceAxis { axis, start, count, step } = *self;
         if axis >= input.rank() {
             return Err(format!("there is no axis {axis} in {input}"));
         }
-        if count == 0 || step == 0 || start + (count - 1) * step >= input.dim(axis) {
+        let last = count.checked_sub(1).and_then(|n| n.checked_mul(step)).and_then(|n| n.checked_add(start));
+        if step == 0 || last.is_none_or(|last| last >= input.dim(axis)) {
             return Err(format!(
                 "{count} elements from {start} by {step} are not in axis {axis} of {input}, which has {}",
                 input.dim(axis)

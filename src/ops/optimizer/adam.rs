@@ -1,6 +1,8 @@
 //! Adam and AdamW: a tick per step, an update per parameter.
 
 use super::{check_update, flush_denormal, launch, leaf, scalars_of, states_of};
+use std::fmt::Write;
+
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::{
@@ -8,14 +10,43 @@ use crate::ops::{
 };
 use crate::shape::{DType, TensorType};
 
-/// Counts a step of Adam and prepares what all its updates share.
+/// Counts a step of Adam for up to [`AdamTick::MOST`] parameters and prepares what their updates need.
 ///
-/// Inputs: the learning rate `lr` [1], a state that is only read; the state `t` [1], a `u32`. Results:
-/// `scalars` [4], which are lr / (1 - β1^t), 1 / √(1 - β2^t), lr and 0, and the new t.
+/// Inputs: the learning rate `lr` [1], a state that is only read; the states `t` [1], a `u32` for each
+/// parameter. Results: `scalars` [4 n], which are lr / (1 - β1^t), 1 / √(1 - β2^t), lr and 0 for each, and
+/// the new counts.
 #[derive(Debug, Clone)]
 pub(crate) struct AdamTick {
     pub(crate) beta1: f64,
     pub(crate) beta2: f64,
+    /// How many parameters it counts for.
+    pub(crate) counts: usize,
+}
+
+impl AdamTick {
+    /// The most counters one kernel binds, beside the rate and the scalars: WebGPU allows 8 bindings.
+    pub(crate) const MOST: usize = 6;
+
+    /// The kernel for this number of counters.
+    fn text(&self) -> String {
+        let mut t = String::from("struct Tick { log_beta1: f32, log_beta2: f32 }\n\n");
+        t.push_str("@group(0) @binding(0) var<storage, read> rate: array<f32>;\n");
+        t.push_str("@group(0) @binding(1) var<storage, read_write> scalars: array<vec4<f32>>;\n");
+        for i in 0..self.counts {
+            let _ = writeln!(t, "@group(0) @binding({}) var<storage, read_write> t{i}: array<u32>;", i + 2);
+        }
+        let _ = writeln!(t, "@group(0) @binding({}) var<uniform> p: Tick;\n", self.counts + 2);
+        t.push_str("@compute @workgroup_size(1)\nfn adam_tick() {\n");
+        for i in 0..self.counts {
+            let _ = writeln!(
+                t,
+                "    t{i}[0] = adam_count_fn(t{i}[0]);\n    \
+                 scalars[{i}] = adam_scalars_fn(t{i}[0], rate[0], p.log_beta1, p.log_beta2);"
+            );
+        }
+        t.push_str("}\n");
+        t
+    }
 }
 
 #[repr(C)]
@@ -39,12 +70,14 @@ fn correction(beta: f64, t: u32) -> f64 {
 impl<T: Real> Reference<T> for AdamTick {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let lr = inputs[0].f()[0].wide();
-        let count = &mut outputs[1].u32()[0];
-        *count = count.saturating_add(1);
-        let t = *count;
-        let corrections = (correction(self.beta1, t), correction(self.beta2, t));
-        let scalars = [lr / corrections.0, 1.0 / corrections.1.sqrt(), lr, 0.0];
-        outputs[0].f().iter_mut().zip(scalars).for_each(|(y, x)| *y = T::of(x));
+        let Some((scalars, counts)) = outputs.split_first_mut() else { return Ok(()) };
+        for (row, count) in scalars.f().chunks_exact_mut(4).zip(counts) {
+            let count = &mut count.u32()[0];
+            *count = count.saturating_add(1);
+            let corrections = (correction(self.beta1, *count), correction(self.beta2, *count));
+            let values = [lr / corrections.0, 1.0 / corrections.1.sqrt(), lr, 0.0];
+            row.iter_mut().zip(values).for_each(|(y, x)| *y = T::of(x));
+        }
         Ok(())
     }
 }
@@ -55,30 +88,36 @@ impl Op for AdamTick {
     }
 
     fn writes(&self) -> usize {
-        1
+        self.counts
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
-        expect(inputs, &[DType::F32, DType::U32])?;
+        let mut types = vec![DType::F32];
+        types.resize(1 + self.counts, DType::U32);
+        expect(inputs, &types)?;
+        if !(1..=Self::MOST).contains(&self.counts) {
+            return Err(format!("counts for 1 to {} parameters, got {}", Self::MOST, self.counts));
+        }
         for beta in [self.beta1, self.beta2] {
             if !(0.0..1.0).contains(&beta) {
                 return Err(format!("betas must be in [0, 1), got {} and {}", self.beta1, self.beta2));
             }
         }
         if inputs.iter().any(|i| i.shape.dims() != [1]) {
-            return Err(format!(
-                "takes a learning rate [1] and a counter [1], got {} and {}",
-                inputs[0], inputs[1]
-            ));
+            return Err(format!("takes a learning rate [1] and counters [1], got {} and others", inputs[0]));
         }
-        Ok(vec![crate::ops::float(&[4]), inputs[1]])
+        let mut outputs = inputs.to_vec();
+        outputs[0] = crate::ops::float(&[4 * self.counts]);
+        Ok(outputs)
     }
 
     fn dispatch(&self, _: &KernelContext<'_>) -> Result<Program> {
         let params =
             TickParams { log_beta1: log_beta(self.beta1), log_beta2: log_beta(self.beta2), _pad: [0; 2] };
-        let args = vec![Arg::Input(0), Arg::Output(0), Arg::Output(1)];
-        Ok(Dispatch::new(Kernel::library("adam_tick")?, args, &params, [1, 1, 1]).into())
+        let mut args = vec![Arg::Input(0)];
+        args.extend((0..=self.counts).map(Arg::Output));
+        let kernel = Kernel::generated(format!("adam_tick.{}", self.counts), "adam_tick", &self.text());
+        Ok(Dispatch::new(kernel, args, &params, [1, 1, 1]).into())
     }
 
     /// With y = -t ln β: ln β, t above 2^24 and their product are rounded, so y is off by 3 units, which
@@ -88,8 +127,10 @@ impl Op for AdamTick {
     /// difference. So 16; the division adds 5, the inverse square root halves and adds 4.
     fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let units = [21.0, 12.0, 0.0, 0.0];
-        let scalars = outputs[0].f().iter().zip(units).map(|(y, u)| u * UNIT * y.abs() + TINY);
-        vec![scalars.collect(), Vec::new()]
+        let scalars = outputs[0].f().iter().zip(units.iter().cycle());
+        let mut bounds = vec![scalars.map(|(y, u)| u * UNIT * y.abs() + TINY).collect()];
+        bounds.resize(outputs.len(), Vec::new());
+        bounds
     }
 }
 
@@ -104,6 +145,8 @@ pub(crate) struct AdamUpdate {
     pub(crate) weight_decay: f32,
     /// The decay shrinks w itself (AdamW) instead of being added to the gradient.
     pub(crate) decoupled: bool,
+    /// Which of the tick's counters is the parameter's.
+    pub(crate) row: usize,
 }
 
 #[repr(C)]
@@ -117,6 +160,8 @@ struct AdamParams {
     rest1: f32,
     beta2: f32,
     rest2: f32,
+    row: u32,
+    _pad: [u32; 3],
 }
 
 /// The constants of an [`AdamUpdate`], rounded once.
@@ -149,7 +194,7 @@ impl AdamUpdate {
 impl<T: Real> Reference<T> for AdamUpdate {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let c = self.constants::<T>();
-        let [step, root, lr, _] = scalars_of(&inputs[1])?;
+        let [step, root, lr, _] = scalars_of(&inputs[1], self.row)?;
         let [w, m, v] = states_of(outputs)?;
         for (i, &gradient) in inputs[0].f().iter().enumerate() {
             let mut g = gradient;
@@ -167,7 +212,7 @@ impl<T: Real> Reference<T> for AdamUpdate {
 
     fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let c = self.constants::<T>();
-        let [step, root, lr, _] = scalars_of(&inputs[1])?;
+        let [step, root, lr, _] = scalars_of(&inputs[1], self.row)?;
         let [w, m, v] = states_of(outputs)?;
         let keep = T::one() - lr * c.decoupled_decay;
         for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(inputs[0].f()) {
@@ -191,7 +236,11 @@ impl Op for AdamUpdate {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
         expect(inputs, &[DType::F32; 5])?;
-        check_update(inputs, &[4], self.weight_decay)?;
+        check_update(inputs, self.weight_decay)?;
+        let scalars = inputs[1].shape;
+        if scalars.rank() != 1 || scalars.dim(0) < 4 * (self.row + 1) {
+            return Err(format!("takes the scalars of counter {}, got {scalars}", self.row));
+        }
         if !(self.eps.is_finite() && self.eps >= 0.0) {
             return Err(format!("eps must be 0 or more, got {}", self.eps));
         }
@@ -221,6 +270,8 @@ impl Op for AdamUpdate {
                 rest1: c.rest1,
                 beta2: c.beta2,
                 rest2: c.rest2,
+                row: self.row as u32,
+                _pad: [0; 3],
             };
             bytemuck::bytes_of(&params).to_vec()
         })
@@ -237,7 +288,7 @@ impl Op for AdamUpdate {
     /// w · keep: 3 units of w and of its decay. The difference: one unit of the result.
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let c = self.constants::<f64>();
-        let Ok([step, root, lr, _]) = scalars_of(&inputs[1]) else { return Vec::new() };
+        let Ok([step, root, lr, _]) = scalars_of(&inputs[1], self.row) else { return Vec::new() };
         let (w, m, v) = (outputs[0].f(), outputs[1].f(), outputs[2].f());
         let mut bounds = vec![Vec::new(); 3];
         for (i, gradient) in inputs[0].f().iter().enumerate() {

@@ -23,8 +23,10 @@ fn flush_denormal<T: Real>(x: T) -> T {
     if x.abs() < T::min_positive_value() { T::zero() } else { x }
 }
 
-fn scalars_of<T: Real>(input: &In<'_, T>) -> Result<[T; 4], String> {
-    input.f().try_into().map_err(|_| "takes four scalars".to_string())
+/// The four scalars of a counter.
+fn scalars_of<T: Real>(input: &In<'_, T>, row: usize) -> Result<[T; 4], String> {
+    let row = input.f().get(4 * row..4 * row + 4).and_then(|r| r.try_into().ok());
+    row.ok_or_else(|| "takes four scalars".to_string())
 }
 
 /// The elements of `N` float states.
@@ -34,12 +36,9 @@ fn states_of<'a, T, const N: usize>(outputs: &'a mut [Out<'_, T>]) -> Result<[&'
 }
 
 /// Fails unless the gradient and the states, from input 2 on, have one shape; and for a bad `decay`.
-fn check_update(inputs: &[TensorType], scalars: &[usize], decay: f32) -> Result<(), String> {
+fn check_update(inputs: &[TensorType], decay: f32) -> Result<(), String> {
     if !(decay.is_finite() && decay >= 0.0) {
         return Err(format!("the weight decay must be 0 or more, got {decay}"));
-    }
-    if inputs[1].shape.dims() != scalars {
-        return Err(format!("takes scalars {scalars:?}, got {}", inputs[1].shape));
     }
     match inputs[2..].iter().find(|i| i.shape != inputs[0].shape) {
         Some(i) => Err(format!("the gradient {} and a state {i} differ in shape", inputs[0])),
@@ -72,7 +71,7 @@ fn launch(
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let tick = |beta1, beta2, t: f64| {
-        let case = Case::new(AdamTick { beta1, beta2 }, &[&[1], &[1]]).no_gradient();
+        let case = Case::new(AdamTick { beta1, beta2, counts: 1 }, &[&[1], &[1]]).no_gradient();
         case.fill(0, Fillings::Uniform(1e-4, 1e-1)).index(1, 1).fill(1, Fillings::Given(vec![t]))
     };
     // Around the ends of the series (y = 0.5) for both betas, past 2^24, and at the last number.
@@ -81,13 +80,24 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.extend([tick(0.0, 0.0, 0.0), tick(0.5, 0.999_999_9, 7.0), tick(0.999_999_9, 0.0, 1e6)]);
 
+    let mut six = Case::new(AdamTick { beta1: 0.9, beta2: 0.99, counts: 6 }, &[&[1][..]; 7]).no_gradient();
+    for i in 1..7 {
+        six = six.index(i, 1).fill(i, Fillings::Given(vec![i as f64 * 17.0 - 17.0]));
+    }
+    cases.push(six);
+    let second =
+        AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false, row: 1 };
+    let second = Case::new(second, &[&[33], &[8], &[33], &[33], &[33]]).no_gradient();
+    let rows = Fillings::Given(vec![9.0, 9.0, 9.0, 9.0, 2e-3, 1.5, 1e-3, 0.0]);
+    cases.push(second.fill(1, rows).fill(4, Fillings::Uniform(0.0, 2.0)));
+
     let shapes = [&[][..], &[1], &[5], &[64], &[257], &[130, 33]];
     let scalars = |t: f64, lr: f64| {
         let (c1, c2) = (1.0 - 0.9f64.powf(t), 1.0 - 0.999f64.powf(t));
         Fillings::Given(vec![lr / c1, 1.0 / c2.sqrt(), lr, 0.0])
     };
     let adam = |weight_decay, decoupled, shape: &[usize]| {
-        let op = AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay, decoupled };
+        let op = AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay, decoupled, row: 0 };
         let case = Case::new(op, &[shape, &[4], shape, shape, shape]).no_gradient();
         case.fill(1, scalars(10.0, 1e-3)).fill(4, Fillings::Uniform(0.0, 2.0))
     };

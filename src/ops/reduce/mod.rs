@@ -287,6 +287,7 @@ pub(super) fn cases() -> Vec<Case> {
         (1, &[1031, 67, 4]),
     ] {
         cases.push(Case::new(sum(first, 1), &[shape]).no_gradient());
+        cases.push(Case::new(sum(first, 1), &[shape]).exact());
         cases.push(Case::new(max(first, 1), &[shape]).no_gradient());
     }
     cases.push(Case::new(mean(0, 2, 1 << 16), &[&[256, 256]]).no_gradient());

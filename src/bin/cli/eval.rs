@@ -1,0 +1,121 @@
+//! `wgrad eval`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use wgrad::Params;
+use wgrad::train::Evaluator;
+
+use super::model::{Mlp, widths};
+use super::{Failure, Outcome, data, open, percent, run_file, say, say_device, thousands};
+
+/// Tests a saved model: accuracy, loss and confusion matrix on the test rows.
+///
+/// The model's layers are read from the shapes in its file.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    wgrad eval                        the model that `wgrad train` left in runs/digits-mlp\n  \
+    wgrad eval --out runs/wide\n  \
+    wgrad eval --model-file model.safetensors --data ~/mnist")]
+pub(super) struct Args {
+    /// A model.safetensors, of this program or with the same names from elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    model_file: Option<PathBuf>,
+    /// The folder of a run [default: runs/DATA-mlp]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// `digits`, or a folder with MNIST's four files [default: what run.json beside the model says, or digits]
+    #[arg(long, value_name = "digits|DIR")]
+    data: Option<String>,
+    /// `auto` (a GPU if there is one, else the CPU), `gpu`, `cpu`, or part of an adapter's name
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let data_name = args.data.as_deref().unwrap_or("digits");
+    let path = match &args.model_file {
+        Some(path) => path.clone(),
+        None => super::train::folder(args.out.as_ref(), data_name).join("model.safetensors"),
+    };
+    let widths = widths(&path)?;
+    let settings = run_file::settings(path.parent().unwrap_or(Path::new(".")))?.unwrap_or_default();
+    let data_name = match &args.data {
+        Some(name) => name.clone(),
+        None => settings.get("data").and_then(|d| d.as_str()).unwrap_or("digits").to_string(),
+    };
+    let (_, test) = data::load(&data_name)?;
+    if widths.first() != Some(&test.example_len()) {
+        return Err(Failure::new(format!(
+            "{} takes {} values, but an example of `{data_name}` has {} ({:?})",
+            path.display(),
+            widths.first().copied().unwrap_or(0),
+            test.example_len(),
+            test.shape
+        )));
+    }
+    let (device, no_gpu) = open(&args.device)?;
+    let info = device.info();
+    let params = Params::seeded(0);
+    let model = Mlp::new(&params, &widths, 0.0);
+    device.load(&params.trainable(), &path)?;
+    let result = Evaluator::new(&device, &model, &test)?.run()?;
+    if args.json {
+        say(json!({
+            "test_accuracy": result.accuracy,
+            "test_loss": result.loss,
+            "rows": test.len(),
+            "confusion": result.confusion,
+            "data": data_name,
+            "model_file": path,
+            "widths": widths,
+            "adapter": info.name,
+            "backend": info.backend,
+        }));
+        return Ok(());
+    }
+    say_device(&info, no_gpu.as_deref());
+    let text: Vec<String> = widths.iter().map(ToString::to_string).collect();
+    say(format!("model       {}: {}", path.display(), text.join(" → ")));
+    say(format!("data        {data_name}: {} test rows\n", thousands(test.len() as f64)));
+    say(format!("test accuracy {} (loss {:.4})\n", percent(result.accuracy), result.loss));
+    say(matrix(&result.confusion));
+    Ok(())
+}
+
+/// Rows: the class it is. Columns: the class it was taken for.
+fn matrix(confusion: &[Vec<u32>]) -> String {
+    let most = confusion.iter().flatten().max().copied().unwrap_or(0);
+    let width = most.to_string().len().max(confusion.len().to_string().len()).max(2) + 1;
+    let mut text = String::from("class, and what it was taken for\n     ");
+    (0..confusion.len()).for_each(|c| text.push_str(&format!("{c:>width$}")));
+    for (class, row) in confusion.iter().enumerate() {
+        text.push_str(&format!("\n{class:>4} "));
+        for &count in row {
+            // Zeros would hide the mistakes.
+            let cell = if count == 0 { ".".to_string() } else { count.to_string() };
+            text.push_str(&format!("{cell:>width$}"));
+        }
+        let all: u32 = row.iter().sum();
+        let right = f64::from(row[class]) / f64::from(all.max(1));
+        text.push_str(&format!("  {:>9}", percent(right)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matrix;
+
+    #[test]
+    fn a_matrix_is_aligned_and_shows_mistakes_only() {
+        let text = matrix(&[vec![9, 1], vec![0, 100]]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1], "        0   1");
+        assert_eq!(lines[2], "   0    9   1    90.00 %");
+        assert_eq!(lines[3], "   1    . 100   100.00 %");
+    }
+}

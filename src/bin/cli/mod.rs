@@ -1,0 +1,205 @@
+//! Commands, and what they share: output, errors, devices.
+
+mod check;
+mod data;
+mod devices;
+mod eval;
+mod model;
+mod progress;
+mod run_file;
+mod train;
+
+use std::fmt::{self, Display};
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use wgrad::{Device, DeviceInfo};
+
+/// Trains neural networks with WGSL compute shaders, on a GPU or the CPU.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wgrad",
+    version,
+    after_help = "Environment:\n  \
+    WGRAD_ADAPTER  part of the name of the GPU that `auto` and `gpu` choose\n  \
+    WGRAD_CHECK=1  compares every kernel with the CPU while it runs, and stops at the first difference\n  \
+    WGRAD_DUMP     prints what is compiled: graph, plan, wgsl, or several with commas\n  \
+    WGRAD_LOG      logs to stderr: error, warn, info, debug, trace\n\n\
+    Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Devices(devices::Args),
+    Train(Box<train::Args>),
+    Eval(eval::Args),
+    Check(check::Args),
+}
+
+/// What ends a command: one line for the user, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// Something went wrong.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Failure { message: message.into(), code: 1 }
+    }
+
+    /// The arguments do not fit together.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Failure { message: message.into(), code: 2 }
+    }
+}
+
+impl From<wgrad::Error> for Failure {
+    fn from(error: wgrad::Error) -> Self {
+        Failure::new(error.to_string())
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One line, whatever a driver had to say.
+        let words: Vec<&str> = self.message.split_whitespace().collect();
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// Result of a command.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+/// Parses the arguments and runs the command. `started` is when the process began.
+pub(crate) fn main(started: Instant) -> ExitCode {
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|bug| eprintln!("error: a bug in wgrad, please report it: {bug}")));
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is no reason to fail: nobody reads it.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome = log().and_then(|()| match cli.command {
+        Command::Devices(args) => devices::run(&args),
+        Command::Train(args) => train::run(&args, started),
+        Command::Eval(args) => eval::run(&args),
+        Command::Check(args) => check::run(&args),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "error: {failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Logs to stderr what `WGRAD_LOG` asks for.
+fn log() -> Outcome {
+    let Some(wanted) = std::env::var_os("WGRAD_LOG").filter(|v| !v.is_empty()) else { return Ok(()) };
+    let filter = tracing_subscriber::EnvFilter::try_new(wanted.to_string_lossy())
+        .map_err(|e| Failure::usage(format!("WGRAD_LOG: {e}")))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+/// Prints a line. Where nobody reads it any more, work goes on without it.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A number with a comma between thousands.
+pub(crate) fn thousands(n: f64) -> String {
+    let digits = format!("{:.0}", n.max(0.0));
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A share as a percentage.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+/// Columns under their headings; the last is not padded.
+pub(crate) fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) -> String {
+    let width = |k: usize| {
+        let cells = rows.iter().map(|row| row[k].chars().count());
+        cells.chain([headings[k].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |cells: &[&str]| -> String {
+        let padded = cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_string()
+    };
+    let body = rows.iter().map(|row| line(&row.each_ref().map(String::as_str)));
+    [line(headings)].into_iter().chain(body).collect::<Vec<_>>().join("\n")
+}
+
+/// Opens a device by name. The second part says why `auto` found no GPU.
+pub(crate) fn open(name: &str) -> Outcome<(Device, Option<String>)> {
+    match name {
+        "auto" => Ok(match Device::gpu() {
+            Ok(device) => (device, None),
+            Err(reason) => (Device::cpu(), Some(reason.to_string())),
+        }),
+        "cpu" | "gpu" => Ok((Device::named(name)?, None)),
+        other => match Device::named(other) {
+            Ok(device) => Ok((device, None)),
+            Err(error) => Err(Failure::new(format!("{error}; `cpu` is always there"))),
+        },
+    }
+}
+
+/// Says which device is used.
+pub(crate) fn say_device(info: &DeviceInfo, no_gpu: Option<&str>) {
+    match no_gpu {
+        // The reason ends with the advice to use the CPU, which is what happens.
+        Some(reason) => say(format!(
+            "device      {info}, because there is {}",
+            reason.trim_end_matches(", or use the CPU with --device cpu")
+        )),
+        None => say(format!("device      {info}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        let grouped = [0.4, 999.0, 1000.0, 1234567.0].map(thousands);
+        assert_eq!(grouped, ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(percent(0.92777), "92.78 %");
+    }
+
+    #[test]
+    fn failures_are_one_line() {
+        assert_eq!(Failure::new("a\n  b\tc").to_string(), "a b c");
+    }
+}

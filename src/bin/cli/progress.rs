@@ -1,0 +1,103 @@
+//! How training is shown: a bar on a terminal, lines elsewhere, or JSON.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use wgrad::train::{EpochRecord, Observer};
+
+use super::{percent, say, thousands};
+
+/// Lines that a run without a bar prints at most, or nearly so.
+const LINES: usize = 20;
+
+/// A bar of `len` steps on stderr; nothing if that is no terminal.
+pub(super) fn bar(len: usize, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(len as u64), ProgressDrawTarget::stderr());
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Shows a run.
+pub(super) enum Progress {
+    Bar(Option<ProgressBar>),
+    Lines,
+    Json,
+}
+
+impl Progress {
+    pub(super) fn new(json: bool) -> Self {
+        match (json, std::io::stderr().is_terminal() && std::io::stdout().is_terminal()) {
+            (true, _) => Progress::Json,
+            (false, true) => Progress::Bar(None),
+            (false, false) => Progress::Lines,
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        if let Progress::Bar(Some(bar)) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn line(r: &EpochRecord) -> String {
+    let width = r.epochs.to_string().len();
+    let validation = match (r.validation_loss, r.validation_accuracy) {
+        (Some(loss), Some(accuracy)) => format!("  validation {loss:.4} {:>8}", percent(accuracy)),
+        _ => String::new(),
+    };
+    let (epoch, epochs, loss, accuracy) = (r.epoch, r.epochs, r.train_loss, percent(r.train_accuracy));
+    let speed = thousands(r.samples_per_second);
+    format!("epoch {epoch:>width$}/{epochs}  loss {loss:.4} {accuracy:>8}{validation}  {speed} samples/s")
+}
+
+impl Observer for Progress {
+    fn on_start(&mut self, step: usize, of: usize) {
+        if let Progress::Bar(slot) = self {
+            let bar = bar(of, "{bar:24} {percent:>3} %  {msg}  {eta} left");
+            bar.set_position(step as u64);
+            bar.reset_eta();
+            bar.set_message("first epoch");
+            bar.enable_steady_tick(Duration::from_millis(200));
+            *slot = Some(bar);
+        }
+    }
+
+    fn on_step(&mut self, step: usize, _: usize) {
+        if let Progress::Bar(Some(bar)) = self {
+            bar.set_position(step as u64);
+        }
+    }
+
+    fn on_epoch(&mut self, r: &EpochRecord) {
+        match self {
+            Progress::Bar(bar) => {
+                if let Some(bar) = bar {
+                    bar.set_message(line(r));
+                }
+            }
+            Progress::Lines => {
+                let every = r.epochs.div_ceil(LINES).max(1);
+                if r.epoch == 1 || r.epoch == r.epochs || r.epoch % every == 0 {
+                    say(line(r));
+                }
+            }
+            Progress::Json => say(json!({
+                "epoch": r.epoch,
+                "epochs": r.epochs,
+                "train_loss": r.train_loss,
+                "train_accuracy": r.train_accuracy,
+                "validation_loss": r.validation_loss,
+                "validation_accuracy": r.validation_accuracy,
+                "is_best": r.is_best,
+                "samples_per_second": r.samples_per_second,
+                "seconds": r.seconds,
+            })),
+        }
+    }
+}
