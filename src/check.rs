@@ -256,21 +256,15 @@ pub fn check_gpu(gpu: &crate::gpu::Gpu, mut progress: impl FnMut(usize, usize)) 
             Ok(Err(error)) => (f64::INFINITY, Some(error.to_string())),
             Err(message) => (f64::INFINITY, Some(format!("the reference fails: {message}"))),
         };
-        if report.ops.last().is_none_or(|o| o.op != case.op.name()) {
-            let name = case.op.name();
-            match report.ops.iter().position(|o| o.op == name) {
-                Some(at) => {
-                    let earlier = report.ops.remove(at);
-                    report.ops.push(earlier);
-                }
-                None => report.ops.push(OpReport { op: name.to_string(), ..OpReport::default() }),
-            }
-        }
-        if let Some(op) = report.ops.last_mut() {
-            op.cases += 1;
-            op.worst = op.worst.max(worst);
-            op.failures += usize::from(message.is_some());
-        }
+        let name = case.op.name();
+        let at = report.ops.iter().position(|o| o.op == name).unwrap_or_else(|| {
+            report.ops.push(OpReport { op: name.to_string(), ..OpReport::default() });
+            report.ops.len() - 1
+        });
+        let op = &mut report.ops[at];
+        op.cases += 1;
+        op.worst = op.worst.max(worst);
+        op.failures += usize::from(message.is_some());
         report.failures.extend(message.map(failure));
     }
     progress(cases.len(), cases.len());

@@ -1,5 +1,5 @@
 //! Every kernel on every adapter, in every variant that the adapter can run.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! The recorded step: what it makes, when it waits, what it reports, and the check that watches it.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 
@@ -199,7 +199,7 @@ fn reading_a_state_after_its_update_is_a_mistake() {
     let w = params.param("w", [3], wgrad::Init::Constant(1.0));
     let g = Graph::new();
     let before = g.param(&w);
-    Adam::new(&params, 0.1).minimize(before.square().sum_all(), &[w.clone()]);
+    Adam::new(&params, 0.1).minimize(before.square().sum_all(), std::slice::from_ref(&w));
     let _ = before.exp();
     let text = g.error().unwrap().to_string();
     assert!(text.contains("`w` as it was before an update"), "{text}");

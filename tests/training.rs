@@ -1,5 +1,5 @@
 //! The training loop: the same bits from the same seed, stopped or not; files; errors; GPU against CPU.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

@@ -123,7 +123,7 @@ impl Plan {
     }
 
     /// Inputs of a node that are not states it updates.
-    pub(crate) fn reads<'a>(&'a self, node: usize) -> &'a [ValueId] {
+    pub(crate) fn reads(&self, node: usize) -> &[ValueId] {
         let n = &self.recording.nodes[node];
         &n.inputs[..n.inputs.len() - n.op.writes()]
     }

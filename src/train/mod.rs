@@ -46,6 +46,18 @@ pub trait Observer {
 
 impl Observer for () {}
 
+/// Which weights of a run are tested at its end and saved as its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// Those with the best validation accuracy; of several alike the latest, since few rows tie often and the
+    /// first of them is early by chance. Without validation rows, the last.
+    #[default]
+    Best,
+    /// Those of the last epoch: where a schedule lets the learning rate fall to nothing, they are better than
+    /// what a small validation set chooses.
+    Last,
+}
+
 /// One epoch of training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EpochRecord {
@@ -61,7 +73,7 @@ pub struct EpochRecord {
     pub validation_loss: Option<f64>,
     /// Share of the validation rows classified rightly.
     pub validation_accuracy: Option<f64>,
-    /// Whether these weights are the best so far.
+    /// Whether these weights are the ones to keep, so far.
     pub is_best: bool,
     /// Training rows per second, without validation and saving.
     pub samples_per_second: f64,
@@ -76,7 +88,7 @@ pub struct TrainingReport {
     pub epochs: Vec<EpochRecord>,
     /// The epoch (from 1) whose weights were tested and saved; `None` if no epoch was finished.
     pub best_epoch: Option<usize>,
-    /// Mean cross-entropy of the test rows, with the best weights.
+    /// Mean cross-entropy of the test rows, with the weights kept.
     pub test_loss: f64,
     /// Share of the test rows classified rightly.
     pub test_accuracy: f64,

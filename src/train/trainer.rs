@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::{Best, Checkpoint, Progress, restore, save_model, snapshot};
 use super::evaluate::{logits, shape_of, tables};
-use super::{EpochRecord, Evaluator, Observer, TrainingReport};
+use super::{EpochRecord, Evaluator, Keep, Observer, TrainingReport};
 use crate::data::{Dataset, LastBatch, Split, batches, epoch_order};
 use crate::device::{Device, Step};
 use crate::error::{Error, Result};
@@ -15,13 +15,18 @@ use crate::graph::{Graph, Init, Param, Params, Var};
 use crate::nn::Layer;
 use crate::optim::Optimizer;
 
+/// Name of the file that a run goes on from.
+const CHECKPOINT: &str = "checkpoint.safetensors";
+
+/// Short epochs share a checkpoint: writing one takes longer than a small model's epoch.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
 /// Trains a classifier.
 ///
 /// The training rows are uploaded once. Each step takes its rows from them by an order that is fed once an
 /// epoch and a counter on the device, and adds its loss and hits to sums there, so that a step neither
-/// uploads nor reads anything. After each epoch the validation rows are evaluated; the weights with the best
-/// validation accuracy, of two alike the later, are tested at the end and saved. The test rows choose
-/// nothing. Without validation rows the last weights count.
+/// uploads nor reads anything. After each epoch the validation rows are evaluated; [`Keep`] says whether they
+/// choose the weights that are tested at the end and saved. The test rows choose nothing.
 ///
 /// With one seed and one adapter, two runs give the same bits, stopped and resumed or not.
 pub struct Trainer<'a> {
@@ -34,6 +39,7 @@ pub struct Trainer<'a> {
     batch: usize,
     seed: u64,
     last: LastBatch,
+    keep: Keep,
     out: Option<PathBuf>,
     resume: Option<PathBuf>,
     stop: Arc<AtomicBool>,
@@ -78,6 +84,7 @@ impl<'a> Trainer<'a> {
             batch: 32,
             seed: 42,
             last: LastBatch::Keep,
+            keep: Keep::Best,
             out: None,
             resume: None,
             stop: Arc::default(),
@@ -114,8 +121,16 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// A folder for `model.safetensors`, the best weights under PyTorch's names, and
-    /// `checkpoint.safetensors`, all states after the last epoch or stop. It is made if it is not there.
+    /// Which weights are tested and saved; the best, unless said otherwise.
+    #[must_use]
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// A folder for `model.safetensors`, the kept weights under PyTorch's names, and
+    /// `checkpoint.safetensors`, all states. That one is written after the first epoch and the last, at a stop,
+    /// and after others once a second. The folder is made if it is not there.
     #[must_use]
     pub fn out(mut self, folder: impl Into<PathBuf>) -> Self {
         self.out = Some(folder.into());
@@ -154,7 +169,7 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Trains. Afterwards the device holds the best weights, and the optimizer's states as they were last.
+    /// Trains. Afterwards the device holds the kept weights, and the optimizer's states as they were last.
     ///
     /// # Errors
     /// [`Error::Invalid`] for settings or data that do not fit together, and where the loss is no number any
@@ -172,6 +187,9 @@ impl<'a> Trainer<'a> {
         run.resume()?;
         observer.on_start(run.progress.epochs * steps + run.progress.step, self.epochs * steps);
         let stopped = run.train(observer, began)?;
+        if let Some(out) = &self.out {
+            run.save_model(out)?;
+        }
         let train_seconds = began.elapsed().as_secs_f64();
         if let Some(best) = &run.best {
             restore(&self.device, &best.weights)?;
@@ -227,6 +245,8 @@ struct Run<'t> {
     progress: Progress,
     best: Option<Best>,
     records: Vec<EpochRecord>,
+    /// The epoch of the last checkpoint, and when it was written.
+    saved: Option<(usize, Instant)>,
     clock: Clock,
 }
 
@@ -283,6 +303,7 @@ impl<'t> Run<'t> {
             progress,
             best: None,
             records: Vec::new(),
+            saved: None,
             clock: Clock::default(),
         })
     }
@@ -315,8 +336,9 @@ impl<'t> Run<'t> {
         }
         self.trainer.device.load(&self.states(), path)?;
         self.progress = Progress { seed: new.seed, batch: new.batch, rows: new.rows, ..checkpoint.progress };
-        // Without validation rows nothing could beat them.
-        self.best = checkpoint.best.filter(|_| self.validation.is_some());
+        // Where nothing is compared, nothing could beat them.
+        let compares = self.trainer.keep == Keep::Best && self.validation.is_some();
+        self.best = checkpoint.best.filter(|_| compares);
         Ok(())
     }
 
@@ -446,20 +468,24 @@ impl<'t> Run<'t> {
         if let Some(validation) = &mut self.validation {
             let result = validation.run()?;
             self.expect_number("validation", epoch, result.loss)?;
-            // Of two alike the later: few rows tie often, and chance makes the first of them early.
-            record.is_best = self.best.as_ref().is_none_or(|best| result.accuracy >= best.accuracy);
-            if record.is_best {
-                let weights = snapshot(&t.device, &self.weights)?;
-                self.best = Some(Best { epoch, accuracy: result.accuracy, loss: result.loss, weights });
+            if t.keep == Keep::Best {
+                record.is_best = self.best.as_ref().is_none_or(|best| result.accuracy >= best.accuracy);
+                if record.is_best {
+                    let weights = snapshot(&t.device, &self.weights)?;
+                    self.best = Some(Best { epoch, accuracy: result.accuracy, loss: result.loss, weights });
+                }
             }
             record.validation_loss = Some(result.loss);
             record.validation_accuracy = Some(result.accuracy);
         }
         if let Some(out) = &t.out {
-            if record.is_best {
+            if self.best.as_ref().is_some_and(|best| best.epoch == epoch) {
                 self.save_model(out)?;
             }
-            self.save_checkpoint(out)?;
+            let is_due = self.saved.is_none_or(|(_, at)| at.elapsed() >= SAVE_EVERY);
+            if is_due || epoch == t.epochs {
+                self.save_checkpoint(out)?;
+            }
         }
         record.seconds = start.elapsed().as_secs_f64();
         tracing::info!(epoch, train_loss, validation_loss = record.validation_loss, "epoch done");
@@ -470,8 +496,10 @@ impl<'t> Run<'t> {
         if loss.is_finite() {
             return Ok(());
         }
-        let kept = match &self.trainer.out {
-            Some(out) if epoch > 1 => format!("; {} holds epoch {}", out.display(), epoch - 1),
+        let kept = match (&self.trainer.out, self.saved) {
+            (Some(out), Some((saved, _))) => {
+                format!("; {} stands after epoch {saved}", out.join(CHECKPOINT).display())
+            }
             _ => String::new(),
         };
         Err(Error::Invalid(format!(
@@ -487,7 +515,6 @@ impl<'t> Run<'t> {
             self.read_sums()?;
         }
         if let Some(out) = &self.trainer.out {
-            self.save_model(out)?;
             self.save_checkpoint(out)?;
         }
         Ok(true)
@@ -502,10 +529,12 @@ impl<'t> Run<'t> {
         }
     }
 
-    fn save_checkpoint(&self, out: &Path) -> Result<()> {
+    fn save_checkpoint(&mut self, out: &Path) -> Result<()> {
         let checkpoint = Checkpoint { progress: self.progress.clone(), best: self.best.clone() };
         let states = snapshot(&self.trainer.device, &self.states())?;
-        checkpoint.save(&out.join("checkpoint.safetensors"), &states)
+        checkpoint.save(&out.join(CHECKPOINT), &states)?;
+        self.saved = Some((self.progress.epochs, Instant::now()));
+        Ok(())
     }
 }
 

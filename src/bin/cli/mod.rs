@@ -168,14 +168,17 @@ pub(crate) fn open(name: &str) -> Outcome<(Device, Option<String>)> {
     }
 }
 
-/// Says which device is used.
+/// Says which device is used, and why it is no GPU where that was not asked for.
 pub(crate) fn say_device(info: &DeviceInfo, no_gpu: Option<&str>) {
     match no_gpu {
-        // The reason ends with the advice to use the CPU, which is what happens.
-        Some(reason) => say(format!(
-            "device      {info}, because there is {}",
-            reason.trim_end_matches(", or use the CPU with --device cpu")
-        )),
+        // The advice to use the CPU is taken already.
+        Some(reason) => {
+            let reason = reason.trim_end_matches(", or use the CPU with --device cpu");
+            say(format!("device      the CPU, as there is nothing else: {reason}"));
+        }
+        None if info.kind == "Cpu" => {
+            say(format!("device      {info}: a software adapter, so that --device cpu may be faster"));
+        }
         None => say(format!("device      {info}")),
     }
 }

@@ -59,7 +59,7 @@ fn line(r: &EpochRecord) -> String {
 impl Observer for Progress {
     fn on_start(&mut self, step: usize, of: usize) {
         if let Progress::Bar(slot) = self {
-            let bar = bar(of, "{bar:24} {percent:>3} %  {msg}  {eta} left");
+            let bar = bar(of, "{wide_msg}\n{wide_bar} {percent:>3} %  {eta} left");
             bar.set_position(step as u64);
             bar.reset_eta();
             bar.set_message("first epoch");
@@ -83,7 +83,7 @@ impl Observer for Progress {
             }
             Progress::Lines => {
                 let every = r.epochs.div_ceil(LINES).max(1);
-                if r.epoch == 1 || r.epoch == r.epochs || r.epoch % every == 0 {
+                if r.epoch == 1 || r.epoch == r.epochs || r.epoch.is_multiple_of(every) {
                     say(line(r));
                 }
             }

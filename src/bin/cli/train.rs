@@ -9,16 +9,16 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 use wgrad::nn::Summary;
 use wgrad::optim::{Adam, AdamW, Sgd};
-use wgrad::train::{Trainer, TrainingReport};
+use wgrad::train::{Keep, Trainer, TrainingReport};
 use wgrad::{DeviceInfo, Params};
 
 use super::model::Mlp;
 use super::progress::Progress;
 use super::{Failure, Outcome, data, open, percent, run_file, say, say_device, thousands};
 
-/// Trains a classifier, and tests the weights that were best on the validation rows.
+/// Trains a classifier and tests it.
 ///
-/// In the folder of --out it leaves model.safetensors, the best weights under PyTorch's names;
+/// In the folder of --out it leaves model.safetensors, the weights under PyTorch's names;
 /// checkpoint.safetensors, with which --resume goes on; and run.json, the settings and the result. Files of an
 /// earlier run there are replaced. Ctrl-C stops after the current step, saves and tests; a second one quits.
 ///
@@ -42,14 +42,14 @@ pub(super) struct Args {
     /// `auto` (a GPU if there is one, else the CPU), `gpu`, `cpu`, or part of an adapter's name
     #[arg(long, default_value = "auto")]
     device: String,
-    /// How often the training rows are gone through [default: 60 for the digits, 10 for others]
+    /// How often the training rows are gone through [default: 10; for the digits 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
     /// Rows of a step [default: 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
     /// Learning rate at the start [default: 0.003, for the digits 0.01; for sgd 0.1]
-    #[arg(long, value_name = "F", value_parser = positive)]
+    #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
     lr: Option<f32>,
     /// What becomes of the learning rate [default: cosine]
     #[arg(long, value_enum)]
@@ -57,8 +57,8 @@ pub(super) struct Args {
     /// How gradients change the weights; sgd has momentum 0.9 [default: adam]
     #[arg(long, value_enum)]
     optimizer: Option<Optimizer>,
-    /// Weight decay: added to gradients, but with adamw taken from the weights [default: 0.0001, for adamw 0.01]
-    #[arg(long, value_name = "F", value_parser = not_negative)]
+    /// Weight decay, in the gradients or, with adamw, beside them [default: 0; digits 0.0003; adamw 0.01]
+    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
     weight_decay: Option<f32>,
     /// Seed of the initial weights, the order of the rows and dropout [default: 42]
     #[arg(long, value_name = "N")]
@@ -66,8 +66,11 @@ pub(super) struct Args {
     /// Training rows kept for validation, from the end [default: a tenth]
     #[arg(long, value_name = "ROWS")]
     validation: Option<usize>,
-    /// Share of the hidden values that a step drops [default: 0.5]
-    #[arg(long, value_name = "P", value_parser = share)]
+    /// Which weights are tested and saved [default: last with --schedule cosine, else best]
+    #[arg(long, value_enum)]
+    keep: Option<Kept>,
+    /// Share of the hidden values that a step drops [default: 0.2; for the digits 0.4]
+    #[arg(long, value_name = "P", value_parser = share, allow_negative_numbers = true)]
     dropout: Option<f32>,
     /// Folder for what the run leaves [default: runs/DATA-MODEL, as in runs/digits-mlp]
     #[arg(long, value_name = "DIR")]
@@ -115,6 +118,15 @@ impl Schedule {
     }
 }
 
+/// Which weights count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kept {
+    /// Those with the best validation accuracy
+    Best,
+    /// Those of the last epoch
+    Last,
+}
+
 fn positive(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
@@ -150,6 +162,7 @@ struct Settings {
     weight_decay: f32,
     seed: u64,
     validation: Option<usize>,
+    keep: Kept,
     dropout: f32,
 }
 
@@ -175,27 +188,35 @@ impl Settings {
         let data = args.data.clone().or_else(|| text("data").map(str::to_string));
         let data = data.unwrap_or_else(|| "digits".into());
         let optimizer = args.optimizer.or_else(|| choice(text("optimizer"))).unwrap_or(Optimizer::Adam);
-        // For the digits: the best of some forty settings by ten-fold cross-validation over blocks of training
-        // rows, which keeps forms together. The test rows had no say.
+        // For the digits: chosen among some sixty settings by cross-validation over blocks of training rows,
+        // which keeps forms together. That preferred the last weights of a cosine to those that 144 rows
+        // choose (97.9 % to 97.5 %). The test rows had no say.
         let is_small = data == "digits";
+        let (epochs, dropout) = if is_small { (100, 0.4) } else { (10, 0.2) };
         let rate = match optimizer {
             Optimizer::Sgd => 0.1,
             _ if is_small => 0.01,
             _ => 0.003,
         };
-        let decay = if optimizer == Optimizer::Adamw { 0.01 } else { 1e-4 };
-        let epochs = if is_small { 60 } else { 10 };
+        let decay = match optimizer {
+            Optimizer::Adamw => 0.01,
+            _ if is_small => 3e-4,
+            _ => 0.0,
+        };
+        let schedule = args.schedule.or_else(|| choice(text("schedule"))).unwrap_or(Schedule::Cosine);
+        let keep = if schedule == Schedule::Cosine { Kept::Last } else { Kept::Best };
         let settings = Settings {
             model: args.model.or_else(|| choice(text("model"))).unwrap_or(Model::Mlp),
             hidden: args.hidden.clone().or_else(widths).unwrap_or_else(|| vec![128]),
             epochs: args.epochs.or_else(|| small("epochs")).unwrap_or(epochs),
             batch: args.batch.or_else(|| small("batch")).unwrap_or(32),
             lr: args.lr.or_else(|| float("lr")).unwrap_or(rate),
-            schedule: args.schedule.or_else(|| choice(text("schedule"))).unwrap_or(Schedule::Cosine),
             weight_decay: args.weight_decay.or_else(|| float("weight_decay")).unwrap_or(decay),
             seed: args.seed.or_else(|| number("seed")).unwrap_or(42),
             validation: args.validation.or_else(|| number("validation").map(|n| n as usize)),
-            dropout: args.dropout.or_else(|| float("dropout")).unwrap_or(0.5),
+            dropout: args.dropout.or_else(|| float("dropout")).unwrap_or(dropout),
+            keep: args.keep.or_else(|| choice(text("keep"))).unwrap_or(keep),
+            schedule,
             optimizer,
             data,
         };
@@ -215,6 +236,7 @@ impl Settings {
             "weight_decay": decimal(self.weight_decay),
             "seed": self.seed,
             "validation": validation,
+            "keep": name(&self.keep),
             "dropout": decimal(self.dropout),
         })
     }
@@ -252,7 +274,8 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     widths.push(split.train.classes);
     let Model::Mlp = settings.model;
     let model = Mlp::new(&params, &widths, settings.dropout);
-    let shape = [&[settings.batch as usize], &split.train.shape[..]].concat();
+    let batch = split.train.len().min(settings.batch as usize);
+    let shape = [&[batch], &split.train.shape[..]].concat();
     let summary = Summary::of(&model, &shape)?;
     let described = settings.json(split.validation.len());
     if !args.json {
@@ -300,6 +323,10 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         .batch(settings.batch as usize)
         .seed(settings.seed)
         .schedule(move |epoch, epochs| schedule.factor(epoch, epochs))
+        .keep(match settings.keep {
+            Kept::Best => Keep::Best,
+            Kept::Last => Keep::Last,
+        })
         .out(&out)
         .stop(stop)
         .started(started);

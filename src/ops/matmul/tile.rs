@@ -29,11 +29,11 @@ struct Tile {
 pub(super) fn choose(form: Form, e: &Extents, class: AdapterClass) -> (Kernel, usize) {
     let broadcast = class == AdapterClass::SoftwareLanes8;
     let (a4, b4) = match form {
-        Form::Nn => (e.k % 4 == 0, e.n % 4 == 0),
-        Form::Nt => (e.k % 4 == 0, e.k % 4 == 0),
-        Form::Tn => (e.m % 4 == 0, e.n % 4 == 0),
+        Form::Nn => (e.k.is_multiple_of(4), e.n.is_multiple_of(4)),
+        Form::Nt => (e.k.is_multiple_of(4), e.k.is_multiple_of(4)),
+        Form::Tn => (e.m.is_multiple_of(4), e.n.is_multiple_of(4)),
     };
-    let c4 = e.n % 4 == 0;
+    let c4 = e.n.is_multiple_of(4);
     let all4 = a4 && b4 && c4;
     let rows = match (broadcast, all4) {
         // Larger tiles compile longer: the largest only where the work is worth it.
