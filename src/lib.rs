@@ -1,4 +1,24 @@
-//! Trains neural networks with WGSL compute shaders.
+//! Trains neural networks with WGSL compute shaders, through wgpu, on any GPU, on a software adapter, and on
+//! the CPU through ndarray, which is the reference that every kernel is checked against.
+//!
+//! A [`Graph`] records ops on [`Var`]s of static shape; [`Graph::gradients`] and the optimizers of [`optim`]
+//! append to it; [`Device::compile`] plans it and gives a [`Step`] that is fed, run and read.
+//!
+//! ```
+//! use wgrad::{Device, Graph};
+//!
+//! let g = Graph::new();
+//! let x = g.input("x", [3]);
+//! let y = (x * x).sum_all();
+//! g.output("dy/dx", g.gradients(y, &[x])[0]);
+//!
+//! let mut step = Device::cpu().compile(&g)?;
+//! step.run_with(&[("x", (&[1.0f32, 2.0, 3.0]).into())])?;
+//! assert_eq!(step.values("dy/dx")?, [2.0, 4.0, 6.0]);
+//! # Ok::<(), wgrad::Error>(())
+//! ```
+//!
+//! `README.md` shows the program, `docs/DESIGN.md` how it works, `docs/CATALOGUE.md` all that there is.
 
 pub mod check;
 mod checkpoint;
@@ -27,3 +47,8 @@ pub use graph::{Graph, Init, Param, Params, Scope, Var};
 pub use rng::{Rng, philox};
 pub use shape::{DType, IntoShape, MAX_RANK, Shape, TensorType};
 pub use tensor::{Data, Feed, Tensor};
+
+/// The README's sample is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

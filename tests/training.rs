@@ -1,6 +1,7 @@
 //! The training loop: the same bits from the same seed, stopped or not; files; errors; GPU against CPU.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[cfg(feature = "gpu")]
 mod common;
 
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use wgrad::data::{Dataset, LastBatch, Split, digits};
 use wgrad::nn::{Dropout, Layer, Linear, Mlp};
 use wgrad::optim::{Adam, Optimizer, Sgd};
-use wgrad::train::{EpochRecord, Evaluator, Observer, Trainer, TrainingReport};
+use wgrad::train::{EpochRecord, Evaluator, Keep, Observer, Trainer, TrainingReport};
 use wgrad::{Device, Error, Graph, Params, Result, Var};
 
 /// A perceptron with dropout, so that its random stream is part of what is compared.
@@ -58,9 +59,11 @@ struct Settings<'a> {
     out: Option<&'a Path>,
     resume: Option<&'a Path>,
     stop_at: Option<usize>,
+    keep: Keep,
 }
 
-const PLAIN: Settings<'_> = Settings { epochs: 4, seed: 7, out: None, resume: None, stop_at: None };
+const PLAIN: Settings<'_> =
+    Settings { epochs: 4, seed: 7, out: None, resume: None, stop_at: None, keep: Keep::Best };
 
 /// Raises the flag after a step, and keeps what it was told.
 struct Watcher {
@@ -99,6 +102,8 @@ fn run(
         .epochs(settings.epochs)
         .batch(48)
         .seed(settings.seed)
+        .keep(settings.keep)
+        .schedule(|epoch, epochs| 1.0 - epoch as f32 / epochs as f32)
         .stop(flag.clone());
     if let Some(out) = settings.out {
         trainer = trainer.out(out);
@@ -120,9 +125,11 @@ fn losses(report: &TrainingReport) -> Vec<(u64, Option<u64>)> {
 
 /// The CPU, and every adapter there is.
 fn devices() -> Vec<Device> {
-    let mut devices = vec![Device::cpu()];
-    devices.extend(common::gpus().into_iter().map(Device::from));
-    devices
+    #[cfg(feature = "gpu")]
+    let adapters = common::gpus().into_iter().map(Device::from);
+    #[cfg(not(feature = "gpu"))]
+    let adapters = [];
+    [Device::cpu()].into_iter().chain(adapters).collect()
 }
 
 #[test]
@@ -152,11 +159,11 @@ fn a_resumed_run_ends_with_the_bits_of_an_unbroken_one() {
         let (whole, _, expected) = run(&device, PLAIN).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let checkpoint = folder.path().join("checkpoint.safetensors");
-        // After two epochs; in the middle of the third, by the flag; before the short batch of the first.
-        for (epochs, stop_at, steps) in [(2, None, 10), (4, Some(13), 13), (4, Some(4), 4)] {
-            let out = Some(folder.path());
-            let (first, _, _) = run(&device, Settings { epochs, out, stop_at, ..PLAIN }).unwrap();
-            assert_eq!((first.stopped, first.steps), (stop_at.is_some(), steps));
+        // After two epochs; in the middle of the third; before the short batch of the first.
+        for steps in [10, 13, 4] {
+            let (out, stop_at) = (Some(folder.path()), Some(steps));
+            let (first, _, _) = run(&device, Settings { out, stop_at, ..PLAIN }).unwrap();
+            assert_eq!((first.stopped, first.steps), (true, steps));
             let (second, watcher, states) =
                 run(&device, Settings { resume: Some(&checkpoint), ..PLAIN }).unwrap();
             assert_eq!(watcher.start, Some((steps, 20)));
@@ -170,6 +177,28 @@ fn a_resumed_run_ends_with_the_bits_of_an_unbroken_one() {
     }
 }
 
+/// Without a schedule the number of epochs may grow: four epochs are two and two more.
+#[test]
+fn a_finished_run_can_be_made_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Device::cpu();
+    let train = |epochs: usize, resume: bool| {
+        let params = Params::seeded(2);
+        let (net, adam) = (Net::new(&params), Adam::new(&params, 3e-3));
+        let trainer = Trainer::new(&device, net, &params, adam, split(200)).epochs(epochs).batch(48);
+        let trainer = match resume {
+            true => trainer.resume(folder.path().join("checkpoint.safetensors")),
+            false => trainer.out(folder.path()),
+        };
+        let report = trainer.run(&mut ()).unwrap();
+        let values = params.all().into_iter().map(|p| device.read_param(&p).unwrap());
+        (report.best_epoch, report.test_loss, values.collect::<Vec<_>>())
+    };
+    let whole = train(4, false);
+    train(2, false);
+    assert_eq!(train(4, true), whole);
+}
+
 #[test]
 fn a_finished_run_has_nothing_to_resume_and_is_tested_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -179,6 +208,22 @@ fn a_finished_run_has_nothing_to_resume_and_is_tested_again() {
     let (again, _, _) = run(&device, Settings { resume: Some(&checkpoint), ..PLAIN }).unwrap();
     assert_eq!((again.steps, again.epochs.len(), again.best_epoch), (0, 0, first.best_epoch));
     assert_eq!(again.test_accuracy, first.test_accuracy);
+}
+
+#[test]
+fn the_last_weights_can_be_kept_instead() {
+    let device = Device::cpu();
+    let (best, _, _) = run(&device, PLAIN).unwrap();
+    let (last, _, _) = run(&device, Settings { keep: Keep::Last, ..PLAIN }).unwrap();
+    let (short, _, _) = run(&device, Settings { epochs: 8, ..PLAIN }).unwrap();
+    assert_eq!((last.best_epoch, losses(&last)), (Some(4), losses(&best)));
+    assert_ne!(losses(&short)[1..4], losses(&best)[1..4], "the schedule has no effect");
+    // Of epochs with the best accuracy, the last.
+    for report in [best, short] {
+        let accuracy = |r: &EpochRecord| (r.validation_accuracy.unwrap() * 1e6) as u64;
+        let expected = report.epochs.iter().max_by_key(|r| (accuracy(r), r.epoch)).map(|r| r.epoch);
+        assert_eq!(report.best_epoch, expected);
+    }
 }
 
 #[test]
@@ -370,6 +415,7 @@ fn a_gpu_trains_as_the_reference_does() {
 }
 
 /// After the first epoch nothing is made any more, however long it goes on.
+#[cfg(feature = "gpu")]
 #[test]
 fn training_makes_its_objects_once() {
     let Some(gpu) = common::gpu() else { return };

@@ -1,0 +1,260 @@
+//! The program, run as a user runs it.
+#![cfg(feature = "cli")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn wgrad(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wgrad"))
+        .args(args)
+        .current_dir(folder)
+        .env_remove("WGRAD_LOG")
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The last line of stderr: drivers say things before it.
+fn error(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_string()
+}
+
+/// The JSON objects that a successful command prints.
+#[track_caller]
+fn objects(folder: &Path, args: &[&str]) -> Vec<Value> {
+    let output = wgrad(folder, args);
+    assert!(output.status.success(), "{args:?}: {}", error(&output));
+    stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A command that must fail with this code, and words of its one line.
+#[track_caller]
+fn refused(folder: &Path, args: &[&str], code: i32, words: &str) {
+    let output = wgrad(folder, args);
+    let text = String::from_utf8_lossy(&output.stderr).to_string();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+    assert!(text.contains(words), "{args:?}: {text}");
+    assert!(text.contains("error: ") && !text.contains("panicked"), "{args:?}: {text}");
+    assert_eq!(stdout(&output), "", "{args:?}");
+}
+
+const QUICK: [&str; 7] = ["train", "--device", "cpu", "--epochs", "2", "--hidden", "16"];
+
+#[test]
+fn devices_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = wgrad(folder.path(), &["devices"]);
+    assert!(output.status.success());
+    assert!(stdout(&output).contains("ndarray"), "{}", stdout(&output));
+    let list = objects(folder.path(), &["devices", "--json"]);
+    assert_eq!(list[0]["name"], "cpu");
+    for device in list {
+        for key in ["name", "backend", "driver", "type", "class"] {
+            assert!(device[key].is_string(), "{device}");
+        }
+    }
+}
+
+#[test]
+fn training_prints_json_and_leaves_files_that_eval_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = objects(folder.path(), &[&QUICK[..], &["--json", "--seed", "3"]].concat());
+    assert_eq!(lines.len(), 3);
+    for (i, line) in lines[..2].iter().enumerate() {
+        assert_eq!((line["epoch"].as_u64(), line["epochs"].as_u64()), (Some(i as u64 + 1), Some(2)));
+        for key in
+            ["train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "samples_per_second"]
+        {
+            assert!(line[key].as_f64().is_some_and(|x| x > 0.0), "{key}: {line}");
+        }
+    }
+    let last = &lines[2];
+    for key in ["train_seconds", "first_step_seconds", "steps_per_second", "test_loss"] {
+        assert!(last[key].as_f64().is_some_and(|x| x > 0.0), "{key}: {last}");
+    }
+    let accuracy = last["test_accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.5, "{last}");
+    assert_eq!((last["adapter"].as_str(), last["seed"].as_u64()), (Some("cpu"), Some(3)));
+    assert!(last["backend"].is_string());
+    assert_eq!(last["steps"], 2 * 1293u32.div_ceil(32));
+
+    let run = folder.path().join("runs/digits-mlp");
+    let file: Value = serde_json::from_str(&std::fs::read_to_string(run.join("run.json")).unwrap()).unwrap();
+    assert_eq!(file["settings"]["hidden"], serde_json::json!([16]));
+    assert_eq!(file["result"]["test_accuracy"], accuracy);
+
+    let eval = &objects(folder.path(), &["eval", "--device", "cpu", "--json"])[0];
+    assert_eq!(eval["test_accuracy"], accuracy);
+    assert_eq!(eval["test_loss"], last["test_loss"]);
+    assert_eq!(eval["widths"], serde_json::json!([64, 16, 10]));
+    let trace: u64 = (0..10).map(|c| eval["confusion"][c][c].as_u64().unwrap()).sum();
+    assert_eq!(trace, (accuracy * 360.0).round() as u64);
+    // Alone, elsewhere, without run.json.
+    std::fs::copy(run.join("model.safetensors"), folder.path().join("alone.safetensors")).unwrap();
+    let output = wgrad(folder.path(), &["eval", "--device", "cpu", "--model-file", "alone.safetensors"]);
+    let text = stdout(&output);
+    assert!(output.status.success() && text.contains(&format!("{:.2} %", accuracy * 100.0)), "{text}");
+    assert!(text.contains("64 → 16 → 10") && text.contains("taken for"), "{text}");
+}
+
+#[test]
+fn training_tells_a_reader_what_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = wgrad(folder.path(), &[&QUICK[..], &["--out", "here", "--dropout", "0"]].concat());
+    let text = stdout(&output);
+    assert!(output.status.success(), "{}", error(&output));
+    for words in [
+        "cpu",
+        "1,293 rows to train on",
+        "fc1",
+        "epoch 1/2",
+        "epoch 2/2",
+        "test accuracy",
+        "model.safetensors",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains('\u{1b}'), "no colours where no terminal is: {text}");
+    assert!(folder.path().join("here/model.safetensors").exists());
+}
+
+/// Where a GPU is asked for in vain, `auto` says so and goes on; `gpu` does not.
+#[test]
+fn auto_falls_back_to_the_cpu_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |device: &str| {
+        Command::new(env!("CARGO_BIN_EXE_wgrad"))
+            .args(["train", "--epochs", "1", "--device", device])
+            .current_dir(folder.path())
+            .env("WGRAD_ADAPTER", "no such adapter")
+            .output()
+            .unwrap()
+    };
+    let output = run("auto");
+    let text = stdout(&output);
+    assert!(output.status.success());
+    assert!(text.lines().next().unwrap().contains("the CPU, as there is nothing else"), "{text}");
+    let output = run("gpu");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error(&output).starts_with("error: "), "{}", error(&output));
+}
+
+#[test]
+fn a_run_resumes_with_its_own_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["--schedule", "constant", "--seed", "5", "--lr", "0.004", "--optimizer", "sgd", "--json"];
+    let train = |extra: &[&str]| objects(folder.path(), &[&["train", "--device", "cpu"][..], extra].concat());
+    let whole = train(&[&settings[..], &["--epochs", "3", "--hidden", "8", "--out", "whole"]].concat());
+    train(&[&settings[..], &["--epochs", "1", "--hidden", "8", "--out", "parts"]].concat());
+    let rest = train(&["--resume", "--epochs", "3", "--out", "parts", "--json"]);
+    assert_eq!((rest.len(), rest[0]["epoch"].as_u64()), (3, Some(2)));
+    for (a, b) in rest.iter().zip(&whole[1..]) {
+        for key in ["train_loss", "validation_loss", "test_loss", "test_accuracy", "lr", "seed", "best_epoch"]
+        {
+            assert_eq!(a[key], b[key], "{key}");
+        }
+    }
+    // Nothing left to do: it is tested again.
+    let again = train(&["--resume", "--out", "parts", "--json"]);
+    assert_eq!((again.len(), &again[0]["test_accuracy"]), (1, &whole[3]["test_accuracy"]));
+    refused(folder.path(), &["train", "--resume", "--out", "none"], 1, "nothing to resume");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_saves_and_can_be_resumed() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_wgrad"))
+        .args(["train", "--device", "cpu", "--epochs", "100000", "--json"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    let last: Value = serde_json::from_str(&lines.map_while(Result::ok).last().unwrap()).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(last["stopped"], true);
+    let steps = last["steps"].as_u64().unwrap();
+    let epochs = (steps / 41 + 2).to_string();
+    let rest =
+        objects(folder.path(), &["train", "--device", "cpu", "--resume", "--epochs", &epochs, "--json"]);
+    let rest = rest.last().unwrap();
+    assert_eq!(
+        (&rest["stopped"], rest["steps"].as_u64()),
+        (&Value::Bool(false), Some((steps / 41 + 2) * 41 - steps))
+    );
+}
+
+#[test]
+fn mistakes_are_one_line_and_an_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    refused(here, &["train", "--data", "nope"], 1, "no data set `nope`; there is `digits`");
+    refused(here, &["train", "--device", "cpu", "--data", "."], 1, "a file is missing");
+    refused(here, &["train", "--device", "no such device"], 1, "`cpu` is always there");
+    refused(here, &["train", "--device", "cpu", "--validation", "1437"], 1, "leaves none to train on");
+    refused(here, &["eval", "--model-file", "nope.safetensors"], 1, "nope.safetensors");
+    refused(here, &["eval", "--device", "cpu"], 1, "model.safetensors");
+    std::fs::write(here.join("broken.safetensors"), [7; 40]).unwrap();
+    refused(here, &["eval", "--model-file", "broken.safetensors"], 1, "not a safetensors file");
+    std::fs::create_dir(here.join("file")).unwrap();
+    std::fs::write(here.join("file/taken"), "").unwrap();
+    refused(here, &["train", "--device", "cpu", "--out", "file/taken/run", "--json"], 1, "file/taken");
+    for arguments in [
+        &["train", "--epochs", "0"][..],
+        &["train", "--batch", "0"],
+        &["train", "--lr", "-1"],
+        &["train", "--dropout", "1"],
+        &["train", "--hidden", "8,0"],
+        &["train", "--optimizer", "magic"],
+        &["eval", "--out", "a", "--model-file", "b"],
+        &["paint"],
+    ] {
+        refused(here, arguments, 2, "");
+    }
+    let output = wgrad(here, &["train", "--device", "cpu", "--lr", "1e9", "--optimizer", "sgd", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error(&output).contains("lower the learning rate"), "{}", error(&output));
+}
+
+#[test]
+fn derivatives_are_checked_without_a_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = &objects(folder.path(), &["check", "--device", "cpu", "--json"])[0];
+    assert_eq!((&report["adapter"], &report["failures"]), (&Value::from("reference"), &Value::from(0)));
+    assert!(report["cases"].as_u64().unwrap() > 100 && report["derivatives"].as_u64().unwrap() > 1000);
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_are_checked_on_every_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    let adapters = objects(folder.path(), &["devices", "--json"]).len() - 1;
+    if adapters == 0 {
+        assert!(!std::env::var("WGRAD_REQUIRE_GPU").is_ok_and(|v| v == "1"), "no adapter");
+        println!("SKIPPED: no adapter");
+        refused(folder.path(), &["check"], 1, "no GPU adapter");
+        return;
+    }
+    let reports = objects(folder.path(), &["check", "--json"]);
+    assert_eq!(reports.len(), 1 + adapters);
+    for report in &reports[1..] {
+        assert_eq!(report["failures"], 0, "{}", report["failed"]);
+        assert!(report["worst"].as_f64().unwrap() <= 1.0 && report["cases"].as_u64().unwrap() > 300);
+        assert!(report["skipped"].is_u64());
+    }
+    let text = stdout(&wgrad(folder.path(), &["check", "--device", "auto"]));
+    assert!(text.contains("matmul") && text.contains("all passed"), "{text}");
+}

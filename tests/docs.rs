@@ -1,0 +1,76 @@
+//! The documentation names what there is.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// All files under a folder of the crate whose names end in `ending`, relative to the crate.
+fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(folder)];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.to_str().unwrap().ends_with(ending) {
+            found.push(path.strip_prefix(root()).unwrap().to_path_buf());
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+/// The word at the start of a text.
+fn word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    &text[..end]
+}
+
+#[test]
+fn the_catalogue_names_every_op() {
+    let catalogue = read("docs/CATALOGUE.md");
+    let names: BTreeSet<&str> = wgrad::ops::registry().iter().map(|case| case.op.name()).collect();
+    // In the first column of a table: prose may use a name for something else.
+    let missing: Vec<_> = names.iter().filter(|n| !catalogue.contains(&format!("\n| `{n}` |"))).collect();
+    assert!(missing.is_empty(), "docs/CATALOGUE.md has no row for {missing:?}");
+}
+
+#[test]
+fn the_catalogue_names_every_shader_and_entry_point() {
+    let catalogue = read("docs/CATALOGUE.md");
+    for file in files("shaders", ".wgsl") {
+        let name = file.to_str().unwrap().replace('\\', "/");
+        assert!(catalogue.contains(&format!("`{name}`")), "docs/CATALOGUE.md does not mention {name}");
+        let text = read(&file);
+        for part in text.split("@compute").skip(1) {
+            let entry = word(part.split_once("fn ").unwrap().1);
+            let is_named = catalogue.contains(&format!("`{entry}`"));
+            assert!(is_named, "docs/CATALOGUE.md does not mention `{entry}` of {name}");
+        }
+        // Functions that kernels are generated around.
+        for part in text.split("\nfn ").skip(1).map(word).filter(|f| f.ends_with("_fn")) {
+            let is_named = catalogue.contains(&format!("`{part}`"));
+            assert!(is_named, "docs/CATALOGUE.md does not mention `{part}` of {name}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_names_every_switch() {
+    let readme = read("README.md");
+    for file in files("src", ".rs").into_iter().chain(files("tests/common", ".rs")) {
+        let text = read(&file);
+        for part in text.split("WGRAD_").skip(1) {
+            let switch = format!("`WGRAD_{}", word(part));
+            assert!(readme.contains(&switch), "README.md does not mention {switch}` of {}", file.display());
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The examples do what they say, on the CPU and on a GPU. Each fails if it did not learn.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[cfg(feature = "gpu")]
+mod common;
+#[allow(dead_code)]
+#[path = "../examples/03_custom_loop.rs"]
+mod custom_loop;
+#[allow(dead_code)]
+#[path = "../examples/02_mlp_digits.rs"]
+mod mlp_digits;
+#[allow(dead_code)]
+#[path = "../examples/01_perceptron.rs"]
+mod perceptron;
+
+use wgrad::Device;
+
+fn devices() -> Vec<Device> {
+    #[cfg(feature = "gpu")]
+    let gpu = common::gpu().map(Device::from);
+    #[cfg(not(feature = "gpu"))]
+    let gpu = None;
+    [Device::cpu()].into_iter().chain(gpu).collect()
+}
+
+#[test]
+fn perceptron_learns_what_it_can() {
+    devices().iter().for_each(|device| perceptron::run(device).unwrap());
+}
+
+#[test]
+fn mlp_learns_digits() {
+    devices().iter().for_each(|device| mlp_digits::run(device).unwrap());
+}
+
+#[test]
+fn custom_loop_learns_digits() {
+    devices().iter().for_each(|device| custom_loop::run(device).unwrap());
+}
