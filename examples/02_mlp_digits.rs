@@ -13,7 +13,7 @@ struct Print;
 
 impl Observer for Print {
     fn on_epoch(&mut self, r: &EpochRecord) {
-        if r.epoch % 5 == 0 {
+        if r.epoch.is_multiple_of(5) {
             let validation = 100.0 * r.validation_accuracy.unwrap_or(0.0);
             println!("epoch {:2}: loss {:.3}, validation {validation:.1} % right", r.epoch, r.train_loss);
         }

@@ -188,7 +188,7 @@ impl Settings {
         let data = args.data.clone().or_else(|| text("data").map(str::to_string));
         let data = data.unwrap_or_else(|| "digits".into());
         let optimizer = args.optimizer.or_else(|| choice(text("optimizer"))).unwrap_or(Optimizer::Adam);
-        // For the digits: chosen among some sixty settings by cross-validation over blocks of training rows,
+        // For the digits: chosen among about forty settings by cross-validation over blocks of training rows,
         // which keeps forms together. That preferred the last weights of a cosine to those that 144 rows
         // choose (97.9 % to 97.5 %). The test rows had no say.
         let is_small = data == "digits";
