@@ -27,7 +27,7 @@ fn sqrt_fn(a: f32) -> f32 { return sqrt(a); }
 fn pow_fn(a: f32, b: f32) -> f32 {
     if (b == 0.0) { return 1.0; }
     if (a == 0.0) { return select(1.0 / a, 0.0, b > 0.0); }
-    if (a < 0.0 && floor(b) != b) { return bitcast<f32>(0x7fc00000u); }
+    if (a < 0.0 && floor(b) != b) { return not_a_number(); }
     let magnitude = exp2(b * log2(abs(a)));
     let odd = abs(b - 2.0 * floor(0.5 * b)) == 1.0;
     return select(magnitude, -magnitude, a < 0.0 && odd);

@@ -22,12 +22,6 @@ struct Rows { rows: u32, columns: u32 }
 @group(0) @binding(3) var<storage, read_write> stats: array<f32>;
 @group(0) @binding(4) var<uniform> p: Rows;
 
-// In a variable, because a constant expression must not be NaN.
-fn not_a_number() -> f32 {
-    var bits = 0x7fc00000u;
-    return bitcast<f32>(bits);
-}
-
 fn largest_from(row: u32, first: u32, step: u32) -> f32 {
     var largest = LOWEST;
     for (var k = first; k < p.columns; k += step) {

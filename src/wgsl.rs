@@ -30,6 +30,7 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "matmul",
     "movement",
     "optimizer",
+    "pool",
     "reduce",
     "softmax",
 ];

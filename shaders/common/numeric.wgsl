@@ -10,3 +10,9 @@ const SMALLEST_NORMAL: f32 = 1.17549435e-38;
 fn flush_denormal(x: f32) -> f32 {
     return select(x, 0.0, abs(x) < SMALLEST_NORMAL);
 }
+
+// In a variable, because a constant expression must not be NaN.
+fn not_a_number() -> f32 {
+    var bits = 0x7fc00000u;
+    return bitcast<f32>(bits);
+}

@@ -15,6 +15,7 @@ pub(crate) mod kernel;
 pub(crate) mod matmul;
 mod movement;
 pub(crate) mod optimizer;
+pub(crate) mod pool;
 mod reduce;
 mod softmax;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub(crate) use dropout::{advance_random_counters, dropout};
 pub(crate) use fill::Fill;
 pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
 pub(crate) use optimizer::{AdamTick, AdamUpdate, SgdUpdate};
+pub use pool::PoolOptions;
 pub use value::{In, Out, Real, Slice, SliceMut};
 
 use crate::error::Result;
@@ -234,6 +236,7 @@ pub fn registry() -> Vec<Case> {
     cases.extend(cast::cases());
     cases.extend(fill::cases());
     cases.extend(dropout::cases());
+    cases.extend(pool::cases());
     cases.extend(optimizer::cases());
     cases.extend(accumulate::cases());
     cases

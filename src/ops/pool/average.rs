@@ -1,0 +1,162 @@
+//! Averages over windows.
+
+use super::{Windows, launch, pooled};
+use crate::error::Result;
+use crate::graph::Var;
+use crate::ops::{
+    Arg, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, UNIT, expect,
+};
+use crate::shape::{DType, Shape, TensorType};
+
+/// The average of each window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AvgPool {
+    pub(super) windows: Windows,
+    /// Whether padding counts as elements.
+    pub(super) count_padding: bool,
+}
+
+impl<T: Real> Reference<T> for AvgPool {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let [y, x] = self.windows.axes(&inputs[0].shape)?;
+        let (plane, outs) = ((y.extent * x.extent) as usize, (y.outputs * x.outputs) as usize);
+        let planes = inputs[0].f().chunks_exact(plane).zip(outputs[0].f().chunks_exact_mut(outs));
+        for (source, target) in planes {
+            for oy in 0..y.outputs as usize {
+                for ox in 0..x.outputs as usize {
+                    let mut sum = T::zero();
+                    for iy in y.window(oy) {
+                        for ix in x.window(ox) {
+                            sum = sum + source[iy * x.extent as usize + ix];
+                        }
+                    }
+                    let count = y.size(oy, self.count_padding) * x.size(ox, self.count_padding);
+                    target[oy * x.outputs as usize + ox] = sum / T::of(count as f64);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs `op` on the magnitudes of its input: the sum that rounding errors are bounded by.
+fn bound(op: &impl Reference<f64>, inputs: &[In<'_, f64>], output: &In<'_, f64>, terms: usize) -> Vec<f64> {
+    let absolute: Vec<f64> = inputs[0].f().iter().map(|v| v.abs()).collect();
+    let sizes = [In { shape: inputs[0].shape, data: Slice::F(&absolute) }];
+    let mut sum = vec![0.0; output.f().len()];
+    let mut out = [Out { shape: output.shape, data: SliceMut::F(&mut sum) }];
+    // The same shapes were evaluated before.
+    let _ = op.eval(&sizes, &mut out);
+    // One rounding a term, and WGSL's division: 2.5 units in the last place.
+    sum.iter().map(|s| (terms as f64 + 6.0) * UNIT * s + TINY).collect()
+}
+
+impl Op for AvgPool {
+    fn name(&self) -> &'static str {
+        "avg_pool2d"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32])?;
+        let shape = pooled(&inputs[0].shape, &self.windows.axes(&inputs[0].shape)?)?;
+        Ok(vec![TensorType::f32(shape)])
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let AvgPool { windows, count_padding } = *self;
+        let backward = AvgPoolBackward { windows, count_padding, input: inputs[0].shape() };
+        Ok(vec![upstream[0].map(|dy| dy.graph().record_one(backward, &[dy]))])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let args = vec![Arg::Input(0), Arg::Output(0)];
+        let n = ctx.outputs[0].shape.elements();
+        launch(ctx, "avg_pool2d", args, n, &ctx.inputs[0].shape, &self.windows, self.count_padding)
+    }
+
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let shape = inputs[0].shape;
+        let terms = shape.dim(shape.rank() - 2) * shape.dim(shape.rank() - 1);
+        let terms = match self.windows {
+            Windows::Fixed { kernel, .. } => terms.min(kernel[0] * kernel[1]),
+            Windows::Adaptive { .. } => terms,
+        };
+        vec![bound(self, inputs, &outputs[0], terms)]
+    }
+}
+
+/// The cotangent of the input: each element gathers its share of the windows that hold it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AvgPoolBackward {
+    pub(super) windows: Windows,
+    pub(super) count_padding: bool,
+    pub(super) input: Shape,
+}
+
+impl<T: Real> Reference<T> for AvgPoolBackward {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let [y, x] = self.windows.axes(&self.input)?;
+        let (plane, outs) = ((y.extent * x.extent) as usize, (y.outputs * x.outputs) as usize);
+        let dx = outputs[0].f();
+        dx.fill(T::zero());
+        for (source, target) in inputs[0].f().chunks_exact(outs).zip(dx.chunks_exact_mut(plane)) {
+            for oy in 0..y.outputs as usize {
+                for ox in 0..x.outputs as usize {
+                    let count = y.size(oy, self.count_padding) * x.size(ox, self.count_padding);
+                    let share = source[oy * x.outputs as usize + ox] / T::of(count as f64);
+                    for iy in y.window(oy) {
+                        for ix in x.window(ox) {
+                            let to = &mut target[iy * x.extent as usize + ix];
+                            *to = *to + share;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Op for AvgPoolBackward {
+    fn name(&self) -> &'static str {
+        "avg_pool2d_backward"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32])?;
+        let shape = pooled(&self.input, &self.windows.axes(&self.input)?)?;
+        if inputs[0].shape != shape {
+            return Err(format!("takes {shape}, got {}", inputs[0]));
+        }
+        Ok(vec![TensorType::f32(self.input)])
+    }
+
+    fn grad<'g>(
+        &self,
+        _: &[Var<'g>],
+        _: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let forward = AvgPool { windows: self.windows, count_padding: self.count_padding };
+        Ok(vec![upstream[0].map(|u| u.graph().record_one(forward, &[u]))])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let args = vec![Arg::Input(0), Arg::Output(0)];
+        let n = self.input.elements();
+        launch(ctx, "avg_pool2d_backward", args, n, &self.input, &self.windows, self.count_padding)
+    }
+
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let shape = inputs[0].shape;
+        let windows = shape.dim(shape.rank() - 2) * shape.dim(shape.rank() - 1);
+        vec![bound(self, inputs, &outputs[0], windows)]
+    }
+}

@@ -1,0 +1,216 @@
+//! Maxima over windows.
+
+use super::{Windows, launch, pooled};
+use crate::error::Result;
+use crate::graph::Var;
+use crate::ops::{Arg, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
+use crate::shape::{DType, Shape, TensorType};
+
+/// The largest element of each window, and where in its plane it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MaxPool {
+    pub(super) windows: Windows,
+}
+
+impl<T: Real> Reference<T> for MaxPool {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let [y, x] = self.windows.axes(&inputs[0].shape)?;
+        let [values, index] = outputs else { return Err("gives values and indices".into()) };
+        let (values, index) = (values.f(), index.u32());
+        let (plane, outs) = ((y.extent * x.extent) as usize, (y.outputs * x.outputs) as usize);
+        for (p, source) in inputs[0].f().chunks_exact(plane).enumerate() {
+            for oy in 0..y.outputs as usize {
+                for ox in 0..x.outputs as usize {
+                    let mut best: Option<(T, usize)> = None;
+                    for iy in y.window(oy) {
+                        for ix in x.window(ox) {
+                            let at = iy * x.extent as usize + ix;
+                            if best.is_none_or(|(b, _)| source[at] > b) {
+                                best = Some((source[at], at));
+                            }
+                        }
+                    }
+                    let (value, at) = best.ok_or("a window holds no element")?;
+                    let o = p * outs + oy * x.outputs as usize + ox;
+                    values[o] = value;
+                    index[o] = at as u32;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Op for MaxPool {
+    fn name(&self) -> &'static str {
+        "max_pool2d"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32])?;
+        let shape = pooled(&inputs[0].shape, &self.windows.axes(&inputs[0].shape)?)?;
+        Ok(vec![TensorType::f32(shape), TensorType::u32(shape)])
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        outputs: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let backward = MaxPoolBackward { windows: self.windows, input: inputs[0].shape() };
+        Ok(vec![upstream[0].map(|dy| dy.graph().record_one(backward, &[dy, outputs[1]]))])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let args = vec![Arg::Input(0), Arg::Output(0), Arg::Output(1)];
+        let n = ctx.outputs[0].shape.elements();
+        launch(ctx, "max_pool2d", args, n, &ctx.inputs[0].shape, &self.windows, false)
+    }
+
+    /// Maxima are copies.
+    fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        vec![vec![TINY; outputs[0].f().len()], Vec::new()]
+    }
+}
+
+/// The cotangent of the input: each element gathers from the windows whose maximum it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MaxPoolBackward {
+    pub(super) windows: Windows,
+    pub(super) input: Shape,
+}
+
+impl<T: Real> Reference<T> for MaxPoolBackward {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let [y, x] = self.windows.axes(&self.input)?;
+        let (plane, outs) = ((y.extent * x.extent) as usize, (y.outputs * x.outputs) as usize);
+        let (dy, index, dx) = (inputs[0].f(), inputs[1].u32(), outputs[0].f());
+        dx.fill(T::zero());
+        for (o, (&dy, &at)) in dy.iter().zip(index).enumerate() {
+            let to = dx[o / outs * plane..].get_mut(at as usize).filter(|_| (at as usize) < plane);
+            let to = to.ok_or_else(|| format!("window {o} has its maximum at {at}, outside its plane"))?;
+            *to = *to + dy;
+        }
+        Ok(())
+    }
+}
+
+impl Op for MaxPoolBackward {
+    fn name(&self) -> &'static str {
+        "max_pool2d_backward"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32, DType::U32])?;
+        let shape = pooled(&self.input, &self.windows.axes(&self.input)?)?;
+        if inputs[0].shape != shape || inputs[1].shape != shape {
+            return Err(format!("takes {shape} twice, got {} and {}", inputs[0], inputs[1]));
+        }
+        Ok(vec![TensorType::f32(self.input)])
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let gather = MaxPoolGather { windows: self.windows };
+        Ok(vec![upstream[0].map(|u| u.graph().record_one(gather, &[u, inputs[1]])), None])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        launch(ctx, "max_pool2d_backward", args, self.input.elements(), &self.input, &self.windows, false)
+    }
+
+    /// A sum of at most as many cotangents as windows hold an element.
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let absolute: Vec<f64> = inputs[0].f().iter().map(|v| v.abs()).collect();
+        let sizes = [In { shape: inputs[0].shape, data: crate::ops::Slice::F(&absolute) }, inputs[1]];
+        let mut sum = vec![0.0; outputs[0].f().len()];
+        let mut out = [Out { shape: self.input, data: crate::ops::SliceMut::F(&mut sum) }];
+        // The indices were accepted when the expected values were computed.
+        let _ = Reference::<f64>::eval(self, &sizes, &mut out);
+        let most = match self.windows {
+            Windows::Fixed { kernel, .. } => kernel[0] * kernel[1],
+            Windows::Adaptive { outputs } => outputs[0] * outputs[1],
+        };
+        vec![sum.iter().map(|s| most as f64 * UNIT * s + TINY).collect()]
+    }
+}
+
+/// Elements at the maxima: the derivative of [`MaxPoolBackward`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MaxPoolGather {
+    pub(super) windows: Windows,
+}
+
+impl<T: Real> Reference<T> for MaxPoolGather {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let [y, x] = self.windows.axes(&inputs[0].shape)?;
+        let (plane, outs) = ((y.extent * x.extent) as usize, (y.outputs * x.outputs) as usize);
+        let (u, index) = (inputs[0].f(), inputs[1].u32());
+        for (o, to) in outputs[0].f().iter_mut().enumerate() {
+            let value = u[o / outs * plane..].get(index[o] as usize);
+            *to = *value.ok_or_else(|| format!("window {o} has its maximum outside its plane"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Op for MaxPoolGather {
+    fn name(&self) -> &'static str {
+        "max_pool2d_gather"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32, DType::U32])?;
+        let shape = pooled(&inputs[0].shape, &self.windows.axes(&inputs[0].shape)?)?;
+        if inputs[1].shape != shape {
+            return Err(format!("takes indices {shape}, got {}", inputs[1]));
+        }
+        Ok(vec![TensorType::f32(shape)])
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let backward = MaxPoolBackward { windows: self.windows, input: inputs[0].shape() };
+        Ok(vec![upstream[0].map(|dy| dy.graph().record_one(backward, &[dy, inputs[1]])), None])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        let n = ctx.outputs[0].shape.elements();
+        launch(ctx, "max_pool2d_gather", args, n, &ctx.inputs[0].shape, &self.windows, false)
+    }
+
+    fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        vec![vec![TINY; outputs[0].f().len()]]
+    }
+}
+
+/// An index that could have come from a forward pass: the last element of each window. For cases.
+pub(super) fn some_index(windows: &Windows, input: &Shape) -> Vec<f64> {
+    let Ok([y, x]) = windows.axes(input) else { return Vec::new() };
+    let planes = input.elements() / (y.extent * x.extent) as usize;
+    let mut index = Vec::new();
+    for _ in 0..planes {
+        for oy in 0..y.outputs as usize {
+            for ox in 0..x.outputs as usize {
+                let last =
+                    y.window(oy).last().unwrap_or(0) * x.extent as usize + x.window(ox).last().unwrap_or(0);
+                index.push(last as f64);
+            }
+        }
+    }
+    index
+}

@@ -1,0 +1,248 @@
+//! Pooling of planes: maxima and averages over windows, fixed, global or adaptive. Kernels:
+//! `shaders/pool.wgsl`.
+
+mod average;
+mod max;
+mod window;
+
+use super::{Arg, Case, Dispatch, Kernel, KernelContext, Program};
+use crate::error::{Error, Result};
+use crate::graph::{Var, shape_rule};
+use crate::shape::Shape;
+use average::{AvgPool, AvgPoolBackward};
+use max::{MaxPool, MaxPoolBackward, MaxPoolGather};
+use window::Axis;
+pub(crate) use window::Windows;
+
+const WORKGROUP: usize = 64;
+
+/// Uniform of all pooling kernels.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    elements: u32,
+    count_padding: u32,
+    // Structs within a uniform start at multiples of 16 bytes.
+    _pad: [u32; 2],
+    y: Axis,
+    x: Axis,
+}
+
+/// A kernel over `elements` invocations.
+fn launch(
+    ctx: &KernelContext<'_>,
+    entry: &str,
+    args: Vec<Arg>,
+    elements: usize,
+    plane: &Shape,
+    windows: &Windows,
+    count_padding: bool,
+) -> Result<Program> {
+    let [y, x] = windows.axes(plane).map_err(Error::Invalid)?;
+    let count_padding = u32::from(count_padding);
+    let params = Params { elements: elements as u32, count_padding, _pad: [0; 2], y, x };
+    let grid = ctx.caps.grid(elements.div_ceil(WORKGROUP))?;
+    Ok(Dispatch::new(Kernel::library(entry)?, args, &params, grid).into())
+}
+
+/// `input` with its planes replaced by those of the windows.
+fn pooled(input: &Shape, axes: &[Axis; 2]) -> Result<Shape, String> {
+    let rank = input.rank();
+    let outputs = |a: usize| axes[a].outputs as usize;
+    Shape::new(input.with(rank - 2, outputs(0)).with(rank - 1, outputs(1)).dims()).ok_or_else(shape_rule)
+}
+
+/// Extents and options of a pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// Height and width of the window.
+    pub kernel: [usize; 2],
+    /// Distance of neighbouring windows.
+    pub stride: [usize; 2],
+    /// Rows and columns around the plane: top, bottom, left, right. At most half the window. Maxima never
+    /// see them.
+    pub padding: [usize; 4],
+    /// Distance of neighbouring elements of a window.
+    pub dilation: [usize; 2],
+}
+
+impl PoolOptions {
+    /// Windows of `kernel` × `kernel` side by side, without padding.
+    pub fn square(kernel: usize) -> Self {
+        PoolOptions { kernel: [kernel; 2], stride: [kernel; 2], padding: [0; 4], dilation: [1; 2] }
+    }
+
+    /// Another stride.
+    #[must_use]
+    pub fn stride(mut self, stride: usize) -> Self {
+        self.stride = [stride; 2];
+        self
+    }
+
+    /// The same padding on all sides.
+    #[must_use]
+    pub fn padding(mut self, padding: usize) -> Self {
+        self.padding = [padding; 4];
+        self
+    }
+
+    fn windows(self) -> Windows {
+        let PoolOptions { kernel, stride, padding, dilation } = self;
+        Windows::Fixed { kernel, stride, padding, dilation }
+    }
+}
+
+impl<'g> Var<'g> {
+    /// Maxima over windows of the last two axes: `[n, c, h, w]` to `[n, c, oh, ow]`. Of equal maxima the
+    /// first, row by row, gets the gradient.
+    #[track_caller]
+    pub fn max_pool2d(self, options: PoolOptions) -> Var<'g> {
+        self.max_windows(options.windows())
+    }
+
+    /// Averages over windows of the last two axes. With `count_padding` the padding's zeros count as
+    /// elements, as PyTorch's default has it; without, each window is divided by what it holds.
+    #[track_caller]
+    pub fn avg_pool2d(self, options: PoolOptions, count_padding: bool) -> Var<'g> {
+        self.graph.record_one(AvgPool { windows: options.windows(), count_padding }, &[self])
+    }
+
+    /// Maxima over `outputs[0]` × `outputs[1]` windows laid evenly over the last two axes.
+    #[track_caller]
+    pub fn adaptive_max_pool2d(self, outputs: [usize; 2]) -> Var<'g> {
+        self.max_windows(Windows::Adaptive { outputs })
+    }
+
+    /// Averages over `outputs[0]` × `outputs[1]` windows laid evenly over the last two axes.
+    #[track_caller]
+    pub fn adaptive_avg_pool2d(self, outputs: [usize; 2]) -> Var<'g> {
+        let windows = Windows::Adaptive { outputs };
+        self.graph.record_one(AvgPool { windows, count_padding: false }, &[self])
+    }
+
+    /// The average of each plane: `[n, c, h, w]` to `[n, c]`.
+    #[track_caller]
+    pub fn global_avg_pool2d(self) -> Var<'g> {
+        let rank = self.shape().rank();
+        match rank {
+            0 | 1 => self.graph.refuse("avg_pool2d", "needs planes in the last two axes".into(), self),
+            _ => self.mean(&[rank - 2, rank - 1]),
+        }
+    }
+
+    /// The maximum of each plane: `[n, c, h, w]` to `[n, c]`. Equal maxima share the gradient.
+    #[track_caller]
+    pub fn global_max_pool2d(self) -> Var<'g> {
+        let rank = self.shape().rank();
+        match rank {
+            0 | 1 => self.graph.refuse("max_pool2d", "needs planes in the last two axes".into(), self),
+            _ => self.max(&[rank - 2, rank - 1]),
+        }
+    }
+
+    #[track_caller]
+    fn max_windows(self, windows: Windows) -> Var<'g> {
+        self.graph.record(MaxPool { windows }, &[self])[0]
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let fixed = |kernel, stride, padding, dilation| Windows::Fixed { kernel, stride, padding, dilation };
+    let square = |k: usize, s: usize, p: usize| fixed([k; 2], [s; 2], [p; 4], [1; 2]);
+    let adaptive = |h, w| Windows::Adaptive { outputs: [h, w] };
+    let layouts: Vec<(Windows, Vec<usize>)> = vec![
+        (square(1, 1, 0), vec![1, 1]),
+        (square(2, 2, 0), vec![2, 3, 8, 8]),
+        (square(2, 2, 0), vec![1, 2, 7, 9]),
+        (square(3, 2, 1), vec![2, 2, 7, 6]),
+        (square(3, 1, 1), vec![3, 5, 4]),
+        (fixed([2, 3], [1, 2], [1, 0, 1, 1], [1, 1]), vec![2, 5, 6]),
+        (fixed([3, 2], [2, 1], [1, 1, 0, 1], [2, 3]), vec![2, 9, 11]),
+        (adaptive(1, 1), vec![2, 3, 5, 7]),
+        (adaptive(3, 4), vec![2, 7, 9]),
+        (adaptive(5, 6), vec![1, 4, 3]),
+        (square(2, 2, 0), vec![4, 8, 14, 14]),
+    ];
+    let mut cases = Vec::new();
+    for (windows, shape) in layouts {
+        let input = super::float(&shape).shape;
+        // The layouts above fit their shapes.
+        let Ok(output) = windows.axes(&input).and_then(|a| pooled(&input, &a)) else { continue };
+        let out = output.dims();
+        cases.push(Case::new(MaxPool { windows }, &[&shape]));
+        let index = max::some_index(&windows, &input);
+        let indexed = |case: Case| {
+            let mut case = case.index(1, 1);
+            case.inputs[1].1 = super::Fillings::Given(index.clone());
+            case
+        };
+        cases.push(indexed(Case::new(MaxPoolBackward { windows, input }, &[out, out])));
+        cases.push(indexed(Case::new(MaxPoolGather { windows }, &[&shape, out])));
+        for count_padding in [false, true] {
+            cases.push(Case::new(AvgPool { windows, count_padding }, &[&shape]));
+            cases.push(Case::new(AvgPoolBackward { windows, count_padding, input }, &[out]));
+        }
+    }
+    // Ties: the first wins on every executor.
+    let ties = Case::new(MaxPool { windows: square(2, 1, 0) }, &[&[1, 6, 6]]);
+    cases.push(ties.fill(0, super::Fillings::Whole(2)).no_gradient());
+    cases.push(Case::new(MaxPool { windows: square(2, 2, 0) }, &[&[16, 16, 28, 28]]).no_gradient());
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PoolOptions;
+    use crate::{Device, Graph};
+
+    fn run(
+        record: impl for<'g> Fn(crate::Var<'g>) -> crate::Var<'g>,
+        x: &[f32],
+        shape: [usize; 2],
+    ) -> Vec<f32> {
+        let g = Graph::new();
+        g.output("y", record(g.input("x", shape)));
+        let mut step = Device::cpu().compile(&g).unwrap();
+        step.run_with(&[("x", x.into())]).unwrap();
+        step.values("y").unwrap()
+    }
+
+    #[test]
+    fn known_answers() {
+        let x: Vec<f32> = (1..=16).map(|i| i as f32).collect();
+        let max = run(|x| x.max_pool2d(PoolOptions::square(2)), &x, [4, 4]);
+        assert_eq!(max, [6.0, 8.0, 14.0, 16.0]);
+        let padded = PoolOptions::square(3).stride(2).padding(1);
+        // Windows at the corner hold 1, 2, 5, 6 and five zeros of padding.
+        assert_eq!(run(|x| x.avg_pool2d(padded, true), &x, [4, 4])[0], 14.0 / 9.0);
+        assert_eq!(run(|x| x.avg_pool2d(padded, false), &x, [4, 4])[0], 3.5);
+        // PyTorch's adaptive_avg_pool2d of 4 elements to 3: windows [0,2), [1,3), [2,4).
+        let row = [1.0, 2.0, 4.0, 8.0];
+        assert_eq!(run(|x| x.adaptive_avg_pool2d([1, 3]), &row, [1, 4]), [1.5, 3.0, 6.0]);
+        assert_eq!(run(|x| x.global_avg_pool2d(), &x, [4, 4]), [8.5]);
+    }
+
+    #[test]
+    fn the_first_of_equal_maxima_gets_the_gradient() {
+        let g = Graph::new();
+        let x = g.input("x", [2, 2]);
+        let y = x.max_pool2d(PoolOptions::square(2)).sum_all();
+        g.output("dx", g.gradients(y, &[x])[0]);
+        let mut step = Device::cpu().compile(&g).unwrap();
+        step.run_with(&[("x", (&[1.0f32, 3.0, 3.0, 2.0]).into())]).unwrap();
+        assert_eq!(step.values("dx").unwrap(), [0.0, 1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn wrong_windows_are_explained() {
+        let message = |options| {
+            let g = Graph::new();
+            g.input("x", [1, 3, 3]).max_pool2d(options);
+            g.error().unwrap().to_string()
+        };
+        assert!(message(PoolOptions::square(4)).contains("does not fit"));
+        assert!(message(PoolOptions::square(0)).contains("at least 1"));
+        assert!(message(PoolOptions::square(3).padding(2)).contains("half of the window"));
+        assert!(message(PoolOptions::square(1 << 40)).contains("2^30"));
+    }
+}
