@@ -25,6 +25,7 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "argmax",
     "cast",
     "classes",
+    "conv2d",
     "cross_entropy",
     "dropout",
     "matmul",

@@ -7,6 +7,7 @@ mod accumulate;
 mod argmax;
 mod cast;
 mod classes;
+mod conv;
 pub(crate) mod cross_entropy;
 mod dropout;
 pub(crate) mod elementwise;
@@ -25,6 +26,7 @@ pub(crate) mod value;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+pub use conv::{Conv2dOptions, ConvKernels, Padding};
 pub(crate) use dropout::{advance_random_counters, dropout};
 pub(crate) use fill::Fill;
 pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
@@ -227,6 +229,7 @@ pub fn registry() -> Vec<Case> {
     let mut cases = Vec::new();
     cases.extend(elementwise::cases());
     cases.extend(matmul::cases());
+    cases.extend(conv::cases());
     cases.extend(reduce::cases());
     cases.extend(argmax::cases());
     cases.extend(softmax::cases());

@@ -1,0 +1,147 @@
+//! Cases of the three directions: the same convolutions through each.
+
+use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, Padding, Window};
+use crate::ops::Case;
+
+/// A convolution to be checked in all directions.
+#[derive(Debug, Clone, Copy)]
+struct Config {
+    images: usize,
+    channels: usize,
+    outputs: usize,
+    size: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: Padding,
+    dilation: [usize; 2],
+    groups: usize,
+}
+
+/// `images` of `channels` to `outputs` channels, stride and dilation 1, no padding.
+fn config(images: usize, channels: usize, outputs: usize, size: [usize; 2], kernel: [usize; 2]) -> Config {
+    let (padding, groups) = (Padding::Valid, 1);
+    Config { images, channels, outputs, size, kernel, stride: [1, 1], padding, dilation: [1, 1], groups }
+}
+
+impl Config {
+    fn pad(self, padding: Padding) -> Self {
+        Config { padding, ..self }
+    }
+
+    fn same(self) -> Self {
+        self.pad(Padding::SameUpper)
+    }
+
+    fn stride(self, y: usize, x: usize) -> Self {
+        Config { stride: [y, x], ..self }
+    }
+
+    fn dilation(self, y: usize, x: usize) -> Self {
+        Config { dilation: [y, x], ..self }
+    }
+
+    fn groups(self, groups: usize) -> Self {
+        Config { groups, ..self }
+    }
+
+    /// One case for each direction, and the forward one without bias.
+    fn cases(&self, kernels: ConvKernels) -> Vec<Case> {
+        let Config { images, channels, outputs, size, kernel, stride, dilation, groups, .. } = *self;
+        // A configuration that makes no sense shows as a case that `infer` refuses.
+        let padding = self.padding.resolve(size, kernel, stride, dilation).unwrap_or_default();
+        let window = Window { stride, padding, dilation, groups };
+        let x = [images, channels, size[0], size[1]];
+        let weight = [outputs, channels / groups, kernel[0], kernel[1]];
+        let dy = window.geometry(&x, &weight).map_or([0; 4], |g| g.output());
+        let forward = Conv2d { window, kernels };
+        vec![
+            Case::new(forward, &[&x, &weight, &[outputs]]),
+            Case::new(forward, &[&x, &weight]),
+            Case::new(Conv2dBackwardInput { window, size, kernels }, &[&dy, &weight]),
+            Case::new(Conv2dBackwardWeight { window, kernel, kernels }, &[&x, &dy]),
+        ]
+    }
+}
+
+/// Small enough for derivatives by differences.
+fn small() -> Vec<Config> {
+    let explicit = |top, bottom, left, right| Padding::Explicit { top, bottom, left, right };
+    vec![
+        config(1, 1, 1, [1, 1], [1, 1]),
+        config(2, 3, 2, [1, 5], [1, 3]).same(),
+        config(1, 1, 3, [4, 4], [3, 3]),
+        config(2, 1, 16, [6, 6], [3, 3]).same(),
+        config(1, 3, 17, [5, 7], [3, 3]).same(),
+        config(1, 16, 3, [4, 5], [3, 3]).pad(Padding::SameLower),
+        config(1, 2, 33, [3, 3], [2, 2]).same(),
+        config(1, 33, 2, [3, 3], [2, 2]).pad(Padding::SameLower),
+        config(1, 17, 32, [2, 3], [1, 1]),
+        config(2, 2, 5, [7, 6], [4, 4]).same(),
+        config(1, 2, 5, [9, 8], [5, 3]).pad(Padding::all(2)),
+        config(1, 1, 2, [9, 7], [6, 7]).pad(Padding::SameLower),
+        config(1, 2, 9, [7, 9], [7, 7]).same(),
+        config(1, 2, 3, [1, 1], [3, 3]).pad(Padding::all(1)),
+        // Strides, with outputs that do not reach the input's edge.
+        config(1, 3, 5, [8, 9], [3, 3]).stride(2, 2).same(),
+        config(2, 2, 9, [7, 10], [3, 3]).stride(2, 2).pad(Padding::SameLower),
+        config(1, 3, 4, [9, 10], [2, 3]).stride(3, 2).pad(explicit(0, 1, 2, 0)),
+        config(1, 2, 6, [10, 11], [3, 2]).stride(2, 3),
+        config(1, 5, 6, [7, 8], [1, 1]).stride(2, 2),
+        config(1, 2, 9, [8, 8], [1, 1]).stride(3, 3),
+        config(1, 2, 5, [6, 13], [3, 4]).stride(1, 3).same(),
+        config(1, 2, 5, [13, 6], [4, 3]).stride(3, 1).same(),
+        // Dilation, alone and with strides that share a factor with it or do not.
+        config(1, 3, 5, [8, 9], [3, 3]).dilation(2, 2).same(),
+        config(1, 2, 9, [11, 12], [3, 4]).dilation(3, 2).pad(Padding::SameLower),
+        config(1, 2, 5, [12, 11], [3, 3]).dilation(2, 3).stride(3, 2).same(),
+        config(1, 2, 5, [11, 10], [2, 3]).dilation(2, 2).stride(2, 2).pad(Padding::all(2)),
+        config(1, 2, 3, [9, 13], [2, 3]).dilation(3, 3).stride(3, 3).pad(explicit(3, 0, 1, 5)),
+        // More padding than the kernel reaches, so that some outputs see nothing but zeros.
+        config(1, 2, 5, [3, 4], [3, 3]).pad(explicit(4, 3, 5, 0)),
+        config(1, 2, 5, [4, 3], [2, 3]).pad(explicit(0, 4, 0, 3)).stride(2, 1),
+        // Groups: several channels each, depthwise, and depthwise with several outputs each.
+        config(2, 4, 6, [5, 6], [3, 3]).groups(2).same(),
+        config(1, 18, 27, [4, 4], [2, 3]).groups(9).same(),
+        config(2, 5, 5, [6, 5], [3, 3]).groups(5).same(),
+        config(1, 3, 6, [7, 8], [3, 2]).groups(3).stride(2, 1).dilation(1, 2).same(),
+        config(1, 4, 36, [4, 5], [3, 3]).groups(2).same(),
+    ]
+}
+
+/// Whole tiles and their neighbours, and more than one workgroup of every kind.
+fn large() -> Vec<Config> {
+    vec![
+        config(3, 1, 16, [28, 28], [3, 3]).same(),
+        config(2, 16, 32, [14, 14], [3, 3]).same(),
+        config(3, 17, 33, [13, 15], [3, 3]).same(),
+        config(2, 16, 32, [8, 8], [3, 3]).same(),
+        config(2, 32, 64, [16, 36], [3, 3]).same(),
+        config(2, 33, 31, [9, 37], [5, 4]).pad(Padding::SameLower),
+        config(1, 3, 32, [33, 31], [7, 7]).stride(2, 2).pad(Padding::all(3)),
+        config(2, 32, 33, [17, 16], [3, 3]).stride(2, 2).same(),
+        config(2, 16, 17, [20, 22], [3, 3]).stride(3, 3).pad(Padding::all(1)),
+        config(2, 32, 48, [15, 16], [1, 1]),
+        config(2, 48, 32, [15, 16], [1, 1]).stride(2, 2),
+        config(2, 16, 32, [18, 20], [3, 3]).dilation(2, 2).same(),
+        config(1, 17, 16, [24, 25], [3, 2]).dilation(3, 2).stride(2, 2).same(),
+        config(2, 32, 64, [12, 12], [3, 3]).groups(2).same(),
+        config(2, 64, 64, [10, 12], [3, 3]).groups(16).same(),
+        config(3, 33, 33, [13, 12], [3, 3]).groups(33).same(),
+        config(2, 32, 64, [14, 14], [5, 5]).groups(32).stride(2, 2).same(),
+        config(9, 3, 10, [8, 8], [4, 4]).stride(2, 2).pad(Padding::all(1)),
+        config(65, 2, 8, [5, 5], [3, 3]),
+    ]
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for config in small() {
+        cases.extend(config.cases(ConvKernels::Plain));
+        // The derivative does not depend on the kernels.
+        cases.extend(config.cases(ConvKernels::Tiles).into_iter().map(Case::no_gradient));
+    }
+    for config in large() {
+        cases.extend(config.cases(ConvKernels::Best).into_iter().map(Case::no_gradient));
+    }
+    cases
+}

@@ -1,0 +1,248 @@
+//! What the CPU device runs: each image is unfolded into a matrix in a buffer that stays in the cache, and
+//! multiplied; large work is spread over threads by images. The order of every sum is fixed.
+
+use ndarray::linalg::general_mat_mul;
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+use super::geometry::Geometry;
+use crate::ops::Real;
+
+/// Multiply-adds below which threads cost more than they save.
+const WORTH_THREADS: usize = 500_000;
+
+/// Threads for work that can be cut into `pieces`.
+fn threads(g: &Geometry, pieces: usize) -> usize {
+    if g.multiplications() < WORTH_THREADS {
+        return 1;
+    }
+    std::thread::available_parallelism().map_or(1, usize::from).min(pieces)
+}
+
+fn matrix<T: Real>(values: &[T], rows: usize, columns: usize) -> ArrayView2<'_, T> {
+    ArrayView2::from_shape((rows, columns), &values[..rows * columns]).expect("the slice was cut to fit")
+}
+
+fn matrix_mut<T: Real>(values: &mut [T], rows: usize, columns: usize) -> ArrayViewMut2<'_, T> {
+    ArrayViewMut2::from_shape((rows, columns), &mut values[..rows * columns])
+        .expect("the slice was cut to fit")
+}
+
+/// The outputs along one axis at which an element of the kernel, `at` steps from the padding's corner,
+/// meets the input: first and one past the last.
+fn inside(extent: usize, outputs: usize, stride: usize, before: usize, at: usize) -> (usize, usize) {
+    let first = before.saturating_sub(at).div_ceil(stride);
+    // The last position is before + extent - 1.
+    let end = (before + extent).saturating_sub(at).div_ceil(stride).min(outputs);
+    (first.min(end), end)
+}
+
+/// Calls `visit(row of the unfolded matrix, first column, column past the last, index into the planes of
+/// the first)` for every run of inputs that one element of the kernel meets along one row of outputs.
+fn runs(g: &Geometry, mut visit: impl FnMut(usize, usize, usize, usize)) {
+    for c in 0..g.c {
+        for ky in 0..g.kh {
+            let down = ky * g.dilation[0];
+            let (first_y, end_y) = inside(g.h, g.oh, g.stride[0], g.top, down);
+            for kx in 0..g.kw {
+                let across = kx * g.dilation[1];
+                let (first_x, end_x) = inside(g.w, g.ow, g.stride[1], g.left, across);
+                if first_x == end_x {
+                    continue;
+                }
+                let row = (c * g.kh + ky) * g.kw + kx;
+                let ix = first_x * g.stride[1] + across - g.left;
+                for oy in first_y..end_y {
+                    let iy = oy * g.stride[0] + down - g.top;
+                    visit(row, oy * g.ow + first_x, oy * g.ow + end_x, (c * g.h + iy) * g.w + ix);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the unfolded matrix is the image itself.
+fn is_unfolded(g: &Geometry) -> bool {
+    g.taps() == 1 && g.stride == [1, 1] && (g.h, g.w) == (g.oh, g.ow)
+}
+
+/// Unfolds the planes of one group of an image: rows are (c, ky, kx), columns output positions. Columns in
+/// padding are zero already and stay so.
+fn unfold<T: Real>(g: &Geometry, planes: &[T], to: &mut [T]) {
+    let columns = g.oh * g.ow;
+    let step = g.stride[1];
+    runs(g, |row, first, end, from| {
+        let to = &mut to[row * columns + first..row * columns + end];
+        if step == 1 {
+            to.copy_from_slice(&planes[from..from + to.len()]);
+        } else {
+            to.iter_mut().zip(planes[from..].iter().step_by(step)).for_each(|(t, f)| *t = *f);
+        }
+    });
+}
+
+/// Adds an unfolded matrix to the planes it came from.
+fn fold<T: Real>(g: &Geometry, from: &[T], planes: &mut [T]) {
+    let columns = g.oh * g.ow;
+    let step = g.stride[1];
+    runs(g, |row, first, end, to| {
+        let from = &from[row * columns + first..row * columns + end];
+        if step == 1 {
+            planes[to..to + from.len()].iter_mut().zip(from).for_each(|(t, f)| *t = *t + *f);
+        } else {
+            planes[to..].iter_mut().step_by(step).zip(from).for_each(|(t, f)| *t = *t + *f);
+        }
+    });
+}
+
+/// Extents of the slices that belong to one image, and to one group of it.
+struct Parts {
+    x: usize,
+    y: usize,
+    x_group: usize,
+    y_group: usize,
+    weight_group: usize,
+    /// Columns of the unfolded matrix.
+    columns: usize,
+}
+
+impl Parts {
+    fn new(g: &Geometry) -> Self {
+        let (x_group, y_group) = (g.c * g.h * g.w, g.o * g.oh * g.ow);
+        Parts {
+            x: g.groups * x_group,
+            y: g.groups * y_group,
+            x_group,
+            y_group,
+            weight_group: g.o * g.depth(),
+            columns: g.oh * g.ow,
+        }
+    }
+}
+
+/// Runs `work(first image, its part of values)` for runs of whole images, `each` elements long.
+fn over_images<T: Real>(g: &Geometry, values: &mut [T], each: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    let threads = threads(g, g.n);
+    if threads == 1 {
+        work(0, values);
+        return;
+    }
+    let images = g.n.div_ceil(threads);
+    std::thread::scope(|scope| {
+        let mut parts = values.chunks_mut(images * each).enumerate();
+        let own = parts.next();
+        for (i, part) in parts {
+            let work = &work;
+            scope.spawn(move || work(i * images, part));
+        }
+        if let Some((_, part)) = own {
+            work(0, part);
+        }
+    });
+}
+
+pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>, y: &mut [T]) {
+    let p = Parts::new(g);
+    over_images(g, y, p.y, |first, y| {
+        let mut unfolded = vec![T::zero(); if is_unfolded(g) { 0 } else { g.depth() * p.columns }];
+        for (i, y) in y.chunks_exact_mut(p.y).enumerate() {
+            let x = &x[(first + i) * p.x..][..p.x];
+            for group in 0..g.groups {
+                let planes = &x[group * p.x_group..][..p.x_group];
+                let y = &mut y[group * p.y_group..][..p.y_group];
+                let start = match bias {
+                    Some(bias) => {
+                        for (y, b) in y.chunks_exact_mut(p.columns).zip(&bias[group * g.o..]) {
+                            y.fill(*b);
+                        }
+                        T::one()
+                    }
+                    None => T::zero(),
+                };
+                let columns = if is_unfolded(g) {
+                    planes
+                } else {
+                    unfold(g, planes, &mut unfolded);
+                    &unfolded
+                };
+                let a = matrix(&weight[group * p.weight_group..], g.o, g.depth());
+                let b = matrix(columns, g.depth(), p.columns);
+                general_mat_mul(T::one(), &a, &b, start, &mut matrix_mut(y, g.o, p.columns));
+            }
+        }
+    });
+}
+
+pub(super) fn backward_input<T: Real>(g: &Geometry, dy: &[T], weight: &[T], dx: &mut [T]) {
+    let p = Parts::new(g);
+    over_images(g, dx, p.x, |first, dx| {
+        let mut unfolded = vec![T::zero(); if is_unfolded(g) { 0 } else { g.depth() * p.columns }];
+        for (i, dx) in dx.chunks_exact_mut(p.x).enumerate() {
+            let dy = &dy[(first + i) * p.y..][..p.y];
+            for group in 0..g.groups {
+                let planes = &mut dx[group * p.x_group..][..p.x_group];
+                let a = matrix(&weight[group * p.weight_group..], g.o, g.depth()).reversed_axes();
+                let b = matrix(&dy[group * p.y_group..], g.o, p.columns);
+                let to = if is_unfolded(g) { &mut *planes } else { &mut unfolded };
+                general_mat_mul(T::one(), &a, &b, T::zero(), &mut matrix_mut(to, g.depth(), p.columns));
+                if !is_unfolded(g) {
+                    planes.fill(T::zero());
+                    fold(g, &unfolded, planes);
+                }
+            }
+        }
+    });
+}
+
+/// Parts of the batch whose sums are added in the end: a number that does not depend on the machine, so
+/// that the result does not.
+fn batch_parts(g: &Geometry) -> usize {
+    let large = g.groups * g.o * g.depth() > 1 << 18;
+    g.n.min(if large { 2 } else { 8 })
+}
+
+pub(super) fn backward_weight<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
+    let p = Parts::new(g);
+    let parts = batch_parts(g);
+    let images = g.n.div_ceil(parts);
+    let mut sums = vec![T::zero(); parts * dw.len()];
+    let one = |part: usize, sum: &mut [T], unfolded: &mut [T]| {
+        for i in part * images..((part + 1) * images).min(g.n) {
+            let (x, dy) = (&x[i * p.x..][..p.x], &dy[i * p.y..][..p.y]);
+            for group in 0..g.groups {
+                let planes = &x[group * p.x_group..][..p.x_group];
+                let columns = if is_unfolded(g) {
+                    planes
+                } else {
+                    unfold(g, planes, unfolded);
+                    &*unfolded
+                };
+                let a = matrix(&dy[group * p.y_group..], g.o, p.columns);
+                let b = matrix(columns, g.depth(), p.columns).reversed_axes();
+                let sum = &mut sum[group * p.weight_group..];
+                general_mat_mul(T::one(), &a, &b, T::one(), &mut matrix_mut(sum, g.o, g.depth()));
+            }
+        }
+    };
+    let per_thread = parts.div_ceil(threads(g, parts));
+    let several = |first: usize, sums: &mut [T]| {
+        let mut unfolded = vec![T::zero(); if is_unfolded(g) { 0 } else { g.depth() * p.columns }];
+        for (i, sum) in sums.chunks_exact_mut(p.weight_group * g.groups).enumerate() {
+            one(first + i, sum, &mut unfolded);
+        }
+    };
+    std::thread::scope(|scope| {
+        let mut shares = sums.chunks_mut(per_thread * dw.len()).enumerate();
+        let own = shares.next();
+        for (i, share) in shares {
+            let several = &several;
+            scope.spawn(move || several(i * per_thread, share));
+        }
+        if let Some((_, share)) = own {
+            several(0, share);
+        }
+    });
+    dw.fill(T::zero());
+    for sum in sums.chunks_exact(dw.len()) {
+        dw.iter_mut().zip(sum).for_each(|(d, s)| *d = *d + *s);
+    }
+}

@@ -1,0 +1,263 @@
+//! Which kernels compute each direction, with their parameters and grids.
+
+use super::geometry::Geometry;
+use super::tile::{self, Correlation};
+use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, weight_tile};
+use crate::error::Result;
+use crate::ops::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
+
+/// Uniform of the plain and the workgroup-memory kernels.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    n: u32,
+    groups: u32,
+    c: u32,
+    o: u32,
+    h: u32,
+    w: u32,
+    oh: u32,
+    ow: u32,
+    kh: u32,
+    kw: u32,
+    stride_y: u32,
+    stride_x: u32,
+    dilation_y: u32,
+    dilation_x: u32,
+    top: u32,
+    left: u32,
+    has_bias: u32,
+    /// Parts that the sum over pixels is cut into, and pixels of each.
+    parts: u32,
+    length: u32,
+    _pad: u32,
+}
+
+/// Uniform of `conv2d_pack`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct PackParams {
+    groups: u32,
+    m: u32,
+    c: u32,
+    taps: u32,
+    width: u32,
+    group_step: u32,
+    m_step: u32,
+    c_step: u32,
+    flip: u32,
+    _pad: [u32; 3],
+}
+
+/// Uniform of `conv2d_add_parts`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct PartsParams {
+    parts: u32,
+    elements: u32,
+    _pad: [u32; 2],
+}
+
+/// Rows and columns that one workgroup of the `_tiled` kernels computes, and steps of their sums.
+const ROWS: usize = 32;
+const COLUMNS: usize = 64;
+const DEPTH: usize = 16;
+
+/// Workgroups that keep a GPU busy.
+const GPU_WORKGROUPS: usize = 512;
+
+/// Multiply-adds below which the plain kernel takes less time than what tiles need besides: about 60 µs.
+const WORTH_TILES: usize = 50_000;
+
+impl Params {
+    fn new(g: &Geometry) -> Self {
+        Params {
+            n: g.n as u32,
+            groups: g.groups as u32,
+            c: g.c as u32,
+            o: g.o as u32,
+            h: g.h as u32,
+            w: g.w as u32,
+            oh: g.oh as u32,
+            ow: g.ow as u32,
+            kh: g.kh as u32,
+            kw: g.kw as u32,
+            stride_y: g.stride[0] as u32,
+            stride_x: g.stride[1] as u32,
+            dilation_y: g.dilation[0] as u32,
+            dilation_x: g.dilation[1] as u32,
+            top: g.top as u32,
+            left: g.left as u32,
+            has_bias: 0,
+            parts: 1,
+            length: 0,
+            _pad: 0,
+        }
+    }
+}
+
+/// What kind of kernel is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    Plain,
+    Workgroup,
+    Registers,
+}
+
+fn choose(kernels: ConvKernels, g: &Geometry, caps: &Caps) -> Choice {
+    match (kernels, caps.class) {
+        (ConvKernels::Plain, _) => Choice::Plain,
+        (_, AdapterClass::Gpu) => Choice::Workgroup,
+        (ConvKernels::Best, _) if g.multiplications() < WORTH_TILES => Choice::Plain,
+        _ => Choice::Registers,
+    }
+}
+
+/// The plain kernel `entry`, with one invocation per element of the output.
+fn plain(
+    entry: &str,
+    args: Vec<Arg>,
+    params: &Params,
+    outputs: usize,
+    ctx: &KernelContext<'_>,
+) -> Result<Program> {
+    Ok(Dispatch::new(Kernel::library(entry)?, args, params, ctx.caps.grid(outputs.div_ceil(8))?).into())
+}
+
+/// Workgroups of the `_tiled` kernels for a product in each group.
+fn tiles(g: &Geometry, rows: usize, columns: usize) -> usize {
+    rows.div_ceil(ROWS) * columns.div_ceil(COLUMNS) * g.groups
+}
+
+pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>) -> Result<Program> {
+    let g = geometry(op.window.geometry(dims(ctx, 0), dims(ctx, 1)))?;
+    let has_bias = ctx.inputs.len() == 3;
+    // Without a bias something has to be bound in its place.
+    let bias = Arg::Input(if has_bias { 2 } else { 1 });
+    let params = Params { has_bias: u32::from(has_bias), ..Params::new(&g) };
+    let args = vec![Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)];
+    let choice = choose(op.kernels, &g, ctx.caps);
+    if choice == Choice::Registers
+        && let Some(program) = correlate(&Correlation::forward(&g), has_bias, ctx)?
+    {
+        return Ok(program);
+    }
+    match choice {
+        Choice::Workgroup => {
+            let grid = ctx.caps.grid(tiles(&g, g.o, g.n * g.oh * g.ow))?;
+            Ok(Dispatch::new(Kernel::library("conv2d_tiled")?, args, &params, grid).into())
+        }
+        _ => plain("conv2d_plain", args, &params, g.output().iter().product(), ctx),
+    }
+}
+
+pub(super) fn backward_input(op: &Conv2dBackwardInput, ctx: &KernelContext<'_>) -> Result<Program> {
+    let g = geometry(op.geometry(dims(ctx, 0), dims(ctx, 1)))?;
+    let params = Params::new(&g);
+    let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+    let choice = choose(op.kernels, &g, ctx.caps);
+    if choice == Choice::Registers
+        && let Some(program) = correlate(&Correlation::backward(&g), false, ctx)?
+    {
+        return Ok(program);
+    }
+    match choice {
+        Choice::Workgroup => {
+            let grid = ctx.caps.grid(tiles(&g, g.c, g.n * g.h * g.w))?;
+            Ok(Dispatch::new(Kernel::library("conv2d_backward_input_tiled")?, args, &params, grid).into())
+        }
+        _ => {
+            let elements = g.n * g.groups * g.c * g.h * g.w;
+            plain("conv2d_backward_input_plain", args, &params, elements, ctx)
+        }
+    }
+}
+
+pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>) -> Result<Program> {
+    let g = geometry(op.geometry(dims(ctx, 0), dims(ctx, 1)))?;
+    let elements = g.groups * g.o * g.depth();
+    let inputs = [Arg::Input(0), Arg::Input(1)];
+    let choice = choose(op.kernels, &g, ctx.caps);
+    if choice == Choice::Registers
+        && let Some(plan) = weight_tile::plan(&g, ctx.caps.class)
+    {
+        return in_parts(plan.parts, elements, ctx, |to| {
+            let args = vec![inputs[0], inputs[1], to];
+            Ok(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?))
+        });
+    }
+    match choice {
+        Choice::Workgroup => {
+            let tiles = tiles(&g, g.o, g.depth());
+            let pixels = g.n * g.oh * g.ow;
+            // A part is worth its own workgroups from some 16 steps on.
+            let wanted = (GPU_WORKGROUPS / tiles).min(pixels / (16 * DEPTH)).max(1);
+            let length = pixels.div_ceil(wanted).next_multiple_of(DEPTH);
+            let parts = pixels.div_ceil(length);
+            let params = Params { parts: parts as u32, length: length as u32, ..Params::new(&g) };
+            in_parts(parts, elements, ctx, |to| {
+                let kernel = Kernel::library("conv2d_backward_weight_tiled")?;
+                let args = vec![inputs[0], inputs[1], to];
+                Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(tiles * parts)?))
+            })
+        }
+        _ => {
+            let args = vec![inputs[0], inputs[1], Arg::Output(0)];
+            plain("conv2d_backward_weight_plain", args, &Params::new(&g), elements, ctx)
+        }
+    }
+}
+
+fn dims<'a>(ctx: &KernelContext<'a>, input: usize) -> &'a [usize] {
+    ctx.inputs[input].shape.dims()
+}
+
+/// What `infer` accepted; its message, should it not have.
+fn geometry(g: Result<Geometry, String>) -> Result<Geometry> {
+    g.map_err(crate::error::Error::Invalid)
+}
+
+/// A launch that writes the output, or several parts of it to scratch, which a second launch adds.
+fn in_parts(
+    parts: usize,
+    elements: usize,
+    ctx: &KernelContext<'_>,
+    launch: impl FnOnce(Arg) -> Result<Dispatch>,
+) -> Result<Program> {
+    if parts == 1 {
+        return Ok(launch(Arg::Output(0))?.into());
+    }
+    let params = PartsParams { parts: parts as u32, elements: elements as u32, _pad: [0; 2] };
+    let args = vec![Arg::ScratchRead(0), Arg::Output(0)];
+    let grid = ctx.caps.grid(elements.div_ceil(64))?;
+    let add = Dispatch::new(Kernel::library("conv2d_add_parts")?, args, &params, grid);
+    Ok(Program { dispatches: vec![launch(Arg::Scratch(0))?, add], scratch: vec![4 * parts * elements] })
+}
+
+/// Packs the weight and runs register tiles over it; `None` where no tile fits.
+fn correlate(c: &Correlation, has_bias: bool, ctx: &KernelContext<'_>) -> Result<Option<Program>> {
+    let Some(plan) = tile::plan(c, has_bias, ctx.caps.class) else { return Ok(None) };
+    let vectors = c.groups * c.c * c.kh * c.kw * plan.width / 4;
+    let params = PackParams {
+        groups: c.groups as u32,
+        m: c.m as u32,
+        c: c.c as u32,
+        taps: (c.kh * c.kw) as u32,
+        width: plan.width as u32,
+        group_step: c.weight_steps[0] as u32,
+        m_step: c.weight_steps[1] as u32,
+        c_step: c.weight_steps[2] as u32,
+        flip: u32::from(c.flip),
+        _pad: [0; 3],
+    };
+    let pack = Dispatch::new(
+        Kernel::library("conv2d_pack")?,
+        vec![Arg::Input(1), Arg::Scratch(0)],
+        &params,
+        ctx.caps.grid(vectors.div_ceil(64))?,
+    );
+    let bias = Arg::Input(if has_bias { 2 } else { 1 });
+    let args = vec![Arg::Input(0), Arg::ScratchRead(0), bias, Arg::Output(0)];
+    let run = Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?);
+    Ok(Some(Program { dispatches: vec![pack, run], scratch: vec![16 * vectors] }))
+}

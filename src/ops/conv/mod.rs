@@ -1,0 +1,366 @@
+//! Two-dimensional convolution and its two gradients, each linear in both its arguments, so that every
+//! further derivative is one of the three again. Kernels: `shaders/conv2d.wgsl` (plain, and tiles in
+//! workgroup memory), [`tile`] and [`weight_tile`] (register tiles for software adapters).
+
+mod cases;
+mod fast;
+mod geometry;
+mod launch;
+mod reference;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod weight_tile;
+
+pub(super) use cases::cases;
+pub use geometry::Padding;
+pub(crate) use geometry::Window;
+
+use super::{In, KernelContext, Op, Out, Program, Reference, Slice, SliceMut, TINY, UNIT, expect};
+use crate::error::Result;
+use crate::graph::{Var, shape_rule};
+use crate::shape::{DType, Shape, TensorType};
+use geometry::Geometry;
+
+/// Which kernels compute a convolution. The choice carries over to its gradients.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConvKernels {
+    /// Those expected to be the fastest.
+    #[default]
+    Best,
+    /// One output per invocation, from the formula: the yardstick.
+    Plain,
+    /// Tiles even where the work is so small that `Best` takes the plain kernel.
+    Tiles,
+}
+
+/// Stride, padding, dilation and groups of a convolution; by default 1, none, 1 and 1.
+///
+/// ```
+/// use wgrad::ops::{Conv2dOptions, Padding};
+/// let halved = Conv2dOptions { stride: [2, 2], padding: Padding::SameUpper, ..Default::default() };
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2dOptions {
+    /// Steps from one output to the next: vertical, horizontal.
+    pub stride: [usize; 2],
+    /// Zeros around the images.
+    pub padding: Padding,
+    /// Steps from one element of the kernel to the next: vertical, horizontal.
+    pub dilation: [usize; 2],
+    /// Channels are split into this many groups that do not see each other; with as many groups as input
+    /// channels, each channel is convolved alone (depthwise).
+    pub groups: usize,
+}
+
+impl Default for Conv2dOptions {
+    fn default() -> Self {
+        Conv2dOptions { stride: [1, 1], padding: Padding::Valid, dilation: [1, 1], groups: 1 }
+    }
+}
+
+/// y = x * weight + bias. Takes images `[n, c, h, w]`, a weight `[o, c / groups, kh, kw]` and, if there is
+/// one, a bias `[o]`; gives `[n, o, oh, ow]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conv2d {
+    pub(crate) window: Window,
+    pub(crate) kernels: ConvKernels,
+}
+
+/// The gradient of images of `size` from dy `[n, o, oh, ow]` and the weight.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conv2dBackwardInput {
+    pub(crate) window: Window,
+    pub(crate) size: [usize; 2],
+    pub(crate) kernels: ConvKernels,
+}
+
+/// The gradient of a weight of extents `kernel` from the images and dy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conv2dBackwardWeight {
+    pub(crate) window: Window,
+    pub(crate) kernel: [usize; 2],
+    pub(crate) kernels: ConvKernels,
+}
+
+impl Conv2dBackwardInput {
+    /// The convolution whose output has the shape of `dy`.
+    fn geometry(&self, dy: &[usize], weight: &[usize]) -> Result<Geometry, String> {
+        let (&[n, ..], &[_, c, ..], [h, w]) = (dy, weight, self.size) else {
+            return Err(format!("takes the gradient of images and a weight, got {dy:?} and {weight:?}"));
+        };
+        let channels = c.checked_mul(self.window.groups).ok_or_else(shape_rule)?;
+        let g = self.window.geometry(&[n, channels, h, w], weight)?;
+        fits(dy, g)
+    }
+}
+
+impl Conv2dBackwardWeight {
+    fn geometry(&self, x: &[usize], dy: &[usize]) -> Result<Geometry, String> {
+        let (&[_, channels, ..], &[_, outputs, ..], [kh, kw]) = (x, dy, self.kernel) else {
+            return Err(format!("takes images and the gradient of the output, got {x:?} and {dy:?}"));
+        };
+        let c = channels / self.window.groups.max(1);
+        let g = self.window.geometry(x, &[outputs, c, kh, kw])?;
+        fits(dy, g)
+    }
+}
+
+/// `g`, if its output has the shape of `dy`.
+fn fits(dy: &[usize], g: Geometry) -> Result<Geometry, String> {
+    if dy != g.output() {
+        return Err(format!("the output is {:?}, its gradient {dy:?}", g.output()));
+    }
+    Ok(g)
+}
+
+fn result(dims: &[usize]) -> Result<Vec<TensorType>, String> {
+    Ok(vec![TensorType::f32(Shape::new(dims).ok_or_else(shape_rule)?)])
+}
+
+impl Op for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32; 3][..inputs.len().clamp(2, 3)])?;
+        let g = self.window.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
+        if let Some(bias) = inputs.get(2)
+            && bias.shape.dims() != [g.groups * g.o]
+        {
+            return Err(format!("{} output channels need a bias of as many, got {bias}", g.groups * g.o));
+        }
+        result(&g.output())
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        needed: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let Some(dy) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
+        let (x, weight) = (inputs[0], inputs[1]);
+        let mut gradients = vec![
+            needed[0].then(|| backward_input(self.window, self.kernels, dy, weight, x)),
+            needed[1].then(|| backward_weight(self.window, self.kernels, x, dy, weight)),
+        ];
+        if let Some(needed) = needed.get(2) {
+            gradients.push(needed.then(|| dy.sum(&[0, 2, 3])));
+        }
+        Ok(gradients)
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        launch::forward(self, ctx)
+    }
+
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let weight = inputs[1].shape;
+        let depth = weight.elements() / weight.dim(0) + usize::from(inputs.len() == 3);
+        bound(self, depth, inputs, outputs)
+    }
+
+    fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
+        let weight = inputs[1].shape;
+        let each = 2 * weight.elements() / weight.dim(0) + usize::from(inputs.len() == 3);
+        outputs[0].shape.elements() as u64 * each as u64
+    }
+}
+
+impl Op for Conv2dBackwardInput {
+    fn name(&self) -> &'static str {
+        "conv2d_backward_input"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32; 2])?;
+        let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
+        result(&[g.n, g.groups * g.c, g.h, g.w])
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        needed: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let Some(cotangent) = upstream[0] else { return Ok(vec![None; 2]) };
+        let (dy, weight) = (inputs[0], inputs[1]);
+        Ok(vec![
+            needed[0].then(|| forward(self.window, self.kernels, cotangent, weight)),
+            needed[1].then(|| backward_weight(self.window, self.kernels, cotangent, dy, weight)),
+        ])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        launch::backward_input(self, ctx)
+    }
+
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let weight = inputs[1].shape;
+        bound(self, weight.elements() / (weight.dim(1) * self.window.groups), inputs, outputs)
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
+        let weight = inputs[1].shape;
+        inputs[0].shape.elements() as u64 * (2 * weight.elements() / weight.dim(0)) as u64
+    }
+}
+
+impl Op for Conv2dBackwardWeight {
+    fn name(&self) -> &'static str {
+        "conv2d_backward_weight"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32; 2])?;
+        let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
+        result(&[g.groups * g.o, g.c, g.kh, g.kw])
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        needed: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let Some(cotangent) = upstream[0] else { return Ok(vec![None; 2]) };
+        let (x, dy) = (inputs[0], inputs[1]);
+        Ok(vec![
+            needed[0].then(|| backward_input(self.window, self.kernels, dy, cotangent, x)),
+            needed[1].then(|| forward(self.window, self.kernels, x, cotangent)),
+        ])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        launch::backward_weight(self, ctx)
+    }
+
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let dy = inputs[1].shape;
+        bound(self, dy.elements() / dy.dim(1), inputs, outputs)
+    }
+
+    fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
+        let (dy, weight) = (inputs[1].shape, outputs[0].shape);
+        dy.elements() as u64 * (2 * weight.elements() / weight.dim(0)) as u64
+    }
+}
+
+/// A sum of k products in any order is off by at most k roundoffs of Σ|a||b| (Higham, "Accuracy and
+/// Stability of Numerical Algorithms", 2nd ed., section 3.1); one more for the products themselves.
+fn bound(
+    op: &dyn Reference<f64>,
+    depth: usize,
+    inputs: &[In<'_, f64>],
+    outputs: &[In<'_, f64>],
+) -> Vec<Vec<f64>> {
+    let absolute: Vec<Vec<f64>> = inputs.iter().map(|x| x.f().iter().map(|v| v.abs()).collect()).collect();
+    let sizes: Vec<In<'_, f64>> =
+        inputs.iter().zip(&absolute).map(|(x, a)| In { shape: x.shape, data: Slice::F(a) }).collect();
+    let mut sum = vec![0.0; outputs[0].shape.elements()];
+    let mut out = [Out { shape: outputs[0].shape, data: SliceMut::F(&mut sum) }];
+    // The shapes were accepted when the op was recorded.
+    let _ = op.eval_fast(&sizes, &mut out);
+    vec![sum.iter().map(|s| (depth + 1) as f64 * UNIT * s + TINY).collect()]
+}
+
+#[track_caller]
+fn forward<'g>(window: Window, kernels: ConvKernels, x: Var<'g>, weight: Var<'g>) -> Var<'g> {
+    x.graph.record_one(Conv2d { window, kernels }, &[x, weight])
+}
+
+/// The gradient of `x`, of which only the extents matter.
+#[track_caller]
+fn backward_input<'g>(
+    window: Window,
+    kernels: ConvKernels,
+    dy: Var<'g>,
+    weight: Var<'g>,
+    x: Var<'g>,
+) -> Var<'g> {
+    let op = Conv2dBackwardInput { window, size: [x.dim(2), x.dim(3)], kernels };
+    dy.graph.record_one(op, &[dy, weight])
+}
+
+/// The gradient of `weight`, of which only the extents matter.
+#[track_caller]
+fn backward_weight<'g>(
+    window: Window,
+    kernels: ConvKernels,
+    x: Var<'g>,
+    dy: Var<'g>,
+    weight: Var<'g>,
+) -> Var<'g> {
+    let op = Conv2dBackwardWeight { window, kernel: [weight.dim(2), weight.dim(3)], kernels };
+    x.graph.record_one(op, &[x, dy])
+}
+
+impl Conv2dOptions {
+    /// The window over images of shape `x` with a weight of shape `weight`.
+    fn window(&self, x: &Shape, weight: &Shape) -> Result<Window, String> {
+        let (extent, kernel) = ([x.dim(2), x.dim(3)], [weight.dim(2), weight.dim(3)]);
+        let padding = self.padding.resolve(extent, kernel, self.stride, self.dilation).ok_or_else(|| {
+            format!(
+                "{:?} padding makes no sense for extents {extent:?}, kernel {kernel:?}, stride {:?} and \
+                 dilation {:?}",
+                self.padding, self.stride, self.dilation
+            )
+        })?;
+        Ok(Window { stride: self.stride, padding, dilation: self.dilation, groups: self.groups })
+    }
+}
+
+impl<'g> Var<'g> {
+    /// Convolution of images `[n, c, h, w]` with a weight `[o, c / groups, kh, kw]`, which is not flipped,
+    /// plus a bias `[o]`: `[n, o, oh, ow]`, where oh is (h + top + bottom - (kh - 1) dilation - 1) / stride + 1,
+    /// rounded down.
+    #[track_caller]
+    pub fn conv2d(self, weight: Var<'g>, bias: Option<Var<'g>>, options: &Conv2dOptions) -> Var<'g> {
+        self.conv2d_by(weight, bias, options, ConvKernels::Best)
+    }
+
+    /// The same by chosen kernels, and its gradients too: the yardstick of benches, and for tests.
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn conv2d_by(
+        self,
+        weight: Var<'g>,
+        bias: Option<Var<'g>>,
+        options: &Conv2dOptions,
+        kernels: ConvKernels,
+    ) -> Var<'g> {
+        let window = match options.window(&self.shape(), &weight.shape()) {
+            Ok(window) => window,
+            Err(message) if weight.is_poisoned() => return self.graph.refuse("conv2d", message, weight),
+            Err(message) => return self.graph.refuse("conv2d", message, self),
+        };
+        let inputs: Vec<Var<'g>> = [self, weight].into_iter().chain(bias).collect();
+        self.graph.record_one(Conv2d { window, kernels }, &inputs)
+    }
+
+    /// One gradient of the convolution of this with `weight`, from that of its output: of the weight, or
+    /// of this. For benches, which time one direction alone.
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn conv2d_gradient(
+        self,
+        weight: Var<'g>,
+        dy: Var<'g>,
+        of_weight: bool,
+        options: &Conv2dOptions,
+        kernels: ConvKernels,
+    ) -> Var<'g> {
+        match options.window(&self.shape(), &weight.shape()) {
+            Ok(window) if of_weight => backward_weight(window, kernels, self, dy, weight),
+            Ok(window) => backward_input(window, kernels, dy, weight, self),
+            Err(message) => self.graph.refuse("conv2d", message, self),
+        }
+    }
+}

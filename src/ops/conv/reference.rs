@@ -1,0 +1,90 @@
+//! The formulas. A convolution and its two gradients are one sum over products x · weight · y, in which
+//! two of the three are given.
+
+use super::geometry::Geometry;
+use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, fast};
+use crate::ops::{In, Out, Real, Reference};
+
+/// Calls `visit` with the indices into x, weight and y of every product that does not fall in padding.
+fn products(g: &Geometry, mut visit: impl FnMut(usize, usize, usize)) {
+    let [stride_y, stride_x] = g.stride;
+    let [dilation_y, dilation_x] = g.dilation;
+    let (channels, outputs) = (g.groups * g.c, g.groups * g.o);
+    for n in 0..g.n {
+        for out in 0..outputs {
+            let group = out / g.o;
+            for oy in 0..g.oh {
+                for ox in 0..g.ow {
+                    let y = ((n * outputs + out) * g.oh + oy) * g.ow + ox;
+                    for c in 0..g.c {
+                        for ky in 0..g.kh {
+                            for kx in 0..g.kw {
+                                let (iy, ix) =
+                                    (oy * stride_y + ky * dilation_y, ox * stride_x + kx * dilation_x);
+                                // Positions count from the padding's corner.
+                                if iy < g.top || iy >= g.top + g.h || ix < g.left || ix >= g.left + g.w {
+                                    continue;
+                                }
+                                let plane = n * channels + group * g.c + c;
+                                let x = (plane * g.h + iy - g.top) * g.w + ix - g.left;
+                                let weight = ((out * g.c + c) * g.kh + ky) * g.kw + kx;
+                                visit(x, weight, y);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: Real> Reference<T> for Conv2d {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let g = self.window.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
+        let (x, weight, y) = (inputs[0].f(), inputs[1].f(), outputs[0].f());
+        for (i, y) in y.iter_mut().enumerate() {
+            let channel = i / (g.oh * g.ow) % (g.groups * g.o);
+            *y = inputs.get(2).map_or(T::zero(), |bias| bias.f()[channel]);
+        }
+        products(&g, |i, k, j| y[j] = y[j] + x[i] * weight[k]);
+        Ok(())
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let g = self.window.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
+        fast::forward(&g, inputs[0].f(), inputs[1].f(), inputs.get(2).map(In::f), outputs[0].f());
+        Ok(())
+    }
+}
+
+impl<T: Real> Reference<T> for Conv2dBackwardInput {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
+        let (dy, weight, dx) = (inputs[0].f(), inputs[1].f(), outputs[0].f());
+        dx.fill(T::zero());
+        products(&g, |i, k, j| dx[i] = dx[i] + dy[j] * weight[k]);
+        Ok(())
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
+        fast::backward_input(&g, inputs[0].f(), inputs[1].f(), outputs[0].f());
+        Ok(())
+    }
+}
+
+impl<T: Real> Reference<T> for Conv2dBackwardWeight {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
+        let (x, dy, dw) = (inputs[0].f(), inputs[1].f(), outputs[0].f());
+        dw.fill(T::zero());
+        products(&g, |i, k, j| dw[k] = dw[k] + x[i] * dy[j]);
+        Ok(())
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
+        fast::backward_weight(&g, inputs[0].f(), inputs[1].f(), outputs[0].f());
+        Ok(())
+    }
+}
