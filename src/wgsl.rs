@@ -23,6 +23,8 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "activations",
     "arithmetic",
     "argmax",
+    "augment",
+    "batch_norm",
     "cast",
     "classes",
     "conv2d",

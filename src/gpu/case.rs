@@ -77,7 +77,7 @@ fn run_unscoped(gpu: &Arc<Shared>, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Resul
         let region = |arg: &Arg| {
             let (buffer, bytes) = match *arg {
                 Arg::Input(i) => (&sources[i], in_types[i].bytes()),
-                Arg::Output(i) => (&targets[i], out_types[i].bytes()),
+                Arg::Output(i) | Arg::OutputRead(i) => (&targets[i], out_types[i].bytes()),
                 Arg::Scratch(i) | Arg::ScratchRead(i) => (&scratch[i], padded(program.scratch[i])),
             };
             Region { buffer, offset: FENCE, bytes }

@@ -147,7 +147,7 @@ impl GpuStep {
         let n = &self.plan.recording.nodes[node];
         let value = match arg {
             Arg::Input(i) => self.plan.reads(node).get(i),
-            Arg::Output(i) => n.outputs.get(i),
+            Arg::Output(i) | Arg::OutputRead(i) => n.outputs.get(i),
             Arg::Scratch(i) | Arg::ScratchRead(i) => {
                 let slot = scratch.get(i).zip(program.scratch.get(i));
                 return match slot {

@@ -1,13 +1,26 @@
 //! Layers: they hold parameters, never values, and record ops when called.
 
+mod affine;
+mod batch_norm;
+mod conv;
+mod images;
 mod linear;
+mod pool;
+mod residual;
 mod sequential;
 mod simple;
 mod summary;
 
 use crate::graph::Var;
 
+pub use crate::ops::{Conv2dOptions, Padding, PoolOptions};
+pub use affine::RandomAffine;
+pub use batch_norm::{BatchNorm1d, BatchNorm2d};
+pub use conv::Conv2d;
+pub use images::{Cnn, ResNet};
 pub use linear::Linear;
+pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
+pub use residual::ResidualBlock;
 pub use sequential::{Mlp, Sequential};
 pub use simple::{Activation, Dropout, Flatten};
 pub use summary::{LayerSummary, Summary};

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Activation, Dropout, Flatten, Layer, Linear};
+use super::{Activation, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Conv2dOptions, Dropout, Flatten};
+use super::{GlobalAvgPool2d, Layer, Linear, MaxPool2d, Padding, ResidualBlock};
 use crate::graph::{Params, Var};
 
 /// Layers applied one after another. Parameters are named by position, as in PyTorch: `0.weight`.
@@ -46,6 +47,50 @@ impl Sequential {
         self.with(|p| Linear::new(p, inputs, outputs))
     }
 
+    /// Appends a convolution with square kernels and bias that keeps the size of the images: zeros are put
+    /// around them, for even kernels one more after than before.
+    #[must_use]
+    pub fn conv2d(self, inputs: usize, outputs: usize, kernel: usize) -> Self {
+        let options = Conv2dOptions { padding: Padding::SameUpper, ..Conv2dOptions::default() };
+        self.with(|p| Conv2d::with(p, inputs, outputs, [kernel, kernel], options, true))
+    }
+
+    /// Appends maxima over windows of `kernel` × `kernel` side by side.
+    #[must_use]
+    pub fn max_pool2d(self, kernel: usize) -> Self {
+        self.with(|_| MaxPool2d::new(kernel))
+    }
+
+    /// Appends averages over windows of `kernel` × `kernel` side by side.
+    #[must_use]
+    pub fn avg_pool2d(self, kernel: usize) -> Self {
+        self.with(|_| AvgPool2d::new(kernel))
+    }
+
+    /// Appends the average of each plane, which leaves `[n, c]`.
+    #[must_use]
+    pub fn global_avg_pool2d(self) -> Self {
+        self.with(|_| GlobalAvgPool2d)
+    }
+
+    /// Appends batch normalization of `[n, c]` or `[n, c, l]`.
+    #[must_use]
+    pub fn batch_norm1d(self, channels: usize) -> Self {
+        self.with(|p| BatchNorm1d::new(p, channels))
+    }
+
+    /// Appends batch normalization of images.
+    #[must_use]
+    pub fn batch_norm2d(self, channels: usize) -> Self {
+        self.with(|p| BatchNorm2d::new(p, channels))
+    }
+
+    /// Appends a residual block, whose first convolution takes steps of `stride`.
+    #[must_use]
+    pub fn residual(self, inputs: usize, outputs: usize, stride: usize) -> Self {
+        self.with(|p| ResidualBlock::new(p, inputs, outputs, stride))
+    }
+
     /// Appends an activation.
     #[must_use]
     pub fn activation(self, activation: Activation) -> Self {
@@ -75,8 +120,10 @@ impl Layer for Sequential {
 /// them. Takes `[n, ..]` and flattens it.
 #[derive(Debug, Clone)]
 pub struct Mlp {
+    params: Params,
     layers: Vec<Linear>,
     activation: Activation,
+    dropout: f32,
 }
 
 impl Mlp {
@@ -84,7 +131,14 @@ impl Mlp {
     pub fn new(params: &Params, widths: &[usize]) -> Self {
         let layer = |(i, w): (usize, &[usize])| Linear::new(&params.at(&format!("fc{}", i + 1)), w[0], w[1]);
         let layers = widths.windows(2).enumerate().map(layer).collect();
-        Mlp { layers, activation: Activation::Relu }
+        Mlp { params: params.clone(), layers, activation: Activation::Relu, dropout: 0.0 }
+    }
+
+    /// Drops a share of the hidden values while training; none by default.
+    #[must_use]
+    pub fn dropout(mut self, p: f32) -> Self {
+        self.dropout = p;
+        self
     }
 
     /// Another activation between the layers.
@@ -108,6 +162,7 @@ impl Layer for Mlp {
             if i > 0 {
                 let _scope = x.graph().scope_at(layer.weight().name().trim_end_matches(".weight"));
                 x = self.activation.forward(x);
+                x = Dropout::new(&self.params.at(&format!("drop{i}")), self.dropout).forward(x);
             }
             x = layer.forward(x);
         }

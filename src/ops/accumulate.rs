@@ -1,5 +1,5 @@
-//! Running sums in states: the loss and the hits of an epoch, which the host reads once. Kernel:
-//! `shaders/accumulate.wgsl`.
+//! Running sums and averages in states: the loss and the hits of an epoch, which the host reads once, and the
+//! statistics of batch normalization. Kernel: `shaders/accumulate.wgsl`.
 
 use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference};
 use super::{In, Out, TINY, UNIT, expect};
@@ -7,9 +7,10 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::{DType, TensorType};
 
-/// sum = sum + factor · x, for a state `sum` of the shape of x. Inputs: x; the state.
+/// sum = keep · sum + factor · x, for a state `sum` of the shape of x. Inputs: x; the state.
 #[derive(Debug, Clone)]
 pub(crate) struct Accumulate {
+    keep: f32,
     factor: f32,
 }
 
@@ -17,15 +18,16 @@ pub(crate) struct Accumulate {
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
     vectors: u32,
+    keep: f32,
     factor: f32,
-    _pad: [u32; 2],
+    _pad: u32,
 }
 
 impl<T: Real> Reference<T> for Accumulate {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
-        let factor = T::of(f64::from(self.factor));
+        let (keep, factor) = (T::of(f64::from(self.keep)), T::of(f64::from(self.factor)));
         let x = inputs[0].f();
-        outputs[0].f().iter_mut().zip(x).for_each(|(sum, &x)| *sum = *sum + factor * x);
+        outputs[0].f().iter_mut().zip(x).for_each(|(sum, &x)| *sum = keep * *sum + factor * x);
         Ok(())
     }
 }
@@ -49,21 +51,25 @@ impl Op for Accumulate {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let vectors = ctx.inputs[0].shape.elements().div_ceil(4);
-        let params = Params { vectors: vectors as u32, factor: self.factor, _pad: [0; 2] };
+        let params = Params { vectors: vectors as u32, keep: self.keep, factor: self.factor, _pad: 0 };
         let grid = ctx.caps.grid(vectors.div_ceil(64))?;
         let args = vec![Arg::Input(0), Arg::Output(0)];
         Ok(Dispatch::new(Kernel::library("accumulate")?, args, &params, grid).into())
     }
 
-    /// The product is rounded, and the sum.
+    /// The products are rounded, and the sum.
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let factor = f64::from(self.factor);
-        let bound = |(sum, x): (&f64, &f64)| UNIT * (sum.abs() + (factor * x).abs()) + 2.0 * TINY;
+        let bound = |(sum, x): (&f64, &f64)| {
+            // The old value's share is what the new one has beside x's.
+            let (added, kept) = ((factor * x).abs(), (sum - factor * x).abs());
+            UNIT * (sum.abs() + added + kept) + 2.0 * TINY
+        };
         vec![outputs[0].f().iter().zip(inputs[0].f()).map(bound).collect()]
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
-        2 * inputs[0].shape.elements() as u64
+        3 * inputs[0].shape.elements() as u64
     }
 }
 
@@ -71,13 +77,24 @@ impl<'g> Var<'g> {
     /// Adds `factor` times this value to a state of the same shape. Returns the state's new version.
     #[track_caller]
     pub(crate) fn accumulate_into(self, state: Var<'g>, factor: f32) -> Var<'g> {
-        self.graph.record_one(Accumulate { factor }, &[self, state])
+        self.graph.record_one(Accumulate { keep: 1.0, factor }, &[self, state])
+    }
+
+    /// Sets a state of the same shape to `keep` times itself and `factor` times this value. Returns the
+    /// state's new version.
+    #[track_caller]
+    pub(crate) fn average_into(self, state: Var<'g>, keep: f32, factor: f32) -> Var<'g> {
+        self.graph.record_one(Accumulate { keep, factor }, &[self, state])
     }
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let case = |factor, shape: &[usize]| Case::new(Accumulate { factor }, &[shape, shape]).no_gradient();
+    let average =
+        |keep, factor, shape: &[usize]| Case::new(Accumulate { keep, factor }, &[shape, shape]).no_gradient();
+    let case = |factor, shape: &[usize]| average(1.0, factor, shape);
     vec![
+        average(0.9, 0.1, &[17]),
+        average(0.0, 1.0, &[5]),
         case(1.0, &[]),
         case(1.0, &[1]),
         case(32.0, &[7]),

@@ -10,6 +10,12 @@ use crate::shape::{DType, TensorType};
 /// Name of the state that counts the runs of a graph with random ops; one per parameter store.
 const STEP: &str = "random.step";
 
+/// The counter of the runs of a graph, which its random ops read.
+#[track_caller]
+pub(crate) fn random_counter<'g>(g: &'g Graph, params: &Params) -> Var<'g> {
+    g.param(&params.root().counter(STEP))
+}
+
 /// Inverted dropout: x / (1 - p) with probability 1 - p, else 0. Srivastava et al., JMLR 2014; section 10
 /// for the scaled form. Which elements stay depends on seed, stream, step and element alone.
 #[derive(Debug, Clone)]
@@ -30,7 +36,7 @@ struct Uniform {
     seed: [u32; 2],
 }
 
-fn halves(x: u64) -> [u32; 2] {
+pub(super) fn halves(x: u64) -> [u32; 2] {
     [x as u32, (x >> 32) as u32]
 }
 
@@ -130,16 +136,17 @@ pub(crate) fn dropout<'g>(x: Var<'g>, p: f32, params: &Params, stream_name: &str
     if p == 0.0 {
         return x;
     }
-    let counter = x.graph.param(&params.root().counter(STEP));
+    let counter = random_counter(x.graph, params);
     x.graph.record_one(Dropout { p, seed: params.seed(), stream: stream_of(stream_name) }, &[x, counter])
 }
 
-/// Appends a step of each counter that a dropout of the graph reads, so that the next run draws anew. Called
+/// Appends a step of each counter that a random op of the graph reads, so that the next run draws anew. Called
 /// whenever the graph is compiled; a counter that has been moved on already stays.
 pub(crate) fn advance_random_counters(g: &Graph) {
     let counters: Vec<Var<'_>> = {
         let inner = g.inner.borrow();
-        let is_read = |id| inner.nodes.iter().any(|n| n.op.name() == "dropout" && n.inputs.contains(&id));
+        let draws = |name: &str| matches!(name, "dropout" | "random_affine");
+        let is_read = |id| inner.nodes.iter().any(|n| draws(n.op.name()) && n.inputs.contains(&id));
         let states = inner.states.iter();
         let due = states.filter(|s| s.param.name() == STEP && s.versions == 1 && is_read(s.latest));
         due.map(|s| Var { graph: g, id: s.latest }).collect()

@@ -110,6 +110,8 @@ pub enum Arg {
     Input(usize),
     /// Output `i` of the op, or a state it updates, counted after the outputs.
     Output(usize),
+    /// Output `i` again, read by a later launch of the same op.
+    OutputRead(usize),
     /// Scratch buffer `i`, to be written.
     Scratch(usize),
     /// Scratch buffer `i`, to be read.

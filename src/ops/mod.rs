@@ -5,6 +5,8 @@
 
 mod accumulate;
 mod argmax;
+mod augment;
+mod batch_norm;
 mod cast;
 mod classes;
 mod conv;
@@ -26,8 +28,9 @@ pub(crate) mod value;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+pub(crate) use augment::{AffineSample, RandomAffine};
 pub use conv::{Conv2dOptions, ConvKernels, Padding};
-pub(crate) use dropout::{advance_random_counters, dropout};
+pub(crate) use dropout::{advance_random_counters, dropout, random_counter};
 pub(crate) use fill::Fill;
 pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
 pub(crate) use optimizer::{AdamTick, AdamUpdate, SgdUpdate};
@@ -240,6 +243,8 @@ pub fn registry() -> Vec<Case> {
     cases.extend(fill::cases());
     cases.extend(dropout::cases());
     cases.extend(pool::cases());
+    cases.extend(batch_norm::cases());
+    cases.extend(augment::cases());
     cases.extend(optimizer::cases());
     cases.extend(accumulate::cases());
     cases

@@ -1,0 +1,183 @@
+//! Small classifiers of images.
+
+use super::{BatchNorm2d, Conv2d, Conv2dOptions, Dropout, Layer, Linear, MaxPool2d, Padding, ResidualBlock};
+use crate::graph::{Init, Params, Var};
+
+/// A 3 × 3 convolution that keeps the size of the images, started as He et al. have it (ICCV 2015, equation 10).
+fn conv(params: &Params, inputs: usize, outputs: usize, bias: bool) -> Conv2d {
+    let options = Conv2dOptions { padding: Padding::all(1), ..Conv2dOptions::default() };
+    Conv2d::with_init(params, inputs, outputs, [3, 3], options, bias, Init::HeNormal)
+}
+
+/// A convolutional network in the manner of LeCun et al., "Gradient-Based Learning Applied to Document
+/// Recognition", Proc. IEEE 86, 1998: 3 × 3 convolutions `conv1`, `conv2`, … with ReLU, maxima over 2 × 2
+/// windows, dropout, and a linear layer `fc`.
+///
+/// Takes `[n, c, h, w]`, gives logits `[n, classes]`. Images are halved after the last convolution, and after
+/// each one before while both sides are at least 16 long: 8 × 8 once, 28 × 28 twice.
+///
+/// ```
+/// use wgrad::nn::{Cnn, Layer};
+/// use wgrad::{Graph, Params};
+/// let params = Params::seeded(1);
+/// let cnn = Cnn::new(&params, [1, 8, 8], &[16, 32], 10).dropout(0.5);
+/// let g = Graph::new();
+/// assert_eq!(cnn.forward(g.input("x", [5, 1, 8, 8])).shape().dims(), [5, 10]);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Cnn {
+    params: Params,
+    /// Each with whether its images are halved afterwards.
+    convs: Vec<(Conv2d, bool)>,
+    fc: Linear,
+    dropout: f32,
+}
+
+impl Cnn {
+    /// For images `[channels, height, width]`; one convolution for each of `channels`, its number of outputs.
+    pub fn new(params: &Params, image: [usize; 3], channels: &[usize], classes: usize) -> Self {
+        let [mut inputs, mut height, mut width] = image;
+        let mut convs = Vec::new();
+        for (i, &outputs) in channels.iter().enumerate() {
+            let layer = conv(&params.at(&format!("conv{}", i + 1)), inputs, outputs, true);
+            // An image of one row or column cannot be halved.
+            let halves = height.min(width) >= if i + 1 == channels.len() { 2 } else { 16 };
+            if halves {
+                (height, width) = (height / 2, width / 2);
+            }
+            convs.push((layer, halves));
+            inputs = outputs;
+        }
+        let fc = Linear::new(&params.at("fc"), inputs.saturating_mul(height).saturating_mul(width), classes);
+        Cnn { params: params.clone(), convs, fc, dropout: 0.0 }
+    }
+
+    /// Drops a share of what the linear layer takes while training; none by default.
+    #[must_use]
+    pub fn dropout(mut self, p: f32) -> Self {
+        self.dropout = p;
+        self
+    }
+
+    /// The convolutions.
+    pub fn convs(&self) -> impl Iterator<Item = &Conv2d> {
+        self.convs.iter().map(|(conv, _)| conv)
+    }
+}
+
+impl Layer for Cnn {
+    #[track_caller]
+    fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
+        let mut x = x;
+        for (conv, halves) in &self.convs {
+            x = conv.forward(x);
+            let _scope = x.graph().scope_at(conv.weight().name().trim_end_matches(".weight"));
+            x = x.relu();
+            if *halves {
+                x = MaxPool2d::new(2).forward(x);
+            }
+        }
+        x = Dropout::new(&self.params.at("drop"), self.dropout).forward(x.flatten(1));
+        self.fc.forward(x)
+    }
+}
+
+/// A residual network for small images: a 3 × 3 convolution `conv1` with `bn1`, stages `layer1`, `layer2`, … of
+/// [`ResidualBlock`]s, of which every stage but the first begins by halving the images, the average of each
+/// plane, and a linear layer `fc`. He, Zhang, Ren and Sun, CVPR 2016, section 4.2.
+///
+/// Takes `[n, c, h, w]` of any size, gives logits `[n, classes]`.
+#[derive(Debug, Clone)]
+pub struct ResNet {
+    params: Params,
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    blocks: Vec<ResidualBlock>,
+    fc: Linear,
+    dropout: f32,
+}
+
+impl ResNet {
+    /// For images of so many `channels`; each of `widths` is the width of a stage of `depth` blocks.
+    pub fn new(params: &Params, channels: usize, widths: &[usize], depth: usize, classes: usize) -> Self {
+        let first = widths.first().copied().unwrap_or(channels);
+        let mut blocks = Vec::new();
+        let mut inputs = first;
+        for (stage, &outputs) in widths.iter().enumerate() {
+            for block in 0..depth {
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                let at = params.at(&format!("layer{}.{block}", stage + 1));
+                blocks.push(ResidualBlock::new(&at, inputs, outputs, stride));
+                inputs = outputs;
+            }
+        }
+        ResNet {
+            params: params.clone(),
+            conv1: conv(&params.at("conv1"), channels, first, false),
+            bn1: BatchNorm2d::new(&params.at("bn1"), first),
+            blocks,
+            fc: Linear::new(&params.at("fc"), inputs, classes),
+            dropout: 0.0,
+        }
+    }
+
+    /// Drops a share of what the linear layer takes while training; none by default.
+    #[must_use]
+    pub fn dropout(mut self, p: f32) -> Self {
+        self.dropout = p;
+        self
+    }
+}
+
+impl Layer for ResNet {
+    #[track_caller]
+    fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
+        let mut x = self.bn1.forward(self.conv1.forward(x)).relu();
+        for block in &self.blocks {
+            x = block.forward(x);
+        }
+        x = Dropout::new(&self.params.at("drop"), self.dropout).forward(x.global_avg_pool2d());
+        self.fc.forward(x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Graph;
+
+    fn shape(model: &dyn Layer, dims: [usize; 4]) -> Vec<usize> {
+        let g = Graph::new();
+        let y = model.forward(g.input("x", dims));
+        assert!(g.error().is_none(), "{:?}", g.error());
+        y.shape().dims().to_vec()
+    }
+
+    #[test]
+    fn images_are_halved_as_long_as_they_are_large() {
+        let features = |image: [usize; 3]| {
+            let params = Params::seeded(1);
+            let cnn = Cnn::new(&params, image, &[4, 6], 3).dropout(0.5);
+            assert_eq!(cnn.convs().count(), 2);
+            let [c, h, w] = image;
+            assert_eq!(shape(&cnn, [2, c, h, w]), [2, 3]);
+            params.get("fc.weight").unwrap().shape().dim(1)
+        };
+        assert_eq!(features([1, 8, 8]), 6 * 4 * 4);
+        assert_eq!(features([1, 28, 28]), 6 * 7 * 7);
+        assert_eq!(features([3, 17, 40]), 6 * 4 * 10);
+        assert_eq!(features([2, 1, 9]), 6 * 9);
+    }
+
+    #[test]
+    fn a_residual_network_takes_images_of_any_size() {
+        let params = Params::seeded(1);
+        let net = ResNet::new(&params, 3, &[4, 8], 2, 5);
+        for size in [1, 7, 8] {
+            assert_eq!(shape(&net, [2, 3, size, size + 1]), [2, 5]);
+        }
+        assert!(params.get("layer2.0.downsample.0.weight").is_some());
+        assert!(params.get("layer2.1.downsample.0.weight").is_none());
+        assert!(params.get("layer1.0.downsample.0.weight").is_none());
+    }
+}

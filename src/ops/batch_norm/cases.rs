@@ -1,0 +1,37 @@
+//! Cases: vectors and single elements, one place and many, one image, far from zero.
+
+use super::{BatchNorm, BatchNormGrad, BatchNormInference};
+use crate::ops::{Case, Fillings};
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let shapes: [(&[usize], bool); 9] = [
+        (&[2, 1], true),
+        (&[1, 3, 2], true),
+        (&[5, 3], true),
+        (&[3, 2, 2, 2], true),
+        (&[2, 3, 3, 5], true),
+        (&[2, 2, 7], true),
+        (&[67, 5], false),
+        (&[9, 16, 8, 8], false),
+        (&[3, 65, 5, 7], false),
+    ];
+    for (x, gradient) in shapes {
+        let c: &[usize] = &[x[1]];
+        let forward = Case::new(BatchNorm { eps: 1e-5 }, &[x, c, c]);
+        let inference = Case::new(BatchNormInference { eps: 1e-3 }, &[x, c, c, c, c])
+            .fill(4, Fillings::Uniform(0.1, 3.0));
+        let grad =
+            Case::new(BatchNormGrad { eps: 1e-3 }, &[x, c, c, c, x]).fill(3, Fillings::Uniform(0.1, 3.0));
+        for case in [forward, inference, grad] {
+            cases.push(if gradient { case } else { case.no_gradient() });
+        }
+    }
+    // A mean that is large beside the spread: the sum of squares would lose everything.
+    let far = Fillings::Uniform(1000.0, 1001.0);
+    cases.push(Case::new(BatchNorm { eps: 1e-5 }, &[&[8, 3, 4], &[3], &[3]]).fill(0, far).no_gradient());
+    // A constant channel has no spread at all.
+    let flat = Fillings::Given(vec![2.5]);
+    cases.push(Case::new(BatchNorm { eps: 1e-5 }, &[&[4, 2, 3], &[2], &[2]]).fill(0, flat).no_gradient());
+    cases
+}

@@ -1,0 +1,329 @@
+//! Batch normalization: every channel over all images and places. Kernels: `shaders/batch_norm.wgsl`.
+
+mod cases;
+mod grad;
+mod inference;
+
+pub(super) use cases::cases;
+use grad::BatchNormGrad;
+use inference::BatchNormInference;
+
+use super::{
+    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
+};
+use crate::error::Result;
+use crate::graph::Var;
+use crate::shape::{DType, Shape, TensorType};
+
+/// y = (x - mean) / √(variance + eps) · weight + bias, with the mean and the biased variance of each channel
+/// over the batch: Ioffe and Szegedy, ICML 2015, algorithm 1. Takes x `[n, c, ..]`, weight and bias `[c]`;
+/// gives y as x, and mean and variance `[c]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchNorm {
+    pub(crate) eps: f32,
+}
+
+/// x as `[images, channels, spatial]`.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    images: usize,
+    channels: usize,
+    spatial: usize,
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    images: u32,
+    channels: u32,
+    spatial: u32,
+    eps: f32,
+}
+
+impl Layout {
+    fn of(x: &Shape) -> Self {
+        let spatial = x.dims().iter().skip(2).product();
+        Layout { images: x.dim(0), channels: x.dim(1), spatial }
+    }
+
+    /// Elements of a channel.
+    fn count(&self) -> usize {
+        self.images * self.spatial
+    }
+
+    /// Where the elements of channel `c` are.
+    fn elements(self, c: usize) -> impl Iterator<Item = usize> + Clone {
+        let Layout { images, channels, spatial } = self;
+        (0..images).flat_map(move |n| {
+            let start = (n * channels + c) * spatial;
+            start..start + spatial
+        })
+    }
+
+    fn is_vec4(&self) -> bool {
+        self.spatial.is_multiple_of(4)
+    }
+
+    /// A launch of `entry`, or of its form for vectors where they fit: one workgroup per channel, or one
+    /// invocation per element or vector.
+    fn launch(
+        &self,
+        entry: &str,
+        args: Vec<Arg>,
+        eps: f32,
+        per_channel: bool,
+        ctx: &KernelContext<'_>,
+    ) -> Result<Dispatch> {
+        let (name, spatial) = match self.is_vec4() {
+            true => (format!("{entry}_vec4"), self.spatial / 4),
+            false => (entry.to_string(), self.spatial),
+        };
+        let params = Params {
+            images: self.images as u32,
+            channels: self.channels as u32,
+            spatial: spatial as u32,
+            eps,
+        };
+        let workgroups = match per_channel {
+            true => self.channels,
+            false => (self.images * self.channels * spatial).div_ceil(64),
+        };
+        Ok(Dispatch::new(Kernel::library(&name)?, args, &params, ctx.caps.grid(workgroups)?))
+    }
+}
+
+/// The layout of x, if all others are one number per channel.
+fn layout(eps: f32, x: TensorType, others: &[TensorType]) -> Result<Layout, String> {
+    if !(eps.is_finite() && eps > 0.0) {
+        return Err(format!("eps must be a number above 0, got {eps}"));
+    }
+    if x.shape.rank() < 2 {
+        return Err(format!("takes [n, c, ..], got {}", x.shape));
+    }
+    let channels = x.shape.dim(1);
+    match others.iter().find(|t| t.shape.dims() != [channels]) {
+        Some(other) => {
+            Err(format!("{channels} channels need a value each, [{channels}], got {}", other.shape))
+        }
+        None => Ok(Layout::of(&x.shape)),
+    }
+}
+
+/// Mean and biased variance of channel `c`.
+fn moments<T: Real>(x: &[T], layout: Layout, c: usize) -> (T, T) {
+    let m = T::of(layout.count() as f64);
+    let mean = layout.elements(c).fold(T::zero(), |s, i| s + x[i]) / m;
+    let squares = layout.elements(c).fold(T::zero(), |s, i| s + (x[i] - mean) * (x[i] - mean));
+    (mean, squares / m)
+}
+
+impl<T: Real> Reference<T> for BatchNorm {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let layout = Layout::of(&inputs[0].shape);
+        let (x, weight, bias) = (inputs[0].f(), inputs[1].f(), inputs[2].f());
+        let [y, means, variances] = outputs else { return Err("gives y, mean and variance".into()) };
+        let (y, means, variances) = (y.f(), means.f(), variances.f());
+        for c in 0..layout.channels {
+            let (mean, variance) = moments(x, layout, c);
+            let scale = weight[c] / (variance + T::of(f64::from(self.eps))).sqrt();
+            layout.elements(c).for_each(|i| y[i] = (x[i] - mean) * scale + bias[c]);
+            (means[c], variances[c]) = (mean, variance);
+        }
+        Ok(())
+    }
+}
+
+/// Bounds of the errors of mean and variance of a channel whose magnitudes average `size`.
+fn moment_bounds(size: f64, variance: f64, m: f64) -> (f64, f64) {
+    // m - 1 additions in any order and a quotient.
+    let mean = (m + 3.0) * UNIT * size + TINY;
+    // A wrong centre adds its square; each x - mean and its square are rounded, and the sum as before.
+    let variance = (m + 8.0) * UNIT * (variance + mean * mean) + 2.0 * mean * mean + TINY;
+    (mean, variance)
+}
+
+/// Bound of the relative error of 1/√(variance + eps) where the variance is off by `error`.
+fn root_bound(variance: f64, error: f64, eps: f64) -> f64 {
+    let relative = (error / (variance + eps) + UNIT).min(0.5);
+    // inverseSqrt is good to 2 units in the last place, which are two roundoffs each.
+    (1.0 - relative).powf(-0.5) - 1.0 + 4.0 * UNIT
+}
+
+impl Op for BatchNorm {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32; 3])?;
+        let layout = layout(self.eps, inputs[0], &inputs[1..])?;
+        if layout.count() < 2 {
+            return Err(format!(
+                "a channel of {} has one element, which has no variance; train on batches of 2 rows or more",
+                inputs[0].shape
+            ));
+        }
+        Ok(vec![inputs[0], inputs[1], inputs[1]])
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        outputs: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        needed: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let (x, weight, mean, variance) = (inputs[0], inputs[1], outputs[1], outputs[2]);
+        let mut gradients = match upstream[0] {
+            Some(dy) => {
+                let op = BatchNormGrad { eps: self.eps };
+                dy.graph().record(op, &[x, weight, mean, variance, dy]).into_iter().map(Some).collect()
+            }
+            None => vec![None; 3],
+        };
+        gradients.truncate(3);
+        if !needed[0] {
+            return Ok(gradients);
+        }
+        // What is made of mean and variance themselves: d mean / dx = 1/m, d variance / dx = 2 (x - mean) / m.
+        let share = 1.0 / Layout::of(&x.shape()).count() as f32;
+        let mut add = |part: Var<'g>| gradients[0] = Some(gradients[0].map_or(part, |sum| sum + part));
+        if let Some(dmean) = upstream[1] {
+            add(per_channel(dmean * share, x).broadcast_to(x.shape().dims()));
+        }
+        if let Some(dvariance) = upstream[2] {
+            add((x - per_channel(mean, x)) * per_channel(dvariance * (2.0 * share), x));
+        }
+        Ok(gradients)
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let layout = Layout::of(&ctx.inputs[0].shape);
+        let moments = vec![Arg::Input(0), Arg::Output(1), Arg::Output(2)];
+        let apply = vec![
+            Arg::Input(0),
+            Arg::Input(1),
+            Arg::Input(2),
+            Arg::OutputRead(1),
+            Arg::OutputRead(2),
+            Arg::Output(0),
+        ];
+        let dispatches = vec![
+            layout.launch("batch_norm_moments", moments, self.eps, true, ctx)?,
+            layout.launch("batch_norm_apply", apply, self.eps, false, ctx)?,
+        ];
+        Ok(Program { dispatches, scratch: Vec::new() })
+    }
+
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let layout = Layout::of(&inputs[0].shape);
+        let (x, weight, bias, m) = (inputs[0].f(), inputs[1].f(), inputs[2].f(), layout.count() as f64);
+        let mut bounds = vec![vec![0.0; x.len()], Vec::new(), Vec::new()];
+        for c in 0..layout.channels {
+            let (mean, variance) = (outputs[1].f()[c], outputs[2].f()[c]);
+            let size = layout.elements(c).map(|i| x[i].abs()).sum::<f64>() / m;
+            let (mean_error, variance_error) = moment_bounds(size, variance, m);
+            let eps = f64::from(self.eps);
+            let root = root_bound(variance, variance_error, eps);
+            let scale = (weight[c] / (variance + eps).sqrt()).abs();
+            for i in layout.elements(c) {
+                let d = (x[i] - mean).abs();
+                let term = scale * (d * (root + 4.0 * UNIT) + mean_error * (1.0 + root));
+                bounds[0][i] = term + UNIT * (scale * d + bias[c].abs()) * 2.0 + TINY;
+            }
+            bounds[1].push(mean_error);
+            bounds[2].push(variance_error);
+        }
+        bounds
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
+        7 * inputs[0].shape.elements() as u64
+    }
+}
+
+/// `[c]` as `[1, c, 1, ..]`, to be broadcast over `x`.
+fn per_channel<'g>(v: Var<'g>, x: Var<'g>) -> Var<'g> {
+    let shape = x.shape();
+    let dims: Vec<usize> = (0..shape.rank()).map(|a| if a == 1 { shape.dim(1) } else { 1 }).collect();
+    v.reshape(dims.as_slice())
+}
+
+impl<'g> Var<'g> {
+    /// Normalizes every channel of `[n, c, ..]` over the batch and all places, then scales by `weight` and
+    /// adds `bias`, both `[c]`: training's form of batch normalization (Ioffe and Szegedy, ICML 2015,
+    /// algorithm 1). Gives y, and the mean and the biased variance `[c]` of each channel; gradients flow
+    /// through all three.
+    ///
+    /// It is a recording error if a channel has a single element.
+    #[track_caller]
+    pub fn batch_norm(self, weight: Var<'g>, bias: Var<'g>, eps: f32) -> [Var<'g>; 3] {
+        let made = self.graph.record(BatchNorm { eps }, &[self, weight, bias]);
+        [made[0], made[1], made[2]]
+    }
+
+    /// (x - mean) / √(variance + eps) · weight + bias per channel of `[n, c, ..]`, with a mean and a variance
+    /// `[c]` from elsewhere: the form for inference.
+    #[track_caller]
+    pub fn batch_norm_inference(
+        self,
+        weight: Var<'g>,
+        bias: Var<'g>,
+        mean: Var<'g>,
+        variance: Var<'g>,
+        eps: f32,
+    ) -> Var<'g> {
+        self.graph.record_one(BatchNormInference { eps }, &[self, weight, bias, mean, variance])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reduce::testing::{gradients_agree, noise};
+    use crate::{Device, Graph};
+
+    #[test]
+    fn the_example_of_the_definition() {
+        let g = Graph::new();
+        // Channel 0 holds 1, 3, 5, 7; channel 1 is constant.
+        let x = g.input("x", [2, 2, 2]);
+        let [y, mean, variance] = x.batch_norm(g.input("w", [2]), g.input("b", [2]), 1e-12);
+        for (name, v) in [("y", y), ("mean", mean), ("variance", variance)] {
+            g.output(name, v);
+        }
+        let mut step = Device::reference().compile(&g).unwrap();
+        let feed = [1.0, 3.0, 2.0, 2.0, 5.0, 7.0, 2.0, 2.0];
+        step.run_with(&[("x", (&feed).into()), ("w", (&[1.0, 5.0]).into()), ("b", (&[0.0, 0.5]).into())])
+            .unwrap();
+        let mut read = |name| step.read(name).unwrap().wait().unwrap().as_f32().to_vec();
+        assert_eq!(read("mean"), [4.0, 2.0]);
+        assert_eq!(read("variance"), [5.0, 0.0]);
+        let s = 5f32.sqrt();
+        let expected = [-3.0 / s, -1.0 / s, 0.5, 0.5, 1.0 / s, 3.0 / s, 0.5, 0.5];
+        let y = read("y");
+        assert!(y.iter().zip(expected).all(|(y, e)| (y - e).abs() < 1e-6), "{y:?}");
+    }
+
+    #[test]
+    fn second_derivatives_flow_through_the_statistics() {
+        let inputs = [(&[3, 2, 2][..], noise(12, 1)), (&[2][..], noise(2, 2)), (&[2][..], noise(2, 3))];
+        gradients_agree(&inputs, |v| {
+            let [y, mean, variance] = v[0].batch_norm(v[1], v[2], 1e-3);
+            y.tanh().sum_all() + (mean * variance).sum_all()
+        });
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let message = |x: &[usize], w: &[usize], eps| {
+            let g = Graph::new();
+            g.input("x", x).batch_norm(g.input("w", w), g.input("b", w), eps);
+            g.error().map_or_else(String::new, |e| e.to_string())
+        };
+        assert!(message(&[4], &[4], 1e-5).contains("takes [n, c, ..]"));
+        assert!(message(&[4, 3], &[4], 1e-5).contains("3 channels need a value each"));
+        assert!(message(&[1, 3], &[3], 1e-5).contains("2 rows or more"));
+        assert!(message(&[4, 3], &[3], 0.0).contains("eps"));
+        assert!(message(&[1, 3, 2], &[3], 1e-5).is_empty());
+    }
+}
