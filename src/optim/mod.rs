@@ -7,11 +7,15 @@
 //! Two optimizers over one store need different names: [`Adam::named`].
 
 mod adam;
+mod clip;
+mod schedule;
 mod sgd;
 
 use std::panic::Location;
 
 pub use adam::{Adam, AdamW};
+pub use clip::{ClipNorm, clip_by_global_norm};
+pub use schedule::Schedule;
 pub use sgd::Sgd;
 
 use crate::graph::{Graph, Init, Param, Params, Place, Scope, Source, Var};
@@ -53,6 +57,20 @@ pub trait Optimizer {
     /// The state `[1]` that holds the learning rate. Rewrite it between steps to follow a schedule: no graph
     /// needs to be compiled again.
     fn lr_state(&self) -> Param;
+}
+
+impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
+    fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
+        (**self).apply(g, params, gradients);
+    }
+
+    fn lr(&self) -> f32 {
+        (**self).lr()
+    }
+
+    fn lr_state(&self) -> Param {
+        (**self).lr_state()
+    }
 }
 
 /// The trainable ones of `params` that `loss` depends on; or why there is nothing to minimize.

@@ -52,6 +52,9 @@ pub(super) struct Progress {
     /// Sums over these steps.
     pub(super) loss: f32,
     pub(super) correct: f32,
+    /// The lowest validation loss so far, and the epochs done since.
+    pub(super) lowest_loss: f64,
+    pub(super) since_lowest: usize,
     /// What the order of the rows and the steps depend on.
     pub(super) seed: u64,
     pub(super) batch: usize,
@@ -103,7 +106,8 @@ pub(super) fn save_model(path: &Path, weights: &Snapshot) -> Result<()> {
 impl Checkpoint {
     /// Saves the current states and the best weights. They may share a name, so the best get a prefix.
     pub(super) fn save(&self, path: &Path, states: &Snapshot) -> Result<()> {
-        let Progress { epochs, step, loss, correct, seed, batch, rows } = &self.progress;
+        let Progress { epochs, step, loss, correct, lowest_loss, since_lowest, seed, batch, rows } =
+            &self.progress;
         let mut metadata: HashMap<String, String> = HashMap::new();
         let mut put = |key: &str, value: &dyn Display| metadata.insert(key.to_string(), value.to_string());
         put("wgrad", &FORMAT);
@@ -111,6 +115,8 @@ impl Checkpoint {
         put("step", step);
         put("loss", loss);
         put("correct", correct);
+        put("lowest_loss", lowest_loss);
+        put("since_lowest", since_lowest);
         put("seed", seed);
         put("batch", batch);
         put("rows", rows);
@@ -144,6 +150,8 @@ impl Checkpoint {
             step: fields.get("step")?,
             loss: fields.get("loss")?,
             correct: fields.get("correct")?,
+            lowest_loss: fields.get("lowest_loss")?,
+            since_lowest: fields.get("since_lowest")?,
             seed: fields.get("seed")?,
             batch: fields.get("batch")?,
             rows: fields.get("rows")?,

@@ -103,4 +103,6 @@ pub struct TrainingReport {
     pub steps_per_second: f64,
     /// Whether the stop flag ended it.
     pub stopped: bool,
+    /// Whether it ended before its last epoch because the validation loss fell no more.
+    pub stopped_early: bool,
 }

@@ -45,6 +45,8 @@ pub struct Trainer<'a> {
     stop: Arc<AtomicBool>,
     started: Option<Instant>,
     schedule: Option<Box<dyn Fn(usize, usize) -> f32 + 'a>>,
+    augment: Option<Box<dyn Layer + 'a>>,
+    patience: Option<usize>,
 }
 
 impl std::fmt::Debug for Trainer<'_> {
@@ -90,6 +92,8 @@ impl<'a> Trainer<'a> {
             stop: Arc::default(),
             started: None,
             schedule: None,
+            augment: None,
+            patience: None,
         }
     }
 
@@ -169,6 +173,24 @@ impl<'a> Trainer<'a> {
         self
     }
 
+    /// Passes the training images through `layer` before the model, such as [`crate::nn::RandomAffine`]; those
+    /// that are validated and tested stay as they are. It runs on the device, as a part of each step. A layer
+    /// that draws random numbers should be made with the model's store of parameters, so that a run that resumes
+    /// draws on.
+    #[must_use]
+    pub fn augment(mut self, layer: impl Layer + 'a) -> Self {
+        self.augment = Some(Box::new(layer));
+        self
+    }
+
+    /// Ends the run once the validation loss has not been lower than ever before for `patience` epochs. It takes
+    /// validation rows. [`Keep`] says which weights stay.
+    #[must_use]
+    pub fn early_stopping(mut self, patience: usize) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+
     /// Trains. Afterwards the device holds the kept weights, and the optimizer's states as they were last.
     ///
     /// # Errors
@@ -179,6 +201,13 @@ impl<'a> Trainer<'a> {
         let began = Instant::now();
         if self.epochs == 0 {
             return Err(Error::Invalid("0 epochs train nothing; give 1 or more".into()));
+        }
+        if self.patience.is_some() && self.split.validation.is_empty() {
+            return Err(Error::Invalid(
+                "early stopping looks at the validation loss, and there are no validation rows; keep some of the \
+                 training rows for it"
+                    .into(),
+            ));
         }
         // Says what is wrong with the batch size.
         let order = epoch_order(self.split.train.len(), self.seed, 0);
@@ -207,6 +236,7 @@ impl<'a> Trainer<'a> {
             steps: run.clock.steps,
             steps_per_second: if later_steps > 0.0 { later_steps / later.max(1e-9) } else { 0.0 },
             stopped,
+            stopped_early: !stopped && run.progress.epochs < self.epochs,
         })
     }
 }
@@ -290,8 +320,17 @@ impl<'t> Run<'t> {
             true => None,
             false => Some(Evaluator::new(device, &*trainer.model, &split.validation)?),
         };
-        let progress =
-            Progress { epochs: 0, step: 0, loss: 0.0, correct: 0.0, seed: trainer.seed, batch: *batch, rows };
+        let progress = Progress {
+            epochs: 0,
+            step: 0,
+            loss: 0.0,
+            correct: 0.0,
+            lowest_loss: f64::INFINITY,
+            since_lowest: 0,
+            seed: trainer.seed,
+            batch: *batch,
+            rows,
+        };
         Ok(Run {
             trainer,
             steps,
@@ -359,6 +398,9 @@ impl<'t> Run<'t> {
         let t = self.trainer;
         let stop = || t.stop.load(Ordering::Relaxed);
         while self.progress.epochs < t.epochs {
+            if t.patience.is_some_and(|patience| self.progress.since_lowest >= patience.max(1)) {
+                break;
+            }
             if stop() {
                 return self.stopped();
             }
@@ -468,6 +510,11 @@ impl<'t> Run<'t> {
         if let Some(validation) = &mut self.validation {
             let result = validation.run()?;
             self.expect_number("validation", epoch, result.loss)?;
+            if result.loss < self.progress.lowest_loss {
+                (self.progress.lowest_loss, self.progress.since_lowest) = (result.loss, 0);
+            } else {
+                self.progress.since_lowest += 1;
+            }
             if t.keep == Keep::Best {
                 record.is_best = self.best.as_ref().is_none_or(|best| result.accuracy >= best.accuracy);
                 if record.is_best {
@@ -483,7 +530,8 @@ impl<'t> Run<'t> {
                 self.save_model(out)?;
             }
             let is_due = self.saved.is_none_or(|(_, at)| at.elapsed() >= SAVE_EVERY);
-            if is_due || epoch == t.epochs {
+            let is_last = epoch == t.epochs || t.patience == Some(self.progress.since_lowest);
+            if is_due || is_last {
                 self.save_checkpoint(out)?;
             }
         }
@@ -542,6 +590,7 @@ impl Trainer<'_> {
     /// Records a step on the rows `x`: forward, update, sums.
     fn record<'g>(&self, x: Var<'g>, labels: Var<'g>, sums: &Sums) -> Result<()> {
         let g = x.graph();
+        let x = self.augment.as_ref().map_or(x, |layer| layer.forward(x));
         let logits = logits(&*self.model, x, &self.split.train)?;
         let (loss, hits) = {
             let _scope = g.scope_at("loss");

@@ -1,0 +1,124 @@
+//! Gradient clipping.
+
+use super::Optimizer;
+use crate::graph::{Graph, Param, Var};
+
+/// Scales gradients down, all by one factor, where their norm is above `max_norm`: the norm of all elements of
+/// all gradients together. Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural
+/// networks", ICML 2013, algorithm 1; as PyTorch's `clip_grad_norm_`, with 1e-6 added to the norm. Where the sum
+/// of squares is above the range of `f32`, at a norm of 1.8e19, all become 0.
+///
+/// `max_norm` must be above 0.
+#[track_caller]
+pub fn clip_by_global_norm<'g>(gradients: &[Var<'g>], max_norm: f32) -> Vec<Var<'g>> {
+    let Some(&first) = gradients.first() else { return Vec::new() };
+    if !(max_norm.is_finite() && max_norm > 0.0) {
+        let message = format!("the largest norm must be a number above 0, got {max_norm}");
+        return vec![first.graph().refuse("clip_by_global_norm", message, first); gradients.len()];
+    }
+    let squares = gradients.iter().map(|v| v.square().sum_all());
+    let Some(sum) = squares.reduce(|a, b| a + b) else { return Vec::new() };
+    let factor = ((sum.sqrt() + 1e-6).recip() * max_norm).clamp(0.0, 1.0);
+    gradients.iter().map(|&v| v * factor).collect()
+}
+
+/// An optimizer whose gradients are clipped by their global norm first; see [`clip_by_global_norm`].
+///
+/// ```
+/// use wgrad::optim::{ClipNorm, Optimizer, Sgd};
+/// use wgrad::{Device, Graph, Init, Params};
+/// let params = Params::seeded(1);
+/// let w = params.param("w", [1], Init::Constant(30.0));
+/// let sgd = ClipNorm::new(Sgd::new(&params, 0.1), 1.0);
+/// let g = Graph::new();
+/// sgd.minimize(g.param(&w).square().sum_all(), &params.trainable());
+/// let device = Device::cpu();
+/// device.compile(&g)?.run()?;
+/// // The gradient is 60, the step is that of a gradient of 1.
+/// assert!((device.read_param(&w)?.as_f32()[0] - 29.9).abs() < 1e-5);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ClipNorm<O> {
+    inner: O,
+    max_norm: f32,
+}
+
+impl<O: Optimizer> ClipNorm<O> {
+    /// Clips to `max_norm`, a number above 0; 1 is common.
+    pub fn new(inner: O, max_norm: f32) -> Self {
+        ClipNorm { inner, max_norm }
+    }
+}
+
+impl<O: Optimizer> Optimizer for ClipNorm<O> {
+    fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
+        // What will not be updated does not count.
+        let is_trainable: Vec<bool> = params.iter().map(Param::is_trainable).collect();
+        let kept: Vec<Var<'g>> =
+            gradients.iter().zip(&is_trainable).filter(|(_, keep)| **keep).map(|(v, _)| *v).collect();
+        let clipped = {
+            let _scope = g.scope("clip");
+            clip_by_global_norm(&kept, self.max_norm)
+        };
+        let trainable: Vec<Param> = params.iter().filter(|p| p.is_trainable()).cloned().collect();
+        if params.len() == gradients.len() {
+            self.inner.apply(g, &trainable, &clipped);
+        } else {
+            // The optimizer says what is wrong.
+            self.inner.apply(g, params, gradients);
+        }
+    }
+
+    fn lr(&self) -> f32 {
+        self.inner.lr()
+    }
+
+    fn lr_state(&self) -> Param {
+        self.inner.lr_state()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::optim::Sgd;
+    use crate::{Device, Init, Params, Result};
+
+    fn moved(values: [f32; 2], max_norm: f32) -> Result<[f32; 2]> {
+        let params = Params::seeded(1);
+        let a = params.param("a", [1], Init::Constant(0.0));
+        let b = params.param("b", [1], Init::Constant(0.0));
+        let frozen = params.param("c", [1], Init::Constant(1e6));
+        frozen.set_trainable(false);
+        let g = Graph::new();
+        let gradients: Vec<Var<'_>> = values.map(|v| g.full([1], v)).to_vec();
+        let all = [a.clone(), b.clone(), frozen.clone()];
+        let optimizer = ClipNorm::new(Sgd::new(&params, 1.0), max_norm);
+        optimizer.apply(&g, &all, &[gradients[0], gradients[1], g.param(&frozen)]);
+        let device = Device::cpu();
+        device.compile(&g)?.run()?;
+        assert_eq!(device.read_param(&frozen)?.as_f32(), [1e6]);
+        Ok([&a, &b].map(|p| device.read_param(p).map_or(f32::NAN, |t| t.as_f32()[0])))
+    }
+
+    #[test]
+    fn a_long_gradient_is_cut_and_a_short_one_stays() -> Result<()> {
+        // 3, 4: a norm of 5.
+        let [a, b] = moved([3.0, 4.0], 1.0)?;
+        assert!((a + 0.6).abs() < 1e-6 && (b + 0.8).abs() < 1e-6, "{a} {b}");
+        assert_eq!(moved([3.0, 4.0], 6.0)?, [-3.0, -4.0]);
+        assert_eq!(moved([0.0, 0.0], 1.0)?, [0.0, 0.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_norm_that_makes_no_sense_is_refused() {
+        for norm in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            let g = Graph::new();
+            clip_by_global_norm(&[g.input("x", [2])], norm);
+            assert!(g.error().unwrap().to_string().contains("must be a number above 0"));
+        }
+        assert!(clip_by_global_norm(&[], 1.0).is_empty());
+    }
+}
