@@ -33,6 +33,12 @@ pub trait Layer {
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g>;
 }
 
+impl<L: Layer + ?Sized> Layer for &L {
+    fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
+        (**self).forward(x)
+    }
+}
+
 impl<L: Layer + ?Sized> Layer for Box<L> {
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         (**self).forward(x)

@@ -20,9 +20,11 @@
 
 mod checkpoint;
 mod evaluate;
+mod predict;
 mod trainer;
 
 pub use evaluate::{Evaluation, Evaluator};
+pub use predict::{Predictions, Predictor};
 pub use trainer::Trainer;
 
 /// What is told how training goes. Every method does nothing unless it is written; `()` ignores everything.
