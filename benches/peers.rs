@@ -2,7 +2,7 @@
 //! form in which other frameworks are measured beside it.
 //!
 //! usage: peers DEVICE WORKLOAD     DEVICE as for `wgrad train --device`, WORKLOAD mlp-a, mlp-b,
-//! matmul-N or matmul-N-plain. `BENCH_T0_NS` is the process's start in Unix nanoseconds, `BENCH_WINDOWS`
+//! cnn-a, cnn-8, matmul-N or matmul-N-plain. `BENCH_T0_NS` is the process's start in Unix nanoseconds, `BENCH_WINDOWS`
 //! and `BENCH_SECS` the number and length of timed windows.
 #![allow(missing_docs)]
 
@@ -96,7 +96,7 @@ fn main() -> Result<()> {
         bench.print("gflop_per_s", gflops(rates[rates.len() / 2]));
         bench.print("gflop_per_s_max", gflops(rates[rates.len() - 1]));
     } else {
-        let Some(mut step) = workloads::mlp(&device, workload)? else {
+        let Some(mut step) = workloads::training(&device, workload)? else {
             return Err(Error::Invalid(format!("unknown workload `{workload}`")));
         };
         let first = step.run().and_then(|()| step.scalar("loss"))?;

@@ -37,8 +37,9 @@ fn time(c: &mut Criterion, group: &str, name: &str, elements: u64, device: &Devi
 
 fn training(c: &mut Criterion) {
     for (device_name, device) in devices() {
-        for (workload, ..) in workloads::MLPS {
-            let step = workloads::mlp(&device, workload).expect("the workload compiles");
+        let names = workloads::MLPS.map(|w| w.0).into_iter().chain(workloads::CNNS.map(|w| w.0));
+        for workload in names {
+            let step = workloads::training(&device, workload).expect("the workload compiles");
             if let Some(mut step) = step {
                 time(c, workload, device_name, 1, &device, &mut step);
             }
