@@ -92,7 +92,7 @@ fn training_prints_json_and_leaves_files_that_eval_reads() {
     let eval = &objects(folder.path(), &["eval", "--device", "cpu", "--json"])[0];
     assert_eq!(eval["test_accuracy"], accuracy);
     assert_eq!(eval["test_loss"], last["test_loss"]);
-    assert_eq!(eval["widths"], serde_json::json!([64, 16, 10]));
+    assert_eq!((&eval["model"], &eval["widths"]), (&Value::from("mlp"), &serde_json::json!([16])));
     let trace: u64 = (0..10).map(|c| eval["confusion"][c][c].as_u64().unwrap()).sum();
     assert_eq!(trace, (accuracy * 360.0).round() as u64);
     // Alone, elsewhere, without run.json.
@@ -122,6 +122,76 @@ fn training_tells_a_reader_what_it_does() {
     }
     assert!(!text.contains('\u{1b}'), "no colours where no terminal is: {text}");
     assert!(folder.path().join("here/model.safetensors").exists());
+}
+
+/// An 8-bit grey PNG.
+fn write_png(path: &Path, width: usize, pixels: &[u8]) {
+    let file = std::fs::File::create(path).unwrap();
+    let mut encoder = png::Encoder::new(file, width as u32, (pixels.len() / width) as u32);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.write_header().unwrap().write_image_data(pixels).unwrap();
+}
+
+#[test]
+fn a_cnn_is_trained_evaluated_and_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let settings = ["--device", "cpu", "--epochs", "4", "--channels", "6,8", "--clip-norm", "5"];
+    let lines = objects(here, &[&["train"][..], &settings, &["--json", "--augment", "shift=1"]].concat());
+    let last = lines.last().unwrap();
+    assert_eq!((&last["model"], &last["augment"]), (&Value::from("cnn"), &Value::from("shift=1")));
+    assert_eq!((&last["clip_norm"], &last["stopped_early"]), (&Value::from(5.0), &Value::from(false)));
+    let accuracy = last["test_accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.6, "{last}");
+    let eval = &objects(here, &["eval", "--device", "cpu", "--json"])[0];
+    assert_eq!((eval["test_accuracy"].as_f64(), &eval["model"]), (Some(accuracy), &Value::from("cnn")));
+
+    let rows = objects(here, &["predict", "--rows", "0..360", "--device", "cpu", "--json"]);
+    let right = rows.iter().filter(|r| r["class"] == r["truth"]).count();
+    assert_eq!(right, (accuracy * 360.0).round() as usize);
+    let sum: f64 = rows[7]["probabilities"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+
+    // The same digit as a file, and ten times as large in dark on light.
+    let (_, test) = wgrad::data::digits().unwrap();
+    let pixels: Vec<u8> = test.row(3).unwrap().iter().map(|&v| (u32::from(v) * 255 / 16) as u8).collect();
+    write_png(&here.join("three.png"), 8, &pixels);
+    let large: Vec<u8> = (0..6400).map(|i| 255 - pixels[i / 800 * 8 + i % 80 / 10]).collect();
+    write_png(&here.join("paper.png"), 80, &large);
+    let asked = objects(here, &["predict", "three.png", "paper.png", "--device", "cpu", "--json"]);
+    assert_eq!(asked.len(), 2);
+    for answer in &asked {
+        assert_eq!(answer["class"], rows[3]["class"], "{answer}");
+        let off = answer["probability"].as_f64().unwrap() - rows[3]["probability"].as_f64().unwrap();
+        assert!(off.abs() < 0.05, "{answer} {}", rows[3]);
+    }
+    assert!(asked[1]["input"].as_str().unwrap().contains("inverted"));
+    let output = wgrad(here, &["predict", "--device", "cpu"]);
+    let text = stdout(&output);
+    assert!(output.status.success() && text.contains('█') && text.contains("test row 4: a "), "{text}");
+
+    refused(here, &["predict", "--rows", "360"], 1, "has 360 test rows");
+    refused(here, &["predict", "nothing.png"], 1, "nothing.png");
+    std::fs::write(here.join("text.png"), "no image").unwrap();
+    refused(here, &["predict", "text.png"], 1, "not a PNG image");
+}
+
+#[test]
+fn a_residual_network_is_trained_stopped_early_and_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let train =
+        ["train", "--model", "resnet", "--channels", "4,6", "--device", "cpu", "--json", "--lr", "0.02"];
+    let early = ["--epochs", "60", "--patience", "1", "--schedule", "step", "--augment", "none"];
+    let lines = objects(here, &[&train[..], &early].concat());
+    let last = lines.last().unwrap();
+    assert!(last["stopped_early"] == true && lines.len() < 61, "{last}");
+    assert_eq!((&last["step_every"], &last["depth"]), (&Value::from(20), &Value::from(1)));
+    let again = objects(here, &["train", "--model", "resnet", "--resume", "--device", "cpu", "--json"]);
+    assert_eq!((again.len(), &again[0]["test_accuracy"]), (1, &last["test_accuracy"]));
+    let eval = &objects(here, &["eval", "--device", "cpu", "--json"])[0];
+    assert_eq!((&eval["test_loss"], &eval["widths"]), (&last["test_loss"], &serde_json::json!([4, 6])));
 }
 
 /// Where a GPU is asked for in vain, `auto` says so and goes on; `gpu` does not.
@@ -173,7 +243,7 @@ fn ctrl_c_stops_saves_and_can_be_resumed() {
     use std::process::Stdio;
     let folder = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_wgrad"))
-        .args(["train", "--device", "cpu", "--epochs", "100000", "--json"])
+        .args(["train", "--model", "mlp", "--device", "cpu", "--epochs", "100000", "--json"])
         .current_dir(folder.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -188,8 +258,10 @@ fn ctrl_c_stops_saves_and_can_be_resumed() {
     assert_eq!(last["stopped"], true);
     let steps = last["steps"].as_u64().unwrap();
     let epochs = (steps / 41 + 2).to_string();
-    let rest =
-        objects(folder.path(), &["train", "--device", "cpu", "--resume", "--epochs", &epochs, "--json"]);
+    let rest = objects(
+        folder.path(),
+        &["train", "--model", "mlp", "--device", "cpu", "--resume", "--epochs", &epochs, "--json"],
+    );
     let rest = rest.last().unwrap();
     assert_eq!(
         (&rest["stopped"], rest["steps"].as_u64()),
@@ -219,6 +291,12 @@ fn mistakes_are_one_line_and_an_exit_code() {
         &["train", "--dropout", "1"],
         &["train", "--hidden", "8,0"],
         &["train", "--optimizer", "magic"],
+        &["train", "--augment", "blur=3"],
+        &["train", "--model", "cnn", "--hidden", "8"],
+        &["train", "--model", "mlp", "--channels", "8"],
+        &["train", "--depth", "2", "--model", "cnn"],
+        &["train", "--schedule", "cosine", "--step-every", "3"],
+        &["predict", "--rows", "5..4"],
         &["eval", "--out", "a", "--model-file", "b"],
         &["paint"],
     ] {

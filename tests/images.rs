@@ -80,7 +80,12 @@ fn split(rows: usize) -> Split {
 }
 
 /// Trains a small network on moved images; `stop_at` a step and `resume` there.
-fn augmented(device: &Device, folder: &std::path::Path, stop_at: Option<usize>, resume: bool) -> TrainingReport {
+fn augmented(
+    device: &Device,
+    folder: &std::path::Path,
+    stop_at: Option<usize>,
+    resume: bool,
+) -> TrainingReport {
     let params = Params::seeded(5);
     let model = Cnn::new(&params, [1, 8, 8], &[4], 10).dropout(0.2);
     let flag = Arc::new(AtomicBool::new(false));
@@ -124,8 +129,10 @@ fn patient(out: Option<&std::path::Path>, resume: bool, validation: bool) -> Res
     }
     // A rate that overshoots, so that the validation loss soon rises.
     let sgd = Sgd::new(&params, 0.5).momentum(0.9);
-    let mut trainer =
-        Trainer::new(&Device::cpu(), model, &params, sgd, data).epochs(200).early_stopping(3).keep(Keep::Best);
+    let mut trainer = Trainer::new(&Device::cpu(), model, &params, sgd, data)
+        .epochs(200)
+        .early_stopping(3)
+        .keep(Keep::Best);
     if let Some(out) = out {
         trainer = trainer.out(out);
         if resume {

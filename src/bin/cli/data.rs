@@ -20,6 +20,11 @@ pub(super) fn load(name: &str) -> Outcome<(Dataset, Dataset)> {
     Ok(load_idx_folder(name)?)
 }
 
+/// Whether the examples are images, going by the name.
+pub(super) fn has_images(name: &str) -> bool {
+    name == "digits" || Path::new(name).is_dir()
+}
+
 /// Keeps `validation` training rows, a tenth if nothing is said.
 pub(super) fn split(name: &str, validation: Option<usize>) -> Outcome<Split> {
     let (train, test) = load(name)?;

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use serde_json::json;
 use wgrad::Params;
 use wgrad::train::Evaluator;
 
-use super::model::{Mlp, widths};
+use super::model::{Architecture, Kind};
+use super::settings::name;
 use super::{Failure, Outcome, data, open, percent, run_file, say, say_device, thousands};
 
 /// Tests a saved model: accuracy, loss and confusion matrix on the test rows.
@@ -14,14 +16,14 @@ use super::{Failure, Outcome, data, open, percent, run_file, say, say_device, th
 /// The model's layers are read from the shapes in its file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    wgrad eval                        the model that `wgrad train` left in runs/digits-mlp\n  \
+    wgrad eval                        the model that `wgrad train` left in runs/digits-cnn\n  \
     wgrad eval --out runs/wide\n  \
     wgrad eval --model-file model.safetensors --data ~/mnist")]
 pub(super) struct Args {
     /// A model.safetensors, of this program or with the same names from elsewhere
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     model_file: Option<PathBuf>,
-    /// The folder of a run [default: runs/DATA-mlp]
+    /// The folder of a run [default: the last of runs/DATA-MODEL]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// `digits`, or a folder with MNIST's four files [default: what run.json beside the model says, or digits]
@@ -36,32 +38,15 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let data_name = args.data.as_deref().unwrap_or("digits");
-    let path = match &args.model_file {
-        Some(path) => path.clone(),
-        None => super::train::folder(args.out.as_ref(), data_name).join("model.safetensors"),
-    };
-    let widths = widths(&path)?;
-    let settings = run_file::settings(path.parent().unwrap_or(Path::new(".")))?.unwrap_or_default();
-    let data_name = match &args.data {
-        Some(name) => name.clone(),
-        None => settings.get("data").and_then(|d| d.as_str()).unwrap_or("digits").to_string(),
-    };
+    let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_deref())?;
+    let data_name = data_of(&path, args.data.as_deref())?;
     let (_, test) = data::load(&data_name)?;
-    if widths.first() != Some(&test.example_len()) {
-        return Err(Failure::new(format!(
-            "{} takes {} values, but an example of `{data_name}` has {} ({:?})",
-            path.display(),
-            widths.first().copied().unwrap_or(0),
-            test.example_len(),
-            test.shape
-        )));
-    }
+    let architecture = Architecture::read(&path, &test.shape)?;
     let (device, no_gpu) = open(&args.device)?;
     let info = device.info();
     let params = Params::seeded(0);
-    let model = Mlp::new(&params, &widths, 0.0);
-    device.load(&params.trainable(), &path)?;
+    let model = architecture.build(&params, 0.0)?;
+    device.load(&params.all(), &path)?;
     let result = Evaluator::new(&device, &model, &test)?.run()?;
     if args.json {
         say(json!({
@@ -71,19 +56,52 @@ pub(super) fn run(args: &Args) -> Outcome {
             "confusion": result.confusion,
             "data": data_name,
             "model_file": path,
-            "widths": widths,
+            "model": name(&architecture.kind),
+            "widths": architecture.widths,
             "adapter": info.name,
             "backend": info.backend,
         }));
         return Ok(());
     }
     say_device(&info, no_gpu.as_deref());
-    let text: Vec<String> = widths.iter().map(ToString::to_string).collect();
-    say(format!("model       {}: {}", path.display(), text.join(" → ")));
+    say(format!("model       {}: {}", path.display(), architecture.describe()));
     say(format!("data        {data_name}: {} test rows\n", thousands(test.len() as f64)));
     say(format!("test accuracy {} (loss {:.4})\n", percent(result.accuracy), result.loss));
     say(matrix(&result.confusion));
     Ok(())
+}
+
+/// The model that is meant: a file, one in the folder of a run, or that of the last run on the data.
+pub(super) fn model_file(
+    file: Option<&PathBuf>,
+    folder: Option<&PathBuf>,
+    data: Option<&str>,
+) -> Outcome<PathBuf> {
+    const NAME: &str = "model.safetensors";
+    if let Some(path) = file.cloned().or_else(|| folder.map(|f| f.join(NAME))) {
+        return Ok(path);
+    }
+    let data = data.unwrap_or("digits");
+    let all: Vec<PathBuf> =
+        Kind::value_variants().iter().map(|&kind| super::train::folder(data, kind).join(NAME)).collect();
+    let written = |path: &PathBuf| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    let newest = all.iter().filter_map(|p| Some((written(p)?, p))).max();
+    newest.map(|(_, path)| path.clone()).ok_or_else(|| {
+        let tried: Vec<String> = all.iter().map(|p| p.display().to_string()).collect();
+        Failure::new(format!(
+            "there is no model yet: none of {}; run `wgrad train`, or name one with --out or --model-file",
+            tried.join(", ")
+        ))
+    })
+}
+
+/// The data set a model is for: what was given, what the run.json beside it says, or the digits.
+pub(super) fn data_of(model: &Path, given: Option<&str>) -> Outcome<String> {
+    if let Some(name) = given {
+        return Ok(name.to_string());
+    }
+    let settings = run_file::settings(model.parent().unwrap_or(Path::new(".")))?.unwrap_or_default();
+    Ok(settings.get("data").and_then(|d| d.as_str()).unwrap_or("digits").to_string())
 }
 
 /// Rows: the class it is. Columns: the class it was taken for.

@@ -5,8 +5,11 @@ mod data;
 mod devices;
 mod eval;
 mod model;
+mod picture;
+mod predict;
 mod progress;
 mod run_file;
+mod settings;
 mod train;
 
 use std::fmt::{self, Display};
@@ -39,6 +42,7 @@ enum Command {
     Devices(devices::Args),
     Train(Box<train::Args>),
     Eval(eval::Args),
+    Predict(predict::Args),
     Check(check::Args),
 }
 
@@ -95,6 +99,7 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Train(args) => train::run(&args, started),
         Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Check(args) => check::run(&args),
     });
     match outcome {

@@ -1,66 +1,169 @@
-//! Models by name.
+//! Models by name, and read from the shapes in their files.
 
 use std::path::Path;
 
+use clap::ValueEnum;
 use safetensors::SafeTensors;
-use wgrad::nn::{Dropout, Layer, Linear};
-use wgrad::{Params, Var};
+use wgrad::Params;
+use wgrad::nn::{Cnn, Layer, Mlp, ResNet};
 
 use super::{Failure, Outcome};
 
-/// Linear layers `fc1`, `fc2`, … with ReLU and dropout between them.
-#[derive(Debug)]
-pub(super) struct Mlp {
-    layers: Vec<(Linear, Dropout)>,
+/// Models that can be trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    /// Fully connected layers with ReLU between them
+    Mlp,
+    /// 3 × 3 convolutions with ReLU and maxima, dropout, a linear layer
+    Cnn,
+    /// Residual blocks with batch normalization, the average of each plane, a linear layer
+    Resnet,
 }
 
-impl Mlp {
-    /// Layers between the given widths.
-    pub(super) fn new(params: &Params, widths: &[usize], dropout: f32) -> Self {
-        let layer = |(i, w): (usize, &[usize])| {
-            let linear = Linear::new(&params.at(&format!("fc{}", i + 1)), w[0], w[1]);
-            (linear, Dropout::new(&params.at(&format!("drop{}", i + 1)), dropout))
-        };
-        Mlp { layers: widths.windows(2).enumerate().map(layer).collect() }
-    }
+/// What a model is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Architecture {
+    pub(super) kind: Kind,
+    /// Of the hidden layers, or the channels of the convolutions, or of the stages.
+    pub(super) widths: Vec<usize>,
+    /// Residual blocks of a stage.
+    pub(super) depth: usize,
+    /// Shape of an example.
+    pub(super) input: Vec<usize>,
+    pub(super) classes: usize,
 }
 
-impl Layer for Mlp {
-    fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
-        let mut x = x.flatten(1);
-        for (i, (linear, dropout)) in self.layers.iter().enumerate() {
-            x = linear.forward(x);
-            if i + 1 < self.layers.len() {
-                let _scope = x.scope(&format!("fc{}.relu", i + 1));
-                x = dropout.forward(x.relu());
+impl Architecture {
+    /// The layers, with parameters in `params`.
+    pub(super) fn build(&self, params: &Params, dropout: f32) -> Outcome<Box<dyn Layer + Send + Sync>> {
+        let Architecture { kind, widths, depth, classes, .. } = self;
+        Ok(match kind {
+            Kind::Mlp => Box::new(Mlp::new(params, &self.chain()).dropout(dropout)),
+            Kind::Cnn => Box::new(Cnn::new(params, self.image()?, widths, *classes).dropout(dropout)),
+            Kind::Resnet => {
+                let [channels, ..] = self.image()?;
+                Box::new(ResNet::new(params, channels, widths, *depth, *classes).dropout(dropout))
             }
+        })
+    }
+
+    /// Widths from input to output.
+    fn chain(&self) -> Vec<usize> {
+        let inputs = self.input.iter().product();
+        [&[inputs], &self.widths[..], &[self.classes]].concat()
+    }
+
+    fn image(&self) -> Outcome<[usize; 3]> {
+        <[usize; 3]>::try_from(&self.input[..]).map_err(|_| {
+            Failure::new(format!(
+                "convolutions take images [channels, height, width], and an example of this data has the shape \
+                 {:?}; use --model mlp",
+                self.input
+            ))
+        })
+    }
+
+    /// The model that a file holds, for examples of shape `input`.
+    pub(super) fn read(path: &Path, input: &[usize]) -> Outcome<Self> {
+        let show = path.display();
+        let content = std::fs::read(path).map_err(|e| Failure::new(format!("{show}: {e}")))?;
+        let file = SafeTensors::deserialize(&content)
+            .map_err(|e| Failure::new(format!("{show}: not a safetensors file: {e}")))?;
+        let shape = |name: &str| file.tensor(name).ok().map(|t| t.shape().to_vec());
+        let outputs = |name: &str| shape(name).and_then(|s| s.first().copied());
+        let read = match () {
+            () if shape("layer1.0.conv1.weight").is_some() => residual(&outputs),
+            () if shape("conv1.weight").is_some() => {
+                let widths: Vec<usize> = (1..).map_while(|i| outputs(&format!("conv{i}.weight"))).collect();
+                outputs("fc.weight").map(|classes| (Kind::Cnn, widths, 1, classes))
+            }
+            () => {
+                let mut widths: Vec<usize> = (1..).map_while(|i| outputs(&format!("fc{i}.weight"))).collect();
+                widths.pop().map(|classes| (Kind::Mlp, widths, 1, classes))
+            }
+        };
+        let Some((kind, widths, depth, classes)) = read else {
+            let names = file.names().join(", ");
+            return Err(Failure::new(format!(
+                "{show} holds no model that this program knows: there is neither conv1.weight with fc.weight nor \
+                 fc1.weight, but {names}"
+            )));
+        };
+        let model = Architecture { kind, widths, depth, input: input.to_vec(), classes };
+        // Loading compares every shape; what depends on the input says more here.
+        let (first, is, wanted) = match kind {
+            Kind::Mlp => ("fc1.weight", shape("fc1.weight"), vec![model.chain()[1], model.chain()[0]]),
+            Kind::Cnn | Kind::Resnet => {
+                let out = model.widths.first().copied().unwrap_or(0);
+                ("conv1.weight", shape("conv1.weight"), vec![out, model.image()?[0], 3, 3])
+            }
+        };
+        if is.as_ref() != Some(&wanted) {
+            return Err(Failure::new(format!(
+                "{show} does not fit examples of shape {input:?}: its {first} has the shape {:?}, which would be \
+                 {wanted:?}",
+                is.unwrap_or_default()
+            )));
         }
-        x
+        Ok(model)
+    }
+
+    /// In one line: `64 → 16 → 10`.
+    pub(super) fn describe(&self) -> String {
+        let arrows =
+            |widths: &[usize]| widths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" → ");
+        let (input, classes) = (&self.input, self.classes);
+        match self.kind {
+            Kind::Mlp => arrows(&self.chain()),
+            Kind::Cnn => {
+                format!("images {input:?}, convolutions {}, {classes} classes", arrows(&self.widths))
+            }
+            Kind::Resnet => format!(
+                "images {input:?}, stages {} of {} residual blocks, {classes} classes",
+                arrows(&self.widths),
+                self.depth
+            ),
+        }
     }
 }
 
-/// The widths of the perceptron that a file holds, from the shapes of `fc1.weight`, `fc2.weight`, ….
-pub(super) fn widths(path: &Path) -> Outcome<Vec<usize>> {
-    let show = path.display();
-    let content = std::fs::read(path).map_err(|e| Failure::new(format!("{show}: {e}")))?;
-    let file = SafeTensors::deserialize(&content)
-        .map_err(|e| Failure::new(format!("{show}: not a safetensors file: {e}")))?;
-    let mut widths = Vec::new();
-    while let Ok(weight) = file.tensor(&format!("fc{}.weight", widths.len().max(1))) {
-        let [outputs, inputs] = weight.shape() else {
-            return Err(Failure::new(format!("{show}: fc{}.weight is no matrix", widths.len().max(1))));
-        };
-        if widths.is_empty() {
-            widths.push(*inputs);
+/// Stages and blocks, by their names.
+fn residual(outputs: &dyn Fn(&str) -> Option<usize>) -> Option<(Kind, Vec<usize>, usize, usize)> {
+    let block = |stage: usize, block: usize| outputs(&format!("layer{stage}.{block}.conv1.weight"));
+    let widths: Vec<usize> = (1..).map_while(|stage| block(stage, 0)).collect();
+    let depth = (0..).take_while(|&i| block(1, i).is_some()).count();
+    Some((Kind::Resnet, widths, depth, outputs("fc.weight")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wgrad::Device;
+
+    #[test]
+    fn every_kind_is_read_from_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        for (kind, widths, depth) in [
+            (Kind::Mlp, vec![7, 5], 1),
+            (Kind::Mlp, vec![], 1),
+            (Kind::Cnn, vec![3, 4], 1),
+            (Kind::Resnet, vec![2, 4], 2),
+        ] {
+            let model = Architecture { kind, widths, depth, input: vec![1, 8, 8], classes: 3 };
+            let params = Params::seeded(1);
+            model.build(&params, 0.5).unwrap();
+            Device::cpu().save(&params.all(), &path).unwrap();
+            assert_eq!(Architecture::read(&path, &[1, 8, 8]).unwrap(), model);
+            let wrong = Architecture::read(&path, &[2, 8, 8]).unwrap_err().to_string();
+            assert!(wrong.contains("does not fit examples of shape [2, 8, 8]"), "{wrong}");
         }
-        if widths.last() != Some(inputs) {
-            return Err(Failure::new(format!("{show}: its layers do not fit on one another")));
-        }
-        widths.push(*outputs);
     }
-    if widths.is_empty() {
-        let names = file.names().join(", ");
-        return Err(Failure::new(format!("{show} holds no perceptron: there is no fc1.weight, but {names}")));
+
+    #[test]
+    fn convolutions_need_images() {
+        let model = Architecture { kind: Kind::Cnn, widths: vec![4], depth: 1, input: vec![4], classes: 3 };
+        let message = model.build(&Params::seeded(1), 0.0).err().unwrap().to_string();
+        assert!(message.contains("use --model mlp"), "{message}");
     }
-    Ok(widths)
 }

@@ -1,0 +1,188 @@
+//! `wgrad predict`.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use wgrad::Params;
+use wgrad::data::Dataset;
+use wgrad::train::{Predictions, Predictor};
+
+use super::eval::{data_of, model_file};
+use super::model::Architecture;
+use super::picture::{Invert, Picture};
+use super::{Failure, Outcome, data, open, percent, say};
+
+/// Says what a saved model takes images or rows for: the most probable classes of each.
+///
+/// Without inputs it shows some of the test rows, with what they are.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    wgrad predict                        the first test rows, by the last model trained on the digits\n  \
+    wgrad predict --rows 40..60 --json\n  \
+    wgrad predict seven.png eight.png --out runs/digits-cnn")]
+pub(super) struct Args {
+    /// PNG images
+    #[arg(value_name = "FILE")]
+    inputs: Vec<PathBuf>,
+    /// Test rows of the data set: a number, or FROM..TO, counted from 0 [default: 0..5 without inputs]
+    #[arg(long, value_name = "ROWS", value_parser = range)]
+    rows: Option<(usize, usize)>,
+    /// A model.safetensors, of this program or with the same names from elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    model_file: Option<PathBuf>,
+    /// The folder of a run [default: the last of runs/DATA-MODEL]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// `digits`, or a folder with MNIST's four files [default: what run.json beside the model says, or digits]
+    #[arg(long, value_name = "digits|DIR")]
+    data: Option<String>,
+    /// Exchange dark and light in the images, as models of digits have light ink on dark ground
+    #[arg(long, value_enum, default_value = "auto")]
+    invert: Invert,
+    /// How many classes to list
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u16).range(1..))]
+    top: u16,
+    /// `auto` (a GPU if there is one, else the CPU), `gpu`, `cpu`, or part of an adapter's name
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Print one JSON object a row
+    #[arg(long)]
+    json: bool,
+}
+
+/// `7` or `0..10`.
+fn range(text: &str) -> Result<(usize, usize), String> {
+    let number = |t: &str| t.trim().parse::<usize>().map_err(|_| format!("`{t}` is no row number"));
+    let (from, to) = match text.split_once("..") {
+        Some((from, to)) => (number(from)?, number(to)?),
+        None => (number(text)?, number(text)?.saturating_add(1)),
+    };
+    if from < to { Ok((from, to)) } else { Err("the rows end before they begin".into()) }
+}
+
+/// One thing to classify.
+struct Input {
+    name: String,
+    values: Vec<f32>,
+    picture: Option<Picture>,
+    truth: Option<usize>,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_deref())?;
+    let data_name = data_of(&path, args.data.as_deref())?;
+    let (_, test) = data::load(&data_name)?;
+    let architecture = Architecture::read(&path, &test.shape)?;
+    let mut inputs = Vec::new();
+    for file in &args.inputs {
+        inputs.push(image(file, args.invert, &architecture.input)?);
+    }
+    if let Some(rows) = args.rows.or(args.inputs.is_empty().then_some((0, 5))) {
+        inputs.extend(rows_of(&test, &data_name, rows)?);
+    }
+    let (device, _) = open(&args.device)?;
+    let params = Params::seeded(0);
+    let model = architecture.build(&params, 0.0)?;
+    device.load(&params.all(), &path)?;
+    let values: Vec<f32> = inputs.iter().flat_map(|i| i.values.iter().copied()).collect();
+    let predictions = Predictor::new(&device, model, &architecture.input[..])?.predict(&values)?;
+    for (row, input) in inputs.iter().enumerate() {
+        match args.json {
+            true => say(object(input, &predictions, row)),
+            false => say(text(input, &predictions, row, args.top as usize)),
+        }
+    }
+    Ok(())
+}
+
+/// A file as the model takes it.
+fn image(path: &PathBuf, invert: Invert, input: &[usize]) -> Outcome<Input> {
+    let &[channels @ (1 | 3), height, width] = input else {
+        return Err(Failure::new(format!(
+            "the model takes examples of shape {input:?}, and {} is an image of 1 or 3 channels",
+            path.display()
+        )));
+    };
+    let mut picture = Picture::read(path, channels)?.fitted(height, width);
+    let inverts = match invert {
+        Invert::Auto => channels == 1 && picture.is_on_paper(),
+        other => other == Invert::Yes,
+    };
+    if inverts {
+        picture = picture.inverted();
+    }
+    let name = match inverts {
+        true => format!("{} (inverted)", path.display()),
+        false => path.display().to_string(),
+    };
+    Ok(Input { name, values: picture.values.clone(), picture: Some(picture), truth: None })
+}
+
+/// Rows of the data set.
+fn rows_of(test: &Dataset, name: &str, (from, to): (usize, usize)) -> Outcome<Vec<Input>> {
+    if to > test.len() {
+        return Err(Failure::new(format!(
+            "`{name}` has {} test rows, 0 to {}; there is no row {}",
+            test.len(),
+            test.len() - 1,
+            to - 1
+        )));
+    }
+    let input = |row: usize| {
+        let bytes = test.row(row).unwrap_or_default();
+        let values: Vec<f32> = bytes.iter().map(|&b| f32::from(b) * test.scale).collect();
+        let picture = match test.shape[..] {
+            [channels, height, width] => Some(Picture { channels, height, width, values: values.clone() }),
+            _ => None,
+        };
+        let truth = test.labels.get(row).map(|&label| label as usize);
+        Input { name: format!("{name}, test row {row}"), values, picture, truth }
+    };
+    Ok((from..to).map(input).collect())
+}
+
+fn object(input: &Input, predictions: &Predictions, row: usize) -> Value {
+    let class = predictions.class(row);
+    json!({
+        "input": input.name,
+        "class": class,
+        "probability": predictions.probability(row, class),
+        "probabilities": predictions.probabilities(row),
+        "truth": input.truth,
+    })
+}
+
+/// The picture with what it is taken for beside it.
+fn text(input: &Input, predictions: &Predictions, row: usize, top: usize) -> String {
+    let mut said = vec![input.name.clone()];
+    if let Some(truth) = input.truth {
+        let right = if truth == predictions.class(row) { "" } else { ", MISTAKEN" };
+        said[0].push_str(&format!(": a {truth}{right}"));
+    }
+    for (class, probability) in predictions.top(row, top) {
+        let bar = "█".repeat((probability * 20.0).round() as usize);
+        said.push(format!("{class:>4} {:>9}  {bar}", percent(probability)));
+    }
+    let Some(picture) = &input.picture else { return said.join("\n") + "\n" };
+    let lines = picture.lines();
+    let width = lines.first().map_or(0, |l| l.chars().count());
+    let height = lines.len().max(said.len());
+    let line = |i: usize| {
+        let left = lines.get(i).map_or("", |l| l.as_str());
+        let right = said.get(i).map_or("", |l| l.as_str());
+        format!("│{left:<width$}│  {right}").trim_end().to_string()
+    };
+    (0..height).map(line).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::range;
+
+    #[test]
+    fn rows_are_a_number_or_a_range() {
+        assert_eq!(range("7"), Ok((7, 8)));
+        assert_eq!(range("0..10"), Ok((0, 10)));
+        assert!(range("5..5").is_err() && range("a").is_err() && range("3..").is_err());
+    }
+}

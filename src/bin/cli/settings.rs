@@ -1,0 +1,466 @@
+//! What a run does: arguments, the settings of the run that is resumed, and defaults, in this order.
+
+use std::fmt::{self, Display};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+use wgrad::Params;
+use wgrad::nn::RandomAffine;
+use wgrad::optim::Schedule;
+
+use super::model::Kind;
+use super::{Failure, Outcome, data};
+
+/// Arguments of `wgrad train` that a run is made of.
+#[derive(Debug, clap::Args)]
+#[group(id = "settings")]
+pub(super) struct Args {
+    /// `digits`, or a folder with the four files of MNIST or of a set published like it [default: digits]
+    #[arg(long, value_name = "digits|DIR")]
+    pub(super) data: Option<String>,
+    /// The kind of model [default: cnn for images]
+    #[arg(long, value_enum)]
+    pub(super) model: Option<Kind>,
+    /// Widths of the hidden layers of an mlp [default: 128]
+    #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=16384))]
+    hidden: Option<Vec<u32>>,
+    /// Channels of the convolutions of a cnn, or of the stages of a resnet [default: 16,32]
+    #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    channels: Option<Vec<u32>>,
+    /// Residual blocks of each stage of a resnet [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    depth: Option<u32>,
+    /// Move the training images at random: `shift=PIXELS,rotate=DEGREES,scale=CHANGE`, each optional, or `none`
+    /// [default: none; for a cnn or resnet on the digits, and without a value, shift=1,rotate=10,scale=0.1]
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, default_missing_value = "shift=1,rotate=10,scale=0.1")]
+    augment: Option<Augment>,
+    /// How often the training rows are gone through [default: 10; for the digits 40, or 100 for an mlp]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: Option<u32>,
+    /// Rows of a step [default: 64; for an mlp 32]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
+    /// Learning rate at the start [default: 0.002; for an mlp 0.003, on the digits 0.01; for sgd 0.1]
+    #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
+    lr: Option<f32>,
+    /// What becomes of the learning rate [default: cosine]
+    #[arg(long, value_enum)]
+    schedule: Option<Course>,
+    /// Epochs after which --schedule step lowers the rate [default: a third of all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    step_every: Option<u32>,
+    /// What --schedule step multiplies the rate by [default: 0.1]
+    #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
+    step_factor: Option<f32>,
+    /// How gradients change the weights; sgd has momentum 0.9 [default: adam]
+    #[arg(long, value_enum)]
+    optimizer: Option<Optimizer>,
+    /// Weight decay, in the gradients or, with adamw, beside them [default: 0; mlp on digits 0.0003; adamw 0.01]
+    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
+    weight_decay: Option<f32>,
+    /// Scale gradients down whose global norm is above this [default: 0, never]
+    #[arg(long, value_name = "NORM", value_parser = not_negative, allow_negative_numbers = true)]
+    clip_norm: Option<f32>,
+    /// Stop after so many epochs in which the validation loss was not lower than before [default: 0, never]
+    #[arg(long, value_name = "EPOCHS")]
+    patience: Option<u32>,
+    /// Seed of the initial weights, the order of the rows, dropout and augmentation [default: 42]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Training rows kept for validation, from the end [default: a tenth]
+    #[arg(long, value_name = "ROWS")]
+    validation: Option<usize>,
+    /// Which weights are tested and saved [default: last with --schedule cosine, else best]
+    #[arg(long, value_enum)]
+    keep: Option<Kept>,
+    /// Share of the hidden values that a step drops [default: 0.5; for an mlp 0.2, on the digits 0.4]
+    #[arg(long, value_name = "P", value_parser = share, allow_negative_numbers = true)]
+    dropout: Option<f32>,
+    /// Folder for what the run leaves [default: runs/DATA-MODEL, as in runs/digits-cnn]
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+}
+
+/// Optimizers, as PyTorch defines them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Optimizer {
+    Sgd,
+    Adam,
+    Adamw,
+}
+
+/// How the learning rate changes from epoch to epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Course {
+    /// It stays
+    Constant,
+    /// It falls along half a cosine to nearly nothing
+    Cosine,
+    /// It is multiplied by --step-factor after every --step-every epochs
+    Step,
+}
+
+/// Which weights count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kept {
+    /// Those with the best validation accuracy
+    Best,
+    /// Those of the last epoch
+    Last,
+}
+
+/// How training images are moved at random.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Augment {
+    shift: u32,
+    rotate: f32,
+    scale: f32,
+}
+
+impl FromStr for Augment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut augment = Augment::default();
+        if text == "none" {
+            return Ok(augment);
+        }
+        for part in text.split(',') {
+            let (key, value) = part.split_once('=').ok_or_else(|| {
+                format!(
+                    "`{part}` is not of the form shift=PIXELS, rotate=DEGREES or scale=CHANGE, nor `none`"
+                )
+            })?;
+            let number = || value.parse::<f32>().map_err(|_| format!("`{value}` is no number"));
+            match key {
+                "shift" => {
+                    augment.shift = value.parse().map_err(|_| format!("`{value}` is no number of pixels"))?;
+                }
+                "rotate" => augment.rotate = number()?,
+                "scale" => augment.scale = number()?,
+                _ => return Err(format!("`{key}` is none of shift, rotate and scale")),
+            }
+        }
+        if !(0.0..=180.0).contains(&augment.rotate) {
+            return Err(format!("a rotation is from 0 to 180 degrees, not {}", augment.rotate));
+        }
+        if !(0.0..1.0).contains(&augment.scale) {
+            return Err(format!("a change of size is from 0 to below 1, not {}", augment.scale));
+        }
+        Ok(augment)
+    }
+}
+
+impl Display for Augment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Augment::default() {
+            return f.write_str("none");
+        }
+        let mut parts = Vec::new();
+        if self.shift > 0 {
+            parts.push(format!("shift={}", self.shift));
+        }
+        if self.rotate > 0.0 {
+            parts.push(format!("rotate={}", self.rotate));
+        }
+        if self.scale > 0.0 {
+            parts.push(format!("scale={}", self.scale));
+        }
+        f.write_str(&parts.join(","))
+    }
+}
+
+impl Augment {
+    /// Small movements: what the digits are trained with.
+    const SLIGHT: Augment = Augment { shift: 1, rotate: 10.0, scale: 0.1 };
+
+    /// The layer that moves them; `None` where they stay.
+    pub(super) fn layer(self, params: &Params) -> Option<RandomAffine> {
+        let layer = RandomAffine::new(&params.at("augment"))
+            .shift(self.shift as usize)
+            .rotate(self.rotate)
+            .scale(self.scale);
+        Some(layer).filter(|l| !l.is_identity())
+    }
+}
+
+fn positive(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
+        _ => Err("not a number above 0".into()),
+    }
+}
+
+fn not_negative(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(x) if x.is_finite() && x >= 0.0 => Ok(x),
+        _ => Err("not a number of 0 or more".into()),
+    }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(x) if (0.0..1.0).contains(&x) => Ok(x),
+        _ => Err("not a number from 0 to below 1".into()),
+    }
+}
+
+/// The name of a choice, as it is typed.
+pub(super) fn name(choice: &impl ValueEnum) -> String {
+    choice.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default()
+}
+
+/// What a run does.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) data: String,
+    pub(super) model: Kind,
+    /// Of hidden layers, or channels.
+    pub(super) widths: Vec<u32>,
+    pub(super) depth: u32,
+    pub(super) augment: Augment,
+    pub(super) epochs: u32,
+    pub(super) batch: u32,
+    pub(super) lr: f32,
+    pub(super) course: Course,
+    pub(super) step_every: u32,
+    pub(super) step_factor: f32,
+    pub(super) optimizer: Optimizer,
+    pub(super) weight_decay: f32,
+    pub(super) clip_norm: f32,
+    pub(super) patience: u32,
+    pub(super) seed: u64,
+    pub(super) validation: Option<usize>,
+    pub(super) keep: Kept,
+    pub(super) dropout: f32,
+}
+
+/// What is used where nothing is said.
+struct Defaults {
+    epochs: u32,
+    batch: u32,
+    rate: f32,
+    decay: f32,
+    dropout: f32,
+    augment: Augment,
+}
+
+impl Defaults {
+    /// For the digits: chosen by cross-validation over blocks of training rows, which keeps writers together.
+    /// That preferred the last weights of a cosine to those that 144 rows choose. The test rows had no say.
+    fn of(model: Kind, data: &str) -> Self {
+        let none = Augment::default();
+        match (model, data) {
+            (Kind::Mlp, "digits") => {
+                Defaults { epochs: 100, batch: 32, rate: 0.01, decay: 3e-4, dropout: 0.4, augment: none }
+            }
+            (Kind::Mlp, _) => {
+                Defaults { epochs: 10, batch: 32, rate: 0.003, decay: 0.0, dropout: 0.2, augment: none }
+            }
+            (_, "digits") => Defaults {
+                epochs: 40,
+                batch: 64,
+                rate: 0.002,
+                decay: 0.0,
+                dropout: 0.5,
+                augment: Augment::SLIGHT,
+            },
+            _ => Defaults { epochs: 10, batch: 64, rate: 0.002, decay: 0.0, dropout: 0.5, augment: none },
+        }
+    }
+}
+
+/// The settings of the run that is resumed, or nothing.
+struct Earlier<'a>(&'a Value);
+
+impl<'a> Earlier<'a> {
+    fn number(&self, key: &str) -> Option<u64> {
+        self.0.get(key)?.as_u64()
+    }
+
+    fn small(&self, key: &str) -> Option<u32> {
+        u32::try_from(self.number(key)?).ok()
+    }
+
+    /// A number above 0.
+    fn count(&self, key: &str) -> Option<u32> {
+        self.small(key).filter(|&n| n > 0)
+    }
+
+    fn float(&self, key: &str) -> Option<f32> {
+        Some(self.0.get(key)?.as_f64()? as f32)
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.0.get(key)?.as_str()
+    }
+
+    fn choice<T: ValueEnum>(&self, key: &str) -> Option<T> {
+        T::from_str(self.text(key)?, false).ok()
+    }
+
+    fn widths(&self, key: &str) -> Option<Vec<u32>> {
+        let width = |w: &Value| w.as_u64().and_then(|w| u32::try_from(w).ok()).filter(|&w| w > 0);
+        self.0.get(key)?.as_array()?.iter().map(width).collect()
+    }
+}
+
+impl Args {
+    /// The data set, if nothing earlier says another.
+    pub(super) fn data(&self) -> &str {
+        self.data.as_deref().unwrap_or("digits")
+    }
+
+    /// The kind of model, if nothing earlier says another.
+    pub(super) fn kind(&self) -> Kind {
+        self.implied_kind().unwrap_or(if data::has_images(self.data()) { Kind::Cnn } else { Kind::Mlp })
+    }
+
+    /// The kind that was asked for, if only by an option that one kind has.
+    fn implied_kind(&self) -> Option<Kind> {
+        self.model
+            .or(self.hidden.is_some().then_some(Kind::Mlp))
+            .or(self.depth.is_some().then_some(Kind::Resnet))
+            .or(self.channels.is_some().then_some(Kind::Cnn))
+    }
+
+    fn refuse_what_the_model_has_not(&self, model: Kind) -> Outcome {
+        let is_mlp = model == Kind::Mlp;
+        let wrong = [
+            (self.hidden.is_some() && !is_mlp, "--hidden is for an mlp; give --channels"),
+            (self.channels.is_some() && is_mlp, "--channels is for a cnn or resnet; give --hidden"),
+            (self.depth.is_some() && model != Kind::Resnet, "--depth is for a resnet"),
+            (
+                self.step_every.or(self.step_factor.map(|_| 1)).is_some()
+                    && self.schedule.is_some_and(|s| s != Course::Step),
+                "--step-every and --step-factor are for --schedule step",
+            ),
+        ];
+        wrong.iter().find(|(is, _)| *is).map_or(Ok(()), |(_, message)| Err(Failure::usage(*message)))
+    }
+}
+
+impl Settings {
+    /// `earlier` holds the settings of the run that is resumed, or nothing.
+    pub(super) fn new(args: &Args, earlier: &Value) -> Outcome<Self> {
+        let earlier = Earlier(earlier);
+        let data = args.data.clone().or_else(|| earlier.text("data").map(str::to_string));
+        let data = data.unwrap_or_else(|| "digits".into());
+        let usual = if data::has_images(&data) { Kind::Cnn } else { Kind::Mlp };
+        let model = args.implied_kind().or_else(|| earlier.choice("model")).unwrap_or(usual);
+        args.refuse_what_the_model_has_not(model)?;
+        let defaults = Defaults::of(model, &data);
+        let optimizer = args.optimizer.or_else(|| earlier.choice("optimizer")).unwrap_or(Optimizer::Adam);
+        let rate = if optimizer == Optimizer::Sgd { 0.1 } else { defaults.rate };
+        let decay = if optimizer == Optimizer::Adamw { 0.01 } else { defaults.decay };
+        let steps = args.step_every.is_some() || args.step_factor.is_some();
+        let course = args.schedule.or(steps.then_some(Course::Step));
+        let course = course.or_else(|| earlier.choice("schedule")).unwrap_or(Course::Cosine);
+        let keep = if course == Course::Cosine { Kept::Last } else { Kept::Best };
+        let widths = match model {
+            Kind::Mlp => args.hidden.clone().or_else(|| earlier.widths("hidden")),
+            Kind::Cnn | Kind::Resnet => args.channels.clone().or_else(|| earlier.widths("channels")),
+        };
+        let usual_widths = || if model == Kind::Mlp { vec![128] } else { vec![16, 32] };
+        let epochs = args.epochs.or_else(|| earlier.count("epochs")).unwrap_or(defaults.epochs);
+        let augment = args.augment.or_else(|| earlier.text("augment").and_then(|t| t.parse().ok()));
+        Ok(Settings {
+            widths: widths.unwrap_or_else(usual_widths),
+            depth: args.depth.or_else(|| earlier.count("depth")).unwrap_or(1),
+            augment: augment.unwrap_or(defaults.augment),
+            batch: args.batch.or_else(|| earlier.count("batch")).unwrap_or(defaults.batch),
+            lr: args.lr.or_else(|| earlier.float("lr")).unwrap_or(rate),
+            step_every: args
+                .step_every
+                .or_else(|| earlier.count("step_every"))
+                .unwrap_or_else(|| epochs.div_ceil(3)),
+            step_factor: args.step_factor.or_else(|| earlier.float("step_factor")).unwrap_or(0.1),
+            weight_decay: args.weight_decay.or_else(|| earlier.float("weight_decay")).unwrap_or(decay),
+            clip_norm: args.clip_norm.or_else(|| earlier.float("clip_norm")).unwrap_or(0.0),
+            patience: args.patience.or_else(|| earlier.small("patience")).unwrap_or(0),
+            seed: args.seed.or_else(|| earlier.number("seed")).unwrap_or(42),
+            validation: args.validation.or_else(|| earlier.number("validation").map(|n| n as usize)),
+            dropout: args.dropout.or_else(|| earlier.float("dropout")).unwrap_or(defaults.dropout),
+            keep: args.keep.or_else(|| earlier.choice("keep")).unwrap_or(keep),
+            data,
+            model,
+            epochs,
+            course,
+            optimizer,
+        })
+    }
+
+    /// How the learning rate changes.
+    pub(super) fn schedule(&self) -> Schedule {
+        match self.course {
+            Course::Constant => Schedule::Constant,
+            Course::Cosine => Schedule::Cosine,
+            Course::Step => Schedule::Step { every: self.step_every as usize, factor: self.step_factor },
+        }
+    }
+
+    /// What `run.json` keeps, and a run that resumes reads.
+    pub(super) fn json(&self, validation: usize) -> Value {
+        let mut all = json!({
+            "data": self.data,
+            "model": name(&self.model),
+            "augment": self.augment.to_string(),
+            "epochs": self.epochs,
+            "batch": self.batch,
+            "lr": decimal(self.lr),
+            "schedule": name(&self.course),
+            "optimizer": name(&self.optimizer),
+            "weight_decay": decimal(self.weight_decay),
+            "clip_norm": decimal(self.clip_norm),
+            "patience": self.patience,
+            "seed": self.seed,
+            "validation": validation,
+            "keep": name(&self.keep),
+            "dropout": decimal(self.dropout),
+        });
+        match self.model {
+            Kind::Mlp => all["hidden"] = json!(self.widths),
+            Kind::Cnn => all["channels"] = json!(self.widths),
+            Kind::Resnet => {
+                all["channels"] = json!(self.widths);
+                all["depth"] = json!(self.depth);
+            }
+        }
+        if self.course == Course::Step {
+            all["step_every"] = json!(self.step_every);
+            all["step_factor"] = json!(decimal(self.step_factor));
+        }
+        all
+    }
+}
+
+/// The number that was typed: 0.003, not 0.003000000026077032.
+fn decimal(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or_else(|_| f64::from(x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn augmentation_is_written_as_it_is_read() {
+        for text in ["none", "shift=2", "rotate=12.5", "shift=1,rotate=10,scale=0.1"] {
+            assert_eq!(text.parse::<Augment>().unwrap().to_string(), text);
+        }
+        for (text, words) in [
+            ("shift", "not of the form"),
+            ("shift=1.5", "no number of pixels"),
+            ("rotate=x", "no number"),
+            ("rotate=181", "180 degrees"),
+            ("scale=1", "below 1"),
+            ("scale=NaN", "below 1"),
+            ("blur=1", "none of shift"),
+        ] {
+            let message = text.parse::<Augment>().unwrap_err();
+            assert!(message.contains(words), "{text}: {message}");
+        }
+    }
+}
