@@ -1,6 +1,9 @@
 //! The examples do what they say, on the CPU and on a GPU. Each fails if it did not learn.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[allow(dead_code)]
+#[path = "../examples/04_cnn_digits.rs"]
+mod cnn_digits;
 #[cfg(feature = "gpu")]
 mod common;
 #[allow(dead_code)]
@@ -12,6 +15,9 @@ mod mlp_digits;
 #[allow(dead_code)]
 #[path = "../examples/01_perceptron.rs"]
 mod perceptron;
+#[allow(dead_code)]
+#[path = "../examples/05_resnet_digits.rs"]
+mod resnet_digits;
 
 use wgrad::Device;
 
@@ -36,4 +42,14 @@ fn mlp_learns_digits() {
 #[test]
 fn custom_loop_learns_digits() {
     devices().iter().for_each(|device| custom_loop::run(device).unwrap());
+}
+
+#[test]
+fn cnn_learns_digits() {
+    devices().iter().for_each(|device| cnn_digits::run(device).unwrap());
+}
+
+#[test]
+fn resnet_learns_digits() {
+    devices().iter().for_each(|device| resnet_digits::run(device).unwrap());
 }
