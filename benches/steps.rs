@@ -1,12 +1,12 @@
-//! Criterion benches of training steps and matrix products, on the GPU adapter and the CPU device.
+//! Criterion benches of what `wgrad bench` runs, on the GPU adapter and the CPU device: training steps,
+//! products and convolutions by their best kernels and the plain ones, and ops over sizes.
 #![allow(missing_docs)]
 
-mod workloads;
-
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use wgrad::{Device, Step};
+use wgrad::Device;
+use wgrad::bench::{Sweep, Workload};
 
-/// Steps submitted before each wait: as a training loop does, without draining the queue every time.
+/// Runs submitted before each wait: as a training loop does, without draining the queue every time.
 const BURST: u64 = 8;
 
 fn devices() -> Vec<(&'static str, Device)> {
@@ -21,44 +21,53 @@ fn devices() -> Vec<(&'static str, Device)> {
     devices
 }
 
-fn time(c: &mut Criterion, group: &str, name: &str, elements: u64, device: &Device, step: &mut Step) {
+/// Times a workload on every device; of an op, criterion also says how many operations a second.
+fn time(c: &mut Criterion, group: &str, workload: &Workload) {
     let mut group = c.benchmark_group(group);
-    group.sample_size(10).throughput(Throughput::Elements(elements * BURST));
-    group.bench_function(name, |b| {
-        b.iter(|| {
-            for _ in 0..BURST {
-                step.run().expect("the step runs");
-            }
-            device.wait().expect("the device answers");
+    for (name, device) in devices() {
+        let mut case = workload.compile(&device).expect("the workload compiles");
+        let elements = if workload.is_training() { 1 } else { case.flops().max(1) };
+        group.sample_size(10).throughput(Throughput::Elements(elements * BURST));
+        group.bench_function(format!("{}/{name}", workload.name()), |b| {
+            // A fixed batch is learnt by heart: every sample starts from the same weights.
+            case.reset().expect("the states are written");
+            b.iter(|| {
+                for _ in 0..BURST {
+                    case.step().run().expect("the step runs");
+                }
+                device.wait().expect("the device answers");
+            });
         });
-    });
+    }
     group.finish();
 }
 
+fn named(c: &mut Criterion, group: &str, names: &[&str]) {
+    for name in names {
+        let workloads = Workload::named(name).expect("a workload");
+        workloads.iter().for_each(|workload| time(c, group, workload));
+    }
+}
+
 fn training(c: &mut Criterion) {
-    for (device_name, device) in devices() {
-        let names = workloads::MLPS.map(|w| w.0).into_iter().chain(workloads::CNNS.map(|w| w.0));
-        for workload in names {
-            let step = workloads::training(&device, workload).expect("the workload compiles");
-            if let Some(mut step) = step {
-                time(c, workload, device_name, 1, &device, &mut step);
-            }
+    named(c, "training", &["mlp-a", "mlp-b", "cnn-a", "cnn-8"]);
+}
+
+fn ops(c: &mut Criterion) {
+    let products = ["matmul-256", "matmul-512", "matmul-1024", "matmul-256-plain", "matmul-512-plain"];
+    named(c, "ops", &products);
+    named(c, "ops", &["conv64", "conv64-plain"]);
+}
+
+fn sizes(c: &mut Criterion) {
+    for sweep in Sweep::ALL {
+        // The ends and the middle: `wgrad bench sizes` has all.
+        let last = sweep.sizes.len() - 1;
+        for at in [0, last / 2, last] {
+            time(c, "sizes", &sweep.at(sweep.sizes[at]));
         }
     }
 }
 
-fn matmul(c: &mut Criterion) {
-    for (device_name, device) in devices() {
-        for n in [256, 512] {
-            for (kind, plain) in [("plain", true), ("best", false)] {
-                let mut step = workloads::matmul(&device, n, plain).expect("the product compiles");
-                let flops = 2 * (n as u64).pow(3);
-                let name = format!("{device_name}-{kind}");
-                time(c, &format!("matmul-{n}"), &name, flops, &device, &mut step);
-            }
-        }
-    }
-}
-
-criterion_group!(benches, training, matmul);
+criterion_group!(benches, training, ops, sizes);
 criterion_main!(benches);

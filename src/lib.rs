@@ -23,6 +23,7 @@
 // Kernels are described by the ops, but only the GPU executor reads the descriptions.
 #![cfg_attr(not(feature = "gpu"), allow(dead_code))]
 
+pub mod bench;
 pub mod check;
 mod checkpoint;
 mod cpu;
@@ -38,6 +39,8 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 mod plan;
+#[cfg(feature = "plots")]
+pub mod plots;
 mod rng;
 mod shape;
 mod tensor;

@@ -1,5 +1,7 @@
 //! Commands, and what they share: output, errors, devices.
 
+mod bench;
+mod bench_table;
 mod check;
 mod data;
 mod devices;
@@ -44,6 +46,7 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Check(check::Args),
+    Bench(bench::Args),
 }
 
 /// What ends a command: one line for the user, and the exit code.
@@ -101,6 +104,7 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Bench(args) => bench::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,222 @@
+//! What `wgrad bench` measured, as tables.
+
+use wgrad::bench::{Rates, Sweep, Workload};
+
+use super::bench::Contestant;
+use super::{Outcome, say, table, thousands};
+
+/// A workload on all devices: the CPU first, the lists in their order.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) workload: Workload,
+    pub(super) devices: Vec<Contestant>,
+    /// Runs per second.
+    pub(super) rates: Vec<Rates>,
+    /// Seconds of recording, compiling and the first run.
+    pub(super) first: Vec<f64>,
+    /// Microseconds of the host per dispatch, of GPUs.
+    pub(super) host: Vec<Option<f64>>,
+    pub(super) dispatches: Vec<usize>,
+    pub(super) planned: Vec<usize>,
+    /// Floating-point operations of a run.
+    pub(super) flops: u64,
+}
+
+/// An op over sizes on all devices.
+#[derive(Debug)]
+pub(super) struct Swept {
+    pub(super) sweep: Sweep,
+    /// Seconds of a run: `[device][size]`.
+    pub(super) seconds: Vec<Vec<f64>>,
+}
+
+impl Measured {
+    /// What a speed is given in, and what turns runs per second into it.
+    fn unit(&self) -> (&'static str, &'static str, f64) {
+        match self.workload.is_training() {
+            true => ("steps_per_second", "steps/s", 1.0),
+            false => ("gflops", "GFLOP/s", self.flops as f64 * 1e-9),
+        }
+    }
+
+    /// Gives every value to `put`: device, metric, value.
+    pub(super) fn rows(&self, put: &mut dyn FnMut(&Contestant, &str, f64) -> Outcome) -> Outcome {
+        let (metric, _, scale) = self.unit();
+        for (k, on) in self.devices.iter().enumerate() {
+            let rates = &self.rates[k];
+            put(on, metric, rates.median() * scale)?;
+            put(on, &format!("{metric}_min"), rates.min() * scale)?;
+            put(on, &format!("{metric}_max"), rates.max() * scale)?;
+            put(on, "first_step_seconds", self.first[k])?;
+            put(on, "dispatches", self.dispatches[k] as f64)?;
+            if let Some(host) = self.host[k] {
+                put(on, "host_us_per_dispatch", host)?;
+            }
+            if self.planned[k] > 0 {
+                put(on, "planned_bytes", self.planned[k] as f64)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Swept {
+    /// The smallest size from which on device `k` is faster than the CPU at every size up to the largest.
+    pub(super) fn wins_from(&self, k: usize) -> Option<usize> {
+        let pairs = self.seconds.first()?.iter().zip(self.seconds.get(k)?);
+        let wins = pairs.rev().take_while(|(cpu, gpu)| gpu < cpu).count();
+        self.sweep.sizes.iter().rev().take(wins).last().copied()
+    }
+
+    /// The verdict on device `k`, as a sentence.
+    fn verdict(&self, k: usize) -> String {
+        let Sweep { op, unit, sizes, .. } = self.sweep;
+        let number = |n: usize| thousands(n as f64);
+        let (first, last) = (sizes.first().copied().unwrap_or(0), sizes.last().copied().unwrap_or(0));
+        match self.wins_from(k) {
+            Some(size) if size == first => {
+                format!("{op}: the GPU is faster at every size tried, from {} {unit}", number(first))
+            }
+            Some(size) => format!("{op}: the GPU is faster from {} {unit} on", number(size)),
+            None => format!("{op}: the GPU is not faster at the largest size, {} {unit}", number(last)),
+        }
+    }
+}
+
+/// Three significant digits, or all of a whole number of more.
+fn number(x: f64) -> String {
+    match x {
+        x if x >= 100.0 => thousands(x),
+        x if x >= 10.0 => format!("{x:.1}"),
+        x if x >= 1.0 => format!("{x:.2}"),
+        x => format!("{x:.3}"),
+    }
+}
+
+/// A median with what it lies between.
+fn spread(rates: &Rates, scale: f64) -> String {
+    let [median, min, max] = [rates.median(), rates.min(), rates.max()].map(|r| number(r * scale));
+    format!("{median} ({min}–{max})")
+}
+
+pub(super) fn show_workloads(devices: &[Contestant], measured: &[Measured]) {
+    if measured.is_empty() {
+        return;
+    }
+    let gpus: Vec<usize> = (1..devices.len()).collect();
+    if gpus.is_empty() {
+        let rows: Vec<[String; 3]> = measured
+            .iter()
+            .map(|m| {
+                let (_, unit, scale) = m.unit();
+                [m.workload.name().into(), spread(&m.rates[0], scale), unit.into()]
+            })
+            .collect();
+        say(table(&["workload", "CPU", ""], &rows));
+    }
+    for &k in &gpus {
+        if gpus.len() > 1 {
+            say(format!("CPU against {}", devices[k].adapter()));
+        }
+        let rows: Vec<[String; 5]> = measured
+            .iter()
+            .map(|m| {
+                let (_, unit, scale) = m.unit();
+                let ratio = m.rates[k].median() / m.rates[0].median();
+                let (cpu, gpu) = (spread(&m.rates[0], scale), spread(&m.rates[k], scale));
+                [m.workload.name().into(), cpu, gpu, unit.into(), number(ratio)]
+            })
+            .collect();
+        say(table(&["workload", "CPU", "GPU", "", "GPU / CPU"], &rows));
+        say("");
+    }
+    for &k in &gpus {
+        if gpus.len() > 1 {
+            say(devices[k].adapter());
+        }
+        let rows: Vec<[String; 6]> = measured
+            .iter()
+            .map(|m| {
+                let bytes = if m.planned[k] > 0 { thousands(m.planned[k] as f64) } else { "–".into() };
+                [
+                    m.workload.name().into(),
+                    number(m.first[0]),
+                    number(m.first[k]),
+                    m.dispatches[k].to_string(),
+                    m.host[k].map(number).unwrap_or_default(),
+                    bytes,
+                ]
+            })
+            .collect();
+        let headings =
+            ["workload", "first run CPU, s", "GPU, s", "dispatches", "host µs/dispatch", "planned bytes"];
+        say(table(&headings, &rows));
+        say("");
+    }
+}
+
+pub(super) fn show_sweeps(devices: &[Contestant], swept: &[Swept]) {
+    for one in swept {
+        let Sweep { title, unit, sizes, .. } = one.sweep;
+        say(format!("{title}: µs of a run"));
+        let size = |at: usize| thousands(sizes[at] as f64);
+        if devices.len() == 1 {
+            let rows: Vec<[String; 2]> =
+                (0..sizes.len()).map(|at| [size(at), number(one.seconds[0][at] * 1e6)]).collect();
+            say(table(&[unit, "CPU"], &rows));
+        }
+        for (k, on) in devices.iter().enumerate().skip(1) {
+            if devices.len() > 2 {
+                say(on.adapter());
+            }
+            let row = |at: usize| {
+                let (cpu, gpu) = (one.seconds[0][at], one.seconds[k][at]);
+                [size(at), number(cpu * 1e6), number(gpu * 1e6), number(cpu / gpu)]
+            };
+            let rows: Vec<[String; 4]> = (0..sizes.len()).map(row).collect();
+            say(table(&[unit, "CPU", "GPU", "CPU / GPU"], &rows));
+        }
+        say("");
+    }
+    for (k, on) in devices.iter().enumerate().skip(1) {
+        if devices.len() > 2 && !swept.is_empty() {
+            say(on.adapter());
+        }
+        swept.iter().for_each(|one| say(one.verdict(k)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn swept(cpu: &[f64], gpu: &[f64]) -> Swept {
+        let sweep = Sweep { op: "op", title: "op", unit: "n", sizes: &[10, 100, 1000] };
+        Swept { sweep, seconds: vec![cpu.to_vec(), gpu.to_vec()] }
+    }
+
+    #[test]
+    fn the_gpu_wins_where_it_stays_faster() {
+        let cpu = [1.0, 1.0, 1.0];
+        for (gpu, from, words) in [
+            ([2.0, 0.5, 0.5], Some(100), "from 100 n on"),
+            ([0.5, 0.5, 0.5], Some(10), "every size"),
+            ([0.5, 2.0, 0.5], Some(1000), "from 1,000 n on"),
+            // Faster somewhere, and not at the end, is not a size from which it wins.
+            ([0.5, 0.5, 2.0], None, "not faster at the largest size, 1,000 n"),
+            ([1.0, 1.0, 1.0], None, "not faster"),
+        ] {
+            let one = swept(&cpu, &gpu);
+            assert_eq!(one.wins_from(1), from, "{gpu:?}");
+            assert!(one.verdict(1).contains(words), "{}", one.verdict(1));
+        }
+    }
+
+    #[test]
+    fn numbers_have_three_digits() {
+        assert_eq!(
+            [0.1234, 1.234, 12.34, 123.4, 12345.6].map(number),
+            ["0.123", "1.23", "12.3", "123", "12,346"]
+        );
+    }
+}

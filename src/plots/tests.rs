@@ -1,0 +1,195 @@
+//! What the pictures say, and what they refuse.
+
+use super::*;
+use crate::train::EpochRecord;
+
+/// Epochs whose losses fall.
+fn run(epochs: usize) -> Vec<EpochRecord> {
+    let record = |epoch: usize| {
+        let left = (-(epoch as f64) / 8.0).exp();
+        EpochRecord {
+            epoch,
+            epochs,
+            train_loss: 0.02 + 1.4 * left,
+            train_accuracy: 0.998 - 0.4 * left,
+            validation_loss: Some(0.06 + 0.5 * left),
+            validation_accuracy: Some(0.985 - 0.2 * left),
+            is_best: true,
+            samples_per_second: 1e4,
+            seconds: 0.1,
+        }
+    };
+    (1..=epochs).map(record).collect()
+}
+
+fn attribute<'t>(element: &'t str, name: &str) -> &'t str {
+    let start = element.find(&format!(" {name}=\"")).unwrap() + name.len() + 3;
+    element[start..].split('"').next().unwrap()
+}
+
+/// Every element of an SVG lies within it, as far as its coordinates say; texts too, by a generous width.
+fn assert_inside(svg: &str) {
+    let root = &svg[..svg.find('>').unwrap()];
+    let size = |name| attribute(root, name).parse::<f64>().unwrap();
+    let (width, height) = (size("width"), size("height"));
+    for part in svg.split('<').filter(|p| p.starts_with("rect ") || p.starts_with("text ")) {
+        let number = |name| attribute(part, name).parse::<f64>().unwrap();
+        let (x, y) = (number("x"), number("y"));
+        assert!((0.0..=width).contains(&x) && (0.0..=height).contains(&y), "{part}");
+        if part.starts_with("rect ") {
+            assert!(x + number("width") <= width && y + number("height") <= height, "{part}");
+            continue;
+        }
+        let long = 0.6 * number("font-size") * part.split_once('>').unwrap().1.trim().chars().count() as f64;
+        let room = match attribute(part, "text-anchor") {
+            "start" => width - x,
+            "end" => x,
+            _ => 2.0 * x.min(width - x),
+        };
+        assert!(part.contains("rotate") || long <= room, "{long} > {room}: {part}");
+    }
+}
+
+/// How often a text occurs as a whole text element.
+fn texts(svg: &str, wanted: &str) -> usize {
+    svg.split('<').filter(|p| p.starts_with("text ") && p.split_once('>').unwrap().1.trim() == wanted).count()
+}
+
+#[test]
+fn curves_show_both_lines_and_the_epoch_kept() {
+    let svg = curves(&run(30), Some(30)).unwrap();
+    assert_inside(&svg);
+    for words in ["cross-entropy loss", "accuracy, %", "kept: epoch 30"] {
+        assert!(svg.contains(words), "{words}");
+    }
+    assert_eq!((texts(&svg, "training"), texts(&svg, "validation"), texts(&svg, "epoch")), (2, 2, 2));
+    assert!(curves(&[], None).unwrap_err().to_string().contains("no epoch"));
+}
+
+/// One epoch, no validation rows, a loss that stays, an epoch kept that is not there: none is a reason to fail.
+#[test]
+fn curves_of_little() {
+    let mut one = run(1);
+    one[0].validation_loss = None;
+    one[0].validation_accuracy = None;
+    for records in [one.clone(), vec![one[0].clone(), EpochRecord { epoch: 2, ..one[0].clone() }]] {
+        let svg = curves(&records, Some(7)).unwrap();
+        assert_inside(&svg);
+        assert_eq!((texts(&svg, "training"), texts(&svg, "validation")), (2, 0));
+        assert!(!svg.contains("kept"));
+    }
+    let mut broken = run(3);
+    broken[1].train_loss = f64::NAN;
+    broken[2].train_loss = f64::INFINITY;
+    assert_inside(&curves(&broken, None).unwrap());
+}
+
+#[test]
+fn confusion_counts_what_is_right() {
+    let names: Vec<String> = ["cat", "dog", "a rather long name"].map(String::from).into();
+    let svg = confusion(&[vec![7, 1, 0], vec![0, 9, 1], vec![2, 0, 0]], &names).unwrap();
+    assert_inside(&svg);
+    assert!(svg.contains("16 of 20 right (80.0 %)"), "{svg}");
+    assert_eq!((texts(&svg, "87.5 %"), texts(&svg, "90.0 %"), texts(&svg, "0.0 %")), (1, 1, 1));
+    assert_eq!((texts(&svg, "cat"), texts(&svg, "a rather long…")), (2, 2));
+    // Zeros are left empty: they would hide the mistakes.
+    assert_eq!((texts(&svg, "7"), texts(&svg, "1"), texts(&svg, "0")), (1, 2, 0));
+    for k in [1, 2, 10, 41, 100] {
+        let counts: Vec<Vec<u32>> =
+            (0..k).map(|i| (0..k).map(|j| u32::from(i == j) * 1000).collect()).collect();
+        assert_inside(&confusion(&counts, &[]).unwrap());
+    }
+    for bad in [vec![], vec![vec![1, 2]], vec![vec![1], vec![2]]] {
+        assert!(confusion(&bad, &[]).unwrap_err().to_string().contains("as many rows as columns"));
+    }
+}
+
+fn mistake(row: usize, values: Vec<f32>) -> Mistake {
+    Mistake { row, values, class: 3, probability: 0.015, taken_for: 8, taken_for_probability: 0.971 }
+}
+
+#[test]
+fn mistakes_say_what_was_said_and_what_is() {
+    let image = |row: usize| mistake(row, (0..64).map(|i| (i % 17) as f32).collect());
+    for n in [1, 5, 6, 7, 24, 80] {
+        let list: Vec<Mistake> = (0..n).map(image).collect();
+        let svg = mistakes(&[1, 8, 8], &list, &[]).unwrap();
+        assert_inside(&svg);
+        assert_eq!((texts(&svg, "said 8 (97.1 %)"), texts(&svg, "is 3 (1.5 %)")), (n.min(64), n.min(64)));
+    }
+    assert_eq!(texts(&mistakes(&[1, 8, 8], &[], &[]).unwrap(), "no mistakes"), 1);
+    let red = mistake(0, [vec![1.0; 16], vec![0.0; 32]].concat());
+    let svg = mistakes(&[3, 4, 4], &[red], &[]).unwrap();
+    assert!(svg.to_uppercase().contains("#FF0000"), "{svg}");
+    assert!(
+        mistakes(&[1, 8, 8], &[mistake(7, vec![0.0; 63])], &[]).unwrap_err().to_string().contains("row 7")
+    );
+    for shape in [&[][..], &[64], &[0, 8, 8], &[1, 1, 8, 8]] {
+        assert!(mistakes(shape, &[], &[]).unwrap_err().to_string().contains("no shape of an image"));
+    }
+    // Images of one value have no scale, and values that are none are drawn as the lowest.
+    mistakes(&[2, 2], &[mistake(0, vec![0.5; 4]), mistake(1, vec![f32::NAN; 4])], &[]).unwrap();
+}
+
+#[test]
+fn filters_are_tiles_on_one_scale() {
+    for (shape, tiles) in [
+        ([16, 1, 3, 3], "first layer: 16 filters, 3 × 3"),
+        ([64, 3, 7, 7], "first layer: the first 64 of 192 filters, 7 × 7"),
+        ([1, 1, 1, 1], "first layer: 1 filters, 1 × 1"),
+        ([128, 1, 28, 28], "first layer: the first 64 of 128 filters, 28 × 28"),
+        ([4, 2, 1, 5], "first layer: 8 filters, 1 × 5"),
+    ] {
+        let n = shape.iter().product::<usize>();
+        let weights: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin() * 0.25).collect();
+        let svg = filters(&weights, shape).unwrap();
+        assert_inside(&svg);
+        assert_eq!(texts(&svg, tiles), 1, "{shape:?}");
+    }
+    let svg = filters(&[0.5, -0.25, 0.0, f32::NAN], [1, 1, 2, 2]).unwrap();
+    assert_eq!((texts(&svg, "+0.500"), texts(&svg, "-0.500")), (1, 1));
+    filters(&[0.0; 4], [1, 1, 2, 2]).unwrap();
+    assert!(filters(&[0.0; 3], [1, 1, 2, 2]).unwrap_err().to_string().contains("3 weights"));
+    assert!(filters(&[], [0, 1, 2, 2]).is_err());
+}
+
+fn panel(title: &str, points: &[(usize, f64)]) -> SizeCurves {
+    let line = |label: &str, factor: f64| SizeLine {
+        label: label.into(),
+        points: points.iter().map(|&(size, seconds)| (size, seconds * factor)).collect(),
+    };
+    SizeCurves { title: title.into(), unit: "n".into(), lines: vec![line("CPU", 1.0), line("GPU", 1.7)] }
+}
+
+#[test]
+fn sizes_have_a_panel_for_each_op() {
+    let points = [(16, 2e-6), (64, 4e-5), (256, 1e-3), (1024, 0.08)];
+    for n in [1, 2, 5] {
+        let panels: Vec<SizeCurves> = (0..n).map(|i| panel(&format!("op {i}"), &points)).collect();
+        let svg = sizes(&panels).unwrap();
+        assert_inside(&svg);
+        assert_eq!((texts(&svg, "op 0"), texts(&svg, "CPU"), texts(&svg, "n")), (1, 1, n));
+    }
+    assert_inside(&sizes(&[panel("one size", &[(5, 1e-3)])]).unwrap());
+    assert!(sizes(&[]).is_err());
+    for bad in [&[][..], &[(0, 1.0)], &[(1, 0.0)], &[(1, f64::NAN)]] {
+        assert!(sizes(&[panel("bad", bad)]).unwrap_err().to_string().contains("`bad` needs sizes"));
+    }
+}
+
+#[test]
+fn what_names_hold_is_escaped() {
+    let svg = confusion(&[vec![1]], &["<a&b>".into()]).unwrap();
+    assert!(svg.contains("&lt;a&amp;b&gt;") && !svg.contains("<a&b>"), "{svg}");
+}
+
+#[test]
+fn files_are_replaced_and_folders_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new/picture.svg");
+    save(&path, "old").unwrap();
+    save(&path, "new").unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+    assert_eq!(std::fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
+    assert!(save(path.join("below"), "x").unwrap_err().to_string().contains("picture.svg"));
+}
