@@ -53,7 +53,7 @@ pub fn curves(records: &[EpochRecord], kept: Option<usize>) -> Result<String> {
         let (left, right) = area.split_horizontally(500);
         let (low, high) = bounds(&loss);
         if low > 0.0 && high / low > 10.0 {
-            let decades = (low / 1.3..high * 1.3).log_scale();
+            let decades = (low / 1.3..high * 1.3).log_scale().with_key_points(one_two_five(low, high));
             panel(&left, "cross-entropy loss", &loss, epochs, decades, kept, true)?;
         } else {
             let margin = ((high - low) * 0.08).max(1e-6);
@@ -160,6 +160,14 @@ where
         area.draw_text(&format!("kept: epoch {kept}"), &style, at).map_err(failed)?;
     }
     Ok(())
+}
+
+/// 1, 2 and 5 times the powers of ten between two positive numbers; with more than three decades, the powers alone.
+fn one_two_five(low: f64, high: f64) -> Vec<f64> {
+    let (from, to) = (low.log10().floor() as i32, high.log10().ceil() as i32);
+    let steps: &[f64] = if to - from > 3 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let decade = |power: i32| steps.iter().map(move |step| step * 10f64.powi(power));
+    (from..=to).flat_map(decade).filter(|x| (low / 1.3..=high * 1.3).contains(x)).collect()
 }
 
 /// As many digits as tell an axis's labels apart.

@@ -69,7 +69,12 @@ pub fn mistakes(shape: &[usize], list: &[Mistake], names: &[String]) -> Result<S
     let rows = list.len().div_ceil(columns);
     let size = ((columns as i32 * tile_w + 22).max(420), rows as i32 * tile_h + 52);
     crisp((size.0 as u32, size.1 as u32), |area| {
-        text(area, "the worst mistakes, by their loss", (22, 22), Text { size: 16, ..PLAIN })?;
+        text(
+            area,
+            "the worst mistakes: what was said, and what is (probability)",
+            (22, 22),
+            Text { size: 16, ..PLAIN },
+        )?;
         for (n, m) in list.iter().enumerate() {
             let x = 22 + (n % columns) as i32 * tile_w;
             let y = 46 + (n / columns) as i32 * tile_h;

@@ -57,13 +57,7 @@ const GRID: RGBColor = RGBColor(225, 225, 225);
 /// # Errors
 /// [`Error::Io`].
 pub fn save(path: impl AsRef<Path>, svg: &str) -> Result<()> {
-    let path = path.as_ref();
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(path, e))?;
-    std::fs::write(file.path(), svg).map_err(|e| Error::io(path, e))?;
-    file.persist(path).map_err(|e| Error::io(path, e.error))?;
-    Ok(())
+    crate::checkpoint::write_renamed(path.as_ref(), svg.as_bytes())
 }
 
 /// What plotters could not draw.

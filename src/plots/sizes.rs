@@ -84,13 +84,19 @@ fn draw(area: &Area<'_>, panel: &SizeCurves) -> Result<()> {
     };
     let (left, right) = ends(&|p| p.0 as f64);
     let (low, high) = ends(&|p| p.1);
+    let mut ticks: Vec<f64> = points().map(|p| p.0 as f64).collect();
+    ticks.sort_by(f64::total_cmp);
+    ticks.dedup();
     let mut chart = ChartBuilder::on(area)
         .margin_top(32)
         .margin_right(24)
         .margin_left(4)
         .x_label_area_size(44)
         .y_label_area_size(58)
-        .build_cartesian_2d((left / 1.2..right * 1.2).log_scale(), (low / 1.6..high * 1.6).log_scale())
+        .build_cartesian_2d(
+            (left / 1.2..right * 1.2).log_scale().with_key_points(ticks),
+            (low / 1.6..high * 1.6).log_scale(),
+        )
         .map_err(failed)?;
     let label = ("sans-serif", 12).into_font().color(&INK);
     chart
@@ -121,11 +127,14 @@ fn draw(area: &Area<'_>, panel: &SizeCurves) -> Result<()> {
     Ok(())
 }
 
-/// 1,000 as 1k, 1,000,000 as 1M.
+/// Powers of two with their prefix, 65,536 as 64 Ki; others with a decimal one.
 fn count(x: f64) -> String {
+    const KI: f64 = 1024.0;
     match x {
+        x if x >= KI * KI && x % (KI * KI) == 0.0 => format!("{} Mi", x / (KI * KI)),
+        x if x > KI && x % KI == 0.0 => format!("{} Ki", x / KI),
         x if x >= 1e6 => format!("{}M", x / 1e6),
-        x if x >= 1e3 => format!("{}k", x / 1e3),
+        x if x >= 1e4 => format!("{}k", x / 1e3),
         x => format!("{x:.0}"),
     }
 }

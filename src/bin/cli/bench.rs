@@ -261,9 +261,11 @@ fn introduce(devices: &[Contestant], no_gpu: Option<&str>) {
         );
     }
     if let Some(reason) = no_gpu {
-        say(format!("            The CPU alone: {reason}"));
+        let reason = reason.trim_end_matches(", or use the CPU with --device cpu");
+        say(format!("            alone, as there is nothing else: {reason}"));
     }
-    say("");
+    let ratio = if devices.len() > 1 { "ratio: speed of the GPU over that of the CPU; " } else { "" };
+    say(format!("{ratio}medians, with the slowest and the fastest repetition\n"));
 }
 
 fn compile_on(workload: &Workload, devices: &[Contestant]) -> Outcome<Vec<Case>> {

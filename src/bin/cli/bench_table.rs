@@ -83,13 +83,14 @@ impl Swept {
     }
 }
 
-/// Three significant digits, or all of a whole number of more.
+/// Three significant digits, or all of a whole number of more; of small ones four decimals.
 fn number(x: f64) -> String {
     match x {
-        x if x >= 100.0 => thousands(x),
-        x if x >= 10.0 => format!("{x:.1}"),
-        x if x >= 1.0 => format!("{x:.2}"),
-        x => format!("{x:.3}"),
+        x if x >= 99.95 => thousands(x),
+        x if x >= 9.995 => format!("{x:.1}"),
+        x if x >= 0.9995 => format!("{x:.2}"),
+        x if x >= 0.0995 => format!("{x:.3}"),
+        x => format!("{x:.4}"),
     }
 }
 
@@ -127,7 +128,7 @@ pub(super) fn show_workloads(devices: &[Contestant], measured: &[Measured]) {
                 [m.workload.name().into(), cpu, gpu, unit.into(), number(ratio)]
             })
             .collect();
-        say(table(&["workload", "CPU", "GPU", "", "GPU / CPU"], &rows));
+        say(table(&["workload", "CPU", "GPU", "", "ratio"], &rows));
         say("");
     }
     for &k in &gpus {
@@ -174,7 +175,7 @@ pub(super) fn show_sweeps(devices: &[Contestant], swept: &[Swept]) {
                 [size(at), number(cpu * 1e6), number(gpu * 1e6), number(cpu / gpu)]
             };
             let rows: Vec<[String; 4]> = (0..sizes.len()).map(row).collect();
-            say(table(&[unit, "CPU", "GPU", "CPU / GPU"], &rows));
+            say(table(&[unit, "CPU", "GPU", "ratio"], &rows));
         }
         say("");
     }

@@ -8,6 +8,7 @@ mod devices;
 mod eval;
 mod model;
 mod picture;
+mod pictures;
 mod predict;
 mod progress;
 mod run_file;

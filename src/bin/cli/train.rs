@@ -14,13 +14,14 @@ use wgrad::{DeviceInfo, Params};
 use super::model::{Architecture, Kind};
 use super::progress::Progress;
 use super::settings::{self, Kept, Optimizer, Settings, name};
-use super::{Failure, Outcome, data, open, percent, run_file, say, say_device, thousands};
+use super::{Failure, Outcome, data, open, percent, pictures, run_file, say, say_device, thousands};
 
 /// Trains a classifier and tests it.
 ///
 /// In the folder of --out it leaves model.safetensors, the weights under PyTorch's names;
-/// checkpoint.safetensors, with which --resume goes on; and run.json, the settings and the result. Files of an
-/// earlier run there are replaced. Ctrl-C stops after the current step, saves and tests; a second one quits.
+/// checkpoint.safetensors, with which --resume goes on; run.json, the settings and the result; and pictures of the
+/// run, as SVG. Files of an earlier run there are replaced. Ctrl-C stops after the current step, saves and tests; a
+/// second one quits.
 ///
 /// One seed gives the same result on one device, bit for bit, stopped and resumed or not.
 #[derive(Debug, clap::Args)]
@@ -39,6 +40,9 @@ pub(super) struct Args {
     /// Go on from the checkpoint in --out, with the settings of its run.json where no others are given
     #[arg(long)]
     resume: bool,
+    /// Leave out the pictures: curves.svg, confusion.svg, mistakes.svg, filters.svg
+    #[arg(long)]
+    no_pictures: bool,
     /// Print one JSON object an epoch and one at the end, and nothing else
     #[arg(long)]
     json: bool,
@@ -75,6 +79,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         classes: split.train.classes,
     };
     let model = architecture.build(&params, settings.dropout)?;
+    let test = split.test.clone();
     let batch = split.train.len().min(settings.batch as usize);
     let shape = [&[batch], &split.train.shape[..]].concat();
     let summary = Summary::of(&model, &shape)?;
@@ -97,7 +102,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let file = |result: Value| json!({ "wgrad": env!("CARGO_PKG_VERSION"), "settings": described, "result": result });
     run_file::write(&out, &file(Value::Null))?;
     let schedule = settings.schedule();
-    let trainer = Trainer::new(&device, model, &params, optimizer(&settings, &params), split);
+    let trainer = Trainer::new(&device, &model, &params, optimizer(&settings, &params), split);
     let mut trainer = trainer
         .epochs(settings.epochs as usize)
         .batch(settings.batch as usize)
@@ -127,9 +132,13 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let model_file = out.join("model.safetensors");
     let result = result(&report, &info, &summary);
     run_file::write(&out, &file(result.clone()))?;
+    let pictures = match args.no_pictures {
+        true => Vec::new(),
+        false => pictures::write(&out, &device, &model, &params, &test, &[], &report)?,
+    };
     if args.json {
         let mut all = described;
-        for part in [result, json!({ "out": out, "model_file": model_file })] {
+        for part in [result, json!({ "out": out, "model_file": model_file, "pictures": pictures })] {
             if let (Some(all), Value::Object(part)) = (all.as_object_mut(), part) {
                 all.extend(part);
             }
@@ -160,6 +169,10 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         thousands(report.steps_per_second)
     ));
     say(format!("saved {}", model_file.display()));
+    let names: Vec<_> = pictures.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect();
+    if !names.is_empty() {
+        say(format!("drew  {}", names.join(", ")));
+    }
     Ok(())
 }
 

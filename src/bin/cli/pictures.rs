@@ -1,0 +1,113 @@
+//! The pictures that a run leaves in its folder.
+
+use std::path::{Path, PathBuf};
+
+use wgrad::data::Dataset;
+use wgrad::nn::Layer;
+#[cfg(feature = "plots")]
+use wgrad::plots::{self, Mistake};
+#[cfg(feature = "plots")]
+use wgrad::train::Predictor;
+use wgrad::train::TrainingReport;
+use wgrad::{Device, Params};
+
+use super::Outcome;
+
+/// Images of mistakes.
+#[cfg(feature = "plots")]
+const MISTAKES: usize = 24;
+
+/// Draws `curves.svg`, `confusion.svg` and, of images, `mistakes.svg` and `filters.svg` into a run's folder, of the
+/// weights that are on the device: the files' paths. What there is nothing to draw of is left out, and an earlier
+/// run's picture of it removed.
+#[cfg(feature = "plots")]
+pub(super) fn write(
+    out: &Path,
+    device: &Device,
+    model: &dyn Layer,
+    params: &Params,
+    test: &Dataset,
+    names: &[String],
+    report: &TrainingReport,
+) -> Outcome<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut put = |file: &str, svg: Option<String>| -> Outcome {
+        let path = out.join(file);
+        match svg {
+            Some(svg) => {
+                plots::save(&path, &svg)?;
+                files.push(path);
+            }
+            None => {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        Ok(())
+    };
+    let curves = match report.epochs.is_empty() {
+        true => None,
+        false => Some(plots::curves(&report.epochs, report.best_epoch)?),
+    };
+    put("curves.svg", curves)?;
+
+    let predictions = Predictor::new(device, model, &test.shape[..])?.predict_dataset(test)?;
+    put("confusion.svg", Some(plots::confusion(&predictions.confusion(&test.labels)?, names)?))?;
+    let is_image = matches!(test.shape[..], [_, h, w] if h > 1 && w > 1);
+    let mistakes = match is_image {
+        false => None,
+        true => {
+            let wrong = predictions.mistakes(&test.labels)?;
+            let list: Vec<Mistake> = wrong
+                .into_iter()
+                .take(MISTAKES)
+                .map(|(row, _)| {
+                    let (class, taken_for) = (test.labels[row] as usize, predictions.class(row));
+                    Mistake {
+                        row,
+                        values: test.row(row).unwrap_or_default().iter().map(|&v| f32::from(v)).collect(),
+                        class,
+                        probability: predictions.probability(row, class),
+                        taken_for,
+                        taken_for_probability: predictions.probability(row, taken_for),
+                    }
+                })
+                .collect();
+            Some(plots::mistakes(&test.shape, &list, names)?)
+        }
+    };
+    put("mistakes.svg", mistakes)?;
+    put("filters.svg", filters(device, params, &test.shape)?)?;
+    Ok(files)
+}
+
+/// Without the feature `plots` there are no pictures.
+#[cfg(not(feature = "plots"))]
+pub(super) fn write(
+    _: &Path,
+    _: &Device,
+    _: &dyn Layer,
+    _: &Params,
+    _: &Dataset,
+    _: &[String],
+    _: &TrainingReport,
+) -> Outcome<Vec<PathBuf>> {
+    Ok(Vec::new())
+}
+
+/// The first layer's weights, if they look at images: those of a convolution, or of a linear layer whose inputs are the
+/// pixels.
+#[cfg(feature = "plots")]
+fn filters(device: &Device, params: &Params, shape: &[usize]) -> Outcome<Option<String>> {
+    let &[channels, h, w] = shape else { return Ok(None) };
+    for param in params.trainable() {
+        let shape = match *param.shape().dims() {
+            [o, i, kh, kw] if i == channels && kh * kw > 1 => [o, i, kh, kw],
+            [o, i] if i == channels * h * w && h > 1 && w > 1 => [o, channels, h, w],
+            // A bias, or the scale of a normalization of the input.
+            [_] => continue,
+            _ => return Ok(None),
+        };
+        return Ok(Some(plots::filters(device.read_param(&param)?.as_f32(), shape)?));
+    }
+    Ok(None)
+}
