@@ -10,6 +10,7 @@
 //                                                                    index [n]  x [n, row]  out [rows, row]
 //   scatter_rows_vec4 the same, four elements an invocation          row counts vec4s
 //   batch_rows        out[i] = order[(counter batch + i) mod n]      order [n]  counter [1]  out [batch]
+//   count_equal       sum = sum + number of i with a[i] = b[i]       a, b [n]  sum []
 //   advance           counter = (counter + 1) mod modulus            counter [1]; modulus 0 stands for 2^32
 
 const NAN_BITS: u32 = 0x7fc00000u;
@@ -158,4 +159,28 @@ struct Cycle { modulus: u32 }
 fn advance() {
     let next = cycle_counter[0] + 1u;
     cycle_counter[0] = select(next % max(cycle.modulus, 1u), next, cycle.modulus == 0u);
+}
+
+struct Count { elements: u32 }
+
+@group(0) @binding(0) var<storage, read> count_a: array<u32>;
+@group(0) @binding(1) var<storage, read> count_b: array<u32>;
+@group(0) @binding(2) var<storage, read_write> count_sum: array<f32>;
+@group(0) @binding(3) var<uniform> counted: Count;
+
+var<workgroup> counts: array<u32, 64>;
+
+@compute @workgroup_size(64)
+fn count_equal(@builtin(local_invocation_index) lane: u32) {
+    var count = 0u;
+    for (var i = lane; i < counted.elements; i += 64u) {
+        count += select(0u, 1u, count_a[i] == count_b[i]);
+    }
+    counts[lane] = count;
+    workgroupBarrier();
+    if (lane == 0u) {
+        var sum = 0u;
+        for (var i = 0u; i < 64u; i += 1u) { sum += counts[i]; }
+        count_sum[0] += f32(sum);
+    }
 }

@@ -592,15 +592,14 @@ impl Trainer<'_> {
         let g = x.graph();
         let x = self.augment.as_ref().map_or(x, |layer| layer.forward(x));
         let logits = logits(&*self.model, x, &self.split.train)?;
-        let (loss, hits) = {
+        let (loss, class) = {
             let _scope = g.scope_at("loss");
-            let hits = logits.argmax(1).to_f32().equal(labels.to_f32());
-            (logits.softmax_cross_entropy(labels), hits.sum_all())
+            (logits.softmax_cross_entropy(labels), logits.argmax(1))
         };
         self.optimizer.minimize(loss, &self.params.trainable());
         let _scope = g.scope_at("sums");
         loss.accumulate_into(g.param(&sums.loss), x.dim(0) as f32);
-        hits.accumulate_into(g.param(&sums.correct), 1.0);
+        class.count_equal_into(labels, g.param(&sums.correct));
         g.error().map_or(Ok(()), Err)
     }
 }

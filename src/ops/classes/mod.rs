@@ -2,6 +2,7 @@
 //! batches of a shuffled order, and the counters that choose them. Kernels: `shaders/classes.wgsl`.
 
 mod choose;
+mod count;
 mod cycle;
 mod rows;
 #[cfg(test)]
@@ -12,6 +13,7 @@ use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::shape::{DType, Shape, TensorType};
 use choose::{OneHot, Pick};
+use count::CountEqual;
 use cycle::{Advance, BatchRows};
 use rows::{ScatterRows, TakeRows};
 
@@ -81,6 +83,13 @@ impl<'g> Var<'g> {
         self.graph.record_one(BatchRows { batch }, &[self, counter])
     }
 
+    /// Adds to the float state `sum` `[]` how many of these numbers are equal to those of `others`. Returns its new
+    /// version.
+    #[track_caller]
+    pub(crate) fn count_equal_into(self, others: Var<'g>, sum: Var<'g>) -> Var<'g> {
+        self.graph.record_one(CountEqual, &[self, others, sum])
+    }
+
     /// Moves this counter, a state, on by one, and back to 0 at `modulus` (0 stands for 2^32). Returns its
     /// new version.
     #[track_caller]
@@ -114,6 +123,10 @@ pub(super) fn cases() -> Vec<Case> {
     }
     for shape in [[1, 1], [7, 10], [65, 3], [130, 33]] {
         cases.push(Case::new(Pick, &[&shape, &shape[..1]]).index(1, shape[1] as u32));
+    }
+    for (shape, classes) in [(&[1][..], 1), (&[7], 2), (&[65], 3), (&[13, 5], 4), (&[4099], 10)] {
+        let case = Case::new(CountEqual, &[shape, shape, &[]]).index(0, classes).index(1, classes);
+        cases.push(case.fill(2, Fillings::Whole(1000)).no_gradient());
     }
     cases.extend([
         take(&[1], &[1]),
