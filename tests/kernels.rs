@@ -4,6 +4,7 @@
 mod common;
 
 use wgrad::check::check_gpu;
+use wgrad::gpu::PlantedFault;
 use wgrad::ops::AdapterClass;
 
 #[test]
@@ -45,5 +46,18 @@ fn folded_grids_cover_everything() {
         // What needs more than 11 x 11 workgroups is a limit, said so, and no failure.
         assert!(!report.skipped.is_empty() && report.skipped.len() < report.cases() / 4);
         assert!(report.skipped.iter().all(|s| s.message.contains("workgroups")));
+    }
+}
+
+/// Pipelines do not zero workgroup memory, which takes some drivers long: no kernel may read what it has not
+/// written.
+#[test]
+fn garbage_in_workgroup_memory_does_no_harm() {
+    for gpu in common::gpus() {
+        let report =
+            check_gpu(&gpu.with_class(AdapterClass::Gpu).with_fault(PlantedFault::Garbage), |_, _| {});
+        let list: Vec<String> =
+            report.failures.iter().map(|f| format!("{}: {}", f.case, f.message)).collect();
+        assert!(list.is_empty(), "{}:\n{}", report.device, list.join("\n"));
     }
 }

@@ -4,6 +4,7 @@ mod adapter;
 mod cache;
 pub(crate) mod case;
 pub(crate) mod check;
+mod fault;
 mod readback;
 mod step;
 
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use adapter::{adapters, adapters_named};
+pub use fault::PlantedFault;
 
 use crate::device::{Backend, Device, DeviceInfo, Executor};
 use crate::error::{Error, Result};
@@ -35,23 +37,6 @@ struct Counters {
     buffers: AtomicUsize,
     bind_groups: AtomicUsize,
     pipelines: AtomicUsize,
-}
-
-/// A fault planted on purpose, to test that the check finds it.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlantedFault {
-    /// Replaces text in every shader whose key starts with the name.
-    Shader {
-        /// Start of the kernel's key.
-        key: &'static str,
-        /// Text to replace.
-        from: &'static str,
-        /// What replaces it.
-        to: &'static str,
-    },
-    /// Lets one slot be overwritten while its value is needed.
-    Memory,
 }
 
 struct State {

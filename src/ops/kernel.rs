@@ -71,8 +71,8 @@ pub struct Kernel {
     pub entry: String,
     /// Complete WGSL.
     pub text: Arc<str>,
-    /// Whether all its loops are known to end: only wgrad's own.
-    pub(crate) loops_end: bool,
+    /// Whether it is wgrad's own: its loops end, and it writes workgroup memory before it reads it.
+    pub(crate) trusted: bool,
 }
 
 impl Kernel {
@@ -83,22 +83,22 @@ impl Kernel {
     pub fn library(entry: &str) -> Result<Self> {
         let text = wgsl::link_entry(entry)
             .ok_or_else(|| Error::Invalid(format!("wgrad has no shader `{entry}`; please report it")))?;
-        Ok(Kernel { key: entry.to_string(), entry: entry.to_string(), text, loops_end: true })
+        Ok(Kernel { key: entry.to_string(), entry: entry.to_string(), text, trusted: true })
     }
 
     /// Generated text, completed with the shared functions it uses.
     pub fn generated(key: String, entry: &str, body: &str) -> Self {
-        Kernel { key, entry: entry.to_string(), text: wgsl::link_text(body).into(), loops_end: true }
+        Kernel { key, entry: entry.to_string(), text: wgsl::link_text(body).into(), trusted: true }
     }
 
     /// Text from outside the crate, complete, with one entry point. wgpu adds its guards against loops
-    /// without end, which wgrad's own kernels do without.
+    /// without end and zeros workgroup memory, which wgrad's own kernels do without.
     pub fn custom(key: impl Into<String>, entry: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
         Kernel {
             key: format!("custom.{}", key.into()),
             entry: entry.into(),
             text: text.into(),
-            loops_end: false,
+            trusted: false,
         }
     }
 }

@@ -425,7 +425,7 @@ impl Tile {
                     t,
                     "    let down{i} = i32(({from}u + lane) / {length}u * p.stride_y);\n    \
                      let ix{i} = ix + i32(({from}u + lane) % {length}u * {step}u);\n    \
-                     let h{i} = select(0u, p.h, u32(ix{i}) < p.w && {from}u + lane < {}u);\n",
+                     let h{i} = select(0u, p.h, (u32(ix{i}) < p.w) & ({from}u + lane < {}u));\n",
                     rows * length,
                     from = 8 * i,
                 );

@@ -271,7 +271,7 @@ impl Tile {
             let _ = write!(
                 t,
                 "        let iy{i} = oy * p.stride_y + y{i};\n        \
-                 let w{i} = select(0u, p.w, iy{i} < p.h && c{i} < p.c);\n        \
+                 let w{i} = select(0u, p.w, (iy{i} < p.h) & (c{i} < p.c));\n        \
                  let at{i} = ((start + c{i}) * p.h + iy{i}) * p.w + x{i};\n"
             );
         }

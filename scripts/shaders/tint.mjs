@@ -1,0 +1,37 @@
+// Makes a compute pipeline of every shader of a manifest with Dawn, whose compiler for WGSL is Tint, on its null
+// backend: no driver is needed. Prints what Tint says against them; exit code 1 if it says anything.
+//
+//   node tint.mjs FOLDER      FOLDER has manifest.json, as tests/shaders.rs writes it
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { create, globals } from 'webgpu';
+
+Object.assign(globalThis, globals);
+const folder = process.argv[2];
+const manifest = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8'));
+
+// Held: Dawn goes down with it.
+const gpu = create(['backend=null']);
+const adapter = await gpu.requestAdapter();
+// WebGPU's default limits, which wgrad promises to stay within.
+const device = await adapter.requestDevice({ requiredFeatures: ['subgroups'] });
+
+const findings = [];
+for (const { wgsl, entry, constants, keys } of manifest) {
+    const text = readFileSync(join(folder, wgsl), 'utf8');
+    // Tint wants the extension named; naga refuses the line.
+    const code = /\bsubgroup/.test(text) ? `enable subgroups;\n${text}` : text;
+    const found = message => findings.push(`Tint: ${wgsl} (${keys[0]}): ${message}`);
+    device.pushErrorScope('validation');
+    const module = device.createShaderModule({ code });
+    const said = (await module.getCompilationInfo()).messages;
+    said.forEach(m => found(`${m.lineNum}:${m.linePos} ${m.type}: ${m.message}`));
+    // Sizes given by overrides, limits and bindings are looked at only here.
+    device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: entry, constants } });
+    const error = await device.popErrorScope();
+    if (error && !said.some(m => m.type === 'error')) found(error.message);
+}
+findings.forEach(f => console.log(f));
+console.log(`Tint (Dawn's null backend): ${manifest.length} shaders, ${manifest.length} pipelines, ${findings.length} findings`);
+process.exit(findings.length ? 1 : 0);

@@ -1,0 +1,213 @@
+//! Every shader that is dispatched, through naga's translators and, by `scripts/check-shaders`, through other
+//! checkers. No device is needed.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
+use wgrad::ops::{AdapterClass, Caps, KernelContext, registry};
+
+const CLASSES: [AdapterClass; 3] = [AdapterClass::Gpu, AdapterClass::Software, AdapterClass::SoftwareLanes8];
+
+/// A text with one entry point, and who dispatches it.
+#[derive(Debug)]
+struct Shader {
+    entry: String,
+    text: Arc<str>,
+    keys: BTreeSet<String>,
+    classes: BTreeSet<String>,
+}
+
+/// What all cases dispatch in all classes of kernels, each text once.
+fn shaders() -> Vec<Shader> {
+    let mut found: BTreeMap<Arc<str>, Shader> = BTreeMap::new();
+    for case in registry() {
+        let inputs: Vec<_> = case.inputs.iter().map(|(ty, _)| *ty).collect();
+        let outputs = case.op.infer(&inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        for class in CLASSES {
+            let caps = Caps::default_of(class);
+            let context = KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs };
+            let program = case.op.dispatch(&context).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            for kernel in program.dispatches.into_iter().map(|d| d.kernel) {
+                let shader = found.entry(kernel.text.clone()).or_insert_with(|| Shader {
+                    entry: kernel.entry.clone(),
+                    text: kernel.text,
+                    keys: BTreeSet::new(),
+                    classes: BTreeSet::new(),
+                });
+                assert_eq!(shader.entry, kernel.entry, "{}: two entry points of one text", kernel.key);
+                shader.keys.insert(kernel.key);
+                shader.classes.insert(format!("{class:?}"));
+            }
+        }
+    }
+    found.into_values().collect()
+}
+
+impl Shader {
+    /// The first of its kernels' keys.
+    fn name(&self) -> &str {
+        self.keys.first().map_or("", String::as_str)
+    }
+
+    /// The module that wgpu gets, validated as wgpu does it.
+    fn module(&self) -> (naga::Module, ModuleInfo) {
+        let (name, text) = (self.name(), &*self.text);
+        let module = naga::front::wgsl::parse_str(text)
+            .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
+        assert_eq!(module.entry_points.len(), 1, "{name}");
+        assert_eq!(module.entry_points[0].name, self.entry, "{name}");
+        let info = validate(&module).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
+        // Pipelines are made without constants, so that overrides have their default values.
+        let stage = Some((naga::ShaderStage::Compute, self.entry.as_str()));
+        let constants = naga::back::PipelineConstants::default();
+        let (module, info) =
+            naga::back::pipeline_constants::process_overrides(&module, &info, stage, &constants)
+                .unwrap_or_else(|e| panic!("{name}: overrides: {e}"));
+        (module.into_owned(), info.into_owned())
+    }
+}
+
+fn validate(module: &naga::Module) -> Result<ModuleInfo, naga::WithSpan<naga::valid::ValidationError>> {
+    Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
+        .subgroup_stages(ShaderStages::COMPUTE)
+        .subgroup_operations(SubgroupOperationSet::all())
+        .validate(module)
+}
+
+/// With the driver's own bounds checks, and with those that naga adds.
+const BOUNDS: [(&str, BoundsCheckPolicy); 2] =
+    [("unchecked", BoundsCheckPolicy::Unchecked), ("restrict", BoundsCheckPolicy::Restrict)];
+
+fn policies(policy: BoundsCheckPolicy) -> BoundsCheckPolicies {
+    BoundsCheckPolicies { index: policy, buffer: policy, ..Default::default() }
+}
+
+fn spirv(name: &str, module: &naga::Module, info: &ModuleInfo, policy: BoundsCheckPolicy) -> Vec<u32> {
+    let options = naga::back::spv::Options {
+        lang_version: (1, 3),
+        bounds_check_policies: policies(policy),
+        // As in the pipelines of wgrad: kernels write workgroup memory before they read it, and loops end.
+        zero_initialize_workgroup_memory: naga::back::spv::ZeroInitializeWorkgroupMemoryMode::None,
+        force_loop_bounding: false,
+        ..Default::default()
+    };
+    naga::back::spv::write_vec(module, info, &options, None).unwrap_or_else(|e| panic!("{name}: SPIR-V: {e}"))
+}
+
+fn msl(name: &str, module: &naga::Module, info: &ModuleInfo) -> String {
+    let options = naga::back::msl::Options {
+        lang_version: (2, 4),
+        fake_missing_bindings: true,
+        bounds_check_policies: policies(BoundsCheckPolicy::Restrict),
+        zero_initialize_workgroup_memory: false,
+        force_loop_bounding: false,
+        ..Default::default()
+    };
+    let pipeline = naga::back::msl::PipelineOptions::default();
+    let written = naga::back::msl::write_string(module, info, &options, &pipeline);
+    written.unwrap_or_else(|e| panic!("{name}: MSL: {e}")).0
+}
+
+fn hlsl(name: &str, module: &naga::Module, info: &ModuleInfo) -> String {
+    let options = naga::back::hlsl::Options {
+        shader_model: naga::back::hlsl::ShaderModel::V6_0,
+        fake_missing_bindings: true,
+        restrict_indexing: true,
+        zero_initialize_workgroup_memory: false,
+        force_loop_bounding: false,
+        ..Default::default()
+    };
+    let mut text = String::new();
+    let pipeline = naga::back::hlsl::PipelineOptions::default();
+    naga::back::hlsl::Writer::new(&mut text, &options, &pipeline)
+        .write(module, info, None)
+        .unwrap_or_else(|e| panic!("{name}: HLSL: {e}"));
+    text
+}
+
+#[test]
+fn every_shader_translates_to_spirv_msl_and_hlsl() {
+    let shaders = shaders();
+    let kernels: usize = shaders.iter().map(|s| s.keys.len()).sum();
+    for shader in &shaders {
+        let name = shader.name();
+        let (module, info) = shader.module();
+        for (_, policy) in BOUNDS {
+            assert!(spirv(name, &module, &info, policy).len() > 5, "{name}");
+        }
+        assert!(msl(name, &module, &info).contains("kernel"), "{name}");
+        assert!(hlsl(name, &module, &info).contains("numthreads"), "{name}");
+    }
+    assert!(shaders.len() > 200, "{}", shaders.len());
+    println!("{} shaders of {kernels} kernels translated", shaders.len());
+}
+
+/// The most conditions that follow each other in one loop.
+fn conditions(block: &naga::Block, in_loop: bool) -> usize {
+    use naga::Statement as S;
+    let (mut here, mut most) = (0, 0);
+    for statement in block.iter() {
+        match statement {
+            S::Block(inner) => here += conditions(inner, in_loop),
+            S::If { accept, reject, .. } => {
+                here += usize::from(in_loop) + conditions(accept, in_loop) + conditions(reject, in_loop);
+            }
+            S::Loop { body, continuing, .. } => {
+                most = most.max(conditions(body, true) + conditions(continuing, true));
+            }
+            _ => {}
+        }
+    }
+    here.max(most)
+}
+
+/// SwiftShader walks every way through a loop: n conditions, one after the other, are 2^n ways. `&&` is one
+/// too, in a loop of generated text it is better `&`.
+#[test]
+fn loops_have_few_ways_through_them() {
+    for shader in shaders() {
+        let (module, _) = shader.module();
+        let bodies = module.entry_points.iter().map(|e| &e.function);
+        for function in bodies.chain(module.functions.iter().map(|(_, f)| f)) {
+            let n = conditions(&function.body, false);
+            assert!(n <= 12, "{}: {n} conditions in one loop", shader.name());
+        }
+    }
+}
+
+/// Writes the shaders with a manifest where `WGRAD_SHADERS` says, which is how `scripts/check-shaders` gets them.
+#[test]
+fn every_shader_is_written_for_other_checkers() {
+    let scratch = tempfile::tempdir().unwrap();
+    let wanted = std::env::var("WGRAD_SHADERS").unwrap_or_default();
+    let folder = if wanted.is_empty() { scratch.path() } else { Path::new(&wanted) };
+    let shaders = shaders();
+    let mut manifest = Vec::new();
+    for (i, shader) in shaders.iter().enumerate() {
+        let (module, info) = shader.module();
+        let file = format!("{i:04}-{}", shader.entry);
+        std::fs::write(folder.join(format!("{file}.wgsl")), &*shader.text).unwrap();
+        let mut binaries = Vec::new();
+        for (label, policy) in BOUNDS {
+            let words = spirv(shader.name(), &module, &info, policy);
+            let binary = format!("{file}.{label}.spv");
+            std::fs::write(folder.join(&binary), bytemuck::cast_slice::<u32, u8>(&words)).unwrap();
+            binaries.push(binary);
+        }
+        manifest.push(serde_json::json!({
+            "wgsl": format!("{file}.wgsl"),
+            "spirv": binaries,
+            "entry": shader.entry,
+            "constants": {},
+            "keys": shader.keys,
+            "classes": shader.classes,
+        }));
+    }
+    std::fs::write(folder.join("manifest.json"), serde_json::to_string_pretty(&manifest).unwrap()).unwrap();
+    // The header, two SPIR-V files and a text each: none replaced another.
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1 + 3 * shaders.len());
+}
