@@ -6,7 +6,9 @@ mod common;
 
 use approx::assert_relative_eq;
 use wgrad::losses::half_squared_error;
-use wgrad::nn::{Activation, Layer, Linear};
+use wgrad::nn::{
+    Activation, BatchNorm2d, Conv2d, Conv2dOptions, Layer, Linear, MaxPool2d, Padding, ResidualBlock,
+};
 use wgrad::optim::{Optimizer, Sgd};
 use wgrad::{Device, Graph, Init, Params, Tensor};
 
@@ -157,5 +159,84 @@ fn a_line_is_fitted() {
         (0..300).for_each(|_| step.run().unwrap());
         assert!(step.scalar("loss").unwrap() < 1e-6);
         assert_relative_eq!(device.read_param(fc.weight()).unwrap().as_f32()[0], 2.0, epsilon = 1e-3);
+    }
+}
+
+/// A convolution, a normalization, maxima, a residual block and a linear layer: four steps of SGD with momentum,
+/// then inference. The numbers are those of PyTorch 2.15 in double precision, with the same names, parameter k
+/// starting as sin(1.7 i + k) / 2 and 1 more for the scales of normalizations.
+#[test]
+fn a_residual_network_trains_as_in_pytorch() {
+    const NAMES: [&str; 15] = [
+        "conv.weight",
+        "conv.bias",
+        "bn.weight",
+        "bn.bias",
+        "block.conv1.weight",
+        "block.bn1.weight",
+        "block.bn1.bias",
+        "block.conv2.weight",
+        "block.bn2.weight",
+        "block.bn2.bias",
+        "block.downsample.0.weight",
+        "block.downsample.1.weight",
+        "block.downsample.1.bias",
+        "fc.weight",
+        "fc.bias",
+    ];
+    let x: Vec<f32> =
+        (0..288).map(|i| f64::from(i)).map(|i| ((0.37 * i).sin() + (0.011 * i * i).cos()) as f32).collect();
+    for device in devices() {
+        let params = Params::seeded(0);
+        let same = Conv2dOptions { padding: Padding::all(1), ..Conv2dOptions::default() };
+        let conv = Conv2d::with(&params.at("conv"), 2, 4, [3, 3], same, true);
+        let norm = BatchNorm2d::new(&params.at("bn"), 4);
+        let block = ResidualBlock::new(&params.at("block"), 4, 6, 2);
+        let fc = Linear::new(&params.at("fc"), 6, 3);
+        for (k, name) in NAMES.iter().enumerate() {
+            let param = params.get(name).unwrap();
+            let shape = param.shape();
+            let more = if name.ends_with("weight") && shape.rank() == 1 { 1.0 } else { 0.0 };
+            let value = |i| (0.5 * (1.7 * i as f64 + k as f64).sin() + more) as f32;
+            let values: Vec<f32> = (0..shape.elements()).map(value).collect();
+            device.write_param(&param, &values).unwrap();
+        }
+        assert_eq!(params.trainable().len(), NAMES.len());
+        let forward = |g: &Graph| {
+            let x = norm.forward(conv.forward(g.input("x", [3, 2, 8, 6]))).relu();
+            let logits = fc.forward(block.forward(MaxPool2d::new(2).forward(x)).global_avg_pool2d());
+            g.output("logits", logits);
+            let loss = logits.softmax_cross_entropy(g.classes("y", [3]));
+            g.output("loss", loss);
+            if g.is_training() {
+                Sgd::new(&params, 0.1).momentum(0.9).minimize(loss, &params.trainable());
+            }
+        };
+        let feed = [("x", (&x).into()), ("y", (&[0u32, 2, 1]).into())];
+        let g = Graph::new();
+        forward(&g);
+        let mut step = device.compile(&g).unwrap();
+        for loss in [1.308_516_374, 0.924_944_091, 0.716_130_083, 0.579_933_113] {
+            step.run_with(&feed).unwrap();
+            assert_relative_eq!(step.scalar("loss").unwrap(), loss, max_relative = 3e-5);
+        }
+        let g = Graph::inference();
+        forward(&g);
+        let mut step = device.compile(&g).unwrap();
+        step.run_with(&feed).unwrap();
+        let close = |is: &[f32], expected: &[f32]| {
+            for (is, expected) in is.iter().zip(expected) {
+                assert_relative_eq!(*is, *expected, epsilon = 1e-4);
+            }
+        };
+        let logits = [
+            2.150_243, -1.603_274, 0.137_797, -0.017_581, -0.920_725, 1.370_936, 0.247_203, -0.437_609,
+            0.407_610,
+        ];
+        close(&step.values("logits").unwrap(), &logits);
+        let read = |name: &str| device.read_param(&params.get(name).unwrap()).unwrap().as_f32().to_vec();
+        let variance = [0.725_518, 0.753_108, 0.776_062, 0.725_860, 0.704_855, 0.698_317];
+        close(&read("block.downsample.1.running_var"), &variance);
+        close(&read("conv.weight")[..4], &[0.020_380, 0.521_455, -0.121_841, -0.147_063]);
     }
 }
