@@ -22,7 +22,7 @@ pub(crate) fn run(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
     // Training: bytes become floats from 0 to 1 on the device, a quarter of the upload. `minimize` appends
     // the backward pass and the updates, which are ordinary ops: `println!("{g}")` shows them all.
     let g = Graph::new();
-    let x = g.bytes("x", [BATCH, 1, 8, 8]).to_f32_scaled(train.scale);
+    let x = g.bytes("x", [BATCH, 1, 8, 8]).to_f32_scaled(train.scale());
     let loss = model.forward(x).softmax_cross_entropy(g.classes("y", [BATCH]));
     let adam = AdamW::new(&params, 5e-3);
     adam.minimize(loss, &params.trainable());
@@ -31,7 +31,7 @@ pub(crate) fn run(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
 
     // Inference is another graph over the same parameters, without dropout.
     let g = Graph::inference();
-    let x = g.bytes("x", [test.len(), 1, 8, 8]).to_f32_scaled(test.scale);
+    let x = g.bytes("x", [test.len(), 1, 8, 8]).to_f32_scaled(test.scale());
     g.output("class", model.forward(x).argmax(1).to_f32());
     let mut classify = device.compile(&g)?;
 
@@ -40,10 +40,9 @@ pub(crate) fn run(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
     for epoch in 0..15 {
         let order = epoch_order(train.len(), 7, epoch);
         for rows in batches(&order, BATCH, LastBatch::Drop)? {
-            let pixels: Vec<&[u8]> = rows.iter().filter_map(|&i| train.row(i as usize)).collect();
-            let labels: Vec<u32> = rows.iter().map(|&i| train.labels[i as usize]).collect();
+            let (pixels, labels) = train.gather(rows)?;
             // On a GPU this returns when the work is submitted.
-            step.run_with(&[("x", (&pixels.concat()).into()), ("y", (&labels).into())])?;
+            step.run_with(&[("x", (&pixels).into()), ("y", (&labels).into())])?;
             count += 1;
             // Waiting for a loss stops the device until the next step comes. Asking for it now and looking
             // 20 steps later does not.
@@ -58,7 +57,7 @@ pub(crate) fn run(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
         device.write_param(&adam.lr_state(), &[adam.lr() * (1.0 - epoch as f32 / 15.0)])?;
     }
 
-    classify.run_with(&[("x", (&test.pixels).into())])?;
+    classify.run_with(&[("x", (&test.values).into())])?;
     let classes = classify.values("class")?;
     let right = classes.iter().zip(&test.labels).filter(|(class, label)| **class == **label as f32).count();
     println!("{right} of {} test digits right", test.len());

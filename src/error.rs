@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::data::TableError;
+
 /// What went wrong, and what to do about it. A panic inside wgrad is a bug of ours, never an answer.
 #[non_exhaustive]
 #[derive(Debug, Clone, thiserror::Error)]
@@ -46,6 +48,9 @@ pub enum Error {
         /// What was wrong.
         message: String,
     },
+    /// A table, such as a CSV file, whose content makes no sense.
+    #[error("{0}")]
+    Table(Box<TableError>),
     /// Data or options that cannot be used together.
     #[error("{0}")]
     Invalid(String),

@@ -155,7 +155,7 @@ fn a_cnn_is_trained_evaluated_and_asked() {
 
     // The same digit as a file, and ten times as large in dark on light.
     let (_, test) = wgrad::data::digits().unwrap();
-    let pixels: Vec<u8> = test.row(3).unwrap().iter().map(|&v| (u32::from(v) * 255 / 16) as u8).collect();
+    let pixels: Vec<u8> = test.row(3).unwrap().iter().map(|&v| (v * 255.0) as u8).collect();
     write_png(&here.join("three.png"), 8, &pixels);
     let large: Vec<u8> = (0..6400).map(|i| 255 - pixels[i / 800 * 8 + i % 80 / 10]).collect();
     write_png(&here.join("paper.png"), 80, &large);

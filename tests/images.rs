@@ -29,17 +29,16 @@ fn losses(device: &Device, make: &dyn Fn(&Params) -> Box<dyn Layer>) -> Vec<f32>
     let model = make(&params);
     let sgd = ClipNorm::new(Sgd::new(&params, 0.05).momentum(0.9).weight_decay(1e-4), 2.0);
     let g = Graph::new();
-    let x = g.bytes("x", [16, 1, 8, 8]).to_f32_scaled(train.scale);
+    let x = g.bytes("x", [16, 1, 8, 8]).to_f32_scaled(train.scale());
     // Moving by whole pixels is exact, so that all executors see the same images.
     let x = RandomAffine::new(&params.at("augment")).shift(1).forward(x);
     let loss = model.forward(x).softmax_cross_entropy(g.classes("y", [16]));
     sgd.minimize(loss, &params.trainable());
     g.output("loss", loss);
     let mut step = device.compile(&g).unwrap();
-    let run = |k: usize| {
-        let rows = k * 16..(k + 1) * 16;
-        let x = rows.clone().flat_map(|i| train.row(i).unwrap().to_vec()).collect::<Vec<u8>>();
-        step.run_with(&[("x", (&x).into()), ("y", (&train.labels[rows]).into())]).unwrap();
+    let run = |k: u32| {
+        let (x, y) = train.gather(&(k * 16..(k + 1) * 16).collect::<Vec<u32>>()).unwrap();
+        step.run_with(&[("x", (&x).into()), ("y", (&y).into())]).unwrap();
         step.scalar("loss").unwrap()
     };
     (0..10).map(run).collect()

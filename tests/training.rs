@@ -40,14 +40,8 @@ impl Layer for Net {
 /// The first `n` digits to train on, 100 to validate with and 360 to test.
 fn split(n: usize) -> Split {
     let (train, test) = digits().unwrap();
-    let shorter = Dataset::new(
-        "some digits",
-        train.shape.clone(),
-        train.pixels[..(n + 100) * 64].to_vec(),
-        train.labels[..n + 100].to_vec(),
-        10,
-        train.scale,
-    );
+    let rows: Vec<u32> = (0..n as u32 + 100).collect();
+    let shorter = train.select("some digits", &rows);
     Split::new(shorter.unwrap(), test, 100).unwrap()
 }
 
@@ -260,15 +254,7 @@ fn an_evaluation_is_the_mean_over_all_rows() {
     let params = Params::seeded(3);
     let net = Mlp::new(&params, &[64, 10]);
     let rows = 1200;
-    let data = Dataset::new(
-        "rows",
-        [1, 8, 8],
-        train.pixels[..rows * 64].to_vec(),
-        train.labels[..rows].to_vec(),
-        10,
-        0.0625,
-    )
-    .unwrap();
+    let data = train.select("rows", &(0..rows as u32).collect::<Vec<_>>()).unwrap();
     let value = |name: &str| match params.get(name).unwrap().initial() {
         wgrad::Data::F32(v) => v.into_iter().map(f64::from).collect::<Vec<f64>>(),
         _ => panic!("not floats"),
@@ -276,7 +262,7 @@ fn an_evaluation_is_the_mean_over_all_rows() {
     let (weight, bias) = (value("fc1.weight"), value("fc1.bias"));
     let (mut loss, mut hits) = (0.0, 0);
     for i in 0..rows {
-        let x: Vec<f64> = data.row(i).unwrap().iter().map(|&p| f64::from(p) / 16.0).collect();
+        let x: Vec<f64> = data.row(i).unwrap().into_iter().map(f64::from).collect();
         let logit =
             |c: usize| bias[c] + weight[c * 64..][..64].iter().zip(&x).map(|(w, x)| w * x).sum::<f64>();
         let z: Vec<f64> = (0..10).map(logit).collect();
@@ -389,7 +375,7 @@ fn a_gpu_trains_as_the_reference_does() {
         let params = Params::seeded(5);
         let net = Mlp::new(&params, &[64, 32, 10]);
         let g = Graph::new();
-        let x = g.bytes("x", [64, 1, 8, 8]).to_f32_scaled(train.scale);
+        let x = g.bytes("x", [64, 1, 8, 8]).to_f32_scaled(train.scale());
         let loss = net.forward(x).softmax_cross_entropy(g.classes("y", [64]));
         Adam::new(&params, 3e-3).minimize(loss, &params.trainable());
         g.output("loss", loss);
@@ -397,8 +383,9 @@ fn a_gpu_trains_as_the_reference_does() {
         (0..10)
             .map(|i| {
                 let rows = i * 64..(i + 1) * 64;
-                step.feed("x", &train.pixels[rows.start * 64..rows.end * 64])?;
-                step.feed("y", &train.labels[rows])?;
+                let (pixels, labels) = train.gather(&rows.collect::<Vec<u32>>())?;
+                step.feed("x", &pixels)?;
+                step.feed("y", &labels)?;
                 step.run()?;
                 step.scalar("loss")
             })

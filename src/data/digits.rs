@@ -55,19 +55,23 @@ mod tests {
         counts
     }
 
+    fn pixels(data: &Dataset) -> &[u8] {
+        data.values.as_bytes().unwrap()
+    }
+
     #[test]
     fn known_facts() {
         let (train, test) = digits().unwrap();
         assert_eq!((train.len(), test.len()), (1437, 360));
         for (data, name) in [(&train, "digits/train"), (&test, "digits/test")] {
             assert_eq!((data.name.as_str(), &data.shape[..]), (name, &[1, 8, 8][..]));
-            assert_eq!((data.classes, data.scale), (10, 1.0 / 16.0));
-            assert_eq!(data.pixels.iter().max(), Some(&16));
+            assert_eq!((data.classes, data.scale()), (10, 1.0 / 16.0));
+            assert_eq!(pixels(data).iter().max(), Some(&16));
         }
         assert_eq!(train.labels[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         // The first digit as scikit-learn prints it.
-        assert_eq!(train.pixels[..16], [0, 0, 5, 13, 9, 1, 0, 0, 0, 0, 13, 15, 10, 15, 5, 0]);
-        let sum = |data: &Dataset| data.pixels.iter().map(|&pixel| u32::from(pixel)).sum::<u32>();
+        assert_eq!(pixels(&train)[..16], [0, 0, 5, 13, 9, 1, 0, 0, 0, 0, 13, 15, 10, 15, 5, 0]);
+        let sum = |data: &Dataset| pixels(data).iter().map(|&pixel| u32::from(pixel)).sum::<u32>();
         assert_eq!((sum(&train), sum(&test)), (449_372, 112_346));
     }
 

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Dataset;
 use super::idx::{Idx, format_error};
+use super::{Dataset, Values};
 use crate::error::{Error, Result};
 
 /// A file and what it is called in errors.
@@ -100,7 +100,8 @@ pub(super) fn datasets(name: &str, train: Part, test: Part, scale: f32) -> Resul
 
     let dataset = |part: Part, which: &str| {
         let labels = part.labels.idx.values.into_iter().map(u32::from).collect();
-        Dataset::new(format!("{name}/{which}"), shape, part.images.idx.values, labels, classes, scale)
+        let pixels = Values::bytes(part.images.idx.values, scale);
+        Dataset::new(format!("{name}/{which}"), shape, pixels, labels, classes)
     };
     Ok((dataset(train, "train")?, dataset(test, "test")?))
 }
@@ -192,8 +193,9 @@ mod tests {
         let (train, test) = load(NAMES, small()).unwrap();
         assert_eq!((train.name.as_str(), test.name.as_str()), ("small/train", "small/test"));
         assert_eq!((train.len(), test.len(), train.classes, test.classes), (3, 2, 3, 3));
-        assert_eq!((&train.shape[..], train.scale), (&[1, 2, 2][..], 1.0 / 255.0));
-        assert_eq!((train.row(1), &train.labels[..]), (Some(&[4, 5, 6, 7][..]), &[0, 2, 1][..]));
+        assert_eq!((&train.shape[..], train.scale()), (&[1, 2, 2][..], 1.0 / 255.0));
+        assert_eq!(train.values.as_bytes().map(|pixels| &pixels[4..8]), Some(&[4, 5, 6, 7][..]));
+        assert_eq!(train.labels, [0, 2, 1]);
 
         let zipped = [
             "train-images-idx3-ubyte.gz",

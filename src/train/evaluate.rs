@@ -1,6 +1,6 @@
 //! Loss, accuracy and confusion matrix of a classifier on a data set.
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Values};
 use crate::device::{Device, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Init, Param, Params, Var};
@@ -63,9 +63,9 @@ impl Evaluator {
             let g = Graph::inference();
             let order: Vec<u32> = (0..(batches * BATCH) as u32).collect();
             let order = g.constant(Tensor::new([order.len()], order)?);
-            let (pixels, labels) = tables(&g, data, 0, batches * BATCH)?;
+            let (values, labels) = tables(&g, data, 0, batches * BATCH)?;
             let at = order.batch_rows(g.param(&batch), BATCH);
-            let x = pixels.take_rows(at).to_f32_scaled(data.scale);
+            let x = floats(values.take_rows(at), data);
             record(&g, model, x, labels.take_rows(at), data, &store, &batch, &mut sums)?;
             g.param(&batch).advance(batches as u32);
             full = Some((device.compile(&g)?, batches));
@@ -73,8 +73,8 @@ impl Evaluator {
         let mut short = None;
         if left > 0 {
             let g = Graph::inference();
-            let (pixels, labels) = tables(&g, data, rows - left, left)?;
-            record(&g, model, pixels.to_f32_scaled(data.scale), labels, data, &store, &batch, &mut sums)?;
+            let (values, labels) = tables(&g, data, rows - left, left)?;
+            record(&g, model, floats(values, data), labels, data, &store, &batch, &mut sums)?;
             short = Some(device.compile(&g)?);
         }
         match sums {
@@ -112,23 +112,33 @@ impl Evaluator {
     }
 }
 
-/// Rows of a data set as constants: bytes `[count, ...]` and labels `[count]`.
+/// Rows of a data set as constants: the values as they are stored, `[count, ...]`, and labels `[count]`.
 pub(super) fn tables<'g>(
     g: &'g Graph,
     data: &Dataset,
     start: usize,
     count: usize,
 ) -> Result<(Var<'g>, Var<'g>)> {
-    let len = data.example_len();
-    let pixels = data.pixels.get(start * len..(start + count) * len);
-    let (Some(pixels), Some(labels)) = (pixels, data.labels.get(start..start + count)) else {
-        return Err(Error::Invalid(format!(
-            "data set `{}` has fewer pixels than its labels need",
-            data.name
-        )));
-    };
-    let pixels = Tensor::new(&shape_of(data, count), pixels.to_vec())?;
-    Ok((g.constant(pixels), g.constant(Tensor::new([count], labels.to_vec())?)))
+    let rows: Vec<u32> = (start..start + count).map(|row| row as u32).collect();
+    let (values, labels) = data.gather(&rows)?;
+    let values = Tensor::new(&shape_of(data, count), values)?;
+    Ok((g.constant(values), g.constant(Tensor::new([count], labels)?)))
+}
+
+/// An input for `count` rows as they are stored.
+pub(super) fn input<'g>(g: &'g Graph, name: &str, data: &Dataset, count: usize) -> Var<'g> {
+    match data.values {
+        Values::Bytes { .. } => g.bytes(name, &shape_of(data, count)),
+        Values::Floats(_) => g.input(name, &shape_of(data, count)),
+    }
+}
+
+/// What the model sees of values as they are stored.
+pub(super) fn floats<'g>(x: Var<'g>, data: &Dataset) -> Var<'g> {
+    match data.values {
+        Values::Bytes { scale, .. } => x.to_f32_scaled(scale),
+        Values::Floats(_) => x,
+    }
 }
 
 /// Extents of `count` examples.

@@ -93,7 +93,9 @@ impl<'a> Predictor<'a> {
     }
 
     /// Predicts rows of floats, one after another, scaled as the model was trained: for images of a data set,
-    /// each byte times [`Dataset::scale`].
+    /// each byte times [`Dataset::scale`]; for a table's rows, what [`TablePreprocessor::rows`] makes of them.
+    ///
+    /// [`TablePreprocessor::rows`]: crate::data::TablePreprocessor::rows
     ///
     /// # Errors
     /// [`Error::Invalid`] for no values or a number of them that is no multiple of a row's; a failure of the
@@ -142,9 +144,7 @@ impl<'a> Predictor<'a> {
                 self.shape, data.name, data.shape
             )));
         }
-        // What the device does with them, in the same order of roundings.
-        let values: Vec<f32> = data.pixels.iter().map(|&byte| f32::from(byte) * data.scale).collect();
-        self.predict(&values)
+        self.predict(&data.values.to_floats())
     }
 }
 
@@ -298,8 +298,7 @@ mod tests {
             approx::assert_relative_eq!(p.probabilities(row).iter().sum::<f64>(), 1.0, epsilon = 1e-5);
         }
         // One row alone says the same as among others.
-        let row: Vec<f32> = test.row(300).unwrap().iter().map(|&b| f32::from(b) / 16.0).collect();
-        let alone = predictor.predict(&row).unwrap();
+        let alone = predictor.predict(&test.row(300).unwrap()).unwrap();
         approx::assert_relative_eq!(alone.probability(0, 3), p.probability(300, 3), epsilon = 1e-5);
     }
 

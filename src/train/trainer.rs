@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{Best, Checkpoint, Progress, restore, save_model, snapshot};
-use super::evaluate::{logits, shape_of, tables};
+use super::evaluate::{floats, input, logits, shape_of, tables};
 use super::{EpochRecord, Evaluator, Keep, Observer, TrainingReport};
 use crate::data::{Dataset, LastBatch, Split, batches, epoch_order};
 use crate::device::{Device, Step};
@@ -66,7 +66,7 @@ impl<'a> Trainer<'a> {
     /// Trains `model`, whose parameters are in `params`, with `optimizer` on `split.train`: 10 epochs of
     /// batches of 32 rows, in the order of seed 42, unless said otherwise.
     ///
-    /// The model takes floats `[rows, ...shape]`, the bytes of the data set times its scale, and gives
+    /// The model takes floats `[rows, ...shape]`, those of the data set or its bytes times their scale, and gives
     /// logits `[rows, classes]`; the loss is their softmax cross-entropy. What `params` holds that is frozen
     /// stays as it is.
     pub fn new(
@@ -299,10 +299,10 @@ impl<'t> Run<'t> {
             let (x, labels) = {
                 let _scope = g.scope_at("data");
                 let order = g.classes("order", [rows]);
-                let (pixels, labels) = tables(&g, train, 0, rows)?;
+                let (values, labels) = tables(&g, train, 0, rows)?;
                 let at = order.batch_rows(g.param(&sums.step), *batch);
                 g.param(&sums.step).advance(0);
-                (pixels.take_rows(at).to_f32_scaled(train.scale), labels.take_rows(at))
+                (floats(values.take_rows(at), train), labels.take_rows(at))
             };
             trainer.record(x, labels, &sums)?;
             full = Some((device.compile(&g)?, batches));
@@ -312,8 +312,8 @@ impl<'t> Run<'t> {
         if left > 0 && *last == LastBatch::Keep {
             // Its rows are fed once an epoch: another copy of the data on the device would cost more.
             let g = Graph::new();
-            let pixels = g.bytes("pixels", &shape_of(train, left));
-            trainer.record(pixels.to_f32_scaled(train.scale), g.classes("labels", [left]), &sums)?;
+            let values = input(&g, "values", train, left);
+            trainer.record(floats(values, train), g.classes("labels", [left]), &sums)?;
             short = Some((device.compile(&g)?, left));
         }
         let validation = match split.validation.is_empty() {
@@ -432,10 +432,8 @@ impl<'t> Run<'t> {
             full.feed("order", &order)?;
         }
         if let Some((short, left)) = &mut self.short {
-            let rows = &order[order.len() - *left..];
-            let pixels: Vec<&[u8]> = rows.iter().filter_map(|&i| train.row(i as usize)).collect();
-            let labels: Vec<u32> = rows.iter().map(|&i| train.labels[i as usize]).collect();
-            short.feed("pixels", &pixels.concat())?;
+            let (values, labels) = train.gather(&order[order.len() - *left..])?;
+            short.feed("values", &values)?;
             short.feed("labels", &labels)?;
         }
         if let Some(factor) = &self.trainer.schedule {

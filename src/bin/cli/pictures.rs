@@ -64,7 +64,7 @@ pub(super) fn write(
                     let (class, taken_for) = (test.labels[row] as usize, predictions.class(row));
                     Mistake {
                         row,
-                        values: test.row(row).unwrap_or_default().iter().map(|&v| f32::from(v)).collect(),
+                        values: test.row(row).unwrap_or_default(),
                         class,
                         probability: predictions.probability(row, class),
                         taken_for,

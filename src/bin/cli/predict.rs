@@ -129,8 +129,7 @@ fn rows_of(test: &Dataset, name: &str, (from, to): (usize, usize)) -> Outcome<Ve
         )));
     }
     let input = |row: usize| {
-        let bytes = test.row(row).unwrap_or_default();
-        let values: Vec<f32> = bytes.iter().map(|&b| f32::from(b) * test.scale).collect();
+        let values = test.row(row).unwrap_or_default();
         let picture = match test.shape[..] {
             [channels, height, width] => Some(Picture { channels, height, width, values: values.clone() }),
             _ => None,

@@ -1,0 +1,164 @@
+//! What can be wrong with a table.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+
+/// What is wrong with a table, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableError {
+    /// The file.
+    pub path: PathBuf,
+    /// The line on which the row starts, from 1; the header's for what is wrong with a column.
+    pub line: u64,
+    /// The column's name, if it is about one.
+    pub column: Option<String>,
+    /// What is wrong.
+    pub kind: TableErrorKind,
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: line {}", self.path.display(), self.line)?;
+        if let Some(column) = &self.column {
+            write!(f, ", column `{column}`")?;
+        }
+        write!(f, ": {}", self.kind)
+    }
+}
+
+/// The ways in which a table makes no sense.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TableErrorKind {
+    /// There is nothing but blank lines.
+    #[error("the file is empty; its first line must name the columns")]
+    NoHeader,
+    /// The first line holds a measurement where a name is due.
+    #[error("`{0}` is a number; the first line must name the columns")]
+    HeaderIsData(String),
+    /// Two columns have this name.
+    #[error("a column before has the same name; give every column a name of its own")]
+    DuplicateColumn,
+    /// There is a header and nothing else, or every row was dropped.
+    #[error("there are no rows{0}")]
+    NoRows(&'static str),
+    /// A row with more or fewer fields than the header.
+    #[error("{found} fields, but the header names {expected} columns{hint}")]
+    Ragged {
+        /// Columns of the header.
+        expected: usize,
+        /// Fields of the row.
+        found: usize,
+        /// What may be the reason.
+        hint: &'static str,
+    },
+    /// A row with a quoted field that does not end.
+    #[error("a quote is opened and not closed before the end of the file")]
+    OpenQuote,
+    /// Bytes that are no text.
+    #[error("the text is not UTF-8{0}; save the file as UTF-8")]
+    NotUtf8(&'static str),
+    /// A column that was asked for, or is needed, is not there.
+    #[error("there is no such column, only {known}{hint}")]
+    NoColumn {
+        /// The names there are.
+        known: String,
+        /// What may be the reason.
+        hint: &'static str,
+    },
+    /// There is no column beside the target.
+    #[error("there is no column to learn from beside it{0}")]
+    NoFeatures(&'static str),
+    /// A field without a value, where that is an error.
+    #[error(
+        "the value is missing; drop such rows, or fill them with the mean of the training rows (--missing)"
+    )]
+    Missing,
+    /// A row without a class, which cannot be filled.
+    #[error("the class is missing, and a class cannot be filled in; drop such rows (--missing drop)")]
+    MissingClass,
+    /// No row that may be learnt from has a value in this column.
+    #[error("no training row has a value; ignore the column (--ignore)")]
+    NoValues,
+    /// A field of a numeric column that is no number.
+    #[error(
+        "`{value}` is no number; correct it, or make the column categorical (--categorical) or ignore it (--ignore)"
+    )]
+    NotANumber {
+        /// The field.
+        value: String,
+    },
+    /// A number that 32-bit floats do not reach, or that scaling brings there.
+    #[error("{value} is too large for 32-bit floats, as it is or scaled")]
+    TooLarge {
+        /// The field.
+        value: String,
+    },
+    /// A column of texts that are nearly all different.
+    #[error(
+        "{count} different texts, more than {most}: a name or an identifier; ignore the column (--ignore), or make \
+             it categorical by name (--categorical)"
+    )]
+    TooManyCategories {
+        /// How many there are.
+        count: usize,
+        /// How many are taken for categories.
+        most: usize,
+    },
+    /// A target of measurements.
+    #[error(
+        "`{value}` is not a whole number: a target is a class, a text or a whole number; name the column that holds \
+             the class (--target)"
+    )]
+    FractionalClass {
+        /// The field.
+        value: String,
+    },
+    /// A target that is nearly always another one.
+    #[error(
+        "{classes} classes in {rows} rows: a quantity or an identifier; name the column that holds the class \
+             (--target)"
+    )]
+    TooManyClasses {
+        /// Different classes.
+        classes: usize,
+        /// Rows.
+        rows: usize,
+    },
+    /// All rows have one class.
+    #[error("all rows have the class `{class}`; there is nothing to tell apart")]
+    OneClass {
+        /// That class.
+        class: String,
+    },
+    /// A class that no training row had.
+    #[error("the class `{value}` is new; the training rows had {known}")]
+    UnknownClass {
+        /// The field.
+        value: String,
+        /// The classes known.
+        known: String,
+    },
+}
+
+/// The names, for a message: the first twenty of many.
+pub(super) fn listed(names: &[String]) -> String {
+    let list: Vec<String> = names.iter().take(20).map(|name| format!("`{name}`")).collect();
+    match names.len() {
+        0..=20 => list.join(", "),
+        n => format!("{} and {} more", list.join(", "), n - 20),
+    }
+}
+
+/// [`Error::Table`] in fewer words.
+pub(super) fn table_error<T>(
+    path: impl Into<PathBuf>,
+    line: u64,
+    column: Option<&str>,
+    kind: TableErrorKind,
+) -> Result<T> {
+    let column = column.map(str::to_string);
+    Err(Error::Table(Box::new(TableError { path: path.into(), line, column, kind })))
+}

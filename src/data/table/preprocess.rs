@@ -1,0 +1,251 @@
+//! What was learnt about the columns of a table, for later rows.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::encoding::{Encoding, is_missing, number, whole};
+use super::error::listed;
+use super::options::Missing;
+use super::schema::{Schema, find, usable_rows};
+use super::{Table, TableErrorKind};
+use crate::checkpoint::write_renamed;
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+
+/// Names the layout of the file.
+const FORMAT: &str = "wgrad-table-1";
+
+/// How the rows of a table become what a model takes: columns, scaling, categories, fillings and classes, as
+/// [`Table::split`] found them in the training rows. It is saved beside the model, so that later rows, with a target
+/// or without, are treated alike.
+///
+/// Columns are found by name: their order in a later table does not matter, and others are not looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TablePreprocessor {
+    parts: Parts,
+}
+
+/// What the file holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parts {
+    format: String,
+    target: String,
+    classes: Vec<String>,
+    missing: Missing,
+    columns: Vec<Column>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Column {
+    name: String,
+    encoding: Encoding,
+}
+
+/// Rows of a table as a model takes them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableRows {
+    /// The rows of the table that they are, from 0: all, unless those with missing values are dropped.
+    pub rows: Vec<usize>,
+    /// [`TablePreprocessor::width`] numbers a row.
+    pub values: Vec<f32>,
+}
+
+impl TablePreprocessor {
+    /// Learns from these rows of a table.
+    pub(super) fn fit(table: &Table, schema: &Schema, rows: &[usize]) -> Result<Self> {
+        let mut columns = Vec::new();
+        for &(column, is_numeric) in &schema.features {
+            let fields: Vec<&str> = rows.iter().map(|&row| table.field(row, column)).collect();
+            let known: Vec<&str> = fields.into_iter().filter(|field| !is_missing(field)).collect();
+            let encoding = if is_numeric {
+                let numbers: Vec<f64> = known.iter().filter_map(|field| number(field)).collect();
+                Encoding::of_numbers(&numbers, schema.scaling)
+            } else {
+                Encoding::of_categories(&known)
+            };
+            let name = table.columns[column].clone();
+            match encoding {
+                Some(encoding) => columns.push(Column { name, encoding }),
+                None => return table.wrong_column(&name, TableErrorKind::NoValues),
+            }
+        }
+        let target = table.columns[schema.target].clone();
+        let (classes, missing) = (schema.classes.clone(), schema.missing);
+        Ok(TablePreprocessor { parts: Parts { format: FORMAT.into(), target, classes, missing, columns } })
+    }
+
+    /// How many numbers a row becomes.
+    pub fn width(&self) -> usize {
+        self.parts.columns.iter().map(|column| column.encoding.width()).sum()
+    }
+
+    /// The names of the classes, by number.
+    pub fn classes(&self) -> &[String] {
+        &self.parts.classes
+    }
+
+    /// The column that holds the class.
+    pub fn target(&self) -> &str {
+        &self.parts.target
+    }
+
+    /// The columns a table must have, apart from the target.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.parts.columns.iter().map(|column| column.name.as_str())
+    }
+
+    /// What each number of a row stands for: a column's name, or `column=category`.
+    pub fn features(&self) -> Vec<String> {
+        let names = |column: &Column| match &column.encoding {
+            Encoding::Numeric { .. } => vec![column.name.clone()],
+            Encoding::Categorical { categories, .. } => {
+                categories.iter().map(|category| format!("{}={category}", column.name)).collect()
+            }
+        };
+        self.parts.columns.iter().flat_map(names).collect()
+    }
+
+    /// The rows of a table, which needs no target. A category that no training row had gives zeros for its column.
+    ///
+    /// # Errors
+    /// [`Error::Table`] where a column does not exist, a numeric field is no number, or a value is missing and that
+    /// was an error in training.
+    pub fn rows(&self, table: &Table) -> Result<TableRows> {
+        let columns = self.find(table)?;
+        let rows = usable_rows(table, &columns, None, self.parts.missing)?;
+        let values = self.encode(table, &columns, &rows)?;
+        Ok(TableRows { rows, values })
+    }
+
+    /// The rows of a table with their classes, as a data set.
+    ///
+    /// # Errors
+    /// As [`TablePreprocessor::rows`]; and where the target does not exist, or a class is one that training did not
+    /// know.
+    pub fn dataset(&self, table: &Table) -> Result<Dataset> {
+        let target = find(table, &self.parts.target)?;
+        let rows = usable_rows(table, &self.find(table)?, Some(target), self.parts.missing)?;
+        self.dataset_of(table, &table.name(), &rows)
+    }
+
+    /// These rows, which were looked at, as a data set. It may be empty.
+    pub(super) fn dataset_of(&self, table: &Table, name: &str, rows: &[usize]) -> Result<Dataset> {
+        let target = find(table, &self.parts.target)?;
+        let mut labels = Vec::new();
+        for &row in rows {
+            let class = table.field(row, target);
+            match self.class(class) {
+                Some(label) => labels.push(label as u32),
+                None => {
+                    let (value, known) = (class.to_string(), listed(&self.parts.classes));
+                    return table.wrong(row, target, TableErrorKind::UnknownClass { value, known });
+                }
+            }
+        }
+        Ok(Dataset {
+            name: name.to_string(),
+            shape: vec![self.width()],
+            values: self.encode(table, &self.find(table)?, rows)?.into(),
+            labels,
+            classes: self.parts.classes.len(),
+            class_names: self.parts.classes.clone(),
+        })
+    }
+
+    fn class(&self, field: &str) -> Option<usize> {
+        let find = |name: &str| self.parts.classes.iter().position(|class| class == name);
+        find(field).or_else(|| find(&whole(field)?))
+    }
+
+    /// The columns in a table, and whether they are numeric.
+    fn find(&self, table: &Table) -> Result<Vec<(usize, bool)>> {
+        let place = |column: &Column| {
+            let is_numeric = matches!(column.encoding, Encoding::Numeric { .. });
+            Ok((find(table, &column.name)?, is_numeric))
+        };
+        self.parts.columns.iter().map(place).collect()
+    }
+
+    fn encode(&self, table: &Table, columns: &[(usize, bool)], rows: &[usize]) -> Result<Vec<f32>> {
+        let len = self.width().checked_mul(rows.len()).filter(|&len| u32::try_from(len).is_ok());
+        let mut values = Vec::new();
+        if len.is_none_or(|len| values.try_reserve_exact(len).is_err()) {
+            return Err(Error::Invalid(format!(
+                "{}: {} rows of {} numbers do not fit in memory; ignore columns with many categories",
+                table.path.display(),
+                rows.len(),
+                self.width()
+            )));
+        }
+        let mut unseen = vec![0usize; columns.len()];
+        for &row in rows {
+            for (i, (column, &(at, _))) in self.parts.columns.iter().zip(columns).enumerate() {
+                let field = table.field(row, at);
+                match &column.encoding {
+                    Encoding::Numeric { offset, divisor, fill } => {
+                        let x = if is_missing(field) { *fill } else { number(field).unwrap_or(*fill) };
+                        let scaled = ((x - offset) / divisor) as f32;
+                        if !scaled.is_finite() {
+                            return table.wrong(row, at, TableErrorKind::TooLarge { value: field.into() });
+                        }
+                        values.push(scaled);
+                    }
+                    Encoding::Categorical { categories, fill } => {
+                        let place = match is_missing(field) {
+                            true => Some(*fill),
+                            false => categories.binary_search_by(|known| known.as_str().cmp(field)).ok(),
+                        };
+                        unseen[i] += usize::from(place.is_none());
+                        let start = values.len();
+                        values.resize(start + categories.len(), 0.0);
+                        if let Some(place) = place {
+                            values[start + place] = 1.0;
+                        }
+                    }
+                }
+            }
+        }
+        for (column, count) in self.parts.columns.iter().zip(unseen).filter(|&(_, count)| count > 0) {
+            let path = table.path.display();
+            tracing::warn!(%path, column = column.name, rows = count, "categories that no training row had");
+        }
+        Ok(values)
+    }
+
+    /// Saves it as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let text = serde_json::to_vec_pretty(&self.parts).map_err(|e| Error::io(path, e))?;
+        write_renamed(path, &text)
+    }
+
+    /// Reads what [`TablePreprocessor::save`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be read, [`Error::Invalid`] where it holds something else.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let invalid = |message: &str| {
+            let path = path.display();
+            Error::Invalid(format!("{path} does not say how to prepare a table's rows: {message}"))
+        };
+        let parts: Parts = serde_json::from_slice(&text).map_err(|e| invalid(&e.to_string()))?;
+        if parts.format != FORMAT {
+            return Err(invalid(&format!("its format is `{}`, not `{FORMAT}`", parts.format)));
+        }
+        if parts.columns.is_empty() || parts.classes.len() < 2 {
+            return Err(invalid("it has no columns, or fewer than two classes"));
+        }
+        if let Some(fault) = parts.columns.iter().find_map(|column| column.encoding.fault()) {
+            return Err(invalid(fault));
+        }
+        Ok(TablePreprocessor { parts })
+    }
+}

@@ -1,0 +1,197 @@
+//! What the columns of a table are, and which rows count.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::encoding::{is_missing, number, whole};
+use super::error::listed;
+use super::{ColumnKind, Missing, Scaling, Table, TableErrorKind, TableOptions};
+use crate::error::{Error, Result};
+
+/// How many different texts are taken for categories, unless the column is said to hold some.
+const MOST_CATEGORIES: usize = 64;
+
+/// A target may always have this many classes; beyond, there must be two rows for each.
+const FEW_CLASSES: usize = 20;
+
+/// A table understood: target, features, classes, and the rows that are used.
+#[derive(Debug)]
+pub(super) struct Schema {
+    pub(super) target: usize,
+    /// Columns to learn from and whether they are numeric, in the order of the file.
+    pub(super) features: Vec<(usize, bool)>,
+    pub(super) missing: Missing,
+    pub(super) scaling: Scaling,
+    /// The rows that are not dropped.
+    pub(super) rows: Vec<usize>,
+    /// The class of each of `rows`.
+    pub(super) labels: Vec<u32>,
+    pub(super) classes: Vec<String>,
+}
+
+impl Schema {
+    pub(super) fn new(table: &Table, options: &TableOptions) -> Result<Self> {
+        let target = target(table, options)?;
+        let mut features = Vec::new();
+        for column in (0..table.columns.len()).filter(|&column| column != target) {
+            match kind(table, options, column)? {
+                ColumnKind::Numeric => features.push((column, true)),
+                ColumnKind::Categorical => features.push((column, false)),
+                ColumnKind::Ignored => {}
+            }
+        }
+        if features.is_empty() {
+            return table.wrong_column(&table.columns[target], TableErrorKind::NoFeatures(one_column(table)));
+        }
+        let rows = usable_rows(table, &features, Some(target), options.missing)?;
+        let (classes, labels) = classes(table, target, &rows)?;
+        let (missing, scaling) = (options.missing, options.scaling);
+        Ok(Schema { target, features, missing, scaling, rows, labels, classes })
+    }
+}
+
+/// A file that is read with the wrong delimiter has one column.
+pub(super) fn one_column(table: &Table) -> &'static str {
+    match table.columns.len() {
+        1 => "; the file has one column: are its fields separated by something else (--delimiter)?",
+        _ => "",
+    }
+}
+
+/// The place of a column.
+pub(super) fn find(table: &Table, name: &str) -> Result<usize> {
+    match table.columns.iter().position(|column| column == name) {
+        Some(column) => Ok(column),
+        None => {
+            let kind = TableErrorKind::NoColumn { known: listed(&table.columns), hint: one_column(table) };
+            table.wrong_column(name, kind)
+        }
+    }
+}
+
+fn given(table: &Table, options: &TableOptions, column: usize) -> Option<ColumnKind> {
+    options.kinds.iter().find(|(name, _)| *name == table.columns[column]).map(|&(_, kind)| kind)
+}
+
+fn target(table: &Table, options: &TableOptions) -> Result<usize> {
+    for (name, _) in &options.kinds {
+        find(table, name)?;
+    }
+    let is_ignored = |&column: &usize| given(table, options, column) == Some(ColumnKind::Ignored);
+    let target = match &options.target {
+        Some(name) => find(table, name)?,
+        None => match (0..table.columns.len()).rev().find(|column| !is_ignored(column)) {
+            Some(column) => column,
+            None => return Err(Error::Invalid("every column is ignored; there is no target".into())),
+        },
+    };
+    if given(table, options, target).is_some() {
+        return Err(Error::Invalid(format!(
+            "column `{}` is the target, a class; give a kind to others only, or name another target",
+            table.columns[target]
+        )));
+    }
+    Ok(target)
+}
+
+/// The kind that is given, or the one that fits.
+fn kind(table: &Table, options: &TableOptions, column: usize) -> Result<ColumnKind> {
+    if let Some(kind) = given(table, options, column) {
+        return Ok(kind);
+    }
+    if !table.named[column] {
+        return Ok(ColumnKind::Ignored);
+    }
+    let fields = || (0..table.len()).map(|row| table.field(row, column)).filter(|field| !is_missing(field));
+    let (all, numbers) = (fields().count(), fields().filter(|field| number(field).is_some()).count());
+    if all == 0 {
+        return table.wrong_column(&table.columns[column], TableErrorKind::NoValues);
+    }
+    if numbers * 2 > all {
+        return Ok(ColumnKind::Numeric);
+    }
+    let count = fields().collect::<BTreeSet<_>>().len();
+    if count > MOST_CATEGORIES {
+        let kind = TableErrorKind::TooManyCategories { count, most: MOST_CATEGORIES };
+        return table.wrong_column(&table.columns[column], kind);
+    }
+    Ok(ColumnKind::Categorical)
+}
+
+/// The rows that are not dropped, once every field that is read makes sense; the first that does not, in the order
+/// of the file, is the error.
+pub(super) fn usable_rows(
+    table: &Table,
+    features: &[(usize, bool)],
+    target: Option<usize>,
+    missing: Missing,
+) -> Result<Vec<usize>> {
+    let mut columns: Vec<(usize, bool)> = features.to_vec();
+    columns.extend(target.map(|target| (target, false)));
+    columns.sort_unstable();
+    let mut rows = Vec::new();
+    'rows: for row in 0..table.len() {
+        let missing_in = columns.iter().find(|&&(column, _)| is_missing(table.field(row, column)));
+        if missing_in.is_some() && missing == Missing::Drop {
+            continue 'rows;
+        }
+        for &(column, is_numeric) in &columns {
+            let field = table.field(row, column);
+            if is_missing(field) {
+                match missing {
+                    Missing::Mean if Some(column) == target => {
+                        return table.wrong(row, column, TableErrorKind::MissingClass);
+                    }
+                    Missing::Error => return table.wrong(row, column, TableErrorKind::Missing),
+                    Missing::Mean | Missing::Drop => {}
+                }
+            } else if is_numeric {
+                let value = || field.to_string();
+                match number(field) {
+                    None => {
+                        return table.wrong(row, column, TableErrorKind::NotANumber { value: value() });
+                    }
+                    Some(x) if x.abs() > f64::from(f32::MAX) => {
+                        return table.wrong(row, column, TableErrorKind::TooLarge { value: value() });
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        rows.push(row);
+    }
+    if rows.is_empty() {
+        let kind = TableErrorKind::NoRows(": every one has a missing value and was dropped");
+        return super::table_error(&table.path, table.header, None, kind);
+    }
+    Ok(rows)
+}
+
+/// The classes in order, by value if all are whole numbers, else by name; and the class of each row.
+fn classes(table: &Table, target: usize, rows: &[usize]) -> Result<(Vec<String>, Vec<u32>)> {
+    let field = |row: usize| table.field(row, target);
+    let are_numbers = rows.iter().all(|&row| number(field(row)).is_some());
+    if let Some(&row) = rows.iter().find(|&&row| are_numbers && whole(field(row)).is_none()) {
+        return table.wrong(row, target, TableErrorKind::FractionalClass { value: field(row).to_string() });
+    }
+    let name = |&row: &usize| match whole(field(row)) {
+        Some(name) if are_numbers => name,
+        _ => field(row).to_string(),
+    };
+    let of_rows: Vec<String> = rows.iter().map(name).collect();
+    let mut names: Vec<String> = of_rows.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
+    if are_numbers {
+        let value = |name: &str| number(name).unwrap_or_default();
+        names.sort_by(|a, b| value(a).total_cmp(&value(b)));
+    }
+    let column = &table.columns[target];
+    if let [class] = &names[..] {
+        return table.wrong_column(column, TableErrorKind::OneClass { class: class.clone() });
+    }
+    if names.len() > FEW_CLASSES && names.len() * 2 > rows.len() {
+        let kind = TableErrorKind::TooManyClasses { classes: names.len(), rows: rows.len() };
+        return table.wrong_column(column, kind);
+    }
+    let numbers: BTreeMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
+    let labels = of_rows.iter().filter_map(|name| numbers.get(name.as_str()).copied()).collect();
+    Ok((names, labels))
+}
