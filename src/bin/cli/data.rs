@@ -1,23 +1,67 @@
-//! Data sets by name.
+//! Data sets by name, and which rows a saved model is tested on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use wgrad::data::{Dataset, Split, digits, load_idx_folder};
+use wgrad::data::{Dataset, Split, Table, TablePreprocessor, digits, iris, load_idx_folder};
 
-use super::{Failure, Outcome};
+use super::table::TableSettings;
+use super::{Failure, Outcome, run_file};
+
+/// Name of the file in a run's folder that says how rows of a table become numbers.
+const PREPROCESSING: &str = "preprocessing.json";
+
+/// Rows to train, validate and test on.
+pub(super) struct Loaded {
+    pub(super) split: Split,
+    /// What later rows of a table go through.
+    preprocessor: Option<TablePreprocessor>,
+}
+
+/// The data set of a name. Of images, `validation` training rows are kept, a tenth if nothing is said; `table` says it
+/// for tables.
+pub(super) fn load(name: &str, table: &TableSettings, validation: Option<usize>) -> Outcome<Loaded> {
+    if is_table(name) {
+        let (split, preprocessor) = table.split(&read_table(name, table)?)?;
+        return Ok(Loaded { split, preprocessor: Some(preprocessor) });
+    }
+    let (train, test) = load_images(name)?;
+    let rows = validation.unwrap_or((train.len() + 5) / 10);
+    Ok(Loaded { split: Split::new(train, test, rows)?, preprocessor: None })
+}
+
+impl Loaded {
+    /// Leaves what later rows go through beside the model, or removes that of an earlier run.
+    pub(super) fn save(&self, out: &Path) -> Outcome {
+        let path = out.join(PREPROCESSING);
+        match &self.preprocessor {
+            Some(preprocessor) => preprocessor.save(&path)?,
+            None => {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        Ok(())
+    }
+}
 
 /// The digits that come with wgrad, or a folder: (training rows, test rows).
-pub(super) fn load(name: &str) -> Outcome<(Dataset, Dataset)> {
+fn load_images(name: &str) -> Outcome<(Dataset, Dataset)> {
     if name == "digits" {
         return Ok(digits()?);
     }
     if !Path::new(name).exists() {
         return Err(Failure::new(format!(
-            "no data set `{name}`; there is `digits`, which comes with wgrad, or give a folder with the four files of \
-             MNIST or of a set published like it"
+            "no data set `{name}`; there are `digits` and `iris`, which come with wgrad, or give a CSV file with a \
+             header, or a folder with the four files of MNIST or of a set published like it"
         )));
     }
     Ok(load_idx_folder(name)?)
+}
+
+fn read_table(name: &str, table: &TableSettings) -> Outcome<Table> {
+    match name {
+        "iris" => Ok(iris()?),
+        path => Ok(Table::read_delimited(path, table.delimiter(path))?),
+    }
 }
 
 /// Whether the examples are images, going by the name.
@@ -25,15 +69,99 @@ pub(super) fn has_images(name: &str) -> bool {
     name == "digits" || Path::new(name).is_dir()
 }
 
-/// Keeps `validation` training rows, a tenth if nothing is said.
-pub(super) fn split(name: &str, validation: Option<usize>) -> Outcome<Split> {
-    let (train, test) = load(name)?;
-    let rows = validation.unwrap_or((train.len() + 5) / 10);
-    Ok(Split::new(train, test, rows)?)
+/// Whether it is a table, going by the name.
+pub(super) fn is_table(name: &str) -> bool {
+    name == "iris" || (name != "digits" && Path::new(name).is_file())
 }
 
-/// What a data set is called in the name of a folder.
+/// What a data set is called in the name of a folder: that of a file without its ending.
 pub(super) fn short_name(data: &str) -> String {
-    let name = Path::new(data).file_name().map(|n| n.to_string_lossy().into_owned());
+    let path = Path::new(data);
+    let name = if is_table(data) { path.file_stem() } else { path.file_name() };
+    let name = name.map(|n| n.to_string_lossy().into_owned());
     name.filter(|n| !n.is_empty()).unwrap_or_else(|| "data".into())
+}
+
+/// Whether two names are one data set.
+fn are_same(a: &str, b: &str) -> bool {
+    let place = |name: &str| std::fs::canonicalize(name).ok();
+    a == b || place(a).is_some_and(|a| Some(a) == place(b))
+}
+
+/// The data that a saved model is tested on or asked about.
+pub(super) struct Subject {
+    /// What was given, what the run.json beside the model says, or the digits.
+    pub(super) data: String,
+    /// What rows of a table go through, if the model is for one.
+    pub(super) preprocessor: Option<TablePreprocessor>,
+    table: TableSettings,
+    /// Whether the model was trained on other rows of the same data.
+    is_own: bool,
+}
+
+impl Subject {
+    pub(super) fn of(model: &Path, given: Option<&str>) -> Outcome<Self> {
+        let folder = match model.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let settings = run_file::settings(folder)?.unwrap_or_default();
+        let trained = settings.get("data").and_then(|data| data.as_str()).unwrap_or("digits");
+        let data = given.unwrap_or(trained).to_string();
+        let path: PathBuf = folder.join(PREPROCESSING);
+        let preprocessor = if path.exists() { Some(TablePreprocessor::load(&path)?) } else { None };
+        if is_table(&data) && preprocessor.is_none() {
+            return Err(Failure::new(format!(
+                "`{data}` is a table, and there is no {}, which says how its rows become numbers; a run on a table \
+                 leaves it beside the model",
+                path.display()
+            )));
+        }
+        let is_own = are_same(&data, trained);
+        Ok(Subject { data, preprocessor, table: TableSettings::earlier(&settings)?, is_own })
+    }
+
+    /// The rows to test on. Of a table that the model was not trained on, all.
+    pub(super) fn test(&self) -> Outcome<Dataset> {
+        let Some(preprocessor) = self.preprocessor.as_ref().filter(|_| is_table(&self.data)) else {
+            return Ok(load_images(&self.data)?.1);
+        };
+        let table = read_table(&self.data, &self.table)?;
+        if !self.is_own {
+            return Ok(preprocessor.dataset(&table)?);
+        }
+        let (split, fitted) = self.table.split(&table)?;
+        // Other rows would be drawn, among them some of those trained on.
+        if fitted != *preprocessor {
+            return Err(Failure::new(format!(
+                "`{}` has changed since the model was trained on a part of it, so that the test rows cannot be told; \
+                 give rows it was not trained on with --data FILE.csv",
+                self.data
+            )));
+        }
+        Ok(split.test)
+    }
+
+    /// A file of rows like those it was trained on.
+    pub(super) fn read_rows(&self, path: &Path) -> Outcome<Table> {
+        Ok(Table::read_delimited(path, self.table.delimiter(&path.to_string_lossy()))?)
+    }
+
+    /// Shape of an example.
+    pub(super) fn shape(&self) -> Outcome<Vec<usize>> {
+        match &self.preprocessor {
+            Some(preprocessor) => Ok(vec![preprocessor.width()]),
+            None => Ok(self.test()?.shape),
+        }
+    }
+
+    /// The names of the classes; none where they have only numbers.
+    pub(super) fn classes(&self) -> &[String] {
+        self.preprocessor.as_ref().map_or(&[], |preprocessor| preprocessor.classes())
+    }
+
+    /// How the rows to test on are called.
+    pub(super) fn rows(&self) -> &'static str {
+        if self.is_own || !is_table(&self.data) { "test rows" } else { "rows, all of the table" }
+    }
 }

@@ -1,15 +1,16 @@
 //! `wgrad eval`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde_json::json;
 use wgrad::Params;
 use wgrad::train::Evaluator;
 
+use super::data::Subject;
 use super::model::{Architecture, Kind};
 use super::settings::name;
-use super::{Failure, Outcome, data, open, percent, run_file, say, say_device, thousands};
+use super::{Failure, Outcome, open, percent, say, say_device, thousands};
 
 /// Tests a saved model: accuracy, loss and confusion matrix on the test rows.
 ///
@@ -26,8 +27,9 @@ pub(super) struct Args {
     /// The folder of a run [default: the last of runs/DATA-MODEL]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// `digits`, or a folder with MNIST's four files [default: what run.json beside the model says, or digits]
-    #[arg(long, value_name = "digits|DIR")]
+    /// `digits`, `iris`, a CSV file, or a folder with MNIST's four files [default: what run.json beside the model says,
+    /// or digits]. Of a CSV file that the model was not trained on, all rows are tested
+    #[arg(long, value_name = "digits|iris|FILE.csv|DIR")]
     data: Option<String>,
     /// `auto` (a GPU if there is one, else the CPU), `gpu`, `cpu`, or part of an adapter's name
     #[arg(long, default_value = "auto")]
@@ -39,8 +41,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_deref())?;
-    let data_name = data_of(&path, args.data.as_deref())?;
-    let (_, test) = data::load(&data_name)?;
+    let subject = Subject::of(&path, args.data.as_deref())?;
+    let (test, data_name) = (subject.test()?, &subject.data);
     let architecture = Architecture::read(&path, &test.shape)?;
     let (device, no_gpu) = open(&args.device)?;
     let info = device.info();
@@ -54,6 +56,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             "test_loss": result.loss,
             "rows": test.len(),
             "confusion": result.confusion,
+            "class_names": test.class_names,
             "data": data_name,
             "model_file": path,
             "model": name(&architecture.kind),
@@ -65,9 +68,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     say_device(&info, no_gpu.as_deref());
     say(format!("model       {}: {}", path.display(), architecture.describe()));
-    say(format!("data        {data_name}: {} test rows\n", thousands(test.len() as f64)));
+    say(format!("data        {data_name}: {} {}\n", thousands(test.len() as f64), subject.rows()));
     say(format!("test accuracy {} (loss {:.4})\n", percent(result.accuracy), result.loss));
-    say(matrix(&result.confusion));
+    say(matrix(&result.confusion, &test.class_names));
     Ok(())
 }
 
@@ -95,23 +98,16 @@ pub(super) fn model_file(
     })
 }
 
-/// The data set a model is for: what was given, what the run.json beside it says, or the digits.
-pub(super) fn data_of(model: &Path, given: Option<&str>) -> Outcome<String> {
-    if let Some(name) = given {
-        return Ok(name.to_string());
-    }
-    let settings = run_file::settings(model.parent().unwrap_or(Path::new(".")))?.unwrap_or_default();
-    Ok(settings.get("data").and_then(|d| d.as_str()).unwrap_or("digits").to_string())
-}
-
 /// Rows: the class it is. Columns: the class it was taken for.
-fn matrix(confusion: &[Vec<u32>]) -> String {
+fn matrix(confusion: &[Vec<u32>], names: &[String]) -> String {
     let most = confusion.iter().flatten().max().copied().unwrap_or(0);
     let width = most.to_string().len().max(confusion.len().to_string().len()).max(2) + 1;
-    let mut text = String::from("class, and what it was taken for\n     ");
+    let longest = names.iter().map(|name| name.chars().count()).max().map_or(0, |longest| longest + 1);
+    let name = |class: usize| names.get(class).map_or("", String::as_str);
+    let mut text = format!("class, and what it was taken for\n     {:longest$}", "");
     (0..confusion.len()).for_each(|c| text.push_str(&format!("{c:>width$}")));
     for (class, row) in confusion.iter().enumerate() {
-        text.push_str(&format!("\n{class:>4} "));
+        text.push_str(&format!("\n{class:>4} {:<longest$}", name(class)));
         for &count in row {
             // Zeros would hide the mistakes.
             let cell = if count == 0 { ".".to_string() } else { count.to_string() };
@@ -130,10 +126,15 @@ mod tests {
 
     #[test]
     fn a_matrix_is_aligned_and_shows_mistakes_only() {
-        let text = matrix(&[vec![9, 1], vec![0, 100]]);
+        let text = matrix(&[vec![9, 1], vec![0, 100]], &[]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "        0   1");
         assert_eq!(lines[2], "   0    9   1    90.00 %");
         assert_eq!(lines[3], "   1    . 100   100.00 %");
+        let text = matrix(&[vec![9, 1], vec![0, 100]], &["no".into(), "yes".into()]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1], "            0   1");
+        assert_eq!(lines[2], "   0 no     9   1    90.00 %");
+        assert_eq!(lines[3], "   1 yes    . 100   100.00 %");
     }
 }

@@ -13,6 +13,7 @@ mod predict;
 mod progress;
 mod run_file;
 mod settings;
+mod table;
 mod train;
 
 use std::fmt::{self, Display};

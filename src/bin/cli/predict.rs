@@ -1,16 +1,17 @@
 //! `wgrad predict`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use wgrad::Params;
-use wgrad::data::Dataset;
+use wgrad::data::{Dataset, TablePreprocessor};
 use wgrad::train::{Predictions, Predictor};
 
-use super::eval::{data_of, model_file};
+use super::data::Subject;
+use super::eval::model_file;
 use super::model::Architecture;
 use super::picture::{Invert, Picture};
-use super::{Failure, Outcome, data, open, percent, say};
+use super::{Failure, Outcome, open, percent, say};
 
 /// Says what a saved model takes images or rows for: the most probable classes of each.
 ///
@@ -19,9 +20,10 @@ use super::{Failure, Outcome, data, open, percent, say};
 #[command(after_help = "Examples:\n  \
     wgrad predict                        the first test rows, by the last model trained on the digits\n  \
     wgrad predict --rows 40..60 --json\n  \
-    wgrad predict seven.png eight.png --out runs/digits-cnn")]
+    wgrad predict seven.png eight.png --out runs/digits-cnn\n  \
+    wgrad predict more.csv --out runs/iris-mlp")]
 pub(super) struct Args {
-    /// PNG images
+    /// PNG images; for a model of a table, CSV files of rows with a header, which may lack the target
     #[arg(value_name = "FILE")]
     inputs: Vec<PathBuf>,
     /// Test rows of the data set: a number, or FROM..TO, counted from 0 [default: 0..5 without inputs]
@@ -33,8 +35,9 @@ pub(super) struct Args {
     /// The folder of a run [default: the last of runs/DATA-MODEL]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// `digits`, or a folder with MNIST's four files [default: what run.json beside the model says, or digits]
-    #[arg(long, value_name = "digits|DIR")]
+    /// `digits`, `iris`, a CSV file, or a folder with MNIST's four files [default: what run.json beside the model says,
+    /// or digits]
+    #[arg(long, value_name = "digits|iris|FILE.csv|DIR")]
     data: Option<String>,
     /// Exchange dark and light in the images, as models of digits have light ink on dark ground
     #[arg(long, value_enum, default_value = "auto")]
@@ -70,15 +73,17 @@ struct Input {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_deref())?;
-    let data_name = data_of(&path, args.data.as_deref())?;
-    let (_, test) = data::load(&data_name)?;
-    let architecture = Architecture::read(&path, &test.shape)?;
+    let subject = Subject::of(&path, args.data.as_deref())?;
+    let architecture = Architecture::read(&path, &subject.shape()?)?;
     let mut inputs = Vec::new();
     for file in &args.inputs {
-        inputs.push(image(file, args.invert, &architecture.input)?);
+        match &subject.preprocessor {
+            Some(preprocessor) => inputs.extend(rows_of_file(file, &subject, preprocessor)?),
+            None => inputs.push(image(file, args.invert, &architecture.input)?),
+        }
     }
     if let Some(rows) = args.rows.or(args.inputs.is_empty().then_some((0, 5))) {
-        inputs.extend(rows_of(&test, &data_name, rows)?);
+        inputs.extend(rows_of(&subject.test()?, &subject.data, rows)?);
     }
     let (device, _) = open(&args.device)?;
     let params = Params::seeded(0);
@@ -88,8 +93,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let predictions = Predictor::new(&device, model, &architecture.input[..])?.predict(&values)?;
     for (row, input) in inputs.iter().enumerate() {
         match args.json {
-            true => say(object(input, &predictions, row)),
-            false => say(text(input, &predictions, row, args.top as usize)),
+            true => say(object(input, &predictions, row, subject.classes())),
+            false => say(text(input, &predictions, row, args.top as usize, subject.classes())),
         }
     }
     Ok(())
@@ -118,6 +123,20 @@ fn image(path: &PathBuf, invert: Invert, input: &[usize]) -> Outcome<Input> {
     Ok(Input { name, values: picture.values.clone(), picture: Some(picture), truth: None })
 }
 
+/// The rows of a table.
+fn rows_of_file(path: &Path, subject: &Subject, preprocessor: &TablePreprocessor) -> Outcome<Vec<Input>> {
+    let table = subject.read_rows(path)?;
+    let rows = preprocessor.rows(&table)?;
+    let target = table.columns().iter().position(|column| column == preprocessor.target());
+    let input = |(values, &row): (&[f32], &usize)| Input {
+        name: format!("{}, line {}", path.display(), table.line(row).unwrap_or_default()),
+        values: values.to_vec(),
+        picture: None,
+        truth: target.and_then(|target| preprocessor.class(table.get(row, target)?)),
+    };
+    Ok(rows.values.chunks(preprocessor.width()).zip(&rows.rows).map(input).collect())
+}
+
 /// Rows of the data set.
 fn rows_of(test: &Dataset, name: &str, (from, to): (usize, usize)) -> Outcome<Vec<Input>> {
     if to > test.len() {
@@ -140,11 +159,12 @@ fn rows_of(test: &Dataset, name: &str, (from, to): (usize, usize)) -> Outcome<Ve
     Ok((from..to).map(input).collect())
 }
 
-fn object(input: &Input, predictions: &Predictions, row: usize) -> Value {
+fn object(input: &Input, predictions: &Predictions, row: usize, names: &[String]) -> Value {
     let class = predictions.class(row);
     json!({
         "input": input.name,
         "class": class,
+        "class_name": names.get(class),
         "probability": predictions.probability(row, class),
         "probabilities": predictions.probabilities(row),
         "truth": input.truth,
@@ -152,15 +172,17 @@ fn object(input: &Input, predictions: &Predictions, row: usize) -> Value {
 }
 
 /// The picture with what it is taken for beside it.
-fn text(input: &Input, predictions: &Predictions, row: usize, top: usize) -> String {
+fn text(input: &Input, predictions: &Predictions, row: usize, top: usize, names: &[String]) -> String {
+    let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
+    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(4);
     let mut said = vec![input.name.clone()];
     if let Some(truth) = input.truth {
         let right = if truth == predictions.class(row) { "" } else { ", MISTAKEN" };
-        said[0].push_str(&format!(": a {truth}{right}"));
+        said[0].push_str(&format!(": a {}{right}", name(truth)));
     }
     for (class, probability) in predictions.top(row, top) {
         let bar = "█".repeat((probability * 20.0).round() as usize);
-        said.push(format!("{class:>4} {:>9}  {bar}", percent(probability)));
+        said.push(format!("{:>longest$} {:>9}  {bar}", name(class), percent(probability)));
     }
     let Some(picture) = &input.picture else { return said.join("\n") + "\n" };
     let lines = picture.lines();

@@ -11,16 +11,18 @@ use wgrad::nn::RandomAffine;
 use wgrad::optim::Schedule;
 
 use super::model::Kind;
+use super::table::{TableArgs, TableSettings};
 use super::{Failure, Outcome, data};
 
 /// Arguments of `wgrad train` that a run is made of.
 #[derive(Debug, clap::Args)]
 #[group(id = "settings")]
 pub(super) struct Args {
-    /// `digits`, or a folder with the four files of MNIST or of a set published like it [default: digits]
-    #[arg(long, value_name = "digits|DIR")]
+    /// `digits`, `iris`, a CSV file with a header, or a folder with the four files of MNIST or of a set published like
+    /// it [default: digits]
+    #[arg(long, value_name = "digits|iris|FILE.csv|DIR")]
     pub(super) data: Option<String>,
-    /// The kind of model [default: cnn for images]
+    /// The kind of model [default: cnn for images, mlp for tables]
     #[arg(long, value_enum)]
     pub(super) model: Option<Kind>,
     /// Widths of the hidden layers of an mlp [default: 128]
@@ -36,7 +38,7 @@ pub(super) struct Args {
     /// [default: none; for a cnn or resnet on the digits, and without a value, shift=1,rotate=10,scale=0.1]
     #[arg(long, value_name = "WHAT", num_args = 0..=1, default_missing_value = "shift=1,rotate=10,scale=0.1")]
     augment: Option<Augment>,
-    /// How often the training rows are gone through [default: 10; for the digits 40, or 100 for an mlp]
+    /// How often the training rows are gone through [default: 10; for the digits 40, or 100 for an mlp; for tables 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
     /// Rows of a step [default: 64; for an mlp 32]
@@ -81,6 +83,8 @@ pub(super) struct Args {
     /// Folder for what the run leaves [default: runs/DATA-MODEL, as in runs/digits-cnn]
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// Optimizers, as PyTorch defines them.
@@ -216,6 +220,8 @@ pub(super) fn name(choice: &impl ValueEnum) -> String {
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) data: String,
+    /// How it is read and split, if it is a table.
+    pub(super) table: TableSettings,
     pub(super) model: Kind,
     /// Of hidden layers, or channels.
     pub(super) widths: Vec<u32>,
@@ -255,6 +261,9 @@ impl Defaults {
         match (model, data) {
             (Kind::Mlp, "digits") => {
                 Defaults { epochs: 100, batch: 32, rate: 0.01, decay: 3e-4, dropout: 0.4, augment: none }
+            }
+            (Kind::Mlp, data) if data::is_table(data) => {
+                Defaults { epochs: 100, batch: 16, rate: 0.003, decay: 0.0, dropout: 0.2, augment: none }
             }
             (Kind::Mlp, _) => {
                 Defaults { epochs: 10, batch: 32, rate: 0.003, decay: 0.0, dropout: 0.2, augment: none }
@@ -326,6 +335,27 @@ impl Args {
             .or(self.channels.is_some().then_some(Kind::Cnn))
     }
 
+    /// The rows of a run stay what they were when it is resumed: others could be test rows of before.
+    fn table(&self, data: &str, seed: u64, earlier: &Value) -> Outcome<TableSettings> {
+        if !data::is_table(data) {
+            return match self.table.given() {
+                Some(name) => Err(Failure::usage(format!("{name} is for tables, and `{data}` is none"))),
+                None => TableSettings::earlier(earlier),
+            };
+        }
+        if earlier.get("table").is_none() {
+            return Ok(TableSettings::new(&self.table, seed, self.validation));
+        }
+        let changed = self.table.given().or(self.validation.map(|_| "--validation"));
+        let changed = changed.or(self.data.as_ref().map(|_| "--data"));
+        match changed {
+            Some(name) => Err(Failure::usage(format!(
+                "a run on a table is resumed with the rows it had; leave out {name}, or start another run"
+            ))),
+            None => TableSettings::earlier(earlier),
+        }
+    }
+
     fn refuse_what_the_model_has_not(&self, model: Kind) -> Outcome {
         let is_mlp = model == Kind::Mlp;
         let wrong = [
@@ -345,6 +375,7 @@ impl Args {
 impl Settings {
     /// `earlier` holds the settings of the run that is resumed, or nothing.
     pub(super) fn new(args: &Args, earlier: &Value) -> Outcome<Self> {
+        let all = earlier;
         let earlier = Earlier(earlier);
         let data = args.data.clone().or_else(|| earlier.text("data").map(str::to_string));
         let data = data.unwrap_or_else(|| "digits".into());
@@ -365,6 +396,7 @@ impl Settings {
         };
         let usual_widths = || if model == Kind::Mlp { vec![128] } else { vec![16, 32] };
         let epochs = args.epochs.or_else(|| earlier.count("epochs")).unwrap_or(defaults.epochs);
+        let seed = args.seed.or_else(|| earlier.number("seed")).unwrap_or(42);
         let augment = args.augment.or_else(|| earlier.text("augment").and_then(|t| t.parse().ok()));
         Ok(Settings {
             widths: widths.unwrap_or_else(usual_widths),
@@ -380,7 +412,8 @@ impl Settings {
             weight_decay: args.weight_decay.or_else(|| earlier.float("weight_decay")).unwrap_or(decay),
             clip_norm: args.clip_norm.or_else(|| earlier.float("clip_norm")).unwrap_or(0.0),
             patience: args.patience.or_else(|| earlier.small("patience")).unwrap_or(0),
-            seed: args.seed.or_else(|| earlier.number("seed")).unwrap_or(42),
+            table: args.table(&data, seed, all)?,
+            seed,
             validation: args.validation.or_else(|| earlier.number("validation").map(|n| n as usize)),
             dropout: args.dropout.or_else(|| earlier.float("dropout")).unwrap_or(defaults.dropout),
             keep: args.keep.or_else(|| earlier.choice("keep")).unwrap_or(keep),
@@ -427,6 +460,9 @@ impl Settings {
                 all["channels"] = json!(self.widths);
                 all["depth"] = json!(self.depth);
             }
+        }
+        if data::is_table(&self.data) {
+            all["table"] = json!(self.table);
         }
         if self.course == Course::Step {
             all["step_every"] = json!(self.step_every);

@@ -19,8 +19,8 @@ use super::{Failure, Outcome, data, open, percent, pictures, run_file, say, say_
 /// Trains a classifier and tests it.
 ///
 /// In the folder of --out it leaves model.safetensors, the weights under PyTorch's names;
-/// checkpoint.safetensors, with which --resume goes on; run.json, the settings and the result; and pictures of the
-/// run, as SVG. Files of an earlier run there are replaced. Ctrl-C stops after the current step, saves and tests; a
+/// checkpoint.safetensors, with which --resume goes on; run.json, the settings and the result; pictures of the
+/// run, as SVG; and, of a table, preprocessing.json, what its rows go through. Files of an earlier run there are replaced. Ctrl-C stops after the current step, saves and tests; a
 /// second one quits.
 ///
 /// One seed gives the same result on one device, bit for bit, stopped and resumed or not.
@@ -28,6 +28,7 @@ use super::{Failure, Outcome, data, open, percent, pictures, run_file, say, say_
 #[command(after_help = "Examples:\n  \
     wgrad train                             the digits that come with wgrad, on a GPU if there is one\n  \
     wgrad train --data ~/mnist --epochs 10  a folder with MNIST's four files\n  \
+    wgrad train --data patients.csv --target outcome --missing mean\n  \
     wgrad train --model resnet --channels 16,32,64 --depth 2\n  \
     wgrad train --hidden 256,128 --out runs/wide\n  \
     wgrad train --resume --epochs 100       goes on with the last run of the same --out")]
@@ -66,10 +67,11 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         earlier = run_file::settings(&out)?.unwrap_or_default();
     }
     let settings = Settings::new(given, &earlier)?;
-    let split = data::split(&settings.data, settings.validation)?;
+    let loaded = data::load(&settings.data, &settings.table, settings.validation)?;
     let (device, no_gpu) = open(&args.device)?;
     let info = device.info();
 
+    let split = &loaded.split;
     let params = Params::seeded(settings.seed);
     let architecture = Architecture {
         kind: settings.model,
@@ -101,8 +103,9 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
 
     let file = |result: Value| json!({ "wgrad": env!("CARGO_PKG_VERSION"), "settings": described, "result": result });
     run_file::write(&out, &file(Value::Null))?;
+    loaded.save(&out)?;
     let schedule = settings.schedule();
-    let trainer = Trainer::new(&device, &model, &params, optimizer(&settings, &params), split);
+    let trainer = Trainer::new(&device, &model, &params, optimizer(&settings, &params), loaded.split);
     let mut trainer = trainer
         .epochs(settings.epochs as usize)
         .batch(settings.batch as usize)
@@ -134,7 +137,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     run_file::write(&out, &file(result.clone()))?;
     let pictures = match args.no_pictures {
         true => Vec::new(),
-        false => pictures::write(&out, &device, &model, &params, &test, &[], &report)?,
+        false => pictures::write(&out, &device, &model, &params, &test, &test.class_names, &report)?,
     };
     if args.json {
         let mut all = described;

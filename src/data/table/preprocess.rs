@@ -155,7 +155,8 @@ impl TablePreprocessor {
         })
     }
 
-    fn class(&self, field: &str) -> Option<usize> {
+    /// The number of the class in a field of the target; `None` for one that training did not know.
+    pub fn class(&self, field: &str) -> Option<usize> {
         let find = |name: &str| self.parts.classes.iter().position(|class| class == name);
         find(field).or_else(|| find(&whole(field)?))
     }

@@ -1,0 +1,217 @@
+//! How a table is read and split: arguments, and what `run.json` keeps of them.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use wgrad::data::{ColumnKind, Holdout, Missing, Scaling, Split, Table, TableOptions, TablePreprocessor};
+
+use super::{Failure, Outcome};
+
+/// Share of a table's rows to test on.
+const TEST_FRACTION: f64 = 0.2;
+
+/// Arguments for tables: `iris`, or a CSV file.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args)]
+#[group(id = "table")]
+#[command(next_help_heading = "Tables")]
+pub(super) struct TableArgs {
+    /// Column of a table that holds the class [default: the last]
+    #[arg(long, value_name = "COLUMN")]
+    target: Option<String>,
+    /// What becomes of rows with missing values: empty fields, NA, ? and nan [default: error]
+    #[arg(long, value_enum)]
+    missing: Option<OnMissing>,
+    /// How numbers of a table are scaled, by its training rows [default: standard]
+    #[arg(long, value_enum)]
+    scaling: Option<Scale>,
+    /// Share of a table's rows to test on, drawn by the seed [default: 0.2]
+    #[arg(long, value_name = "F", value_parser = fraction, allow_negative_numbers = true)]
+    test_fraction: Option<f64>,
+    /// What separates fields: one character, or `tab` [default: a comma; for a file .tsv, tab]
+    #[arg(long, value_name = "CHAR", value_parser = separator)]
+    delimiter: Option<char>,
+    /// A column of categories, whatever it looks like; may be given several times
+    #[arg(long, value_name = "COLUMN")]
+    categorical: Vec<String>,
+    /// A column of numbers, whatever it looks like; may be given several times
+    #[arg(long, value_name = "COLUMN")]
+    numeric: Vec<String>,
+    /// A column to leave out; may be given several times
+    #[arg(long, value_name = "COLUMN")]
+    ignore: Vec<String>,
+}
+
+/// What becomes of rows with missing values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnMissing {
+    /// Training does not start, and the place is named
+    Error,
+    /// They are left out
+    Drop,
+    /// They get the mean of the training rows, or the most frequent category
+    Mean,
+}
+
+/// How numbers are scaled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scale {
+    /// To mean 0 and variance 1
+    Standard,
+    /// To 0 to 1
+    Minmax,
+    /// Not at all
+    None,
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x > 0.0 && x < 1.0 => Ok(x),
+        _ => Err("not a number between 0 and 1".into()),
+    }
+}
+
+fn separator(text: &str) -> Result<char, String> {
+    match text {
+        "tab" | "\\t" => Ok('\t'),
+        _ => match text.as_bytes() {
+            [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n') => Ok(char::from(*byte)),
+            _ => Err("not one character, such as , or ; or |, nor `tab`".into()),
+        },
+    }
+}
+
+/// How a table is read and split; `run.json` keeps it as `table`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct TableSettings {
+    target: Option<String>,
+    missing: Missing,
+    scaling: Scaling,
+    test_fraction: f64,
+    /// What draws the test rows: the seed of the run, and that of the first where it is resumed with another.
+    split_seed: u64,
+    delimiter: Option<char>,
+    categorical: Vec<String>,
+    numeric: Vec<String>,
+    ignore: Vec<String>,
+    /// As `--validation` had it, not the number that came of it.
+    validation: Option<usize>,
+}
+
+impl TableSettings {
+    /// What is asked for, or nothing earlier contradicts.
+    pub(super) fn new(args: &TableArgs, seed: u64, validation: Option<usize>) -> Self {
+        TableSettings {
+            target: args.target.clone(),
+            missing: match args.missing {
+                None | Some(OnMissing::Error) => Missing::Error,
+                Some(OnMissing::Drop) => Missing::Drop,
+                Some(OnMissing::Mean) => Missing::Mean,
+            },
+            scaling: match args.scaling {
+                None | Some(Scale::Standard) => Scaling::Standard,
+                Some(Scale::Minmax) => Scaling::Minmax,
+                Some(Scale::None) => Scaling::None,
+            },
+            test_fraction: args.test_fraction.unwrap_or(TEST_FRACTION),
+            split_seed: seed,
+            delimiter: args.delimiter,
+            categorical: args.categorical.clone(),
+            numeric: args.numeric.clone(),
+            ignore: args.ignore.clone(),
+            validation,
+        }
+    }
+
+    /// Those of a run's settings, or the defaults.
+    pub(super) fn earlier(settings: &Value) -> Outcome<Self> {
+        match settings.get("table") {
+            Some(table) => serde_json::from_value(table.clone())
+                .map_err(|e| Failure::new(format!("run.json says how no table is read: {e}"))),
+            None => Ok(TableSettings::new(&TableArgs::default(), 0, None)),
+        }
+    }
+
+    /// What separates the fields of a file.
+    pub(super) fn delimiter(&self, path: &str) -> u8 {
+        let is_tsv = Path::new(path).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tsv"));
+        let usual = if is_tsv { '\t' } else { ',' };
+        u8::try_from(self.delimiter.unwrap_or(usual)).unwrap_or(b',')
+    }
+
+    /// The rows to train, validate and test on, and what later ones go through.
+    pub(super) fn split(&self, table: &Table) -> Outcome<(Split, TablePreprocessor)> {
+        let mut options = TableOptions::default().missing(self.missing).scaling(self.scaling);
+        if let Some(target) = &self.target {
+            options = options.target(target);
+        }
+        for (names, kind) in [
+            (&self.categorical, ColumnKind::Categorical),
+            (&self.numeric, ColumnKind::Numeric),
+            (&self.ignore, ColumnKind::Ignored),
+        ] {
+            options = names.iter().fold(options, |options, name| options.column(name, kind));
+        }
+        let (test, seed) = (self.test_fraction, self.split_seed);
+        let share = match self.validation {
+            None => 0.1 * (1.0 - test),
+            Some(rows) => {
+                // A share is of the rows that are not dropped.
+                let split = table.split(&options, &Holdout { validation: 0.0, test, seed })?.0;
+                let all = split.train.len() + split.test.len();
+                if rows >= split.train.len() {
+                    return Err(Failure::new(format!(
+                        "keeping {rows} of {} rows for validation leaves none to train on; give a smaller --validation",
+                        split.train.len()
+                    )));
+                }
+                rows as f64 / all as f64
+            }
+        };
+        Ok(table.split(&options, &Holdout { validation: share, test, seed })?)
+    }
+}
+
+impl TableArgs {
+    /// The first of the arguments that was given.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let all = [
+            (self.target.is_some(), "--target"),
+            (self.missing.is_some(), "--missing"),
+            (self.scaling.is_some(), "--scaling"),
+            (self.test_fraction.is_some(), "--test-fraction"),
+            (self.delimiter.is_some(), "--delimiter"),
+            (!self.categorical.is_empty(), "--categorical"),
+            (!self.numeric.is_empty(), "--numeric"),
+            (!self.ignore.is_empty(), "--ignore"),
+        ];
+        all.iter().find(|(is, _)| *is).map(|&(_, name)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn separators_are_one_character() {
+        assert_eq!((separator(";"), separator("tab"), separator("\\t")), (Ok(';'), Ok('\t'), Ok('\t')));
+        assert!(["", ";;", "é", "\"", "\n"].iter().all(|text| separator(text).is_err()));
+        let settings = TableSettings::earlier(&Value::Null).unwrap();
+        assert_eq!(
+            (settings.delimiter("a.TSV"), settings.delimiter("a.csv"), settings.delimiter("a")),
+            (9, 44, 44)
+        );
+    }
+
+    #[test]
+    fn settings_are_kept_as_they_were() {
+        let args = TableArgs { target: Some("y".into()), delimiter: Some('\t'), ..TableArgs::default() };
+        let args = TableArgs { missing: Some(OnMissing::Drop), test_fraction: Some(0.3), ..args };
+        let settings = TableSettings::new(&args, 7, Some(3));
+        let value = serde_json::json!({ "table": settings });
+        assert_eq!(value["table"]["missing"], "drop");
+        assert_eq!(TableSettings::earlier(&value).unwrap(), settings);
+    }
+}
