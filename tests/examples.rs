@@ -10,6 +10,9 @@ mod common;
 #[path = "../examples/03_custom_loop.rs"]
 mod custom_loop;
 #[allow(dead_code)]
+#[path = "../examples/06_iris.rs"]
+mod iris;
+#[allow(dead_code)]
 #[path = "../examples/02_mlp_digits.rs"]
 mod mlp_digits;
 #[allow(dead_code)]
@@ -52,4 +55,9 @@ fn cnn_learns_digits() {
 #[test]
 fn resnet_learns_digits() {
     devices().iter().for_each(|device| resnet_digits::run(device).unwrap());
+}
+
+#[test]
+fn an_mlp_learns_iris() {
+    devices().iter().for_each(|device| iris::run(device).unwrap());
 }

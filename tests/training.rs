@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use wgrad::data::{Dataset, LastBatch, Split, digits};
+use wgrad::data::{Dataset, Holdout, LastBatch, Split, TableOptions, digits, iris};
 use wgrad::nn::{Dropout, Layer, Linear, Mlp};
 use wgrad::optim::{Adam, Optimizer, Sgd};
 use wgrad::train::{EpochRecord, Evaluator, Keep, Observer, Trainer, TrainingReport};
@@ -277,6 +277,50 @@ fn an_evaluation_is_the_mean_over_all_rows() {
             assert!((result.loss / (loss / rows as f64) - 1.0).abs() < 1e-5, "{device:?}: {}", result.loss);
             assert_eq!(result.accuracy, hits as f64 / rows as f64, "{device:?}");
         }
+    }
+}
+
+/// Floats and bytes of the same numbers train to the same bits: full batches, the short one, and evaluations.
+#[test]
+fn floats_train_as_bytes_do() {
+    let bytes = split(200);
+    let as_floats = |data: &Dataset| {
+        let values = data.values.to_floats().into_owned();
+        Dataset::new(data.name.clone(), data.shape.clone(), values, data.labels.clone(), 10).unwrap()
+    };
+    let floats = Split {
+        train: as_floats(&bytes.train),
+        validation: as_floats(&bytes.validation),
+        test: as_floats(&bytes.test),
+    };
+    for device in devices() {
+        let train = |split: &Split| {
+            let params = Params::seeded(4);
+            let (net, adam) = (Net::new(&params), Adam::new(&params, 3e-3));
+            let trainer = Trainer::new(&device, net, &params, adam, split.clone()).epochs(2).batch(48);
+            let report = trainer.run(&mut ()).unwrap();
+            (losses(&report), report.test_loss.to_bits(), report.test_accuracy)
+        };
+        assert_eq!(train(&bytes), train(&floats), "{device:?}");
+    }
+}
+
+/// The rows of a table, on every device: scaled, drawn from all classes, learnt.
+#[test]
+fn iris_is_learnt_from_its_training_rows() {
+    for device in devices() {
+        let accuracy = |seed: u64| {
+            let holdout = Holdout { seed, ..Holdout::default() };
+            let (split, _) = iris().unwrap().split(&TableOptions::default(), &holdout).unwrap();
+            let params = Params::seeded(seed);
+            let (net, adam) = (Mlp::new(&params, &[4, 32, 3]), Adam::new(&params, 5e-3));
+            let trainer =
+                Trainer::new(&device, net, &params, adam, split).epochs(60).batch(16).keep(Keep::Last);
+            trainer.run(&mut ()).unwrap().test_accuracy
+        };
+        let mut of_seeds: Vec<f64> = (1..=5).map(accuracy).collect();
+        of_seeds.sort_by(f64::total_cmp);
+        assert!(of_seeds[2] >= 0.93, "{device:?}: {of_seeds:?}");
     }
 }
 

@@ -1,0 +1,206 @@
+//! The program on tables, run as a user runs it.
+#![cfg(feature = "cli")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+fn wgrad(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wgrad"));
+    command.args(args).args(["--device", "cpu"]).current_dir(folder).env_remove("WGRAD_LOG").output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).to_string()
+}
+
+/// The JSON objects that a successful command prints.
+#[track_caller]
+fn objects(folder: &Path, args: &[&str]) -> Vec<Value> {
+    let output = wgrad(folder, &[args, &["--json"]].concat());
+    assert!(output.status.success(), "{args:?}: {}", text(&output));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A command that must fail with this code, and words of its one line.
+#[track_caller]
+fn refused(folder: &Path, args: &[&str], code: i32, words: &str) {
+    let output = wgrad(folder, args);
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+    assert!(text.contains(words) && !text.contains("panicked"), "{args:?}: {text}");
+}
+
+/// 90 rows: a length that tells the grown from the small, a colour that tells the third class, gaps in both, and row
+/// numbers that would tell everything.
+fn write_animals(path: &Path) {
+    let row = |i: usize| {
+        let class = ["small", "grown", "striped"][i / 30];
+        let length = if i % 11 == 4 {
+            "NA".into()
+        } else {
+            format!("{}", [1.0, 3.0, 2.0][i / 30] + (i % 7) as f64 * 0.1)
+        };
+        let colour = if i % 13 == 5 {
+            ""
+        } else if class == "striped" {
+            "orange"
+        } else {
+            ["grey", "brown"][i % 2]
+        };
+        format!("{i};{class};\"{length}\";{colour};name {i}\r\n")
+    };
+    let rows: String = (0..90).map(row).collect();
+    std::fs::write(path, format!("\u{feff};kind;length;colour;name\r\n{rows}")).unwrap();
+}
+
+#[test]
+fn iris_is_trained_evaluated_and_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let train = ["train", "--data", "iris", "--no-pictures"];
+    let mut accuracies = Vec::new();
+    for seed in ["1", "2", "3", "4", "5"] {
+        let lines = objects(here, &[&train[..], &["--seed", seed]].concat());
+        accuracies.push(lines.last().unwrap()["test_accuracy"].as_f64().unwrap());
+    }
+    let last = accuracies[4];
+    accuracies.sort_by(f64::total_cmp);
+    assert!(accuracies[2] >= 0.93, "{accuracies:?}");
+
+    let run = here.join("runs/iris-mlp");
+    let file: Value = serde_json::from_str(&std::fs::read_to_string(run.join("run.json")).unwrap()).unwrap();
+    assert_eq!(file["settings"]["table"]["split_seed"], 5);
+    assert_eq!((&file["settings"]["validation"], &file["settings"]["model"]), (&json!(12), &json!("mlp")));
+    let eval = &objects(here, &["eval", "--data", "iris"])[0];
+    assert_eq!((eval["test_accuracy"].as_f64(), &eval["rows"]), (Some(last), &json!(30)));
+    assert_eq!(eval["class_names"], json!(["setosa", "versicolor", "virginica"]));
+    let said = text(&wgrad(here, &["eval", "--out", "runs/iris-mlp"]));
+    assert!(said.contains("30 test rows") && said.contains("0 setosa "), "{said}");
+
+    // The flowers as a file, species left out: rows in their order, all but a few right.
+    let csv =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/iris/iris.csv")).unwrap();
+    let without: String = csv.lines().map(|line| format!("{}\n", line.rsplit_once(',').unwrap().0)).collect();
+    std::fs::write(here.join("rows.csv"), without).unwrap();
+    std::fs::write(here.join("all.csv"), &csv).unwrap();
+    let asked = objects(here, &["predict", "rows.csv", "--out", "runs/iris-mlp"]);
+    let names = ["setosa", "versicolor", "virginica"];
+    let right = asked.iter().enumerate().filter(|(i, row)| row["class_name"] == names[i / 50]).count();
+    assert!(asked.len() == 150 && right >= 140, "{right}");
+    assert_eq!((asked[7]["input"].as_str(), &asked[7]["truth"]), (Some("rows.csv, line 9"), &Value::Null));
+    let known = objects(here, &["predict", "all.csv", "--out", "runs/iris-mlp"]);
+    assert_eq!((&known[149]["truth"], &known[149]["class"]), (&json!(2), &asked[149]["class"]));
+    let said = text(&wgrad(here, &["predict", "--rows", "2", "--out", "runs/iris-mlp"]));
+    assert!(said.contains("iris, test row 2: a "), "{said}");
+    let all = &objects(here, &["eval", "--out", "runs/iris-mlp", "--data", "all.csv"])[0];
+    assert_eq!(all["rows"], 150);
+    assert_eq!((all["test_accuracy"].as_f64().unwrap() * 150.0).round() as usize, right);
+    refused(here, &["predict", "rows.csv", "--out", "runs/iris-mlp", "--rows", "30"], 1, "has 30 test rows");
+    refused(here, &["eval", "--out", "runs/iris-mlp", "--data", "rows.csv"], 1, "column `species`");
+}
+
+#[test]
+fn a_file_with_gaps_and_categories_is_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    write_animals(&here.join("animals.csv"));
+    let train =
+        ["train", "--data", "animals.csv", "--delimiter", ";", "--target", "kind", "--ignore", "name"];
+    let quick = ["--epochs", "40", "--hidden", "16", "--no-pictures"];
+    refused(here, &train, 1, "animals.csv: line 6, column `length`: the value is missing");
+    refused(here, &train[..7], 1, "column `name`: 90 different texts");
+    refused(here, &train[..3], 1, "--delimiter");
+
+    let train = [&train[..], &quick].concat();
+    let filled = objects(here, &[&train[..], &["--missing", "mean", "--test-fraction", "0.3"]].concat());
+    let filled = filled.last().unwrap();
+    assert!(filled["test_accuracy"].as_f64().unwrap() > 0.9, "{filled}");
+    let file: Value = serde_json::from_str(
+        &std::fs::read_to_string(here.join("runs/animals-mlp/preprocessing.json")).unwrap(),
+    )
+    .unwrap();
+    assert_eq!(file["classes"], json!(["grown", "small", "striped"]));
+    let columns = file["columns"].as_array().unwrap();
+    assert_eq!((columns.len(), &columns[1]["name"]), (2, &json!("colour")));
+    assert_eq!(columns[1]["encoding"]["categorical"]["categories"], json!(["brown", "grey", "orange"]));
+    let eval = &objects(here, &["eval", "--out", "runs/animals-mlp"])[0];
+    assert_eq!((&eval["rows"], &eval["test_loss"]), (&json!(27), &filled["test_loss"]));
+
+    // Rows that were dropped are not among those asked about.
+    let drop = [&train[..], &["--missing", "drop", "--validation", "9", "--scaling", "minmax"]].concat();
+    let dropped = objects(here, &drop);
+    let dropped = dropped.last().unwrap();
+    assert_eq!((&dropped["validation"], &dropped["table"]["missing"]), (&json!(9), &json!("drop")));
+    let whole = (0..90).filter(|i| i % 11 != 4 && i % 13 != 5).count();
+    let asked = objects(here, &["predict", "animals.csv", "--out", "runs/animals-mlp"]);
+    assert_eq!((asked.len(), asked[4]["input"].as_str()), (whole, Some("animals.csv, line 8")));
+    let right = asked.iter().filter(|row| row["class"] == row["truth"]).count();
+    assert!(right * 10 > whole * 9, "{right} of {whole}");
+
+    // The file is another one than that whose rows were kept for the test.
+    let changed = std::fs::read_to_string(here.join("animals.csv"))
+        .unwrap()
+        .replace("0.", "7.")
+        .replace("\"1.", "\"9.");
+    std::fs::write(here.join("animals.csv"), changed).unwrap();
+    refused(here, &["eval", "--out", "runs/animals-mlp"], 1, "has changed since the model was trained");
+    std::fs::remove_file(here.join("runs/animals-mlp/preprocessing.json")).unwrap();
+    refused(here, &["eval", "--out", "runs/animals-mlp"], 1, "no runs/animals-mlp/preprocessing.json");
+}
+
+#[test]
+fn a_run_on_a_table_is_resumed_with_its_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let base = ["--schedule", "constant", "--no-pictures", "--hidden", "8"];
+    let train = |args: &[&str]| objects(here, &[&["train"][..], &base, args].concat());
+    let new = ["--data", "iris", "--seed", "6", "--test-fraction", "0.3"];
+    let whole = train(&[&new[..], &["--epochs", "4", "--out", "whole"]].concat());
+    train(&[&new[..], &["--epochs", "2", "--out", "parts"]].concat());
+    let rest = train(&["--resume", "--epochs", "4", "--out", "parts"]);
+    for key in ["test_loss", "test_accuracy", "validation", "table", "best_epoch"] {
+        assert_eq!(rest.last().unwrap()[key], whole.last().unwrap()[key], "{key}");
+    }
+    // Another seed orders the rows otherwise, and tests on the same ones.
+    let other = train(&["--resume", "--epochs", "5", "--seed", "7", "--out", "parts"]);
+    assert_eq!(other.last().unwrap()["table"]["split_seed"], 6);
+    for change in
+        [["--test-fraction", "0.2"], ["--validation", "5"], ["--data", "iris"], ["--scaling", "none"]]
+    {
+        refused(here, &[&["train", "--resume", "--out", "parts"], &change[..]].concat(), 2, change[0]);
+    }
+}
+
+#[test]
+fn options_that_do_not_fit_are_usage_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    for args in [
+        &["--target", "x"][..],
+        &["--data", "digits", "--scaling", "none"],
+        &["--data", "iris", "--test-fraction", "1"],
+        &["--data", "iris", "--test-fraction", "-0.1"],
+        &["--data", "iris", "--missing", "guess"],
+        &["--data", "iris", "--delimiter", ";;"],
+    ] {
+        refused(here, &[&["train"][..], args].concat(), 2, "");
+    }
+    refused(
+        here,
+        &["train", "--data", "iris", "--target", "colour"],
+        1,
+        "no such column, only `sepal_length_cm`",
+    );
+    refused(here, &["train", "--data", "iris", "--validation", "120"], 1, "leaves none to train on");
+    refused(here, &["train", "--data", "iris", "--model", "cnn"], 1, "use --model mlp");
+    refused(here, &["train", "--data", "none.csv"], 1, "no data set `none.csv`");
+    std::fs::write(here.join("ragged.csv"), "a,b\n1,x\n2\n").unwrap();
+    refused(here, &["train", "--data", "ragged.csv"], 1, "ragged.csv: line 3: 1 fields");
+    std::fs::write(here.join("binary.csv"), b"a,b\n1,\xff\n").unwrap();
+    refused(here, &["train", "--data", "binary.csv"], 1, "column `b`: the text is not UTF-8");
+    assert!(!here.join("runs").exists(), "a run that did not start left files");
+}
