@@ -2,9 +2,10 @@
 //
 //   adam_tick             t = t + 1, for up to six parameters' counts; generated around adam_scalars_fn
 //                         scalars = [lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t), lr, 0] of each
-//   adam_update           g = grad + coupled_decay w;   w = w (1 - lr decoupled_decay)
+//   adam_fn               g = grad + coupled_decay w;   w = w (1 - lr decoupled_decay)
 //                         m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²
 //                         w = w - scalars[0] m / (sqrt(v) scalars[1] + eps)
+//                         for each of several parameters; generated: adam_update
 //                                                  grad, w, m, v [n]  scalars [4]
 //   sgd_update            w = w - lr (grad + decay w)           grad, w [n]  lr [1]
 //   sgd_momentum_update   g = grad + decay w;  b = momentum b + g
@@ -36,34 +37,23 @@ fn flush_denormals(x: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(flush_denormal(x.x), flush_denormal(x.y), flush_denormal(x.z), flush_denormal(x.w));
 }
 
-// rest1 = 1 - beta1 and rest2 = 1 - beta2, rounded once. One of the two decays is 0.
-// The parameter's scalars are the row-th.
-struct Adam {
-    vectors: u32, eps: f32, coupled_decay: f32, decoupled_decay: f32,
+// rest1 = 1 - beta1 and rest2 = 1 - beta2, rounded once. One of the two decays is 0. The first parameter's scalars
+// are the row-th. Of each parameter, extents has its vectors and the workgroups up to its last, two to a vector.
+struct AdamParams {
+    row: u32, eps: f32, coupled_decay: f32, decoupled_decay: f32,
     beta1: f32, rest1: f32, beta2: f32, rest2: f32,
-    row: u32,
+    extents: array<vec4<u32>, 3>,
 }
 
-@group(0) @binding(0) var<storage, read> adam_grad: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> adam_scalars: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> adam_w: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> adam_m: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> adam_v: array<vec4<f32>>;
-@group(0) @binding(5) var<uniform> adam: Adam;
+struct AdamStates { w: vec4<f32>, m: vec4<f32>, v: vec4<f32> }
 
-@compute @workgroup_size(64)
-fn adam_update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = linear_index(id, groups, 64u);
-    if (i >= adam.vectors) { return; }
-    let scalars = adam_scalars[adam.row];
-    let w = adam_w[i];
-    let g = adam_grad[i] + adam.coupled_decay * w;
-    let m = flush_denormals(adam.beta1 * adam_m[i] + adam.rest1 * g);
-    let v = flush_denormals(adam.beta2 * adam_v[i] + adam.rest2 * g * g);
-    adam_m[i] = m;
-    adam_v[i] = v;
-    adam_w[i] = w * (1.0 - scalars.z * adam.decoupled_decay)
-        - scalars.x * m / (sqrt(v) * scalars.y + adam.eps);
+fn adam_fn(gradient: vec4<f32>, old_w: vec4<f32>, old_m: vec4<f32>, old_v: vec4<f32>, row: vec4<f32>,
+    a: AdamParams) -> AdamStates {
+    let g = gradient + a.coupled_decay * old_w;
+    let m = flush_denormals(a.beta1 * old_m + a.rest1 * g);
+    let v = flush_denormals(a.beta2 * old_v + a.rest2 * g * g);
+    let w = old_w * (1.0 - row.z * a.decoupled_decay) - row.x * m / (sqrt(v) * row.y + a.eps);
+    return AdamStates(w, m, v);
 }
 
 struct Sgd { vectors: u32, nesterov: u32, momentum: f32, decay: f32 }

@@ -42,11 +42,13 @@ fn with_garbage(text: &str) -> String {
     };
     let mut fill = String::new();
     for declaration in text.split("var<workgroup>").skip(1) {
-        let parts = declaration.split_once(':').zip(between(declaration, "array<", ">"));
+        let parts = declaration.split_once(':').zip(between(declaration, "array<", ">;"));
         let Some(((name, _), array)) = parts else { return text.to_string() };
         let (name, (element, length)) = (name.trim(), array.split_once(',').unwrap_or((&array, "")));
         let value = match element {
             "f32" => "garbage".to_string(),
+            "u32" => "0xfeedf00du".to_string(),
+            vector if vector.ends_with("<f32>") => format!("{vector}(garbage, garbage)"),
             other => format!("{other}(garbage, 0xfeedf00du)"),
         };
         fill += &format!("for (var i_ = lane_; i_ < {length}; i_ += size_) {{ {name}[i_] = {value}; }}\n");
@@ -73,7 +75,7 @@ mod tests {
             let kernel = Kernel::library(entry).unwrap();
             let text = PlantedFault::Garbage.plant(&kernel);
             let variables = kernel.text.matches("var<workgroup>").count();
-            assert_eq!(text.matches("] = garbage;").count() + text.matches("(garbage, ").count(), variables);
+            assert_eq!(text.matches("for (var i_ = lane_;").count(), variables, "{entry}");
             let parsed = naga::front::wgsl::parse_str(&text);
             parsed.unwrap_or_else(|e| panic!("{entry}: {}", e.emit_to_string(&text)));
             filled += variables;

@@ -29,12 +29,15 @@ impl Moments {
             let counts = group.iter().map(|(p, _)| g.param(&base.at().at("t").counter(p.name())));
             let inputs: Vec<Var<'g>> = [lr].into_iter().chain(counts).collect();
             let scalars = g.record_one(AdamTick { beta1, beta2, counts: group.len() }, &inputs);
-            for (row, (param, gradient)) in group.iter().enumerate() {
-                let _scope = base.scope(g, param);
-                let (m, v) = (g.param(&base.state_of("m", param)), g.param(&base.state_of("v", param)));
-                let update = AdamUpdate { beta1, beta2, eps, weight_decay, decoupled, row };
-                g.record(update, &[*gradient, scalars, g.param(param), m, v]);
+            let update = AdamUpdate { beta1, beta2, eps, weight_decay, decoupled, count: group.len() };
+            let mut inputs: Vec<Var<'g>> = group.iter().map(|(_, gradient)| *gradient).collect();
+            inputs.push(scalars);
+            for (param, _) in group {
+                let (m, v) = (base.state_of("m", param), base.state_of("v", param));
+                inputs.extend([g.param(param), g.param(&m), g.param(&v)]);
             }
+            let _scope = base.scope(g, &group.iter().map(|(p, _)| p).collect::<Vec<_>>());
+            g.record(update, &inputs);
         }
     }
 }

@@ -68,7 +68,7 @@ impl Optimizer for Sgd {
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
         let Sgd { momentum, nesterov, weight_decay, .. } = *self;
         for (param, gradient) in self.base.pairs(g, params, gradients) {
-            let _scope = self.base.scope(g, &param);
+            let _scope = self.base.scope(g, &[&param]);
             let mut inputs = vec![gradient, g.param(&self.base.lr_state()), g.param(&param)];
             if momentum != 0.0 {
                 inputs.push(g.param(&self.base.state_of("momentum", &param)));

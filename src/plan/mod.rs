@@ -144,22 +144,16 @@ impl Plan {
                     let [value] = node.outputs[..] else { continue };
                     let Some(Location::Slot(to)) = self.locations[value as usize] else { continue };
                     let fits = self.slots[to].bytes >= self.slots[from].bytes && to != from;
-                    let touches = |t: usize| {
+                    let is_in = |v: &ValueId| self.locations[*v as usize] == Some(Location::Slot(to));
+                    // One buffer must not be read and written by one task: the check would not come to it.
+                    let clash = (0..self.tasks.len()).filter(|&t| t != between).any(|t| {
                         let n = &self.recording.nodes[self.tasks[t].members[0]];
-                        n.inputs
-                            .iter()
-                            .chain(&n.outputs)
-                            .any(|v| self.locations[*v as usize] == Some(Location::Slot(to)))
-                    };
-                    let users = |t: usize| {
-                        let n = &self.recording.nodes[self.tasks[t].members[0]];
-                        n.inputs
-                            .iter()
-                            .chain(&n.outputs)
-                            .any(|v| self.locations[*v as usize] == Some(Location::Slot(from)))
-                    };
-                    let clash = (0..self.tasks.len()).any(|t| t != between && touches(t) && users(t));
-                    if fits && !clash && !users(between) {
+                        let written = n.outputs.iter().any(is_in);
+                        n.outputs.contains(&victim) && (written || n.inputs.iter().any(is_in))
+                            || n.inputs.contains(&victim) && written
+                    });
+                    let uses_victim = node.inputs.contains(&victim) || node.outputs.contains(&victim);
+                    if fits && !clash && !uses_victim {
                         self.locations[victim as usize] = Some(Location::Slot(to));
                         return Some(self.recording.label(self.tasks[made].members[0]));
                     }

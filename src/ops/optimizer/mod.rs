@@ -7,13 +7,15 @@ mod adam;
 mod sgd;
 #[cfg(test)]
 mod tests;
+mod tick;
 
 use super::{Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Program, Real};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::TensorType;
-pub(crate) use adam::{AdamTick, AdamUpdate};
+pub(crate) use adam::AdamUpdate;
 pub(crate) use sgd::SgdUpdate;
+pub(crate) use tick::AdamTick;
 
 const WORKGROUP: usize = 64;
 
@@ -35,13 +37,13 @@ fn states_of<'a, T, const N: usize>(outputs: &'a mut [Out<'_, T>]) -> Result<[&'
     states.try_into().map_err(|_| format!("updates {N} states"))
 }
 
-/// Fails unless the gradient and the states, from input 2 on, have one shape; and for a bad `decay`.
-fn check_update(inputs: &[TensorType], decay: f32) -> Result<(), String> {
+/// Fails unless the gradient and the states have one shape; and for a bad `decay`.
+fn check_update(gradient: TensorType, states: &[TensorType], decay: f32) -> Result<(), String> {
     if !(decay.is_finite() && decay >= 0.0) {
         return Err(format!("the weight decay must be 0 or more, got {decay}"));
     }
-    match inputs[2..].iter().find(|i| i.shape != inputs[0].shape) {
-        Some(i) => Err(format!("the gradient {} and a state {i} differ in shape", inputs[0])),
+    match states.iter().find(|s| s.shape != gradient.shape) {
+        Some(s) => Err(format!("the gradient {gradient} and a state {s} differ in shape")),
         None => Ok(()),
     }
 }
@@ -85,11 +87,28 @@ pub(super) fn cases() -> Vec<Case> {
         six = six.index(i, 1).fill(i, Fillings::Given(vec![i as f64 * 17.0 - 17.0]));
     }
     cases.push(six);
-    let second =
-        AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false, row: 1 };
-    let second = Case::new(second, &[&[33], &[8], &[33], &[33], &[33]]).no_gradient();
-    let rows = Fillings::Given(vec![9.0, 9.0, 9.0, 9.0, 2e-3, 1.5, 1e-3, 0.0]);
-    cases.push(second.fill(1, rows).fill(4, Fillings::Uniform(0.0, 2.0)));
+    // Several parameters in one launch, as many as the adapter binds, of all sizes around a workgroup's 256.
+    let (beta1, beta2, eps) = (0.9, 0.999, 1e-8);
+    let lists: [&[&[usize]]; 4] = [
+        &[&[33], &[8]],
+        &[&[256], &[257], &[1]],
+        &[&[3, 5], &[64, 17], &[], &[255], &[1030]],
+        &[&[7], &[300], &[9, 9], &[4], &[512], &[2]],
+    ];
+    for (shapes, decoupled) in lists.into_iter().zip([false, true, false, true]) {
+        let count = shapes.len();
+        let op = AdamUpdate { beta1, beta2, eps, weight_decay: 0.01, decoupled, count };
+        let scalars = [4 * count];
+        let mut all = shapes.to_vec();
+        all.push(&scalars);
+        all.extend(shapes.iter().flat_map(|&s| [s; 3]));
+        let rows = (0..count).flat_map(|k| [2e-3 + 1e-3 * k as f64, 1.5 + k as f64, 1e-3, 0.0]);
+        let mut case = Case::new(op, &all).no_gradient().fill(count, Fillings::Given(rows.collect()));
+        for k in 0..count {
+            case = case.fill(count + 3 + 3 * k, Fillings::Uniform(0.0, 2.0));
+        }
+        cases.push(case);
+    }
 
     let shapes = [&[][..], &[1], &[5], &[64], &[257], &[130, 33]];
     let scalars = |t: f64, lr: f64| {
@@ -97,7 +116,7 @@ pub(super) fn cases() -> Vec<Case> {
         Fillings::Given(vec![lr / c1, 1.0 / c2.sqrt(), lr, 0.0])
     };
     let adam = |weight_decay, decoupled, shape: &[usize]| {
-        let op = AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay, decoupled, row: 0 };
+        let op = AdamUpdate { beta1, beta2, eps, weight_decay, decoupled, count: 1 };
         let case = Case::new(op, &[shape, &[4], shape, shape, shape]).no_gradient();
         case.fill(1, scalars(10.0, 1e-3)).fill(4, Fillings::Uniform(0.0, 2.0))
     };

@@ -100,7 +100,7 @@ impl Op for SgdUpdate {
             return Err("Nesterov's form needs momentum, and it is 0".into());
         }
         expect(inputs, &vec![DType::F32; 2 + self.writes()])?;
-        check_update(inputs, self.weight_decay)?;
+        check_update(inputs[0], &inputs[2..], self.weight_decay)?;
         if inputs[1].shape.dims() != [1] {
             return Err(format!("takes a learning rate [1], got {}", inputs[1].shape));
         }
