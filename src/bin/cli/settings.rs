@@ -28,17 +28,17 @@ pub(super) struct Args {
     /// Widths of the hidden layers of an mlp [default: 128]
     #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=16384))]
     hidden: Option<Vec<u32>>,
-    /// Channels of the convolutions of a cnn, or of the stages of a resnet [default: 16,32]
+    /// Channels of the convolutions of a cnn, or of the stages of a resnet [default: 32,64; for a resnet 16,32]
     #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=4096))]
     channels: Option<Vec<u32>>,
     /// Residual blocks of each stage of a resnet [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     depth: Option<u32>,
     /// Move the training images at random: `shift=PIXELS,rotate=DEGREES,scale=CHANGE`, each optional, or `none`
-    /// [default: none; for a cnn or resnet on the digits, and without a value, shift=1,rotate=10,scale=0.1]
+    /// [default: none; for a cnn or resnet on the digits shift=1; without a value shift=1,rotate=10,scale=0.1]
     #[arg(long, value_name = "WHAT", num_args = 0..=1, default_missing_value = "shift=1,rotate=10,scale=0.1")]
     augment: Option<Augment>,
-    /// How often the training rows are gone through [default: 10; for the digits 40, or 100 for an mlp; for tables 100]
+    /// How often the training rows are gone through [default: 10; for the digits 60, or 100 for an mlp; for tables 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
     /// Rows of a step [default: 64; for an mlp 32]
@@ -177,8 +177,8 @@ impl Display for Augment {
 }
 
 impl Augment {
-    /// Small movements: what the digits are trained with.
-    const SLIGHT: Augment = Augment { shift: 1, rotate: 10.0, scale: 0.1 };
+    /// What the digits are trained with.
+    const PIXEL: Augment = Augment { shift: 1, rotate: 0.0, scale: 0.0 };
 
     /// The layer that moves them; `None` where they stay.
     pub(super) fn layer(self, params: &Params) -> Option<RandomAffine> {
@@ -254,8 +254,10 @@ struct Defaults {
 }
 
 impl Defaults {
-    /// For the digits: chosen by cross-validation over blocks of training rows, which keeps writers together.
-    /// That preferred the last weights of a cosine to those that 144 rows choose. The test rows had no say.
+    /// For the digits: chosen by cross-validation over blocks of training rows, which keeps writers together. For
+    /// the cnn a dozen settings were compared, with means from 94.9 to 97.9 %: more channels and epochs helped,
+    /// rotation and scaling did not, and the last weights of a cosine did better than those that 108 rows chose.
+    /// The test rows had no say.
     fn of(model: Kind, data: &str) -> Self {
         let none = Augment::default();
         match (model, data) {
@@ -269,12 +271,12 @@ impl Defaults {
                 Defaults { epochs: 10, batch: 32, rate: 0.003, decay: 0.0, dropout: 0.2, augment: none }
             }
             (_, "digits") => Defaults {
-                epochs: 40,
+                epochs: 60,
                 batch: 64,
                 rate: 0.002,
                 decay: 0.0,
                 dropout: 0.5,
-                augment: Augment::SLIGHT,
+                augment: Augment::PIXEL,
             },
             _ => Defaults { epochs: 10, batch: 64, rate: 0.002, decay: 0.0, dropout: 0.5, augment: none },
         }
@@ -394,7 +396,11 @@ impl Settings {
             Kind::Mlp => args.hidden.clone().or_else(|| earlier.widths("hidden")),
             Kind::Cnn | Kind::Resnet => args.channels.clone().or_else(|| earlier.widths("channels")),
         };
-        let usual_widths = || if model == Kind::Mlp { vec![128] } else { vec![16, 32] };
+        let usual_widths = || match model {
+            Kind::Mlp => vec![128],
+            Kind::Cnn => vec![32, 64],
+            Kind::Resnet => vec![16, 32],
+        };
         let epochs = args.epochs.or_else(|| earlier.count("epochs")).unwrap_or(defaults.epochs);
         let seed = args.seed.or_else(|| earlier.number("seed")).unwrap_or(42);
         let augment = args.augment.or_else(|| earlier.text("augment").and_then(|t| t.parse().ok()));

@@ -118,7 +118,8 @@ fn sgd_follows_pytorch_over_100_steps() {
 fn in_f32_an_update_stays_within_its_bound_and_makes_no_denormals() {
     let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
     let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
-    let op = AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false, count: 1 };
+    let op =
+        AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false, count: 1 };
     let mut g = gradient(&start(), 0);
     g[..3].copy_from_slice(&[0.0, 1e-38, 1e-25]);
     let (g, scalars) = (narrow(&g), tick(&AdamTick { beta1: 0.9, beta2: 0.999, counts: 1 }, 0.01f32, &mut 0));
