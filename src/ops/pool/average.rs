@@ -1,6 +1,6 @@
 //! Averages over windows.
 
-use super::{Windows, launch, pooled};
+use super::{Pooling, Windows, launch, pooled};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::{
@@ -77,7 +77,15 @@ impl Op for AvgPool {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let args = vec![Arg::Input(0), Arg::Output(0)];
         let n = ctx.outputs[0].shape.elements();
-        launch(ctx, "avg_pool2d", args, n, &ctx.inputs[0].shape, &self.windows, self.count_padding)
+        launch(
+            ctx,
+            (Some(Pooling::Average), "avg_pool2d"),
+            args,
+            n,
+            &ctx.inputs[0].shape,
+            &self.windows,
+            self.count_padding,
+        )
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -151,7 +159,15 @@ impl Op for AvgPoolBackward {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let args = vec![Arg::Input(0), Arg::Output(0)];
         let n = self.input.elements();
-        launch(ctx, "avg_pool2d_backward", args, n, &self.input, &self.windows, self.count_padding)
+        launch(
+            ctx,
+            (Some(Pooling::AverageBackward), "avg_pool2d_backward"),
+            args,
+            n,
+            &self.input,
+            &self.windows,
+            self.count_padding,
+        )
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -1,6 +1,6 @@
 //! Maxima over windows.
 
-use super::{Windows, launch, pooled};
+use super::{Pooling, Windows, launch, pooled};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::{Arg, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
@@ -66,7 +66,7 @@ impl Op for MaxPool {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let args = vec![Arg::Input(0), Arg::Output(0), Arg::Output(1)];
         let n = ctx.outputs[0].shape.elements();
-        launch(ctx, "max_pool2d", args, n, &ctx.inputs[0].shape, &self.windows, false)
+        launch(ctx, (Some(Pooling::Max), "max_pool2d"), args, n, &ctx.inputs[0].shape, &self.windows, false)
     }
 
     /// Maxima are copies.
@@ -124,7 +124,15 @@ impl Op for MaxPoolBackward {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        launch(ctx, "max_pool2d_backward", args, self.input.elements(), &self.input, &self.windows, false)
+        launch(
+            ctx,
+            (Some(Pooling::MaxBackward), "max_pool2d_backward"),
+            args,
+            self.input.elements(),
+            &self.input,
+            &self.windows,
+            false,
+        )
     }
 
     /// A sum of at most as many cotangents as windows hold an element.
@@ -190,7 +198,7 @@ impl Op for MaxPoolGather {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let n = ctx.outputs[0].shape.elements();
-        launch(ctx, "max_pool2d_gather", args, n, &ctx.inputs[0].shape, &self.windows, false)
+        launch(ctx, (None, "max_pool2d_gather"), args, n, &ctx.inputs[0].shape, &self.windows, false)
     }
 
     fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

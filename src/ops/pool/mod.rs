@@ -1,8 +1,9 @@
 //! Pooling of planes: maxima and averages over windows, fixed, global or adaptive. Kernels:
-//! `shaders/pool.wgsl`.
+//! `shaders/pool.wgsl`, and [`rows`] for software adapters.
 
 mod average;
 mod max;
+mod rows;
 mod window;
 
 use super::{Arg, Case, Dispatch, Kernel, KernelContext, Program};
@@ -11,6 +12,7 @@ use crate::graph::{Var, shape_rule};
 use crate::shape::Shape;
 use average::{AvgPool, AvgPoolBackward};
 use max::{MaxPool, MaxPoolBackward, MaxPoolGather};
+use rows::Pooling;
 use window::Axis;
 pub(crate) use window::Windows;
 
@@ -28,16 +30,21 @@ struct Params {
     x: Axis,
 }
 
-/// A kernel over `elements` invocations.
+/// The kernel for rows, or `entry` over `elements` invocations.
 fn launch(
     ctx: &KernelContext<'_>,
-    entry: &str,
+    (what, entry): (Option<Pooling>, &str),
     args: Vec<Arg>,
     elements: usize,
     plane: &Shape,
     windows: &Windows,
     count_padding: bool,
 ) -> Result<Program> {
+    if let Some(what) = what
+        && let Some(program) = rows::program(what, windows, plane, args.clone(), count_padding, ctx)?
+    {
+        return Ok(program);
+    }
     let [y, x] = windows.axes(plane).map_err(Error::Invalid)?;
     let count_padding = u32::from(count_padding);
     let params = Params { elements: elements as u32, count_padding, _pad: [0; 2], y, x };
@@ -156,6 +163,13 @@ pub(super) fn cases() -> Vec<Case> {
         (square(2, 2, 0), vec![1, 2, 7, 9]),
         (square(3, 2, 1), vec![2, 2, 7, 6]),
         (square(3, 1, 1), vec![3, 5, 4]),
+        (square(3, 3, 0), vec![2, 6, 12]),
+        (square(2, 2, 0), vec![3, 6, 10]),
+        (square(2, 2, 0), vec![2, 5, 16]),
+        (fixed([2, 1], [2, 1], [0; 4], [1, 1]), vec![2, 5, 4]),
+        (fixed([1, 4], [2, 5], [0; 4], [1, 1]), vec![2, 5, 15]),
+        (fixed([3, 2], [1, 3], [0; 4], [2, 2]), vec![2, 7, 12]),
+        (square(7, 3, 3), vec![1, 9, 8]),
         (fixed([2, 3], [1, 2], [1, 0, 1, 1], [1, 1]), vec![2, 5, 6]),
         (fixed([3, 2], [2, 1], [1, 1, 0, 1], [2, 3]), vec![2, 9, 11]),
         (adaptive(1, 1), vec![2, 3, 5, 7]),
