@@ -60,7 +60,11 @@ impl Shader {
             .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
         assert_eq!(module.entry_points.len(), 1, "{name}");
         assert_eq!(module.entry_points[0].name, self.entry, "{name}");
-        let info = validate(&module).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
+        let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
+            .subgroup_stages(ShaderStages::COMPUTE)
+            .subgroup_operations(SubgroupOperationSet::all())
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
         // Pipelines are made without constants, so that overrides have their default values.
         let stage = Some((naga::ShaderStage::Compute, self.entry.as_str()));
         let constants = naga::back::PipelineConstants::default();
@@ -69,13 +73,6 @@ impl Shader {
                 .unwrap_or_else(|e| panic!("{name}: overrides: {e}"));
         (module.into_owned(), info.into_owned())
     }
-}
-
-fn validate(module: &naga::Module) -> Result<ModuleInfo, naga::WithSpan<naga::valid::ValidationError>> {
-    Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
-        .subgroup_stages(ShaderStages::COMPUTE)
-        .subgroup_operations(SubgroupOperationSet::all())
-        .validate(module)
 }
 
 /// With the driver's own bounds checks, and with those that naga adds.
