@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
-use wgrad::ops::{AdapterClass, Caps, KernelContext, registry};
+use wgrad::ops::{AdapterClass, Caps, Kernel, KernelContext, registry};
 
 const CLASSES: [AdapterClass; 3] = [AdapterClass::Gpu, AdapterClass::Software, AdapterClass::SoftwareLanes8];
 
@@ -21,9 +21,25 @@ struct Shader {
     classes: BTreeSet<String>,
 }
 
-/// What all cases dispatch in all classes of kernels, each text once.
-fn shaders() -> Vec<Shader> {
+/// What all cases and the steps of some models dispatch in all classes of kernels, each text once.
+fn shaders() -> &'static [Shader] {
+    static SHADERS: OnceLock<Vec<Shader>> = OnceLock::new();
+    SHADERS.get_or_init(collect)
+}
+
+fn collect() -> Vec<Shader> {
     let mut found: BTreeMap<Arc<str>, Shader> = BTreeMap::new();
+    let mut take = |kernel: Kernel, class: AdapterClass| {
+        let shader = found.entry(kernel.text.clone()).or_insert_with(|| Shader {
+            entry: kernel.entry.clone(),
+            text: kernel.text,
+            keys: BTreeSet::new(),
+            classes: BTreeSet::new(),
+        });
+        assert_eq!(shader.entry, kernel.entry, "{}: two entry points of one text", kernel.key);
+        shader.keys.insert(kernel.key);
+        shader.classes.insert(format!("{class:?}"));
+    };
     for case in registry() {
         let inputs: Vec<_> = case.inputs.iter().map(|(ty, _)| *ty).collect();
         let outputs = case.op.infer(&inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name));
@@ -31,20 +47,68 @@ fn shaders() -> Vec<Shader> {
             let caps = Caps::default_of(class);
             let context = KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs };
             let program = case.op.dispatch(&context).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-            for kernel in program.dispatches.into_iter().map(|d| d.kernel) {
-                let shader = found.entry(kernel.text.clone()).or_insert_with(|| Shader {
-                    entry: kernel.entry.clone(),
-                    text: kernel.text,
-                    keys: BTreeSet::new(),
-                    classes: BTreeSet::new(),
-                });
-                assert_eq!(shader.entry, kernel.entry, "{}: two entry points of one text", kernel.key);
-                shader.keys.insert(kernel.key);
-                shader.classes.insert(format!("{class:?}"));
-            }
+            program.dispatches.into_iter().for_each(|d| take(d.kernel, class));
         }
     }
+    #[cfg(feature = "gpu")]
+    for class in CLASSES {
+        models::kernels(class).into_iter().for_each(|kernel| take(kernel, class));
+    }
     found.into_values().collect()
+}
+
+#[cfg(feature = "gpu")]
+mod models {
+    use super::*;
+    use wgrad::gpu::Gpu;
+    use wgrad::nn::{Layer, Mlp};
+    use wgrad::ops::{Conv2dOptions, Padding, PoolOptions};
+    use wgrad::optim::{Adam, Optimizer};
+    use wgrad::{Device, Graph, Init, Params, Var};
+
+    /// The kernels of training steps and evaluations, compiled on wgpu's noop backend.
+    pub(super) fn kernels(class: AdapterClass) -> Vec<Kernel> {
+        let required_features = wgpu::Features::SUBGROUP;
+        let (device, queue) =
+            wgpu::Device::noop(&wgpu::DeviceDescriptor { required_features, ..Default::default() });
+        let gpu = Gpu::from_wgpu(device, queue).with_class(class);
+        let params = Params::seeded(1);
+        let digits = Mlp::new(&params.at("digits"), &[64, 128, 10]);
+        let wide = Mlp::new(&params.at("wide"), &[784, 512, 512, 10]);
+        for batch in [1, 13, 32, 256] {
+            steps(&gpu, &params, &[batch, 64], |x| digits.forward(x));
+            steps(&gpu, &params, &[batch, 784], |x| wide.forward(x));
+        }
+        for (batch, side) in [(13, 8), (32, 8), (64, 28)] {
+            steps(&gpu, &params, &[batch, 1, side, side], |x| convolutions(&params.at(&side.to_string()), x));
+        }
+        gpu.kernels()
+    }
+
+    fn convolutions<'g>(params: &Params, x: Var<'g>) -> Var<'g> {
+        let g = x.graph();
+        let weight = |name: &str, shape: &[usize]| g.param(&params.param(name, shape, Init::Constant(0.1)));
+        let same = Conv2dOptions { padding: Padding::SameUpper, ..Default::default() };
+        let (a, b) = (weight("a", &[16, 1, 3, 3]), weight("b", &[32, 16, 3, 3]));
+        let bias = weight("bias", &[32]);
+        let y = x.conv2d(a, None, &same).relu().conv2d(b, Some(bias), &same).relu();
+        let y = y.max_pool2d(PoolOptions::square(2));
+        let dims = y.shape().dims().to_vec();
+        let features: usize = dims[1..].iter().product();
+        y.reshape([dims[0], features]).matmul_nt(weight("out", &[10, features]))
+    }
+
+    fn steps(gpu: &Gpu, params: &Params, shape: &[usize], net: impl for<'g> Fn(Var<'g>) -> Var<'g>) {
+        for g in [Graph::new(), Graph::inference()] {
+            let (x, y) = (g.input("x", shape), g.classes("y", [shape[0]]));
+            let loss = net(x).softmax_cross_entropy(y);
+            if g.is_training() {
+                Adam::new(params, 1e-3).minimize(loss, &params.trainable());
+            }
+            g.output("loss", loss);
+            Device::from(gpu.clone()).compile(&g).unwrap();
+        }
+    }
 }
 
 impl Shader {
@@ -130,7 +194,7 @@ fn hlsl(name: &str, module: &naga::Module, info: &ModuleInfo) -> String {
 fn every_shader_translates_to_spirv_msl_and_hlsl() {
     let shaders = shaders();
     let kernels: usize = shaders.iter().map(|s| s.keys.len()).sum();
-    for shader in &shaders {
+    for shader in shaders {
         let name = shader.name();
         let (module, info) = shader.module();
         for (_, policy) in BOUNDS {

@@ -17,21 +17,22 @@ const adapter = await gpu.requestAdapter();
 // WebGPU's default limits, which wgrad promises to stay within.
 const device = await adapter.requestDevice({ requiredFeatures: ['subgroups'] });
 
-const findings = [];
+let findings = 0;
 for (const { wgsl, entry, constants, keys } of manifest) {
     const text = readFileSync(join(folder, wgsl), 'utf8');
     // Tint wants the extension named; naga refuses the line.
     const code = /\bsubgroup/.test(text) ? `enable subgroups;\n${text}` : text;
-    const found = message => findings.push(`Tint: ${wgsl} (${keys[0]}): ${message}`);
     device.pushErrorScope('validation');
     const module = device.createShaderModule({ code });
     const said = (await module.getCompilationInfo()).messages;
-    said.forEach(m => found(`${m.lineNum}:${m.linePos} ${m.type}: ${m.message}`));
+    const found = said.map(m => `${m.lineNum}:${m.linePos} ${m.type}: ${m.message}`);
     // Sizes given by overrides, limits and bindings are looked at only here.
     device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: entry, constants } });
     const error = await device.popErrorScope();
-    if (error && !said.some(m => m.type === 'error')) found(error.message);
+    if (error && !said.some(m => m.type === 'error')) found.push(error.message);
+    found.forEach(f => console.log(`Tint: ${wgsl} (${keys[0]}): ${f.trim()}`));
+    findings += found.length > 0;
 }
-findings.forEach(f => console.log(f));
-console.log(`Tint (Dawn's null backend): ${manifest.length} shaders, ${manifest.length} pipelines, ${findings.length} findings`);
-process.exit(findings.length ? 1 : 0);
+const kernels = manifest.reduce((n, s) => n + s.keys.length, 0);
+console.log(`Tint (Dawn's null backend): ${manifest.length} shaders of ${kernels} kernels, ${manifest.length} pipelines, ${findings} findings`);
+process.exit(findings ? 1 : 0);

@@ -10,6 +10,7 @@ use crate::ops::Kernel;
 /// A pipeline with what its bindings are.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
+    pub(crate) kernel: Kernel,
     pub(crate) pipeline: wgpu::ComputePipeline,
     pub(crate) layout: wgpu::BindGroupLayout,
     /// Binding numbers of storage buffers in order, and whether each is written.
@@ -32,6 +33,10 @@ impl Cache {
         let made = Arc::new(gpu.scoped(&kernel.key, || build(gpu, kernel))?);
         lock(&self.pipelines).insert(kernel.key.clone(), made.clone());
         Ok(made)
+    }
+
+    pub(crate) fn kernels(&self) -> Vec<Kernel> {
+        lock(&self.pipelines).values().map(|p| p.kernel.clone()).collect()
     }
 }
 
@@ -90,7 +95,7 @@ fn build(gpu: &Shared, kernel: &Kernel) -> Result<Pipeline> {
         },
         cache: None,
     });
-    Ok(Pipeline { pipeline, layout, storage, uniform })
+    Ok(Pipeline { kernel: kernel.clone(), pipeline, layout, storage, uniform })
 }
 
 /// Refuses a kernel that the device's limits do not allow.

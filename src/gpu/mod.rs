@@ -174,6 +174,12 @@ impl Gpu {
         lock(&self.0.states).get(&param.id()).map(|s| s.buffer.clone())
     }
 
+    /// The kernels that this device has pipelines of.
+    #[doc(hidden)]
+    pub fn kernels(&self) -> Vec<crate::ops::Kernel> {
+        self.0.cache.kernels()
+    }
+
     /// Objects made so far.
     pub fn object_counts(&self) -> ObjectCounts {
         let read = |c: &AtomicUsize| c.load(Ordering::Relaxed);
