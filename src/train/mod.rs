@@ -21,6 +21,7 @@
 mod checkpoint;
 mod evaluate;
 mod predict;
+mod run;
 mod trainer;
 
 pub use evaluate::{Evaluation, Evaluator};
