@@ -2,6 +2,9 @@
 #![cfg(feature = "cli")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[cfg(feature = "gpu")]
+mod common;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -101,6 +104,99 @@ fn training_prints_json_and_leaves_files_that_eval_reads() {
     let text = stdout(&output);
     assert!(output.status.success() && text.contains(&format!("{:.2} %", accuracy * 100.0)), "{text}");
     assert!(text.contains("64 → 16 → 10") && text.contains("taken for"), "{text}");
+}
+
+/// The rows of a bench, and their devices.
+fn bench(folder: &Path, args: &[&str]) -> (Vec<Value>, std::collections::BTreeSet<String>) {
+    let quick = ["bench", "--json", "--seconds", "0.002", "--repeat", "2"];
+    let rows = objects(folder, &[&quick[..], args].concat());
+    for row in &rows {
+        let keys: Vec<&String> = row.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["adapter", "device", "metric", "value", "workload"], "{row}");
+        assert!(row["value"].as_f64().is_some_and(|v| v.is_finite() && v > 0.0), "{row}");
+    }
+    let devices = rows.iter().map(|r| r["device"].as_str().unwrap().to_string()).collect();
+    (rows, devices)
+}
+
+#[test]
+fn a_bench_measures_what_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments =
+        ["cnn-8", "matmul-24", "matmul-24-plain", "sizes-sum", "--device", "cpu", "--out", "timings"];
+    let (rows, devices) = bench(folder.path(), &arguments);
+    assert_eq!(devices.into_iter().collect::<Vec<_>>(), ["cpu"]);
+    let value = |workload: &str, metric: &str| {
+        let row = rows.iter().find(|r| r["workload"] == workload && r["metric"] == metric);
+        row.unwrap_or_else(|| panic!("{workload} {metric}"))["value"].as_f64().unwrap()
+    };
+    for (workload, metric) in
+        [("cnn-8", "steps_per_second"), ("matmul-24", "gflops"), ("matmul-24-plain", "gflops")]
+    {
+        let [low, middle, high] = ["_min", "", "_max"].map(|end| value(workload, &format!("{metric}{end}")));
+        assert!(low <= middle && middle <= high, "{workload}: {low}, {middle}, {high}");
+        assert!(value(workload, "dispatches") >= 1.0 && value(workload, "first_step_seconds") < 60.0);
+    }
+    assert!(value("cnn-8", "planned_bytes") > 1e5);
+    let times: Vec<f64> = [1 << 10, 1 << 22].map(|n| value(&format!("sum-{n}"), "microseconds")).into();
+    assert!(times[1] > times[0], "four million take longer than a thousand: {times:?}");
+    // The file has the same rows.
+    let text = std::fs::read_to_string(folder.path().join("timings/bench.jsonl")).unwrap();
+    let saved: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(saved, rows);
+    #[cfg(feature = "plots")]
+    assert!(std::fs::read_to_string(folder.path().join("timings/sizes.svg")).unwrap().contains("<svg"));
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn a_bench_compares_the_cpu_with_a_gpu() {
+    let Some(_) = common::gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, devices) = bench(folder.path(), &["mlp-a", "matmul-64", "--device", "gpu"]);
+    assert_eq!(devices.into_iter().collect::<Vec<_>>(), ["cpu", "gpu"]);
+    for (workload, metric) in
+        [("mlp-a", "steps_per_second"), ("matmul-64", "gflops"), ("mlp-a", "planned_bytes")]
+    {
+        let of = rows.iter().filter(|r| r["workload"] == workload && r["metric"] == metric);
+        let devices: Vec<&str> = of.map(|r| r["device"].as_str().unwrap()).collect();
+        let expected =
+            if metric == "planned_bytes" { devices.contains(&"gpu") } else { devices == ["cpu", "gpu"] };
+        assert!(expected, "{workload} {metric}: {devices:?}");
+    }
+    let host = rows.iter().filter(|r| r["metric"] == "host_us_per_dispatch");
+    assert!(host.clone().count() == 2 && host.clone().all(|r| r["device"] == "gpu"));
+    // A reader gets a table with a ratio.
+    let arguments = ["bench", "matmul-24", "sizes-add-relu", "--seconds", "0.002", "--repeat", "1"];
+    let output = wgrad(folder.path(), &[&arguments[..], &["--device", "gpu"]].concat());
+    let text = stdout(&output);
+    assert!(output.status.success(), "{}", error(&output));
+    for words in ["workload   CPU", "ratio", "GFLOP/s", "add-relu: the GPU is", "medians"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[cfg(feature = "plots")]
+#[test]
+fn a_run_leaves_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("here");
+    let files = ["curves.svg", "confusion.svg", "mistakes.svg", "filters.svg"];
+    let train = [&QUICK[..], &["--out", "here", "--json"]].concat();
+    let last = objects(folder.path(), &train).pop().unwrap();
+    let named: Vec<&str> = last["pictures"].as_array().unwrap().iter().map(|p| p.as_str().unwrap()).collect();
+    assert_eq!(named, files.map(|f| format!("here/{f}")));
+    let read = |file: &str| std::fs::read_to_string(run.join(file)).unwrap();
+    assert!(files.iter().all(|file| read(file).contains("<svg")));
+    let right = (last["test_accuracy"].as_f64().unwrap() * 360.0).round();
+    assert!(read("confusion.svg").contains(&format!("{right} of 360 right")));
+    assert!(read("curves.svg").contains("kept: epoch 2"));
+    assert_eq!(read("mistakes.svg").matches("said ").count(), 24.min(360 - right as usize));
+    assert!(read("filters.svg").contains("16 filters, 8 × 8"));
+    let last =
+        objects(folder.path(), &[&QUICK[..], &["--json", "--no-pictures", "--out", "bare"]].concat()).pop();
+    assert_eq!(last.unwrap()["pictures"], serde_json::json!([]));
+    assert!(!folder.path().join("bare/curves.svg").exists());
 }
 
 #[test]
@@ -298,6 +394,10 @@ fn mistakes_are_one_line_and_an_exit_code() {
         &["train", "--schedule", "cosine", "--step-every", "3"],
         &["predict", "--rows", "5..4"],
         &["eval", "--out", "a", "--model-file", "b"],
+        &["bench", "--seconds", "0"],
+        &["bench", "--repeat", "0"],
+        &["bench", "mlp-z"],
+        &["bench", "sizes-magic"],
         &["paint"],
     ] {
         refused(here, arguments, 2, "");

@@ -7,6 +7,9 @@ mod cnn_digits;
 #[cfg(feature = "gpu")]
 mod common;
 #[allow(dead_code)]
+#[path = "../examples/07_cpu_vs_gpu.rs"]
+mod cpu_vs_gpu;
+#[allow(dead_code)]
 #[path = "../examples/03_custom_loop.rs"]
 mod custom_loop;
 #[allow(dead_code)]
@@ -60,4 +63,8 @@ fn resnet_learns_digits() {
 #[test]
 fn an_mlp_learns_iris() {
     devices().iter().for_each(|device| iris::run(device).unwrap());
+}
+
+fn cpu_and_gpu_learn_the_same() {
+    devices().iter().for_each(|device| cpu_vs_gpu::run(device).unwrap());
 }

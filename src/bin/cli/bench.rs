@@ -42,7 +42,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "auto")]
     device: String,
     /// Seconds of a repetition; those of `sizes` last a quarter of it
-    #[arg(long, value_name = "S", default_value_t = 0.2, value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", default_value_t = 0.15, value_parser = seconds, allow_negative_numbers = true)]
     seconds: f64,
     /// Repetitions; `sizes` has at most 3
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
