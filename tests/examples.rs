@@ -65,6 +65,7 @@ fn an_mlp_learns_iris() {
     devices().iter().for_each(|device| iris::run(device).unwrap());
 }
 
+#[test]
 fn cpu_and_gpu_learn_the_same() {
     devices().iter().for_each(|device| cpu_vs_gpu::run(device).unwrap());
 }

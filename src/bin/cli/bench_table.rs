@@ -65,7 +65,7 @@ impl Swept {
     pub(super) fn wins_from(&self, k: usize) -> Option<usize> {
         let pairs = self.seconds.first()?.iter().zip(self.seconds.get(k)?);
         let wins = pairs.rev().take_while(|(cpu, gpu)| gpu < cpu).count();
-        self.sweep.sizes.iter().rev().take(wins).last().copied()
+        self.sweep.sizes.get(self.sweep.sizes.len().checked_sub(wins)?).copied()
     }
 
     /// The verdict on device `k`, as a sentence.
