@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 /// A file as the model takes it.
-fn image(path: &PathBuf, invert: Invert, input: &[usize]) -> Outcome<Input> {
+fn image(path: &Path, invert: Invert, input: &[usize]) -> Outcome<Input> {
     let &[channels @ (1 | 3), height, width] = input else {
         return Err(Failure::new(format!(
             "the model takes examples of shape {input:?}, and {} is an image of 1 or 3 channels",
