@@ -23,6 +23,7 @@ mod reduce;
 mod softmax;
 #[cfg(test)]
 mod tests;
+mod text;
 pub(crate) mod value;
 
 use std::fmt::Debug;

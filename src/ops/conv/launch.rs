@@ -1,8 +1,8 @@
 //! Which kernels compute each direction, with their parameters and grids.
 
+use super::correlation::Correlation;
 use super::geometry::Geometry;
-use super::tile::{self, Correlation};
-use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, weight_tile};
+use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, tile, weight_tile};
 use crate::error::Result;
 use crate::ops::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
 

@@ -3,6 +3,7 @@
 //! workgroup memory), [`tile`] and [`weight_tile`] (register tiles for software adapters).
 
 mod cases;
+mod correlation;
 mod fast;
 mod geometry;
 mod launch;

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use super::geometry::Geometry;
+use crate::ops::text::{component, vector_type};
 use crate::ops::{AdapterClass, Kernel};
 
 /// Uniform of the generated kernels.
@@ -63,8 +64,6 @@ struct Tile {
     pixels: usize,
     vector: usize,
 }
-
-const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
 
 /// Vectors of sums in one invocation.
 const SUMS: usize = 36;
@@ -139,16 +138,6 @@ pub(super) fn plan(g: &Geometry, class: AdapterClass) -> Option<Plan> {
     Some(Plan { kernel: tile.kernel(), params, parts, workgroups: workgroups(parts) })
 }
 
-/// The type of `n` floats.
-fn vector_type(n: usize) -> String {
-    if n == 1 { "f32".into() } else { format!("vec{n}<f32>") }
-}
-
-/// Component `i` of a vector of `n`.
-fn component(name: &str, n: usize, i: usize) -> String {
-    if n == 1 { name.into() } else { format!("{name}.{}", COMPONENTS[i]) }
-}
-
 impl Tile {
     fn kernel(&self) -> Kernel {
         let Tile { lanes, channels, rows, kw, stride, dilation, pixels, vector, .. } = *self;
@@ -176,13 +165,13 @@ impl Tile {
             self.rows,
             self.channels,
             self.lanes * if self.broadcast { 8 } else { 1 },
-            vector_type(self.vector),
+            vector_type("f32", self.vector),
         );
         self.place(&mut t);
         for c in 0..self.channels {
             for ky in 0..self.rows {
                 for kx in 0..self.kw {
-                    let _ = writeln!(t, "    var s{c}_{ky}_{kx} = {}();", vector_type(self.lanes));
+                    let _ = writeln!(t, "    var s{c}_{ky}_{kx} = {}();", vector_type("f32", self.lanes));
                 }
             }
         }
@@ -284,7 +273,7 @@ impl Tile {
                 let value = if unit == 0 {
                     value
                 } else {
-                    format!("select({}(), {value}, {inside})", vector_type(vector))
+                    format!("select({}(), {value}, {inside})", vector_type("f32", vector))
                 };
                 let _ = writeln!(t, "            let t{unit}_{l} = {value};");
             }
@@ -293,7 +282,12 @@ impl Tile {
             let parts: Vec<String> = (0..lanes)
                 .map(|l| component(&format!("t{}_{l}", pixel / vector), vector, pixel % vector))
                 .collect();
-            let _ = writeln!(t, "            let d{pixel} = {}({});", vector_type(lanes), parts.join(", "));
+            let _ = writeln!(
+                t,
+                "            let d{pixel} = {}({});",
+                vector_type("f32", lanes),
+                parts.join(", ")
+            );
         }
         for i in 0..self.loads() {
             let _ = write!(
@@ -322,7 +316,7 @@ impl Tile {
                         true => format!("subgroupBroadcast(v{}, {}u)", input / 8, input % 8),
                         false => format!("v{input}"),
                     };
-                    let _ = writeln!(t, "            let b{input} = {}({value});", vector_type(lanes));
+                    let _ = writeln!(t, "            let b{input} = {}({value});", vector_type("f32", lanes));
                     t.push_str(&lines);
                 }
             }

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use super::Windows;
 use super::window::Axis;
 use crate::error::{Error, Result};
+use crate::ops::text::{component, vector_type};
 use crate::ops::{AdapterClass, Arg, Dispatch, Kernel, KernelContext, Program};
 use crate::shape::Shape;
 
@@ -128,16 +129,6 @@ pub(super) fn program(
     Ok(Some(Dispatch::new(rows.kernel(), args, &params, grid).into()))
 }
 
-/// The type of `n` elements.
-fn vector_type(element: &str, n: usize) -> String {
-    if n == 1 { element.into() } else { format!("vec{n}<{element}>") }
-}
-
-/// Element `i` of a vector of `n`.
-fn component(name: &str, n: usize, i: usize) -> String {
-    if n == 1 { name.into() } else { format!("{name}.{}", ["x", "y", "z", "w"][i]) }
-}
-
 /// A vector of `values`.
 fn vector(element: &str, values: &[String]) -> String {
     if values.len() == 1 {
@@ -229,7 +220,7 @@ impl Rows {
                 for kx in 0..kw {
                     let _ = write!(
                         t,
-                        "        let in{ky}_{kx} = y{ky} < p.h && x{kx} < p.w;\n        \
+                        "        let in{ky}_{kx} = (y{ky} < p.h) & (x{kx} < p.w);\n        \
                          let v{ky}_{kx} = x[select(0u, plane + row{ky} + x{kx}, in{ky}_{kx})];\n"
                     );
                 }
@@ -275,7 +266,7 @@ impl Rows {
             if self.padded {
                 let _ = writeln!(
                     t,
-                    "        let b{window}_{i} = in{ky}_{kx} && (found{window} == 0xffffffffu || {value} > best{window});"
+                    "        let b{window}_{i} = in{ky}_{kx} & ((found{window} == 0xffffffffu) | ({value} > best{window}));"
                 );
             } else if i == 0 {
                 let _ = write!(t, "        var best{window} = {value};\n        var found{window} = {at};\n");
@@ -385,7 +376,7 @@ impl Rows {
                 t,
                 "{indent}let o{letter}{j} = u{letter} / {stride}u - {j}u;\n\
                  {indent}let d{letter}{j} = u{letter} % {stride}u + {}u;\n\
-                 {indent}let in{letter}{j} = o{letter}{j} < {outputs} && d{letter}{j} <= {reach}u && d{letter}{j} % {dilation}u == 0u;\n",
+                 {indent}let in{letter}{j} = (o{letter}{j} < {outputs}) & (d{letter}{j} <= {reach}u) & (d{letter}{j} % {dilation}u == 0u);\n",
                 j * stride,
             );
         }
@@ -413,13 +404,13 @@ impl Rows {
             for i in (0..self.holders(1)).rev() {
                 let _ = write!(
                     t,
-                    "        let in{j}_{i} = iny{j} && inx{i};\n        \
+                    "        let in{j}_{i} = iny{j} & inx{i};\n        \
                      let w{j}_{i} = select(0u, plane + oy{j} * p.ow + ox{i}, in{j}_{i});\n"
                 );
                 let _ = match self.what.is_max() {
                     true => writeln!(
                         t,
-                        "        sum += select(0.0, y[w{j}_{i}], in{j}_{i} && at[w{j}_{i}] == here);"
+                        "        sum += select(0.0, y[w{j}_{i}], in{j}_{i} & (at[w{j}_{i}] == here));"
                     ),
                     false => writeln!(
                         t,

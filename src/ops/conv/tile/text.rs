@@ -1,0 +1,221 @@
+//! The text of a tile's kernel.
+
+use std::fmt::Write;
+
+use super::{Store, Tile};
+use crate::ops::text::{component, vector_type};
+
+const PARAMS: &str = "struct Params {
+    images: u32, groups: u32, c: u32, m: u32,
+    h: u32, w: u32, oh: u32, ow: u32,
+    kh: u32, stride_y: u32, dilation_y: u32, gap_y: u32,
+    lift: u32, lift_rows: u32, left: i32, has_bias: u32,
+    tiles_x: u32, tiles_y: u32, width: u32,
+}
+";
+
+impl Tile {
+    pub(super) fn text(&self) -> String {
+        let mut t = String::new();
+        let _ = write!(
+            t,
+            "// {} x {} outputs in {} channels.\n{PARAMS}\n\
+             @group(0) @binding(0) var<storage, read> x: array<f32>;\n\
+             @group(0) @binding(1) var<storage, read> weight: array<{}>;\n\
+             @group(0) @binding(2) var<storage, read> bias: array<f32>;\n\
+             @group(0) @binding(3) var<storage, read_write> y: array<{}>;\n\
+             @group(0) @binding(4) var<uniform> p: Params;\n\n",
+            self.rows,
+            self.columns,
+            self.lanes * self.vectors * if self.broadcast { 8 } else { 1 },
+            vector_type("f32", self.lanes),
+            vector_type("f32", self.store.vector()),
+        );
+        self.place(&mut t);
+        for i in 0..self.rows * self.columns {
+            for v in 0..self.vectors {
+                let _ = writeln!(t, "    var c{i}_{v} = {}();", vector_type("f32", self.lanes));
+            }
+        }
+        self.sum(&mut t);
+        self.write(&mut t);
+        t.push_str("}\n");
+        t
+    }
+
+    /// The entry point's head: which tile, which channels, which inputs.
+    fn place(&self, t: &mut String) {
+        let width = self.lanes * self.vectors;
+        if self.broadcast {
+            let _ = write!(
+                t,
+                "@compute @workgroup_size(8)\nfn conv2d_tile(@builtin(workgroup_id) group: vec3<u32>,\n    \
+                 @builtin(num_workgroups) groups: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {{\n    \
+                 let id = linear_workgroup(group, groups);\n    \
+                 let channel_tiles = (p.m + {}u) / {}u;\n    \
+                 let channel = (id % channel_tiles) * {}u + lane * {width}u;\n",
+                8 * width - 1,
+                8 * width,
+                8 * width,
+            );
+        } else {
+            let _ = write!(
+                t,
+                "@compute @workgroup_size(8)\nfn conv2d_tile(@builtin(global_invocation_id) global: vec3<u32>,\n    \
+                 @builtin(num_workgroups) groups: vec3<u32>) {{\n    \
+                 let id = linear_index(global, groups, 8u);\n    \
+                 let channel_tiles = (p.m + {}u) / {width}u;\n    \
+                 let channel = (id % channel_tiles) * {width}u;\n",
+                width - 1,
+            );
+        }
+        let (rows, columns) = (self.rows, self.columns);
+        let _ = write!(
+            t,
+            "    let tile = id / channel_tiles % (p.tiles_x * p.tiles_y);\n    \
+             let plane = id / channel_tiles / (p.tiles_x * p.tiles_y);\n    \
+             if (plane >= p.images * p.groups) {{ return; }}\n    \
+             let ox = (tile % p.tiles_x) * {columns}u;\n    \
+             let row = tile / p.tiles_x;\n    "
+        );
+        // Rows that lie a gap apart meet the same rows of the kernel.
+        if self.gap_y {
+            let _ = writeln!(t, "let oy = row / p.gap_y * (p.gap_y * {rows}u) + row % p.gap_y;");
+        } else {
+            let _ = writeln!(t, "let oy = row * {rows}u;");
+        }
+        let _ = writeln!(t, "    let ix = i32(ox * {}u / {}u) - p.left;", self.stride, self.gap);
+        let (step, length) = self.strip();
+        for i in 0..self.loads() {
+            if self.broadcast {
+                let _ = write!(
+                    t,
+                    "    let down{i} = i32(({from}u + lane) / {length}u * p.stride_y);\n    \
+                     let ix{i} = ix + i32(({from}u + lane) % {length}u * {step}u);\n    \
+                     let h{i} = select(0u, p.h, (u32(ix{i}) < p.w) & ({from}u + lane < {}u));\n",
+                    rows * length,
+                    from = 8 * i,
+                );
+            } else {
+                let (down, across) = (i / length, i % length * step);
+                let _ = write!(
+                    t,
+                    "    let down{i} = i32({down}u * p.stride_y);\n    let ix{i} = ix + {across};\n    \
+                     let h{i} = select(0u, p.h, u32(ix{i}) < p.w);\n"
+                );
+            }
+        }
+    }
+
+    /// Loads of inputs that one invocation does for each channel and row of the kernel.
+    fn loads(&self) -> usize {
+        let inputs = self.rows * self.strip().1;
+        if self.broadcast { inputs.div_ceil(8) } else { inputs }
+    }
+
+    fn sum(&self, t: &mut String) {
+        let vectors = vector_type("f32", self.lanes);
+        let _ = write!(
+            t,
+            "    let pitch = p.width / {}u;\n    \
+             var next = plane % p.groups * p.c * p.kh * {}u * pitch + channel / {}u;\n    \
+             for (var c = 0u; c < p.c; c += 1u) {{\n        \
+             let start = (plane * p.c + c) * p.h * p.w;\n        \
+             for (var ky = 0u; ky < p.kh; ky += 1u) {{\n            \
+             let at = next;\n            next += {}u * pitch;\n",
+            self.lanes, self.kw, self.lanes, self.kw
+        );
+        if self.gap_y {
+            t.push_str(
+                "            let u = oy + ky * p.dilation_y + p.lift;\n            \
+                 if (u % p.gap_y != 0u) { continue; }\n            \
+                 let iy = i32(u / p.gap_y) - i32(p.lift_rows);\n",
+            );
+        } else {
+            t.push_str(
+                "            let iy = i32(oy * p.stride_y + ky * p.dilation_y + p.lift) - i32(p.lift_rows);\n",
+            );
+        }
+        for kx in 0..self.kw {
+            for v in 0..self.vectors {
+                let _ = writeln!(t, "            let w{kx}_{v} = weight[at + {kx}u * pitch + {v}u];");
+            }
+        }
+        for i in 0..self.loads() {
+            let _ = write!(
+                t,
+                "            let iy{i} = iy + down{i};\n            \
+                 let in{i} = u32(iy{i}) < h{i};\n            \
+                 let x{i} = select(0.0, x[select(0u, start + u32(iy{i}) * p.w + u32(ix{i}), in{i})], in{i});\n"
+            );
+        }
+        let (step, length) = self.strip();
+        for row in 0..self.rows {
+            for k in 0..length {
+                let input = row * length + k;
+                let mut lines = String::new();
+                for column in 0..self.columns {
+                    for kx in (0..self.kw).filter(|&kx| self.meets(column, kx) == Some(k * step)) {
+                        for v in 0..self.vectors {
+                            let c = format!("c{}_{v}", row * self.columns + column);
+                            let _ = writeln!(lines, "            {c} = fma(v{input}, w{kx}_{v}, {c});");
+                        }
+                    }
+                }
+                if lines.is_empty() {
+                    continue;
+                }
+                let value = match self.broadcast {
+                    true => format!("subgroupBroadcast(x{}, {}u)", input / 8, input % 8),
+                    false => format!("x{input}"),
+                };
+                let _ = writeln!(t, "            let v{input} = {vectors}({value});");
+                t.push_str(&lines);
+            }
+        }
+        t.push_str("        }\n    }\n");
+    }
+
+    /// Adds the bias and stores the tile, channel by channel.
+    fn write(&self, t: &mut String) {
+        let n = self.store.vector();
+        t.push_str("    let first = plane % p.groups * p.m;\n");
+        for v in 0..self.vectors {
+            for l in 0..self.lanes {
+                let offset = v * self.lanes + l;
+                let _ = write!(
+                    t,
+                    "    if (channel + {offset}u < p.m) {{\n        \
+                     let has_bias = p.has_bias != 0u;\n        \
+                     let b = select(0.0, bias[select(0u, first + channel + {offset}u, has_bias)], has_bias);\n        \
+                     let to = ((plane * p.m + channel + {offset}u) * p.oh + oy) * p.ow + ox;\n"
+                );
+                for unit in 0..self.rows * self.columns / n {
+                    let (row, column) = (unit * n / self.columns, unit * n % self.columns);
+                    let values: Vec<String> =
+                        (0..n).map(|i| component(&format!("c{}_{v}", unit * n + i), self.lanes, l)).collect();
+                    let value = match n {
+                        1 => format!("{} + b", values[0]),
+                        _ => format!("{}({}) + b", vector_type("f32", n), values.join(", ")),
+                    };
+                    let down = if self.gap_y { format!("{row}u * p.gap_y") } else { format!("{row}u") };
+                    let (inside, at) = match self.store {
+                        Store::Plane(_) => (
+                            format!("oy * p.ow + {}u < p.oh * p.ow", unit * n),
+                            format!("to / {n}u + {unit}u"),
+                        ),
+                        _ => (
+                            format!("oy + {down} < p.oh && ox + {column}u < p.ow"),
+                            match n {
+                                1 => format!("to + {down} * p.ow + {column}u"),
+                                _ => format!("(to + {down} * p.ow + {column}u) / {n}u"),
+                            },
+                        ),
+                    };
+                    let _ = writeln!(t, "        if ({inside}) {{ y[{at}] = {value}; }}");
+                }
+                t.push_str("    }\n");
+            }
+        }
+    }
+}
