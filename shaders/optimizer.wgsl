@@ -37,22 +37,23 @@ fn flush_denormals(x: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(flush_denormal(x.x), flush_denormal(x.y), flush_denormal(x.z), flush_denormal(x.w));
 }
 
-// rest1 = 1 - beta1 and rest2 = 1 - beta2, rounded once. One of the two decays is 0. The first parameter's scalars
-// are the row-th. Of each parameter, extents has its vectors and the workgroups up to its last, two to a vector.
+// constants: beta1, 1 - beta1, beta2, 1 - beta2, rounded once. decay: eps, coupled_decay, decoupled_decay, of which
+// one is 0. The first parameter's scalars are the row-th. Of each parameter, extents has its vectors and the
+// workgroups up to its last, two to a vector.
 struct AdamParams {
-    row: u32, eps: f32, coupled_decay: f32, decoupled_decay: f32,
-    beta1: f32, rest1: f32, beta2: f32, rest2: f32,
+    constants: vec4<f32>,
+    decay: vec3<f32>, row: u32,
     extents: array<vec4<u32>, 3>,
 }
 
 struct AdamStates { w: vec4<f32>, m: vec4<f32>, v: vec4<f32> }
 
 fn adam_fn(gradient: vec4<f32>, old_w: vec4<f32>, old_m: vec4<f32>, old_v: vec4<f32>, row: vec4<f32>,
-    a: AdamParams) -> AdamStates {
-    let g = gradient + a.coupled_decay * old_w;
-    let m = flush_denormals(a.beta1 * old_m + a.rest1 * g);
-    let v = flush_denormals(a.beta2 * old_v + a.rest2 * g * g);
-    let w = old_w * (1.0 - row.z * a.decoupled_decay) - row.x * m / (sqrt(v) * row.y + a.eps);
+    constants: vec4<f32>, decay: vec3<f32>) -> AdamStates {
+    let g = gradient + decay.y * old_w;
+    let m = flush_denormals(constants.x * old_m + constants.y * g);
+    let v = flush_denormals(constants.z * old_v + constants.w * g * g);
+    let w = old_w * (1.0 - row.z * decay.z) - row.x * m / (sqrt(v) * row.y + decay.x);
     return AdamStates(w, m, v);
 }
 

@@ -26,18 +26,18 @@ pub(crate) struct AdamUpdate {
     pub(crate) count: usize,
 }
 
+/// Vectors of four that an invocation updates, so that what all share is read once for them.
+const VECTORS: usize = 4;
+
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct AdamParams {
+    /// β1, 1 - β1, β2, 1 - β2.
+    constants: [f32; 4],
+    /// eps, the decay in the gradient, the decay beside it.
+    decay: [f32; 3],
     /// Which of the tick's counters is the first parameter's.
     row: u32,
-    eps: f32,
-    coupled_decay: f32,
-    decoupled_decay: f32,
-    beta1: f32,
-    rest1: f32,
-    beta2: f32,
-    rest2: f32,
     /// Of each parameter the elements in vectors of four, and the workgroups up to its last.
     extents: [[u32; 2]; 6],
 }
@@ -79,19 +79,14 @@ impl AdamUpdate {
             args.push(Arg::Input(row));
             args.extend((3 * row..3 * row + 3).map(Arg::Output));
             let vectors = ctx.inputs[row].shape.elements().div_ceil(4);
-            workgroups += vectors.div_ceil(WORKGROUP);
+            workgroups += vectors.div_ceil(VECTORS * WORKGROUP);
             *extent = [vectors as u32, workgroups as u32];
         }
         let c = self.constants::<f32>();
         let params = AdamParams {
+            constants: [c.beta1, c.rest1, c.beta2, c.rest2],
+            decay: [c.eps, c.coupled_decay, c.decoupled_decay],
             row: rows[0] as u32,
-            eps: c.eps,
-            coupled_decay: c.coupled_decay,
-            decoupled_decay: c.decoupled_decay,
-            beta1: c.beta1,
-            rest1: c.rest1,
-            beta2: c.beta2,
-            rest2: c.rest2,
             extents,
         };
         let key = format!("adam_update.{}", rows.len());
@@ -120,6 +115,7 @@ fn text(count: usize) -> String {
          @builtin(local_invocation_index) lane: u32) {\n    \
          let at = linear_workgroup(group, groups);\n",
     );
+    t.push_str("    let c = p.constants;\n    let decay = p.decay;\n");
     for k in 0..count {
         // Two extents to a vector, which is what uniforms have arrays of.
         let extent = format!("p.extents[{}].{}", k / 2, if k % 2 == 0 { "xy" } else { "zw" });
@@ -130,10 +126,16 @@ fn text(count: usize) -> String {
         let _ = write!(
             t,
             "    if (at >= {start} && at < {extent}.y) {{\n        \
-             let i = (at - {start}) * 64u + lane;\n        \
-             if (i >= {extent}.x) {{ return; }}\n        \
-             let next = adam_fn(g{k}[i], w{k}[i], m{k}[i], v{k}[i], scalars[p.row + {k}u], p);\n        \
-             w{k}[i] = next.w;\n        m{k}[i] = next.m;\n        v{k}[i] = next.v;\n    }}\n"
+             let first = (at - {start}) * {span}u + lane;\n        \
+             let vectors = {extent}.x;\n        \
+             let row = scalars[p.row + {k}u];\n        \
+             for (var j = 0u; j < {VECTORS}u; j += 1u) {{\n            \
+             let i = first + j * 64u;\n            \
+             if (i < vectors) {{\n                \
+             let next = adam_fn(g{k}[i], w{k}[i], m{k}[i], v{k}[i], row, c, decay);\n                \
+             w{k}[i] = next.w;\n                m{k}[i] = next.m;\n                v{k}[i] = next.v;\n            \
+             }}\n        }}\n    }}\n",
+            span = VECTORS * WORKGROUP
         );
     }
     t.push_str("}\n");

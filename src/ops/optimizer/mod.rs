@@ -87,13 +87,13 @@ pub(super) fn cases() -> Vec<Case> {
         six = six.index(i, 1).fill(i, Fillings::Given(vec![i as f64 * 17.0 - 17.0]));
     }
     cases.push(six);
-    // Several parameters in one launch, as many as the adapter binds, of all sizes around a workgroup's 256.
+    // Several parameters in one launch, as many as the adapter binds, of all sizes around the 1024 elements of a workgroup.
     let (beta1, beta2, eps) = (0.9, 0.999, 1e-8);
     let lists: [&[&[usize]]; 4] = [
         &[&[33], &[8]],
         &[&[256], &[257], &[1]],
         &[&[3, 5], &[64, 17], &[], &[255], &[1030]],
-        &[&[7], &[300], &[9, 9], &[4], &[512], &[2]],
+        &[&[7], &[1023], &[9, 9], &[1025], &[4097], &[2]],
     ];
     for (shapes, decoupled) in lists.into_iter().zip([false, true, false, true]) {
         let count = shapes.len();
