@@ -67,7 +67,7 @@ pub fn mistakes(shape: &[usize], list: &[Mistake], names: &[String]) -> Result<S
     let (tile_w, tile_h) = ((cell * w as i32).max(118) + 22, cell * h as i32 + 64);
     let columns = list.len().min(6);
     let rows = list.len().div_ceil(columns);
-    let size = ((columns as i32 * tile_w + 22).max(420), rows as i32 * tile_h + 52);
+    let size = ((columns as i32 * tile_w + 22).max(620), rows as i32 * tile_h + 52);
     crisp((size.0 as u32, size.1 as u32), |area| {
         text(
             area,
