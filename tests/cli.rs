@@ -369,7 +369,7 @@ fn ctrl_c_stops_saves_and_can_be_resumed() {
 fn mistakes_are_one_line_and_an_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    refused(here, &["train", "--data", "nope"], 1, "no data set `nope`; there is `digits`");
+    refused(here, &["train", "--data", "nope"], 1, "no data set `nope`; there are `digits`");
     refused(here, &["train", "--device", "cpu", "--data", "."], 1, "a file is missing");
     refused(here, &["train", "--device", "no such device"], 1, "`cpu` is always there");
     refused(here, &["train", "--device", "cpu", "--validation", "1437"], 1, "leaves none to train on");
