@@ -38,14 +38,7 @@ fn flush_denormals(x: vec4<f32>) -> vec4<f32> {
 }
 
 // constants: beta1, 1 - beta1, beta2, 1 - beta2, rounded once. decay: eps, coupled_decay, decoupled_decay, of which
-// one is 0. The first parameter's scalars are the row-th. Of each parameter, extents has its vectors and the
-// workgroups up to its last, two to a vector.
-struct AdamParams {
-    constants: vec4<f32>,
-    decay: vec3<f32>, row: u32,
-    extents: array<vec4<u32>, 3>,
-}
-
+// one is 0.
 struct AdamStates { w: vec4<f32>, m: vec4<f32>, v: vec4<f32> }
 
 fn adam_fn(gradient: vec4<f32>, old_w: vec4<f32>, old_m: vec4<f32>, old_v: vec4<f32>, row: vec4<f32>,

@@ -97,7 +97,10 @@ impl AdamUpdate {
 
 /// The kernel for so many parameters: each has workgroups of its own, so that no workgroup takes two branches.
 fn text(count: usize) -> String {
-    let mut t = String::from("@group(0) @binding(0) var<storage, read> scalars: array<vec4<f32>>;\n");
+    let mut t = String::from(
+        "struct AdamParams { constants: vec4<f32>, decay: vec3<f32>, row: u32, extents: array<vec4<u32>, 3> }\n\n\
+         @group(0) @binding(0) var<storage, read> scalars: array<vec4<f32>>;\n",
+    );
     for k in 0..count {
         let tensors = [("g", "read"), ("w", "read_write"), ("m", "read_write"), ("v", "read_write")];
         for (i, (name, access)) in tensors.into_iter().enumerate() {
