@@ -6,7 +6,8 @@ use super::{AdamTick, WORKGROUP, check_update, flush_denormal, leaf, scalars_of}
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::{
-    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
+    AdapterClass, Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT,
+    expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -94,6 +95,10 @@ impl AdamUpdate {
         Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(workgroups)?))
     }
 }
+
+/// Elements from which a parameter gets a launch of its own on a software adapter: there every workgroup goes
+/// through the branches of all parameters, with its writes masked.
+const LARGE: usize = 4096;
 
 /// The kernel for so many parameters: each has workgroups of its own, so that no workgroup takes two branches.
 fn text(count: usize) -> String {
@@ -230,8 +235,14 @@ impl Op for AdamUpdate {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         // The scalars, and four buffers for each parameter.
         let most = (ctx.caps.storage_buffers.saturating_sub(1) / 4).max(1) as usize;
+        let is_large =
+            |row: usize| ctx.caps.class != AdapterClass::Gpu && ctx.inputs[row].shape.elements() > LARGE;
         let rows: Vec<usize> = (0..self.count).collect();
-        let dispatches = rows.chunks(most).map(|rows| self.launch(rows, ctx)).collect::<Result<_>>()?;
+        let dispatches = rows
+            .chunk_by(|a, b| !is_large(*a) && !is_large(*b))
+            .flat_map(|rows| rows.chunks(most))
+            .map(|rows| self.launch(rows, ctx))
+            .collect::<Result<_>>()?;
         Ok(Program { dispatches, scratch: Vec::new() })
     }
 
