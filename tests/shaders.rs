@@ -12,6 +12,14 @@ use wgrad::ops::{AdapterClass, Caps, Kernel, KernelContext, registry};
 
 const CLASSES: [AdapterClass; 3] = [AdapterClass::Gpu, AdapterClass::Software, AdapterClass::SoftwareLanes8];
 
+/// Storage buffers of a kernel: WebGPU's default, SwiftShader's, llvmpipe's through GL and Vulkan, a GPU's.
+const STORAGE_BUFFERS: [u32; 5] = [8, 10, 16, 32, 1 << 20];
+
+/// What kernels are chosen by.
+fn variants() -> impl Iterator<Item = (AdapterClass, u32)> {
+    CLASSES.into_iter().flat_map(|class| STORAGE_BUFFERS.map(|n| (class, n)))
+}
+
 /// A text with one entry point, and who dispatches it.
 #[derive(Debug)]
 struct Shader {
@@ -43,16 +51,16 @@ fn collect() -> Vec<Shader> {
     for case in registry() {
         let inputs: Vec<_> = case.inputs.iter().map(|(ty, _)| *ty).collect();
         let outputs = case.op.infer(&inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-        for class in CLASSES {
-            let caps = Caps::default_of(class);
+        for (class, storage_buffers) in variants() {
+            let caps = Caps { storage_buffers, ..Caps::default_of(class) };
             let context = KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs };
             let program = case.op.dispatch(&context).unwrap_or_else(|e| panic!("{}: {e}", case.name));
             program.dispatches.into_iter().for_each(|d| take(d.kernel, class));
         }
     }
     #[cfg(feature = "gpu")]
-    for class in CLASSES {
-        models::kernels(class).into_iter().for_each(|kernel| take(kernel, class));
+    for (class, storage_buffers) in variants() {
+        models::kernels(class, storage_buffers).into_iter().for_each(|kernel| take(kernel, class));
     }
     found.into_values().collect()
 }
@@ -60,42 +68,35 @@ fn collect() -> Vec<Shader> {
 #[cfg(feature = "gpu")]
 mod models {
     use super::*;
+    use wgrad::bench::{Sweep, Workload};
     use wgrad::gpu::Gpu;
-    use wgrad::nn::{Layer, Mlp};
-    use wgrad::ops::{Conv2dOptions, Padding, PoolOptions};
+    use wgrad::nn::{Cnn, Layer, Mlp, ResNet};
     use wgrad::optim::{Adam, Optimizer};
-    use wgrad::{Device, Graph, Init, Params, Var};
+    use wgrad::{Device, Graph, Params, Var};
 
-    /// The kernels of training steps and evaluations, compiled on wgpu's noop backend.
-    pub(super) fn kernels(class: AdapterClass) -> Vec<Kernel> {
-        let required_features = wgpu::Features::SUBGROUP;
-        let (device, queue) =
-            wgpu::Device::noop(&wgpu::DeviceDescriptor { required_features, ..Default::default() });
+    /// The kernels of training steps, evaluations and benches, compiled on wgpu's noop backend.
+    pub(super) fn kernels(class: AdapterClass, storage_buffers: u32) -> Vec<Kernel> {
+        let mut descriptor = wgpu::DeviceDescriptor::default();
+        descriptor.required_features = wgpu::Features::SUBGROUP;
+        descriptor.required_limits.max_storage_buffers_per_shader_stage = storage_buffers;
+        let (device, queue) = wgpu::Device::noop(&descriptor);
         let gpu = Gpu::from_wgpu(device, queue).with_class(class);
         let params = Params::seeded(1);
-        let digits = Mlp::new(&params.at("digits"), &[64, 128, 10]);
-        let wide = Mlp::new(&params.at("wide"), &[784, 512, 512, 10]);
-        for batch in [1, 13, 32, 256] {
-            steps(&gpu, &params, &[batch, 64], |x| digits.forward(x));
-            steps(&gpu, &params, &[batch, 784], |x| wide.forward(x));
+        let mlp = Mlp::new(&params.at("mlp"), &[64, 128, 10]).dropout(0.4);
+        let cnn = Cnn::new(&params.at("cnn"), [1, 8, 8], &[16, 32], 10).dropout(0.5);
+        let resnet = ResNet::new(&params.at("resnet"), 1, &[16, 32], 1, 10);
+        for batch in [1, 13, 32, 64] {
+            steps(&gpu, &params, &[batch, 64], |x| mlp.forward(x));
+            steps(&gpu, &params, &[batch, 1, 8, 8], |x| cnn.forward(x));
+            steps(&gpu, &params, &[batch, 1, 8, 8], |x| resnet.forward(x));
         }
-        for (batch, side) in [(13, 8), (32, 8), (64, 28)] {
-            steps(&gpu, &params, &[batch, 1, side, side], |x| convolutions(&params.at(&side.to_string()), x));
+        let named = ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "conv64", "conv64-plain", "matmul-512-plain"];
+        let mut workloads: Vec<Workload> = named.iter().flat_map(|n| Workload::named(n).unwrap()).collect();
+        workloads.extend(Sweep::ALL.iter().flat_map(|s| s.sizes[..4].iter().map(|&n| s.at(n))));
+        for workload in workloads {
+            workload.compile(&gpu.clone().into()).unwrap();
         }
         gpu.kernels()
-    }
-
-    fn convolutions<'g>(params: &Params, x: Var<'g>) -> Var<'g> {
-        let g = x.graph();
-        let weight = |name: &str, shape: &[usize]| g.param(&params.param(name, shape, Init::Constant(0.1)));
-        let same = Conv2dOptions { padding: Padding::SameUpper, ..Default::default() };
-        let (a, b) = (weight("a", &[16, 1, 3, 3]), weight("b", &[32, 16, 3, 3]));
-        let bias = weight("bias", &[32]);
-        let y = x.conv2d(a, None, &same).relu().conv2d(b, Some(bias), &same).relu();
-        let y = y.max_pool2d(PoolOptions::square(2));
-        let dims = y.shape().dims().to_vec();
-        let features: usize = dims[1..].iter().product();
-        y.reshape([dims[0], features]).matmul_nt(weight("out", &[10, features]))
     }
 
     fn steps(gpu: &Gpu, params: &Params, shape: &[usize], net: impl for<'g> Fn(Var<'g>) -> Var<'g>) {
@@ -251,6 +252,8 @@ fn every_shader_is_written_for_other_checkers() {
     for (i, shader) in shaders.iter().enumerate() {
         let (module, info) = shader.module();
         let file = format!("{i:04}-{}", shader.entry);
+        let is_storage = |v: &naga::GlobalVariable| matches!(v.space, naga::AddressSpace::Storage { .. });
+        let storage_buffers = module.global_variables.iter().filter(|(_, v)| is_storage(v)).count();
         std::fs::write(folder.join(format!("{file}.wgsl")), &*shader.text).unwrap();
         let mut binaries = Vec::new();
         for (label, policy) in BOUNDS {
@@ -264,6 +267,7 @@ fn every_shader_is_written_for_other_checkers() {
             "spirv": binaries,
             "entry": shader.entry,
             "constants": {},
+            "storage_buffers": storage_buffers,
             "keys": shader.keys,
             "classes": shader.classes,
         }));

@@ -18,7 +18,8 @@ const adapter = await gpu.requestAdapter();
 const device = await adapter.requestDevice({ requiredFeatures: ['subgroups'] });
 
 let findings = 0;
-for (const { wgsl, entry, constants, keys } of manifest) {
+let pipelines = 0;
+for (const { wgsl, entry, constants, storage_buffers, keys } of manifest) {
     const text = readFileSync(join(folder, wgsl), 'utf8');
     // Tint wants the extension named; naga refuses the line.
     const code = /\bsubgroup/.test(text) ? `enable subgroups;\n${text}` : text;
@@ -27,12 +28,16 @@ for (const { wgsl, entry, constants, keys } of manifest) {
     const said = (await module.getCompilationInfo()).messages;
     const found = said.map(m => `${m.lineNum}:${m.linePos} ${m.type}: ${m.message}`);
     // Sizes given by overrides, limits and bindings are looked at only here.
-    device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: entry, constants } });
+    // The null backend has no more storage buffers than the default; what needs more is for adapters with more.
+    if (storage_buffers <= device.limits.maxStorageBuffersPerShaderStage) {
+        device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: entry, constants } });
+        pipelines += 1;
+    }
     const error = await device.popErrorScope();
     if (error && !said.some(m => m.type === 'error')) found.push(error.message);
     found.forEach(f => console.log(`Tint: ${wgsl} (${keys[0]}): ${f.trim()}`));
     findings += found.length > 0;
 }
 const kernels = manifest.reduce((n, s) => n + s.keys.length, 0);
-console.log(`Tint (Dawn's null backend): ${manifest.length} shaders of ${kernels} kernels, ${manifest.length} pipelines, ${findings} findings`);
+console.log(`Tint (Dawn's null backend): ${manifest.length} shaders of ${kernels} kernels, ${pipelines} pipelines, ${findings} findings`);
 process.exit(findings ? 1 : 0);
