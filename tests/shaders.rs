@@ -76,9 +76,14 @@ mod models {
 
     /// The kernels of training steps, evaluations and benches, compiled on wgpu's noop backend.
     pub(super) fn kernels(class: AdapterClass, storage_buffers: u32) -> Vec<Kernel> {
-        let mut descriptor = wgpu::DeviceDescriptor::default();
-        descriptor.required_features = wgpu::Features::SUBGROUP;
-        descriptor.required_limits.max_storage_buffers_per_shader_stage = storage_buffers;
+        let descriptor = wgpu::DeviceDescriptor {
+            required_features: wgpu::Features::SUBGROUP,
+            required_limits: wgpu::Limits {
+                max_storage_buffers_per_shader_stage: storage_buffers,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
         let (device, queue) = wgpu::Device::noop(&descriptor);
         let gpu = Gpu::from_wgpu(device, queue).with_class(class);
         let params = Params::seeded(1);
