@@ -101,6 +101,8 @@ impl ResNet {
     /// For images of so many `channels`; each of `widths` is the width of a stage of `depth` blocks.
     pub fn new(params: &Params, channels: usize, widths: &[usize], depth: usize, classes: usize) -> Self {
         let first = widths.first().copied().unwrap_or(channels);
+        let conv1 = conv(&params.at("conv1"), channels, first, false);
+        let bn1 = BatchNorm2d::new(&params.at("bn1"), first);
         let mut blocks = Vec::new();
         let mut inputs = first;
         for (stage, &outputs) in widths.iter().enumerate() {
@@ -113,8 +115,8 @@ impl ResNet {
         }
         ResNet {
             params: params.clone(),
-            conv1: conv(&params.at("conv1"), channels, first, false),
-            bn1: BatchNorm2d::new(&params.at("bn1"), first),
+            conv1,
+            bn1,
             blocks,
             fc: Linear::new(&params.at("fc"), inputs, classes),
             dropout: 0.0,
