@@ -4,8 +4,8 @@
 ///
 /// ```
 /// use wgrad::optim::Schedule;
-/// let steps = Schedule::Step { every: 10, factor: 0.1 };
-/// assert_eq!([0, 9, 10, 19, 20].map(|epoch| steps.factor(epoch, 30)), [1.0, 1.0, 0.1, 0.1, 0.01]);
+/// let steps = Schedule::Step { every: 10, factor: 0.5 };
+/// assert_eq!([0, 9, 10, 19, 20].map(|epoch| steps.factor(epoch, 30)), [1.0, 1.0, 0.5, 0.5, 0.25]);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
