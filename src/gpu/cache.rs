@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use super::settle::{Dummies, settle};
 use super::{Shared, lock};
 use crate::error::{Error, Result};
 use crate::ops::Kernel;
@@ -22,6 +23,7 @@ pub(crate) struct Pipeline {
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+    dummies: Dummies,
 }
 
 impl Cache {
@@ -95,7 +97,9 @@ fn build(gpu: &Shared, kernel: &Kernel) -> Result<Pipeline> {
         },
         cache: None,
     });
-    Ok(Pipeline { kernel: kernel.clone(), pipeline, layout, storage, uniform })
+    let made = Pipeline { kernel: kernel.clone(), pipeline, layout, storage, uniform };
+    settle(gpu, &made, &gpu.cache.dummies);
+    Ok(made)
 }
 
 /// Refuses a kernel that the device's limits do not allow.

@@ -6,6 +6,7 @@ pub(crate) mod case;
 pub(crate) mod check;
 mod fault;
 mod readback;
+mod settle;
 mod step;
 
 use std::collections::HashMap;
