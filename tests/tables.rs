@@ -101,6 +101,11 @@ fn iris_is_trained_evaluated_and_asked() {
     assert_eq!((all["test_accuracy"].as_f64().unwrap() * 150.0).round() as usize, right);
     refused(here, &["predict", "rows.csv", "--out", "runs/iris-mlp", "--rows", "30"], 1, "has 30 test rows");
     refused(here, &["eval", "--out", "runs/iris-mlp", "--data", "rows.csv"], 1, "column `species`");
+    // Images are not cut into rows of four values.
+    for command in ["predict", "eval"] {
+        refused(here, &[command, "--out", "runs/iris-mlp", "--data", "digits"], 1, "and `digits` is none");
+    }
+    refused(here, &["predict", "--out", "runs/iris-mlp", "--data", "no.csv"], 1, "no data set `no.csv`");
 }
 
 #[test]

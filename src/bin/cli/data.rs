@@ -48,13 +48,30 @@ fn load_images(name: &str) -> Outcome<(Dataset, Dataset)> {
     if name == "digits" {
         return Ok(digits()?);
     }
-    if !Path::new(name).exists() {
-        return Err(Failure::new(format!(
-            "no data set `{name}`; there are `digits` and `iris`, which come with wgrad, or give a CSV file with a \
-             header, or a folder with the four files of MNIST or of a set published like it"
-        )));
-    }
+    refuse_missing(name)?;
     Ok(load_idx_folder(name)?)
+}
+
+fn refuse_missing(name: &str) -> Outcome {
+    if matches!(name, "digits" | "iris") || Path::new(name).exists() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "no data set `{name}`; there are `digits` and `iris`, which come with wgrad, or give a CSV file with a \
+         header, or a folder with the four files of MNIST or of a set published like it"
+    )))
+}
+
+/// What a model of a table cannot be asked about: its rows would be cut out of other values.
+fn refuse_no_table(name: &str) -> Outcome {
+    refuse_missing(name)?;
+    if is_table(name) {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "the model is for rows of a table, as the {PREPROCESSING} beside it says, and `{name}` is none; give the \
+         table, or a CSV file of such rows, with --data"
+    )))
 }
 
 fn read_table(name: &str, table: &TableSettings) -> Outcome<Table> {
@@ -118,14 +135,18 @@ impl Subject {
             )));
         }
         let is_own = are_same(&data, trained);
+        if preprocessor.is_some() && given.is_some() {
+            refuse_no_table(&data)?;
+        }
         Ok(Subject { data, preprocessor, table: TableSettings::earlier(&settings)?, is_own })
     }
 
     /// The rows to test on. Of a table that the model was not trained on, all.
     pub(super) fn test(&self) -> Outcome<Dataset> {
-        let Some(preprocessor) = self.preprocessor.as_ref().filter(|_| is_table(&self.data)) else {
+        let Some(preprocessor) = &self.preprocessor else {
             return Ok(load_images(&self.data)?.1);
         };
+        refuse_no_table(&self.data)?;
         let table = read_table(&self.data, &self.table)?;
         if !self.is_own {
             return Ok(preprocessor.dataset(&table)?);

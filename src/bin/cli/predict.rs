@@ -83,7 +83,14 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     }
     if let Some(rows) = args.rows.or(args.inputs.is_empty().then_some((0, 5))) {
-        inputs.extend(rows_of(&subject.test()?, &subject.data, rows)?);
+        let test = subject.test()?;
+        if test.shape != architecture.input {
+            return Err(Failure::new(format!(
+                "the model takes examples of shape {:?}, and those of `{}` have {:?}",
+                architecture.input, subject.data, test.shape
+            )));
+        }
+        inputs.extend(rows_of(&test, &subject.data, rows)?);
     }
     let (device, _) = open(&args.device)?;
     let params = Params::seeded(0);
@@ -91,6 +98,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     device.load(&params.all(), &path)?;
     let values: Vec<f32> = inputs.iter().flat_map(|i| i.values.iter().copied()).collect();
     let predictions = Predictor::new(&device, model, &architecture.input[..])?.predict(&values)?;
+    if predictions.len() != inputs.len() {
+        return Err(Failure::new(format!(
+            "{} inputs hold values of {} examples of shape {:?}",
+            inputs.len(),
+            predictions.len(),
+            architecture.input
+        )));
+    }
     for (row, input) in inputs.iter().enumerate() {
         match args.json {
             true => say(object(input, &predictions, row, subject.classes())),
