@@ -181,6 +181,39 @@ fn a_run_on_a_table_is_resumed_with_its_rows() {
 }
 
 #[test]
+fn a_file_that_has_grown_is_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    // Every column has the same values in any part of it, so that only the file itself tells that rows came.
+    let rows: String = (0..40).map(|i| format!("{},{}\n", i % 2, ["a", "b"][i % 2])).collect();
+    std::fs::write(here.join("rows.csv"), format!("x,y\n{rows}")).unwrap();
+    let train = [
+        "train",
+        "--data",
+        "rows.csv",
+        "--epochs",
+        "1",
+        "--no-pictures",
+        "--out",
+        "run",
+        "--scaling",
+        "none",
+    ];
+    let last = objects(here, &train).pop().unwrap();
+    assert_eq!((&last["table"]["content"]["rows"], last["table"]["validation"].as_u64()), (&json!(40), None));
+    assert_eq!(objects(here, &["eval", "--out", "run"])[0]["rows"], 8);
+    std::fs::write(here.join("rows.csv"), format!("x,y\n{rows}{rows}")).unwrap();
+    refused(here, &["eval", "--out", "run"], 1, "`rows.csv` has changed since the model was trained");
+    refused(here, &["predict", "--out", "run"], 1, "it had 40 rows");
+    refused(here, &["train", "--resume", "--epochs", "2", "--out", "run"], 1, "and has 80 rows");
+    std::fs::copy(here.join("rows.csv"), here.join("more.csv")).unwrap();
+    assert_eq!(objects(here, &["eval", "--out", "run", "--data", "more.csv"])[0]["rows"], 80);
+    // The old content is the old file.
+    std::fs::write(here.join("rows.csv"), format!("x,y\n{rows}")).unwrap();
+    objects(here, &["train", "--resume", "--epochs", "2", "--no-pictures", "--out", "run"]);
+}
+
+#[test]
 fn options_that_do_not_fit_are_usage_errors() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use wgrad::data::{Dataset, Split, Table, TablePreprocessor, digits, iris, load_idx_folder};
 
-use super::table::TableSettings;
+use super::table::{Content, TableSettings};
 use super::{Failure, Outcome, run_file};
 
 /// Name of the file in a run's folder that says how rows of a table become numbers.
@@ -19,9 +19,21 @@ pub(super) struct Loaded {
 
 /// The data set of a name. Of images, `validation` training rows are kept, a tenth if nothing is said; `table` says it
 /// for tables.
-pub(super) fn load(name: &str, table: &TableSettings, validation: Option<usize>) -> Outcome<Loaded> {
+///
+/// `table` learns what the file holds. It is that of a run which is resumed if it knows already, and of another content
+/// other rows would be drawn.
+pub(super) fn load(name: &str, table: &mut TableSettings, validation: Option<usize>) -> Outcome<Loaded> {
     if is_table(name) {
-        let (split, preprocessor) = table.split(&read_table(name, table)?)?;
+        let (rows, content) = read_table(name, table)?;
+        if table.has_other(&content) {
+            return Err(Failure::new(format!(
+                "`{name}` has changed since the run began: it had {}, and has {content}; a run on a table is resumed \
+                 with the rows it had, so start another run, or bring the file back",
+                table.content_or_unknown()
+            )));
+        }
+        let (split, preprocessor) = table.split(&rows)?;
+        table.keep(content);
         return Ok(Loaded { split, preprocessor: Some(preprocessor) });
     }
     let (train, test) = load_images(name)?;
@@ -74,11 +86,18 @@ fn refuse_no_table(name: &str) -> Outcome {
     )))
 }
 
-fn read_table(name: &str, table: &TableSettings) -> Outcome<Table> {
-    match name {
-        "iris" => Ok(iris()?),
-        path => Ok(Table::read_delimited(path, table.delimiter(path))?),
+/// A table, and what tells whether it is the same another time.
+fn read_table(name: &str, table: &TableSettings) -> Outcome<(Table, Content)> {
+    if name == "iris" {
+        let rows = iris()?;
+        // It comes with the program.
+        let content = Content::of(rows.len(), &[]);
+        return Ok((rows, content));
     }
+    let bytes = std::fs::read(name).map_err(|e| Failure::new(format!("{name}: {e}")))?;
+    let rows = Table::from_bytes(&bytes, name, table.delimiter(name))?;
+    let content = Content::of(rows.len(), &bytes);
+    Ok((rows, content))
 }
 
 /// Whether the examples are images, going by the name.
@@ -147,20 +166,24 @@ impl Subject {
             return Ok(load_images(&self.data)?.1);
         };
         refuse_no_table(&self.data)?;
-        let table = read_table(&self.data, &self.table)?;
+        let (table, content) = read_table(&self.data, &self.table)?;
         if !self.is_own {
             return Ok(preprocessor.dataset(&table)?);
         }
-        let (split, fitted) = self.table.split(&table)?;
-        // Other rows would be drawn, among them some of those trained on.
-        if fitted != *preprocessor {
-            return Err(Failure::new(format!(
-                "`{}` has changed since the model was trained on a part of it, so that the test rows cannot be told; \
-                 give rows it was not trained on with --data FILE.csv",
-                self.data
-            )));
+        // Of another file other rows would be drawn, among them some of those trained on.
+        let changed = || {
+            Failure::new(format!(
+                "`{}` has changed since the model was trained on a part of it: it had {}, and has {content}, so that \
+                 the test rows cannot be told; give rows it was not trained on with --data FILE.csv",
+                self.data,
+                self.table.content_or_unknown()
+            ))
+        };
+        if self.table.has_other(&content) {
+            return Err(changed());
         }
-        Ok(split.test)
+        let (split, fitted) = self.table.split(&table)?;
+        if fitted == *preprocessor { Ok(split.test) } else { Err(changed()) }
     }
 
     /// A file of rows like those it was trained on.

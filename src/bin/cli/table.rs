@@ -1,5 +1,6 @@
 //! How a table is read and split: arguments, and what `run.json` keeps of them.
 
+use std::fmt::{self, Display};
 use std::path::Path;
 
 use clap::ValueEnum;
@@ -82,6 +83,28 @@ fn separator(text: &str) -> Result<char, String> {
     }
 }
 
+/// What tells whether a table's file is the same another time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Content {
+    rows: usize,
+    /// FNV-1a of its bytes, 64 bits in hexadecimal: the same in every version of the program.
+    hash: String,
+}
+
+impl Content {
+    pub(super) fn of(rows: usize, bytes: &[u8]) -> Self {
+        let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, step);
+        Content { rows, hash: format!("{hash:016x}") }
+    }
+}
+
+impl Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rows (hash {})", self.rows, self.hash)
+    }
+}
+
 /// How a table is read and split; `run.json` keeps it as `table`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct TableSettings {
@@ -97,6 +120,9 @@ pub(super) struct TableSettings {
     ignore: Vec<String>,
     /// As `--validation` had it, not the number that came of it.
     validation: Option<usize>,
+    /// What the file held; not known before it is read, nor of runs that did not write it down.
+    #[serde(default)]
+    content: Option<Content>,
 }
 
 impl TableSettings {
@@ -121,7 +147,23 @@ impl TableSettings {
             numeric: args.numeric.clone(),
             ignore: args.ignore.clone(),
             validation,
+            content: None,
         }
+    }
+
+    /// Whether the file held something else.
+    pub(super) fn has_other(&self, content: &Content) -> bool {
+        self.content.as_ref().is_some_and(|earlier| earlier != content)
+    }
+
+    /// What the file held, in words.
+    pub(super) fn content_or_unknown(&self) -> String {
+        self.content.as_ref().map_or_else(|| "other rows".into(), Content::to_string)
+    }
+
+    /// Writes down what the file holds.
+    pub(super) fn keep(&mut self, content: Content) {
+        self.content = Some(content);
     }
 
     /// Those of a run's settings, or the defaults.
@@ -203,6 +245,16 @@ mod tests {
             (settings.delimiter("a.TSV"), settings.delimiter("a.csv"), settings.delimiter("a")),
             (9, 44, 44)
         );
+    }
+
+    #[test]
+    fn contents_are_hashed_as_fnv_1a_has_it() {
+        // Test vectors of draft-eastlake-fnv, appendix C.
+        for (text, hash) in
+            [("", "cbf29ce484222325"), ("a", "af63dc4c8601ec8c"), ("foobar", "85944171f73967e8")]
+        {
+            assert_eq!(Content::of(1, text.as_bytes()).hash, hash, "{text}");
+        }
     }
 
     #[test]

@@ -66,8 +66,8 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         }
         earlier = run_file::settings(&out)?.unwrap_or_default();
     }
-    let settings = Settings::new(given, &earlier)?;
-    let loaded = data::load(&settings.data, &settings.table, settings.validation)?;
+    let mut settings = Settings::new(given, &earlier)?;
+    let loaded = data::load(&settings.data, &mut settings.table, settings.validation)?;
     let (device, no_gpu) = open(&args.device)?;
     let info = device.info();
 
