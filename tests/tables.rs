@@ -174,10 +174,29 @@ fn a_run_on_a_table_is_resumed_with_its_rows() {
     let other = train(&["--resume", "--epochs", "5", "--seed", "7", "--out", "parts"]);
     assert_eq!(other.last().unwrap()["table"]["split_seed"], 6);
     for change in
-        [["--test-fraction", "0.2"], ["--validation", "5"], ["--data", "iris"], ["--scaling", "none"]]
+        [["--test-fraction", "0.2"], ["--validation", "5"], ["--data", "digits"], ["--scaling", "none"]]
     {
         refused(here, &[&["train", "--resume", "--out", "parts"], &change[..]].concat(), 2, change[0]);
     }
+    // What is the same is no change.
+    let validation = whole.last().unwrap()["validation"].to_string();
+    let same =
+        ["--data", "iris", "--test-fraction", "0.3", "--scaling", "standard", "--validation", &validation];
+    let again = train(&[&same[..], &["--resume", "--out", "parts"]].concat());
+    assert_eq!(again.last().unwrap()["test_loss"], other.last().unwrap()["test_loss"]);
+    // A run that is refused changes nothing of the one that is there.
+    let files = ["run.json", "preprocessing.json"].map(|file| here.join("parts").join(file));
+    let read = || files.clone().map(|file| std::fs::read_to_string(file).unwrap());
+    let before = read();
+    refused(here, &["train", "--resume", "--hidden", "7", "--out", "parts"], 1, "fc1");
+    refused(
+        here,
+        &["train", "--epochs", "1", "--patience", "2", "--validation", "0", "--out", "parts"],
+        1,
+        "stopping",
+    );
+    assert_eq!(read(), before);
+    train(&["--resume", "--out", "parts"]);
 }
 
 #[test]
@@ -236,6 +255,7 @@ fn options_that_do_not_fit_are_usage_errors() {
     refused(here, &["train", "--data", "iris", "--validation", "120"], 1, "leaves none to train on");
     refused(here, &["train", "--data", "iris", "--model", "cnn"], 1, "use --model mlp");
     refused(here, &["train", "--data", "none.csv"], 1, "no data set `none.csv`");
+    refused(here, &["train", "--data", "none.csv", "--target", "y"], 1, "no data set `none.csv`");
     std::fs::write(here.join("ragged.csv"), "a,b\n1,x\n2\n").unwrap();
     refused(here, &["train", "--data", "ragged.csv"], 1, "ragged.csv: line 3: 1 fields");
     std::fs::write(here.join("binary.csv"), b"a,b\n1,\xff\n").unwrap();

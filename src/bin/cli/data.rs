@@ -14,7 +14,7 @@ const PREPROCESSING: &str = "preprocessing.json";
 pub(super) struct Loaded {
     pub(super) split: Split,
     /// What later rows of a table go through.
-    preprocessor: Option<TablePreprocessor>,
+    pub(super) preprocessor: Option<TablePreprocessor>,
 }
 
 /// The data set of a name. Of images, `validation` training rows are kept, a tenth if nothing is said; `table` says it
@@ -41,18 +41,16 @@ pub(super) fn load(name: &str, table: &mut TableSettings, validation: Option<usi
     Ok(Loaded { split: Split::new(train, test, rows)?, preprocessor: None })
 }
 
-impl Loaded {
-    /// Leaves what later rows go through beside the model, or removes that of an earlier run.
-    pub(super) fn save(&self, out: &Path) -> Outcome {
-        let path = out.join(PREPROCESSING);
-        match &self.preprocessor {
-            Some(preprocessor) => preprocessor.save(&path)?,
-            None => {
-                let _ = std::fs::remove_file(path);
-            }
+/// Leaves what later rows go through beside the model, or removes that of an earlier run.
+pub(super) fn save(preprocessor: Option<&TablePreprocessor>, out: &Path) -> Outcome {
+    let path = out.join(PREPROCESSING);
+    match preprocessor {
+        Some(preprocessor) => preprocessor.save(&path)?,
+        None => {
+            let _ = std::fs::remove_file(path);
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// The digits that come with wgrad, or a folder: (training rows, test rows).
@@ -64,7 +62,8 @@ fn load_images(name: &str) -> Outcome<(Dataset, Dataset)> {
     Ok(load_idx_folder(name)?)
 }
 
-fn refuse_missing(name: &str) -> Outcome {
+/// Where there is no data set of the name.
+pub(super) fn refuse_missing(name: &str) -> Outcome {
     if matches!(name, "digits" | "iris") || Path::new(name).exists() {
         return Ok(());
     }
@@ -119,7 +118,7 @@ pub(super) fn short_name(data: &str) -> String {
 }
 
 /// Whether two names are one data set.
-fn are_same(a: &str, b: &str) -> bool {
+pub(super) fn are_same(a: &str, b: &str) -> bool {
     let place = |name: &str| std::fs::canonicalize(name).ok();
     a == b || place(a).is_some_and(|a| Some(a) == place(b))
 }

@@ -339,22 +339,27 @@ impl Args {
 
     /// The rows of a run stay what they were when it is resumed: others could be test rows of before.
     fn table(&self, data: &str, seed: u64, earlier: &Value) -> Outcome<TableSettings> {
-        if !data::is_table(data) {
-            return match self.table.given() {
-                Some(name) => Err(Failure::usage(format!("{name} is for tables, and `{data}` is none"))),
-                None => TableSettings::earlier(earlier),
-            };
+        data::refuse_missing(data)?;
+        let is_table = data::is_table(data);
+        if let (false, Some(name)) = (is_table, self.table.given()) {
+            return Err(Failure::usage(format!("{name} is for tables, and `{data}` is none")));
         }
         if earlier.get("table").is_none() {
-            return Ok(TableSettings::new(&self.table, seed, self.validation));
+            return match is_table {
+                true => Ok(TableSettings::new(&self.table, seed, self.validation)),
+                false => TableSettings::earlier(earlier),
+            };
         }
-        let changed = self.table.given().or(self.validation.map(|_| "--validation"));
-        let changed = changed.or(self.data.as_ref().map(|_| "--data"));
+        let before = TableSettings::earlier(earlier)?;
+        let is_other = earlier["data"].as_str().is_none_or(|earlier| !data::are_same(data, earlier));
+        // A number of rows may be that which came of none given.
+        let number = self.validation.filter(|&rows| earlier["validation"].as_u64() != Some(rows as u64));
+        let changed = is_other.then_some("--data").or(before.changed(&self.table, number));
         match changed {
             Some(name) => Err(Failure::usage(format!(
                 "a run on a table is resumed with the rows it had; leave out {name}, or start another run"
             ))),
-            None => TableSettings::earlier(earlier),
+            None => Ok(before),
         }
     }
 

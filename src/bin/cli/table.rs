@@ -151,6 +151,24 @@ impl TableSettings {
         }
     }
 
+    /// The first argument that asks for something else than these.
+    pub(super) fn changed(&self, args: &TableArgs, validation: Option<usize>) -> Option<&'static str> {
+        let asked = TableSettings::new(args, self.split_seed, validation);
+        let is_given = |list: &[String]| !list.is_empty();
+        let all = [
+            (args.target.is_some() && asked.target != self.target, "--target"),
+            (args.missing.is_some() && asked.missing != self.missing, "--missing"),
+            (args.scaling.is_some() && asked.scaling != self.scaling, "--scaling"),
+            (args.test_fraction.is_some_and(|share| share != self.test_fraction), "--test-fraction"),
+            (args.delimiter.is_some() && asked.delimiter != self.delimiter, "--delimiter"),
+            (is_given(&args.categorical) && asked.categorical != self.categorical, "--categorical"),
+            (is_given(&args.numeric) && asked.numeric != self.numeric, "--numeric"),
+            (is_given(&args.ignore) && asked.ignore != self.ignore, "--ignore"),
+            (validation.is_some() && validation != self.validation, "--validation"),
+        ];
+        all.iter().find(|(is, _)| *is).map(|&(_, name)| name)
+    }
+
     /// Whether the file held something else.
     pub(super) fn has_other(&self, content: &Content) -> bool {
         self.content.as_ref().is_some_and(|earlier| earlier != content)

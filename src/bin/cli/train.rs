@@ -8,9 +8,10 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use wgrad::nn::Summary;
 use wgrad::optim::{Adam, AdamW, ClipNorm, Optimizer as Optimizes, Sgd};
-use wgrad::train::{Keep, Trainer, TrainingReport};
+use wgrad::train::{EpochRecord, Keep, Observer, Trainer, TrainingReport};
 use wgrad::{DeviceInfo, Params};
 
+use super::data::Loaded;
 use super::model::{Architecture, Kind};
 use super::progress::Progress;
 use super::settings::{self, Kept, Optimizer, Settings, name};
@@ -67,11 +68,11 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         earlier = run_file::settings(&out)?.unwrap_or_default();
     }
     let mut settings = Settings::new(given, &earlier)?;
-    let loaded = data::load(&settings.data, &mut settings.table, settings.validation)?;
+    let Loaded { split, preprocessor } =
+        data::load(&settings.data, &mut settings.table, settings.validation)?;
     let (device, no_gpu) = open(&args.device)?;
     let info = device.info();
 
-    let split = &loaded.split;
     let params = Params::seeded(settings.seed);
     let architecture = Architecture {
         kind: settings.model,
@@ -102,10 +103,8 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     }
 
     let file = |result: Value| json!({ "wgrad": env!("CARGO_PKG_VERSION"), "settings": described, "result": result });
-    run_file::write(&out, &file(Value::Null))?;
-    loaded.save(&out)?;
     let schedule = settings.schedule();
-    let trainer = Trainer::new(&device, &model, &params, optimizer(&settings, &params), loaded.split);
+    let trainer = Trainer::new(&device, &model, &params, optimizer(&settings, &params), split);
     let mut trainer = trainer
         .epochs(settings.epochs as usize)
         .batch(settings.batch as usize)
@@ -116,7 +115,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
             Kept::Last => Keep::Last,
         })
         .out(&out)
-        .stop(stop)
+        .stop(stop.clone())
         .started(started);
     if let Some(layer) = settings.augment.layer(&params) {
         trainer = trainer.augment(layer);
@@ -127,9 +126,18 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     if args.resume {
         trainer = trainer.resume(&checkpoint);
     }
-    let mut progress = Progress::new(args.json);
-    let report = trainer.run(&mut progress);
-    progress.finish();
+    let mut watch = Watch {
+        progress: Progress::new(args.json),
+        begin: &mut |_| {
+            run_file::write(&out, &file(Value::Null))?;
+            data::save(preprocessor.as_ref(), &out)
+        },
+        began: Ok(()),
+        stop,
+    };
+    let report = trainer.run(&mut watch);
+    watch.progress.finish();
+    watch.began?;
     let report = report?;
 
     let model_file = out.join("model.safetensors");
@@ -177,6 +185,36 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         say(format!("drew  {}", names.join(", ")));
     }
     Ok(())
+}
+
+/// Shows a run, and first lets it write down what it is, once nothing can be refused any more: what a run that was
+/// refused wrote would not fit the checkpoint that is there.
+struct Watch<'a> {
+    progress: Progress,
+    /// Takes the steps done and those in all.
+    begin: &'a mut dyn FnMut([usize; 2]) -> Outcome,
+    /// What came of it.
+    began: Outcome,
+    /// Ends a run that could not write.
+    stop: Arc<AtomicBool>,
+}
+
+impl Observer for Watch<'_> {
+    fn on_start(&mut self, step: usize, of: usize) {
+        self.began = (self.begin)([step, of]);
+        match self.began {
+            Ok(()) => self.progress.on_start(step, of),
+            Err(_) => self.stop.store(true, Ordering::Relaxed),
+        }
+    }
+
+    fn on_step(&mut self, step: usize, of: usize) {
+        self.progress.on_step(step, of);
+    }
+
+    fn on_epoch(&mut self, record: &EpochRecord) {
+        self.progress.on_epoch(record);
+    }
 }
 
 fn optimizer(settings: &Settings, params: &Params) -> Box<dyn Optimizes> {
