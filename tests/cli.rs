@@ -329,6 +329,25 @@ fn a_run_resumes_with_its_own_settings() {
     // Nothing left to do: it is tested again.
     let again = train(&["--resume", "--out", "parts", "--json"]);
     assert_eq!((again.len(), &again[0]["test_accuracy"]), (1, &whole[3]["test_accuracy"]));
+    // What the run was stays written down, and drawn.
+    let run = folder.path().join("parts");
+    let read = |file: &str| std::fs::read_to_string(run.join(file)).unwrap();
+    let file: Value = serde_json::from_str(&read("run.json")).unwrap();
+    for key in ["steps", "steps_per_second", "train_seconds"] {
+        assert_eq!(file["result"][key], rest[2][key], "{key}");
+    }
+    let epochs = file["epochs"].as_array().unwrap();
+    assert_eq!(epochs.len(), 3);
+    for (epoch, expected) in epochs.iter().zip(&whole) {
+        for key in ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"] {
+            assert_eq!(epoch[key], expected[key], "{key}");
+        }
+    }
+    #[cfg(feature = "plots")]
+    {
+        let drawn = std::fs::read_to_string(folder.path().join("whole/curves.svg")).unwrap();
+        assert_eq!(read("curves.svg"), drawn, "of all epochs");
+    }
     refused(folder.path(), &["train", "--resume", "--out", "none"], 1, "nothing to resume");
 }
 

@@ -6,9 +6,9 @@ use wgrad::data::Dataset;
 use wgrad::nn::Layer;
 #[cfg(feature = "plots")]
 use wgrad::plots::{self, Mistake};
+use wgrad::train::EpochRecord;
 #[cfg(feature = "plots")]
 use wgrad::train::Predictor;
-use wgrad::train::TrainingReport;
 use wgrad::{Device, Params};
 
 use super::Outcome;
@@ -19,7 +19,7 @@ const MISTAKES: usize = 24;
 
 /// Draws `curves.svg`, `confusion.svg` and, of images, `mistakes.svg` and `filters.svg` into a run's folder, of the
 /// weights that are on the device: the files' paths. What there is nothing to draw of is left out, and an earlier
-/// run's picture of it removed.
+/// run's picture of it removed, but for the curves where `epochs` does not tell of all.
 #[cfg(feature = "plots")]
 pub(super) fn write(
     out: &Path,
@@ -27,8 +27,8 @@ pub(super) fn write(
     model: &dyn Layer,
     params: &Params,
     test: &Dataset,
-    names: &[String],
-    report: &TrainingReport,
+    epochs: Option<&[EpochRecord]>,
+    kept: Option<usize>,
 ) -> Outcome<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut put = |file: &str, svg: Option<String>| -> Outcome {
@@ -44,11 +44,12 @@ pub(super) fn write(
         }
         Ok(())
     };
-    let curves = match report.epochs.is_empty() {
-        true => None,
-        false => Some(plots::curves(&report.epochs, report.best_epoch)?),
-    };
-    put("curves.svg", curves)?;
+    match epochs {
+        Some([]) => put("curves.svg", None)?,
+        Some(epochs) => put("curves.svg", Some(plots::curves(epochs, kept)?))?,
+        None => {}
+    }
+    let names = &test.class_names[..];
 
     let predictions = Predictor::new(device, model, &test.shape[..])?.predict_dataset(test)?;
     put("confusion.svg", Some(plots::confusion(&predictions.confusion(&test.labels)?, names)?))?;
@@ -88,8 +89,8 @@ pub(super) fn write(
     _: &dyn Layer,
     _: &Params,
     _: &Dataset,
-    _: &[String],
-    _: &TrainingReport,
+    _: Option<&[EpochRecord]>,
+    _: Option<usize>,
 ) -> Outcome<Vec<PathBuf>> {
     Ok(Vec::new())
 }

@@ -4,10 +4,9 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
 use wgrad::train::{EpochRecord, Observer};
 
-use super::{percent, say, thousands};
+use super::{percent, run_file, say, thousands};
 
 /// Lines that a run without a bar prints at most, or nearly so.
 const LINES: usize = 20;
@@ -87,17 +86,7 @@ impl Observer for Progress {
                     say(line(r));
                 }
             }
-            Progress::Json => say(json!({
-                "epoch": r.epoch,
-                "epochs": r.epochs,
-                "train_loss": r.train_loss,
-                "train_accuracy": r.train_accuracy,
-                "validation_loss": r.validation_loss,
-                "validation_accuracy": r.validation_accuracy,
-                "is_best": r.is_best,
-                "samples_per_second": r.samples_per_second,
-                "seconds": r.seconds,
-            })),
+            Progress::Json => say(run_file::epoch(r)),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::{Failure, Outcome, data, open, percent, pictures, run_file, say, say_
 /// Trains a classifier and tests it.
 ///
 /// In the folder of --out it leaves model.safetensors, the weights under PyTorch's names;
-/// checkpoint.safetensors, with which --resume goes on; run.json, the settings and the result; pictures of the
+/// checkpoint.safetensors, with which --resume goes on; run.json, the settings, epochs and result; pictures of the
 /// run, as SVG; and, of a table, preprocessing.json, what its rows go through. Files of an earlier run there are replaced. Ctrl-C stops after the current step, saves and tests; a
 /// second one quits.
 ///
@@ -60,14 +60,14 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let Args { settings: given, .. } = args;
     let out = given.out.clone().unwrap_or_else(|| folder(given.data(), given.kind()));
     let checkpoint = out.join("checkpoint.safetensors");
-    let mut earlier = Value::Null;
+    let mut before = Value::Null;
     if args.resume {
         if !checkpoint.exists() {
             return Err(Failure::new(format!("nothing to resume: there is no {}", checkpoint.display())));
         }
-        earlier = run_file::settings(&out)?.unwrap_or_default();
+        before = run_file::read(&out)?.unwrap_or_default();
     }
-    let mut settings = Settings::new(given, &earlier)?;
+    let mut settings = Settings::new(given, &before["settings"])?;
     let Loaded { split, preprocessor } =
         data::load(&settings.data, &mut settings.table, settings.validation)?;
     let (device, no_gpu) = open(&args.device)?;
@@ -102,7 +102,13 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         say(format!("{summary}\n"));
     }
 
-    let file = |result: Value| json!({ "wgrad": env!("CARGO_PKG_VERSION"), "settings": described, "result": result });
+    let file = |result: &Value, epochs: &[EpochRecord]| {
+        let epochs: Vec<Value> = epochs.iter().map(run_file::epoch).collect();
+        json!({
+            "wgrad": env!("CARGO_PKG_VERSION"), "settings": described, "result": result, "epochs": epochs,
+        })
+    };
+    let mut epochs = run_file::epochs(&before);
     let schedule = settings.schedule();
     let trainer = Trainer::new(&device, &model, &params, optimizer(&settings, &params), split);
     let mut trainer = trainer
@@ -128,8 +134,10 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     }
     let mut watch = Watch {
         progress: Progress::new(args.json),
-        begin: &mut |_| {
-            run_file::write(&out, &file(Value::Null))?;
+        begin: &mut |[step, of]| {
+            // Those that the checkpoint has.
+            epochs.retain(|r| r.epoch * of <= step * settings.epochs as usize);
+            run_file::write(&out, &file(&Value::Null, &epochs))?;
             data::save(preprocessor.as_ref(), &out)
         },
         began: Ok(()),
@@ -142,10 +150,15 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
 
     let model_file = out.join("model.safetensors");
     let result = result(&report, &info, &summary);
-    run_file::write(&out, &file(result.clone()))?;
+    epochs.extend_from_slice(&report.epochs);
+    run_file::write(&out, &file(&kept_result(&report, &result, &before["result"]), &epochs))?;
+    let tells_all = epochs.first().map_or(!args.resume, |first| first.epoch == 1);
     let pictures = match args.no_pictures {
         true => Vec::new(),
-        false => pictures::write(&out, &device, &model, &params, &test, &test.class_names, &report)?,
+        false => {
+            let curves = Some(&epochs[..]).filter(|_| tells_all || !report.epochs.is_empty());
+            pictures::write(&out, &device, &model, &params, &test, curves, report.best_epoch)?
+        }
     };
     if args.json {
         let mut all = described;
@@ -269,6 +282,28 @@ fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Valu
         "driver": info.driver,
         "type": info.kind,
     })
+}
+
+/// What `run.json` keeps: where no epoch was added, how fast the earlier ones went, and on what.
+fn kept_result(report: &TrainingReport, result: &Value, before: &Value) -> Value {
+    let mut kept = result.clone();
+    if report.epochs.is_empty() {
+        for key in [
+            "train_seconds",
+            "first_step_seconds",
+            "steps",
+            "steps_per_second",
+            "adapter",
+            "backend",
+            "driver",
+            "type",
+        ] {
+            if let Some(value) = before.get(key) {
+                kept[key] = value.clone();
+            }
+        }
+    }
+    kept
 }
 
 /// A flag that the first Ctrl-C raises; the second ends the process.
