@@ -271,6 +271,15 @@ fn a_cnn_is_trained_evaluated_and_asked() {
     refused(here, &["predict", "nothing.png"], 1, "nothing.png");
     std::fs::write(here.join("text.png"), "no image").unwrap();
     refused(here, &["predict", "text.png"], 1, "not a PNG image");
+    // A header that promises 2,000,000 x 2,000,000 pixels.
+    let mut huge = std::fs::read(here.join("three.png")).unwrap();
+    huge[16..24].copy_from_slice(&[0, 0x1e, 0x84, 0x80, 0, 0x1e, 0x84, 0x80]);
+    let crc = huge[12..29].iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+    });
+    huge[29..33].copy_from_slice(&(!crc).to_be_bytes());
+    std::fs::write(here.join("huge.png"), huge).unwrap();
+    refused(here, &["predict", "huge.png"], 1, "an image of 2000000 x 2000000 pixels");
 }
 
 #[test]

@@ -29,6 +29,9 @@ pub(super) struct Picture {
 /// Widest picture in a terminal, in pixels of two columns.
 const WIDEST: usize = 32;
 
+/// Pixels of the largest file that is read: 64 × 2^20.
+const LARGEST: u64 = 64 << 20;
+
 /// From dark to light.
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
@@ -40,6 +43,14 @@ impl Picture {
         let mut decoder = png::Decoder::new(BufReader::new(File::open(path).map_err(|e| fail(&e))?));
         decoder.set_transformations(png::Transformations::normalize_to_color8());
         let mut reader = decoder.read_info().map_err(|e| fail(&format!("not a PNG image: {e}")))?;
+        // A header of a few bytes may promise more than there is memory for.
+        let (width, height) = reader.info().size();
+        if u64::from(width) * u64::from(height) > LARGEST {
+            let most = LARGEST >> 20;
+            return Err(fail(&format!(
+                "an image of {width} x {height} pixels; {most} megapixels are the most"
+            )));
+        }
         let size = reader.output_buffer_size();
         let size = size.ok_or_else(|| fail(&"the image is too large"))?;
         let mut bytes = vec![0; size];

@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// How often the training rows are gone through [default: 10; for the digits 60, or 100 for an mlp; for tables 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
-    /// Rows of a step [default: 64; for an mlp 32]
+    /// Rows of a step [default: 64; for an mlp 32, on tables 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
     /// Learning rate at the start [default: 0.002; for an mlp 0.003, on the digits 0.01; for sgd 0.1]
@@ -71,7 +71,7 @@ pub(super) struct Args {
     /// Seed of the initial weights, the order of the rows, dropout and augmentation [default: 42]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Training rows kept for validation, from the end [default: a tenth]
+    /// Training rows kept for validation: of images the last, of tables drawn class by class [default: a tenth]
     #[arg(long, value_name = "ROWS")]
     validation: Option<usize>,
     /// Which weights are tested and saved [default: last with --schedule cosine, else best]
