@@ -299,6 +299,18 @@ fn a_residual_network_is_trained_stopped_early_and_resumed() {
     assert_eq!((&eval["test_loss"], &eval["widths"]), (&last["test_loss"], &serde_json::json!([4, 6])));
 }
 
+#[test]
+fn patience_keeps_the_best_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = ["train", "--data", "iris", "--epochs", "2", "--device", "cpu", "--no-pictures", "--json"];
+    for (extra, keep) in
+        [(&[][..], "last"), (&["--patience", "2"], "best"), (&["--patience", "2", "--keep", "last"], "last")]
+    {
+        let last = objects(folder.path(), &[&train[..], extra].concat()).pop().unwrap();
+        assert_eq!(last["keep"], keep, "{extra:?}");
+    }
+}
+
 /// Where a GPU is asked for in vain, `auto` says so and goes on; `gpu` does not.
 #[test]
 fn auto_falls_back_to_the_cpu_and_says_why() {

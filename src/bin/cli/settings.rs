@@ -65,7 +65,8 @@ pub(super) struct Args {
     /// Scale gradients down whose global norm is above this [default: 0, never]
     #[arg(long, value_name = "NORM", value_parser = not_negative, allow_negative_numbers = true)]
     clip_norm: Option<f32>,
-    /// Stop after so many epochs in which the validation loss was not lower than before [default: 0, never]
+    /// Stop after so many epochs in which the validation loss was not lower than before; --keep is then best, if
+    /// nothing else is said [default: 0, never]
     #[arg(long, value_name = "EPOCHS")]
     patience: Option<u32>,
     /// Seed of the initial weights, the order of the rows, dropout and augmentation [default: 42]
@@ -74,7 +75,8 @@ pub(super) struct Args {
     /// Training rows kept for validation: of images the last, of tables drawn class by class [default: a tenth]
     #[arg(long, value_name = "ROWS")]
     validation: Option<usize>,
-    /// Which weights are tested and saved [default: last with --schedule cosine, else best]
+    /// Which weights are tested and saved [default: last with --schedule cosine and without --patience, else
+    /// best]
     #[arg(long, value_enum)]
     keep: Option<Kept>,
     /// Share of the hidden values that a step drops [default: 0.5; for an mlp 0.2, on the digits 0.4]
@@ -396,7 +398,9 @@ impl Settings {
         let steps = args.step_every.is_some() || args.step_factor.is_some();
         let course = args.schedule.or(steps.then_some(Course::Step));
         let course = course.or_else(|| earlier.choice("schedule")).unwrap_or(Course::Cosine);
-        let keep = if course == Course::Cosine { Kept::Last } else { Kept::Best };
+        let patience = args.patience.or_else(|| earlier.small("patience")).unwrap_or(0);
+        // Where a run ends early, the last weights are some that did not get better.
+        let keep = if course == Course::Cosine && patience == 0 { Kept::Last } else { Kept::Best };
         let widths = match model {
             Kind::Mlp => args.hidden.clone().or_else(|| earlier.widths("hidden")),
             Kind::Cnn | Kind::Resnet => args.channels.clone().or_else(|| earlier.widths("channels")),
@@ -422,7 +426,7 @@ impl Settings {
             step_factor: args.step_factor.or_else(|| earlier.float("step_factor")).unwrap_or(0.1),
             weight_decay: args.weight_decay.or_else(|| earlier.float("weight_decay")).unwrap_or(decay),
             clip_norm: args.clip_norm.or_else(|| earlier.float("clip_norm")).unwrap_or(0.0),
-            patience: args.patience.or_else(|| earlier.small("patience")).unwrap_or(0),
+            patience,
             table: args.table(&data, seed, all)?,
             seed,
             validation: args.validation.or_else(|| earlier.number("validation").map(|n| n as usize)),

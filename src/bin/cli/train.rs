@@ -21,8 +21,8 @@ use super::{Failure, Outcome, data, open, percent, pictures, run_file, say, say_
 ///
 /// In the folder of --out it leaves model.safetensors, the weights under PyTorch's names;
 /// checkpoint.safetensors, with which --resume goes on; run.json, the settings, epochs and result; pictures of the
-/// run, as SVG; and, of a table, preprocessing.json, what its rows go through. Files of an earlier run there are replaced. Ctrl-C stops after the current step, saves and tests; a
-/// second one quits.
+/// run, as SVG; and, of a table, preprocessing.json, what its rows go through. Files of an earlier run there are
+/// replaced. Ctrl-C stops after the current step, saves and tests; a second one quits.
 ///
 /// One seed gives the same result on one device, bit for bit, stopped and resumed or not.
 #[derive(Debug, clap::Args)]
