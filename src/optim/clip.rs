@@ -52,7 +52,12 @@ impl<O: Optimizer> ClipNorm<O> {
 }
 
 impl<O: Optimizer> Optimizer for ClipNorm<O> {
+    #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
+        if params.len() != gradients.len() || !params.iter().any(Param::is_trainable) {
+            // The optimizer says what is wrong.
+            return self.inner.apply(g, params, gradients);
+        }
         // What will not be updated does not count.
         let is_trainable: Vec<bool> = params.iter().map(Param::is_trainable).collect();
         let kept: Vec<Var<'g>> =
@@ -62,12 +67,7 @@ impl<O: Optimizer> Optimizer for ClipNorm<O> {
             clip_by_global_norm(&kept, self.max_norm)
         };
         let trainable: Vec<Param> = params.iter().filter(|p| p.is_trainable()).cloned().collect();
-        if params.len() == gradients.len() {
-            self.inner.apply(g, &trainable, &clipped);
-        } else {
-            // The optimizer says what is wrong.
-            self.inner.apply(g, params, gradients);
-        }
+        self.inner.apply(g, &trainable, &clipped);
     }
 
     fn lr(&self) -> f32 {
@@ -110,6 +110,28 @@ mod tests {
         assert_eq!(moved([3.0, 4.0], 6.0)?, [-3.0, -4.0]);
         assert_eq!(moved([0.0, 0.0], 1.0)?, [0.0, 0.0]);
         Ok(())
+    }
+
+    #[test]
+    fn mistakes_are_the_optimizers_own_at_the_line_of_the_user() {
+        let params = Params::seeded(1);
+        let a = params.param("a", [1], Init::Constant(0.0));
+        let boxed: Box<dyn Optimizer> = Box::new(ClipNorm::new(Sgd::new(&params, 1.0), 1.0));
+        let text = |all: &[Param], n: usize| {
+            let g = Graph::new();
+            let gradients: Vec<Var<'_>> = (0..n).map(|_| g.full([1], 1.0)).collect();
+            let line = line!() + 1;
+            boxed.apply(&g, all, &gradients);
+            let text = g.error().map_or_else(String::new, |e| e.to_string());
+            assert!(text.ends_with(&format!("{}:{line}", file!())), "{text}");
+            text
+        };
+        let one = std::slice::from_ref(&a);
+        assert!(text(one, 2).contains("2 gradients for 1 parameters"));
+        assert!(text(&[], 0).contains("no parameters to update"));
+        assert!(text(&[a.clone(), a.clone()], 2).contains("given twice"));
+        params.freeze();
+        assert!(text(one, 1).contains("all of the 1 parameters given are frozen"));
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub trait Optimizer {
     }
 
     /// Updates the trainable ones of `params` with gradients from elsewhere: accumulated, clipped, averaged.
-    /// There must be one for each parameter, in its shape.
+    /// There must be one for each parameter, in its shape. Where [`Graph::error`] names a line, it is the caller's.
+    #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]);
 
     /// The learning rate it starts with.
@@ -60,6 +61,7 @@ pub trait Optimizer {
 }
 
 impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
+    #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
         (**self).apply(g, params, gradients);
     }
