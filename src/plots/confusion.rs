@@ -14,6 +14,9 @@ const NAME: usize = 14;
 /// Classes beyond which cells have no counts.
 const COUNTED: usize = 40;
 
+/// Classes of a picture at most: cells of more are too small to tell apart, and the file grows with their square.
+pub const MOST_CLASSES: usize = 200;
+
 /// How often rows of each class were taken for each class: `counts[i][j]` of class `i` for `j`, as
 /// [`crate::train::Evaluation::confusion`] has them. Classes are called by `names`; those without one by their number.
 ///
@@ -21,11 +24,17 @@ const COUNTED: usize = 40;
 /// that is right.
 ///
 /// # Errors
-/// [`Error::Invalid`] where the matrix is empty or not square.
+/// [`Error::Invalid`] where the matrix is empty, not square, or of more than [`MOST_CLASSES`] classes.
 pub fn confusion(counts: &[Vec<u32>], names: &[String]) -> Result<String> {
     let k = counts.len();
     if k == 0 || counts.iter().any(|row| row.len() != k) {
         return Err(Error::Invalid("a confusion matrix has as many rows as columns, at least one".into()));
+    }
+    if k > MOST_CLASSES {
+        return Err(Error::Invalid(format!(
+            "a picture shows the confusion of {MOST_CLASSES} classes at most, and there are {k}; draw some of them, or \
+             print the counts"
+        )));
     }
     let total = |row: &[u32]| row.iter().map(|&c| u64::from(c)).sum::<u64>();
     let all: u64 = counts.iter().map(|row| total(row)).sum();
@@ -56,6 +65,11 @@ pub fn confusion(counts: &[Vec<u32>], names: &[String]) -> Result<String> {
         text(area, "taken for", (middle, 56), centred)?;
         text(area, "class", (18, top + side / 2), Text { upwards: true, ..centred })?;
         text(area, "right", (left + side + 10, top - 12), Text { color: GREY, size: label, ..PLAIN })?;
+        for i in 1..k as i32 {
+            let (x, y) = (left + i * cell, top + i * cell);
+            rectangle(area, (left, y), (left + side, y), GRID.stroke_width(1))?;
+            rectangle(area, (x, top), (x, top + side), GRID.stroke_width(1))?;
+        }
         for (i, row) in counts.iter().enumerate() {
             let y = top + i as i32 * cell;
             let of_class = total(row).max(1) as f64;
@@ -70,15 +84,15 @@ pub fn confusion(counts: &[Vec<u32>], names: &[String]) -> Result<String> {
             let share = f64::from(row[i]) / of_class;
             let shown = if total(row) == 0 { "–".into() } else { percent(share) };
             text(area, &shown, (left + side + 10, y + cell / 2), Text { size: label, ..PLAIN })?;
-            for (j, &count) in row.iter().enumerate() {
+            for (j, &count) in row.iter().enumerate().filter(|(_, count)| **count > 0) {
                 let x = left + j as i32 * cell;
                 let share = f64::from(count) / of_class;
                 // Few mistakes must be seen beside many hits: by the root, from a fifth.
-                let depth = if count == 0 { 0.0 } else { 0.2 + 0.8 * share.sqrt() };
+                let depth = 0.2 + 0.8 * share.sqrt();
                 let color = blend(WHITE, if i == j { BLUE } else { VERMILLION }, depth);
                 rectangle(area, (x, y), (x + cell, y + cell), color.filled())?;
                 rectangle(area, (x, y), (x + cell, y + cell), GRID.stroke_width(1))?;
-                if count > 0 && k <= COUNTED {
+                if k <= COUNTED {
                     let color = if depth > 0.55 { WHITE } else { INK };
                     let how = Text { size: font, color, h: HPos::Center, ..PLAIN };
                     text(area, &count.to_string(), (x + cell / 2, y + cell / 2), how)?;

@@ -20,7 +20,7 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-pub use confusion::confusion;
+pub use confusion::{MOST_CLASSES, confusion};
 pub use curves::curves;
 pub use images::{Mistake, filters, mistakes};
 pub use sizes::{SizeCurves, SizeLine, sizes};

@@ -52,7 +52,11 @@ pub(super) fn write(
     let names = &test.class_names[..];
 
     let predictions = Predictor::new(device, model, &test.shape[..])?.predict_dataset(test)?;
-    put("confusion.svg", Some(plots::confusion(&predictions.confusion(&test.labels)?, names)?))?;
+    let confusion = match test.classes > plots::MOST_CLASSES {
+        true => None,
+        false => Some(plots::confusion(&predictions.confusion(&test.labels)?, names)?),
+    };
+    put("confusion.svg", confusion)?;
     let is_image = matches!(test.shape[..], [_, h, w] if h > 1 && w > 1);
     let mistakes = match is_image {
         false => None,
