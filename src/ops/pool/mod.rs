@@ -172,6 +172,8 @@ pub(super) fn cases() -> Vec<Case> {
         (square(7, 3, 3), vec![1, 9, 8]),
         (fixed([2, 3], [1, 2], [1, 0, 1, 1], [1, 1]), vec![2, 5, 6]),
         (fixed([3, 2], [2, 1], [1, 1, 0, 1], [2, 3]), vec![2, 9, 11]),
+        // An element may be in more windows than are written out one by one.
+        (fixed([2, 2], [1, 1], [1, 0, 0, 1], [9, 11]), vec![2, 11, 14]),
         (adaptive(1, 1), vec![2, 3, 5, 7]),
         (adaptive(3, 4), vec![2, 7, 9]),
         (adaptive(5, 6), vec![1, 4, 3]),

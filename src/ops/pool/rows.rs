@@ -78,7 +78,7 @@ const PARAMS: &str = "struct Params {
 /// Invocations of a workgroup.
 const WORKGROUP: usize = 32;
 
-/// Elements of a window at most: the text has a line or two for each.
+/// Elements of a window at most, and windows that can hold one element: the text has a line or two for each.
 const LARGEST: usize = 36;
 
 /// A variant of a kernel: what its text depends on.
@@ -95,7 +95,8 @@ struct Rows {
     windows: usize,
 }
 
-/// The kernel for rows; `None` where windows are adaptive or large, or the adapter is no software.
+/// The kernel for rows; `None` where windows are adaptive or large, where an element may be in many, or where the
+/// adapter is no software.
 pub(super) fn program(
     what: Pooling,
     windows: &Windows,
@@ -105,11 +106,14 @@ pub(super) fn program(
     ctx: &KernelContext<'_>,
 ) -> Result<Option<Program>> {
     let Windows::Fixed { kernel, stride, padding, dilation } = *windows else { return Ok(None) };
-    if ctx.caps.class == AdapterClass::Gpu || kernel[0] * kernel[1] > LARGEST {
+    if ctx.caps.class == AdapterClass::Gpu {
         return Ok(None);
     }
     let [y, x] = windows.axes(plane).map_err(Error::Invalid)?;
     let mut rows = Rows { what, kernel, stride, dilation, padded: padding != [0; 4], vector: 1, windows: 1 };
+    if !rows.is_short() {
+        return Ok(None);
+    }
     if rows.side_by_side() {
         (rows.vector, rows.windows) = rows.vectors(&x);
     }
@@ -138,6 +142,13 @@ fn vector(element: &str, values: &[String]) -> String {
 }
 
 impl Rows {
+    /// Whether the text is of bounded length.
+    fn is_short(&self) -> bool {
+        let is_few = |[a, b]: [usize; 2]| a.saturating_mul(b) <= LARGEST;
+        let gathers = self.what.is_backward() && !self.side_by_side();
+        is_few(self.kernel) && (!gathers || is_few([self.holders(0), self.holders(1)]))
+    }
+
     /// Whether every element of the plane is in one window at most, and windows leave no gaps.
     fn side_by_side(&self) -> bool {
         self.kernel == self.stride && self.dilation == [1, 1] && !self.padded
@@ -420,5 +431,42 @@ impl Rows {
             }
         }
         t.push_str("        x[row * p.w + ix] = sum;\n    }\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_of_bounded_length_however_far_apart_elements_lie() {
+        use Pooling::{Average, AverageBackward, Max, MaxBackward};
+        let mut short = 0;
+        for what in [Max, MaxBackward, Average, AverageBackward] {
+            for (kernel, stride) in
+                [([1, 1], 1), ([2, 2], 1), ([3, 3], 2), ([36, 1], 1), ([6, 6], 3), ([7, 7], 7)]
+            {
+                for dilation in [1, 2, 10, 100, 10_000] {
+                    let (stride, dilation) = ([stride; 2], [dilation; 2]);
+                    let rows = Rows { what, kernel, stride, dilation, padded: true, vector: 1, windows: 1 };
+                    if rows.is_short() {
+                        let n = rows.text().len();
+                        assert!(n < 100_000, "{n} characters: {rows:?}");
+                        short += 1;
+                    }
+                }
+            }
+        }
+        assert!(short > 40, "{short}");
+        let far = Rows {
+            what: MaxBackward,
+            kernel: [2, 2],
+            stride: [1, 1],
+            dilation: [100, 100],
+            padded: false,
+            vector: 1,
+            windows: 1,
+        };
+        assert!(!far.is_short() && Rows { what: Max, ..far }.is_short());
     }
 }
