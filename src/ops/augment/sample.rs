@@ -82,7 +82,8 @@ impl Op for AffineSample {
         Ok(Dispatch::new(Kernel::library("affine_sample")?, args, &params, grid).into())
     }
 
-    /// The place is rounded some five times; from pixel to pixel the image changes by two maxima at most.
+    /// The place is rounded some five times; from pixel to pixel the image changes by two maxima at most. What is
+    /// further outside than the rounding reaches is exactly 0.
     fn error_bound(&self, inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let [_, c, h, w] = [0, 1, 2, 3].map(|a| inputs[0].shape.dim(a));
         let (x, matrices) = (inputs[0].f(), inputs[1].f());
@@ -94,6 +95,11 @@ impl Op for AffineSample {
             // The middle taken away and added again, both positive here.
             let (px, py) = place(&matrix, [h, w], v.max(h - 1 - v), u.max(w - 1 - u));
             let moved = 6.0 * UNIT * (px + py + (h + w) as f64);
+            let (x, y) = place(&matrices[plane / c * 6..][..6], [h, w], v, u);
+            let is_outside = |at: f64, n: usize| at < -1.0 - moved || at > n as f64 + moved;
+            if is_outside(x, w) || is_outside(y, h) {
+                return TINY;
+            }
             largest[plane] * (2.0 * moved + 8.0 * UNIT) + TINY
         };
         vec![(0..x.len()).map(bound).collect()]
