@@ -182,7 +182,8 @@ fn a_run_on_a_table_is_resumed_with_its_rows() {
     let validation = whole.last().unwrap()["validation"].to_string();
     let same =
         ["--data", "iris", "--test-fraction", "0.3", "--scaling", "standard", "--validation", &validation];
-    let again = train(&[&same[..], &["--resume", "--out", "parts"]].concat());
+    let usual = ["--target", "species", "--delimiter", ","];
+    let again = train(&[&same[..], &usual, &["--resume", "--out", "parts"]].concat());
     assert_eq!(again.last().unwrap()["test_loss"], other.last().unwrap()["test_loss"]);
     // A run that is refused changes nothing of the one that is there.
     let files = ["run.json", "preprocessing.json"].map(|file| here.join("parts").join(file));

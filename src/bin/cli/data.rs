@@ -33,7 +33,7 @@ pub(super) fn load(name: &str, table: &mut TableSettings, validation: Option<usi
             )));
         }
         let (split, preprocessor) = table.split(&rows)?;
-        table.keep(content);
+        table.keep(content, preprocessor.target());
         return Ok(Loaded { split, preprocessor: Some(preprocessor) });
     }
     let (train, test) = load_images(name)?;

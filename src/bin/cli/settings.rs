@@ -356,7 +356,7 @@ impl Args {
         let is_other = earlier["data"].as_str().is_none_or(|earlier| !data::are_same(data, earlier));
         // A number of rows may be that which came of none given.
         let number = self.validation.filter(|&rows| earlier["validation"].as_u64() != Some(rows as u64));
-        let changed = is_other.then_some("--data").or(before.changed(&self.table, number));
+        let changed = is_other.then_some("--data").or(before.changed(data, &self.table, number));
         match changed {
             Some(name) => Err(Failure::usage(format!(
                 "a run on a table is resumed with the rows it had; leave out {name}, or start another run"

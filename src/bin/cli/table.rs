@@ -152,7 +152,12 @@ impl TableSettings {
     }
 
     /// The first argument that asks for something else than these.
-    pub(super) fn changed(&self, args: &TableArgs, validation: Option<usize>) -> Option<&'static str> {
+    pub(super) fn changed(
+        &self,
+        data: &str,
+        args: &TableArgs,
+        validation: Option<usize>,
+    ) -> Option<&'static str> {
         let asked = TableSettings::new(args, self.split_seed, validation);
         let is_given = |list: &[String]| !list.is_empty();
         let all = [
@@ -160,7 +165,7 @@ impl TableSettings {
             (args.missing.is_some() && asked.missing != self.missing, "--missing"),
             (args.scaling.is_some() && asked.scaling != self.scaling, "--scaling"),
             (args.test_fraction.is_some_and(|share| share != self.test_fraction), "--test-fraction"),
-            (args.delimiter.is_some() && asked.delimiter != self.delimiter, "--delimiter"),
+            (args.delimiter.is_some() && asked.delimiter(data) != self.delimiter(data), "--delimiter"),
             (is_given(&args.categorical) && asked.categorical != self.categorical, "--categorical"),
             (is_given(&args.numeric) && asked.numeric != self.numeric, "--numeric"),
             (is_given(&args.ignore) && asked.ignore != self.ignore, "--ignore"),
@@ -179,9 +184,10 @@ impl TableSettings {
         self.content.as_ref().map_or_else(|| "other rows".into(), Content::to_string)
     }
 
-    /// Writes down what the file holds.
-    pub(super) fn keep(&mut self, content: Content) {
+    /// Writes down what the file holds, and the column that holds the class.
+    pub(super) fn keep(&mut self, content: Content, target: &str) {
         self.content = Some(content);
+        self.target = Some(target.into());
     }
 
     /// Those of a run's settings, or the defaults.
