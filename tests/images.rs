@@ -158,3 +158,80 @@ fn training_ends_when_the_validation_loss_falls_no_more() {
         other => panic!("{other:?}"),
     }
 }
+
+fn one_left_over(out: &std::path::Path, stop_at: Option<usize>, resume: bool) -> Result<TrainingReport> {
+    let params = Params::seeded(5);
+    let net = ResNet::new(&params, 1, &[2, 2, 2, 2], 1, 10);
+    let flag = Arc::new(AtomicBool::new(false));
+    let mut trainer = Trainer::new(&Device::cpu(), net, &params, Sgd::new(&params, 0.01), split(261))
+        .epochs(2)
+        .batch(50)
+        .keep(Keep::Last)
+        .out(out)
+        .stop(flag.clone());
+    if resume {
+        trainer = trainer.resume(out.join("checkpoint.safetensors"));
+    }
+    trainer.run(&mut LeftOver { flag, stop_at })
+}
+
+struct LeftOver {
+    flag: Arc<AtomicBool>,
+    stop_at: Option<usize>,
+}
+
+impl Observer for LeftOver {
+    fn on_step(&mut self, step: usize, of: usize) {
+        assert_eq!(of, 8);
+        if self.stop_at == Some(step) {
+            self.flag.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn one_row_left_over_that_batch_norm_refuses_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = one_left_over(folder.path(), None, false).unwrap();
+    assert_eq!(whole.steps, 8);
+    // All of the 200 rows seen count: an accuracy is a whole number of two hundredths.
+    for epoch in &whole.epochs {
+        let right = epoch.train_accuracy * 200.0;
+        assert!((right - right.round()).abs() < 1e-6, "{right}");
+    }
+    assert!(one_left_over(folder.path(), Some(6), false).unwrap().stopped);
+    let resumed = one_left_over(folder.path(), None, true).unwrap();
+    assert_eq!(resumed.steps, 2);
+    assert_eq!(resumed.test_loss.to_bits(), whole.test_loss.to_bits());
+    assert_eq!(resumed.epochs[0].train_loss.to_bits(), whole.epochs[1].train_loss.to_bits());
+}
+
+#[test]
+fn a_patience_of_no_epochs_is_one_of_one() {
+    let losses = |patience: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        let params = Params::seeded(1);
+        let model = Cnn::new(&params, [1, 8, 8], &[8], 10);
+        let sgd = Sgd::new(&params, 0.5).momentum(0.9);
+        let report = Trainer::new(&Device::cpu(), model, &params, sgd, split(200))
+            .epochs(200)
+            .early_stopping(patience)
+            .out(folder.path())
+            .run(&mut ())
+            .unwrap();
+        assert!(report.stopped_early);
+        // The checkpoint is that of the last epoch: one that resumes has nothing left to do.
+        let params = Params::seeded(1);
+        let model = Cnn::new(&params, [1, 8, 8], &[8], 10);
+        let sgd = Sgd::new(&params, 0.5).momentum(0.9);
+        let again = Trainer::new(&Device::cpu(), model, &params, sgd, split(200))
+            .epochs(200)
+            .early_stopping(patience)
+            .resume(folder.path().join("checkpoint.safetensors"))
+            .run(&mut ())
+            .unwrap();
+        assert!(again.stopped_early && again.epochs.is_empty(), "{}", again.epochs.len());
+        report.epochs.iter().map(|e| e.train_loss.to_bits()).collect::<Vec<u64>>()
+    };
+    assert_eq!(losses(0), losses(1));
+}

@@ -41,7 +41,7 @@ struct Sums {
 pub(super) struct Run<'t> {
     trainer: &'t Trainer<'t>,
     /// Steps of an epoch.
-    steps: usize,
+    pub(super) steps: usize,
     /// For batches of `batch` rows, with their number in an epoch.
     full: Option<(Step, usize)>,
     /// For the rows left over, with their number.
@@ -59,7 +59,7 @@ pub(super) struct Run<'t> {
 }
 
 impl<'t> Run<'t> {
-    pub(super) fn new(trainer: &'t Trainer<'t>, steps: usize) -> Result<Self> {
+    pub(super) fn new(trainer: &'t Trainer<'t>, mut steps: usize) -> Result<Self> {
         let Trainer { device, split, batch, last, .. } = trainer;
         let train = &split.train;
         let rows = train.len();
@@ -89,10 +89,21 @@ impl<'t> Run<'t> {
         let left = rows % batch;
         if left > 0 && *last == LastBatch::Keep {
             // Its rows are fed once an epoch: another copy of the data on the device would cost more.
-            let g = Graph::new();
-            let values = input(&g, "values", train, left);
-            trainer.record(floats(values, train), g.classes("labels", [left]), &sums)?;
-            short = Some((device.compile(&g)?, left));
+            let recorded = |rows: usize| -> Result<Graph> {
+                let g = Graph::new();
+                let values = input(&g, "values", train, rows);
+                trainer.record(floats(values, train), g.classes("labels", [rows]), &sums)?;
+                Ok(g)
+            };
+            match recorded(left) {
+                Ok(g) => short = Some((device.compile(&g)?, left)),
+                // One row has no variance, so that a normalization by batch refuses it.
+                Err(error) if left == 1 && batches > 0 && recorded(2).is_ok() => {
+                    tracing::warn!(%error, "the row that is left over after {batches} batches is left out");
+                    steps -= 1;
+                }
+                Err(error) => return Err(error),
+            }
         }
         let validation = match split.validation.is_empty() {
             true => None,
@@ -176,7 +187,7 @@ impl<'t> Run<'t> {
         let t = self.trainer;
         let stop = || t.stop.load(Ordering::Relaxed);
         while self.progress.epochs < t.epochs {
-            if t.patience.is_some_and(|patience| self.progress.since_lowest >= patience.max(1)) {
+            if t.patience.is_some_and(|patience| self.progress.since_lowest >= patience) {
                 break;
             }
             if stop() {
@@ -260,10 +271,8 @@ impl<'t> Run<'t> {
         let t = self.trainer;
         self.read_sums()?;
         let training = start.elapsed();
-        let seen = match t.last {
-            LastBatch::Keep => self.progress.rows,
-            LastBatch::Drop => self.steps * t.batch,
-        };
+        let rows_of = |batches: Option<&(Step, usize)>, each: usize| batches.map_or(0, |(_, n)| n * each);
+        let seen = rows_of(self.full.as_ref(), t.batch) + rows_of(self.short.as_ref(), 1);
         let epoch = self.progress.epochs + 1;
         let train_loss = f64::from(self.progress.loss) / seen as f64;
         let train_accuracy = f64::from(self.progress.correct) / seen as f64;
@@ -306,7 +315,8 @@ impl<'t> Run<'t> {
                 self.save_model(out)?;
             }
             let is_due = self.saved.is_none_or(|(_, at)| at.elapsed() >= SAVE_EVERY);
-            let is_last = epoch == t.epochs || t.patience == Some(self.progress.since_lowest);
+            let is_last = epoch == t.epochs
+                || t.patience.is_some_and(|patience| self.progress.since_lowest >= patience);
             if is_due || is_last {
                 self.save_checkpoint(out)?;
             }

@@ -112,7 +112,8 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// What becomes of the rows that do not fill a batch.
+    /// What becomes of the rows that do not fill a batch. Where a single row is left that the model cannot be trained
+    /// on alone, such as with [`crate::nn::BatchNorm1d`], it is left out of that epoch, with a warning.
     #[must_use]
     pub fn last_batch(mut self, last: LastBatch) -> Self {
         self.last = last;
@@ -177,11 +178,11 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Ends the run once the validation loss has not been lower than ever before for `patience` epochs. It takes
-    /// validation rows. [`Keep`] says which weights stay.
+    /// Ends the run once the validation loss has not been lower than ever before for `patience` epochs, at least
+    /// one. It takes validation rows. [`Keep`] says which weights stay.
     #[must_use]
     pub fn early_stopping(mut self, patience: usize) -> Self {
-        self.patience = Some(patience);
+        self.patience = Some(patience.max(1));
         self
     }
 
@@ -208,7 +209,7 @@ impl<'a> Trainer<'a> {
         let steps = batches(&order, self.batch, self.last)?.len();
         let mut run = Run::new(&self, steps)?;
         run.resume()?;
-        observer.on_start(run.progress.epochs * steps + run.progress.step, self.epochs * steps);
+        observer.on_start(run.progress.epochs * run.steps + run.progress.step, self.epochs * run.steps);
         let stopped = run.train(observer, began)?;
         if let Some(out) = &self.out {
             run.save_model(out)?;
