@@ -11,6 +11,8 @@ use wgrad::{Device, Graph, Rng, Tensor};
 const CONFIGURATIONS: usize = 320;
 /// Every so many are computed by tiles however small they are: each shape of a tile is compiled anew.
 const TILED: usize = 6;
+/// So are the others of every so many, of few shapes of kernels, with rows that are several tiles long.
+const LONG: usize = 2;
 /// Multiply-adds of one configuration at most: the truth is computed without any haste.
 const LARGEST: usize = 120_000;
 
@@ -47,8 +49,17 @@ impl Config {
                 dilation: [upto(3), upto(3)],
                 padding: Padding::Valid,
                 bias: upto(2) == 1,
-                kernels: if number.is_multiple_of(TILED) { ConvKernels::Tiles } else { ConvKernels::Best },
+                kernels: ConvKernels::Best,
             };
+            if number.is_multiple_of(TILED) || number.is_multiple_of(LONG) {
+                config.kernels = ConvKernels::Tiles;
+            }
+            if number.is_multiple_of(LONG) && !number.is_multiple_of(TILED) {
+                config.size = [upto(6), 8 + upto(70)];
+                config.kernel = [[1, 1], [3, 3], [2, 3]][upto(3) - 1];
+                config.stride = [[1, 1], [2, 2]][upto(2) - 1];
+                config.dilation = [1, 1];
+            }
             config.channels = [one_of(rng, &[1, 2, 3, 5, 8, 17]), one_of(rng, &[1, 2, 4, 6, 11, 16, 33])];
             match rng.below(6) {
                 0 => config.groups = 1 + rng.below(4) as usize,
