@@ -19,23 +19,6 @@ struct BatchNorm { images: u32, channels: u32, spatial: u32, eps: f32 }
 @group(0) @binding(0) var<storage, read> x_in4: array<vec4<f32>>;
 @group(0) @binding(3) var<uniform> p: BatchNorm;
 
-var<workgroup> lanes: array<vec2<f32>, 64>;
-
-// The sum of what 64 invocations hold, in all of them.
-fn across_lanes(lane: u32, value: vec2<f32>) -> vec2<f32> {
-    lanes[lane] = value;
-    workgroupBarrier();
-    for (var span = 32u; span > 0u; span /= 2u) {
-        if (lane < span) {
-            lanes[lane] += lanes[lane + span];
-        }
-        workgroupBarrier();
-    }
-    let result = lanes[0];
-    workgroupBarrier();
-    return result;
-}
-
 fn sum4(v: vec4<f32>) -> f32 {
     return (v.x + v.y) + (v.z + v.w);
 }
@@ -57,13 +40,13 @@ fn batch_norm_moments(@builtin(local_invocation_index) lane: u32, @builtin(workg
     let m = p.images * p.spatial;
     var sum = 0.0;
     for (var k = lane; k < m; k += 64u) { sum += x_in[element(k, c, p)]; }
-    let mean = across_lanes(lane, vec2<f32>(sum, 0.0)).x / f32(m);
+    let mean = across_lanes(lane, sum, false) / f32(m);
     var squares = 0.0;
     for (var k = lane; k < m; k += 64u) {
         let d = x_in[element(k, c, p)] - mean;
         squares += d * d;
     }
-    let variance = across_lanes(lane, vec2<f32>(squares, 0.0)).x / f32(m);
+    let variance = across_lanes(lane, squares, false) / f32(m);
     if (lane == 0u) {
         mean_out[c] = mean;
         variance_out[c] = variance;
@@ -78,13 +61,13 @@ fn batch_norm_moments_vec4(@builtin(local_invocation_index) lane: u32, @builtin(
     let m = p.images * p.spatial;
     var sum = vec4<f32>(0.0);
     for (var k = lane; k < m; k += 64u) { sum += x_in4[element(k, c, p)]; }
-    let mean = across_lanes(lane, vec2<f32>(sum4(sum), 0.0)).x / f32(4u * m);
+    let mean = across_lanes(lane, sum4(sum), false) / f32(4u * m);
     var squares = vec4<f32>(0.0);
     for (var k = lane; k < m; k += 64u) {
         let d = x_in4[element(k, c, p)] - mean;
         squares += d * d;
     }
-    let variance = across_lanes(lane, vec2<f32>(sum4(squares), 0.0)).x / f32(4u * m);
+    let variance = across_lanes(lane, sum4(squares), false) / f32(4u * m);
     if (lane == 0u) {
         mean_out[c] = mean;
         variance_out[c] = variance;
@@ -140,10 +123,11 @@ fn batch_norm_sums(@builtin(local_invocation_index) lane: u32, @builtin(workgrou
         let i = element(k, c, s);
         sum += sums_dy[i] * vec2<f32>(1.0, x_in[i] - center);
     }
-    let all = across_lanes(lane, sum);
+    let total = across_lanes(lane, sum.x, false);
+    let dot = across_lanes(lane, sum.y, false);
     if (lane == 0u) {
-        dweight_out[c] = all.y * inverseSqrt(sums_variance[c] + s.eps);
-        dbias_out[c] = all.x;
+        dweight_out[c] = dot * inverseSqrt(sums_variance[c] + s.eps);
+        dbias_out[c] = total;
     }
 }
 
@@ -155,17 +139,18 @@ fn batch_norm_sums_vec4(@builtin(local_invocation_index) lane: u32, @builtin(wor
     let m = s.images * s.spatial;
     let center = sums_mean[c];
     var sum = vec4<f32>(0.0);
-    var dot = vec4<f32>(0.0);
+    var products = vec4<f32>(0.0);
     for (var k = lane; k < m; k += 64u) {
         let i = element(k, c, s);
         let d = sums_dy4[i];
         sum += d;
-        dot += d * (x_in4[i] - center);
+        products += d * (x_in4[i] - center);
     }
-    let all = across_lanes(lane, vec2<f32>(sum4(sum), sum4(dot)));
+    let total = across_lanes(lane, sum4(sum), false);
+    let dot = across_lanes(lane, sum4(products), false);
     if (lane == 0u) {
-        dweight_out[c] = all.y * inverseSqrt(sums_variance[c] + s.eps);
-        dbias_out[c] = all.x;
+        dweight_out[c] = dot * inverseSqrt(sums_variance[c] + s.eps);
+        dbias_out[c] = total;
     }
 }
 

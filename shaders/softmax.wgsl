@@ -64,25 +64,6 @@ fn log_softmax_rows(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_w
     write_log_softmax_from(row, m, exp_sum_from(row, m, 0u, 1u), 0u, 1u);
 }
 
-// The sum or the largest of what 64 invocations hold, in all of them.
-var<workgroup> lanes: array<f32, 64>;
-
-fn across_lanes(lane: u32, value: f32, is_max: bool) -> f32 {
-    lanes[lane] = value;
-    workgroupBarrier();
-    for (var span = 32u; span > 0u; span /= 2u) {
-        if (lane < span) {
-            let a = lanes[lane];
-            let b = lanes[lane + span];
-            lanes[lane] = select(a + b, select(a, b, b > a), is_max);
-        }
-        workgroupBarrier();
-    }
-    let result = lanes[0];
-    workgroupBarrier();
-    return result;
-}
-
 @compute @workgroup_size(64)
 fn softmax_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {

@@ -18,9 +18,15 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     [c0, c1, c2, c3]
 }
 
-/// A stable 64-bit hash of a name (FNV-1a), to give each parameter and layer a stream of its own.
+/// A hash of 64 bits that is the same everywhere and in every version: FNV-1a, of Fowler, Noll and Vo. It tells
+/// accidental changes, not forgeries.
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The hash of a name, to give each parameter and layer a stream of its own.
 pub(crate) fn stream_of(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(name.as_bytes())
 }
 
 /// Random numbers for the host: initial weights, shuffles, test data.

@@ -17,6 +17,7 @@ macro_rules! shaders {
 /// Every file under `shaders/`. A test compares the list with the folder.
 pub(crate) const FILES: &[(&str, &str)] = shaders![
     "common/index",
+    "common/lanes",
     "common/philox",
     "common/numeric",
     "accumulate",

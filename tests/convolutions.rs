@@ -4,6 +4,7 @@
 
 mod common;
 
+use wgrad::gpu::Gpu;
 use wgrad::ops::{AdapterClass, Conv2dOptions, ConvKernels, Padding};
 use wgrad::{Device, Graph, Rng, Tensor};
 
@@ -222,10 +223,13 @@ fn computed(device: &Device, config: &Config, inputs: &[Vec<f32>; 4]) -> wgrad::
     RESULTS.iter().map(|name| step.values(name)).collect()
 }
 
+/// A device, with what it is called and, if it is one, the GPU of a class.
+type Named = (String, Device, Option<Gpu>);
+
 /// Every device and class of kernels.
-fn devices() -> Vec<(String, Device)> {
-    let mut devices =
-        vec![("CPU in f32".to_string(), Device::cpu()), (WIDE.to_string(), Device::reference())];
+fn devices() -> Vec<Named> {
+    let mut devices: Vec<Named> =
+        vec![("CPU in f32".to_string(), Device::cpu(), None), (WIDE.to_string(), Device::reference(), None)];
     for gpu in common::gpus() {
         let native = gpu.caps().class;
         let mut classes = vec![AdapterClass::Gpu, AdapterClass::Software];
@@ -233,11 +237,28 @@ fn devices() -> Vec<(String, Device)> {
             classes.push(native);
         }
         for class in classes {
-            let device = Device::from(gpu.with_class(class));
-            devices.push((format!("{} as {class:?}", device.info()), device));
+            let gpu = gpu.with_class(class);
+            let device = Device::from(gpu.clone());
+            devices.push((format!("{} as {class:?}", device.info()), device, Some(gpu)));
         }
     }
     devices
+}
+
+/// Fails unless tiles of every kind were computed with: else the plain kernels were compared again and again.
+fn tiles_were_used(name: &str, gpu: &Gpu) {
+    let keys: Vec<String> = gpu.kernels().into_iter().map(|kernel| kernel.key).collect();
+    let of = |start: &str| keys.iter().filter(|key| key.starts_with(start)).count();
+    if gpu.caps().class == AdapterClass::Gpu {
+        for key in ["conv2d_tiled", "conv2d_backward_input_tiled", "conv2d_backward_weight_tiled"] {
+            assert_eq!(of(key), 1, "{name}: no {key} among {keys:?}");
+        }
+    } else {
+        // One kernel for each shape of a tile.
+        let shapes = [of("conv2d_tile."), of("conv2d_weight_tile.")];
+        println!("{name}: {} shapes of tiles for images, {} for weights", shapes[0], shapes[1]);
+        assert!(shapes.iter().all(|n| *n >= 40), "{name}: {shapes:?} shapes of tiles");
+    }
 }
 
 /// A configuration with inputs and what they make.
@@ -298,7 +319,7 @@ fn random_convolutions_agree_with_the_formula_in_all_directions() {
     let failures: Vec<String> = std::thread::scope(|scope| {
         let threads: Vec<_> = devices
             .iter()
-            .map(|(name, device)| {
+            .map(|(name, device, gpu)| {
                 let cases = &cases;
                 scope.spawn(move || {
                     let (mut worst, mut failures) = (0f64, Vec::new());
@@ -308,6 +329,9 @@ fn random_convolutions_agree_with_the_formula_in_all_directions() {
                         failures.extend(failed);
                     }
                     println!("{name}: {} convolutions, worst error {worst:.3} of its tolerance", cases.len());
+                    if let Some(gpu) = gpu {
+                        tiles_were_used(name, gpu);
+                    }
                     // Bounds that nothing comes near prove little.
                     assert!(worst > 0.05, "{name}: worst error {worst}");
                     failures

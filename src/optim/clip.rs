@@ -59,14 +59,12 @@ impl<O: Optimizer> Optimizer for ClipNorm<O> {
             return self.inner.apply(g, params, gradients);
         }
         // What will not be updated does not count.
-        let is_trainable: Vec<bool> = params.iter().map(Param::is_trainable).collect();
-        let kept: Vec<Var<'g>> =
-            gradients.iter().zip(&is_trainable).filter(|(_, keep)| **keep).map(|(v, _)| *v).collect();
+        let pairs = params.iter().cloned().zip(gradients.iter().copied());
+        let (trainable, kept): (Vec<Param>, Vec<Var<'g>>) = pairs.filter(|(p, _)| p.is_trainable()).unzip();
         let clipped = {
             let _scope = g.scope("clip");
             clip_by_global_norm(&kept, self.max_norm)
         };
-        let trainable: Vec<Param> = params.iter().filter(|p| p.is_trainable()).cloned().collect();
         self.inner.apply(g, &trainable, &clipped);
     }
 

@@ -1,5 +1,6 @@
 //! Commands, and what they share: output, errors, devices.
 
+mod augment;
 mod bench;
 mod bench_table;
 mod check;

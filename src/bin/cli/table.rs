@@ -93,9 +93,7 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn of(rows: usize, bytes: &[u8]) -> Self {
-        let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, step);
-        Content { rows, hash: format!("{hash:016x}") }
+        Content { rows, hash: format!("{:016x}", wgrad::fnv1a(bytes)) }
     }
 }
 
