@@ -69,7 +69,7 @@ fn conv2d_plain(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
             }
         }
     }
-    y[index] = sum;
+    y[index] = finish(sum, index, 0u);
 }
 
 @compute @workgroup_size(8)
@@ -98,7 +98,7 @@ fn conv2d_backward_input_plain(@builtin(global_invocation_id) id: vec3<u32>,
             }
         }
     }
-    dx[index] = sum;
+    dx[index] = finish(sum, index, 0u);
 }
 
 @compute @workgroup_size(8)
@@ -216,7 +216,8 @@ fn conv2d_tiled(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgr
             if (o < p.o && to < pixels) {
                 var value = row_of(sums, i)[j];
                 if (p.has_bias != 0u) { value += bias[group * p.o + o]; }
-                y[y_plane(to / size, group, o) + to % size] = value;
+                let at = y_plane(to / size, group, o) + to % size;
+                y[at] = finish(value, at, 0u);
             }
         }
     }
@@ -269,7 +270,10 @@ fn conv2d_backward_input_tiled(@builtin(workgroup_id) workgroup: vec3<u32>,
         let c = tile.x + local.y + 8u * i;
         for (var j = 0u; j < 4u; j += 1u) {
             let to = tile.y + local.x + 16u * j;
-            if (c < p.c && to < pixels) { dx[x_plane(to / size, group, c) + to % size] = row_of(sums, i)[j]; }
+            if (c < p.c && to < pixels) {
+                let at = x_plane(to / size, group, c) + to % size;
+                dx[at] = finish(row_of(sums, i)[j], at, 0u);
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ fn matmul_plain(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     for (var k = 0u; k < p.k; k += 1u) {
         sum += a[batch * p.a_batch + i * p.a_m + k * p.a_k] * b[batch * p.b_batch + k * p.b_k + j * p.b_n];
     }
-    c[index] = sum;
+    c[index] = finish(sum, index, j);
 }
 
 const TILE: u32 = 64u;
@@ -80,7 +80,8 @@ fn matmul_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
         for (var j = 0u; j < 4u; j += 1u) {
             let col = col0 + local.x + 16u * j;
             let inside = row < p.m && col < p.n && batch < p.batches;
-            if (inside) { c[batch * p.c_batch + row * p.n + col] = sum[i][j]; }
+            let at = batch * p.c_batch + row * p.n + col;
+            if (inside) { c[at] = finish(sum[i][j], at, col); }
         }
     }
 }

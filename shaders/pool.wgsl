@@ -117,7 +117,7 @@ fn max_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
             sum += select(0.0, source[o], source_index[o] == at);
         }
     }
-    gathered[i] = sum;
+    gathered[i] = finish(sum, i, 0u);
 }
 
 // u at the maxima: du[o] = u[index o]. What the second derivative needs.
@@ -174,5 +174,5 @@ fn avg_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
             sum += source[plane + oy * q.x.outputs + ox] / f32(count);
         }
     }
-    pooled[i] = sum;
+    pooled[i] = finish(sum, i, 0u);
 }

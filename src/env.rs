@@ -10,3 +10,9 @@ pub(crate) fn dumps(what: &str) -> bool {
 pub(crate) fn is_set(name: &str) -> bool {
     std::env::var(name).is_ok_and(|v| !v.is_empty() && v != "0")
 }
+
+/// Whether a switch that is on by default is set to 0.
+#[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+pub(crate) fn is_off(name: &str) -> bool {
+    std::env::var(name).is_ok_and(|v| v == "0")
+}

@@ -16,6 +16,7 @@ macro_rules! shaders {
 
 /// Every file under `shaders/`. A test compares the list with the folder.
 pub(crate) const FILES: &[(&str, &str)] = shaders![
+    "common/finish",
     "common/index",
     "common/lanes",
     "common/philox",
@@ -106,34 +107,52 @@ impl Library {
     }
 }
 
+impl Library {
+    fn entry(&self, entry: &str) -> Option<usize> {
+        self.by_name.iter().find_map(|((_, n), &at)| (*n == entry && self.items[at].is_entry).then_some(at))
+    }
+
+    /// The functions of any family that `body` uses and does not declare itself.
+    fn used_by(&self, body: &str) -> Vec<usize> {
+        let own: Vec<&str> = split(body).into_iter().map(|(name, _)| name).collect();
+        let mut roots = Vec::new();
+        for name in identifiers(body).into_iter().filter(|name| !own.contains(name)) {
+            let at = (0..FILES.len()).find_map(|f| self.by_name.get(&(f, name)).copied());
+            if let Some(at) = at
+                && !roots.contains(&at)
+                && self.items[at].text.trim_start().starts_with("fn ")
+            {
+                roots.push(at);
+            }
+        }
+        roots
+    }
+}
+
 /// The module with entry point `entry`, or `None` if no file has it.
 pub(crate) fn link_entry(entry: &str) -> Option<Arc<str>> {
     let library = library();
-    let at = library
-        .by_name
-        .iter()
-        .find_map(|((_, name), &at)| (*name == entry && library.items[at].is_entry).then_some(at))?;
+    let at = library.entry(entry)?;
     Some(library.text_of(&library.closure(vec![at])).into())
+}
+
+/// The same with `text` in the place of the shared function `replaced`. It may use functions of any family.
+pub(crate) fn link_entry_with(entry: &str, replaced: &str, text: &str) -> Option<Arc<str>> {
+    let library = library();
+    let hook = library.resolve(FILES.len(), replaced)?;
+    let mut roots = library.used_by(text);
+    roots.push(library.entry(entry)?);
+    let mut items = library.closure(roots);
+    let at = items.iter().position(|&i| i == hook)?;
+    items.remove(at);
+    Some(format!("{}\n{text}", library.text_of(&items)).into())
 }
 
 /// Generated text with the functions it uses put before it. It may use functions of any family, but
 /// no bindings.
 pub(crate) fn link_text(body: &str) -> String {
     let library = library();
-    let own: Vec<&str> = split(body).into_iter().map(|(name, _)| name).collect();
-    let mut roots = Vec::new();
-    for name in identifiers(body) {
-        if own.contains(&name) {
-            continue;
-        }
-        let at = (0..FILES.len()).find_map(|f| library.by_name.get(&(f, name)).copied());
-        if let Some(at) = at
-            && !roots.contains(&at)
-            && library.items[at].text.trim_start().starts_with("fn ")
-        {
-            roots.push(at);
-        }
-    }
+    let roots = library.used_by(body);
     if roots.is_empty() {
         return body.to_string();
     }

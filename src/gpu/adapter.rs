@@ -182,6 +182,7 @@ pub(super) fn wrap(
         fault,
         staging: Mutex::default(),
         check: crate::env::is_set("WGRAD_CHECK"),
+        fuses: !crate::env::is_off("WGRAD_FUSE"),
         planted: None,
     }))
 }

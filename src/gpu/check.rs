@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::Gpu;
 use super::readback::Read;
 use super::step::GpuStep;
 use crate::check::{Expected, show};
@@ -113,8 +114,36 @@ impl GpuStep {
             self.accuse(CheckKind::Kernel, node, format!("the reference refuses its inputs: {m}"))
         })?;
         match expected.compare(after).1 {
-            Some(detail) => Err(self.accuse(CheckKind::Kernel, node, detail)),
+            Some(detail) if n.members.is_empty() => Err(self.accuse(CheckKind::Kernel, node, detail)),
+            Some(detail) => Err(self.accuse_member(node, reads, detail)),
             None => Ok(()),
         }
+    }
+
+    /// Runs the members of a fused node apart, to name the one that is wrong; if each is right, it is the kernel
+    /// of all.
+    fn accuse_member(&self, node: usize, reads: &[Tensor], detail: String) -> Error {
+        let n = &self.plan.recording.nodes[node];
+        let gpu = Gpu(self.gpu.clone());
+        let mut values: HashMap<u32, Tensor> = n.inputs.iter().copied().zip(reads.iter().cloned()).collect();
+        for member in &n.members {
+            let constant = |v: &u32| values.get(v).cloned().or_else(|| self.fetch(*v).ok());
+            let inputs: Vec<Tensor> = member.inputs.iter().filter_map(constant).collect();
+            let Ok(results) = super::case::run(&gpu, &member.op, &inputs) else { continue };
+            if let Ok(expected) = Expected::new(&*member.op, &inputs, false)
+                && let Some(detail) = expected.compare(&results).1
+            {
+                return Error::Check(Box::new(CheckError {
+                    kind: CheckKind::Kernel,
+                    node: member.label(),
+                    op: member.op.name().to_string(),
+                    scope: member.scope.to_string(),
+                    place: member.place.to_string(),
+                    detail,
+                }));
+            }
+            values.extend(member.outputs.iter().copied().zip(results));
+        }
+        self.accuse(CheckKind::Kernel, node, format!("{detail}; its members run apart are right"))
     }
 }

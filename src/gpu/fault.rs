@@ -6,9 +6,9 @@ use crate::ops::Kernel;
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlantedFault {
-    /// Replaces text in every shader whose key starts with the name.
+    /// Replaces text in every shader whose key contains the name.
     Shader {
-        /// Start of the kernel's key.
+        /// Part of the kernel's key.
         key: &'static str,
         /// Text to replace.
         from: &'static str,
@@ -26,7 +26,7 @@ impl PlantedFault {
     /// The kernel's text with the fault.
     pub(super) fn plant(self, kernel: &Kernel) -> String {
         match self {
-            PlantedFault::Shader { key, from, to } if kernel.key.starts_with(key) => {
+            PlantedFault::Shader { key, from, to } if kernel.key.contains(key) => {
                 kernel.text.replacen(from, to, 1)
             }
             PlantedFault::Garbage => with_garbage(&kernel.text),

@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     /// Buffers that read-backs map, kept for the next of the same size.
     staging: Mutex<Vec<wgpu::Buffer>>,
     pub(crate) check: bool,
+    /// Whether graphs are compiled with several ops in one kernel.
+    pub(crate) fuses: bool,
     pub(crate) planted: Option<PlantedFault>,
 }
 
@@ -135,6 +137,17 @@ impl Gpu {
         self.derive(self.0.check, None, Caps { max_workgroups, ..self.0.caps.clone() })
     }
 
+    /// The same device without fusion: every op runs its own kernels.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn unfused(&self) -> Self {
+        let mut gpu = self.derive(self.0.check, self.0.planted, self.0.caps.clone());
+        if let Some(shared) = Arc::get_mut(&mut gpu.0) {
+            shared.fuses = false;
+        }
+        gpu
+    }
+
     fn derive(&self, check: bool, planted: Option<PlantedFault>, caps: Caps) -> Self {
         let old = &self.0;
         Gpu(Arc::new(Shared {
@@ -150,6 +163,7 @@ impl Gpu {
             fault: old.fault.clone(),
             staging: Mutex::default(),
             check,
+            fuses: old.fuses,
             planted,
         }))
     }

@@ -40,6 +40,7 @@ pub(crate) struct GpuStep {
 impl GpuStep {
     pub(crate) fn new(gpu: Arc<Shared>, recording: Recording) -> Result<Self> {
         let shared = gpu.clone();
+        let recording = if gpu.fuses { crate::plan::fuse(recording, &gpu.caps) } else { recording };
         shared.scoped("the graph's buffers", || Self::build(gpu, recording))
     }
 

@@ -67,6 +67,21 @@ pub(crate) struct Node {
     pub(crate) place: Place,
     /// Whether it was appended by differentiation.
     pub(crate) is_gradient: bool,
+    /// The recorded nodes that it stands for, where the planner has fused several.
+    pub(crate) members: Vec<Node>,
+}
+
+impl Node {
+    /// A short name for messages: `%12 fc1.relu`.
+    pub(crate) fn label(&self) -> String {
+        if !self.members.is_empty() {
+            return self.members.iter().map(Node::label).collect::<Vec<_>>().join(" + ");
+        }
+        let scope = if self.scope.is_empty() { String::new() } else { format!("{}.", self.scope) };
+        let back = if self.is_gradient { "grad " } else { "" };
+        let id = self.outputs.first().copied().unwrap_or(POISON);
+        format!("%{id} {back}{scope}{}", self.op.name())
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -383,6 +398,7 @@ impl Graph {
             scope,
             place,
             is_gradient,
+            members: Vec::new(),
         });
         ids.into_iter().map(|id| Var { graph: self, id }).collect()
     }
@@ -461,12 +477,8 @@ impl Recording {
         Ok(())
     }
 
-    /// A short name for messages: `%12 = relu`.
+    /// A short name for messages.
     pub(crate) fn label(&self, node: usize) -> String {
-        let n = &self.nodes[node];
-        let scope = if n.scope.is_empty() { String::new() } else { format!("{}.", n.scope) };
-        let back = if n.is_gradient { "grad " } else { "" };
-        let id = n.outputs.first().copied().unwrap_or(POISON);
-        format!("%{id} {back}{scope}{}", n.op.name())
+        self.nodes[node].label()
     }
 }

@@ -14,6 +14,8 @@ pub(crate) mod cross_entropy;
 mod dropout;
 pub(crate) mod elementwise;
 mod fill;
+mod fused;
+mod fused_cases;
 pub(crate) mod kernel;
 pub(crate) mod matmul;
 mod movement;
@@ -32,7 +34,10 @@ use std::sync::Arc;
 pub(crate) use augment::{AffineSample, RandomAffine};
 pub use conv::{Conv2dOptions, ConvKernels, Padding};
 pub(crate) use dropout::{advance_random_counters, dropout, random_counter};
+pub(crate) use elementwise::{Operand, Step as ChainStep, is_literal};
+pub use elementwise::{Pointwise, chain::Chain};
 pub(crate) use fill::Fill;
+pub(crate) use fused::Fused;
 pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
 pub(crate) use optimizer::{AdamTick, AdamUpdate, SgdUpdate};
 pub use pool::PoolOptions;
@@ -132,6 +137,30 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     /// The number that every element of the output holds, for a constant.
     fn fill_value(&self) -> Option<f32> {
         None
+    }
+
+    /// The formula, if the op is one that is applied to each element: such ops can be fused.
+    #[doc(hidden)]
+    fn pointwise(&self) -> Option<&dyn Pointwise> {
+        None
+    }
+
+    /// Whether the kernels of the op can go on with elementwise formulas before they store the first output.
+    #[doc(hidden)]
+    fn can_precede(&self, chain: &Chain) -> bool {
+        let _ = chain;
+        false
+    }
+
+    /// As [`Op::dispatch`], with the formulas of `chain` applied to the first output. The chain's inputs are
+    /// bound as inputs behind the op's own.
+    ///
+    /// # Errors
+    /// Where the adapter, or the op, cannot do that.
+    #[doc(hidden)]
+    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
+        let _ = (ctx, chain);
+        Err(crate::error::Error::Invalid(format!("nothing can be fused behind `{}`", self.name())))
     }
 
     /// Whether the output is the input under another shape, so that both can share memory.
@@ -248,6 +277,7 @@ pub fn registry() -> Vec<Case> {
     cases.extend(augment::cases());
     cases.extend(optimizer::cases());
     cases.extend(accumulate::cases());
+    cases.extend(fused_cases::cases());
     cases
 }
 

@@ -3,7 +3,10 @@
 //! Nodes that nothing needs are left out, constants are found, reshapes share memory where that is safe,
 //! and values get slots that are reused as soon as their last reader has run.
 
+mod fuse;
 mod memory;
+
+pub(crate) use fuse::fuse;
 
 use crate::graph::{Recording, Source, ValueId};
 use crate::shape::DType;

@@ -4,7 +4,8 @@ use super::correlation::Correlation;
 use super::geometry::Geometry;
 use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, tile, weight_tile};
 use crate::error::Result;
-use crate::ops::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
+use crate::ops::elementwise::library_then;
+use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program};
 
 /// Uniform of the plain and the workgroup-memory kernels.
 #[repr(C)]
@@ -115,13 +116,14 @@ fn choose(kernels: ConvKernels, g: &Geometry, caps: &Caps) -> Choice {
 
 /// The plain kernel `entry`, with one invocation per element of the output.
 fn plain(
-    entry: &str,
+    (entry, chain): (&str, Option<&Chain>),
     args: Vec<Arg>,
     params: &Params,
     outputs: usize,
     ctx: &KernelContext<'_>,
 ) -> Result<Program> {
-    Ok(Dispatch::new(Kernel::library(entry)?, args, params, ctx.caps.grid(outputs.div_ceil(8))?).into())
+    let grid = ctx.caps.grid(outputs.div_ceil(8))?;
+    Ok(Dispatch::new(library_then(entry, chain, None)?, args, params, grid).into())
 }
 
 /// Workgroups of the `_tiled` kernels for a product in each group.
@@ -129,46 +131,53 @@ fn tiles(g: &Geometry, rows: usize, columns: usize) -> usize {
     rows.div_ceil(ROWS) * columns.div_ceil(COLUMNS) * g.groups
 }
 
-pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>) -> Result<Program> {
+pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
     let g = geometry(op.window.geometry(dims(ctx, 0), dims(ctx, 1)))?;
     let has_bias = ctx.inputs.len() == 3;
     // Without a bias something has to be bound in its place.
     let bias = Arg::Input(if has_bias { 2 } else { 1 });
     let params = Params { has_bias: u32::from(has_bias), ..Params::new(&g) };
-    let args = vec![Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)];
+    let mut args = vec![Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)];
+    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let choice = choose(op.kernels, &g, ctx.caps);
     if choice == Choice::Registers
-        && let Some(program) = correlate(&Correlation::forward(&g), has_bias, ctx)?
+        && let Some(program) = correlate(&Correlation::forward(&g), has_bias, ctx, chain)?
     {
         return Ok(program);
     }
     match choice {
         Choice::Workgroup => {
             let grid = ctx.caps.grid(tiles(&g, g.o, g.n * g.oh * g.ow))?;
-            Ok(Dispatch::new(Kernel::library("conv2d_tiled")?, args, &params, grid).into())
+            Ok(Dispatch::new(library_then("conv2d_tiled", chain, None)?, args, &params, grid).into())
         }
-        _ => plain("conv2d_plain", args, &params, g.output().iter().product(), ctx),
+        _ => plain(("conv2d_plain", chain), args, &params, g.output().iter().product(), ctx),
     }
 }
 
-pub(super) fn backward_input(op: &Conv2dBackwardInput, ctx: &KernelContext<'_>) -> Result<Program> {
+pub(super) fn backward_input(
+    op: &Conv2dBackwardInput,
+    ctx: &KernelContext<'_>,
+    chain: Option<&Chain>,
+) -> Result<Program> {
     let g = geometry(op.geometry(dims(ctx, 0), dims(ctx, 1)))?;
     let params = Params::new(&g);
-    let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+    let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+    args.extend(chain.iter().flat_map(|c| c.args(2)));
     let choice = choose(op.kernels, &g, ctx.caps);
     if choice == Choice::Registers
-        && let Some(program) = correlate(&Correlation::backward(&g), false, ctx)?
+        && let Some(program) = correlate(&Correlation::backward(&g), false, ctx, chain)?
     {
         return Ok(program);
     }
     match choice {
         Choice::Workgroup => {
             let grid = ctx.caps.grid(tiles(&g, g.c, g.n * g.h * g.w))?;
-            Ok(Dispatch::new(Kernel::library("conv2d_backward_input_tiled")?, args, &params, grid).into())
+            let kernel = library_then("conv2d_backward_input_tiled", chain, None)?;
+            Ok(Dispatch::new(kernel, args, &params, grid).into())
         }
         _ => {
             let elements = g.n * g.groups * g.c * g.h * g.w;
-            plain("conv2d_backward_input_plain", args, &params, elements, ctx)
+            plain(("conv2d_backward_input_plain", chain), args, &params, elements, ctx)
         }
     }
 }
@@ -203,7 +212,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
         }
         _ => {
             let args = vec![inputs[0], inputs[1], Arg::Output(0)];
-            plain("conv2d_backward_weight_plain", args, &Params::new(&g), elements, ctx)
+            plain(("conv2d_backward_weight_plain", None), args, &Params::new(&g), elements, ctx)
         }
     }
 }
@@ -235,8 +244,13 @@ fn in_parts(
 }
 
 /// Packs the weight and runs register tiles over it; `None` where no tile fits.
-fn correlate(c: &Correlation, has_bias: bool, ctx: &KernelContext<'_>) -> Result<Option<Program>> {
-    let Some(plan) = tile::plan(c, has_bias, ctx.caps.class) else { return Ok(None) };
+fn correlate(
+    c: &Correlation,
+    has_bias: bool,
+    ctx: &KernelContext<'_>,
+    chain: Option<&Chain>,
+) -> Result<Option<Program>> {
+    let Some(plan) = tile::plan(c, has_bias, ctx.caps.class, chain) else { return Ok(None) };
     let vectors = c.groups * c.c * c.kh * c.kw * plan.width / 4;
     let params = PackParams {
         groups: c.groups as u32,
@@ -257,7 +271,8 @@ fn correlate(c: &Correlation, has_bias: bool, ctx: &KernelContext<'_>) -> Result
         ctx.caps.grid(vectors.div_ceil(64))?,
     );
     let bias = Arg::Input(if has_bias { 2 } else { 1 });
-    let args = vec![Arg::Input(0), Arg::ScratchRead(0), bias, Arg::Output(0)];
+    let mut args = vec![Arg::Input(0), Arg::ScratchRead(0), bias, Arg::Output(0)];
+    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let run = Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?);
     Ok(Some(Program { dispatches: vec![pack, run], scratch: vec![16 * vectors] }))
 }

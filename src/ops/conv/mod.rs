@@ -17,7 +17,7 @@ pub(super) use cases::cases;
 pub use geometry::Padding;
 pub(crate) use geometry::Window;
 
-use super::{In, KernelContext, Op, Out, Program, Reference, Slice, SliceMut, TINY, UNIT, expect};
+use super::{Chain, In, KernelContext, Op, Out, Program, Reference, Slice, SliceMut, TINY, UNIT, expect};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::shape::{DType, Shape, TensorType};
@@ -156,7 +156,15 @@ impl Op for Conv2d {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        launch::forward(self, ctx)
+        launch::forward(self, ctx, None)
+    }
+
+    fn can_precede(&self, chain: &Chain) -> bool {
+        chain.follows(None)
+    }
+
+    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
+        launch::forward(self, ctx, Some(chain))
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -199,7 +207,15 @@ impl Op for Conv2dBackwardInput {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        launch::backward_input(self, ctx)
+        launch::backward_input(self, ctx, None)
+    }
+
+    fn can_precede(&self, chain: &Chain) -> bool {
+        chain.follows(None)
+    }
+
+    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
+        launch::backward_input(self, ctx, Some(chain))
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

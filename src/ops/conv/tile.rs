@@ -10,7 +10,8 @@
 mod text;
 
 use super::correlation::Correlation;
-use crate::ops::{AdapterClass, Kernel};
+use crate::ops::elementwise::FIRST_BINDING;
+use crate::ops::{AdapterClass, Chain, Kernel};
 
 /// Uniform of the generated kernels.
 #[repr(C)]
@@ -95,7 +96,12 @@ struct Tile {
 const LINES: usize = 150;
 
 /// The best tile for a correlation; `None` where a kernel is too wide for any.
-pub(super) fn plan(c: &Correlation, has_bias: bool, class: AdapterClass) -> Option<Plan> {
+pub(super) fn plan(
+    c: &Correlation,
+    has_bias: bool,
+    class: AdapterClass,
+    chain: Option<&Chain>,
+) -> Option<Plan> {
     let broadcast = class == AdapterClass::SoftwareLanes8 && c.m > 4;
     let (lanes, vectors) = channels(c.m, broadcast);
     let gap = c.gap[1];
@@ -156,7 +162,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, class: AdapterClass) -> Opti
     };
     let tiles = c.images * c.groups * c.m.div_ceil(group_of_channels) * tiles_x * tiles_y;
     let workgroups = if broadcast { tiles } else { tiles.div_ceil(8) };
-    Some(Plan { kernel: tile.kernel(), params, width, workgroups })
+    Some(Plan { kernel: tile.kernel(chain), params, width, workgroups })
 }
 
 trait NextMultiple {
@@ -220,19 +226,25 @@ fn store(c: &Correlation, rows: usize, columns: usize) -> Store {
 }
 
 impl Tile {
-    fn kernel(&self) -> Kernel {
+    fn kernel(&self, chain: Option<&Chain>) -> Kernel {
         let Tile { rows, columns, lanes, vectors, kw, stride, dilation, gap, phase, .. } = *self;
         let store = match self.store {
             Store::Single => "1".to_string(),
             Store::Row(n) => format!("r{n}"),
             Store::Plane(n) => format!("p{n}"),
         };
-        let key = format!(
+        let mut key = format!(
             "conv2d_tile.{rows}x{columns}x{vectors}v{lanes}{}.k{kw}s{stride}d{dilation}g{gap}p{phase}{}.{store}",
             if self.broadcast { "b" } else { "" },
             if self.gap_y { "y" } else { "" },
         );
-        Kernel::generated(key, "conv2d_tile", &self.text())
+        let mut text = self.text(chain.is_some());
+        if let Some(chain) = chain {
+            key += &format!(".then.{}", chain.key(None));
+            let finish = chain.finish(self.store.vector(), FIRST_BINDING, None);
+            text = format!("{}{}\n{text}", finish.bindings, finish.functions);
+        }
+        Kernel::generated(key, "conv2d_tile", &text)
     }
 
     /// The column of the input, counted from the tile's first, that an output column and an element of the

@@ -1,30 +1,15 @@
-//! Kernels around elementwise functions: how arguments are read decides the text, shapes do not.
+//! Kernels of elementwise functions, alone or several in a row: how arguments are read decides the text,
+//! shapes do not.
 
 use std::fmt::Write;
 
-use super::{Access, Walk};
+use super::chain::NAMES;
+use super::{Access, Chain, Walk};
 use crate::error::Result;
-use crate::ops::{Arg, Dispatch, Kernel, KernelContext, Program};
+use crate::ops::{Arg, Caps, Dispatch, Kernel, Program};
 
 /// Invocations of a workgroup.
 const WORKGROUP: usize = 64;
-
-/// The uniform of every generated kernel; `generated_text` declares its twin.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    /// Elements of the result.
-    elements: u32,
-    /// Merged axes.
-    rank: u32,
-    _pad: [u32; 2],
-    attributes: [f32; 4],
-    /// For suffix and prefix arguments: how often they repeat.
-    period: [u32; 4],
-    dims: [u32; 8],
-    /// Strides of each argument, eight per argument.
-    strides: [u32; 24],
-}
 
 /// How the generated text reads an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +34,10 @@ impl Read {
         }
     }
 
+    fn repeats(self) -> bool {
+        matches!(self, Read::Suffix4 | Read::Prefix4)
+    }
+
     fn letter(self) -> char {
         match self {
             Read::Same => 'e',
@@ -60,98 +49,138 @@ impl Read {
     }
 }
 
-pub(super) fn program(name: &str, attributes: &[f32], ctx: &KernelContext<'_>) -> Result<Program> {
-    let out = ctx.outputs[0].shape;
-    let shapes: Vec<_> = ctx.inputs.iter().map(|i| i.shape).collect();
-    let walk = Walk::new(&out, &shapes);
-    let mut params = Params {
-        elements: out.elements() as u32,
-        rank: walk.dims.len() as u32,
-        _pad: [0; 2],
-        attributes: [0.0; 4],
-        period: [1; 4],
-        dims: [1; 8],
-        strides: [0; 24],
-    };
-    params.attributes[..attributes.len()].copy_from_slice(attributes);
-    for (to, &d) in params.dims.iter_mut().zip(&walk.dims) {
-        *to = d as u32;
-    }
-    let mut reads = Vec::new();
-    for (k, access) in walk.access.iter().enumerate() {
-        for (axis, &stride) in walk.strides[k].iter().enumerate() {
-            params.strides[8 * k + axis] = stride as u32;
-        }
-        let read = Read::of(*access);
-        params.period[k] = match (read, access) {
-            (Read::Suffix4 | Read::Prefix4, Access::Suffix(n) | Access::Prefix(n)) => *n as u32 / 4,
-            _ => 1,
-        };
-        reads.push(read);
-    }
+/// The kernel that computes `chain`, which has no root, and stores the results of steps `results`.
+pub(crate) fn program(name: &str, chain: &Chain, results: &[usize], caps: &Caps) -> Result<Program> {
+    let walk = Walk::new(&chain.shape, &chain.inputs);
+    let reads: Vec<Read> = walk.access.iter().map(|a| Read::of(*a)).collect();
+    let attributes: Vec<f32> =
+        chain.steps.iter().filter_map(|s| s.op.pointwise()).flat_map(|f| f.attributes()).collect();
+    let text = Text { name, chain, results, reads: &reads, attributes: attributes.len() };
     let modes: String = reads.iter().map(|r| r.letter()).collect();
-    let key = format!("{name}.{modes}");
-    let kernel = Kernel::generated(key, &format!("{name}_kernel"), &text(name, attributes.len(), &reads));
-    let vectors = out.elements().div_ceil(4);
-    let grid = ctx.caps.grid(vectors.div_ceil(WORKGROUP))?;
+    let key = match &chain.steps[..] {
+        [_] => format!("{name}.{modes}"),
+        _ => format!("{name}.{modes}.{}.{results:?}", chain.formula(false)),
+    };
+    let kernel = Kernel::generated(key, &format!("{name}_kernel"), &text.write());
+    let vectors = chain.shape.elements().div_ceil(4);
     let mut args: Vec<Arg> = (0..reads.len()).map(Arg::Input).collect();
-    args.push(Arg::Output(0));
-    Ok(Dispatch::new(kernel, args, &params, grid).into())
+    args.extend((0..results.len()).map(Arg::Output));
+    let grid = caps.grid(vectors.div_ceil(WORKGROUP))?;
+    Ok(Dispatch { kernel, args, uniform: uniform(&walk, &reads, &attributes), grid }.into())
 }
 
-/// The kernel's text without the function itself, which the linker adds.
-fn text(name: &str, attributes: usize, reads: &[Read]) -> String {
-    let mut t = String::new();
-    let names = ["a", "b", "c"];
-    t.push_str(
-        "struct Params {\n    elements: u32, rank: u32,\n    attributes: vec4<f32>,\n    period: vec4<u32>,\n    \
-         dims: array<vec4<u32>, 2>,\n    strides: array<vec4<u32>, 6>,\n}\n\n",
-    );
-    for (k, read) in reads.iter().enumerate() {
-        let element = match read {
-            Read::Same | Read::Suffix4 => "vec4<f32>",
-            _ => "f32",
-        };
-        let _ = writeln!(t, "@group(0) @binding({k}) var<storage, read> in_{}: array<{element}>;", names[k]);
+/// The uniform; [`Text::params`] declares its twin.
+fn uniform(walk: &Walk, reads: &[Read], attributes: &[f32]) -> Vec<u8> {
+    let elements: usize = walk.dims.iter().product();
+    let mut words = vec![elements as u32, walk.dims.len() as u32, 0, 0];
+    words.extend(attributes.iter().map(|x| x.to_bits()));
+    words.resize(words.len().next_multiple_of(4), 0);
+    if reads.iter().any(|r| r.repeats()) {
+        words.extend(reads.iter().zip(&walk.access).map(|(read, access)| match (read, access) {
+            (Read::Suffix4 | Read::Prefix4, Access::Suffix(n) | Access::Prefix(n)) => *n as u32 / 4,
+            _ => 1,
+        }));
+        words.resize(words.len().next_multiple_of(4), 0);
     }
-    let n = reads.len();
-    let _ = writeln!(t, "@group(0) @binding({n}) var<storage, read_write> out: array<vec4<f32>>;");
-    let _ = writeln!(t, "@group(0) @binding({}) var<uniform> p: Params;\n", n + 1);
     if reads.contains(&Read::General) {
-        t.push_str(
-            "// Offset of result element `i` in argument `k`, by its broadcast strides.\n\
-             fn offset(i: u32, k: u32) -> u32 {\n    var rest = min(i, p.elements - 1u);\n    var at = 0u;\n    \
-             for (var axis = p.rank; axis > 0u; axis -= 1u) {\n        let j = axis - 1u;\n        \
-             let extent = p.dims[j / 4u][j % 4u];\n        \
-             at += (rest % extent) * p.strides[2u * k + j / 4u][j % 4u];\n        rest /= extent;\n    }\n    \
-             return at;\n}\n\n",
+        for list in [&walk.dims].into_iter().chain(&walk.strides) {
+            let end = words.len() + 8;
+            words.extend(list.iter().map(|&x| x as u32));
+            words.resize(end, 0);
+        }
+    }
+    bytemuck::cast_slice(&words).to_vec()
+}
+
+/// What a kernel's text depends on.
+struct Text<'a> {
+    name: &'a str,
+    chain: &'a Chain,
+    results: &'a [usize],
+    reads: &'a [Read],
+    attributes: usize,
+}
+
+impl Text<'_> {
+    /// The text without the formulas themselves, which the linker adds.
+    fn write(&self) -> String {
+        let mut t = self.params();
+        let (name, n) = (self.name, self.reads.len());
+        for (k, read) in self.reads.iter().enumerate() {
+            let element = match read {
+                Read::Same | Read::Suffix4 => "vec4<f32>",
+                _ => "f32",
+            };
+            let _ =
+                writeln!(t, "@group(0) @binding({k}) var<storage, read> in_{}: array<{element}>;", NAMES[k]);
+        }
+        for i in 0..self.results.len() {
+            let (at, out) = (n + i, self.out(i));
+            let _ = writeln!(t, "@group(0) @binding({at}) var<storage, read_write> {out}: array<vec4<f32>>;");
+        }
+        let _ = writeln!(t, "@group(0) @binding({}) var<uniform> p: Params;\n", n + self.results.len());
+        if self.reads.contains(&Read::General) {
+            t.push_str(
+                "// Offset of result element `i` in argument `k`, by its broadcast strides.\n\
+                 fn offset(i: u32, k: u32) -> u32 {\n    var rest = min(i, p.elements - 1u);\n    var at = 0u;\n    \
+                 for (var axis = p.rank; axis > 0u; axis -= 1u) {\n        let j = axis - 1u;\n        \
+                 let extent = p.dims[j / 4u][j % 4u];\n        \
+                 at += (rest % extent) * p.strides[2u * k + j / 4u][j % 4u];\n        rest /= extent;\n    }\n    \
+                 return at;\n}\n\n",
+            );
+        }
+        t.push_str(&self.chain.wrappers(4));
+        let _ = writeln!(
+            t,
+            "@compute @workgroup_size({WORKGROUP})\nfn {name}_kernel(@builtin(global_invocation_id) id: vec3<u32>,\n    \
+             @builtin(num_workgroups) groups: vec3<u32>) {{\n    let i = linear_index(id, groups, {WORKGROUP}u);\n    \
+             if (4u * i >= p.elements) {{ return; }}"
         );
+        for (k, read) in self.reads.iter().enumerate() {
+            let v = NAMES[k];
+            let period = format!("p.periods[{}][{}]", k / 4, k % 4);
+            let _ = match read {
+                Read::Same => writeln!(t, "    let {v} = in_{v}[i];"),
+                Read::Scalar => writeln!(t, "    let {v} = vec4<f32>(in_{v}[0]);"),
+                Read::Suffix4 => writeln!(t, "    let {v} = in_{v}[i % {period}];"),
+                Read::Prefix4 => writeln!(t, "    let {v} = vec4<f32>(in_{v}[i / {period}]);"),
+                Read::General => {
+                    let part = |j: usize| format!("in_{v}[offset(4u * i + {j}u, {k}u)]");
+                    writeln!(
+                        t,
+                        "    let {v} = vec4<f32>({}, {}, {}, {});",
+                        part(0),
+                        part(1),
+                        part(2),
+                        part(3)
+                    )
+                }
+            };
+        }
+        t.push_str(&self.chain.body(4, |j, _| format!("p.attributes[{}][{}]", j / 4, j % 4)));
+        for (i, step) in self.results.iter().enumerate() {
+            let _ = writeln!(t, "    {}[i] = v{step};", self.out(i));
+        }
+        t.push_str("}\n");
+        t
     }
-    let _ = writeln!(
-        t,
-        "@compute @workgroup_size({WORKGROUP})\nfn {name}_kernel(@builtin(global_invocation_id) id: vec3<u32>,\n    \
-         @builtin(num_workgroups) groups: vec3<u32>) {{\n    let i = linear_index(id, groups, {WORKGROUP}u);\n    \
-         if (4u * i >= p.elements) {{ return; }}"
-    );
-    for (k, read) in reads.iter().enumerate() {
-        let v = names[k];
-        let _ = match read {
-            Read::Same => writeln!(t, "    let {v} = in_{v}[i];"),
-            Read::Scalar => writeln!(t, "    let {v} = vec4<f32>(in_{v}[0]);"),
-            Read::Suffix4 => writeln!(t, "    let {v} = in_{v}[i % p.period[{k}]];"),
-            Read::Prefix4 => writeln!(t, "    let {v} = vec4<f32>(in_{v}[i / p.period[{k}]]);"),
-            Read::General => {
-                let part = |j: usize| format!("in_{v}[offset(4u * i + {j}u, {k}u)]");
-                writeln!(t, "    let {v} = vec4<f32>({}, {}, {}, {});", part(0), part(1), part(2), part(3))
-            }
-        };
+
+    fn out(&self, i: usize) -> String {
+        if self.results.len() == 1 { "out".into() } else { format!("out_{i}") }
     }
-    t.push_str("    out[i] = vec4<f32>(\n");
-    for component in ["x", "y", "z", "w"] {
-        let mut arguments: Vec<String> = names[..n].iter().map(|v| format!("{v}.{component}")).collect();
-        arguments.extend((0..attributes).map(|j| format!("p.attributes[{j}]")));
-        let _ = writeln!(t, "        {name}_fn({}),", arguments.join(", "));
+
+    fn params(&self) -> String {
+        let mut t = String::from("struct Params {\n    elements: u32, rank: u32,\n");
+        if self.attributes > 0 {
+            let _ = writeln!(t, "    attributes: array<vec4<f32>, {}>,", self.attributes.div_ceil(4));
+        }
+        if self.reads.iter().any(|r| r.repeats()) {
+            let _ = writeln!(t, "    periods: array<vec4<u32>, {}>,", self.reads.len().div_ceil(4));
+        }
+        if self.reads.contains(&Read::General) {
+            let n = 2 * self.reads.len();
+            let _ = writeln!(t, "    dims: array<vec4<u32>, 2>, strides: array<vec4<u32>, {n}>,");
+        }
+        t + "}\n\n"
     }
-    t.push_str("    );\n}\n");
-    t
 }

@@ -6,9 +6,14 @@
 
 mod activation;
 mod arithmetic;
+pub(crate) mod chain;
 mod generate;
 
 use std::fmt::Debug;
+
+pub use chain::Pointwise;
+pub(crate) use chain::{Chain, FIRST_BINDING, Operand, Step, is_literal, library_then};
+pub(crate) use generate::program;
 
 use super::{Case, Fillings, In, KernelContext, Op, Out, Program, Real, Reference, UNIT, expect, float};
 use crate::error::Result;
@@ -227,7 +232,13 @@ impl<F: Formula> Op for Elementwise<F> {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        generate::program(F::NAME, &self.0.attributes(), ctx)
+        let inputs = ctx.inputs.iter().map(|i| i.shape).collect();
+        let chain = Chain::single(std::sync::Arc::new(*self), ctx.outputs[0].shape, inputs);
+        generate::program(F::NAME, &chain, &[0], ctx.caps)
+    }
+
+    fn pointwise(&self) -> Option<&dyn Pointwise> {
+        Some(self)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -241,6 +252,28 @@ impl<F: Formula> Op for Elementwise<F> {
         }
         let bound = arguments.iter().zip(outputs[0].f()).map(|(x, &y)| self.0.bound(*x, y) + super::TINY);
         vec![bound.collect()]
+    }
+}
+
+impl<F: Formula> Pointwise for Elementwise<F> {
+    fn function(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn arity(&self) -> usize {
+        F::ARITY
+    }
+
+    fn attributes(&self) -> Vec<f32> {
+        self.0.attributes()
+    }
+
+    fn value(&self, x: [f64; 3]) -> f64 {
+        self.0.eval(x)
+    }
+
+    fn bound(&self, x: [f64; 3], y: f64) -> f64 {
+        self.0.bound(x, y)
     }
 }
 

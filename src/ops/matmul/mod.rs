@@ -3,7 +3,8 @@
 
 mod tile;
 
-use super::{AdapterClass, Arg, Case, Dispatch, Kernel, KernelContext, Op, Program, Real, Reference};
+use super::elementwise::library_then;
+use super::{AdapterClass, Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Program, Real, Reference};
 use super::{In, Out, Slice, TINY, UNIT, expect};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
@@ -68,6 +69,27 @@ impl MatMul {
         Extents { batch: a.dims()[..r - 2].iter().product(), m, n, k }
     }
 
+    fn launch(&self, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
+        let e = self.extents(&ctx.inputs[0].shape, &ctx.inputs[1].shape);
+        let params = self.params(&e);
+        let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        args.extend(chain.iter().flat_map(|c| c.args(2)));
+        let columns = chain.and_then(columns);
+        if self.plain {
+            let grid = ctx.caps.grid((e.batch * e.m * e.n).div_ceil(8))?;
+            let kernel = library_then("matmul_plain", chain, columns)?;
+            return Ok(Dispatch::new(kernel, args, &params, grid).into());
+        }
+        if ctx.caps.class == AdapterClass::Gpu {
+            let tiles = e.m.div_ceil(64) * e.n.div_ceil(64) * e.batch;
+            let grid = ctx.caps.grid(tiles)?;
+            let kernel = library_then("matmul_tiled", chain, columns)?;
+            return Ok(Dispatch::new(kernel, args, &params, grid).into());
+        }
+        let (kernel, tiles) = tile::choose(self.form, &e, ctx.caps.class, chain);
+        Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(tiles)?).into())
+    }
+
     fn params(&self, e: &Extents) -> Params {
         let (a_m, a_k) = if self.form == Form::Tn { (1, e.m) } else { (e.k, 1) };
         let (b_k, b_n) = if self.form == Form::Nt { (1, e.k) } else { (e.n, 1) };
@@ -86,6 +108,11 @@ impl MatMul {
             _pad2: 0,
         }
     }
+}
+
+/// Columns of the products that a chain goes on with: an input of so many is a bias.
+fn columns(chain: &Chain) -> Option<usize> {
+    chain.shape.dims().last().copied()
 }
 
 impl<T: Real> Reference<T> for MatMul {
@@ -185,20 +212,15 @@ impl Op for MatMul {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let e = self.extents(&ctx.inputs[0].shape, &ctx.inputs[1].shape);
-        let params = self.params(&e);
-        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        if self.plain {
-            let grid = ctx.caps.grid((e.batch * e.m * e.n).div_ceil(8))?;
-            return Ok(Dispatch::new(Kernel::library("matmul_plain")?, args, &params, grid).into());
-        }
-        if ctx.caps.class == AdapterClass::Gpu {
-            let tiles = e.m.div_ceil(64) * e.n.div_ceil(64) * e.batch;
-            let grid = ctx.caps.grid(tiles)?;
-            return Ok(Dispatch::new(Kernel::library("matmul_tiled")?, args, &params, grid).into());
-        }
-        let (kernel, tiles) = tile::choose(self.form, &e, ctx.caps.class);
-        Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(tiles)?).into())
+        self.launch(ctx, None)
+    }
+
+    fn can_precede(&self, chain: &Chain) -> bool {
+        chain.follows(columns(chain))
+    }
+
+    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
+        self.launch(ctx, Some(chain))
     }
 
     /// A sum of k products in any order is off by at most k roundoffs of Σ|a||b| (Higham, "Accuracy and

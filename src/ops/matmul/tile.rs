@@ -7,7 +7,8 @@
 
 use std::fmt::Write;
 
-use super::{AdapterClass, Extents, Form, Kernel};
+use super::{AdapterClass, Chain, Extents, Form, Kernel};
+use crate::ops::elementwise::FIRST_BINDING;
 
 /// A variant of the tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ struct Tile {
 }
 
 /// The kernel for a product, and its number of workgroups.
-pub(super) fn choose(form: Form, e: &Extents, class: AdapterClass) -> (Kernel, usize) {
+pub(super) fn choose(form: Form, e: &Extents, class: AdapterClass, chain: Option<&Chain>) -> (Kernel, usize) {
     let broadcast = class == AdapterClass::SoftwareLanes8;
     let (a4, b4) = match form {
         Form::Nn => (e.k.is_multiple_of(4), e.n.is_multiple_of(4)),
@@ -45,13 +46,13 @@ pub(super) fn choose(form: Form, e: &Extents, class: AdapterClass) -> (Kernel, u
     let tile = Tile { form, rows, vectors, broadcast, a4, b4, c4 };
     let columns = 4 * vectors * 8;
     let tiles = e.batch * e.m.div_ceil(rows) * e.n.div_ceil(columns);
-    (tile.kernel(), tiles)
+    (tile.kernel(chain), tiles)
 }
 
 const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
 
 impl Tile {
-    fn kernel(&self) -> Kernel {
+    fn kernel(&self, chain: Option<&Chain>) -> Kernel {
         let letter = |aligned: bool| if aligned { '4' } else { '1' };
         let form = match self.form {
             Form::Nn => "nn",
@@ -59,7 +60,7 @@ impl Tile {
             Form::Tn => "tn",
         };
         let entry = format!("matmul_tile_{form}");
-        let key = format!(
+        let mut key = format!(
             "{entry}.{}x{}{}.{}{}{}",
             self.rows,
             self.vectors,
@@ -68,11 +69,18 @@ impl Tile {
             letter(self.b4),
             letter(self.c4)
         );
-        Kernel::generated(key, &entry, &self.text(&entry))
+        let mut text = self.text(&entry, chain.is_some());
+        if let Some(chain) = chain {
+            let columns = super::columns(chain);
+            key += &format!(".then.{}", chain.key(columns));
+            let finish = chain.finish(if self.c4 { 4 } else { 1 }, FIRST_BINDING, columns);
+            text = format!("{}{}\n{text}", finish.bindings, finish.functions);
+        }
+        Kernel::generated(key, &entry, &text)
     }
 
     /// Rows of C that one invocation computes: with broadcasting, all lanes together load them.
-    fn text(&self, entry: &str) -> String {
+    fn text(&self, entry: &str, finishes: bool) -> String {
         let mut t = String::new();
         let element = |aligned: bool| if aligned { "vec4<f32>" } else { "f32" };
         let _ = write!(
@@ -122,7 +130,7 @@ impl Tile {
         self.load_b(&mut t);
         self.multiply(&mut t);
         t.push_str("    }\n");
-        self.store(&mut t);
+        self.store(&mut t, finishes);
         t.push_str("}\n");
         t
     }
@@ -278,7 +286,11 @@ impl Tile {
         }
     }
 
-    fn store(&self, t: &mut String) {
+    fn store(&self, t: &mut String, finishes: bool) {
+        let finish = |value: &str, at: &str, column: &str| match finishes {
+            true => format!("finish({value}, {at}, {column})"),
+            false => value.to_string(),
+        };
         for v in 0..self.vectors {
             let col = format!("(col + {}u)", 4 * v);
             let _ = writeln!(
@@ -287,21 +299,20 @@ impl Tile {
             );
             for i in 0..self.rows {
                 if self.c4 {
-                    let _ = writeln!(
-                        t,
-                        "        if (row + {i}u < p.m) {{ c[(o + {i}u * p.n) / 4u] = c{i}_{v}; }}"
-                    );
+                    let at = format!("(o + {i}u * p.n) / 4u");
+                    let value = finish(&format!("c{i}_{v}"), &at, &col);
+                    let _ = writeln!(t, "        if (row + {i}u < p.m) {{ c[{at}] = {value}; }}");
                     continue;
                 }
-                let _ = writeln!(
-                    t,
-                    "        if (row + {i}u < p.m) {{\n            c[o + {i}u * p.n] = c{i}_{v}.x;"
-                );
-                for (j, x) in COMPONENTS.iter().enumerate().skip(1) {
-                    let _ = writeln!(
-                        t,
-                        "            if ({col} + {j}u < p.n) {{ c[o + {i}u * p.n + {j}u] = c{i}_{v}.{x}; }}"
-                    );
+                let _ = writeln!(t, "        if (row + {i}u < p.m) {{");
+                for (j, x) in COMPONENTS.iter().enumerate() {
+                    let at = format!("o + {i}u * p.n + {j}u");
+                    let value = finish(&format!("c{i}_{v}.{x}"), &at, &format!("{col} + {j}u"));
+                    let store = format!("c[{at}] = {value};");
+                    let _ = match j {
+                        0 => writeln!(t, "            {store}"),
+                        _ => writeln!(t, "            if ({col} + {j}u < p.n) {{ {store} }}"),
+                    };
                 }
                 t.push_str("        }\n");
             }

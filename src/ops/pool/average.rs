@@ -4,7 +4,7 @@ use super::{Pooling, Windows, launch, pooled};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::{
-    Arg, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, UNIT, expect,
+    Arg, Chain, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, UNIT, expect,
 };
 use crate::shape::{DType, Shape, TensorType};
 
@@ -83,8 +83,8 @@ impl Op for AvgPool {
             args,
             n,
             &ctx.inputs[0].shape,
-            &self.windows,
-            self.count_padding,
+            (&self.windows, self.count_padding),
+            None,
         )
     }
 
@@ -131,6 +131,22 @@ impl<T: Real> Reference<T> for AvgPoolBackward {
     }
 }
 
+impl AvgPoolBackward {
+    fn launch(&self, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
+        let args = vec![Arg::Input(0), Arg::Output(0)];
+        let n = self.input.elements();
+        launch(
+            ctx,
+            (Some(Pooling::AverageBackward), "avg_pool2d_backward"),
+            args,
+            n,
+            &self.input,
+            (&self.windows, self.count_padding),
+            chain,
+        )
+    }
+}
+
 impl Op for AvgPoolBackward {
     fn name(&self) -> &'static str {
         "avg_pool2d_backward"
@@ -157,17 +173,15 @@ impl Op for AvgPoolBackward {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let args = vec![Arg::Input(0), Arg::Output(0)];
-        let n = self.input.elements();
-        launch(
-            ctx,
-            (Some(Pooling::AverageBackward), "avg_pool2d_backward"),
-            args,
-            n,
-            &self.input,
-            &self.windows,
-            self.count_padding,
-        )
+        self.launch(ctx, None)
+    }
+
+    fn can_precede(&self, chain: &Chain) -> bool {
+        chain.follows(None)
+    }
+
+    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
+        self.launch(ctx, Some(chain))
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -3,7 +3,7 @@
 use super::{Pooling, Windows, launch, pooled};
 use crate::error::Result;
 use crate::graph::Var;
-use crate::ops::{Arg, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
+use crate::ops::{Arg, Chain, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
 use crate::shape::{DType, Shape, TensorType};
 
 /// The largest element of each window, and where in its plane it is.
@@ -66,7 +66,15 @@ impl Op for MaxPool {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let args = vec![Arg::Input(0), Arg::Output(0), Arg::Output(1)];
         let n = ctx.outputs[0].shape.elements();
-        launch(ctx, (Some(Pooling::Max), "max_pool2d"), args, n, &ctx.inputs[0].shape, &self.windows, false)
+        launch(
+            ctx,
+            (Some(Pooling::Max), "max_pool2d"),
+            args,
+            n,
+            &ctx.inputs[0].shape,
+            (&self.windows, false),
+            None,
+        )
     }
 
     /// Maxima are copies.
@@ -97,6 +105,21 @@ impl<T: Real> Reference<T> for MaxPoolBackward {
     }
 }
 
+impl MaxPoolBackward {
+    fn launch(&self, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
+        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        launch(
+            ctx,
+            (Some(Pooling::MaxBackward), "max_pool2d_backward"),
+            args,
+            self.input.elements(),
+            &self.input,
+            (&self.windows, false),
+            chain,
+        )
+    }
+}
+
 impl Op for MaxPoolBackward {
     fn name(&self) -> &'static str {
         "max_pool2d_backward"
@@ -123,16 +146,15 @@ impl Op for MaxPoolBackward {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        launch(
-            ctx,
-            (Some(Pooling::MaxBackward), "max_pool2d_backward"),
-            args,
-            self.input.elements(),
-            &self.input,
-            &self.windows,
-            false,
-        )
+        self.launch(ctx, None)
+    }
+
+    fn can_precede(&self, chain: &Chain) -> bool {
+        chain.follows(None)
+    }
+
+    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
+        self.launch(ctx, Some(chain))
     }
 
     /// A sum of at most as many cotangents as windows hold an element.
@@ -198,7 +220,7 @@ impl Op for MaxPoolGather {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let n = ctx.outputs[0].shape.elements();
-        launch(ctx, (None, "max_pool2d_gather"), args, n, &ctx.inputs[0].shape, &self.windows, false)
+        launch(ctx, (None, "max_pool2d_gather"), args, n, &ctx.inputs[0].shape, (&self.windows, false), None)
     }
 
     fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -6,7 +6,8 @@ mod max;
 mod rows;
 mod window;
 
-use super::{Arg, Case, Dispatch, Kernel, KernelContext, Program};
+use super::elementwise::library_then;
+use super::{Arg, Case, Chain, Dispatch, KernelContext, Program};
 use crate::error::{Error, Result};
 use crate::graph::{Var, shape_rule};
 use crate::shape::Shape;
@@ -37,11 +38,13 @@ fn launch(
     args: Vec<Arg>,
     elements: usize,
     plane: &Shape,
-    windows: &Windows,
-    count_padding: bool,
+    (windows, count_padding): (&Windows, bool),
+    chain: Option<&Chain>,
 ) -> Result<Program> {
+    let mut args = args;
+    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     if let Some(what) = what
-        && let Some(program) = rows::program(what, windows, plane, args.clone(), count_padding, ctx)?
+        && let Some(program) = rows::program(what, windows, plane, args.clone(), (count_padding, chain), ctx)?
     {
         return Ok(program);
     }
@@ -49,7 +52,7 @@ fn launch(
     let count_padding = u32::from(count_padding);
     let params = Params { elements: elements as u32, count_padding, _pad: [0; 2], y, x };
     let grid = ctx.caps.grid(elements.div_ceil(WORKGROUP))?;
-    Ok(Dispatch::new(Kernel::library(entry)?, args, &params, grid).into())
+    Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).into())
 }
 
 /// `input` with its planes replaced by those of the windows.
@@ -194,6 +197,7 @@ pub(super) fn cases() -> Vec<Case> {
         };
         cases.push(indexed(Case::new(MaxPoolBackward { windows, input }, &[out, out])));
         cases.push(indexed(Case::new(MaxPoolGather { windows }, &[&shape, out])));
+        cases.extend(followed(windows, input, &output, &index));
         for count_padding in [false, true] {
             cases.push(Case::new(AvgPool { windows, count_padding }, &[&shape]));
             cases.push(Case::new(AvgPoolBackward { windows, count_padding, input }, &[out]));
@@ -204,6 +208,26 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(ties.fill(0, super::Fillings::Whole(2)).no_gradient());
     cases.push(Case::new(MaxPool { windows: square(2, 2, 0) }, &[&[16, 16, 28, 28]]).no_gradient());
     cases
+}
+
+/// The gradients with elementwise ops behind them, one of which does not keep zeros.
+fn followed(windows: Windows, input: Shape, output: &Shape, index: &[f64]) -> Vec<Case> {
+    let max = super::fused_cases::case_of(&format!("max_pool2d_backward {windows:?}, relu_grad"), |g| {
+        let at = g.classes("at", *output);
+        let backward = MaxPoolBackward { windows, input };
+        let dx = g.record_one(backward, &[g.input("dy", *output), at]);
+        g.output("dx", g.input("y", input).greater(g.scalar(0.0)) * dx);
+    });
+    let average = super::fused_cases::case_of(&format!("avg_pool2d_backward {windows:?}, sum"), |g| {
+        let backward = AvgPoolBackward { windows, count_padding: false, input };
+        let dx = g.record_one(backward, &[g.input("dy", *output)]);
+        g.output("dx", g.input("more", input) + dx * 2.0 + 1.0);
+    });
+    let filled = max.map(|mut case| {
+        case.inputs[1].1 = super::Fillings::Given(index.to_vec());
+        case
+    });
+    filled.into_iter().chain(average).collect()
 }
 
 #[cfg(test)]

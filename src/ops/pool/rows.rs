@@ -7,8 +7,9 @@ use std::fmt::Write;
 use super::Windows;
 use super::window::Axis;
 use crate::error::{Error, Result};
+use crate::ops::elementwise::FIRST_BINDING;
 use crate::ops::text::{component, vector_type};
-use crate::ops::{AdapterClass, Arg, Dispatch, Kernel, KernelContext, Program};
+use crate::ops::{AdapterClass, Arg, Chain, Dispatch, Kernel, KernelContext, Program};
 use crate::shape::Shape;
 
 /// What is computed.
@@ -102,7 +103,7 @@ pub(super) fn program(
     windows: &Windows,
     plane: &Shape,
     args: Vec<Arg>,
-    count_padding: bool,
+    (count_padding, chain): (bool, Option<&Chain>),
     ctx: &KernelContext<'_>,
 ) -> Result<Option<Program>> {
     let Windows::Fixed { kernel, stride, padding, dilation } = *windows else { return Ok(None) };
@@ -130,7 +131,12 @@ pub(super) fn program(
         count_padding: u32::from(count_padding),
     };
     let grid = ctx.caps.grid((planes * each).div_ceil(WORKGROUP))?;
-    Ok(Some(Dispatch::new(rows.kernel(), args, &params, grid).into()))
+    Ok(Some(Dispatch::new(rows.kernel(chain), args, &params, grid).into()))
+}
+
+/// `value` as it is stored at `at`.
+fn finished(value: &str, at: &str, finishes: bool) -> String {
+    if finishes { format!("finish({value}, {at}, 0u)") } else { value.into() }
 }
 
 /// A vector of `values`.
@@ -174,18 +180,25 @@ impl Rows {
         best
     }
 
-    fn kernel(&self) -> Kernel {
+    fn kernel(&self, chain: Option<&Chain>) -> Kernel {
         let Rows { what, kernel: [kh, kw], stride: [sy, sx], dilation: [dy, dx], padded, vector, windows } =
             *self;
-        let key = format!(
+        let mut key = format!(
             "{}.k{kh}x{kw}s{sy}x{sx}d{dy}x{dx}{}.{vector}.{windows}",
             what.name(),
             if padded { "p" } else { "" }
         );
-        Kernel::generated(key, what.name(), &self.text())
+        let mut text = self.text(chain.is_some());
+        if let Some(chain) = chain {
+            key += &format!(".then.{}", chain.key(None));
+            let finish = chain.finish(vector, FIRST_BINDING, None);
+            text = format!("{}{}\n{text}", finish.bindings, finish.functions);
+        }
+        Kernel::generated(key, what.name(), &text)
     }
 
-    fn text(&self) -> String {
+    /// The text; with `finishes`, gradients go through the function `finish`.
+    fn text(&self, finishes: bool) -> String {
         let mut t = format!("{PARAMS}\n");
         let bindings = self.what.bindings();
         for (i, (name, is_plane, element, is_written)) in bindings.iter().enumerate() {
@@ -204,8 +217,8 @@ impl Rows {
         );
         match (self.what.is_backward(), self.side_by_side()) {
             (false, _) => self.forward(&mut t),
-            (true, true) => self.scatter(&mut t),
-            (true, false) => self.gather(&mut t),
+            (true, true) => self.scatter(&mut t, finishes),
+            (true, false) => self.gather(&mut t, finishes),
         }
         t.push_str("}\n");
         t
@@ -325,7 +338,7 @@ impl Rows {
     }
 
     /// The gradient of the elements in one row of windows that lie side by side.
-    fn scatter(&self, t: &mut String) {
+    fn scatter(&self, t: &mut String, finishes: bool) {
         let Rows { what, kernel: [kh, kw], vector: n, windows, .. } = *self;
         let _ = write!(
             t,
@@ -352,22 +365,23 @@ impl Rows {
                 })
                 .collect();
             for (j, values) in values.chunks(n).enumerate() {
-                let _ = writeln!(
-                    t,
-                    "        x[(plane + r{ky} + {}u) / {n}u] = {};",
-                    j * n,
-                    self::vector("f32", values)
-                );
+                let at = format!("(plane + r{ky} + {}u) / {n}u", j * n);
+                let value = finished(&self::vector("f32", values), &at, finishes);
+                let _ = writeln!(t, "        x[{at}] = {value};");
             }
         }
         // What no window reaches.
-        let zero = format!("{}()", vector_type("f32", n));
+        let zero = |at: &str| finished(&format!("{}()", vector_type("f32", n)), at, finishes);
+        let (beside, below) =
+            (format!("(plane + first + ky * p.w + ix) / {n}u"), format!("(plane + i) / {n}u"));
         let _ = write!(
             t,
             "    }}\n    for (var ix = p.ow * {kw}u; ix < p.w; ix += {n}u) {{\n        \
-             for (var ky = 0u; ky < {kh}u; ky += 1u) {{ x[(plane + first + ky * p.w + ix) / {n}u] = {zero}; }}\n    }}\n    \
+             for (var ky = 0u; ky < {kh}u; ky += 1u) {{ x[{beside}] = {}; }}\n    }}\n    \
              if (oy + 1u == p.oh) {{\n        \
-             for (var i = first + {kh}u * p.w; i < p.h * p.w; i += {n}u) {{ x[(plane + i) / {n}u] = {zero}; }}\n    }}\n"
+             for (var i = first + {kh}u * p.w; i < p.h * p.w; i += {n}u) {{ x[{below}] = {}; }}\n    }}\n",
+            zero(&beside),
+            zero(&below),
         );
     }
 
@@ -405,7 +419,7 @@ impl Rows {
     }
 
     /// The gradient of one row of elements, each from the windows that hold it.
-    fn gather(&self, t: &mut String) {
+    fn gather(&self, t: &mut String, finishes: bool) {
         t.push_str("    let plane = row / p.h * p.oh * p.ow;\n    let iy = row % p.h;\n");
         self.holding(t, 0, "iy", "    ");
         t.push_str("    for (var ix = 0u; ix < p.w; ix += 1u) {\n        let here = iy * p.w + ix;\n");
@@ -430,7 +444,8 @@ impl Rows {
                 };
             }
         }
-        t.push_str("        x[row * p.w + ix] = sum;\n    }\n");
+        let value = finished("sum", "row * p.w + ix", finishes);
+        let _ = write!(t, "        x[row * p.w + ix] = {value};\n    }}\n");
     }
 }
 
@@ -450,7 +465,7 @@ mod tests {
                     let (stride, dilation) = ([stride; 2], [dilation; 2]);
                     let rows = Rows { what, kernel, stride, dilation, padded: true, vector: 1, windows: 1 };
                     if rows.is_short() {
-                        let n = rows.text().len();
+                        let n = rows.text(false).len();
                         assert!(n < 100_000, "{n} characters: {rows:?}");
                         short += 1;
                     }

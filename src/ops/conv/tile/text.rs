@@ -15,7 +15,8 @@ const PARAMS: &str = "struct Params {
 ";
 
 impl Tile {
-    pub(super) fn text(&self) -> String {
+    /// The text; with `finishes`, results go through the function `finish`.
+    pub(super) fn text(&self, finishes: bool) -> String {
         let mut t = String::new();
         let _ = write!(
             t,
@@ -38,7 +39,7 @@ impl Tile {
             }
         }
         self.sum(&mut t);
-        self.write(&mut t);
+        self.write(&mut t, finishes);
         t.push_str("}\n");
         t
     }
@@ -177,7 +178,7 @@ impl Tile {
     }
 
     /// Adds the bias and stores the tile, channel by channel.
-    fn write(&self, t: &mut String) {
+    fn write(&self, t: &mut String, finishes: bool) {
         let n = self.store.vector();
         t.push_str("    let first = plane % p.groups * p.m;\n");
         for v in 0..self.vectors {
@@ -212,6 +213,7 @@ impl Tile {
                             },
                         ),
                     };
+                    let value = if finishes { format!("finish({value}, {at}, 0u)") } else { value };
                     let _ = writeln!(t, "        if ({inside}) {{ y[{at}] = {value}; }}");
                 }
                 t.push_str("    }\n");

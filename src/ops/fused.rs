@@ -1,0 +1,278 @@
+//! Several ops computed by one kernel. The planner makes them, users do not record them.
+
+use std::sync::Arc;
+
+use super::elementwise::{Operand, is_literal};
+use super::{
+    Chain, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, elementwise,
+};
+use crate::error::Result;
+use crate::shape::TensorType;
+
+/// Elementwise ops in a row, over one shape; perhaps behind another op, whose first output they go on with.
+///
+/// Takes the inputs of that op, then those of the chain. Gives the results of some steps; behind another op that of the
+/// last, and then the other's further outputs.
+#[derive(Clone)]
+pub(crate) struct Fused {
+    root: Option<Arc<dyn Op>>,
+    /// Types of the inputs of the root, and of its outputs.
+    root_inputs: Vec<TensorType>,
+    root_outputs: Vec<TensorType>,
+    chain: Chain,
+    results: Vec<usize>,
+}
+
+/// What the root gives, and what the steps give.
+struct Values<T> {
+    root: Vec<Values1<T>>,
+    steps: Vec<Vec<T>>,
+}
+
+/// One output of the root.
+enum Values1<T> {
+    F(Vec<T>),
+    U32(Vec<u32>),
+    U8(Vec<u8>),
+}
+
+impl<T: Real> Values1<T> {
+    fn zeros(ty: &TensorType) -> Self {
+        let n = ty.shape.elements();
+        match ty.dtype {
+            crate::DType::F32 => Values1::F(vec![T::zero(); n]),
+            crate::DType::U32 => Values1::U32(vec![0; n]),
+            crate::DType::U8 => Values1::U8(vec![0; n]),
+        }
+    }
+
+    fn output(&mut self, ty: &TensorType) -> Out<'_, T> {
+        let data = match self {
+            Values1::F(v) => SliceMut::F(v),
+            Values1::U32(v) => SliceMut::U32(v),
+            Values1::U8(v) => SliceMut::U8(v),
+        };
+        Out { shape: ty.shape, data }
+    }
+
+    fn input(&self, ty: &TensorType) -> In<'_, T> {
+        let data = match self {
+            Values1::F(v) => Slice::F(v),
+            Values1::U32(v) => Slice::U32(v),
+            Values1::U8(v) => Slice::U8(v),
+        };
+        In { shape: ty.shape, data }
+    }
+}
+
+impl Fused {
+    /// Elementwise ops alone.
+    pub(crate) fn chain(chain: Chain, results: Vec<usize>) -> Self {
+        Fused { root: None, root_inputs: Vec::new(), root_outputs: Vec::new(), chain, results }
+    }
+
+    /// Elementwise ops behind `root`.
+    pub(crate) fn behind(
+        root: Arc<dyn Op>,
+        inputs: Vec<TensorType>,
+        outputs: Vec<TensorType>,
+        chain: Chain,
+    ) -> Self {
+        let results = vec![chain.steps.len().saturating_sub(1)];
+        Fused { root: Some(root), root_inputs: inputs, root_outputs: outputs, chain, results }
+    }
+
+    /// Whether the kernels can compute it.
+    pub(crate) fn is_possible(chain: &Chain) -> bool {
+        let constants = chain.steps.iter().flat_map(|s| &s.args).filter_map(|a| match a {
+            Operand::Constant(c) => Some(*c),
+            _ => None,
+        });
+        let attributes = chain.steps.iter().filter_map(|s| s.op.pointwise()).flat_map(|f| f.attributes());
+        chain.inputs.len() <= 8 && constants.chain(attributes).all(is_literal)
+    }
+
+    /// All values in between.
+    fn values<T: Real>(&self, plain: bool, inputs: &[In<'_, T>]) -> Result<Values<T>, String> {
+        let (own, extra) = inputs.split_at(self.root_inputs.len());
+        let mut root: Vec<Values1<T>> = self.root_outputs.iter().map(Values1::zeros).collect();
+        if let Some(op) = &self.root {
+            let mut outs: Vec<Out<'_, T>> =
+                root.iter_mut().zip(&self.root_outputs).map(|(v, ty)| v.output(ty)).collect();
+            T::eval(&**op, plain, own, &mut outs)?;
+        }
+        let mut steps: Vec<Vec<T>> = Vec::new();
+        let shape = self.chain.shape;
+        for step in &self.chain.steps {
+            let constants: Vec<[T; 1]> = step
+                .args
+                .iter()
+                .map(|a| [if let Operand::Constant(c) = a { T::of(f64::from(*c)) } else { T::zero() }])
+                .collect();
+            let arguments: Vec<In<'_, T>> = step
+                .args
+                .iter()
+                .zip(&constants)
+                .map(|(a, constant)| match a {
+                    Operand::Root => root[0].input(&self.root_outputs[0]),
+                    Operand::Input(i) => extra[*i],
+                    Operand::Step(i) => In { shape, data: Slice::F(&steps[*i]) },
+                    Operand::Constant(_) => In { shape: crate::Shape::scalar(), data: Slice::F(constant) },
+                })
+                .collect();
+            let mut y = vec![T::zero(); shape.elements()];
+            T::eval(&*step.op, plain, &arguments, &mut [Out { shape, data: SliceMut::F(&mut y) }])?;
+            steps.push(y);
+        }
+        Ok(Values { root, steps })
+    }
+
+    fn write<T: Real>(&self, values: &Values<T>, outputs: &mut [Out<'_, T>]) {
+        let count = self.results.len();
+        for (k, out) in outputs.iter_mut().enumerate() {
+            match (self.results.get(k).map(|&s| &values.steps[s]), values.root.get(k + 1 - count.min(k + 1)))
+            {
+                (Some(from), _) => out.f().copy_from_slice(from),
+                (None, Some(Values1::F(from))) => out.f().copy_from_slice(from),
+                (None, Some(Values1::U32(from))) => out.u32().copy_from_slice(from),
+                _ => {}
+            }
+        }
+    }
+
+    /// For every step, how far off rounding may be: its own, and what its arguments' errors make of its result.
+    fn step_bounds(&self, inputs: &[In<'_, f64>], values: &Values<f64>, root: &[f64]) -> Vec<Vec<f64>> {
+        let extra = &inputs[self.root_inputs.len()..];
+        let shape = self.chain.shape;
+        let mut bounds: Vec<Vec<f64>> = Vec::new();
+        for (s, step) in self.chain.steps.iter().enumerate() {
+            let Some(f) = step.op.pointwise() else { continue };
+            let n = shape.elements();
+            let (mut x, mut e) = (vec![[0.0; 3]; n], vec![[0.0; 3]; n]);
+            for (k, a) in step.args.iter().enumerate() {
+                match a {
+                    Operand::Root => {
+                        let Values1::F(v) = &values.root[0] else { continue };
+                        (0..n).for_each(|i| (x[i][k], e[i][k]) = (v[i], root[i]));
+                    }
+                    Operand::Step(j) => {
+                        (0..n).for_each(|i| (x[i][k], e[i][k]) = (values.steps[*j][i], bounds[*j][i]));
+                    }
+                    Operand::Input(j) => {
+                        let strides = extra[*j].shape.broadcast_strides(&shape);
+                        let v = extra[*j].f();
+                        super::value::strided(&shape, &strides[..shape.rank()], 0, |at, from| {
+                            x[at][k] = v[from];
+                        });
+                    }
+                    Operand::Constant(c) => x.iter_mut().for_each(|x| x[k] = f64::from(*c)),
+                }
+            }
+            let of = |i: usize| spread(f, x[i], e[i], values.steps[s][i]);
+            bounds.push((0..n).map(of).collect());
+        }
+        bounds
+    }
+}
+
+/// The error of f(x) where x is off by up to `e`: the formula's own, and the most that f changes at the corners of
+/// x ± e, which is the most it changes at all where f is monotonic in each argument.
+fn spread(f: &dyn elementwise::Pointwise, x: [f64; 3], e: [f64; 3], y: f64) -> f64 {
+    let mut worst = f.bound(x, y);
+    if e == [0.0; 3] {
+        return worst + TINY;
+    }
+    let mut change = 0.0f64;
+    for corner in 0..27 {
+        let sign = |k: usize| [0.0, 1.0, -1.0][corner / [1, 3, 9][k] % 3];
+        let at = [0, 1, 2].map(|k| x[k] + sign(k) * e[k]);
+        let there = f.value(at);
+        change = change.max((there - y).abs());
+        worst = worst.max(f.bound(at, there));
+    }
+    // Equality is found at no corner.
+    let close = (x[0] - x[1]).abs() <= e[0] + e[1];
+    if matches!(f.function(), "equal" | "not_equal") && close {
+        change = 1.0;
+    }
+    worst + change + TINY
+}
+
+impl std::fmt::Debug for Fused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let steps = self.chain.steps.iter().map(|s| &s.op);
+        for (i, op) in self.root.iter().chain(steps).enumerate() {
+            let plus = if i > 0 { " + " } else { "" };
+            write!(f, "{plus}{op:?}")?;
+        }
+        Ok(())
+    }
+}
+
+impl<T: Real> Reference<T> for Fused {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        self.write(&self.values(true, inputs)?, outputs);
+        Ok(())
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        self.write(&self.values(false, inputs)?, outputs);
+        Ok(())
+    }
+}
+
+impl Op for Fused {
+    fn name(&self) -> &'static str {
+        "fused"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        let expected = self.root_inputs.len() + self.chain.inputs.len();
+        let extra = inputs.get(self.root_inputs.len()..).unwrap_or_default();
+        let shapes = extra.iter().map(|i| i.shape).collect::<Vec<_>>();
+        if inputs.len() != expected || !inputs.starts_with(&self.root_inputs) || shapes != self.chain.inputs {
+            return Err(format!("takes the {expected} inputs it was made for"));
+        }
+        let mut outputs = vec![TensorType::f32(self.chain.shape); self.results.len()];
+        outputs.extend(self.root_outputs.iter().skip(1));
+        Ok(outputs)
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        match &self.root {
+            None => elementwise::program("fused", &self.chain, &self.results, ctx.caps),
+            Some(root) => root.dispatch_then(
+                &KernelContext {
+                    caps: ctx.caps,
+                    inputs: &ctx.inputs[..self.root_inputs.len()],
+                    outputs: &self.root_outputs,
+                },
+                &self.chain,
+            ),
+        }
+    }
+
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let Ok(values) = self.values(false, inputs) else {
+            return outputs.iter().map(|o| vec![0.0; o.shape.elements()]).collect();
+        };
+        let mut root = match &self.root {
+            Some(op) => {
+                let outs: Vec<In<'_, f64>> =
+                    values.root.iter().zip(&self.root_outputs).map(|(v, ty)| v.input(ty)).collect();
+                op.error_bound(&inputs[..self.root_inputs.len()], &outs)
+            }
+            None => vec![Vec::new()],
+        };
+        let steps = self.step_bounds(inputs, &values, &root[0]);
+        let mut bounds: Vec<Vec<f64>> = self.results.iter().map(|&s| steps[s].clone()).collect();
+        bounds.extend(root.drain(1..));
+        bounds
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
+        let own = &inputs[..self.root_inputs.len()];
+        let root = self.root.as_ref().map_or(0, |op| op.flops(own, &self.root_outputs));
+        root + (self.chain.steps.len() * self.chain.shape.elements()) as u64
+    }
+}

@@ -1,0 +1,143 @@
+//! Cases of fused ops: what the planner makes of small graphs.
+
+use super::{AdapterClass, Caps, Case, Conv2dOptions, ConvKernels, Fillings, Padding};
+use crate::graph::{Graph, Var};
+use crate::plan::fuse;
+
+/// The one fused node of a recording, as a case.
+pub(super) fn case_of(name: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
+    let g = Graph::new();
+    record(&g);
+    let r = fuse(g.finish().ok()?, &Caps::default_of(AdapterClass::Software));
+    let node = r.nodes.iter().find(|n| n.members.len() > 1)?;
+    let inputs = node.inputs.iter().map(|&v| (r.values[v as usize].ty, Fillings::Normal)).collect();
+    Some(Case { name: name.into(), op: node.op.clone(), inputs, gradient: false, exact: false })
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |name: &str, record: &dyn for<'g> Fn(&'g Graph)| {
+        let made = case_of(name, record);
+        // A graph that is not fused is missed by the test that counts these cases.
+        cases.extend(made);
+    };
+    let out = |g: &Graph, y: Var<'_>| g.output("y", y);
+    for shape in [&[1][..], &[7], &[6, 8], &[5, 7], &[130, 33], &[2, 3, 4, 5]] {
+        let columns = [shape[shape.len() - 1]];
+        add(&format!("bias and relu of {shape:?}"), &|g| {
+            let y = g.input("x", shape) + g.input("b", columns);
+            out(g, y.relu());
+        });
+        add(&format!("several results of {shape:?}"), &|g| {
+            let (x, z) = (g.input("x", shape), g.input("z", shape));
+            let sum = x + z;
+            let t = (sum * x).tanh();
+            g.output("sum", sum);
+            g.output("t", t);
+            g.output("y", t.sigmoid() * 3.0 - z);
+        });
+    }
+    add("all ways to read", &|g| {
+        let (x, rows) = (g.input("x", [6, 4, 8]), g.input("rows", [6, 4, 1]));
+        let (columns, middle, one) = (g.input("columns", [8]), g.input("middle", [4, 1]), g.input("one", []));
+        out(g, (((x * rows + columns) * middle) - one).leaky_relu(0.1));
+    });
+    add("constants and attributes", &|g| {
+        let x = g.input("x", [9, 3]);
+        let y = x.clamp(-0.5, 1.5) * 1e-3 + 7.0;
+        out(g, x.greater(g.scalar(0.0)).select(y, g.full([9, 3], -0.25)).leaky_relu(0.3).exp() + -1e-8);
+    });
+    add("a step that is used twice", &|g| {
+        let x = g.input("x", [33]);
+        let e = x.exp();
+        out(g, e * e / (e + 1.0));
+    });
+    products(&mut add);
+    convolutions(&mut add);
+    cases
+}
+
+type Add<'a> = dyn FnMut(&str, &dyn for<'g> Fn(&'g Graph)) + 'a;
+
+fn products(add: &mut Add<'_>) {
+    // Every alignment of the stores; rows and columns beyond a tile.
+    for (m, n, k) in [(1, 1, 1), (7, 10, 5), (33, 36, 68), (65, 67, 71)] {
+        for form in ["nn", "nt", "tn"] {
+            let product = |g: &Graph| -> u32 {
+                let x = match form {
+                    "nn" => g.input("a", [m, k]).matmul(g.input("b", [k, n])),
+                    "nt" => g.input("a", [m, k]).matmul_nt(g.input("b", [n, k])),
+                    _ => g.input("a", [k, m]).matmul_tn(g.input("b", [k, n])),
+                };
+                x.id
+            };
+            add(&format!("{form} {m}x{n}x{k}, bias and relu"), &|g| {
+                let y = Var { graph: g, id: product(g) } + g.input("bias", [n]);
+                g.output("y", y.relu());
+            });
+            // The store is the same text in every form.
+            if form != "nn" {
+                continue;
+            }
+            add(&format!("{form} {m}x{n}x{k}, residual and scale"), &|g| {
+                let y = g.input("r", [m, n]) - Var { graph: g, id: product(g) } * g.input("one", []);
+                g.output("y", y * 0.125);
+            });
+        }
+    }
+    add("a batch of products, tanh", &|g| {
+        let y = g.input("a", [3, 9, 5]).matmul(g.input("b", [3, 5, 12])) + g.input("bias", [12]);
+        g.output("y", y.tanh());
+    });
+    add("the plain product, relu", &|g| {
+        g.output("y", g.input("a", [9, 5]).matmul_plain(g.input("b", [5, 13])).relu());
+    });
+}
+
+fn convolutions(add: &mut Add<'_>) {
+    let same = Conv2dOptions { padding: Padding::SameUpper, ..Default::default() };
+    let strided = Conv2dOptions { stride: [2, 2], padding: Padding::SameUpper, ..Default::default() };
+    let grouped = Conv2dOptions { groups: 2, ..Default::default() };
+    let shapes: [(&str, Conv2dOptions, [usize; 4], [usize; 4]); 6] = [
+        ("same", same, [2, 3, 8, 8], [16, 3, 3, 3]),
+        ("one channel", same, [3, 1, 14, 14], [8, 1, 3, 3]),
+        ("odd", same, [2, 5, 7, 9], [10, 5, 3, 3]),
+        ("strided", strided, [2, 4, 9, 12], [12, 4, 3, 3]),
+        ("grouped", grouped, [2, 8, 10, 10], [24, 4, 3, 3]),
+        ("tiny", same, [1, 1, 3, 3], [2, 1, 3, 3]),
+    ];
+    for (name, options, x, w) in shapes {
+        let others: &[ConvKernels] = match name {
+            "odd" => &[ConvKernels::Plain],
+            "tiny" | "grouped" => &[ConvKernels::Tiles],
+            _ => &[],
+        };
+        for &kernels in [ConvKernels::Best].iter().chain(others) {
+            add(&format!("conv2d {name} {kernels:?}, relu"), &|g| {
+                let (x, w, b) = (g.input("x", x), g.input("w", w), g.input("b", [w[0]]));
+                g.output("y", x.conv2d_by(w, Some(b), &options, kernels).relu());
+            });
+            add(&format!("conv2d {name} {kernels:?}, residual and relu"), &|g| {
+                let y = g.input("x", x).conv2d_by(g.input("w", w), None, &options, kernels);
+                g.output("y", (y + g.input("r", y.shape())).relu());
+            });
+            add(&format!("conv2d_backward_input {name} {kernels:?}, relu_grad"), &|g| {
+                let (x, w) = (g.input("x", x), g.input("w", w));
+                let dy = g.input("dy", x.conv2d_by(w, None, &options, kernels).shape());
+                let dx = x.conv2d_gradient(w, dy, false, &options, kernels);
+                // What relu_grad computes, from the public functions.
+                g.output("dx", x.greater(g.scalar(0.0)) * dx);
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_graph_is_fused() {
+        let names: Vec<String> = super::cases().into_iter().map(|c| c.name).collect();
+        // 12 chains and 3 more, 16 products and 2, 27 convolutions.
+        assert_eq!(names.len(), 60, "{names:#?}");
+    }
+}

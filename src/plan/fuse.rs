@@ -1,0 +1,480 @@
+//! Which nodes are computed together: elementwise ones in a row, alone or behind an op whose kernels can go on
+//! with them. The result is a recording again, in which each group is one node.
+//!
+//! A group runs where its last member was recorded. That is right as long as nobody else has read a member's
+//! value before, and no state that a member reads was updated before: either closes the group.
+
+use std::sync::Arc;
+
+use super::needed_nodes;
+use crate::graph::{Node, Recording, Source, ValueId};
+use crate::ops::{Caps, Chain, ChainStep, Fill, Fused, Operand};
+use crate::shape::{DType, Shape, TensorType};
+
+/// Formulas in one kernel at most.
+const MOST_STEPS: usize = 24;
+
+/// Nodes that run together.
+struct Group {
+    members: Vec<usize>,
+    /// Whether the first member is an op that the others stand behind.
+    has_root: bool,
+    shape: Shape,
+    is_open: bool,
+}
+
+struct Pass<'a> {
+    r: &'a Recording,
+    caps: &'a Caps,
+    /// By value: the needed nodes that read it, and whether the user does.
+    readers: Vec<Vec<usize>>,
+    is_output: Vec<bool>,
+    groups: Vec<Group>,
+    group_of: Vec<Option<usize>>,
+}
+
+/// The recording with groups of nodes fused, for kernels of an adapter.
+pub(crate) fn fuse(mut recording: Recording, caps: &Caps) -> Recording {
+    fold(&mut recording);
+    let needed = needed_nodes(&recording);
+    let mut pass = Pass {
+        r: &recording,
+        caps,
+        readers: vec![Vec::new(); recording.values.len()],
+        is_output: vec![false; recording.values.len()],
+        groups: Vec::new(),
+        group_of: vec![None; recording.nodes.len()],
+    };
+    recording.outputs.iter().for_each(|o| pass.is_output[o.value as usize] = true);
+    for (n, node) in recording.nodes.iter().enumerate().filter(|(n, _)| needed[*n]) {
+        for &v in &node.inputs {
+            if pass.readers[v as usize].last() != Some(&n) {
+                pass.readers[v as usize].push(n);
+            }
+        }
+    }
+    for n in (0..recording.nodes.len()).filter(|&n| needed[n]) {
+        pass.place(n);
+    }
+    let made: Vec<Option<Node>> = (0..pass.groups.len()).map(|g| pass.node(g)).collect();
+    let (groups, group_of) = (pass.groups, pass.group_of);
+    rewrite(recording, &groups, &group_of, made)
+}
+
+/// Makes formulas of numbers numbers: what gradients begin with is often so.
+fn fold(recording: &mut Recording) {
+    for n in 0..recording.nodes.len() {
+        let node = &recording.nodes[n];
+        let number = |v: &ValueId| match recording.values[*v as usize].source {
+            Source::Node(from) => recording.nodes[from].op.fill_value(),
+            _ => None,
+        };
+        let Some(numbers) = node.inputs.iter().map(number).collect::<Option<Vec<f32>>>() else { continue };
+        let value = match (node.op.pointwise(), &numbers[..]) {
+            (Some(f), [_, ..]) => {
+                let mut x = [0.0; 3];
+                x.iter_mut().zip(&numbers).for_each(|(x, c)| *x = f64::from(*c));
+                f.value(x) as f32
+            }
+            (None, [c]) if node.op.is_alias() => *c,
+            _ => continue,
+        };
+        if crate::ops::is_literal(value) {
+            let shape = recording.values[node.outputs[0] as usize].ty.shape;
+            let node = &mut recording.nodes[n];
+            node.op = Arc::new(Fill { value, shape });
+            node.inputs.clear();
+        }
+    }
+}
+
+impl Pass<'_> {
+    fn ty(&self, v: ValueId) -> TensorType {
+        self.r.values[v as usize].ty
+    }
+
+    /// The node that computes a value which is no state.
+    fn producer(&self, v: ValueId) -> Option<usize> {
+        match self.r.values[v as usize].source {
+            Source::Node(n) => Some(n),
+            _ => None,
+        }
+    }
+
+    fn group_making(&self, v: ValueId) -> Option<usize> {
+        self.group_of[self.producer(v)?]
+    }
+
+    /// Decides in which group node `n` is.
+    fn place(&mut self, n: usize) {
+        let node = &self.r.nodes[n];
+        let mut sources: Vec<usize> = node
+            .inputs
+            .iter()
+            .filter_map(|&v| self.group_making(v))
+            .filter(|&g| self.groups[g].is_open)
+            .collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let joined = self.join(n, &sources);
+        for g in sources {
+            if Some(g) != joined {
+                self.groups[g].is_open = false;
+            }
+        }
+        if node.op.writes() > 0 {
+            self.close_readers_of_states(n);
+        }
+        if joined.is_none() {
+            self.start(n);
+        }
+    }
+
+    /// Adds the node to an open group that it continues.
+    fn join(&mut self, n: usize, sources: &[usize]) -> Option<usize> {
+        self.r.nodes[n].op.pointwise()?;
+        let shape = self.ty(self.r.nodes[n].outputs[0]).shape;
+        // Behind another op first: that saves the most memory traffic. The latest is closest.
+        let rooted = sources.iter().rev().copied().find(|&g| self.groups[g].has_root && self.continues(n, g));
+        if let Some(g) = rooted {
+            // With the formulas that only the node waits for, or without.
+            let beside: Vec<usize> =
+                sources.iter().copied().filter(|&o| self.serves_only(o, n, &shape)).collect();
+            for others in [&beside[..], &[]] {
+                let absorbed = others.iter().flat_map(|&o| self.groups[o].members.iter().copied());
+                let mut steps: Vec<usize> =
+                    self.groups[g].members[1..].iter().copied().chain(absorbed).collect();
+                steps.sort_unstable();
+                let members = [&self.groups[g].members[..1], &steps, &[n]].concat();
+                if self.is_possible(&members, true) {
+                    self.merge(g, others, members);
+                    return Some(g);
+                }
+            }
+        }
+        let alike: Vec<usize> = sources
+            .iter()
+            .copied()
+            .filter(|&g| !self.groups[g].has_root && self.groups[g].shape == shape)
+            .collect();
+        // All of them, if they fit into one kernel, or one.
+        let all = (alike.len() > 1).then_some(&alike[..]);
+        for chosen in all.into_iter().chain(alike.chunks(1).rev()) {
+            let mut members: Vec<usize> =
+                chosen.iter().flat_map(|&g| self.groups[g].members.iter().copied()).collect();
+            members.sort_unstable();
+            members.push(n);
+            if !self.is_possible(&members, false) {
+                continue;
+            }
+            self.merge(chosen[0], &chosen[1..], members);
+            return Some(chosen[0]);
+        }
+        None
+    }
+
+    /// Makes `members` one group.
+    fn merge(&mut self, g: usize, others: &[usize], members: Vec<usize>) {
+        for &other in others {
+            self.groups[other].is_open = false;
+            self.groups[other].members.clear();
+        }
+        members.iter().for_each(|&m| self.group_of[m] = Some(g));
+        self.groups[g].members = members;
+    }
+
+    /// Whether a group of formulas has the node's shape and nobody else reads what it gives.
+    fn serves_only(&self, g: usize, n: usize, shape: &Shape) -> bool {
+        let Group { members, has_root, shape: own, .. } = &self.groups[g];
+        let is_inner = |m: &usize| {
+            let value = self.r.nodes[*m].outputs[0] as usize;
+            !self.is_output[value] && self.readers[value].iter().all(|r| *r == n || members.contains(r))
+        };
+        !has_root && own == shape && members.iter().all(is_inner)
+    }
+
+    /// Whether the node alone reads what the last member of a group with a root gives, in the same shape.
+    fn continues(&self, n: usize, g: usize) -> bool {
+        let Some(&last) = self.groups[g].members.last() else { return false };
+        let tail = self.r.nodes[last].outputs[0];
+        let shape = self.ty(self.r.nodes[n].outputs[0]).shape;
+        // A root's other outputs are stored as they are, for later; nobody in the group can read them.
+        let reads_others =
+            self.r.nodes[n].inputs.iter().any(|&v| v != tail && self.group_making(v) == Some(g));
+        shape == self.groups[g].shape
+            && self.readers[tail as usize] == [n]
+            && !self.is_output[tail as usize]
+            && !reads_others
+    }
+
+    fn is_possible(&self, members: &[usize], has_root: bool) -> bool {
+        let (chain, inputs) = self.chain(members, has_root);
+        let outputs = self.results(members, has_root).len();
+        let own = if has_root { &members[..1] } else { &[] };
+        let root = own.iter().map(|&n| &self.r.nodes[n]).next();
+        let bound = root.map_or(0, |r| bindings(r));
+        members.len() <= MOST_STEPS
+            && Fused::is_possible(&chain)
+            && inputs.len() + bound.max(outputs) <= self.caps.storage_buffers as usize
+            && root.is_none_or(|r| r.op.can_precede(&chain))
+    }
+
+    /// The formulas of a group, and the values that they read besides the root's.
+    fn chain(&self, members: &[usize], has_root: bool) -> (Chain, Vec<ValueId>) {
+        let steps = if has_root { &members[1..] } else { members };
+        let mut inputs: Vec<ValueId> = Vec::new();
+        let operand = |v: ValueId, inputs: &mut Vec<ValueId>| {
+            let from = self.producer(v);
+            if let Some(at) = steps.iter().position(|&s| Some(s) == from) {
+                return Operand::Step(at);
+            }
+            if has_root && from == Some(members[0]) {
+                return Operand::Root;
+            }
+            let number = from.and_then(|n| self.r.nodes[n].op.fill_value());
+            if let Some(c) = number.filter(|c| crate::ops::is_literal(*c)) {
+                return Operand::Constant(c);
+            }
+            let known = inputs.iter().position(|&i| i == v);
+            Operand::Input(known.unwrap_or_else(|| {
+                inputs.push(v);
+                inputs.len() - 1
+            }))
+        };
+        let steps: Vec<ChainStep> = steps
+            .iter()
+            .map(|&s| {
+                let node = &self.r.nodes[s];
+                ChainStep {
+                    op: node.op.clone(),
+                    args: node.inputs.iter().map(|&v| operand(v, &mut inputs)).collect(),
+                }
+            })
+            .collect();
+        let shape = members.last().map_or(Shape::scalar(), |&n| self.ty(self.r.nodes[n].outputs[0]).shape);
+        let shapes = inputs.iter().map(|&v| self.ty(v).shape).collect();
+        (Chain { shape, inputs: shapes, steps }, inputs)
+    }
+
+    /// The steps whose results others read, by their place in the chain.
+    fn results(&self, members: &[usize], has_root: bool) -> Vec<usize> {
+        let steps = if has_root { &members[1..] } else { members };
+        let is_read = |v: ValueId| {
+            self.is_output[v as usize] || self.readers[v as usize].iter().any(|n| !members.contains(n))
+        };
+        (0..steps.len()).filter(|&i| is_read(self.r.nodes[steps[i]].outputs[0])).collect()
+    }
+
+    /// What reads a state that node `n` updates must run before it.
+    fn close_readers_of_states(&mut self, n: usize) {
+        let node = &self.r.nodes[n];
+        let state = |v: ValueId| match self.r.values[v as usize].source {
+            Source::State { state, .. } => Some(state),
+            _ => None,
+        };
+        let updated: Vec<usize> =
+            node.inputs[node.inputs.len() - node.op.writes()..].iter().filter_map(|&v| state(v)).collect();
+        for g in self.groups.iter_mut().filter(|g| g.is_open) {
+            let reads = g.members.iter().flat_map(|&m| &self.r.nodes[m].inputs);
+            if reads.filter_map(|&v| state(v)).any(|s| updated.contains(&s)) {
+                g.is_open = false;
+            }
+        }
+    }
+
+    /// Begins a group that later nodes may join.
+    fn start(&mut self, n: usize) {
+        let node = &self.r.nodes[n];
+        let is_pointwise = node.op.pointwise().is_some();
+        let first = node.outputs.first().map(|&v| self.ty(v));
+        let Some(ty) = first.filter(|ty| ty.dtype == DType::F32) else { return };
+        if node.op.writes() > 0 || node.op.is_alias() || node.inputs.is_empty() {
+            return;
+        }
+        self.group_of[n] = Some(self.groups.len());
+        let members = vec![n];
+        self.groups.push(Group { members, has_root: !is_pointwise, shape: ty.shape, is_open: true });
+    }
+
+    /// The node that a group becomes; `None` for single nodes.
+    fn node(&self, g: usize) -> Option<Node> {
+        let Group { members, has_root, .. } = &self.groups[g];
+        let last = &self.r.nodes[*members.get(1).and(members.last())?];
+        let (chain, extra) = self.chain(members, *has_root);
+        let of = |values: &[ValueId]| -> Vec<TensorType> { values.iter().map(|&v| self.ty(v)).collect() };
+        let (op, inputs, outputs) = if *has_root {
+            let root = &self.r.nodes[members[0]];
+            let types = (of(&root.inputs), of(&root.outputs));
+            let outputs = [&last.outputs[..1], &root.outputs[1..]].concat();
+            (
+                Fused::behind(root.op.clone(), types.0, types.1, chain),
+                [&root.inputs[..], &extra].concat(),
+                outputs,
+            )
+        } else {
+            let results = self.results(members, false);
+            let outputs = results.iter().map(|&i| self.r.nodes[members[i]].outputs[0]).collect();
+            (Fused::chain(chain, results), extra, outputs)
+        };
+        Some(Node {
+            op: Arc::new(op),
+            inputs,
+            outputs,
+            scope: last.scope.clone(),
+            place: last.place,
+            is_gradient: last.is_gradient,
+            members: members.iter().map(|&n| self.r.nodes[n].clone()).collect(),
+        })
+    }
+}
+
+/// Storage bindings of an op on its own, at most.
+fn bindings(node: &Node) -> usize {
+    // Scratch that a later launch reads takes the place of an input.
+    node.inputs.len().max(3) + node.outputs.len()
+}
+
+/// Puts the fused nodes where their last members were.
+fn rewrite(
+    mut recording: Recording,
+    groups: &[Group],
+    group_of: &[Option<usize>],
+    mut made: Vec<Option<Node>>,
+) -> Recording {
+    let old = std::mem::take(&mut recording.nodes);
+    let mut new = recording;
+    let mut moved = Vec::with_capacity(old.len());
+    for (n, node) in old.into_iter().enumerate() {
+        let group = group_of[n].filter(|&g| groups[g].members.len() > 1);
+        match group {
+            None => new.nodes.push(node),
+            Some(g) if groups[g].members.last() == Some(&n) => new.nodes.extend(made[g].take()),
+            Some(_) => {}
+        }
+        moved.push((group, new.nodes.len().saturating_sub(1)));
+    }
+    // Where a member's group is.
+    let place = |n: usize| match moved[n].0.and_then(|g| groups[g].members.last()) {
+        Some(&last) => moved[last].1,
+        None => moved[n].1,
+    };
+    for value in &mut new.values {
+        if let Source::Node(n) = &mut value.source {
+            *n = place(*n);
+        }
+        value.producer = value.producer.map(place);
+    }
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Graph;
+    use crate::ops::AdapterClass;
+    use crate::{Init, Params};
+
+    /// The ops of each node after fusion.
+    fn fused(g: &Graph) -> Vec<String> {
+        let r = fuse(g.finish().unwrap(), &Caps::default_of(AdapterClass::Software));
+        for (id, value) in r.values.iter().enumerate() {
+            if let Source::Node(n) = value.source {
+                let made = |node: &Node| node.outputs.contains(&(id as ValueId));
+                assert!(made(&r.nodes[n]) || r.nodes[n].members.iter().any(made));
+                assert_eq!(value.producer, Some(n));
+            }
+        }
+        let name = |n: &Node| match &n.members[..] {
+            [] => n.op.name().to_string(),
+            members => members.iter().map(|m| m.op.name()).collect::<Vec<_>>().join("+"),
+        };
+        r.nodes.iter().map(name).collect()
+    }
+
+    #[test]
+    fn an_activation_joins_the_product_and_its_bias() {
+        let g = Graph::new();
+        let x = g.input("x", [4, 8]).matmul(g.input("w", [8, 3])) + g.input("b", [3]);
+        g.output("y", x.relu());
+        assert_eq!(fused(&g), ["matmul+add+relu"]);
+    }
+
+    #[test]
+    fn what_others_read_is_stored() {
+        let g = Graph::new();
+        let product = g.input("x", [4, 8]).matmul(g.input("w", [8, 3]));
+        // The product is read twice, so nothing can replace it.
+        g.output("y", product.relu());
+        g.output("z", product.sum_all());
+        assert_eq!(fused(&g), ["matmul", "relu", "sum"]);
+        let g = Graph::new();
+        let x = g.input("x", [4]);
+        let e = x.exp();
+        g.output("e", e);
+        g.output("y", e + x);
+        g.output("z", (e + x).sum_all());
+        // `e` is a result of the group too. `e + x` was recorded twice.
+        assert_eq!(fused(&g), ["exp+add+add", "sum"]);
+    }
+
+    #[test]
+    fn a_reader_outside_ends_a_group() {
+        let g = Graph::new();
+        let e = g.input("x", [4, 4]).exp();
+        let m = e.matmul(e);
+        // `tanh` comes after the product that reads `e`, so it cannot run with `exp`.
+        g.output("y", e.tanh() + m);
+        assert_eq!(fused(&g), ["exp", "matmul+tanh+add"]);
+    }
+
+    #[test]
+    fn a_state_is_read_before_it_is_updated() {
+        let params = Params::seeded(0);
+        let w = params.param("w", [4], Init::Constant(1.0));
+        let g = Graph::new();
+        let before = g.param(&w).exp();
+        crate::optim::Optimizer::minimize(
+            &crate::optim::Sgd::new(&params, 0.1),
+            g.param(&w).square().sum_all(),
+            std::slice::from_ref(&w),
+        );
+        // The update stands between: `exp` must not move behind it.
+        g.output("y", before.relu());
+        let names = fused(&g);
+        let at = |part: &str| names.iter().position(|n| n.contains(part)).unwrap();
+        assert!(at("exp") < at("sgd") && at("relu") > at("sgd"), "{names:?}");
+    }
+
+    #[test]
+    fn two_branches_meet_in_one_kernel_and_two_products_in_two() {
+        let g = Graph::new();
+        let (a, b) = (g.input("a", [4, 4]), g.input("b", [4, 4]));
+        g.output("y", a.sigmoid() * b.tanh());
+        assert_eq!(fused(&g), ["sigmoid+tanh+mul"]);
+        let g = Graph::new();
+        let (a, b) = (g.input("a", [4, 4]), g.input("b", [4, 4]));
+        g.output("y", a.matmul(b).sigmoid() * b.matmul(a).tanh());
+        assert_eq!(fused(&g), ["matmul+sigmoid", "matmul+tanh+mul"]);
+    }
+
+    #[test]
+    fn formulas_of_numbers_are_numbers() {
+        let g = Graph::new();
+        let half = (g.full([4], 2.0).recip() * g.full([4], 3.0)).reshape([2, 2]) + -1.0;
+        g.output("y", g.input("x", [2, 2]) * half);
+        let r = fuse(g.finish().unwrap(), &Caps::default_of(AdapterClass::Gpu));
+        let value = r.nodes.iter().rev().find_map(|n| n.op.fill_value());
+        assert_eq!(value, Some(0.5));
+        assert_eq!(r.nodes.last().unwrap().op.name(), "mul");
+    }
+
+    #[test]
+    fn groups_stay_within_bindings() {
+        let g = Graph::new();
+        let sum = (0..20).fold(g.input("x", [4]), |sum, i| sum + g.input(&format!("x{i}"), [4]));
+        g.output("y", sum);
+        let r = fuse(g.finish().unwrap(), &Caps::default_of(AdapterClass::Gpu));
+        assert!(r.nodes.len() > 2 && r.nodes.len() < 6, "{}", r.nodes.len());
+        assert!(r.nodes.iter().all(|n| n.inputs.len() + n.outputs.len() <= 8));
+    }
+}

@@ -1,0 +1,107 @@
+//! Random graphs with and without fusion, on every adapter: every fused kernel against the f64 formulas of its
+//! members, and the results against those of single kernels.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use wgrad::gpu::{Gpu, PlantedFault};
+use wgrad::ops::Conv2dOptions;
+use wgrad::{Device, Graph, Rng, Var};
+
+/// A graph of some 25 random ops over a few shapes that broadcast, with gradients through all of them.
+fn record(g: &Graph, seed: u64) {
+    let mut rng = Rng::new(seed, "graph");
+    let shapes: [&[usize]; 5] = [&[5, 6], &[6], &[5, 1], &[1], &[6, 6]];
+    let inputs: Vec<Var<'_>> =
+        shapes.iter().enumerate().map(|(i, s)| g.input(&format!("x{i}"), *s)).collect();
+    let mut values = inputs.clone();
+    for _ in 0..25 {
+        let mut pick = || values[rng.below(values.len() as u32) as usize];
+        let (a, b) = (pick(), pick());
+        let fits = a.shape().broadcast(&b.shape()).is_some();
+        let is_matrix = a.shape().rank() == 2 && a.dim(1) == 6;
+        values.push(match rng.below(12) {
+            0 | 1 if fits => (a + b) * 0.5,
+            2 if fits => a * b,
+            3 if fits => a - b,
+            4 if fits => a.maximum(b),
+            5 if fits => a.greater(b).select(a, b),
+            6 => a.tanh(),
+            7 => a.relu(),
+            8 => a.sigmoid() * 1.5,
+            9 if is_matrix => a.matmul(inputs[4]) * 0.2,
+            10 if is_matrix => a.matmul_nt(inputs[4]).leaky_relu(0.1) * 0.2,
+            11 if a.shape().rank() == 2 => a.softmax(1),
+            _ => (a * 0.25 + 0.125).square(),
+        });
+    }
+    let loss = values.iter().fold(g.scalar(0.0), |sum, v| sum + v.mean_all());
+    g.output("loss", loss);
+    for (i, gradient) in g.gradients(loss, &inputs).into_iter().enumerate() {
+        g.output(&format!("d{i}"), gradient);
+    }
+    // Some value in between is read too.
+    g.output("between", values[inputs.len() + rng.below(25) as usize]);
+}
+
+fn outputs(gpu: Gpu, seed: u64) -> (usize, Vec<Vec<f32>>) {
+    let g = Graph::new();
+    record(&g, seed);
+    let mut step = Device::from(gpu).compile(&g).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{g}"));
+    let mut rng = Rng::new(seed, "values");
+    for (i, n) in [30, 6, 5, 1, 36].into_iter().enumerate() {
+        let values: Vec<f32> = (0..n).map(|_| rng.normal() as f32).collect();
+        step.feed(&format!("x{i}"), &values).unwrap();
+    }
+    step.run().unwrap_or_else(|e| panic!("seed {seed}: {e}\n{g}"));
+    let names = ["loss", "d0", "d1", "d2", "d3", "d4", "between"];
+    (step.dispatches(), names.iter().map(|n| step.values(n).unwrap()).collect())
+}
+
+#[test]
+fn random_graphs_compute_the_same_fused() {
+    for gpu in common::gpus() {
+        let (mut fewer, mut all) = (0, 0);
+        for seed in 0..12 {
+            let (fused, a) = outputs(gpu.checked(), seed);
+            let (single, b) = outputs(gpu.unfused(), seed);
+            (fewer, all) = (fewer + fused, all + single);
+            for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+                assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "seed {seed}: {a} and {b}");
+            }
+        }
+        assert!(10 * fewer < 7 * all, "{fewer} launches instead of {all}");
+    }
+}
+
+#[test]
+fn a_fault_in_a_fused_kernel_alone_names_its_members() {
+    for gpu in common::gpus() {
+        let g = Graph::new();
+        let y = g.input("x", [4, 8]).matmul(g.input("w", [8, 4])) + g.input("b", [4]);
+        g.output("y", y.tanh());
+        let fault = |from, to| PlantedFault::Shader { key: ".then.", from, to };
+        // Text that does not compile is an error of the kernel, not a panic.
+        let broken = gpu.with_fault(fault("return v1;", "return v9;"));
+        let error = Device::from(broken).compile(&g).unwrap_err().to_string();
+        assert!(error.contains(".then."), "{error}");
+        let wrong = gpu.with_fault(fault("return v1;", "return v0;"));
+        let mut step = Device::from(wrong).compile(&g).unwrap();
+        for (name, n) in [("x", 32), ("w", 32), ("b", 4)] {
+            step.feed(name, &vec![0.5f32; n]).unwrap();
+        }
+        let error = step.run().unwrap_err().to_string();
+        let names = ["matmul + ", "tanh", "run apart"];
+        assert!(names.iter().all(|n| error.contains(n)), "{error}");
+    }
+}
+
+#[test]
+fn a_network_makes_fewer_launches() {
+    let Some(gpu) = common::gpu() else { return };
+    let g = Graph::new();
+    let (x, w) = (g.input("x", [2, 3, 8, 8]), g.input("w", [8, 3, 3, 3]));
+    g.output("y", x.conv2d(w, None, &Conv2dOptions::default()).relu());
+    let launches = |gpu: Gpu| Device::from(gpu).compile(&g).unwrap().dispatches();
+    assert_eq!(launches(gpu.unfused()), launches(gpu) + 1);
+}
