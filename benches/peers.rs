@@ -38,6 +38,14 @@ fn peak_rss_mib() -> f64 {
     line.split_whitespace().nth(1).and_then(|v| v.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
 }
 
+/// Processor time of this process, in the kernel's ticks of 10 ms; 0 where there is no such file.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: Vec<f64> = behind_name.split_whitespace().skip(11).take(2).flat_map(str::parse).collect();
+    ticks.iter().sum::<f64>() / 100.0
+}
+
 fn main() -> Result<()> {
     let start = Instant::now();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
@@ -72,6 +80,14 @@ fn main() -> Result<()> {
         // What the host spends on a step: encoding and submitting, with the device idle before and after.
         let host = host_seconds(&mut case)? / case.step().dispatches() as f64;
         bench.print("host_us_per_dispatch", format_args!("{:.2}", host * 1e6));
+        // What a loaded machine changes little: processor time of all threads.
+        let (start, steps) = (processor_seconds(), 60);
+        for _ in 0..steps {
+            case.step().run()?;
+        }
+        device.wait()?;
+        let each = (processor_seconds() - start) / f64::from(steps);
+        bench.print("processor_ms_per_step", format_args!("{:.3}", each * 1e3));
         let rates = timer.rates(&mut [&mut case])?.remove(0);
         bench.print("steps_per_s", format_args!("{:.2}", rates.median()));
         bench.print("steps_per_s_min", format_args!("{:.2}", rates.min()));

@@ -212,7 +212,7 @@ impl Pass<'_> {
         let outputs = self.results(members, has_root).len();
         let own = if has_root { &members[..1] } else { &[] };
         let root = own.iter().map(|&n| &self.r.nodes[n]).next();
-        let bound = root.map_or(0, |r| bindings(r));
+        let bound = root.map_or(0, bindings);
         members.len() <= MOST_STEPS
             && Fused::is_possible(&chain)
             && inputs.len() + bound.max(outputs) <= self.caps.storage_buffers as usize
