@@ -328,6 +328,27 @@ fn conv2d_backward_weight_tiled(@builtin(workgroup_id) workgroup: vec3<u32>,
     }
 }
 
+// db[o] = sum over n, oy, ox of dy[n, o, oy, ox], for a channel of `groups o` per workgroup.
+
+struct BiasParams { images: u32, channels: u32, size: u32 }
+
+@group(0) @binding(2) var<storage, read_write> db: array<f32>;
+@group(0) @binding(3) var<uniform> of_bias: BiasParams;
+
+@compute @workgroup_size(64)
+fn conv2d_backward_bias(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32) {
+    let channel = linear_workgroup(workgroup, groups);
+    if (channel >= of_bias.channels) { return; }
+    var sum = 0.0;
+    for (var i = lane; i < of_bias.images * of_bias.size; i += 64u) {
+        let plane = i / of_bias.size * of_bias.channels + channel;
+        sum += dy[plane * of_bias.size + i % of_bias.size];
+    }
+    let total_of_channel = across_lanes(lane, sum, false);
+    if (lane == 0u) { db[channel] = total_of_channel; }
+}
+
 // What the register tiles need besides.
 
 struct PackParams {
@@ -363,18 +384,40 @@ fn conv2d_pack(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgr
         packed_element(group, m + 2u, c, tap), packed_element(group, m + 3u, c, tap));
 }
 
-struct PartsParams { parts: u32, elements: u32 }
+struct PartsParams { parts: u32, elements: u32, channels: u32 }
 
 @group(0) @binding(0) var<storage, read> partial: array<f32>;
+@group(0) @binding(1) var<storage, read> partial_of_bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> total: array<f32>;
-@group(0) @binding(4) var<uniform> adding: PartsParams;
+@group(0) @binding(4) var<storage, read_write> total_of_bias: array<f32>;
+@group(0) @binding(5) var<uniform> adding: PartsParams;
 
 // total[i] = sum over parts of partial[part, i], in order.
+fn sum_of_parts(index: u32) -> f32 {
+    var sum = 0.0;
+    for (var part = 0u; part < adding.parts; part += 1u) { sum += partial[part * adding.elements + index]; }
+    return sum;
+}
+
 @compute @workgroup_size(64)
 fn conv2d_add_parts(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = linear_index(id, groups, 64u);
     if (index >= adding.elements) { return; }
+    total[index] = sum_of_parts(index);
+}
+
+// The same for the weight and, behind it, the bias.
+@compute @workgroup_size(64)
+fn conv2d_add_parts_bias(@builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = linear_index(id, groups, 64u);
+    if (index < adding.elements) {
+        total[index] = sum_of_parts(index);
+        return;
+    }
+    let channel = index - adding.elements;
+    if (channel >= adding.channels) { return; }
     var sum = 0.0;
-    for (var part = 0u; part < adding.parts; part += 1u) { sum += partial[part * adding.elements + index]; }
-    total[index] = sum;
+    for (var part = 0u; part < adding.parts; part += 1u) { sum += partial_of_bias[part * adding.channels + channel]; }
+    total_of_bias[channel] = sum;
 }

@@ -5,8 +5,8 @@
 mod common;
 
 use wgrad::gpu::{Gpu, PlantedFault};
-use wgrad::ops::Conv2dOptions;
-use wgrad::{Device, Graph, Rng, Var};
+use wgrad::ops::{Conv2dOptions, PoolOptions};
+use wgrad::{Device, Graph, Rng, Tensor, Var};
 
 /// A graph of some 25 random ops over a few shapes that broadcast, with gradients through all of them.
 fn record(g: &Graph, seed: u64) {
@@ -93,6 +93,45 @@ fn a_fault_in_a_fused_kernel_alone_names_its_members() {
         let error = step.run().unwrap_err().to_string();
         let names = ["matmul + ", "tanh", "run apart"];
         assert!(names.iter().all(|n| error.contains(n)), "{error}");
+    }
+}
+
+/// Convolution, ReLU, pooling, a residual, and a dense layer on reshaped rows: every pattern of a CNN.
+#[test]
+fn a_cnn_has_the_same_gradients_fused() {
+    let record = |g: &Graph| {
+        let (x, w, b) = (g.input("x", [3, 2, 8, 8]), g.input("w", [6, 2, 3, 3]), g.input("b", [6]));
+        let (v, dense) = (g.input("v", [6, 6, 3, 3]), g.input("dense", [5, 54]));
+        let same = Conv2dOptions { padding: wgrad::ops::Padding::SameUpper, ..Default::default() };
+        let first = x.conv2d(w, Some(b), &Conv2dOptions::default()).relu();
+        let second = (first.conv2d(v, None, &same) + first).relu();
+        let pooled = second.max_pool2d(PoolOptions::square(2));
+        let logits = pooled.reshape([3, 54]).matmul_nt(dense);
+        let loss = logits.softmax_cross_entropy(g.constant(Tensor::new([3], vec![0u32, 3, 4]).unwrap()));
+        g.output("loss", loss);
+        for (name, d) in
+            ["dx", "dw", "db", "dv", "ddense"].iter().zip(g.gradients(loss, &[x, w, b, v, dense]))
+        {
+            g.output(name, d);
+        }
+    };
+    for gpu in common::gpus() {
+        let run = |gpu: Gpu| -> (usize, Vec<f32>) {
+            let g = Graph::new();
+            record(&g);
+            let mut step = Device::from(gpu).compile(&g).unwrap();
+            let mut rng = Rng::new(3, "cnn");
+            for (name, n) in [("x", 384), ("w", 108), ("b", 6), ("v", 324), ("dense", 270)] {
+                let values: Vec<f32> = (0..n).map(|_| rng.normal() as f32 * 0.3).collect();
+                step.feed(name, &values).unwrap();
+            }
+            step.run().unwrap();
+            let names = ["loss", "dx", "dw", "db", "dv", "ddense"];
+            (step.dispatches(), names.iter().flat_map(|n| step.values(n).unwrap()).collect())
+        };
+        let ((fused, a), (single, b)) = (run(gpu.checked()), run(gpu.unfused()));
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-5), "{a:?} {b:?}");
+        assert!(fused + 5 <= single, "{fused} launches instead of {single}");
     }
 }
 

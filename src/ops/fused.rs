@@ -114,7 +114,8 @@ impl Fused {
                 .iter()
                 .zip(&constants)
                 .map(|(a, constant)| match a {
-                    Operand::Root => root[0].input(&self.root_outputs[0]),
+                    // Perhaps under another shape.
+                    Operand::Root => In { shape, data: root[0].input(&self.root_outputs[0]).data },
                     Operand::Input(i) => extra[*i],
                     Operand::Step(i) => In { shape, data: Slice::F(&steps[*i]) },
                     Operand::Constant(_) => In { shape: crate::Shape::scalar(), data: Slice::F(constant) },

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use super::needed_nodes;
+use super::{needed_nodes, simplify};
 use crate::graph::{Node, Recording, Source, ValueId};
-use crate::ops::{Caps, Chain, ChainStep, Fill, Fused, Operand};
+use crate::ops::{Caps, Chain, ChainStep, Fused, Operand};
 use crate::shape::{DType, Shape, TensorType};
 
 /// Formulas in one kernel at most.
@@ -35,7 +35,8 @@ struct Pass<'a> {
 
 /// The recording with groups of nodes fused, for kernels of an adapter.
 pub(crate) fn fuse(mut recording: Recording, caps: &Caps) -> Recording {
-    fold(&mut recording);
+    simplify::fold(&mut recording);
+    simplify::relu_before_pooling(&mut recording);
     let needed = needed_nodes(&recording);
     let mut pass = Pass {
         r: &recording,
@@ -57,35 +58,9 @@ pub(crate) fn fuse(mut recording: Recording, caps: &Caps) -> Recording {
         pass.place(n);
     }
     let made: Vec<Option<Node>> = (0..pass.groups.len()).map(|g| pass.node(g)).collect();
-    let (groups, group_of) = (pass.groups, pass.group_of);
+    let (mut groups, group_of) = (pass.groups, pass.group_of);
+    groups.iter_mut().zip(&made).filter(|(_, made)| made.is_none()).for_each(|(g, _)| g.members.clear());
     rewrite(recording, &groups, &group_of, made)
-}
-
-/// Makes formulas of numbers numbers: what gradients begin with is often so.
-fn fold(recording: &mut Recording) {
-    for n in 0..recording.nodes.len() {
-        let node = &recording.nodes[n];
-        let number = |v: &ValueId| match recording.values[*v as usize].source {
-            Source::Node(from) => recording.nodes[from].op.fill_value(),
-            _ => None,
-        };
-        let Some(numbers) = node.inputs.iter().map(number).collect::<Option<Vec<f32>>>() else { continue };
-        let value = match (node.op.pointwise(), &numbers[..]) {
-            (Some(f), [_, ..]) => {
-                let mut x = [0.0; 3];
-                x.iter_mut().zip(&numbers).for_each(|(x, c)| *x = f64::from(*c));
-                f.value(x) as f32
-            }
-            (None, [c]) if node.op.is_alias() => *c,
-            _ => continue,
-        };
-        if crate::ops::is_literal(value) {
-            let shape = recording.values[node.outputs[0] as usize].ty.shape;
-            let node = &mut recording.nodes[n];
-            node.op = Arc::new(Fill { value, shape });
-            node.inputs.clear();
-        }
-    }
 }
 
 impl Pass<'_> {
@@ -132,6 +107,14 @@ impl Pass<'_> {
 
     /// Adds the node to an open group that it continues.
     fn join(&mut self, n: usize, sources: &[usize]) -> Option<usize> {
+        if let [g] = *sources
+            && self.reshapes(n, g)
+        {
+            self.groups[g].shape = self.ty(self.r.nodes[n].outputs[0]).shape;
+            self.groups[g].members.push(n);
+            self.group_of[n] = Some(g);
+            return Some(g);
+        }
         self.r.nodes[n].op.pointwise()?;
         let shape = self.ty(self.r.nodes[n].outputs[0]).shape;
         // Behind another op first: that saves the most memory traffic. The latest is closest.
@@ -193,6 +176,18 @@ impl Pass<'_> {
         !has_root && own == shape && members.iter().all(is_inner)
     }
 
+    /// Whether the node gives the result of a lone op another shape, and nobody wants the old one.
+    fn reshapes(&self, n: usize, g: usize) -> bool {
+        let Group { members, has_root, .. } = &self.groups[g];
+        let tail = self.r.nodes[members[0]].outputs[0];
+        self.r.nodes[n].op.is_alias()
+            && *has_root
+            && members.len() == 1
+            && self.r.nodes[n].inputs[0] == tail
+            && self.readers[tail as usize] == [n]
+            && !self.is_output[tail as usize]
+    }
+
     /// Whether the node alone reads what the last member of a group with a root gives, in the same shape.
     fn continues(&self, n: usize, g: usize) -> bool {
         let Some(&last) = self.groups[g].members.last() else { return false };
@@ -219,12 +214,23 @@ impl Pass<'_> {
             && root.is_none_or(|r| r.op.can_precede(&chain))
     }
 
+    /// The members that are formulas.
+    fn steps<'m>(&self, members: &'m [usize], has_root: bool) -> &'m [usize] {
+        let first = usize::from(has_root);
+        let reshaped = has_root && members.get(1).is_some_and(|&n| self.r.nodes[n].op.is_alias());
+        &members[first + usize::from(reshaped)..]
+    }
+
     /// The formulas of a group, and the values that they read besides the root's.
     fn chain(&self, members: &[usize], has_root: bool) -> (Chain, Vec<ValueId>) {
-        let steps = if has_root { &members[1..] } else { members };
+        let steps = self.steps(members, has_root);
+        let reshaped = members.get(1).filter(|&&n| has_root && self.r.nodes[n].op.is_alias());
         let mut inputs: Vec<ValueId> = Vec::new();
         let operand = |v: ValueId, inputs: &mut Vec<ValueId>| {
             let from = self.producer(v);
+            if from.is_some() && from == reshaped.copied() {
+                return Operand::Root;
+            }
             if let Some(at) = steps.iter().position(|&s| Some(s) == from) {
                 return Operand::Step(at);
             }
@@ -253,12 +259,14 @@ impl Pass<'_> {
             .collect();
         let shape = members.last().map_or(Shape::scalar(), |&n| self.ty(self.r.nodes[n].outputs[0]).shape);
         let shapes = inputs.iter().map(|&v| self.ty(v).shape).collect();
-        (Chain { shape, inputs: shapes, steps }, inputs)
+        let root = self.ty(self.r.nodes[members[0]].outputs[0]).shape;
+        let columns = root.dims().last().filter(|n| has_root && shape.dims().last() == Some(n)).copied();
+        (Chain { shape, inputs: shapes, steps, columns }, inputs)
     }
 
     /// The steps whose results others read, by their place in the chain.
     fn results(&self, members: &[usize], has_root: bool) -> Vec<usize> {
-        let steps = if has_root { &members[1..] } else { members };
+        let steps = self.steps(members, has_root);
         let is_read = |v: ValueId| {
             self.is_output[v as usize] || self.readers[v as usize].iter().any(|n| !members.contains(n))
         };
@@ -299,6 +307,9 @@ impl Pass<'_> {
     /// The node that a group becomes; `None` for single nodes.
     fn node(&self, g: usize) -> Option<Node> {
         let Group { members, has_root, .. } = &self.groups[g];
+        if self.steps(members, *has_root).is_empty() {
+            return None;
+        }
         let last = &self.r.nodes[*members.get(1).and(members.last())?];
         let (chain, extra) = self.chain(members, *has_root);
         let of = |values: &[ValueId]| -> Vec<TensorType> { values.iter().map(|&v| self.ty(v)).collect() };
@@ -466,6 +477,31 @@ mod tests {
         let value = r.nodes.iter().rev().find_map(|n| n.op.fill_value());
         assert_eq!(value, Some(0.5));
         assert_eq!(r.nodes.last().unwrap().op.name(), "mul");
+    }
+
+    #[test]
+    fn a_bias_joins_through_a_reshape() {
+        let g = Graph::new();
+        let y = g.input("x", [2, 3, 8]).matmul(g.input("w", [8, 5])) + g.input("b", [5]);
+        g.output("y", y.relu());
+        assert_eq!(fused(&g), ["reshape", "matmul+reshape+add+relu"]);
+        // Rows of another length have other columns.
+        let g = Graph::new();
+        let y = g.input("x", [6, 8]).matmul(g.input("w", [8, 5])).reshape([3, 10]) + g.input("b", [10]);
+        g.output("y", y);
+        assert_eq!(fused(&g), ["matmul", "reshape", "add"]);
+    }
+
+    #[test]
+    fn the_mask_of_relu_is_taken_of_the_maxima() {
+        let g = Graph::new();
+        let x = g.input("x", [2, 3, 8, 8]);
+        let y = x.relu().max_pool2d(crate::ops::PoolOptions::square(2));
+        let loss = (y * g.input("c", [2, 3, 4, 4])).sum_all();
+        g.output("dx", g.gradients(loss, &[x])[0]);
+        let names = fused(&g);
+        assert_eq!(names.last().map(String::as_str), Some("max_pool2d_backward"), "{names:?}");
+        assert!(names.iter().any(|n| n.contains("mul+relu_grad")), "{names:?}");
     }
 
     #[test]

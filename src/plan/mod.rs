@@ -5,6 +5,7 @@
 
 mod fuse;
 mod memory;
+mod simplify;
 
 pub(crate) use fuse::fuse;
 

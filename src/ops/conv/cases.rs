@@ -58,7 +58,8 @@ impl Config {
             Case::new(forward, &[&x, &weight, &[outputs]]),
             Case::new(forward, &[&x, &weight]),
             Case::new(Conv2dBackwardInput { window, size, kernels }, &[&dy, &weight]),
-            Case::new(Conv2dBackwardWeight { window, kernel, kernels }, &[&x, &dy]),
+            Case::new(Conv2dBackwardWeight { window, kernel, bias: false, kernels }, &[&x, &dy]),
+            Case::new(Conv2dBackwardWeight { window, kernel, bias: true, kernels }, &[&x, &dy]),
         ]
     }
 }

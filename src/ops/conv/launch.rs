@@ -56,7 +56,8 @@ struct PackParams {
 struct PartsParams {
     parts: u32,
     elements: u32,
-    _pad: [u32; 2],
+    channels: u32,
+    _pad: u32,
 }
 
 /// Rows and columns that one workgroup of the `_tiled` kernels computes, and steps of their sums.
@@ -188,14 +189,16 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
     let inputs = [Arg::Input(0), Arg::Input(1)];
     let choice = choose(op.kernels, &g, ctx.caps);
     if choice == Choice::Registers
-        && let Some(plan) = weight_tile::plan(&g, ctx.caps.class)
+        && let Some(plan) = weight_tile::plan(&g, ctx.caps.class, op.bias)
     {
-        return in_parts(plan.parts, elements, ctx, |to| {
-            let args = vec![inputs[0], inputs[1], to];
+        // The sum of dy falls off there: all of it is loaded.
+        let sizes = [elements, g.groups * g.o];
+        return in_parts(plan.parts, &sizes[..1 + usize::from(op.bias)], ctx, |to| {
+            let args = [&inputs, to].concat();
             Ok(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?))
         });
     }
-    match choice {
+    let mut program = match choice {
         Choice::Workgroup => {
             let tiles = tiles(&g, g.o, g.depth());
             let pixels = g.n * g.oh * g.ow;
@@ -204,17 +207,25 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
             let length = pixels.div_ceil(wanted).next_multiple_of(DEPTH);
             let parts = pixels.div_ceil(length);
             let params = Params { parts: parts as u32, length: length as u32, ..Params::new(&g) };
-            in_parts(parts, elements, ctx, |to| {
+            in_parts(parts, &[elements], ctx, |to| {
                 let kernel = Kernel::library("conv2d_backward_weight_tiled")?;
-                let args = vec![inputs[0], inputs[1], to];
+                let args = [&inputs, to].concat();
                 Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(tiles * parts)?))
-            })
+            })?
         }
         _ => {
             let args = vec![inputs[0], inputs[1], Arg::Output(0)];
-            plain(("conv2d_backward_weight_plain", None), args, &Params::new(&g), elements, ctx)
+            plain(("conv2d_backward_weight_plain", None), args, &Params::new(&g), elements, ctx)?
         }
+    };
+    if op.bias {
+        let channels = g.groups * g.o;
+        let params = [g.n as u32, channels as u32, (g.oh * g.ow) as u32, 0];
+        let args = vec![Arg::Input(1), Arg::Output(1)];
+        let kernel = Kernel::library("conv2d_backward_bias")?;
+        program.dispatches.push(Dispatch::new(kernel, args, &params, ctx.caps.grid(channels)?));
     }
+    Ok(program)
 }
 
 fn dims<'a>(ctx: &KernelContext<'a>, input: usize) -> &'a [usize] {
@@ -226,21 +237,26 @@ fn geometry(g: Result<Geometry, String>) -> Result<Geometry> {
     g.map_err(crate::error::Error::Invalid)
 }
 
-/// A launch that writes the output, or several parts of it to scratch, which a second launch adds.
+/// A launch that writes outputs of `sizes`, or several parts of each to scratch, which a second launch adds.
 fn in_parts(
     parts: usize,
-    elements: usize,
+    sizes: &[usize],
     ctx: &KernelContext<'_>,
-    launch: impl FnOnce(Arg) -> Result<Dispatch>,
+    launch: impl FnOnce(&[Arg]) -> Result<Dispatch>,
 ) -> Result<Program> {
+    let all = |arg: fn(usize) -> Arg| (0..sizes.len()).map(arg).collect::<Vec<_>>();
     if parts == 1 {
-        return Ok(launch(Arg::Output(0))?.into());
+        return Ok(launch(&all(Arg::Output))?.into());
     }
-    let params = PartsParams { parts: parts as u32, elements: elements as u32, _pad: [0; 2] };
-    let args = vec![Arg::ScratchRead(0), Arg::Output(0)];
-    let grid = ctx.caps.grid(elements.div_ceil(64))?;
-    let add = Dispatch::new(Kernel::library("conv2d_add_parts")?, args, &params, grid);
-    Ok(Program { dispatches: vec![launch(Arg::Scratch(0))?, add], scratch: vec![4 * parts * elements] })
+    let entry = if sizes.len() == 2 { "conv2d_add_parts_bias" } else { "conv2d_add_parts" };
+    let (elements, channels) = (sizes[0], sizes.get(1).copied().unwrap_or(0));
+    let params =
+        PartsParams { parts: parts as u32, elements: elements as u32, channels: channels as u32, _pad: 0 };
+    let args = [all(Arg::ScratchRead), all(Arg::Output)].concat();
+    let grid = ctx.caps.grid((elements + channels).div_ceil(64))?;
+    let add = Dispatch::new(Kernel::library(entry)?, args, &params, grid);
+    let dispatches = vec![launch(&all(Arg::Scratch))?, add];
+    Ok(Program { dispatches, scratch: sizes.iter().map(|n| 4 * parts * n).collect() })
 }
 
 /// Packs the weight and runs register tiles over it; `None` where no tile fits.

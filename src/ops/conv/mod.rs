@@ -77,11 +77,13 @@ pub(crate) struct Conv2dBackwardInput {
     pub(crate) kernels: ConvKernels,
 }
 
-/// The gradient of a weight of extents `kernel` from the images and dy.
+/// The gradient of a weight of extents `kernel` from the images and dy; with `bias` that of the bias too, the sum
+/// of dy over images and pixels.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Conv2dBackwardWeight {
     pub(crate) window: Window,
     pub(crate) kernel: [usize; 2],
+    pub(crate) bias: bool,
     pub(crate) kernels: ConvKernels,
 }
 
@@ -98,6 +100,11 @@ impl Conv2dBackwardInput {
 }
 
 impl Conv2dBackwardWeight {
+    /// For a weight, of which only the extents matter.
+    fn new(window: Window, weight: Var<'_>, bias: bool, kernels: ConvKernels) -> Self {
+        Conv2dBackwardWeight { window, kernel: [weight.dim(2), weight.dim(3)], bias, kernels }
+    }
+
     fn geometry(&self, x: &[usize], dy: &[usize]) -> Result<Geometry, String> {
         let (&[_, channels, ..], &[_, outputs, ..], [kh, kw]) = (x, dy, self.kernel) else {
             return Err(format!("takes images and the gradient of the output, got {x:?} and {dy:?}"));
@@ -145,12 +152,19 @@ impl Op for Conv2d {
     ) -> Result<Vec<Option<Var<'g>>>, String> {
         let Some(dy) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
         let (x, weight) = (inputs[0], inputs[1]);
-        let mut gradients = vec![
-            needed[0].then(|| backward_input(self.window, self.kernels, dy, weight, x)),
-            needed[1].then(|| backward_weight(self.window, self.kernels, x, dy, weight)),
-        ];
-        if let Some(needed) = needed.get(2) {
-            gradients.push(needed.then(|| dy.sum(&[0, 2, 3])));
+        let dx = needed[0].then(|| backward_input(self.window, self.kernels, dy, weight, x));
+        let mut gradients = vec![dx];
+        match needed[1..] {
+            // Both read all of dy.
+            [true, true] => {
+                let op = Conv2dBackwardWeight::new(self.window, weight, true, self.kernels);
+                gradients.extend(x.graph.record(op, &[x, dy]).into_iter().take(2).map(Some));
+            }
+            _ => {
+                let dw = needed[1].then(|| backward_weight(self.window, self.kernels, x, dy, weight));
+                gradients.push(dw);
+                gradients.extend(needed.get(2).map(|needed| needed.then(|| dy.sum(&[0, 2, 3]))));
+            }
         }
         Ok(gradients)
     }
@@ -237,7 +251,11 @@ impl Op for Conv2dBackwardWeight {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
         expect(inputs, &[DType::F32; 2])?;
         let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
-        result(&[g.groups * g.o, g.c, g.kh, g.kw])
+        let mut outputs = result(&[g.groups * g.o, g.c, g.kh, g.kw])?;
+        if self.bias {
+            outputs.extend(result(&[g.groups * g.o])?);
+        }
+        Ok(outputs)
     }
 
     fn grad<'g>(
@@ -247,12 +265,17 @@ impl Op for Conv2dBackwardWeight {
         upstream: &[Option<Var<'g>>],
         needed: &[bool],
     ) -> Result<Vec<Option<Var<'g>>>, String> {
-        let Some(cotangent) = upstream[0] else { return Ok(vec![None; 2]) };
         let (x, dy) = (inputs[0], inputs[1]);
-        Ok(vec![
-            needed[0].then(|| backward_input(self.window, self.kernels, dy, cotangent, x)),
-            needed[1].then(|| forward(self.window, self.kernels, x, cotangent)),
-        ])
+        let of_weight = upstream[0];
+        let dx = of_weight.filter(|_| needed[0]);
+        let dx = dx.map(|u| backward_input(self.window, self.kernels, dy, u, x));
+        let mut ddy = of_weight.filter(|_| needed[1]).map(|u| forward(self.window, self.kernels, x, u));
+        // Every pixel of a channel is in the bias's sum once.
+        if let Some(u) = upstream.get(1).copied().flatten().filter(|_| needed[1]) {
+            let each = u.reshape([u.dim(0), 1, 1]).broadcast_to(dy.shape());
+            ddy = Some(ddy.map_or(each, |d| d + each));
+        }
+        Ok(vec![dx, ddy])
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
@@ -261,7 +284,18 @@ impl Op for Conv2dBackwardWeight {
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let dy = inputs[1].shape;
-        bound(self, dy.elements() / dy.dim(1), inputs, outputs)
+        let terms = dy.elements() / dy.dim(1);
+        let weight = Conv2dBackwardWeight { bias: false, ..*self };
+        let mut bounds = bound(&weight, terms, inputs, &outputs[..1]);
+        if self.bias {
+            let mut sizes = vec![0.0; dy.dim(1)];
+            let size = dy.dim(2) * dy.dim(3);
+            for (plane, values) in inputs[1].f().chunks_exact(size).enumerate() {
+                sizes[plane % dy.dim(1)] += values.iter().map(|v| v.abs()).sum::<f64>();
+            }
+            bounds.push(sizes.iter().map(|s| terms as f64 * UNIT * s + TINY).collect());
+        }
+        bounds
     }
 
     fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
@@ -315,7 +349,7 @@ fn backward_weight<'g>(
     dy: Var<'g>,
     weight: Var<'g>,
 ) -> Var<'g> {
-    let op = Conv2dBackwardWeight { window, kernel: [weight.dim(2), weight.dim(3)], kernels };
+    let op = Conv2dBackwardWeight::new(window, weight, false, kernels);
     x.graph.record_one(op, &[x, dy])
 }
 

@@ -73,18 +73,31 @@ impl<T: Real> Reference<T> for Conv2dBackwardInput {
     }
 }
 
+/// The sum of each channel over images and planes of `size`, if it is asked for.
+fn sum_channels<T: Real>(dy: &[T], size: usize, outputs: &mut [Out<'_, T>]) {
+    let Some(sums) = outputs.first_mut().map(Out::f) else { return };
+    sums.fill(T::zero());
+    let channels = sums.len();
+    for (plane, values) in dy.chunks_exact(size).enumerate() {
+        let sum = &mut sums[plane % channels];
+        *sum = *sum + values.iter().fold(T::zero(), |s, &v| s + v);
+    }
+}
+
 impl<T: Real> Reference<T> for Conv2dBackwardWeight {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
         let (x, dy, dw) = (inputs[0].f(), inputs[1].f(), outputs[0].f());
         dw.fill(T::zero());
         products(&g, |i, k, j| dw[k] = dw[k] + x[i] * dy[j]);
+        sum_channels(dy, g.oh * g.ow, &mut outputs[1..]);
         Ok(())
     }
 
     fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
         fast::backward_weight(&g, inputs[0].f(), inputs[1].f(), outputs[0].f());
+        sum_channels(inputs[1].f(), g.oh * g.ow, &mut outputs[1..]);
         Ok(())
     }
 }

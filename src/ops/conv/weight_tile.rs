@@ -63,6 +63,8 @@ struct Tile {
     /// Output pixels of a row in each step, and how many of them load at once.
     pixels: usize,
     vector: usize,
+    /// Whether dy is summed up too.
+    bias: bool,
 }
 
 /// Vectors of sums in one invocation, and multiply-add lines of one kernel, which decide how long it compiles.
@@ -78,7 +80,7 @@ const OWN_LINES: usize = 72;
 const WORKGROUPS: usize = 16;
 
 /// The best tile; `None` where a kernel is too wide for any.
-pub(super) fn plan(g: &Geometry, class: AdapterClass) -> Option<Plan> {
+pub(super) fn plan(g: &Geometry, class: AdapterClass, bias: bool) -> Option<Plan> {
     if g.kw > SUMS {
         return None;
     }
@@ -102,6 +104,7 @@ pub(super) fn plan(g: &Geometry, class: AdapterClass) -> Option<Plan> {
         stride: g.stride[1],
         dilation: g.dilation[1],
         pixels,
+        bias,
         vector: [4, 2].into_iter().find(|v| [pixels, g.ow].iter().all(|n| n % v == 0)).unwrap_or(1),
     };
     let few = |pixels: &usize| *pixels == 1 || pixels * g.kw * rows * channels <= lines;
@@ -140,8 +143,9 @@ impl Tile {
     fn kernel(&self) -> Kernel {
         let Tile { lanes, channels, rows, kw, stride, dilation, pixels, vector, .. } = *self;
         let key = format!(
-            "conv2d_weight_tile.{channels}x{rows}x{pixels}v{lanes}{}.k{kw}s{stride}d{dilation}.{vector}",
+            "conv2d_weight_tile.{channels}x{rows}x{pixels}v{lanes}{}.k{kw}s{stride}d{dilation}.{vector}{}",
             if self.broadcast { "b" } else { "" },
+            if self.bias { ".bias" } else { "" },
         );
         Kernel::generated(key, "conv2d_weight_tile", &self.text())
     }
@@ -167,13 +171,20 @@ impl Tile {
              @group(0) @binding(0) var<storage, read> x: array<f32>;\n\
              @group(0) @binding(1) var<storage, read> dy: array<{}>;\n\
              @group(0) @binding(2) var<storage, read_write> dw: array<f32>;\n\
-             @group(0) @binding(3) var<uniform> p: Params;\n\n",
+             @group(0) @binding(4) var<uniform> p: Params;\n",
             self.rows,
             self.channels,
             self.lanes * if self.broadcast { 8 } else { 1 },
             vector_type("f32", self.vector),
         );
+        if self.bias {
+            t.push_str("@group(0) @binding(3) var<storage, read_write> db: array<f32>;\n");
+        }
+        t.push('\n');
         self.place(&mut t);
+        if self.bias {
+            let _ = writeln!(t, "    var sum = {}();", vector_type("f32", self.lanes));
+        }
         for c in 0..self.channels {
             for ky in 0..self.rows {
                 for kx in 0..self.kw {
@@ -295,6 +306,10 @@ impl Tile {
                 parts.join(", ")
             );
         }
+        if self.bias {
+            let all: Vec<String> = (0..pixels).map(|pixel| format!("d{pixel}")).collect();
+            let _ = writeln!(t, "            sum += {};", all.join(" + "));
+        }
         for i in 0..self.loads() {
             let _ = write!(
                 t,
@@ -336,6 +351,14 @@ impl Tile {
             t,
             "    let to = (((part * p.groups + g) * p.o + o) * p.c + c) * p.kh * {kw}u + ky * {kw}u;"
         );
+        // One tile of each part and channel is the first.
+        for l in (0..lanes).filter(|_| self.bias) {
+            let value = component("sum", lanes, l);
+            let _ = writeln!(
+                t,
+                "    if (o + {l}u < p.o && c == 0u && ky == 0u) {{ db[(part * p.groups + g) * p.o + o + {l}u] = {value}; }}"
+            );
+        }
         for l in 0..lanes {
             for c in 0..channels {
                 for ky in 0..rows {

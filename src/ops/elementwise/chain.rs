@@ -50,6 +50,8 @@ pub struct Chain {
     pub(crate) shape: Shape,
     pub(crate) inputs: Vec<Shape>,
     pub(crate) steps: Vec<Step>,
+    /// Columns of the result that it goes on with, if those are its own columns: an input of so many is a bias.
+    pub(crate) columns: Option<usize>,
 }
 
 /// The chain as a function behind another op.
@@ -67,7 +69,7 @@ pub(super) const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 impl Chain {
     pub(super) fn single(op: Arc<dyn Op>, shape: Shape, inputs: Vec<Shape>) -> Self {
         let args = (0..inputs.len()).map(Operand::Input).collect();
-        Chain { shape, inputs, steps: vec![Step { op, args }] }
+        Chain { shape, inputs, steps: vec![Step { op, args }], columns: None }
     }
 
     /// How each input is read by one that knows the element's place and, if it has `columns`, its column.

@@ -74,7 +74,7 @@ impl MatMul {
         let params = self.params(&e);
         let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         args.extend(chain.iter().flat_map(|c| c.args(2)));
-        let columns = chain.and_then(columns);
+        let columns = chain.and_then(|c| c.columns);
         if self.plain {
             let grid = ctx.caps.grid((e.batch * e.m * e.n).div_ceil(8))?;
             let kernel = library_then("matmul_plain", chain, columns)?;
@@ -108,11 +108,6 @@ impl MatMul {
             _pad2: 0,
         }
     }
-}
-
-/// Columns of the products that a chain goes on with: an input of so many is a bias.
-fn columns(chain: &Chain) -> Option<usize> {
-    chain.shape.dims().last().copied()
 }
 
 impl<T: Real> Reference<T> for MatMul {
@@ -216,7 +211,7 @@ impl Op for MatMul {
     }
 
     fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(columns(chain))
+        chain.follows(chain.columns)
     }
 
     fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {

@@ -71,7 +71,7 @@ impl Tile {
         );
         let mut text = self.text(&entry, chain.is_some());
         if let Some(chain) = chain {
-            let columns = super::columns(chain);
+            let columns = chain.columns;
             key += &format!(".then.{}", chain.key(columns));
             let finish = chain.finish(if self.c4 { 4 } else { 1 }, FIRST_BINDING, columns);
             text = format!("{}{}\n{text}", finish.bindings, finish.functions);
