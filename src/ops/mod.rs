@@ -39,6 +39,7 @@ pub use elementwise::{Pointwise, chain::Chain};
 pub(crate) use fill::Fill;
 pub(crate) use fused::Fused;
 pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
+pub(crate) use matmul::MatMulSum;
 pub(crate) use optimizer::{AdamTick, AdamUpdate, SgdUpdate};
 pub use pool::PoolOptions;
 pub use value::{In, Out, Real, Slice, SliceMut};
@@ -137,6 +138,12 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     /// The number that every element of the output holds, for a constant.
     fn fill_value(&self) -> Option<f32> {
         None
+    }
+
+    /// Whether it adds up the rows of a matrix, and nothing else.
+    #[doc(hidden)]
+    fn sums_rows(&self) -> bool {
+        false
     }
 
     /// The formula, if the op is one that is applied to each element: such ops can be fused.

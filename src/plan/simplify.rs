@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::needed_nodes;
-use crate::graph::{Recording, Source, ValueId};
-use crate::ops::Fill;
+use crate::graph::{Node, Recording, Source, ValueId};
+use crate::ops::{Fill, MatMulSum};
 
 /// Makes formulas of numbers numbers: what gradients begin with is often so.
 pub(super) fn fold(recording: &mut Recording) {
@@ -79,4 +79,47 @@ fn masked_scatter(r: &Recording, n: usize, readers: &[usize]) -> Option<(usize, 
         && r.nodes[pool].outputs[1] == at
         && readers[scattered as usize] == 1;
     is_pattern.then(|| (back, r.nodes[pool].outputs[0]))
+}
+
+/// The gradients of a dense layer's weight, dyᵀ x, and bias, the sum of dy, read all of dy: together it is read once.
+/// They run where the first of them was recorded.
+pub(super) fn weight_with_bias(r: &mut Recording) {
+    let needed = needed_nodes(r);
+    for n in 0..r.nodes.len() {
+        let Some(second) = partner(r, n, &needed) else { continue };
+        let (product, sum) = if r.nodes[n].op.name() == "sum" { (second, n) } else { (n, second) };
+        let outputs = vec![r.nodes[product].outputs[0], r.nodes[sum].outputs[0]];
+        let inputs = r.nodes[product].inputs.clone();
+        for v in &outputs {
+            r.values[*v as usize].source = Source::Node(n);
+            r.values[*v as usize].producer = Some(n);
+        }
+        let members = vec![r.nodes[product].clone(), r.nodes[sum].clone()];
+        let first = &mut r.nodes[n];
+        *first = Node { op: Arc::new(MatMulSum), inputs, outputs, members, ..first.clone() };
+        // Nothing reads it any more: the planner leaves it out.
+        r.nodes[second].outputs.clear();
+        r.nodes[second].inputs.clear();
+        r.nodes[second].op = Arc::new(Fill { value: 0.0, shape: crate::Shape::scalar() });
+    }
+}
+
+/// For a product Aᵀ B, the later sum of A's columns; for such a sum, the later product whose B is there already.
+fn partner(r: &Recording, n: usize, needed: &[bool]) -> Option<usize> {
+    let is_product = |n: usize| r.nodes[n].op.name() == "matmul_tn" && r.nodes[n].members.is_empty();
+    let is_sum = |n: usize| r.nodes[n].op.sums_rows();
+    if !needed[n] || !(is_product(n) || is_sum(n)) {
+        return None;
+    }
+    let a = *r.nodes[n].inputs.first()?;
+    let is_matrix = r.values[a as usize].ty.shape.rank() == 2;
+    // Gradients of one layer are recorded next to each other.
+    let near = n + 1..r.nodes.len().min(n + 9);
+    near.filter(|&m| is_matrix && needed[m] && r.nodes[m].inputs.first() == Some(&a)).find(|&m| {
+        let there = |&v: &ValueId| producer(r, v).is_none_or(|p| p < n);
+        match is_sum(n) {
+            true => is_product(m) && r.nodes[m].inputs.iter().all(there),
+            false => is_sum(m),
+        }
+    })
 }

@@ -1,7 +1,10 @@
 //! Matrix products, batched, in the three forms that training needs. Kernels: `shaders/matmul.wgsl`
 //! (plain, and tiles in workgroup memory) and [`tile`] (register tiles for software adapters).
 
+mod gradient;
 mod tile;
+
+pub(crate) use gradient::MatMulSum;
 
 use super::elementwise::library_then;
 use super::{AdapterClass, Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Program, Real, Reference};
@@ -86,7 +89,7 @@ impl MatMul {
             let kernel = library_then("matmul_tiled", chain, columns)?;
             return Ok(Dispatch::new(kernel, args, &params, grid).into());
         }
-        let (kernel, tiles) = tile::choose(self.form, &e, ctx.caps.class, chain);
+        let (kernel, tiles) = tile::choose(self.form, &e, ctx.caps.class, chain, false);
         Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(tiles)?).into())
     }
 
@@ -295,7 +298,7 @@ impl<'g> Var<'g> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
+    let mut cases = gradient::cases();
     // m, n, k: ones, primes, tile sizes and their neighbours, every alignment of the vector loads.
     let sizes = [
         (1, 1, 1),

@@ -24,10 +24,19 @@ struct Tile {
     a4: bool,
     b4: bool,
     c4: bool,
+    /// Whether the columns of A are added up.
+    sums: bool,
 }
 
 /// The kernel for a product, and its number of workgroups.
-pub(super) fn choose(form: Form, e: &Extents, class: AdapterClass, chain: Option<&Chain>) -> (Kernel, usize) {
+/// With `sums`, which is of products Aᵀ B, it adds up A's columns too.
+pub(super) fn choose(
+    form: Form,
+    e: &Extents,
+    class: AdapterClass,
+    chain: Option<&Chain>,
+    sums: bool,
+) -> (Kernel, usize) {
     let broadcast = class == AdapterClass::SoftwareLanes8;
     let (a4, b4) = match form {
         Form::Nn => (e.k.is_multiple_of(4), e.n.is_multiple_of(4)),
@@ -43,7 +52,7 @@ pub(super) fn choose(form: Form, e: &Extents, class: AdapterClass, chain: Option
         _ => 8,
     };
     let vectors = if broadcast { 1 } else { 2 };
-    let tile = Tile { form, rows, vectors, broadcast, a4, b4, c4 };
+    let tile = Tile { form, rows, vectors, broadcast, a4, b4, c4, sums };
     let columns = 4 * vectors * 8;
     let tiles = e.batch * e.m.div_ceil(rows) * e.n.div_ceil(columns);
     (tile.kernel(chain), tiles)
@@ -61,13 +70,14 @@ impl Tile {
         };
         let entry = format!("matmul_tile_{form}");
         let mut key = format!(
-            "{entry}.{}x{}{}.{}{}{}",
+            "{entry}.{}x{}{}.{}{}{}{}",
             self.rows,
             self.vectors,
             if self.broadcast { "b" } else { "" },
             letter(self.a4),
             letter(self.b4),
-            letter(self.c4)
+            letter(self.c4),
+            if self.sums { ".sums" } else { "" },
         );
         let mut text = self.text(&entry, chain.is_some());
         if let Some(chain) = chain {
@@ -91,13 +101,17 @@ impl Tile {
              @group(0) @binding(0) var<storage, read> a: array<{}>;\n\
              @group(0) @binding(1) var<storage, read> b: array<{}>;\n\
              @group(0) @binding(2) var<storage, read_write> c: array<{}>;\n\
-             @group(0) @binding(3) var<uniform> p: Params;\n\n",
+             @group(0) @binding(4) var<uniform> p: Params;\n",
             self.rows,
             32 * self.vectors,
             element(self.a4),
             element(self.b4),
             element(self.c4)
         );
+        if self.sums {
+            t.push_str("@group(0) @binding(3) var<storage, read_write> sums: array<f32>;\n");
+        }
+        t.push('\n');
         self.loaders(&mut t);
         let lane = if self.broadcast {
             "@builtin(subgroup_invocation_id)"
@@ -125,12 +139,20 @@ impl Tile {
                 let _ = writeln!(t, "    var c{i}_{v} = vec4<f32>();");
             }
         }
+        let loads = self.a_loads();
+        for r in (0..loads).filter(|_| self.sums) {
+            let _ = writeln!(t, "    var sum{r} = vec4<f32>();");
+        }
         t.push_str("    for (var k = 0u; k < p.k; k += 4u) {\n");
         self.load_a(&mut t);
+        for r in (0..loads).filter(|_| self.sums) {
+            let _ = writeln!(t, "        sum{r} += (a{r}_0 + a{r}_1) + (a{r}_2 + a{r}_3);");
+        }
         self.load_b(&mut t);
         self.multiply(&mut t);
         t.push_str("    }\n");
         self.store(&mut t, finishes);
+        self.store_sums(&mut t);
         t.push_str("}\n");
         t
     }
@@ -213,7 +235,7 @@ impl Tile {
                 }
             }
             Form::Tn => {
-                for r in 0..self.rows.div_ceil(4 * lanes) {
+                for r in 0..self.a_loads() {
                     for q in 0..4 {
                         let row = match self.broadcast {
                             true => format!("row + {}u + 4u * lane", 32 * r),
@@ -283,6 +305,29 @@ impl Tile {
                     let _ = writeln!(t, "        c{i}_{v} = fma(v{i}_{q}, b{q}_{v}, c{i}_{v});");
                 }
             }
+        }
+    }
+
+    /// Loads of A that one invocation of a product Aᵀ B does for each k.
+    fn a_loads(&self) -> usize {
+        self.rows.div_ceil(if self.broadcast { 32 } else { 4 })
+    }
+
+    /// The tiles of the first columns store the sums; each of them, every row once.
+    fn store_sums(&self, t: &mut String) {
+        for r in (0..self.a_loads()).filter(|_| self.sums) {
+            let (row, mine) = match self.broadcast {
+                true => (
+                    format!("row + {}u + 4u * lane", 32 * r),
+                    format!("{}u + 4u * lane < {}u", 32 * r, self.rows),
+                ),
+                false => (format!("row + {}u", 4 * r), "lane == 0u".to_string()),
+            };
+            let _ = writeln!(t, "    if (id % tiles_n == 0u && {mine}) {{\n        let o = {row};");
+            for (j, x) in COMPONENTS.iter().enumerate() {
+                let _ = writeln!(t, "        if (o + {j}u < p.m) {{ sums[o + {j}u] = sum{r}.{x}; }}");
+            }
+            t.push_str("    }\n");
         }
     }
 

@@ -149,6 +149,10 @@ impl<T: Real> Reference<T> for Reduce {
 }
 
 impl Op for Reduce {
+    fn sums_rows(&self) -> bool {
+        self.kind == Kind::Sum && self.first == 0 && self.count == 1 && self.scale == 1.0
+    }
+
     fn name(&self) -> &'static str {
         match self.kind {
             Kind::Sum => "sum",

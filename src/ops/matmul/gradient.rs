@@ -1,0 +1,105 @@
+//! Both gradients of a dense layer in one op, which the planner makes: that of the weight and that of the bias.
+
+use super::{Chain, Extents, Form, MatMul, tile};
+use crate::error::Result;
+use crate::ops::reduce::{Kind, Reduce};
+use crate::ops::{
+    AdapterClass, Arg, Case, Dispatch, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT,
+    float,
+};
+use crate::shape::TensorType;
+
+/// C\[m,n\] = A\[k,m\]ᵀ B\[k,n\] and the sums of A's columns \[m\]: with A the gradient of a layer's outputs, what
+/// its weight and its bias get.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MatMulSum;
+
+const PRODUCT: MatMul = MatMul { form: Form::Tn, plain: false };
+const SUM: Reduce = Reduce { kind: Kind::Sum, first: 0, count: 1, scale: 1.0 };
+
+fn extents(inputs: &[TensorType]) -> Extents {
+    PRODUCT.extents(&inputs[0].shape, &inputs[1].shape)
+}
+
+impl<T: Real> Reference<T> for MatMulSum {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let (c, sums) = outputs.split_at_mut(1);
+        Reference::<T>::eval(&PRODUCT, inputs, c)?;
+        Reference::<T>::eval(&SUM, &inputs[..1], sums)
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let (c, sums) = outputs.split_at_mut(1);
+        Reference::<T>::eval_fast(&PRODUCT, inputs, c)?;
+        Reference::<T>::eval_fast(&SUM, &inputs[..1], sums)
+    }
+}
+
+impl Op for MatMulSum {
+    fn name(&self) -> &'static str {
+        "matmul_tn_sum"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        let mut outputs = PRODUCT.infer(inputs)?;
+        if inputs[0].shape.rank() != 2 {
+            return Err(format!("takes two matrices, got {}", inputs[0]));
+        }
+        outputs.push(float(&[inputs[0].shape.dim(1)]));
+        Ok(outputs)
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let e = extents(ctx.inputs);
+        if ctx.caps.class != AdapterClass::Gpu {
+            let no_chain: Option<&Chain> = None;
+            let (kernel, tiles) = tile::choose(Form::Tn, &e, ctx.caps.class, no_chain, true);
+            let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0), Arg::Output(1)];
+            return Ok(Dispatch::new(kernel, args, &PRODUCT.params(&e), ctx.caps.grid(tiles)?).into());
+        }
+        // One after the other.
+        let part = |range: std::ops::Range<usize>, op: &dyn Op| {
+            let inputs = if range.start == 1 { &ctx.inputs[..1] } else { ctx.inputs };
+            op.dispatch(&KernelContext { caps: ctx.caps, inputs, outputs: &ctx.outputs[range] })
+        };
+        let (mut product, sum) = (part(0..1, &PRODUCT)?, part(1..2, &SUM)?);
+        let first = product.scratch.len();
+        for mut dispatch in sum.dispatches {
+            for arg in &mut dispatch.args {
+                *arg = match *arg {
+                    Arg::Output(_) => Arg::Output(1),
+                    Arg::OutputRead(_) => Arg::OutputRead(1),
+                    Arg::Scratch(i) => Arg::Scratch(first + i),
+                    Arg::ScratchRead(i) => Arg::ScratchRead(first + i),
+                    input @ Arg::Input(_) => input,
+                };
+            }
+            product.dispatches.push(dispatch);
+        }
+        product.scratch.extend(sum.scratch);
+        Ok(product)
+    }
+
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let mut bounds = PRODUCT.error_bound(inputs, &outputs[..1]);
+        let (k, m) = (inputs[0].shape.dim(0), inputs[0].shape.dim(1));
+        let mut sizes = vec![0.0; m];
+        for row in inputs[0].f().chunks_exact(m) {
+            sizes.iter_mut().zip(row).for_each(|(s, v)| *s += v.abs());
+        }
+        bounds.push(sizes.iter().map(|s| k as f64 * UNIT * s + TINY).collect());
+        bounds
+    }
+
+    fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
+        PRODUCT.flops(inputs, outputs) + inputs[0].shape.elements() as u64
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let sizes = [(1, 1, 1), (7, 10, 5), (9, 33, 13), (10, 128, 64), (33, 36, 68), (65, 67, 71), (36, 8, 3)];
+    let case = |&(m, n, k): &(usize, usize, usize)| Case::new(MatMulSum, &[&[k, m], &[k, n]]).no_gradient();
+    let mut cases: Vec<Case> = sizes.iter().flat_map(|s| [case(s), case(s).exact()]).collect();
+    cases.push(case(&(192, 200, 252)).exact());
+    cases
+}
