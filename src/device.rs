@@ -75,9 +75,18 @@ impl Device {
         Device(Arc::new(backend))
     }
 
-    /// The CPU, in f32, through ndarray.
+    /// The CPU, in f32, through ndarray, on `WGRAD_THREADS` threads or as many as the process may run at once.
+    /// Results are the same bits on any number of threads.
     pub fn cpu() -> Self {
         Device::from_backend(Cpu::<f32>::new())
+    }
+
+    /// As [`Device::cpu`], on so many threads, the one that calls [`Step::run`] included.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a number outside 1 to 256, or a failure of the system to start them.
+    pub fn cpu_with_threads(threads: usize) -> Result<Self> {
+        Ok(Device::from_backend(Cpu::<f32>::with_threads(threads)?))
     }
 
     /// The CPU in f64, plain formulas only: the truth that kernels are checked against.

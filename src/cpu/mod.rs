@@ -1,7 +1,11 @@
 //! The CPU executor: the same plan, run with the ops' formulas.
 
+pub(crate) mod product;
+pub(crate) mod threads;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::device::{Backend, DeviceInfo, Executor, Readback};
 use crate::error::{Error, Result};
@@ -10,6 +14,7 @@ use crate::ops::{In, Out, Real, Slice, SliceMut};
 use crate::plan::{ConstantSource, Location, Plan};
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Feed, Tensor};
+use threads::Threads;
 
 /// Elements of one value, or of the values that take turns in a slot.
 #[derive(Debug, Clone)]
@@ -96,19 +101,37 @@ type States<T> = HashMap<u64, State<T>>;
 pub(crate) struct Cpu<T> {
     states: Arc<Mutex<States<T>>>,
     plain: bool,
+    /// Made when the first graph is compiled.
+    threads: Arc<OnceLock<Arc<Threads>>>,
 }
 
 impl<T: Real> Cpu<T> {
+    /// As many threads as `WGRAD_THREADS` says, or as the process may run at once.
     pub(crate) fn new() -> Self {
-        Cpu { states: Arc::default(), plain: false }
+        Cpu { states: Arc::default(), plain: false, threads: Arc::default() }
     }
 
-    /// Runs the plain references instead of the faster paths.
+    pub(crate) fn with_threads(count: usize) -> Result<Self> {
+        let threads = Arc::new(Threads::new(count)?);
+        Ok(Cpu { threads: Arc::new(OnceLock::from(threads)), ..Cpu::new() })
+    }
+
+    /// Runs the plain references, on one thread, instead of the faster paths.
     pub(crate) fn plain() -> Self {
-        Cpu { states: Arc::default(), plain: true }
+        Cpu { plain: true, ..Cpu::new() }
+    }
+
+    fn threads(&self) -> Result<Arc<Threads>> {
+        if let Some(threads) = self.threads.get() {
+            return Ok(threads.clone());
+        }
+        let made = Arc::new(Threads::new(if self.plain { 1 } else { Threads::wanted()? })?);
+        // Of two graphs compiled at the same time, one is first.
+        Ok(self.threads.get_or_init(|| made).clone())
     }
 
     pub(crate) fn step(&self, recording: Recording) -> Result<CpuStep<T>> {
+        let threads = self.threads()?;
         let plan = Plan::new(recording, |_| Vec::new());
         let r = &plan.recording;
         let slots = plan.slots.iter().map(|s| Buffer::zeros(s.dtype, s.bytes / s.dtype.bytes())).collect();
@@ -138,6 +161,7 @@ impl<T: Real> Cpu<T> {
             constants,
             states: self.states.clone(),
             plain: self.plain,
+            threads,
             plan,
             has_run: false,
         })
@@ -150,6 +174,15 @@ fn new_state<T: Real>(param: &Param) -> State<T> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A formula's result; a panic, of this thread or of one that helped, becomes an error.
+fn guarded(eval: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(eval)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(format!("its formula panicked: {text}"))
+    })
 }
 
 impl<T: Real> Backend for Cpu<T> {
@@ -193,6 +226,7 @@ pub(crate) struct CpuStep<T> {
     constants: Vec<Buffer<T>>,
     states: Arc<Mutex<States<T>>>,
     plain: bool,
+    threads: Arc<Threads>,
     has_run: bool,
 }
 
@@ -221,27 +255,8 @@ impl<T: Real> CpuStep<T> {
             self.inputs[at] = Some(Buffer::F(values.iter().map(|&x| T::of(x)).collect()));
         }
     }
-}
 
-impl<T: Real> Executor for CpuStep<T> {
-    fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    fn feed(&mut self, input: usize, values: Feed<'_>) -> Result<()> {
-        match &mut self.inputs[input] {
-            Some(buffer) => buffer.assign(values),
-            empty => *empty = Some(Buffer::from_feed(values)),
-        }
-        Ok(())
-    }
-
-    fn run(&mut self) -> Result<()> {
-        if let Some(at) = self.inputs.iter().position(Option::is_none) {
-            let name = self.plan.recording.inputs[at].name.clone();
-            return Err(Error::Feed { name, message: "was never fed".into() });
-        }
-        self.has_run = true;
+    fn run_tasks(&mut self) -> Result<()> {
         let mut states = lock(&self.states);
         let r = &self.plan.recording;
         for task in &self.plan.tasks {
@@ -282,7 +297,7 @@ impl<T: Real> Executor for CpuStep<T> {
                     .zip(&node.outputs)
                     .map(|((_, b), &o)| b.output(&r.values[o as usize].ty))
                     .collect();
-                let result = T::eval(&*node.op, self.plain, &inputs, &mut outputs);
+                let result = guarded(|| T::eval(&*node.op, self.plain, &inputs, &mut outputs));
                 drop((inputs, outputs));
                 for (location, buffer) in taken {
                     match location {
@@ -301,6 +316,30 @@ impl<T: Real> Executor for CpuStep<T> {
             }
         }
         Ok(())
+    }
+}
+
+impl<T: Real> Executor for CpuStep<T> {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn feed(&mut self, input: usize, values: Feed<'_>) -> Result<()> {
+        match &mut self.inputs[input] {
+            Some(buffer) => buffer.assign(values),
+            empty => *empty = Some(Buffer::from_feed(values)),
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        if let Some(at) = self.inputs.iter().position(Option::is_none) {
+            let name = self.plan.recording.inputs[at].name.clone();
+            return Err(Error::Feed { name, message: "was never fed".into() });
+        }
+        self.has_run = true;
+        let threads = self.threads.clone();
+        threads::with(&threads, || self.run_tasks())
     }
 
     fn read(&mut self, output: usize) -> Result<Readback> {

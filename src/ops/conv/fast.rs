@@ -1,21 +1,19 @@
 //! What the CPU device runs: each image is unfolded into a matrix in a buffer that stays in the cache, and
 //! multiplied; large work is spread over threads by images. The order of every sum is fixed.
 
-use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::geometry::Geometry;
+use crate::cpu::product::product;
+use crate::cpu::threads;
 use crate::ops::Real;
 
-/// Multiply-adds below which threads cost more than they save.
-const WORTH_THREADS: usize = 500_000;
+/// Multiply-adds that a thread should find at least.
+const WORTH_THREADS: usize = 1 << 18;
 
-/// Threads for work that can be cut into `pieces`.
-fn threads(g: &Geometry, pieces: usize) -> usize {
-    if g.multiplications() < WORTH_THREADS {
-        return 1;
-    }
-    std::thread::available_parallelism().map_or(1, usize::from).min(pieces)
+/// The most threads that are worth it.
+fn most_threads(g: &Geometry) -> usize {
+    g.multiplications() / WORTH_THREADS
 }
 
 fn matrix<T: Real>(values: &[T], rows: usize, columns: usize) -> ArrayView2<'_, T> {
@@ -119,75 +117,72 @@ impl Parts {
     }
 }
 
-/// Runs `work(first image, its part of values)` for runs of whole images, `each` elements long.
-fn over_images<T: Real>(g: &Geometry, values: &mut [T], each: usize, work: impl Fn(usize, &mut [T]) + Sync) {
-    let threads = threads(g, g.n);
-    if threads == 1 {
-        work(0, values);
-        return;
-    }
-    let images = g.n.div_ceil(threads);
-    std::thread::scope(|scope| {
-        let mut parts = values.chunks_mut(images * each).enumerate();
-        let own = parts.next();
+/// Runs `work(image, its part of values, room for an unfolded matrix)` for every image, which is `each` elements
+/// long.
+fn over_images<T: Real>(
+    g: &Geometry,
+    values: &mut [T],
+    each: usize,
+    work: impl Fn(usize, &mut [T], &mut [T]) + Sync,
+) {
+    let room = if is_unfolded(g) { 0 } else { g.depth() * g.oh * g.ow };
+    // Fewer images than threads: the threads share each product.
+    let most = if g.n < threads::available() { 1 } else { most_threads(g) };
+    // Some images at a time, where they are small.
+    let several = (g.n / (8 * threads::available())).max(1);
+    let parts = values.chunks_mut(several * each).enumerate();
+    threads::share(most, parts, |parts| {
+        let mut unfolded = vec![T::zero(); room];
         for (i, part) in parts {
-            let work = &work;
-            scope.spawn(move || work(i * images, part));
-        }
-        if let Some((_, part)) = own {
-            work(0, part);
+            for (k, values) in part.chunks_exact_mut(each).enumerate() {
+                work(i * several + k, values, &mut unfolded);
+            }
         }
     });
 }
 
 pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>, y: &mut [T]) {
     let p = Parts::new(g);
-    over_images(g, y, p.y, |first, y| {
-        let mut unfolded = vec![T::zero(); if is_unfolded(g) { 0 } else { g.depth() * p.columns }];
-        for (i, y) in y.chunks_exact_mut(p.y).enumerate() {
-            let x = &x[(first + i) * p.x..][..p.x];
-            for group in 0..g.groups {
-                let planes = &x[group * p.x_group..][..p.x_group];
-                let y = &mut y[group * p.y_group..][..p.y_group];
-                let start = match bias {
-                    Some(bias) => {
-                        for (y, b) in y.chunks_exact_mut(p.columns).zip(&bias[group * g.o..]) {
-                            y.fill(*b);
-                        }
-                        T::one()
+    over_images(g, y, p.y, |i, y, unfolded| {
+        let x = &x[i * p.x..][..p.x];
+        for group in 0..g.groups {
+            let planes = &x[group * p.x_group..][..p.x_group];
+            let y = &mut y[group * p.y_group..][..p.y_group];
+            let start = match bias {
+                Some(bias) => {
+                    for (y, b) in y.chunks_exact_mut(p.columns).zip(&bias[group * g.o..]) {
+                        y.fill(*b);
                     }
-                    None => T::zero(),
-                };
-                let columns = if is_unfolded(g) {
-                    planes
-                } else {
-                    unfold(g, planes, &mut unfolded);
-                    &unfolded
-                };
-                let a = matrix(&weight[group * p.weight_group..], g.o, g.depth());
-                let b = matrix(columns, g.depth(), p.columns);
-                general_mat_mul(T::one(), &a, &b, start, &mut matrix_mut(y, g.o, p.columns));
-            }
+                    T::one()
+                }
+                None => T::zero(),
+            };
+            let columns = if is_unfolded(g) {
+                planes
+            } else {
+                unfold(g, planes, unfolded);
+                &*unfolded
+            };
+            let a = matrix(&weight[group * p.weight_group..], g.o, g.depth());
+            let b = matrix(columns, g.depth(), p.columns);
+            product(&a, &b, start, matrix_mut(y, g.o, p.columns));
         }
     });
 }
 
 pub(super) fn backward_input<T: Real>(g: &Geometry, dy: &[T], weight: &[T], dx: &mut [T]) {
     let p = Parts::new(g);
-    over_images(g, dx, p.x, |first, dx| {
-        let mut unfolded = vec![T::zero(); if is_unfolded(g) { 0 } else { g.depth() * p.columns }];
-        for (i, dx) in dx.chunks_exact_mut(p.x).enumerate() {
-            let dy = &dy[(first + i) * p.y..][..p.y];
-            for group in 0..g.groups {
-                let planes = &mut dx[group * p.x_group..][..p.x_group];
-                let a = matrix(&weight[group * p.weight_group..], g.o, g.depth()).reversed_axes();
-                let b = matrix(&dy[group * p.y_group..], g.o, p.columns);
-                let to = if is_unfolded(g) { &mut *planes } else { &mut unfolded };
-                general_mat_mul(T::one(), &a, &b, T::zero(), &mut matrix_mut(to, g.depth(), p.columns));
-                if !is_unfolded(g) {
-                    planes.fill(T::zero());
-                    fold(g, &unfolded, planes);
-                }
+    over_images(g, dx, p.x, |i, dx, unfolded| {
+        let dy = &dy[i * p.y..][..p.y];
+        for group in 0..g.groups {
+            let planes = &mut dx[group * p.x_group..][..p.x_group];
+            let a = matrix(&weight[group * p.weight_group..], g.o, g.depth()).reversed_axes();
+            let b = matrix(&dy[group * p.y_group..], g.o, p.columns);
+            let to = if is_unfolded(g) { &mut *planes } else { &mut *unfolded };
+            product(&a, &b, T::zero(), matrix_mut(to, g.depth(), p.columns));
+            if !is_unfolded(g) {
+                planes.fill(T::zero());
+                fold(g, unfolded, planes);
             }
         }
     });
@@ -219,27 +214,15 @@ pub(super) fn backward_weight<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut
                 let a = matrix(&dy[group * p.y_group..], g.o, p.columns);
                 let b = matrix(columns, g.depth(), p.columns).reversed_axes();
                 let sum = &mut sum[group * p.weight_group..];
-                general_mat_mul(T::one(), &a, &b, T::one(), &mut matrix_mut(sum, g.o, g.depth()));
+                product(&a, &b, T::one(), matrix_mut(sum, g.o, g.depth()));
             }
         }
     };
-    let per_thread = parts.div_ceil(threads(g, parts));
-    let several = |first: usize, sums: &mut [T]| {
-        let mut unfolded = vec![T::zero(); if is_unfolded(g) { 0 } else { g.depth() * p.columns }];
-        for (i, sum) in sums.chunks_exact_mut(p.weight_group * g.groups).enumerate() {
-            one(first + i, sum, &mut unfolded);
-        }
-    };
-    std::thread::scope(|scope| {
-        let mut shares = sums.chunks_mut(per_thread * dw.len()).enumerate();
-        let own = shares.next();
-        for (i, share) in shares {
-            let several = &several;
-            scope.spawn(move || several(i * per_thread, share));
-        }
-        if let Some((_, share)) = own {
-            several(0, share);
-        }
+    let room = if is_unfolded(g) { 0 } else { g.depth() * p.columns };
+    let most = if parts == 1 { 1 } else { most_threads(g) };
+    threads::share(most, sums.chunks_exact_mut(dw.len()).enumerate(), |sums| {
+        let mut unfolded = vec![T::zero(); room];
+        sums.for_each(|(part, sum)| one(part, sum, &mut unfolded));
     });
     dw.fill(T::zero());
     for sum in sums.chunks_exact(dw.len()) {

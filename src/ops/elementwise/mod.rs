@@ -8,6 +8,7 @@ mod activation;
 mod arithmetic;
 pub(crate) mod chain;
 mod generate;
+mod rows;
 
 use std::fmt::Debug;
 
@@ -162,39 +163,7 @@ impl<T: Real, F: Formula> Reference<T> for Elementwise<F> {
 
     fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape).collect();
-        let walk = Walk::new(&outputs[0].shape, &shapes);
-        let (f, zero) = (self.0, T::zero());
-        match (inputs, &walk.access[..]) {
-            ([a], [Access::Same]) => {
-                let y = outputs[0].f();
-                y.iter_mut().zip(a.f()).for_each(|(y, &a)| *y = f.eval([a, zero, zero]));
-            }
-            ([a, b], [Access::Same, Access::Same]) => {
-                let y = outputs[0].f();
-                y.iter_mut().zip(a.f()).zip(b.f()).for_each(|((y, &a), &b)| *y = f.eval([a, b, zero]));
-            }
-            ([a, b], [Access::Same, Access::Scalar]) => {
-                let b = b.f()[0];
-                outputs[0].f().iter_mut().zip(a.f()).for_each(|(y, &a)| *y = f.eval([a, b, zero]));
-            }
-            ([a, b], [Access::Scalar, Access::Same]) => {
-                let a = a.f()[0];
-                outputs[0].f().iter_mut().zip(b.f()).for_each(|(y, &b)| *y = f.eval([a, b, zero]));
-            }
-            ([a, b], [Access::Same, Access::Suffix(n)]) => {
-                let rows = outputs[0].f().chunks_exact_mut(*n).zip(a.f().chunks_exact(*n));
-                for (y, a) in rows {
-                    y.iter_mut().zip(a).zip(b.f()).for_each(|((y, &a), &b)| *y = f.eval([a, b, zero]));
-                }
-            }
-            ([a, b], [Access::Same, Access::Prefix(n)]) => {
-                let rows = outputs[0].f().chunks_exact_mut(*n).zip(a.f().chunks_exact(*n)).zip(b.f());
-                for ((y, a), &b) in rows {
-                    y.iter_mut().zip(a).for_each(|(y, &a)| *y = f.eval([a, b, zero]));
-                }
-            }
-            _ => return self.eval(inputs, outputs),
-        }
+        rows::apply(self.0, &Walk::new(&outputs[0].shape, &shapes), inputs, outputs[0].f());
         Ok(())
     }
 }

@@ -9,6 +9,10 @@ pub(crate) use gradient::MatMulSum;
 use super::elementwise::library_then;
 use super::{AdapterClass, Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Program, Real, Reference};
 use super::{In, Out, Slice, TINY, UNIT, expect};
+use ndarray::ArrayViewMut2;
+
+use crate::cpu::product::{PART, product};
+use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::shape::{DType, Shape, TensorType};
@@ -135,11 +139,10 @@ impl<T: Real> Reference<T> for MatMul {
         Ok(())
     }
 
-    /// Through ndarray's blocked and threaded product.
+    /// Through ndarray's blocked product, with threads over parts of the result, or over the batch.
     fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let e = self.extents(&inputs[0].shape, &inputs[1].shape);
-        let (one, zero) = (T::one(), T::zero());
-        for i in 0..e.batch {
+        let one = |i: usize, c: &mut [T]| {
             let (a_at, b_at) = (i * e.m * e.k, i * e.k * e.n);
             let (a, b) = match self.form {
                 Form::Nn => (inputs[0].matrix(a_at, e.m, e.k), inputs[1].matrix(b_at, e.k, e.n)),
@@ -150,9 +153,13 @@ impl<T: Real> Reference<T> for MatMul {
                     (inputs[0].matrix(a_at, e.k, e.m).reversed_axes(), inputs[1].matrix(b_at, e.k, e.n))
                 }
             };
-            let mut c = outputs[0].matrix(i * e.m * e.n, e.m, e.n);
-            ndarray::linalg::general_mat_mul(one, &a, &b, zero, &mut c);
-        }
+            let c = ArrayViewMut2::from_shape((e.m, e.n), c).expect("the slice was cut to fit");
+            product(&a, &b, T::zero(), c);
+        };
+        let batch = outputs[0].f().chunks_exact_mut((e.m * e.n).max(1)).enumerate();
+        // Few products have threads each, many are done by one thread each.
+        let most = if e.batch < 2 * threads::available() { 1 } else { e.batch * e.m * e.n * e.k / PART };
+        threads::share(most, batch, |batch| batch.for_each(|(i, c)| one(i, c)));
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{AdamTick, WORKGROUP, check_update, flush_denormal, leaf, scalars_of};
+use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::{
@@ -26,6 +27,9 @@ pub(crate) struct AdamUpdate {
     /// How many parameters it updates.
     pub(crate) count: usize,
 }
+
+/// What an element costs on the CPU, in elements of cheap work.
+const WEIGHT: usize = 4;
 
 /// Vectors of four that an invocation updates, so that what all share is read once for them.
 const VECTORS: usize = 4;
@@ -183,12 +187,19 @@ impl<T: Real> Reference<T> for AdamUpdate {
             let [step, root, lr, _] = scalars_of(&inputs[self.count], row)?;
             let [w, m, v] = states_of(outputs)?;
             let keep = T::one() - lr * c.decoupled_decay;
-            for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(inputs[row].f()) {
-                let g = g + c.coupled_decay * *w;
-                *m = flush_denormal(c.beta1 * *m + c.rest1 * g);
-                *v = flush_denormal(c.beta2 * *v + c.rest2 * g * g);
-                *w = *w * keep - step * *m / (v.sqrt() * root + c.eps);
-            }
+            let each = (threads::part(w.len() * WEIGHT, WEIGHT) / WEIGHT).max(1);
+            let states = w.chunks_mut(each).zip(m.chunks_mut(each)).zip(v.chunks_mut(each));
+            let parts = states.zip(inputs[row].f().chunks(each));
+            threads::share(parts.len(), parts, |parts| {
+                for (((w, m), v), g) in parts {
+                    for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(g) {
+                        let g = g + c.coupled_decay * *w;
+                        *m = flush_denormal(c.beta1 * *m + c.rest1 * g);
+                        *v = flush_denormal(c.beta2 * *v + c.rest2 * g * g);
+                        *w = *w * keep - step * *m / (v.sqrt() * root + c.eps);
+                    }
+                }
+            });
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Stochastic gradient descent with momentum.
 
 use super::{check_update, flush_denormal, launch, leaf, states_of};
+use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::{Arg, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
@@ -61,24 +62,32 @@ impl<T: Real> Reference<T> for SgdUpdate {
         let (gradient, lr) = (inputs[0].f(), inputs[1].f()[0]);
         if !self.has_buffer() {
             let [w] = states_of(outputs)?;
-            w.iter_mut().zip(gradient).for_each(|(w, &g)| *w = *w - lr * (g + decay * *w));
+            threads::runs(w, 1, 1, |first, w| {
+                w.iter_mut().zip(&gradient[first..]).for_each(|(w, &g)| *w = *w - lr * (g + decay * *w));
+            });
             return Ok(());
         }
         let [w, b] = states_of(outputs)?;
-        let elements = w.iter_mut().zip(b).zip(gradient);
+        let each = threads::part(w.len(), 1);
+        let parts = w.chunks_mut(each).zip(b.chunks_mut(each)).zip(gradient.chunks(each));
         let next = |b: T, g: T| flush_denormal(momentum * b + g);
-        if self.nesterov {
-            elements.for_each(|((w, b), &g)| {
-                let g = g + decay * *w;
-                *b = next(*b, g);
-                *w = *w - lr * (g + momentum * *b);
-            });
-        } else {
-            elements.for_each(|((w, b), &g)| {
-                *b = next(*b, g + decay * *w);
-                *w = *w - lr * *b;
-            });
-        }
+        threads::share(parts.len(), parts, |parts| {
+            for ((w, b), g) in parts {
+                let elements = w.iter_mut().zip(b).zip(g);
+                if self.nesterov {
+                    elements.for_each(|((w, b), &g)| {
+                        let g = g + decay * *w;
+                        *b = next(*b, g);
+                        *w = *w - lr * (g + momentum * *b);
+                    });
+                } else {
+                    elements.for_each(|((w, b), &g)| {
+                        *b = next(*b, g + decay * *w);
+                        *w = *w - lr * *b;
+                    });
+                }
+            }
+        });
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Averages over windows.
 
+use super::fast::Taps;
+use super::window::Axis;
 use super::{Pooling, Windows, launch, pooled};
 use crate::error::Result;
 use crate::graph::Var;
@@ -37,6 +39,22 @@ impl<T: Real> Reference<T> for AvgPool {
         }
         Ok(())
     }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let axes = self.windows.axes(&inputs[0].shape)?;
+        let Some(taps) = Taps::new(&axes) else { return self.eval(inputs, outputs) };
+        let [down, across] = sizes(&axes, self.count_padding);
+        taps.sum(inputs[0].f(), outputs[0].f(), |oy, sums| {
+            let row = sums.iter_mut().zip(&across);
+            row.for_each(|(sum, across)| *sum = *sum / T::of((down[oy] * across) as f64));
+        });
+        Ok(())
+    }
+}
+
+/// What the windows are divided by: the extents of each along both axes.
+fn sizes(axes: &[Axis; 2], count_padding: bool) -> [Vec<usize>; 2] {
+    [0, 1].map(|a| (0..axes[a].outputs as usize).map(|o| axes[a].size(o, count_padding)).collect())
 }
 
 /// Runs `op` on the magnitudes of its input: the sum that rounding errors are bounded by.
@@ -127,6 +145,17 @@ impl<T: Real> Reference<T> for AvgPoolBackward {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let axes = self.windows.axes(&self.input)?;
+        let Some(taps) = Taps::new(&axes) else { return self.eval(inputs, outputs) };
+        let [down, across] = sizes(&axes, self.count_padding);
+        taps.spread(inputs[0].f(), outputs[0].f(), |oy, dy, shares| {
+            let row = shares.iter_mut().zip(dy).zip(&across);
+            row.for_each(|((share, dy), across)| *share = *dy / T::of((down[oy] * across) as f64));
+        });
         Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! Maxima over windows.
 
+use super::fast::Taps;
 use super::{Pooling, Windows, launch, pooled};
+use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::{Arg, Chain, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
@@ -37,6 +39,15 @@ impl<T: Real> Reference<T> for MaxPool {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let Some(taps) = Taps::new(&self.windows.axes(&inputs[0].shape)?) else {
+            return self.eval(inputs, outputs);
+        };
+        let [values, index] = outputs else { return Err("gives values and indices".into()) };
+        taps.max(inputs[0].f(), values.f(), index.u32());
         Ok(())
     }
 }
@@ -102,6 +113,27 @@ impl<T: Real> Reference<T> for MaxPoolBackward {
             *to = *to + dy;
         }
         Ok(())
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let [y, x] = self.windows.axes(&self.input)?;
+        let (plane, outs) = ((y.extent * x.extent) as usize, (y.outputs * x.outputs) as usize);
+        let (dy, index) = (inputs[0].f(), inputs[1].u32());
+        threads::try_runs(outputs[0].f(), plane, 1, |first, dx| {
+            dx.fill(T::zero());
+            let first = first / plane * outs;
+            let windows = dy[first..].chunks_exact(outs).zip(index[first..].chunks_exact(outs)).enumerate();
+            for (dx, (p, (dy, index))) in dx.chunks_exact_mut(plane).zip(windows) {
+                for (o, (&dy, &at)) in dy.iter().zip(index).enumerate() {
+                    let to = dx.get_mut(at as usize).ok_or_else(|| {
+                        let window = first + p * outs + o;
+                        format!("window {window} has its maximum at {at}, outside its plane")
+                    })?;
+                    *to = *to + dy;
+                }
+            }
+            Ok(())
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //! `shaders/pool.wgsl`, and [`rows`] for software adapters.
 
 mod average;
+mod fast;
 mod max;
 mod rows;
 mod window;

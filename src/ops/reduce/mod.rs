@@ -8,9 +8,13 @@ pub(super) mod testing;
 use self::plan::Plan;
 use super::{Arg, Case, Fill, Fillings, KernelContext, Op, Program};
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, float};
+use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::{DType, Shape, TensorType};
+
+/// Elements of a long row that are folded by one thread.
+const BLOCK: usize = 1 << 15;
 
 /// What becomes of the elements along the axes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +70,27 @@ impl Reduce {
         }
     }
 
+    fn fold<T: Real>(&self, row: &[T]) -> T {
+        // The kind is decided outside the loops.
+        match self.kind {
+            Kind::Sum => fold_row(row, self.start(), |a, b| a + b),
+            Kind::Max => fold_row(row, self.start(), larger),
+        }
+    }
+
+    /// A row in blocks that threads share; where they end depends on the row alone.
+    fn fold_long<T: Real>(&self, row: &[T]) -> T {
+        if row.len() <= BLOCK {
+            return self.fold(row);
+        }
+        let mut blocks = vec![self.start(); row.len().div_ceil(BLOCK)];
+        threads::runs(&mut blocks, 1, BLOCK, |first, blocks| {
+            let parts = row[first * BLOCK..].chunks(BLOCK);
+            blocks.iter_mut().zip(parts).for_each(|(to, part)| *to = self.fold(part));
+        });
+        self.fold(&blocks)
+    }
+
     #[inline(always)]
     fn combine<T: Real>(&self, a: T, b: T) -> T {
         match self.kind {
@@ -94,9 +119,9 @@ fn fold_row<T: Real>(row: &[T], start: T, combine: impl Fn(T, T) -> T) -> T {
     lanes.into_iter().fold(total, combine)
 }
 
-/// Folds the rows of a matrix into one, row by row.
-fn fold_rows<T: Real>(rows: &[T], to: &mut [T], combine: impl Fn(T, T) -> T) {
-    for row in rows.chunks_exact(to.len()) {
+/// Folds `count` rows, whose first elements are `stride` apart, into one, row by row.
+fn fold_rows<T: Real>(rows: &[T], stride: usize, count: usize, to: &mut [T], combine: impl Fn(T, T) -> T) {
+    for row in rows.chunks(stride).take(count) {
         to.iter_mut().zip(row).for_each(|(a, &b)| *a = combine(*a, b));
     }
 }
@@ -124,26 +149,34 @@ impl<T: Real> Reference<T> for Reduce {
         if extent * inner == 0 {
             return self.eval(inputs, outputs);
         }
-        let (start, scale) = (self.start(), T::of(f64::from(self.scale)));
+        let scale = T::of(f64::from(self.scale));
         if inner == 1 {
-            for (y, row) in y.iter_mut().zip(x.chunks_exact(extent)) {
-                // The kind is decided outside the loops.
-                let total = match self.kind {
-                    Kind::Sum => fold_row(row, start, |a, b| a + b),
-                    Kind::Max => fold_row(row, start, larger),
-                };
-                *y = total * scale;
+            if y.len() == 1 {
+                y[0] = self.fold_long(x) * scale;
+                return Ok(());
             }
+            threads::runs(y, 1, extent, |first, y| {
+                let rows = x[first * extent..].chunks_exact(extent);
+                y.iter_mut().zip(rows).for_each(|(y, row)| *y = self.fold_long(row) * scale);
+            });
             return Ok(());
         }
-        for (to, rows) in y.chunks_exact_mut(inner).zip(x.chunks_exact(extent * inner)) {
-            to.fill(start);
-            match self.kind {
-                Kind::Sum => fold_rows(rows, to, |a, b| a + b),
-                Kind::Max => fold_rows(rows, to, larger),
+        // Runs of results may begin and end within a row.
+        threads::runs(y, 1, extent, |mut first, mut y| {
+            while !y.is_empty() {
+                let (o, j) = (first / inner, first % inner);
+                let (to, rest) = y.split_at_mut((inner - j).min(y.len()));
+                let rows = &x[o * extent * inner + j..];
+                to.fill(self.start());
+                match self.kind {
+                    Kind::Sum => fold_rows(rows, inner, extent, to, |a, b| a + b),
+                    Kind::Max => fold_rows(rows, inner, extent, to, larger),
+                }
+                to.iter_mut().for_each(|y| *y = *y * scale);
+                first += to.len();
+                y = rest;
             }
-            to.iter_mut().for_each(|y| *y = *y * scale);
-        }
+        });
         Ok(())
     }
 }

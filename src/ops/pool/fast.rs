@@ -1,0 +1,151 @@
+//! What the CPU device runs for windows laid by stride: element by element of the window, along whole rows of
+//! outputs, planes spread over threads.
+
+use super::window::Axis;
+use crate::cpu::threads;
+use crate::ops::Real;
+
+/// One element of the window along an axis: the outputs, `first..end`, for which it lies inside the plane, and where
+/// it lies for the first of them.
+#[derive(Debug, Clone, Copy)]
+struct Tap {
+    first: usize,
+    end: usize,
+    start: usize,
+}
+
+fn taps(axis: &Axis) -> Vec<Tap> {
+    let [extent, outputs, kernel, stride, before, dilation] =
+        [axis.extent, axis.outputs, axis.kernel, axis.stride, axis.before, axis.dilation].map(|v| v as usize);
+    let tap = |k: usize| {
+        let at = k * dilation;
+        let first = before.saturating_sub(at).div_ceil(stride);
+        let end = (before + extent).saturating_sub(at).div_ceil(stride).min(outputs);
+        (first < end).then(|| Tap { first, end, start: first * stride + at - before })
+    };
+    (0..kernel).filter_map(tap).collect()
+}
+
+/// The windows of a plane, of which all elements are met in the order of their rows.
+pub(super) struct Taps {
+    y: Vec<Tap>,
+    x: Vec<Tap>,
+    stride: [usize; 2],
+    /// Columns of the plane and of the outputs.
+    columns: usize,
+    outputs: usize,
+    plane: usize,
+    outs: usize,
+}
+
+impl Taps {
+    /// None for adaptive windows, whose extents differ.
+    pub(super) fn new([y, x]: &[Axis; 2]) -> Option<Self> {
+        (y.adaptive == 0 && x.adaptive == 0).then(|| Taps {
+            y: taps(y),
+            x: taps(x),
+            stride: [y.stride as usize, x.stride as usize],
+            columns: x.extent as usize,
+            outputs: x.outputs as usize,
+            plane: (y.extent * x.extent) as usize,
+            outs: (y.outputs * x.outputs) as usize,
+        })
+    }
+
+    /// Calls `visit(first column of outputs, one past the last, element of the plane that the first meets)` for each
+    /// element of the windows of row `oy`.
+    fn along(&self, oy: usize, mut visit: impl FnMut(usize, usize, usize)) {
+        for y in self.y.iter().filter(|y| (y.first..y.end).contains(&oy)) {
+            let row = (y.start + (oy - y.first) * self.stride[0]) * self.columns;
+            self.x.iter().for_each(|x| visit(x.first, x.end, row + x.start));
+        }
+    }
+
+    pub(super) fn max<T: Real>(&self, source: &[T], values: &mut [T], index: &mut [u32]) {
+        let each = threads::part(source.len(), self.plane) / self.plane;
+        let each = each.max(1) * self.outs;
+        let parts = values.chunks_mut(each).zip(index.chunks_mut(each)).enumerate();
+        threads::share(parts.len(), parts, |parts| {
+            for (part, (values, index)) in parts {
+                let planes = source[part * each / self.outs * self.plane..].chunks_exact(self.plane);
+                let outs = values.chunks_exact_mut(self.outs).zip(index.chunks_exact_mut(self.outs));
+                planes.zip(outs).for_each(|(plane, (values, index))| self.max_plane(plane, values, index));
+            }
+        });
+    }
+
+    fn max_plane<T: Real>(&self, plane: &[T], values: &mut [T], index: &mut [u32]) {
+        let rows = values.chunks_exact_mut(self.outputs).zip(index.chunks_exact_mut(self.outputs));
+        for (oy, (values, index)) in rows.enumerate() {
+            // No element so far: whatever comes first is taken, even what is no number.
+            index.fill(u32::MAX);
+            self.along(oy, |first, end, start| {
+                let (values, index) = (&mut values[first..end], &mut index[first..end]);
+                match self.stride[1] {
+                    1 => larger::<T, 1>(&plane[start..], start, 1, values, index),
+                    2 => larger::<T, 2>(&plane[start..], start, 2, values, index),
+                    stride => larger::<T, 0>(&plane[start..], start, stride, values, index),
+                }
+            });
+        }
+    }
+
+    /// Sums over windows.
+    pub(super) fn sum<T: Real>(&self, source: &[T], sums: &mut [T], finish: impl Fn(usize, &mut [T]) + Sync) {
+        threads::runs(sums, self.outs, (self.plane / self.outs).max(1), |first, sums| {
+            let planes = source[first / self.outs * self.plane..].chunks_exact(self.plane);
+            for (plane, sums) in planes.zip(sums.chunks_exact_mut(self.outs)) {
+                for (oy, sums) in sums.chunks_exact_mut(self.outputs).enumerate() {
+                    sums.fill(T::zero());
+                    self.along(oy, |first, end, start| {
+                        let from = plane[start..].iter().step_by(self.stride[1]);
+                        sums[first..end].iter_mut().zip(from).for_each(|(s, x)| *s = *s + *x);
+                    });
+                    finish(oy, sums);
+                }
+            }
+        });
+    }
+
+    /// Adds a share of every window to each of its elements; `shares(row of outputs, cotangents, to)` fills a row.
+    pub(super) fn spread<T: Real>(
+        &self,
+        dy: &[T],
+        dx: &mut [T],
+        shares: impl Fn(usize, &[T], &mut [T]) + Sync,
+    ) {
+        threads::runs(dx, self.plane, 1, |first, dx| {
+            let mut row = vec![T::zero(); self.outputs];
+            let outs = dy[first / self.plane * self.outs..].chunks_exact(self.outs);
+            for (dx, dy) in dx.chunks_exact_mut(self.plane).zip(outs) {
+                dx.fill(T::zero());
+                for (oy, dy) in dy.chunks_exact(self.outputs).enumerate() {
+                    shares(oy, dy, &mut row);
+                    self.along(oy, |first, end, start| {
+                        let to = dx[start..].iter_mut().step_by(self.stride[1]);
+                        to.zip(&row[first..end]).for_each(|(d, s)| *d = *d + *s);
+                    });
+                }
+            }
+        });
+    }
+}
+
+/// Takes each element that is larger than what was found so far, with its place. `STRIDE` is `stride` where it is
+/// known when this is compiled, else 0.
+fn larger<T: Real, const STRIDE: usize>(
+    from: &[T],
+    start: usize,
+    stride: usize,
+    values: &mut [T],
+    index: &mut [u32],
+) {
+    let stride = if STRIDE > 0 { STRIDE } else { stride };
+    let from = &from[..(values.len() - 1) * stride + 1];
+    for (o, (value, index)) in values.iter_mut().zip(index).enumerate() {
+        let x = from[o * stride];
+        let is_larger = (x > *value) | (*index == u32::MAX);
+        *value = if is_larger { x } else { *value };
+        *index = if is_larger { (start + o * stride) as u32 } else { *index };
+    }
+}
