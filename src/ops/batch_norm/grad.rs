@@ -44,6 +44,24 @@ impl<T: Real> Reference<T> for BatchNormGrad {
         }
         Ok(())
     }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let layout = Layout::of(&inputs[0].shape);
+        let [x, weight, mean, variance, dy] = [0, 1, 2, 3, 4].map(|k| inputs[k].f());
+        let [dx, dweight, dbias] = outputs else { return Err("gives dx, dweight and dbias".into()) };
+        let (dx, dweight, dbias) = (dx.f(), dweight.f(), dbias.f());
+        let (m, eps) = (T::of(layout.count() as f64), T::of(f64::from(self.eps)));
+        let r: Vec<T> = variance.iter().map(|&v| (v + eps).sqrt().recip()).collect();
+        layout.sums(dy, dy, dbias, |_, dy, _| dy);
+        layout.sums(x, dy, dweight, |c, x, dy| dy * ((x - mean[c]) * r[c]));
+        let shares: Vec<[T; 3]> =
+            (0..layout.channels).map(|c| [weight[c] * r[c], dbias[c] / m, dweight[c] / m]).collect();
+        layout.map(x, dy, dx, |c, x, dy| {
+            let [scale, sum, dot] = shares[c];
+            scale * (dy - sum - (x - mean[c]) * r[c] * dot)
+        });
+        Ok(())
+    }
 }
 
 impl Op for BatchNormGrad {

@@ -63,10 +63,59 @@ fn is_unfolded(g: &Geometry) -> bool {
     g.taps() == 1 && g.stride == [1, 1] && (g.h, g.w) == (g.oh, g.ow)
 }
 
+/// Whether rows of outputs lie as rows of inputs do, so that an element of the kernel meets the plane shifted as a
+/// whole, but for columns that come from the row before or after.
+fn is_shifted(g: &Geometry) -> bool {
+    g.stride == [1, 1] && g.w == g.ow
+}
+
+/// Calls `visit(row of the unfolded matrix, first column, column past the last, index into the planes of the first)`
+/// for the shifted plane that each element of the kernel meets.
+fn shifts(g: &Geometry, mut visit: impl FnMut(usize, usize, usize, usize)) {
+    for c in 0..g.c {
+        for ky in 0..g.kh {
+            let down = ky * g.dilation[0];
+            let (first_y, end_y) = inside(g.h, g.oh, 1, g.top, down);
+            for kx in 0..g.kw {
+                // Columns -left.. of the first row that is met, and as many past the last.
+                let across = kx * g.dilation[1];
+                let before = g.left.saturating_sub(across);
+                let after = across.saturating_sub(g.left);
+                let (first, end) = (first_y * g.ow + before, end_y * g.ow);
+                let end = end.saturating_sub(after);
+                if first_y < end_y && before < g.w && after < g.w && first < end {
+                    let iy = first_y + down - g.top;
+                    visit((c * g.kh + ky) * g.kw + kx, first, end, (c * g.h + iy) * g.w + after);
+                }
+            }
+        }
+    }
+}
+
+/// Makes the columns zero that element `kx` of the kernel meets in the padding left and right.
+fn clear_wrapped<T: Real>(g: &Geometry, row: usize, unfolded: &mut [T]) {
+    let across = row % g.kw * g.dilation[1];
+    let (first, end) = inside(g.w, g.ow, 1, g.left, across);
+    if (first, end) == (0, g.ow) {
+        return;
+    }
+    for line in unfolded[row * g.oh * g.ow..][..g.oh * g.ow].chunks_exact_mut(g.ow) {
+        line[..first].fill(T::zero());
+        line[end..].fill(T::zero());
+    }
+}
+
 /// Unfolds the planes of one group of an image: rows are (c, ky, kx), columns output positions. Columns in
 /// padding are zero already and stay so.
 fn unfold<T: Real>(g: &Geometry, planes: &[T], to: &mut [T]) {
     let columns = g.oh * g.ow;
+    if is_shifted(g) {
+        shifts(g, |row, first, end, from| {
+            to[row * columns..][first..end].copy_from_slice(&planes[from..from + (end - first)]);
+            clear_wrapped(g, row, to);
+        });
+        return;
+    }
     let step = g.stride[1];
     runs(g, |row, first, end, from| {
         let to = &mut to[row * columns + first..row * columns + end];
@@ -78,9 +127,17 @@ fn unfold<T: Real>(g: &Geometry, planes: &[T], to: &mut [T]) {
     });
 }
 
-/// Adds an unfolded matrix to the planes it came from.
-fn fold<T: Real>(g: &Geometry, from: &[T], planes: &mut [T]) {
+/// Adds an unfolded matrix, which is spoiled, to the planes it came from.
+fn fold<T: Real>(g: &Geometry, from: &mut [T], planes: &mut [T]) {
     let columns = g.oh * g.ow;
+    if is_shifted(g) {
+        shifts(g, |row, first, end, to| {
+            clear_wrapped(g, row, from);
+            let from = &from[row * columns..][first..end];
+            planes[to..to + from.len()].iter_mut().zip(from).for_each(|(t, f)| *t = *t + *f);
+        });
+        return;
+    }
     let step = g.stride[1];
     runs(g, |row, first, end, to| {
         let from = &from[row * columns + first..row * columns + end];

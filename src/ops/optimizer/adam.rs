@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{AdamTick, WORKGROUP, check_update, flush_denormal, leaf, scalars_of};
+use super::{AdamTick, WORKGROUP, check_update, leaf, scalars_of, wide};
 use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
@@ -49,14 +49,14 @@ struct AdamParams {
 
 /// The constants of an [`AdamUpdate`], rounded once.
 #[derive(Clone, Copy)]
-struct AdamConstants<T> {
-    beta1: T,
-    rest1: T,
-    beta2: T,
-    rest2: T,
-    eps: T,
-    coupled_decay: T,
-    decoupled_decay: T,
+pub(super) struct AdamConstants<T> {
+    pub(super) beta1: T,
+    pub(super) rest1: T,
+    pub(super) beta2: T,
+    pub(super) rest2: T,
+    pub(super) eps: T,
+    pub(super) coupled_decay: T,
+    pub(super) decoupled_decay: T,
 }
 
 impl AdamUpdate {
@@ -191,14 +191,7 @@ impl<T: Real> Reference<T> for AdamUpdate {
             let states = w.chunks_mut(each).zip(m.chunks_mut(each)).zip(v.chunks_mut(each));
             let parts = states.zip(inputs[row].f().chunks(each));
             threads::share(parts.len(), parts, |parts| {
-                for (((w, m), v), g) in parts {
-                    for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(g) {
-                        let g = g + c.coupled_decay * *w;
-                        *m = flush_denormal(c.beta1 * *m + c.rest1 * g);
-                        *v = flush_denormal(c.beta2 * *v + c.rest2 * g * g);
-                        *w = *w * keep - step * *m / (v.sqrt() * root + c.eps);
-                    }
-                }
+                parts.for_each(|(((w, m), v), g)| wide::update(c, [step, root, keep], [w, m, v], g));
             });
         }
         Ok(())

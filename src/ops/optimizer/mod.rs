@@ -8,6 +8,7 @@ mod sgd;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod wide;
 
 use super::{Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Program, Real};
 use crate::error::Result;
