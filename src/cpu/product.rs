@@ -26,14 +26,15 @@ fn cut(m: usize, n: usize, k: usize, threads: usize) -> [usize; 2] {
     // Every part packs its rows of A and its columns of B again, so the least of both.
     let packed = |&down: &usize| n.saturating_mul(down) + m.saturating_mul(parts / down);
     let fits = |&down: &usize| parts.is_multiple_of(down) && down <= most[0] && parts / down <= most[1];
-    match (1..=parts).filter(fits).min_by_key(packed) {
+    let [rows, columns] = match (1..=parts).filter(fits).min_by_key(packed) {
         Some(down) => {
             [m.div_ceil(down).next_multiple_of(TILE), n.div_ceil(parts / down).next_multiple_of(TILE)]
         }
         None if parts > 1 && most[0] >= most[1] => [m.div_ceil(parts.min(most[0])).next_multiple_of(TILE), n],
         None if parts > 1 => [m, n.div_ceil(parts.min(most[1])).next_multiple_of(TILE)],
         None => [m, n],
-    }
+    };
+    [rows.min(m), columns.min(n)]
 }
 
 /// C = A B + `beta` C. Every element is one sum over k, cut at the same places however C is cut, so that its bits

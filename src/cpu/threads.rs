@@ -340,7 +340,11 @@ mod tests {
             assert_eq!(available(), 1);
         }
         let done = AtomicUsize::new(0);
-        with(&threads, || share(3, 0..9, |parts| drop(done.fetch_add(parts.count(), Ordering::Relaxed))));
+        with(&threads, || {
+            share(3, 0..9, |parts| {
+                done.fetch_add(parts.count(), Ordering::Relaxed);
+            })
+        });
         assert_eq!(done.into_inner(), 9);
     }
 
