@@ -1,9 +1,9 @@
 //! One workload on one device in one process, as rows `wgrad,VERSION,DEVICE,WORKLOAD,METRIC,VALUE`: the
-//! form in which other frameworks are measured beside it.
+//! form in which `benches/peers/run` measures other frameworks beside it.
 //!
 //! usage: peers DEVICE WORKLOAD     DEVICE as for `wgrad train --device`, WORKLOAD as for
-//! `wgrad bench`: mlp-a, cnn-8, matmul-512-plain, conv64. `BENCH_T0_NS` is the process's start in Unix nanoseconds, `BENCH_WINDOWS`
-//! and `BENCH_SECS` the number and length of timed windows.
+//! `wgrad bench`: mlp-a, cnn-8, matmul-512-plain, conv64. `BENCH_T0_NS` is the process's start in Unix
+//! nanoseconds, `BENCH_WINDOWS` and `BENCH_SECS` the number and length of timed windows.
 #![allow(missing_docs)]
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

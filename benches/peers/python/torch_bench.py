@@ -1,0 +1,122 @@
+"""PyTorch (CPU) reference for the four training workloads and the micro-kernels.
+
+usage: torch_bench.py <workload>   (mlp-a mlp-b cnn-a cnn-8 matmul-256/512/1024 conv64)
+Prints CSV lines: peer,version,backend,workload,metric,value. One process per workload.
+"""
+import os
+import resource
+import sys
+import time
+
+T0 = int(os.environ.get("BENCH_T0_NS", time.time_ns()))
+
+import torch
+from torch import nn
+
+torch.set_num_threads(int(os.environ.get("BENCH_THREADS", 2)))
+WINDOWS = int(os.environ.get("BENCH_WINDOWS", 7))
+SECS = float(os.environ.get("BENCH_SECS", 1.0))
+WORKLOAD = sys.argv[1]
+
+
+def say(metric, value):
+    print(f"pytorch,{torch.__version__},cpu,{WORKLOAD},{metric},{value}", flush=True)
+
+
+def since_start():
+    return (time.time_ns() - T0) * 1e-9
+
+
+def rates(step):
+    steps = 1
+    while True:
+        t = time.perf_counter()
+        for _ in range(steps):
+            step()
+        elapsed = time.perf_counter() - t
+        if elapsed >= SECS / 2:
+            steps = max(1, round(steps * SECS / elapsed))
+            break
+        steps *= 2
+    out = []
+    for _ in range(WINDOWS):
+        t = time.perf_counter()
+        for _ in range(steps):
+            step()
+        out.append(steps / (time.perf_counter() - t))
+    return sorted(out)
+
+
+def mlp(sizes):
+    layers = []
+    for a, b in zip(sizes, sizes[1:]):
+        layers += [nn.ReLU()] * bool(layers) + [nn.Linear(a, b)]
+    return nn.Sequential(*layers)
+
+
+def cnn(pool_after_conv1, head):
+    first = [nn.MaxPool2d(2)] if pool_after_conv1 else []
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), *first,
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), mlp(head))
+
+
+TRAIN = {
+    "mlp-a": ((64, 784), lambda: mlp([784, 128, 10])),
+    "mlp-b": ((256, 784), lambda: mlp([784, 512, 512, 10])),
+    "cnn-a": ((64, 1, 28, 28), lambda: cnn(True, [1568, 128, 10])),
+    "cnn-8": ((64, 1, 8, 8), lambda: cnn(False, [512, 64, 10])),
+}
+
+
+def train():
+    shape, build = TRAIN[WORKLOAD]
+    torch.manual_seed(0)
+    x, model = torch.rand(shape), build()
+    y = torch.tensor([i * 7 % 10 for i in range(shape[0])])
+    optim = torch.optim.Adam(model.parameters(), lr=1e-3)
+    loss_fn = nn.CrossEntropyLoss()
+
+    def step():
+        optim.zero_grad(set_to_none=True)
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        optim.step()
+        return loss
+
+    first = float(step())
+    say("cold_first_step_s", f"{since_start():.3f}")
+    say("loss_step_1", first)
+    for _ in range(20):
+        step()
+    early = float(step())
+    say("warm_22_steps_s", f"{since_start():.3f}")
+    say("loss_step_22", early)
+    r = rates(step)
+    say("steps_per_s", f"{r[len(r) // 2]:.2f}")
+    say("steps_per_s_min", f"{r[0]:.2f}")
+    say("steps_per_s_max", f"{r[-1]:.2f}")
+    last = float(step())
+    say("loss_last", last)
+    say("loss_decreases", str(early < first and last < first).lower())
+
+
+@torch.no_grad()
+def micro():
+    if WORKLOAD == "conv64":
+        a, b = torch.rand(8, 64, 32, 32), torch.rand(64, 64, 3, 3)
+        f, flop = lambda: torch.conv2d(a, b, padding=1), 2.0 * 8 * 64 * 32 * 32 * 64 * 9
+    else:
+        n = int(WORKLOAD.split("-")[1])
+        a, b = torch.rand(n, n), torch.rand(n, n)
+        f, flop = lambda: a @ b, 2.0 * n ** 3
+    f()
+    say("cold_first_call_s", f"{since_start():.3f}")
+    r = rates(f)
+    say("gflop_per_s", f"{r[len(r) // 2] * flop * 1e-9:.2f}")
+    say("gflop_per_s_max", f"{r[-1] * flop * 1e-9:.2f}")
+
+
+train() if WORKLOAD in TRAIN else micro()
+say("peak_rss_mib", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
