@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param, Recording};
-use crate::plan::Plan;
+use crate::plan::{Plan, Traffic};
 use crate::tensor::{Data, Feed, Tensor};
 
 pub(crate) fn never_ran(output: &str) -> Error {
@@ -303,6 +303,11 @@ impl Step {
             node.op.flops(&inputs, &outputs)
         };
         plan.tasks.iter().flat_map(|t| &t.members).map(of).sum()
+    }
+
+    /// Bytes that one run moves at least: as planned, and at best.
+    pub fn traffic(&self) -> Traffic {
+        self.executor.plan().traffic()
     }
 
     /// The plan as text: tasks, slots, bytes.

@@ -50,6 +50,7 @@ mod wgsl;
 pub use device::{Device, DeviceInfo, Readback, Step};
 pub use error::{CheckError, CheckKind, Error, RecordingError, Result};
 pub use graph::{Graph, Init, Param, Params, Scope, Var};
+pub use plan::Traffic;
 pub use rng::{Rng, fnv1a, philox};
 pub use shape::{DType, IntoShape, MAX_RANK, Shape, TensorType};
 pub use tensor::{Data, Feed, Tensor};

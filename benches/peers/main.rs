@@ -8,7 +8,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use wgrad::bench::{Timer, Workload, host_seconds};
+use wgrad::bench::{Speed, Timer, Workload, host_seconds};
 use wgrad::{Device, Result};
 
 fn env<T: std::str::FromStr>(name: &str, default: T) -> T {
@@ -97,10 +97,14 @@ fn main() -> Result<()> {
         case.step().run()?;
         device.wait()?;
         bench.print("cold_first_call_s", format_args!("{:.3}", bench.since_start()));
-        let gflop = case.flops() as f64 * 1e-9;
+        let (metric, work) = match workload.speed() {
+            Speed::Bytes => ("gb_per_s", case.traffic().least),
+            _ => ("gflop_per_s", case.flops()),
+        };
+        let scale = work as f64 * 1e-9;
         let rates = timer.rates(&mut [&mut case])?.remove(0);
-        bench.print("gflop_per_s", format_args!("{:.2}", rates.median() * gflop));
-        bench.print("gflop_per_s_max", format_args!("{:.2}", rates.max() * gflop));
+        bench.print(metric, format_args!("{:.2}", rates.median() * scale));
+        bench.print(&format!("{metric}_max"), format_args!("{:.2}", rates.max() * scale));
     }
     bench.print("peak_rss_mib", format_args!("{:.0}", peak_rss_mib()));
     Ok(())

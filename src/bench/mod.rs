@@ -12,8 +12,18 @@
 //! # Ok::<(), wgrad::Error>(())
 //! ```
 
+mod floors;
+mod models;
+mod names;
+mod peak;
+mod recording;
+mod sweep;
 mod timer;
 mod workload;
 
+pub use floors::{Floors, Peaks};
+pub use models::uniform;
+pub use recording::Recorded;
+pub use sweep::Sweep;
 pub use timer::{Rates, Timer, host_seconds};
-pub use workload::{Case, Sweep, Workload, uniform};
+pub use workload::{Case, Speed, Workload};

@@ -6,11 +6,14 @@
 mod fuse;
 mod memory;
 mod simplify;
+mod traffic;
 
 pub(crate) use fuse::fuse;
 
 use crate::graph::{Recording, Source, ValueId};
 use crate::shape::DType;
+
+pub use traffic::Traffic;
 
 /// Where a value lives while a step runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

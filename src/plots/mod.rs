@@ -23,7 +23,7 @@ mod tests;
 pub use confusion::{MOST_CLASSES, confusion};
 pub use curves::curves;
 pub use images::{Mistake, filters, mistakes};
-pub use sizes::{SizeCurves, SizeLine, sizes};
+pub use sizes::{Quantity, SizeCurves, SizeLine, sizes};
 
 use std::fmt::Display;
 use std::path::Path;

@@ -12,16 +12,27 @@ pub struct SizeCurves {
     pub title: String,
     /// What a size counts.
     pub unit: String,
+    /// What was measured.
+    pub quantity: Quantity,
     /// One line for each device; the same devices in all panels of a picture.
     pub lines: Vec<SizeLine>,
 }
 
-/// One device's times.
+/// What lines show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    /// Seconds of a run.
+    Seconds,
+    /// Bytes of memory.
+    Bytes,
+}
+
+/// One device's times, or its memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SizeLine {
     /// The device.
     pub label: String,
-    /// (size, seconds of a run), by ascending size.
+    /// (size, seconds or bytes), by ascending size.
     pub points: Vec<(usize, f64)>,
 }
 
@@ -30,7 +41,7 @@ const COLUMNS: usize = 3;
 const PANEL: (i32, i32) = (380, 300);
 const HEAD: i32 = 50;
 
-/// Time by size, both on logarithmic axes, one panel for each op. Lines of one place in their lists have one colour and
+/// Time or memory by size, both on logarithmic axes, one panel for each op. Lines of one place in their lists have one colour and
 /// one mark, and the first panel's labels.
 ///
 /// # Errors
@@ -105,7 +116,10 @@ fn draw(area: &Area<'_>, panel: &SizeCurves) -> Result<()> {
         .x_labels(7)
         .y_labels(6)
         .x_label_formatter(&|x| count(*x))
-        .y_label_formatter(&|y| duration(*y))
+        .y_label_formatter(&|y| match panel.quantity {
+            Quantity::Seconds => duration(*y),
+            Quantity::Bytes => bytes(*y),
+        })
         .light_line_style(WHITE)
         .bold_line_style(GRID)
         .axis_style(GREY)
@@ -147,5 +161,14 @@ fn duration(seconds: f64) -> String {
         s if s >= 0.9995e-3 => format!("{} ms", round(s * 1e3)),
         s if s >= 0.9995e-6 => format!("{} µs", round(s * 1e6)),
         s => format!("{} ns", round(s * 1e9)),
+    }
+}
+
+fn bytes(n: f64) -> String {
+    match n {
+        n if n >= 1e9 => format!("{:.0} GB", n / 1e9),
+        n if n >= 1e6 => format!("{:.0} MB", n / 1e6),
+        n if n >= 1e3 => format!("{:.0} kB", n / 1e3),
+        n => format!("{n:.0} B"),
     }
 }

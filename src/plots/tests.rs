@@ -158,7 +158,8 @@ fn panel(title: &str, points: &[(usize, f64)]) -> SizeCurves {
         label: label.into(),
         points: points.iter().map(|&(size, seconds)| (size, seconds * factor)).collect(),
     };
-    SizeCurves { title: title.into(), unit: "n".into(), lines: vec![line("CPU", 1.0), line("GPU", 1.7)] }
+    let lines = vec![line("CPU", 1.0), line("GPU", 1.7)];
+    SizeCurves { title: title.into(), unit: "n".into(), quantity: Quantity::Seconds, lines }
 }
 
 #[test]
@@ -171,6 +172,10 @@ fn sizes_have_a_panel_for_each_op() {
         assert_eq!((texts(&svg, "op 0"), texts(&svg, "CPU"), texts(&svg, "n")), (1, 1, n));
     }
     assert_inside(&sizes(&[panel("one size", &[(5, 1e-3)])]).unwrap());
+    let memory = [(1, 2e3), (2, 5e6), (4, 1e9)];
+    let svg = sizes(&[SizeCurves { quantity: Quantity::Bytes, ..panel("memory", &memory) }]).unwrap();
+    assert_inside(&svg);
+    assert!(svg.contains("MB") && !svg.contains(" ms"), "{svg}");
     assert!(sizes(&[]).is_err());
     for bad in [&[][..], &[(0, 1.0)], &[(1, 0.0)], &[(1, f64::NAN)]] {
         assert!(sizes(&[panel("bad", bad)]).unwrap_err().to_string().contains("`bad` needs sizes"));

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::json;
-use wgrad::bench::{Case, Sweep, Timer, Workload, host_seconds};
+use wgrad::bench::{Case, Recorded, Sweep, Timer, Workload, host_seconds};
 use wgrad::{Device, DeviceInfo};
 
-use super::bench_table::{Measured, Swept, show_sweeps, show_workloads};
+use super::bench_table::{Measured, Recordings, Swept, show_growth, show_sweeps, show_workloads};
 use super::{Failure, Outcome, progress, say};
 
 /// Times training steps and ops on the CPU device and on a GPU, side by side.
@@ -25,18 +25,38 @@ use super::{Failure, Outcome, progress, say};
     ...-plain      of matmul-N and conv64: the kernels that compute one output per invocation\n  \
     sizes          ops over sizes, and the size from which the GPU is faster; sizes-OP for one of\n                 \
     add-relu, matmul, conv, softmax, sum\n\n\
-    Metrics of --json: steps_per_second (training) or gflops (ops), each also with _min and _max;\n\
+    By name only:\n  \
+    lstm, transformer                  training steps of 16 time steps of an LSTM, and of a transformer's block\n  \
+    matmul-MxKxN                       the product of an M x K and a K x N matrix\n  \
+    conv-IN-OUT-SIDE[-kK][-sS][-bB]    a convolution and its two gradients; kernel K (3), stride S (1), batch B (8);\n                                     \
+    SIDE is one number or HxW; -input-gradient or -weight-gradient for one of them\n  \
+    copy-N, add-N, sum-N, sum-rows-N, sum-columns-N\n                                     \
+    N floats, in GB/s of inputs and outputs; rows have 1024\n  \
+    resnet18, matmul-odd, matmul-skinny, conv-odd, bandwidth\n                                     \
+    families of these: a residual network's layers on 32x32 pixels, odd and skinny\n                                     \
+    shapes, and 64 MiB at once\n  \
+    all                                all of these and of the above, but sizes and growth\n  \
+    growth                             training steps whose batch, width or depth doubles, and the recording of\n                                     \
+    large graphs; growth-mlp, growth-cnn-width, ..., growth-nodes for a part\n\n\
+    Metrics of --json: steps_per_second (training), gflops or gigabytes_per_second (ops), each also with _min and\n\
+    _max;\n\
     first_step_seconds, for recording, compiling and the first run on a device just opened; dispatches;\n\
     host_us_per_dispatch (GPU); planned_bytes; of sizes microseconds, for a run, and gpu_wins_from, a size,\n\
-    left out where the CPU is faster at the largest.\n\n\
+    left out where the CPU is faster at the largest; of growth microseconds, planned_bytes and worst_factor, the\n\
+    most that a doubling costs; of growth-nodes record_seconds, plan_seconds and compile_seconds.\n\n\
     Examples:\n  \
     wgrad bench                          a choice that takes less than a minute on two cores\n  \
     wgrad bench cnn-a conv64 --repeat 9\n  \
+    wgrad bench --floors mlp-a cnn-8     beside what the device reaches at its best\n  \
     wgrad bench --device all --out timings")]
 pub(super) struct Args {
     /// What to time [default: mlp-a mlp-b cnn-a cnn-8 matmul-512 matmul-512-plain conv64 sizes]
     #[arg(value_name = "WORKLOAD")]
     workloads: Vec<String>,
+    /// Also measure what each device reaches at its best, and print how far each workload is from its floors:
+    /// operations at the peak, bytes at the bandwidth [default workloads: mlp-a mlp-b cnn-a cnn-8 matmul-512 conv64]
+    #[arg(long)]
+    floors: bool,
     /// Beside the CPU: `auto` (the best GPU, if there is one), `gpu`, `all` adapters, part of an adapter's name, or
     /// `cpu` for nothing else
     #[arg(long, default_value = "auto")]
@@ -50,13 +70,18 @@ pub(super) struct Args {
     /// Print one JSON object a value: workload, device (cpu or gpu), adapter, metric, value
     #[arg(long)]
     json: bool,
-    /// Folder for the values as bench.jsonl and, of `sizes`, a picture
+    /// Folder for the values as bench.jsonl and, of `sizes` and `growth`, pictures; of --floors the tables as floors.md
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 const DEFAULT: [&str; 8] =
     ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "matmul-512", "matmul-512-plain", "conv64", "sizes"];
+
+const FLOORS: [&str; 6] = ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "matmul-512", "conv64"];
+
+/// Nodes of the graphs that are recorded and planned.
+const NODES: [usize; 4] = [1250, 2500, 5000, 10_000];
 
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -120,25 +145,45 @@ fn every_adapter() -> Outcome<Vec<Device>> {
     Ok(vec![Device::gpu()?])
 }
 
-/// What was asked for, in order.
-fn chosen(names: &[String]) -> Outcome<(Vec<Workload>, Vec<Sweep>)> {
-    let names: Vec<&str> = match names {
-        [] => DEFAULT.to_vec(),
-        names => names.iter().map(String::as_str).collect(),
+/// Whether a name such as `growth-mlp` asks for `op`.
+fn asks(name: &str, family: &str, op: &str) -> bool {
+    match name.strip_prefix(family) {
+        Some("") => true,
+        Some(part) => part.strip_prefix('-').is_some_and(|p| op == p || op.starts_with(&format!("{p}-"))),
+        None => false,
+    }
+}
+
+/// What was asked for, in order: workloads, sweeps, and whether graphs are to be recorded.
+#[derive(Debug, Default)]
+struct Chosen {
+    workloads: Vec<Workload>,
+    sweeps: Vec<Sweep>,
+    nodes: bool,
+}
+
+fn chosen(args: &Args) -> Outcome<Chosen> {
+    let names: Vec<&str> = match (&args.workloads[..], args.floors) {
+        ([], false) => DEFAULT.to_vec(),
+        ([], true) => FLOORS.to_vec(),
+        (names, _) => names.iter().map(String::as_str).collect(),
     };
-    let (mut workloads, mut sweeps): (Vec<Workload>, Vec<Sweep>) = Default::default();
+    let mut chosen = Chosen::default();
     for name in names {
-        let of_name: Vec<Sweep> = Sweep::ALL
-            .into_iter()
-            .filter(|s| name == "sizes" || name.strip_prefix("sizes-") == Some(s.op))
-            .collect();
-        if of_name.is_empty() {
+        let ops = Sweep::ALL.into_iter().filter(|s| asks(name, "sizes", s.op));
+        let growth = Sweep::GROWTH.into_iter().filter(|s| asks(name, "growth", s.op));
+        let of_name: Vec<Sweep> = ops.chain(growth).collect();
+        let nodes = asks(name, "growth", "nodes");
+        chosen.nodes |= nodes;
+        if of_name.is_empty() && !nodes {
             let found = Workload::named(name).map_err(|e| {
-                Failure::usage(format!("{e}, `sizes`, `sizes-add-relu`, `sizes-matmul`, ..."))
+                Failure::usage(format!("{e}, `sizes`, `sizes-add-relu`, ..., `growth`, `growth-mlp`, ..."))
             })?;
-            workloads.extend(found);
+            chosen.workloads.extend(found);
+        } else if args.floors {
+            return Err(Failure::usage(format!("--floors takes single workloads, and `{name}` is many")));
         }
-        sweeps.extend(of_name);
+        chosen.sweeps.extend(of_name);
     }
     // Twice the same name is timed once.
     let mut seen: Vec<String> = Vec::new();
@@ -147,13 +192,13 @@ fn chosen(names: &[String]) -> Outcome<(Vec<Workload>, Vec<Sweep>)> {
         seen.push(name.into());
         is_new
     };
-    workloads.retain(|w| is_new(w.name()));
-    sweeps.retain(|s| is_new(&format!("sizes-{}", s.op)));
-    Ok((workloads, sweeps))
+    chosen.workloads.retain(|w| is_new(w.name()));
+    chosen.sweeps.retain(|s| is_new(&format!("sizes-{}", s.op)));
+    Ok(chosen)
 }
 
 /// Where values go as they come: to stdout, if JSON is asked for, and to a file, if there is one.
-struct Rows {
+pub(super) struct Rows {
     print: bool,
     file: Option<(PathBuf, std::fs::File)>,
 }
@@ -171,7 +216,7 @@ impl Rows {
         Ok(Rows { print: args.json, file })
     }
 
-    fn put(&mut self, workload: &str, on: &Contestant, metric: &str, value: f64) -> Outcome {
+    pub(super) fn put(&mut self, workload: &str, on: &Contestant, metric: &str, value: f64) -> Outcome {
         // Whole numbers without a fraction, as counts are.
         let value = if value.fract() == 0.0 && value < 1e15 { json!(value as u64) } else { json!(value) };
         let row = json!({
@@ -188,7 +233,7 @@ impl Rows {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let (workloads, sweeps) = chosen(&args.workloads)?;
+    let Chosen { workloads, sweeps, nodes } = chosen(args)?;
     let (devices, no_gpu) = contestants(&args.device)?;
     let mut rows = Rows::new(args)?;
     if !args.json {
@@ -209,42 +254,88 @@ pub(super) fn run(args: &Args) -> Outcome {
         measured.push(one);
         bar.inc(1);
     }
-    let short = Timer { seconds: args.seconds / 4.0, repeat: timer.repeat.min(3) };
     let mut swept = Vec::new();
     for sweep in sweeps {
-        let mut one = Swept { sweep, seconds: vec![Vec::new(); devices.len()] };
-        for &size in sweep.sizes {
-            let workload = sweep.at(size);
-            bar.set_message(workload.name().to_string());
-            let mut cases = compile_on(&workload, &devices)?;
-            let rates = short.rates(&mut cases.iter_mut().collect::<Vec<&mut Case>>())?;
-            for ((seconds, rates), on) in one.seconds.iter_mut().zip(&rates).zip(&devices) {
-                seconds.push(1.0 / rates.median());
-                rows.put(workload.name(), on, "microseconds", 1e6 / rates.median())?;
-            }
-            bar.inc(1);
+        swept.push(sweep_over(sweep, &devices, &timer, &mut rows, &bar)?);
+    }
+    let mut recordings = Vec::new();
+    for size in NODES.into_iter().filter(|_| nodes) {
+        bar.set_message(format!("{size} nodes"));
+        let of_size = devices.iter().map(|on| Recorded::measure(&on.device, size));
+        let of_size: Recordings = of_size.collect::<wgrad::Result<_>>()?;
+        for (one, on) in of_size.iter().zip(&devices) {
+            let name = format!("nodes-{size}");
+            rows.put(&name, on, "nodes", one.nodes as f64)?;
+            rows.put(&name, on, "record_seconds", one.record)?;
+            rows.put(&name, on, "plan_seconds", one.plan)?;
+            rows.put(&name, on, "compile_seconds", one.compile)?;
         }
-        for (k, on) in devices.iter().enumerate().skip(1) {
-            if let Some(size) = one.wins_from(k) {
-                rows.put(sweep.op, on, "gpu_wins_from", size as f64)?;
-            }
-        }
-        swept.push(one);
+        recordings.push(of_size);
     }
     bar.finish_and_clear();
+    let (growth, sizes): (Vec<Swept>, Vec<Swept>) = swept.into_iter().partition(|s| s.sweep.is_growth());
     if !args.json {
         show_workloads(&devices, &measured);
-        show_sweeps(&devices, &swept);
+        show_sweeps(&devices, &sizes);
+        show_growth(&devices, &growth, &recordings);
+    }
+    let mut files = Vec::new();
+    if args.floors {
+        let text = super::bench_floors::floors(&devices, &workloads, &measured, &timer, &mut rows)?;
+        if !args.json {
+            say(&text);
+        }
+        if let Some(folder) = &args.out {
+            let path = folder.join("floors.md");
+            std::fs::write(&path, text).map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
+            files.push(path);
+        }
     }
     if let Some(folder) = &args.out {
-        let mut files = vec![folder.join("bench.jsonl")];
-        files.extend(draw(folder, &devices, &swept)?);
+        files.insert(0, folder.join("bench.jsonl"));
+        files.extend(draw(folder, "sizes.svg", &devices, &sizes)?);
+        files.extend(draw(folder, "growth.svg", &devices, &growth)?);
         if !args.json {
             let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
             say(format!("saved {}", names.join(", ")));
         }
     }
     Ok(())
+}
+
+/// Times one workload over its sizes.
+fn sweep_over(
+    sweep: Sweep,
+    devices: &[Contestant],
+    timer: &Timer,
+    rows: &mut Rows,
+    bar: &indicatif::ProgressBar,
+) -> Outcome<Swept> {
+    let short = Timer { seconds: timer.seconds / 4.0, repeat: timer.repeat.min(3) };
+    let mut one = Swept::new(sweep, devices.len());
+    for &size in sweep.sizes {
+        let workload = sweep.at(size);
+        bar.set_message(workload.name().to_string());
+        let mut cases = compile_on(&workload, devices)?;
+        let rates = short.rates(&mut cases.iter_mut().collect::<Vec<&mut Case>>())?;
+        for (k, on) in devices.iter().enumerate() {
+            one.seconds[k].push(1.0 / rates[k].median());
+            one.planned[k].push(cases[k].step().planned_bytes());
+            rows.put(workload.name(), on, "microseconds", 1e6 / rates[k].median())?;
+            if sweep.is_growth() {
+                rows.put(workload.name(), on, "planned_bytes", cases[k].step().planned_bytes() as f64)?;
+            }
+        }
+        bar.inc(1);
+    }
+    for (k, on) in devices.iter().enumerate() {
+        if sweep.is_growth() {
+            rows.put(sweep.op, on, "worst_factor", one.worst_factor(k))?;
+        } else if let Some(size) = one.wins_from(k).filter(|_| k > 0) {
+            rows.put(sweep.op, on, "gpu_wins_from", size as f64)?;
+        }
+    }
+    Ok(one)
 }
 
 /// Says what is compared, and what the comparison cannot say.
@@ -299,33 +390,50 @@ fn measure(workload: &Workload, timer: &Timer, device: &str) -> Outcome<Measured
     let dispatches = cases.iter_mut().map(|c| c.step().dispatches()).collect();
     let planned = cases.iter_mut().map(|c| c.step().planned_bytes()).collect();
     let flops = cases.first().map_or(0, Case::flops);
-    Ok(Measured { workload: workload.clone(), devices, rates, first, host, dispatches, planned, flops })
+    let bytes = cases.first().map_or(0, |case| case.traffic().least);
+    Ok(Measured {
+        workload: workload.clone(),
+        devices,
+        rates,
+        first,
+        host,
+        dispatches,
+        planned,
+        flops,
+        bytes,
+    })
 }
 
+/// A picture of times and, of training steps that grow, of their memory.
 #[cfg(feature = "plots")]
-fn draw(folder: &Path, devices: &[Contestant], swept: &[Swept]) -> Outcome<Vec<PathBuf>> {
-    use wgrad::plots::{SizeCurves, SizeLine, sizes};
+fn draw(folder: &Path, name: &str, devices: &[Contestant], swept: &[Swept]) -> Outcome<Vec<PathBuf>> {
+    use wgrad::plots::{Quantity, SizeCurves, SizeLine, sizes};
     if swept.is_empty() {
         return Ok(Vec::new());
     }
-    let panel = |one: &Swept| SizeCurves {
-        title: one.sweep.title.into(),
-        unit: one.sweep.unit.into(),
-        lines: devices
-            .iter()
-            .zip(&one.seconds)
-            .map(|(on, seconds)| SizeLine {
-                label: if on.is_cpu() { "CPU (ndarray)".into() } else { on.adapter() },
-                points: one.sweep.sizes.iter().copied().zip(seconds.iter().copied()).collect(),
-            })
-            .collect(),
+    let label = |on: &Contestant| if on.is_cpu() { "CPU (ndarray)".into() } else { on.adapter() };
+    let panel = |one: &Swept, quantity: Quantity, title: String, values: &dyn Fn(usize, usize) -> f64| {
+        let points =
+            |k| one.sweep.sizes.iter().enumerate().map(|(at, &size)| (size, values(k, at))).collect();
+        let lines = devices.iter().enumerate();
+        let lines = lines.map(|(k, on)| SizeLine { label: label(on), points: points(k) });
+        SizeCurves { title, unit: one.sweep.unit.into(), quantity, lines: lines.collect() }
     };
-    let path = folder.join("sizes.svg");
-    wgrad::plots::save(&path, &sizes(&swept.iter().map(panel).collect::<Vec<_>>())?)?;
+    let mut panels = Vec::new();
+    for one in swept {
+        let title = one.sweep.title;
+        panels.push(panel(one, Quantity::Seconds, title.into(), &|k, at| one.seconds[k][at]));
+    }
+    for one in swept.iter().filter(|one| one.sweep.is_growth()) {
+        let title = format!("memory: {}", one.sweep.op);
+        panels.push(panel(one, Quantity::Bytes, title, &|k, at| one.planned[k][at] as f64));
+    }
+    let path = folder.join(name);
+    wgrad::plots::save(&path, &sizes(&panels)?)?;
     Ok(vec![path])
 }
 
 #[cfg(not(feature = "plots"))]
-fn draw(_: &Path, _: &[Contestant], _: &[Swept]) -> Outcome<Vec<PathBuf>> {
+fn draw(_: &Path, _: &str, _: &[Contestant], _: &[Swept]) -> Outcome<Vec<PathBuf>> {
     Ok(Vec::new())
 }

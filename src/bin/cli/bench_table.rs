@@ -1,6 +1,6 @@
 //! What `wgrad bench` measured, as tables.
 
-use wgrad::bench::{Rates, Sweep, Workload};
+use wgrad::bench::{Rates, Recorded, Speed, Sweep, Workload};
 
 use super::bench::Contestant;
 use super::{Outcome, say, table, thousands};
@@ -20,22 +20,30 @@ pub(super) struct Measured {
     pub(super) planned: Vec<usize>,
     /// Floating-point operations of a run.
     pub(super) flops: u64,
+    /// Bytes of a run's inputs and outputs.
+    pub(super) bytes: u64,
 }
 
-/// An op over sizes on all devices.
+/// A workload over sizes on all devices.
 #[derive(Debug)]
 pub(super) struct Swept {
     pub(super) sweep: Sweep,
     /// Seconds of a run: `[device][size]`.
     pub(super) seconds: Vec<Vec<f64>>,
+    /// Bytes planned for intermediate values: `[device][size]`.
+    pub(super) planned: Vec<Vec<usize>>,
 }
+
+/// One graph on all devices.
+pub(super) type Recordings = Vec<Recorded>;
 
 impl Measured {
     /// What a speed is given in, and what turns runs per second into it.
     fn unit(&self) -> (&'static str, &'static str, f64) {
-        match self.workload.is_training() {
-            true => ("steps_per_second", "steps/s", 1.0),
-            false => ("gflops", "GFLOP/s", self.flops as f64 * 1e-9),
+        match self.workload.speed() {
+            Speed::Steps => ("steps_per_second", "steps/s", 1.0),
+            Speed::Flops => ("gflops", "GFLOP/s", self.flops as f64 * 1e-9),
+            Speed::Bytes => ("gigabytes_per_second", "GB/s", self.bytes as f64 * 1e-9),
         }
     }
 
@@ -61,6 +69,18 @@ impl Measured {
 }
 
 impl Swept {
+    /// To be filled for so many devices.
+    pub(super) fn new(sweep: Sweep, devices: usize) -> Self {
+        Swept { sweep, seconds: vec![Vec::new(); devices], planned: vec![Vec::new(); devices] }
+    }
+
+    /// The most that a doubling of the size multiplies time or planned memory by on device `k`.
+    pub(super) fn worst_factor(&self, k: usize) -> f64 {
+        let worst = |values: &[f64]| values.windows(2).map(|pair| pair[1] / pair[0]).fold(0.0, f64::max);
+        let planned: Vec<f64> = self.planned[k].iter().map(|&bytes| bytes as f64).collect();
+        worst(&self.seconds[k]).max(worst(&planned))
+    }
+
     /// The smallest size from which on device `k` is faster than the CPU at every size up to the largest.
     pub(super) fn wins_from(&self, k: usize) -> Option<usize> {
         let pairs = self.seconds.first()?.iter().zip(self.seconds.get(k)?);
@@ -84,7 +104,7 @@ impl Swept {
 }
 
 /// Three significant digits, or all of a whole number of more; of small ones four decimals.
-fn number(x: f64) -> String {
+pub(super) fn number(x: f64) -> String {
     match x {
         x if x >= 99.95 => thousands(x),
         x if x >= 9.995 => format!("{x:.1}"),
@@ -187,13 +207,80 @@ pub(super) fn show_sweeps(devices: &[Contestant], swept: &[Swept]) {
     }
 }
 
+/// A value, and what it is a multiple of the one before by.
+fn factors(values: &[f64], at: usize, text: impl Fn(f64) -> String) -> String {
+    match at.checked_sub(1) {
+        Some(before) => format!("{} (×{:.2})", text(values[at]), values[at] / values[before]),
+        None => text(values[at]),
+    }
+}
+
+/// Training steps that double, each size with its factor to the one before.
+pub(super) fn show_growth(devices: &[Contestant], growth: &[Swept], recordings: &[Recordings]) {
+    for one in growth {
+        let Sweep { title, unit, sizes, .. } = one.sweep;
+        say(format!("{title}: a step, and its factor to the row above"));
+        for k in 0..devices.len() {
+            if devices.len() > 2 {
+                say(devices[k].adapter());
+            }
+            // The CPU beside each GPU; alone where there is none.
+            if k == 0 && devices.len() > 1 {
+                continue;
+            }
+            let planned: Vec<f64> = one.planned[k].iter().map(|&bytes| bytes as f64).collect();
+            let micros = |k: usize| one.seconds[k].iter().map(|s| s * 1e6).collect::<Vec<f64>>();
+            let row = |at: usize| {
+                let size = thousands(sizes[at] as f64);
+                let memory = factors(&planned, at, thousands);
+                [size, factors(&micros(0), at, number), factors(&micros(k), at, number), memory]
+            };
+            let rows = (0..sizes.len()).map(row);
+            match k {
+                0 => {
+                    let rows: Vec<[String; 3]> = rows.map(|[a, b, _, d]| [a, b, d]).collect();
+                    say(table(&[unit, "CPU, µs", "planned bytes"], &rows));
+                }
+                _ => {
+                    let rows: Vec<[String; 4]> = rows.collect();
+                    say(table(&[unit, "CPU, µs", "GPU, µs", "GPU's planned bytes"], &rows));
+                }
+            }
+        }
+        say("");
+    }
+    if !recordings.is_empty() {
+        say("a training step of many small layers: ms on the host before its first run");
+        let ms = |seconds: f64| number(seconds * 1e3);
+        for (k, on) in devices.iter().enumerate() {
+            let device = if on.is_cpu() { "CPU".into() } else { on.adapter() };
+            let row = |of: &Recordings| {
+                let one = of[k];
+                [thousands(one.nodes as f64), ms(one.record), ms(one.plan), ms(one.compile)]
+            };
+            let rows: Vec<[String; 4]> = recordings.iter().map(row).collect();
+            say(device);
+            say(table(&["nodes", "recorded", "planned", "compiled"], &rows));
+        }
+        say("");
+    }
+    for one in growth {
+        let worst = devices.iter().enumerate().map(|(k, on)| {
+            let device = if on.is_cpu() { "CPU".into() } else { on.adapter() };
+            format!("×{:.2} on {device}", one.worst_factor(k))
+        });
+        say(format!("{}: a doubling costs at most {}", one.sweep.op, worst.collect::<Vec<_>>().join(", ")));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn swept(cpu: &[f64], gpu: &[f64]) -> Swept {
         let sweep = Sweep { op: "op", title: "op", unit: "n", sizes: &[10, 100, 1000] };
-        Swept { sweep, seconds: vec![cpu.to_vec(), gpu.to_vec()] }
+        let seconds = vec![cpu.to_vec(), gpu.to_vec()];
+        Swept { sweep, seconds, planned: vec![vec![4, 8, 20]; 2] }
     }
 
     #[test]
@@ -211,6 +298,13 @@ mod tests {
             assert_eq!(one.wins_from(1), from, "{gpu:?}");
             assert!(one.verdict(1).contains(words), "{}", one.verdict(1));
         }
+    }
+
+    #[test]
+    fn the_worst_doubling_is_of_time_or_of_memory() {
+        let one = swept(&[1.0, 2.0, 3.0], &[1.0, 3.0, 3.0]);
+        assert_eq!((one.worst_factor(0), one.worst_factor(1)), (2.5, 3.0));
+        assert_eq!(factors(&[2.0, 5.0], 1, number), "5.00 (×2.50)");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod augment;
 mod bench;
+mod bench_floors;
 mod bench_table;
 mod check;
 mod data;

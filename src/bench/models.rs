@@ -1,0 +1,167 @@
+//! The networks and ops that are timed, recorded.
+
+use super::workload::Case;
+use crate::device::Device;
+use crate::error::Result;
+use crate::graph::{Graph, Init, Params, Var};
+use crate::nn::{Layer, Linear, Mlp};
+use crate::ops::{Conv2dOptions, Padding, PoolOptions};
+use crate::optim::{Adam, Optimizer};
+
+/// Classes of every training step.
+pub(super) const CLASSES: usize = 10;
+
+/// Uniform numbers in [0, 1), the same ones always.
+pub fn uniform(n: usize) -> Vec<f32> {
+    // Numerical Recipes' generator, so that other languages can feed the same.
+    let mut state = 1u32;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32
+        })
+        .collect()
+}
+
+/// A training step on an input of `shape`, which `forward` turns into `[rows, classes]`.
+pub(super) fn training(
+    device: &Device,
+    shape: &[usize],
+    rows: usize,
+    forward: impl for<'g> FnOnce(&Params, Var<'g>) -> Var<'g>,
+) -> Result<Case> {
+    let params = Params::seeded(1);
+    let g = Graph::new();
+    let (x, y) = (g.input("x", shape), g.classes("y", [rows]));
+    let loss = forward(&params, x).softmax_cross_entropy(y);
+    Adam::new(&params, 1e-3).minimize(loss, &params.trainable());
+    g.output("loss", loss);
+    let mut step = device.compile(&g)?;
+    step.feed("x", &uniform(shape.iter().product()))?;
+    step.feed("y", &(0..rows).map(|i| (i * 7 % CLASSES) as u32).collect::<Vec<u32>>())?;
+    let states = params.all().into_iter().map(|p| (p.clone(), p.initial())).collect();
+    Ok(Case::new(device, step, states))
+}
+
+/// A graph of one op, or a few, with inputs of these shapes and an output `y`.
+pub(super) fn op(
+    device: &Device,
+    shapes: &[&[usize]],
+    record: impl for<'g> FnOnce(&[Var<'g>]) -> Var<'g>,
+) -> Result<Case> {
+    let g = Graph::inference();
+    let names: Vec<String> = (0..shapes.len()).map(|i| format!("x{i}")).collect();
+    let inputs: Vec<Var<'_>> = names.iter().zip(shapes).map(|(name, &shape)| g.input(name, shape)).collect();
+    g.output("y", record(&inputs));
+    let mut step = device.compile(&g)?;
+    for (name, shape) in names.iter().zip(shapes) {
+        step.feed(name, &uniform(shape.iter().product()))?;
+    }
+    Ok(Case::new(device, step, Vec::new()))
+}
+
+/// A 3×3 convolution of stride 1 whose outputs are as large as its inputs, initialized as in PyTorch.
+fn convolution<'g>(x: Var<'g>, params: &Params, inputs: usize, outputs: usize) -> Var<'g> {
+    let fan = inputs * 9;
+    let weight = params.param("weight", [outputs, inputs, 3, 3], Init::FanIn(fan));
+    let bias = params.param("bias", [outputs], Init::FanIn(fan));
+    let g = x.graph();
+    let options = Conv2dOptions { padding: Padding::all(1), ..Default::default() };
+    x.conv2d(g.param(&weight), Some(g.param(&bias)), &options)
+}
+
+/// Convolutions to 16 and 32 channels with ReLU, 2×2 maxima after the second and perhaps after the first, then
+/// a perceptron.
+pub(super) fn cnn<'g>(params: &Params, x: Var<'g>, pool_first: bool, head: &[usize]) -> Var<'g> {
+    let head = Mlp::new(&params.at("head"), head);
+    let halve = PoolOptions::square(2);
+    let mut x = convolution(x, &params.at("conv1"), 1, 16).relu();
+    if pool_first {
+        x = x.max_pool2d(halve);
+    }
+    let x = convolution(x, &params.at("conv2"), 16, 32).relu().max_pool2d(halve);
+    head.forward(x.flatten(1))
+}
+
+/// `depth` convolutions of `width` channels with ReLU, the mean of each channel, and a linear layer.
+pub(super) fn plain_cnn<'g>(params: &Params, mut x: Var<'g>, width: usize, depth: usize) -> Var<'g> {
+    for layer in 0..depth {
+        let inputs = x.dim(1);
+        x = convolution(x, &params.at(&format!("conv{layer}")), inputs, width).relu();
+    }
+    Linear::new(&params.at("head"), width, CLASSES).forward(x.global_avg_pool2d().flatten(1))
+}
+
+/// Extents of the LSTM's step: rows of a batch, time steps, inputs, hidden units.
+pub(super) const LSTM: [usize; 4] = [32, 16, 64, 128];
+
+/// A long short-term memory with forget gates (Gers, Schmidhuber and Cummins, Neural Computation 2000, without
+/// peepholes), and a linear layer on its last output. Rows of `x` go by time, then by batch, so that the
+/// products of the inputs are one product and a step's rows lie side by side.
+pub(super) fn lstm<'g>(params: &Params, x: Var<'g>) -> Var<'g> {
+    let [batch, times, inputs, hidden] = LSTM;
+    let g = x.graph();
+    let weight = |name: &str, rows: usize| {
+        g.param(&params.param(name, [rows, 4 * hidden], Init::Uniform(1.0 / (hidden as f32).sqrt())))
+    };
+    let (of_input, of_hidden) = (weight("input", inputs), weight("hidden", hidden));
+    let bias = g.param(&params.param("bias", [4 * hidden], Init::Constant(0.0)));
+    let from_inputs = x.matmul(of_input) + bias;
+    let mut state: Option<[Var<'g>; 2]> = None;
+    for t in 0..times {
+        let mut gates = from_inputs.slice(0, t * batch, batch);
+        if let Some([h, _]) = state {
+            gates = gates + h.matmul(of_hidden);
+        }
+        let gate = |k: usize| gates.slice(1, k * hidden, hidden);
+        let mut cell = gate(0).sigmoid() * gate(1).tanh();
+        if let Some([_, c]) = state {
+            cell = cell + gate(2).sigmoid() * c;
+        }
+        state = Some([gate(3).sigmoid() * cell.tanh(), cell]);
+    }
+    let last = state.map_or(x, |[h, _]| h);
+    Linear::new(&params.at("head"), hidden, CLASSES).forward(last)
+}
+
+/// Extents of the transformer's step: sequences of a batch, their length, width, heads, hidden units.
+pub(super) const TRANSFORMER: [usize; 5] = [8, 64, 128, 4, 512];
+
+/// A transformer's block with the normalization before each half (Vaswani et al., NeurIPS 2017; Xiong et al.,
+/// ICML 2020): attention and a perceptron with GELU; then the mean over the sequence and a linear layer. Rows
+/// of `x` are the tokens, by sequence.
+pub(super) fn transformer<'g>(params: &Params, x: Var<'g>) -> Var<'g> {
+    let [batch, length, width, heads, hidden] = TRANSFORMER;
+    let each = width / heads;
+    let linear = |name: &str, from: usize, to: usize| Linear::new(&params.at(name), from, to);
+
+    let joint = linear("qkv", width, 3 * width).forward(layer_norm(&params.at("norm1"), x));
+    let part = |k: usize| {
+        joint.slice(1, k * width, width).reshape([batch, length, heads, each]).permute(&[0, 2, 1, 3])
+    };
+    let scores = part(0).matmul_nt(part(1)) * (1.0 / (each as f32).sqrt());
+    let mixed = scores.softmax(3).matmul(part(2)).permute(&[0, 2, 1, 3]).reshape([batch * length, width]);
+    let x = x + linear("out", width, width).forward(mixed);
+
+    let inner = linear("fc1", width, hidden).forward(layer_norm(&params.at("norm2"), x));
+    let x = x + linear("fc2", hidden, width).forward(gelu(inner));
+    linear("head", width, CLASSES).forward(x.reshape([batch, length, width]).mean(&[1]))
+}
+
+/// Rows of mean 0 and variance 1, scaled and shifted (Ba, Kiros and Hinton, arXiv:1607.06450), of ops that are
+/// there.
+fn layer_norm<'g>(params: &Params, x: Var<'g>) -> Var<'g> {
+    let g = x.graph();
+    let width = x.dim(1);
+    let scale = g.param(&params.param("weight", [width], Init::Constant(1.0)));
+    let shift = g.param(&params.param("bias", [width], Init::Constant(0.0)));
+    let centred = x - x.mean_keep(&[1]);
+    let deviation = (centred.square().mean_keep(&[1]) + 1e-5).sqrt();
+    centred / deviation * scale + shift
+}
+
+/// The form with tanh of Hendrycks and Gimpel, arXiv:1606.08415, section 2.
+fn gelu(x: Var<'_>) -> Var<'_> {
+    let inner = (x + x * x.square() * 0.044715) * (2.0 / std::f32::consts::PI).sqrt();
+    x * (inner.tanh() + 1.0) * 0.5
+}

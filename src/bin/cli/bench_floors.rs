@@ -1,0 +1,143 @@
+//! What `wgrad bench --floors` says: each workload beside what its device reaches at its best.
+
+use wgrad::bench::{Case, Floors, Peaks, Timer, Workload};
+
+use super::bench::{Contestant, Rows};
+use super::bench_table::{Measured, number};
+use super::{Outcome, thousands};
+
+/// A workload on one device.
+struct Distance {
+    name: String,
+    /// Seconds of a run.
+    seconds: f64,
+    floors: Floors,
+    flops: u64,
+    traffic: wgrad::Traffic,
+    launches: usize,
+}
+
+/// Measures every device's peaks, right after the workloads, and gives the tables as Markdown.
+pub(super) fn floors(
+    devices: &[Contestant],
+    workloads: &[Workload],
+    measured: &[Measured],
+    timer: &Timer,
+    rows: &mut Rows,
+) -> Outcome<String> {
+    let mut text = String::new();
+    for (k, on) in devices.iter().enumerate() {
+        let peaks = Peaks::measure(&on.device, timer)?;
+        let mut distances = Vec::new();
+        for (workload, measured) in workloads.iter().zip(measured) {
+            let mut case = workload.compile(&on.device)?;
+            let one = Distance {
+                name: workload.name().into(),
+                seconds: 1.0 / measured.rates[k].median(),
+                floors: peaks.floors(&mut case),
+                flops: case.flops(),
+                traffic: case.traffic(),
+                launches: Case::step(&mut case).dispatches(),
+            };
+            one.rows(on, rows)?;
+            distances.push(one);
+        }
+        rows.put("peaks", on, "gflops", peaks.flops * 1e-9)?;
+        rows.put("peaks", on, "launch_us", peaks.launch * 1e6)?;
+        rows.put("peaks", on, "run_us", peaks.run * 1e6)?;
+        for (bytes, rate) in &peaks.bandwidths {
+            rows.put(&format!("peaks-{bytes}"), on, "gigabytes_per_second", rate * 1e-9)?;
+        }
+        text.push_str(&describe(on, &peaks, &distances));
+    }
+    Ok(text)
+}
+
+impl Distance {
+    fn rows(&self, on: &Contestant, rows: &mut Rows) -> Outcome {
+        let Floors { flops, planned, once, least, launches } = self.floors;
+        for (metric, seconds) in [
+            ("flops_floor_us", flops),
+            ("planned_bytes_floor_us", planned),
+            ("bytes_once_floor_us", once),
+            ("least_bytes_floor_us", least),
+            ("launches_us", launches),
+        ] {
+            rows.put(&self.name, on, metric, seconds * 1e6)?;
+        }
+        Ok(())
+    }
+}
+
+/// A floor, and how often it goes into the time.
+fn floor(seconds: f64, floor: f64) -> [String; 2] {
+    [number(floor * 1e6), format!("×{}", number(seconds / floor))]
+}
+
+fn markdown(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let head: Vec<String> = headings.iter().map(|h| h.to_string()).collect();
+    let rule = format!("|{}\n", "---|".repeat(headings.len()));
+    let body: String = rows.iter().map(|row| line(row)).collect();
+    line(&head) + &rule + &body
+}
+
+fn describe(on: &Contestant, peaks: &Peaks, distances: &[Distance]) -> String {
+    let bandwidths: Vec<String> = peaks
+        .bandwidths
+        .iter()
+        .map(|(bytes, rate)| format!("{} ({} kB)", number(rate * 1e-9), thousands(*bytes as f64 / 1e3)))
+        .collect();
+    let mut text = format!(
+        "### {}\n\nPeak {} GFLOP/s, by {}. Bandwidth in GB/s, by what is in use: {}. One more launch {} µs, a run of \
+         one launch {} µs.\n\n",
+        on.info,
+        number(peaks.flops * 1e-9),
+        peaks.flops_by,
+        bandwidths.join(", "),
+        number(peaks.launch * 1e6),
+        number(peaks.run * 1e6),
+    );
+    let times: Vec<Vec<String>> = distances
+        .iter()
+        .map(|d| {
+            let mut row = vec![d.name.clone(), number(d.seconds * 1e6)];
+            for at in [d.floors.flops, d.floors.planned, d.floors.least] {
+                row.extend(floor(d.seconds, at));
+            }
+            row.push(number(d.floors.launches * 1e6));
+            row.push(format!("{:.0} %", 100.0 * d.floors.launches / d.seconds));
+            row
+        })
+        .collect();
+    let headings =
+        ["workload", "µs a run", "FLOPs", "", "bytes as planned", "", "least bytes", "", "launches", "share"];
+    text.push_str(&markdown(&headings, &times));
+    text.push('\n');
+    let counts: Vec<Vec<String>> = distances
+        .iter()
+        .map(|d| {
+            let megabytes = |bytes: u64| number(bytes as f64 * 1e-6);
+            let t = d.traffic;
+            let mut row = vec![d.name.clone(), number(d.flops as f64 * 1e-6)];
+            row.extend([t.planned, t.once, t.least].map(megabytes));
+            row.push(d.launches.to_string());
+            row.push(number(d.flops as f64 / d.seconds * 1e-9));
+            row.push(number(t.planned as f64 / d.seconds * 1e-9));
+            row
+        })
+        .collect();
+    let headings = [
+        "workload",
+        "MFLOP",
+        "MB as planned",
+        "MB once",
+        "MB at least",
+        "launches",
+        "GFLOP/s",
+        "GB/s as planned",
+    ];
+    text.push_str(&markdown(&headings, &counts));
+    text.push('\n');
+    text
+}
