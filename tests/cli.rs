@@ -148,6 +148,41 @@ fn a_bench_measures_what_it_is_asked_for() {
     assert!(std::fs::read_to_string(folder.path().join("timings/sizes.svg")).unwrap().contains("<svg"));
 }
 
+#[test]
+fn a_bench_tells_floors_and_growth() {
+    let folder = tempfile::tempdir().unwrap();
+    let value = |rows: &[Value], workload: &str, metric: &str| {
+        let row = rows.iter().find(|r| r["workload"] == workload && r["metric"] == metric);
+        row.unwrap_or_else(|| panic!("{workload} {metric}: {rows:?}"))["value"].as_f64().unwrap()
+    };
+    let arguments = ["--floors", "matmul-24", "copy-4096", "--device", "cpu", "--out", "floors"];
+    let (rows, _) = bench(folder.path(), &arguments);
+    // A product of 24 rows has 2 24³ operations, and a copy 4096 floats in and out.
+    let floor = value(&rows, "matmul-24", "flops_floor_us");
+    assert!(value(&rows, "matmul-24", "run_us") > 0.5 * floor && floor > 0.0);
+    assert!(value(&rows, "copy-4096", "least_bytes_floor_us") > 32.768 / 1e3, "a terabyte a second");
+    assert!(value(&rows, "peaks", "gflops") > 0.01);
+    let text = std::fs::read_to_string(folder.path().join("floors/floors.md")).unwrap();
+    assert!(text.contains("| matmul-24 |") && text.contains("### cpu (ndarray f32)"), "{text}");
+    assert!(text.contains("| 0.0276 | 0.0069 |"), "MFLOP and MB of the product: {text}");
+
+    let arguments = ["growth-cnn-depth", "growth-nodes", "--device", "cpu", "--out", "growth"];
+    let (rows, _) = bench(folder.path(), &arguments);
+    let times: Vec<f64> = [1, 16].map(|n| value(&rows, &format!("cnn-depth-{n}"), "microseconds")).into();
+    assert!(times[1] > times[0], "{times:?}");
+    let memory = [8, 16].map(|n| value(&rows, &format!("cnn-depth-{n}"), "planned_bytes"));
+    assert!((1.5..2.1).contains(&(memory[1] / memory[0])), "{memory:?}");
+    assert!(value(&rows, "cnn-depth", "worst_factor") >= memory[1] / memory[0]);
+    assert!(value(&rows, "nodes-10000", "nodes") >= 1e4);
+    assert!(value(&rows, "nodes-10000", "plan_seconds") < 60.0);
+    #[cfg(feature = "plots")]
+    assert!(
+        std::fs::read_to_string(folder.path().join("growth/growth.svg")).unwrap().contains("memory: cnn")
+    );
+    let text = stdout(&wgrad(folder.path(), &["bench", "growth-mlp-batch", "--seconds", "0.002"]));
+    assert!(text.contains("mlp-batch: a doubling costs at most ×"), "{text}");
+}
+
 #[cfg(feature = "gpu")]
 #[test]
 fn a_bench_compares_the_cpu_with_a_gpu() {
@@ -438,6 +473,11 @@ fn mistakes_are_one_line_and_an_exit_code() {
         &["bench", "--repeat", "0"],
         &["bench", "mlp-z"],
         &["bench", "sizes-magic"],
+        &["bench", "growth-"],
+        &["bench", "growth-m"],
+        &["bench", "conv-3-4-5-k2"],
+        &["bench", "matmul-9000"],
+        &["bench", "--floors", "sizes"],
         &["paint"],
     ] {
         refused(here, arguments, 2, "");

@@ -7,7 +7,7 @@ use super::models::{op, uniform};
 use super::peak::MultiplyAdd;
 use super::{Case, Timer, Workload};
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Graph;
 
 /// Elements of the copies, sums of two and totals whose bandwidth is measured.
@@ -16,27 +16,37 @@ const SIZES: [usize; 5] = [1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24];
 /// What one GPU kernel's multiply-adds run on: enough invocations for the largest GPUs.
 const LANES: usize = 1 << 20;
 
+/// Launches of the chain after its first.
+const LINKS: usize = 64;
+
 /// Seconds of a run that launches do not blur.
 const LONG: f64 = 5e-3;
 
-/// What a device reaches at its best.
-#[derive(Debug, Clone, PartialEq)]
+/// What a device reaches at its best, and the cases that reach it.
+#[derive(Debug)]
 pub struct Peaks {
     /// Floating-point operations a second.
     pub flops: f64,
     /// By what they were reached.
     pub flops_by: String,
-    /// (bytes that were in use, the most bytes a second), by ascending size.
-    pub bandwidths: Vec<(u64, f64)>,
+    /// (bytes that were in use, bytes a second, by what), by ascending size.
+    pub bandwidths: Vec<(u64, f64, String)>,
     /// Seconds of one more launch in a run: of a kernel that has nothing to do and waits for the one before.
     pub launch: f64,
     /// Seconds of a run of one such launch, submitted after many others.
     pub run: f64,
+    timer: Timer,
+    flops_case: Case,
+    /// One for each of the bandwidths.
+    bytes_cases: Vec<Case>,
+    chain: Case,
 }
 
-/// Times that a run cannot fall below, in seconds.
+/// A run, and times that it cannot fall below, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Floors {
+    /// What it took.
+    pub run: f64,
     /// Its floating-point operations at the peak.
     pub flops: f64,
     /// The bytes of [`crate::Traffic::planned`] at the bandwidth.
@@ -51,70 +61,92 @@ pub struct Floors {
 
 impl Peaks {
     /// Measures a device: the fastest of multiply-adds in registers (GPUs), matrix products and convolutions; the
-    /// fastest of copies, sums of two and totals for each size; and chains of kernels without work.
+    /// fastest of copies, sums of two and totals for each size; and a chain of kernels without work.
     ///
     /// # Errors
     /// A failure of the device; [`crate::Error::Invalid`] as of [`Timer::rates`].
     pub fn measure(device: &Device, timer: &Timer) -> Result<Peaks> {
-        let best = |case: &mut Case| Ok(timer.rates(&mut [case])?[0].max());
-        let (mut flops, mut flops_by) = (0.0, String::new());
-        let mut offer = |rate: f64, by: &str| {
-            if rate > flops {
-                (flops, flops_by) = (rate, by.to_string());
-            }
-        };
+        let mut candidates = Vec::new();
         if device.info().kind != "Reference" {
-            for sums in [2, 3, 4, 8] {
-                let mut case = long_enough(device, sums)?;
-                offer(best(&mut case)? * case.flops() as f64, "multiply-adds in registers");
+            for sums in [2, 3, 4, 6] {
+                candidates.push(("multiply-adds in registers".to_string(), long_enough(device, sums)?));
             }
         }
         for name in ["matmul-512", "matmul-1024", "conv64"] {
             for workload in Workload::named(name)? {
-                let mut case = workload.compile(device)?;
-                offer(best(&mut case)? * case.flops() as f64, workload.name());
+                candidates.push((workload.name().to_string(), workload.compile(device)?));
             }
         }
-        let mut bandwidths = Vec::new();
+        let (flops_by, flops_case, flops) = fastest(candidates, timer, Case::flops)?;
+        let (mut bandwidths, mut bytes_cases) = (Vec::new(), Vec::new());
         for n in SIZES {
-            let mut most = (0, 0.0f64);
+            let mut candidates = Vec::new();
             for kind in ["copy", "add", "sum"] {
-                let mut case = Workload::named(&format!("{kind}-{n}"))?.remove(0).compile(device)?;
-                let bytes = case.traffic().least;
-                let rate = best(&mut case)? * bytes as f64;
-                most = (most.0.max(bytes), most.1.max(rate));
+                let name = format!("{kind}-{n}");
+                let case = Workload::named(&name)?.remove(0).compile(device)?;
+                candidates.push((name, case));
             }
-            bandwidths.push(most);
+            let (name, case, rate) = fastest(candidates, timer, |case| case.traffic().least)?;
+            bandwidths.push((case.traffic().least, rate, name));
+            bytes_cases.push(case);
         }
-        const LINKS: usize = 64;
-        let seconds = |links: usize| Ok::<f64, crate::Error>(1.0 / best(&mut chain(device, links)?)?);
-        let (run, many) = (seconds(1)?, seconds(1 + LINKS)?);
-        Ok(Peaks { flops, flops_by, bandwidths, launch: (many - run).max(0.0) / LINKS as f64, run })
+        let (mut one, mut chain) = (chain(device, 1)?, chain(device, 1 + LINKS)?);
+        let rates = timer.rates(&mut [&mut one, &mut chain])?;
+        let (run, many) = (1.0 / rates[0].median(), 1.0 / rates[1].median());
+        let launch = (many - run).max(0.0) / LINKS as f64;
+        Ok(Peaks { flops, flops_by, bandwidths, launch, run, timer: *timer, flops_case, bytes_cases, chain })
     }
 
-    /// Bytes a second where `bytes` are in use: the most of what was measured with at least as many, so that
-    /// what fits in a cache is held against the cache.
-    pub fn bandwidth(&self, bytes: u64) -> f64 {
-        let larger = || self.bandwidths.iter().filter(|(size, _)| *size >= bytes).map(|b| b.1);
-        match larger().next() {
-            Some(_) => larger().fold(0.0, f64::max),
-            None => self.bandwidths.last().map_or(f64::NAN, |b| b.1),
-        }
+    /// Which bandwidth counts where `bytes` are in use: the most of those with at least as many, so that what fits
+    /// in a cache is held against the cache.
+    fn bandwidth(&self, bytes: u64) -> usize {
+        let list: Vec<(u64, f64)> = self.bandwidths.iter().map(|b| (b.0, b.1)).collect();
+        best_bandwidth(&list, bytes)
     }
 
-    /// What a run of `case` cannot fall below on the device that was measured.
-    pub fn floors(&self, case: &mut Case) -> Floors {
+    /// Times `case`, in turns with what reached the peaks, so that what else the machine does meets all of them.
+    ///
+    /// # Errors
+    /// A failure of the device.
+    pub fn floors(&mut self, case: &mut Case) -> Result<Floors> {
         let traffic = case.traffic();
-        let in_use = traffic.least + case.step().planned_bytes() as u64;
-        let seconds = |bytes: u64| bytes as f64 / self.bandwidth(in_use);
-        Floors {
-            flops: case.flops() as f64 / self.flops,
-            planned: seconds(traffic.planned),
-            once: seconds(traffic.once),
-            least: seconds(traffic.least),
-            launches: self.launch * case.step().dispatches() as f64,
-        }
+        let at = self.bandwidth(traffic.least + case.step().planned_bytes() as u64);
+        let (flops, dispatches) = (case.flops(), case.step().dispatches());
+        let bytes = &mut self.bytes_cases[at];
+        let cases = &mut [case, &mut self.flops_case, bytes, &mut self.chain];
+        let rates = self.timer.rates(cases)?;
+        let [run, peak, memory, chain] = [0, 1, 2, 3].map(|k| 1.0 / rates[k].median());
+        let second = |bytes: u64| bytes as f64 * memory / self.bandwidths[at].0 as f64;
+        Ok(Floors {
+            run,
+            flops: flops as f64 * peak / self.flops_case.flops() as f64,
+            planned: second(traffic.planned),
+            once: second(traffic.once),
+            least: second(traffic.least),
+            launches: chain * dispatches as f64 / (1 + LINKS) as f64,
+        })
     }
+}
+
+/// The case that does the most work a second, with its name and that rate.
+fn fastest(
+    mut candidates: Vec<(String, Case)>,
+    timer: &Timer,
+    work: impl Fn(&Case) -> u64,
+) -> Result<(String, Case, f64)> {
+    let rates = timer.rates(&mut candidates.iter_mut().map(|c| &mut c.1).collect::<Vec<_>>())?;
+    let speeds = rates.iter().zip(&candidates).map(|(rate, (_, case))| rate.median() * work(case) as f64);
+    let best = speeds.enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+    let Some((at, speed)) = best else { return Err(Error::Invalid("nothing was timed".into())) };
+    let (name, case) = candidates.swap_remove(at);
+    Ok((name, case, speed))
+}
+
+/// The place of the fastest of what is at least as large as `bytes`, or the largest there is.
+fn best_bandwidth(list: &[(u64, f64)], bytes: u64) -> usize {
+    let larger = list.iter().enumerate().filter(|(_, (size, _))| *size >= bytes);
+    let best = larger.max_by(|a, b| a.1.1.total_cmp(&b.1.1));
+    best.map_or(list.len().saturating_sub(1), |(at, _)| at)
 }
 
 /// Multiply-adds that take long enough, or as many as there may be.
@@ -151,40 +183,32 @@ fn chain(device: &Device, links: usize) -> Result<Case> {
 mod tests {
     use super::*;
 
-    fn peaks() -> Peaks {
-        Peaks {
-            flops: 1e9,
-            flops_by: "a test".into(),
-            bandwidths: vec![(1000, 3e9), (10_000, 5e9), (100_000, 2e9)],
-            launch: 1e-6,
-            run: 1e-5,
-        }
-    }
-
     #[test]
     fn what_fits_in_a_cache_is_held_against_the_cache() {
-        let peaks = peaks();
-        for (bytes, rate) in [(1, 5e9), (1000, 5e9), (10_000, 5e9), (10_001, 2e9), (1_000_000, 2e9)] {
-            assert_eq!(peaks.bandwidth(bytes), rate, "{bytes}");
+        let list = [(1000, 3e9), (10_000, 5e9), (100_000, 2e9)];
+        for (bytes, at) in [(1, 1), (1000, 1), (10_000, 1), (10_001, 2), (1_000_000, 2)] {
+            assert_eq!(best_bandwidth(&list, bytes), at, "{bytes}");
         }
     }
 
     #[test]
     fn floors_are_work_over_speed() {
-        let mut case = Workload::named("matmul-64").unwrap()[0].compile(&Device::cpu()).unwrap();
-        let floors = peaks().floors(&mut case);
-        approx::assert_relative_eq!(floors.flops, 2.0 * 64f64.powi(3) / 1e9);
-        // 3 matrices of 16 KiB, with the result's slot 64 KiB in use.
-        approx::assert_relative_eq!(floors.least, 3.0 * 64.0 * 64.0 * 4.0 / 2e9);
-        assert_eq!((floors.planned, floors.once, floors.launches), (floors.least, floors.least, 1e-6));
-    }
-
-    #[test]
-    fn the_cpu_has_peaks() {
-        let timer = Timer { seconds: 1e-4, repeat: 1 };
-        let peaks = Peaks::measure(&Device::cpu(), &timer).unwrap();
+        let timer = Timer { seconds: 1e-3, repeat: 3 };
+        let mut peaks = Peaks::measure(&Device::cpu(), &timer).unwrap();
         assert!(peaks.flops > 1e8 && !peaks.flops_by.is_empty(), "{peaks:?}");
         assert_eq!(peaks.bandwidths.len(), SIZES.len());
         assert!(peaks.bandwidths.iter().all(|b| b.1 > 1e7) && peaks.run > 0.0, "{peaks:?}");
+
+        let named = |name| Workload::named(name).unwrap()[0].compile(&Device::cpu()).unwrap();
+        // The plan of one product is its three matrices, each of 64² floats.
+        let floors = peaks.floors(&mut named("matmul-64")).unwrap();
+        assert_eq!((floors.planned, floors.once), (floors.least, floors.least));
+        // 2 n³ operations and 12 n² bytes, at the speeds of one round.
+        let rates = (2.0 * 64f64.powi(3) / floors.flops, 12.0 * 64f64.powi(2) / floors.least);
+        assert!(rates.0 > 0.1 * peaks.flops && rates.0 < 10.0 * peaks.flops, "{rates:?} {peaks:?}");
+        assert!(rates.1 > 1e7 && floors.run > 0.0 && floors.launches > 0.0, "{rates:?} {floors:?}");
+        // A step moves more as it is planned than it must.
+        let floors = peaks.floors(&mut named("mlp-a")).unwrap();
+        assert!(floors.planned > floors.once && floors.once > floors.least, "{floors:?}");
     }
 }

@@ -23,7 +23,7 @@ pub struct Recorded {
 }
 
 /// Nodes of a layer: forward, backward and updates.
-const PER_LAYER: usize = 13;
+const PER_LAYER: usize = 9;
 
 impl Recorded {
     /// Records, plans and compiles a step of about `nodes` nodes: layers of width 4 with shortcuts, so that every
@@ -69,5 +69,22 @@ mod tests {
             assert!((nodes..nodes * 5 / 4).contains(&one.nodes), "{one:?}");
             assert!(one.record > 0.0 && one.plan > 0.0 && one.compile > 0.0);
         }
+    }
+
+    /// Four times the layers are four times the tasks and the memory, and no more.
+    #[test]
+    fn plans_grow_with_their_graphs() {
+        let plan = |nodes| {
+            let (g, params) = (Graph::new(), Params::seeded(1));
+            deep(&g, &params, nodes);
+            Plan::new(g.finish().unwrap(), |_| Vec::new())
+        };
+        let (small, large) = (plan(2_500), plan(10_000));
+        assert!(large.recording.nodes.len() >= 10_000);
+        let factor = |a: usize, b: usize| b as f64 / a as f64;
+        assert!(factor(small.tasks.len(), large.tasks.len()) < 4.1);
+        assert!(factor(small.slots.len(), large.slots.len()) < 4.1);
+        assert!(factor(small.planned_bytes(), large.planned_bytes()) < 4.1);
+        assert!(large.planned_bytes() as f64 <= 1.3 * large.live_bytes as f64, "{}", large.live_bytes);
     }
 }

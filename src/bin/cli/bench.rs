@@ -42,7 +42,8 @@ use super::{Failure, Outcome, progress, say};
     _max;\n\
     first_step_seconds, for recording, compiling and the first run on a device just opened; dispatches;\n\
     host_us_per_dispatch (GPU); planned_bytes; of sizes microseconds, for a run, and gpu_wins_from, a size,\n\
-    left out where the CPU is faster at the largest; of growth microseconds, planned_bytes and worst_factor, the\n\
+    left out where the CPU is faster at the largest; of --floors run_us, flops_floor_us, planned_bytes_floor_us,\n\
+    bytes_once_floor_us, least_bytes_floor_us and launches_us; of growth microseconds, planned_bytes and worst_factor, the\n\
     most that a doubling costs; of growth-nodes record_seconds, plan_seconds and compile_seconds.\n\n\
     Examples:\n  \
     wgrad bench                          a choice that takes less than a minute on two cores\n  \
@@ -53,8 +54,8 @@ pub(super) struct Args {
     /// What to time [default: mlp-a mlp-b cnn-a cnn-8 matmul-512 matmul-512-plain conv64 sizes]
     #[arg(value_name = "WORKLOAD")]
     workloads: Vec<String>,
-    /// Also measure what each device reaches at its best, and print how far each workload is from its floors:
-    /// operations at the peak, bytes at the bandwidth [default workloads: mlp-a mlp-b cnn-a cnn-8 matmul-512 conv64]
+    /// Print how far each workload is from its floors: operations at the device's peak, bytes at its bandwidth, both
+    /// measured in turns with the workload [default workloads: mlp-a mlp-b cnn-a cnn-8 matmul-512 conv64]
     #[arg(long)]
     floors: bool,
     /// Beside the CPU: `auto` (the best GPU, if there is one), `gpu`, `all` adapters, part of an adapter's name, or
@@ -176,8 +177,11 @@ fn chosen(args: &Args) -> Outcome<Chosen> {
         let nodes = asks(name, "growth", "nodes");
         chosen.nodes |= nodes;
         if of_name.is_empty() && !nodes {
-            let found = Workload::named(name).map_err(|e| {
-                Failure::usage(format!("{e}, `sizes`, `sizes-add-relu`, ..., `growth`, `growth-mlp`, ..."))
+            let found = Workload::named(name).map_err(|e| match e {
+                wgrad::Error::Unknown { .. } => Failure::usage(format!(
+                    "{e}, `sizes`, `sizes-add-relu`, ..., `growth`, `growth-mlp`, ..."
+                )),
+                e => Failure::usage(e.to_string()),
             })?;
             chosen.workloads.extend(found);
         } else if args.floors {
@@ -237,7 +241,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (devices, no_gpu) = contestants(&args.device)?;
     let mut rows = Rows::new(args)?;
     if !args.json {
-        introduce(&devices, no_gpu.as_deref());
+        introduce(&devices, no_gpu.as_deref(), args.floors);
     }
     let points: usize = sweeps.iter().map(|s| s.sizes.len()).sum();
     let bar = progress::bar(workloads.len() + points, "{bar:24} {pos} of {len}  {msg}");
@@ -247,7 +251,8 @@ pub(super) fn run(args: &Args) -> Outcome {
 
     let timer = Timer { seconds: args.seconds, repeat: args.repeat as usize };
     let mut measured = Vec::new();
-    for workload in &workloads {
+    // With --floors they are timed beside the peaks, and that alone.
+    for workload in workloads.iter().filter(|_| !args.floors) {
         bar.set_message(workload.name().to_string());
         let one = measure(workload, &timer, &args.device)?;
         one.rows(&mut |on, metric, value| rows.put(workload.name(), on, metric, value))?;
@@ -281,7 +286,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let mut files = Vec::new();
     if args.floors {
-        let text = super::bench_floors::floors(&devices, &workloads, &measured, &timer, &mut rows)?;
+        let text = super::bench_floors::floors(&devices, &workloads, &timer, &mut rows)?;
         if !args.json {
             say(&text);
         }
@@ -311,8 +316,30 @@ fn sweep_over(
     rows: &mut Rows,
     bar: &indicatif::ProgressBar,
 ) -> Outcome<Swept> {
-    let short = Timer { seconds: timer.seconds / 4.0, repeat: timer.repeat.min(3) };
     let mut one = Swept::new(sweep, devices.len());
+    if sweep.is_growth() {
+        bar.set_message(sweep.op);
+        // All sizes take turns, and the fastest repetitions count: factors between sizes would otherwise be of what
+        // else the machine did meanwhile.
+        let compiled = sweep.sizes.iter().map(|&size| compile_on(&sweep.at(size), devices));
+        let mut cases: Vec<Case> = compiled.collect::<Outcome<Vec<_>>>()?.into_iter().flatten().collect();
+        let short = Timer { seconds: timer.seconds / 4.0, repeat: timer.repeat };
+        let rates = short.rates(&mut cases.iter_mut().collect::<Vec<&mut Case>>())?;
+        for (at, (case, rates)) in cases.iter_mut().zip(&rates).enumerate() {
+            let (size, k) = (sweep.sizes[at / devices.len()], at % devices.len());
+            let (name, planned) = (format!("{}-{size}", sweep.op), case.step().planned_bytes());
+            one.seconds[k].push(1.0 / rates.max());
+            one.planned[k].push(planned);
+            rows.put(&name, &devices[k], "microseconds", 1e6 / rates.max())?;
+            rows.put(&name, &devices[k], "planned_bytes", planned as f64)?;
+        }
+        for (k, on) in devices.iter().enumerate() {
+            rows.put(sweep.op, on, "worst_factor", one.worst_factor(k))?;
+        }
+        bar.inc(sweep.sizes.len() as u64);
+        return Ok(one);
+    }
+    let short = Timer { seconds: timer.seconds / 4.0, repeat: timer.repeat.min(3) };
     for &size in sweep.sizes {
         let workload = sweep.at(size);
         bar.set_message(workload.name().to_string());
@@ -320,18 +347,12 @@ fn sweep_over(
         let rates = short.rates(&mut cases.iter_mut().collect::<Vec<&mut Case>>())?;
         for (k, on) in devices.iter().enumerate() {
             one.seconds[k].push(1.0 / rates[k].median());
-            one.planned[k].push(cases[k].step().planned_bytes());
             rows.put(workload.name(), on, "microseconds", 1e6 / rates[k].median())?;
-            if sweep.is_growth() {
-                rows.put(workload.name(), on, "planned_bytes", cases[k].step().planned_bytes() as f64)?;
-            }
         }
         bar.inc(1);
     }
-    for (k, on) in devices.iter().enumerate() {
-        if sweep.is_growth() {
-            rows.put(sweep.op, on, "worst_factor", one.worst_factor(k))?;
-        } else if let Some(size) = one.wins_from(k).filter(|_| k > 0) {
+    for (k, on) in devices.iter().enumerate().skip(1) {
+        if let Some(size) = one.wins_from(k) {
             rows.put(sweep.op, on, "gpu_wins_from", size as f64)?;
         }
     }
@@ -339,7 +360,7 @@ fn sweep_over(
 }
 
 /// Says what is compared, and what the comparison cannot say.
-fn introduce(devices: &[Contestant], no_gpu: Option<&str>) {
+fn introduce(devices: &[Contestant], no_gpu: Option<&str>, floors: bool) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     say(format!("cpu         ndarray, {cores} cores"));
     for on in devices.iter().filter(|d| !d.is_cpu()) {
@@ -354,6 +375,12 @@ fn introduce(devices: &[Contestant], no_gpu: Option<&str>) {
     if let Some(reason) = no_gpu {
         let reason = reason.trim_end_matches(", or use the CPU with --device cpu");
         say(format!("            alone, as there is nothing else: {reason}"));
+    }
+    if floors {
+        say(
+            "medians; each workload takes turns with what reaches the peaks, and × is what it takes over a floor\n",
+        );
+        return;
     }
     let ratio = if devices.len() > 1 { "ratio: speed of the GPU over that of the CPU; " } else { "" };
     say(format!("{ratio}medians, with the slowest and the fastest repetition\n"));

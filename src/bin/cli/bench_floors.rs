@@ -3,38 +3,34 @@
 use wgrad::bench::{Case, Floors, Peaks, Timer, Workload};
 
 use super::bench::{Contestant, Rows};
-use super::bench_table::{Measured, number};
+use super::bench_table::number;
 use super::{Outcome, thousands};
 
 /// A workload on one device.
 struct Distance {
     name: String,
-    /// Seconds of a run.
-    seconds: f64,
     floors: Floors,
     flops: u64,
     traffic: wgrad::Traffic,
     launches: usize,
 }
 
-/// Measures every device's peaks, right after the workloads, and gives the tables as Markdown.
+/// Measures every device's peaks, and each workload in turns with them; gives the tables as Markdown.
 pub(super) fn floors(
     devices: &[Contestant],
     workloads: &[Workload],
-    measured: &[Measured],
     timer: &Timer,
     rows: &mut Rows,
 ) -> Outcome<String> {
     let mut text = String::new();
-    for (k, on) in devices.iter().enumerate() {
-        let peaks = Peaks::measure(&on.device, timer)?;
+    for on in devices {
+        let mut peaks = Peaks::measure(&on.device, timer)?;
         let mut distances = Vec::new();
-        for (workload, measured) in workloads.iter().zip(measured) {
+        for workload in workloads {
             let mut case = workload.compile(&on.device)?;
             let one = Distance {
                 name: workload.name().into(),
-                seconds: 1.0 / measured.rates[k].median(),
-                floors: peaks.floors(&mut case),
+                floors: peaks.floors(&mut case)?,
                 flops: case.flops(),
                 traffic: case.traffic(),
                 launches: Case::step(&mut case).dispatches(),
@@ -45,7 +41,7 @@ pub(super) fn floors(
         rows.put("peaks", on, "gflops", peaks.flops * 1e-9)?;
         rows.put("peaks", on, "launch_us", peaks.launch * 1e6)?;
         rows.put("peaks", on, "run_us", peaks.run * 1e6)?;
-        for (bytes, rate) in &peaks.bandwidths {
+        for (bytes, rate, _) in &peaks.bandwidths {
             rows.put(&format!("peaks-{bytes}"), on, "gigabytes_per_second", rate * 1e-9)?;
         }
         text.push_str(&describe(on, &peaks, &distances));
@@ -55,8 +51,9 @@ pub(super) fn floors(
 
 impl Distance {
     fn rows(&self, on: &Contestant, rows: &mut Rows) -> Outcome {
-        let Floors { flops, planned, once, least, launches } = self.floors;
+        let Floors { run, flops, planned, once, least, launches } = self.floors;
         for (metric, seconds) in [
+            ("run_us", run),
             ("flops_floor_us", flops),
             ("planned_bytes_floor_us", planned),
             ("bytes_once_floor_us", once),
@@ -86,7 +83,9 @@ fn describe(on: &Contestant, peaks: &Peaks, distances: &[Distance]) -> String {
     let bandwidths: Vec<String> = peaks
         .bandwidths
         .iter()
-        .map(|(bytes, rate)| format!("{} ({} kB)", number(rate * 1e-9), thousands(*bytes as f64 / 1e3)))
+        .map(|(bytes, rate, by)| {
+            format!("{} ({} kB, {by})", number(rate * 1e-9), thousands(*bytes as f64 / 1e3))
+        })
         .collect();
     let mut text = format!(
         "### {}\n\nPeak {} GFLOP/s, by {}. Bandwidth in GB/s, by what is in use: {}. One more launch {} µs, a run of \
@@ -101,12 +100,12 @@ fn describe(on: &Contestant, peaks: &Peaks, distances: &[Distance]) -> String {
     let times: Vec<Vec<String>> = distances
         .iter()
         .map(|d| {
-            let mut row = vec![d.name.clone(), number(d.seconds * 1e6)];
+            let mut row = vec![d.name.clone(), number(d.floors.run * 1e6)];
             for at in [d.floors.flops, d.floors.planned, d.floors.least] {
-                row.extend(floor(d.seconds, at));
+                row.extend(floor(d.floors.run, at));
             }
             row.push(number(d.floors.launches * 1e6));
-            row.push(format!("{:.0} %", 100.0 * d.floors.launches / d.seconds));
+            row.push(format!("{:.0} %", 100.0 * d.floors.launches / d.floors.run));
             row
         })
         .collect();
@@ -122,8 +121,8 @@ fn describe(on: &Contestant, peaks: &Peaks, distances: &[Distance]) -> String {
             let mut row = vec![d.name.clone(), number(d.flops as f64 * 1e-6)];
             row.extend([t.planned, t.once, t.least].map(megabytes));
             row.push(d.launches.to_string());
-            row.push(number(d.flops as f64 / d.seconds * 1e-9));
-            row.push(number(t.planned as f64 / d.seconds * 1e-9));
+            row.push(number(d.flops as f64 / d.floors.run * 1e-9));
+            row.push(number(t.planned as f64 / d.floors.run * 1e-9));
             row
         })
         .collect();

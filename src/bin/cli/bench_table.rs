@@ -219,7 +219,7 @@ fn factors(values: &[f64], at: usize, text: impl Fn(f64) -> String) -> String {
 pub(super) fn show_growth(devices: &[Contestant], growth: &[Swept], recordings: &[Recordings]) {
     for one in growth {
         let Sweep { title, unit, sizes, .. } = one.sweep;
-        say(format!("{title}: a step, and its factor to the row above"));
+        say(format!("{title}: the fastest repetition of a step, and its factor to the row above"));
         for k in 0..devices.len() {
             if devices.len() > 2 {
                 say(devices[k].adapter());
