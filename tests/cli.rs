@@ -162,6 +162,8 @@ fn a_bench_tells_floors_and_growth() {
     assert!(value(&rows, "matmul-24", "run_us") > 0.5 * floor && floor > 0.0);
     assert!(value(&rows, "copy-4096", "least_bytes_floor_us") > 32.768 / 1e3, "a terabyte a second");
     assert!(value(&rows, "peaks", "gflops") > 0.01);
+    let operations = |r: &&Value| r["workload"] == "copy-4096" && r["metric"] == "flops_floor_us";
+    assert_eq!(rows.iter().filter(operations).count(), 0, "a copy has none");
     let text = std::fs::read_to_string(folder.path().join("floors/floors.md")).unwrap();
     assert!(text.contains("| matmul-24 |") && text.contains("### cpu (ndarray f32)"), "{text}");
     assert!(text.contains("| 0.0276 | 0.0069 |"), "MFLOP and MB of the product: {text}");

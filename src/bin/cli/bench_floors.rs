@@ -60,7 +60,10 @@ impl Distance {
             ("least_bytes_floor_us", least),
             ("launches_us", launches),
         ] {
-            rows.put(&self.name, on, metric, seconds * 1e6)?;
+            // A copy has no operations.
+            if seconds > 0.0 {
+                rows.put(&self.name, on, metric, seconds * 1e6)?;
+            }
         }
         Ok(())
     }
@@ -68,6 +71,9 @@ impl Distance {
 
 /// A floor, and how often it goes into the time.
 fn floor(seconds: f64, floor: f64) -> [String; 2] {
+    if floor == 0.0 {
+        return ["0".into(), "–".into()];
+    }
     [number(floor * 1e6), format!("×{}", number(seconds / floor))]
 }
 
