@@ -41,10 +41,11 @@ struct AdamParams {
     constants: [f32; 4],
     /// eps, the decay in the gradient, the decay beside it.
     decay: [f32; 3],
-    /// Which of the tick's counters is the first parameter's.
-    row: u32,
+    _pad: u32,
     /// Of each parameter the elements in vectors of four, and the workgroups up to its last.
     extents: [[u32; 2]; 6],
+    /// Which of the tick's counters each has.
+    rows: [u32; 8],
 }
 
 /// The constants of an [`AdamUpdate`], rounded once.
@@ -75,10 +76,12 @@ impl AdamUpdate {
 }
 
 impl AdamUpdate {
-    /// A launch for these of the parameters, one after the other.
+    /// A launch for these of the parameters.
     fn launch(&self, rows: &[usize], ctx: &KernelContext<'_>) -> Result<Dispatch> {
         let mut args = vec![Arg::Input(self.count)];
         let mut extents = [[0; 2]; AdamTick::MOST];
+        let mut counters = [0; 8];
+        counters.iter_mut().zip(rows).for_each(|(to, &row)| *to = row as u32);
         let mut workgroups = 0;
         for (&row, extent) in rows.iter().zip(&mut extents) {
             args.push(Arg::Input(row));
@@ -91,8 +94,9 @@ impl AdamUpdate {
         let params = AdamParams {
             constants: [c.beta1, c.rest1, c.beta2, c.rest2],
             decay: [c.eps, c.coupled_decay, c.decoupled_decay],
-            row: rows[0] as u32,
+            _pad: 0,
             extents,
+            rows: counters,
         };
         let key = format!("adam_update.{}", rows.len());
         let kernel = Kernel::generated(key, "adam_update", &text(rows.len()));
@@ -107,7 +111,7 @@ const LARGE: usize = 4096;
 /// The kernel for so many parameters: each has workgroups of its own, so that no workgroup takes two branches.
 fn text(count: usize) -> String {
     let mut t = String::from(
-        "struct AdamParams { constants: vec4<f32>, decay: vec3<f32>, row: u32, extents: array<vec4<u32>, 3> }\n\n\
+        "struct AdamParams { constants: vec4<f32>, decay: vec3<f32>, extents: array<vec4<u32>, 3>, rows: array<vec4<u32>, 2> }\n\n\
          @group(0) @binding(0) var<storage, read> scalars: array<vec4<f32>>;\n",
     );
     for k in 0..count {
@@ -140,13 +144,15 @@ fn text(count: usize) -> String {
             "    if (at >= {start} && at < {extent}.y) {{\n        \
              let first = (at - {start}) * {span}u + lane;\n        \
              let vectors = {extent}.x;\n        \
-             let row = scalars[p.row + {k}u];\n        \
+             let row = scalars[p.rows[{}][{}]];\n        \
              for (var j = 0u; j < {VECTORS}u; j += 1u) {{\n            \
              let i = first + j * 64u;\n            \
              if (i < vectors) {{\n                \
              let next = adam_fn(g{k}[i], w{k}[i], m{k}[i], v{k}[i], row, c, decay);\n                \
              w{k}[i] = next.w;\n                m{k}[i] = next.m;\n                v{k}[i] = next.v;\n            \
              }}\n        }}\n    }}\n",
+            k / 4,
+            k % 4,
             span = VECTORS * WORKGROUP
         );
     }
@@ -241,12 +247,9 @@ impl Op for AdamUpdate {
         let most = (ctx.caps.storage_buffers.saturating_sub(1) / 4).max(1) as usize;
         let is_large =
             |row: usize| ctx.caps.class != AdapterClass::Gpu && ctx.inputs[row].shape.elements() > LARGE;
-        let rows: Vec<usize> = (0..self.count).collect();
-        let dispatches = rows
-            .chunk_by(|a, b| !is_large(*a) && !is_large(*b))
-            .flat_map(|rows| rows.chunks(most))
-            .map(|rows| self.launch(rows, ctx))
-            .collect::<Result<_>>()?;
+        let (large, small): (Vec<usize>, Vec<usize>) = (0..self.count).partition(|&row| is_large(row));
+        let launches = large.chunks(1).chain(small.chunks(most));
+        let dispatches = launches.map(|rows| self.launch(rows, ctx)).collect::<Result<_>>()?;
         Ok(Program { dispatches, scratch: Vec::new() })
     }
 
