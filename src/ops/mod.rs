@@ -140,6 +140,14 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
         None
     }
 
+    /// The cotangent of logits from the losses' as an op that computes the losses too, if that of each loss is
+    /// `share`.
+    #[doc(hidden)]
+    fn with_losses(&self, share: f32) -> Option<Arc<dyn Op>> {
+        let _ = share;
+        None
+    }
+
     /// Whether it adds up the rows of a matrix, and nothing else.
     #[doc(hidden)]
     fn sums_rows(&self) -> bool {

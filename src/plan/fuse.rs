@@ -38,6 +38,7 @@ pub(crate) fn fuse(mut recording: Recording, caps: &Caps) -> Recording {
     simplify::fold(&mut recording);
     simplify::relu_before_pooling(&mut recording);
     simplify::weight_with_bias(&mut recording);
+    simplify::loss_with_gradient(&mut recording);
     let needed = needed_nodes(&recording);
     let mut pass = Pass {
         r: &recording,
@@ -521,6 +522,22 @@ mod tests {
         let names = fused(&g);
         let pair = names.iter().filter(|n| n.contains("matmul_tn") || n.contains("sum")).collect::<Vec<_>>();
         assert_eq!(pair, ["matmul_tn+sum"], "{names:?}");
+    }
+
+    #[test]
+    fn a_loss_comes_with_its_gradient() {
+        let g = Graph::new();
+        let (z, c) = (g.input("z", [6, 8]), g.classes("c", [6]));
+        let loss = z.softmax_cross_entropy(c);
+        g.output("loss", loss);
+        g.output("dz", g.gradients(loss, &[z])[0]);
+        assert_eq!(fused(&g), ["cross_entropy+cross_entropy_grad", "sum"]);
+        // Not where the losses' cotangents differ.
+        let g = Graph::new();
+        let (z, c) = (g.input("z", [6, 8]), g.classes("c", [6]));
+        let loss = (z.cross_entropy_per_row(c) * g.input("w", [6])).sum_all();
+        g.output("dz", g.gradients(loss, &[z])[0]);
+        assert!(fused(&g).iter().any(|n| n == "cross_entropy_grad"), "{:?}", fused(&g));
     }
 
     #[test]

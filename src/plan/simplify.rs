@@ -44,11 +44,7 @@ fn producer(r: &Recording, v: ValueId) -> Option<usize> {
 /// Of y = relu(x) and its maxima p, dx = [y > 0] · scatter(dp) is scatter([p > 0] · dp), since dp goes to where y is p. So
 /// the mask has the size of the maxima, and y is not needed any more.
 pub(super) fn relu_before_pooling(r: &mut Recording) {
-    let mut readers = vec![0usize; r.values.len()];
-    for (node, needed) in r.nodes.iter().zip(needed_nodes(r)) {
-        node.inputs.iter().filter(|_| needed).for_each(|&v| readers[v as usize] += 1);
-    }
-    r.outputs.iter().for_each(|o| readers[o.value as usize] += 1);
+    let readers = readers(r);
     for n in 0..r.nodes.len() {
         let Some((back, pooled)) = masked_scatter(r, n, &readers) else { continue };
         let scattered = r.nodes[back].outputs[0];
@@ -81,6 +77,49 @@ fn masked_scatter(r: &Recording, n: usize, readers: &[usize]) -> Option<(usize, 
     is_pattern.then(|| (back, r.nodes[pool].outputs[0]))
 }
 
+/// A loss and its gradient over the same logits, where nobody else reads what the loss keeps for it, are one op. It
+/// runs where the loss was recorded.
+pub(super) fn loss_with_gradient(r: &mut Recording) {
+    let readers = readers(r);
+    for n in 0..r.nodes.len() {
+        let node = &r.nodes[n];
+        let [logits, classes, kept, cotangent] = node.inputs[..] else { continue };
+        let (Some(loss), Some(from)) = (producer(r, kept), producer(r, cotangent)) else { continue };
+        let op = r.nodes[from].op.fill_value().and_then(|share| node.op.with_losses(share));
+        let first = &r.nodes[loss];
+        let is_pair = first.inputs == [logits, classes]
+            && first.outputs.get(1) == Some(&kept)
+            && readers[kept as usize] == 1
+            && readers[node.outputs[0] as usize] > 0;
+        let Some(op) = op.filter(|_| is_pair) else { continue };
+        let outputs = vec![first.outputs[0], node.outputs[0]];
+        let members = vec![first.clone(), node.clone()];
+        let gradient = node.outputs[0] as usize;
+        r.values[gradient].source = Source::Node(loss);
+        r.values[gradient].producer = Some(loss);
+        r.nodes[loss] = Node { op, outputs, members, ..r.nodes[loss].clone() };
+        drop_node(r, n);
+    }
+}
+
+/// Makes a node one that nothing reads: the planner leaves it out.
+fn drop_node(r: &mut Recording, n: usize) {
+    let node = &mut r.nodes[n];
+    node.outputs.clear();
+    node.inputs.clear();
+    node.op = Arc::new(Fill { value: 0.0, shape: crate::Shape::scalar() });
+}
+
+/// How often each value is read by needed nodes and by the user.
+fn readers(r: &Recording) -> Vec<usize> {
+    let mut readers = vec![0usize; r.values.len()];
+    for (node, needed) in r.nodes.iter().zip(needed_nodes(r)) {
+        node.inputs.iter().filter(|_| needed).for_each(|&v| readers[v as usize] += 1);
+    }
+    r.outputs.iter().for_each(|o| readers[o.value as usize] += 1);
+    readers
+}
+
 /// The gradients of a dense layer's weight, dyᵀ x, and bias, the sum of dy, read all of dy: together it is read once.
 /// They run where the first of them was recorded.
 pub(super) fn weight_with_bias(r: &mut Recording) {
@@ -97,10 +136,7 @@ pub(super) fn weight_with_bias(r: &mut Recording) {
         let members = vec![r.nodes[product].clone(), r.nodes[sum].clone()];
         let first = &mut r.nodes[n];
         *first = Node { op: Arc::new(MatMulSum), inputs, outputs, members, ..first.clone() };
-        // Nothing reads it any more: the planner leaves it out.
-        r.nodes[second].outputs.clear();
-        r.nodes[second].inputs.clear();
-        r.nodes[second].op = Arc::new(Fill { value: 0.0, shape: crate::Shape::scalar() });
+        drop_node(r, second);
     }
 }
 

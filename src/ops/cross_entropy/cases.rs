@@ -28,7 +28,6 @@ fn grad_case(soft: bool, rows: usize, columns: usize, logits: &[f64]) -> Case {
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
     let extremes: [(usize, usize, Vec<f64>); 6] = [
         (4, 10, vec![2.5]),
         (4, 3, vec![1e4, -1e4, 0.0]),
@@ -37,6 +36,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         (2, 6, vec![-100.0, 0.0, -87.5, -90.0, -1e4, 3.0]),
         (2, 5, vec![-1e30, 1e30, 7.0]),
     ];
+    let mut cases = super::both::cases(&extremes);
     for soft in [false, true] {
         let case = |rows: usize, columns: usize| {
             let labels: &[usize] = if soft { &[rows, columns] } else { &[rows] };

@@ -82,6 +82,10 @@ impl Op for CrossEntropyGrad {
         Ok(vec![by_logits, by_targets, None, by_dloss])
     }
 
+    fn with_losses(&self, share: f32) -> Option<std::sync::Arc<dyn Op>> {
+        (!self.soft).then(|| std::sync::Arc::new(super::CrossEntropyBoth { share }) as _)
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
         let kernel = Kernel::library(&format!("{}_elements", self.name()))?;

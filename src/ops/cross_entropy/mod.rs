@@ -5,6 +5,7 @@
 //! loss = (m - z_class) + L     or   sum_k t_k ((m - z_k) + L)      m = max z,  L = log sum e^(z - m)
 //! ```
 
+mod both;
 mod cases;
 mod grad;
 
@@ -15,6 +16,7 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::{DType, TensorType};
 
+pub(crate) use both::CrossEntropyBoth;
 pub(super) use cases::cases;
 pub(crate) use grad::CrossEntropyGrad;
 

@@ -1,0 +1,126 @@
+//! The loss and its gradient in one op, which the planner makes where the cotangent of the losses is a number: a
+//! mean's, as a rule.
+
+use super::super::softmax::{log_units, rows_of, stats, sum_units};
+use super::super::{AdapterClass, Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, float};
+use super::super::{In, Out, Real, Reference, Slice, SliceMut, TINY, UNIT};
+use super::{CrossEntropy, CrossEntropyGrad};
+use crate::error::Result;
+use crate::shape::TensorType;
+
+/// Cross-entropy of rows of logits with classes, and the cotangent of the logits where that of every loss is `share`.
+#[derive(Debug, Clone)]
+pub(crate) struct CrossEntropyBoth {
+    pub(crate) share: f32,
+}
+
+const LOSS: CrossEntropy = CrossEntropy { soft: false };
+const GRAD: CrossEntropyGrad = CrossEntropyGrad { soft: false };
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    columns: u32,
+    share: f32,
+    _pad: u32,
+}
+
+impl CrossEntropyBoth {
+    /// What the gradient takes besides logits and classes: m and L of each row, and the cotangents.
+    fn rest<T: Real>(&self, inputs: &[In<'_, T>]) -> Result<[Vec<T>; 2], String> {
+        let shape = float(&[inputs[0].shape.dim(0)]).shape;
+        let (mut loss, mut kept) = (vec![T::zero(); shape.elements()], vec![T::zero(); 2 * shape.elements()]);
+        let mut outs = [
+            Out { shape, data: SliceMut::F(&mut loss) },
+            Out { shape: float(&[shape.dim(0), 2]).shape, data: SliceMut::F(&mut kept) },
+        ];
+        Reference::<T>::eval(&LOSS, inputs, &mut outs)?;
+        Ok([kept, vec![T::of(f64::from(self.share)); shape.elements()]])
+    }
+}
+
+impl<T: Real> Reference<T> for CrossEntropyBoth {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let [kept, cotangents] = self.rest(inputs)?;
+        let rows = cotangents.len();
+        let (loss, dz) = outputs.split_at_mut(1);
+        let mut unused = kept.clone();
+        let kept_shape = float(&[rows, 2]).shape;
+        let mut losses = [
+            Out { shape: loss[0].shape, data: SliceMut::F(loss[0].f()) },
+            Out { shape: kept_shape, data: SliceMut::F(&mut unused) },
+        ];
+        Reference::<T>::eval(&LOSS, inputs, &mut losses)?;
+        let all = [
+            inputs[0],
+            inputs[1],
+            In { shape: kept_shape, data: Slice::F(&kept) },
+            In { shape: float(&[rows]).shape, data: Slice::F(&cotangents) },
+        ];
+        Reference::<T>::eval(&GRAD, &all, dz)
+    }
+}
+
+impl Op for CrossEntropyBoth {
+    fn name(&self) -> &'static str {
+        "cross_entropy_both"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        Ok(vec![LOSS.infer(inputs)?[0], inputs[0]])
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let (rows, columns) = rows_of(&ctx.inputs[0].shape);
+        let (kind, workgroups) = match ctx.caps.class {
+            AdapterClass::Gpu if columns >= 64 => ("workgroup", rows),
+            _ => ("rows", rows.div_ceil(8)),
+        };
+        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0), Arg::Output(1)];
+        let params = Params { rows: rows as u32, columns: columns as u32, share: self.share, _pad: 0 };
+        let kernel = Kernel::library(&format!("cross_entropy_both_{kind}"))?;
+        Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(workgroups)?).into())
+    }
+
+    /// The errors of both, and what that of L makes of the gradient.
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let Ok([kept, cotangents]) = self.rest(inputs) else { return vec![Vec::new(); 2] };
+        let (rows, columns) = rows_of(&inputs[0].shape);
+        let kept = In { shape: float(&[rows, 2]).shape, data: Slice::F(&kept) };
+        let cotangents = In { shape: float(&[rows]).shape, data: Slice::F(&cotangents) };
+        let mut loss = LOSS.error_bound(inputs, &[outputs[0], kept]);
+        let mut dz = GRAD.error_bound(&[inputs[0], inputs[1], kept, cotangents], &outputs[1..]).remove(0);
+        for (row, bounds) in dz.chunks_exact_mut(columns).enumerate() {
+            let z = &inputs[0].f()[row * columns..(row + 1) * columns];
+            let (m, s) = stats(z);
+            let log = log_units(sum_units(z, m, s), s);
+            let of_row = bounds.iter_mut().zip(z);
+            of_row.for_each(|(b, z)| {
+                *b += f64::from(self.share).abs() * ((z - m).exp() / s) * (log * UNIT + TINY);
+            });
+        }
+        vec![loss.remove(0), dz]
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
+        10 * inputs[0].shape.elements() as u64
+    }
+
+    fn index_bounds(&self, inputs: &[TensorType]) -> Vec<(usize, u32)> {
+        vec![(1, inputs[0].shape.dim(1) as u32)]
+    }
+}
+
+pub(super) fn cases(extremes: &[(usize, usize, Vec<f64>)]) -> Vec<Case> {
+    let case = |rows: usize, columns: usize| {
+        let op = CrossEntropyBoth { share: 0.125 };
+        Case::new(op, &[&[rows, columns], &[rows]]).index(1, columns as u32).no_gradient()
+    };
+    let sizes = [(1, 1), (7, 3), (13, 10), (65, 5), (63, 65), (9, 64), (2, 2011), (1031, 10)];
+    let mut cases: Vec<Case> = sizes.iter().map(|&(rows, columns)| case(rows, columns)).collect();
+    for (rows, columns, logits) in extremes {
+        cases.push(case(*rows, *columns).fill(0, Fillings::Given(logits.clone())));
+    }
+    cases
+}
