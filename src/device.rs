@@ -11,6 +11,7 @@ use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param, Recording};
 use crate::plan::{Plan, Traffic};
+use crate::profile::{Clock, Profile, Timings, check_runs};
 use crate::tensor::{Data, Feed, Tensor};
 
 pub(crate) fn never_ran(output: &str) -> Error {
@@ -55,9 +56,19 @@ pub(crate) trait Executor: Send {
     fn plan(&self) -> &Plan;
     fn feed(&mut self, input: usize, values: Feed<'_>) -> Result<()>;
     fn run(&mut self) -> Result<()>;
+    /// Runs several times, with several runs in one submission where that is known to be short.
+    fn run_many(&mut self, runs: usize) -> Result<()> {
+        (0..runs).try_for_each(|_| self.run())
+    }
+    /// How many runs `run_many` would submit together now.
+    fn together(&self) -> usize {
+        1
+    }
     fn read(&mut self, output: usize) -> Result<Readback>;
     /// Kernel launches of one run.
     fn dispatches(&self) -> usize;
+    /// Runs `runs` times, launch by launch; by the best clock there is, unless one is asked for.
+    fn profile(&mut self, runs: usize, clock: Option<Clock>) -> Result<Timings>;
 }
 
 /// A GPU or the CPU. Cheap to clone; clones share the states.
@@ -235,6 +246,25 @@ impl Step {
         self.executor.run()
     }
 
+    /// Runs the graph `runs` times with the inputs it has, and gives the same bits as so many calls of
+    /// [`Step::run`].
+    ///
+    /// A GPU is given several runs in one submission: as many as make up 1,000 launches or 20 ms, so that a display
+    /// that shares it is not held up. To know how long one takes, the second, third and fourth run that come this
+    /// way are waited for.
+    ///
+    /// # Errors
+    /// As [`Step::run`].
+    pub fn run_many(&mut self, runs: usize) -> Result<()> {
+        let _span = tracing::trace_span!("steps", runs).entered();
+        self.executor.run_many(runs)
+    }
+
+    /// How many runs [`Step::run_many`] would put in one submission now.
+    pub fn runs_per_submission(&self) -> usize {
+        self.executor.together()
+    }
+
     /// Feeds several inputs, then runs.
     ///
     /// # Errors
@@ -308,6 +338,32 @@ impl Step {
     /// Bytes that one run moves at least: as planned, and at best.
     pub fn traffic(&self) -> Traffic {
         self.executor.plan().traffic()
+    }
+
+    /// Where the time of a run goes, by the best clock that the device has; medians of `runs`, 5 to 20 of them as
+    /// a rule.
+    ///
+    /// The step is run about five times as often, so that states change as by so many runs; inputs must
+    /// have been fed.
+    ///
+    /// # Errors
+    /// As [`Step::run`]; [`Error::Invalid`] for 0 runs.
+    pub fn profile(&mut self, runs: usize) -> Result<Profile> {
+        self.profiled(runs, None)
+    }
+
+    /// [`Step::profile`] by a clock that is asked for.
+    ///
+    /// # Errors
+    /// As [`Step::profile`]; [`Error::Invalid`] if the device has no such clock.
+    pub fn profile_by(&mut self, clock: Clock, runs: usize) -> Result<Profile> {
+        self.profiled(runs, Some(clock))
+    }
+
+    pub(crate) fn profiled(&mut self, runs: usize, clock: Option<Clock>) -> Result<Profile> {
+        check_runs(runs)?;
+        let timings = self.executor.profile(runs, clock)?;
+        Ok(Profile::new(self.executor.plan(), timings))
     }
 
     /// The plan as text: tasks, slots, bytes.

@@ -41,6 +41,7 @@ pub mod optim;
 mod plan;
 #[cfg(feature = "plots")]
 pub mod plots;
+pub mod profile;
 mod rng;
 mod shape;
 mod tensor;

@@ -3,12 +3,15 @@
 //! Williams, Waterman and Patterson, "Roofline", CACM 52(4), 2009: no kernel is faster than its operations at the
 //! measured peak, or its bytes at the measured bandwidth.
 
+use std::fmt;
+
 use super::models::{op, uniform};
 use super::peak::MultiplyAdd;
 use super::{Case, Timer, Workload};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::profile::table::three;
 
 /// Elements of the copies, sums of two and totals whose bandwidth is measured.
 const SIZES: [usize; 5] = [1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24];
@@ -22,8 +25,8 @@ const LINKS: usize = 64;
 /// Seconds of a run that launches do not blur.
 const LONG: f64 = 5e-3;
 
-/// What a device reaches at its best, and the cases that reach it.
-#[derive(Debug)]
+/// What a device reaches at its best, with wgrad's own kernels: a data sheet may promise more.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Peaks {
     /// Floating-point operations a second.
     pub flops: f64,
@@ -35,6 +38,12 @@ pub struct Peaks {
     pub launch: f64,
     /// Seconds of a run of one such launch, submitted after many others.
     pub run: f64,
+}
+
+/// What a device reaches at its best, and the cases that reach it: workloads are timed in turns with them.
+#[derive(Debug)]
+pub struct Roofline {
+    peaks: Peaks,
     timer: Timer,
     flops_case: Case,
     /// One for each of the bandwidths.
@@ -60,12 +69,55 @@ pub struct Floors {
 }
 
 impl Peaks {
+    /// Measures a device as [`Roofline::measure`] does.
+    ///
+    /// # Errors
+    /// As of [`Roofline::measure`].
+    pub fn measure(device: &Device, timer: &Timer) -> Result<Peaks> {
+        Ok(Roofline::measure(device, timer)?.peaks)
+    }
+
+    /// The least seconds that so many operations and bytes take: the operations at the peak, or the bytes at the
+    /// bandwidth of data that is no larger, whichever is longer.
+    pub fn floor(&self, flops: u64, bytes: u64) -> f64 {
+        let bandwidth = self.bandwidths.get(self.bandwidth(bytes)).map_or(f64::INFINITY, |b| b.1);
+        (flops as f64 / self.flops).max(bytes as f64 / bandwidth)
+    }
+
+    /// Which bandwidth counts where `bytes` are in use: the most of those with at least as many, so that what fits
+    /// in a cache is held against the cache; of more than all have, that of the largest.
+    fn bandwidth(&self, bytes: u64) -> usize {
+        let larger = self.bandwidths.iter().enumerate().filter(|(_, (size, ..))| *size >= bytes);
+        let best = larger.max_by(|a, b| a.1.1.total_cmp(&b.1.1));
+        best.map_or(self.bandwidths.len().saturating_sub(1), |(at, _)| at)
+    }
+}
+
+impl fmt::Display for Peaks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Peak {} GFLOP/s, by {}. Bandwidth in GB/s, by what is in use: ",
+            three(self.flops * 1e-9),
+            self.flops_by
+        )?;
+        for (i, (bytes, rate, by)) in self.bandwidths.iter().enumerate() {
+            let comma = if i > 0 { ", " } else { "" };
+            write!(f, "{comma}{} ({} kB, {by})", three(rate * 1e-9), three(*bytes as f64 * 1e-3))?;
+        }
+        let [launch, run] = [self.launch, self.run].map(|seconds| three(seconds * 1e6));
+        write!(f, ". One more launch {launch} µs, a run of one launch {run} µs.")
+    }
+}
+
+impl Roofline {
     /// Measures a device: the fastest of multiply-adds in registers (GPUs), matrix products and convolutions; the
-    /// fastest of copies, sums of two and totals for each size; and a chain of kernels without work.
+    /// fastest of copies, sums of two and totals for each size; and a chain of kernels without work. Vectors of
+    /// up to 64 MiB each take half a GiB at most.
     ///
     /// # Errors
     /// A failure of the device; [`crate::Error::Invalid`] as of [`Timer::rates`].
-    pub fn measure(device: &Device, timer: &Timer) -> Result<Peaks> {
+    pub fn measure(device: &Device, timer: &Timer) -> Result<Roofline> {
         let mut candidates = Vec::new();
         if device.info().kind != "Reference" {
             for sums in [2, 3, 4, 6] {
@@ -94,14 +146,13 @@ impl Peaks {
         let rates = timer.rates(&mut [&mut one, &mut chain])?;
         let (run, many) = (1.0 / rates[0].median(), 1.0 / rates[1].median());
         let launch = (many - run).max(0.0) / LINKS as f64;
-        Ok(Peaks { flops, flops_by, bandwidths, launch, run, timer: *timer, flops_case, bytes_cases, chain })
+        let peaks = Peaks { flops, flops_by, bandwidths, launch, run };
+        Ok(Roofline { peaks, timer: *timer, flops_case, bytes_cases, chain })
     }
 
-    /// Which bandwidth counts where `bytes` are in use: the most of those with at least as many, so that what fits
-    /// in a cache is held against the cache.
-    fn bandwidth(&self, bytes: u64) -> usize {
-        let list: Vec<(u64, f64)> = self.bandwidths.iter().map(|b| (b.0, b.1)).collect();
-        best_bandwidth(&list, bytes)
+    /// What was measured.
+    pub fn peaks(&self) -> &Peaks {
+        &self.peaks
     }
 
     /// Times `case`, in turns with what reached the peaks, so that what else the machine does meets all of them.
@@ -110,13 +161,13 @@ impl Peaks {
     /// A failure of the device.
     pub fn floors(&mut self, case: &mut Case) -> Result<Floors> {
         let traffic = case.traffic();
-        let at = self.bandwidth(traffic.least + case.step().planned_bytes() as u64);
+        let at = self.peaks.bandwidth(traffic.least + case.step().planned_bytes() as u64);
         let (flops, dispatches) = (case.flops(), case.step().dispatches());
         let bytes = &mut self.bytes_cases[at];
         let cases = &mut [case, &mut self.flops_case, bytes, &mut self.chain];
         let rates = self.timer.rates(cases)?;
         let [run, peak, memory, chain] = [0, 1, 2, 3].map(|k| 1.0 / rates[k].median());
-        let second = |bytes: u64| bytes as f64 * memory / self.bandwidths[at].0 as f64;
+        let second = |bytes: u64| bytes as f64 * memory / self.peaks.bandwidths[at].0 as f64;
         Ok(Floors {
             run,
             flops: flops as f64 * peak / self.flops_case.flops() as f64,
@@ -135,18 +186,11 @@ fn fastest(
     work: impl Fn(&Case) -> u64,
 ) -> Result<(String, Case, f64)> {
     let rates = timer.rates(&mut candidates.iter_mut().map(|c| &mut c.1).collect::<Vec<_>>())?;
-    let speeds = rates.iter().zip(&candidates).map(|(rate, (_, case))| rate.median() * work(case) as f64);
+    let speeds = rates.iter().zip(&candidates).map(|(rate, (_, case))| rate.max() * work(case) as f64);
     let best = speeds.enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
     let Some((at, speed)) = best else { return Err(Error::Invalid("nothing was timed".into())) };
     let (name, case) = candidates.swap_remove(at);
     Ok((name, case, speed))
-}
-
-/// The place of the fastest of what is at least as large as `bytes`, or the largest there is.
-fn best_bandwidth(list: &[(u64, f64)], bytes: u64) -> usize {
-    let larger = list.iter().enumerate().filter(|(_, (size, _))| *size >= bytes);
-    let best = larger.max_by(|a, b| a.1.1.total_cmp(&b.1.1));
-    best.map_or(list.len().saturating_sub(1), |(at, _)| at)
 }
 
 /// Multiply-adds that take long enough, or as many as there may be.
@@ -180,35 +224,48 @@ fn chain(device: &Device, links: usize) -> Result<Case> {
 }
 
 #[cfg(test)]
+impl Peaks {
+    /// Made up.
+    pub(crate) fn of(flops: f64, bandwidths: &[(u64, f64)]) -> Peaks {
+        let bandwidths = bandwidths.iter().map(|&(bytes, rate)| (bytes, rate, "copy".into())).collect();
+        Peaks { flops, flops_by: "matmul-512".into(), bandwidths, launch: 0.0, run: 0.0 }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_fits_in_a_cache_is_held_against_the_cache() {
-        let list = [(1000, 3e9), (10_000, 5e9), (100_000, 2e9)];
+        let peaks = Peaks::of(100.0, &[(1000, 30.0), (10_000, 50.0), (100_000, 20.0)]);
         for (bytes, at) in [(1, 1), (1000, 1), (10_000, 1), (10_001, 2), (1_000_000, 2)] {
-            assert_eq!(best_bandwidth(&list, bytes), at, "{bytes}");
+            assert_eq!(peaks.bandwidth(bytes), at, "{bytes}");
         }
+        assert_eq!(peaks.floor(200, 20_000), 1000.0);
+        assert_eq!(peaks.floor(200, 1000), 20.0);
+        assert_eq!([peaks.floor(3000, 1000), peaks.floor(0, 0)], [30.0, 0.0]);
     }
 
     #[test]
     fn floors_are_work_over_speed() {
         let timer = Timer { seconds: 1e-3, repeat: 3 };
-        let mut peaks = Peaks::measure(&Device::cpu(), &timer).unwrap();
+        let mut roofline = Roofline::measure(&Device::cpu(), &timer).unwrap();
+        let peaks = roofline.peaks().clone();
         assert!(peaks.flops > 1e8 && !peaks.flops_by.is_empty(), "{peaks:?}");
         assert_eq!(peaks.bandwidths.len(), SIZES.len());
         assert!(peaks.bandwidths.iter().all(|b| b.1 > 1e7) && peaks.run > 0.0, "{peaks:?}");
 
         let named = |name| Workload::named(name).unwrap()[0].compile(&Device::cpu()).unwrap();
         // The plan of one product is its three matrices, each of 64² floats.
-        let floors = peaks.floors(&mut named("matmul-64")).unwrap();
+        let floors = roofline.floors(&mut named("matmul-64")).unwrap();
         assert_eq!((floors.planned, floors.once), (floors.least, floors.least));
         // 2 n³ operations and 12 n² bytes, at the speeds of one round.
         let rates = (2.0 * 64f64.powi(3) / floors.flops, 12.0 * 64f64.powi(2) / floors.least);
         assert!(rates.0 > 0.1 * peaks.flops && rates.0 < 10.0 * peaks.flops, "{rates:?} {peaks:?}");
         assert!(rates.1 > 1e7 && floors.run > 0.0 && floors.launches > 0.0, "{rates:?} {floors:?}");
         // A step moves more as it is planned than it must.
-        let floors = peaks.floors(&mut named("mlp-a")).unwrap();
+        let floors = roofline.floors(&mut named("mlp-a")).unwrap();
         assert!(floors.planned > floors.once && floors.once > floors.least, "{floors:?}");
     }
 }

@@ -21,7 +21,7 @@ mod sweep;
 mod timer;
 mod workload;
 
-pub use floors::{Floors, Peaks};
+pub use floors::{Floors, Peaks, Roofline};
 pub use models::uniform;
 pub use recording::Recorded;
 pub use sweep::Sweep;

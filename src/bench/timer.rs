@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Case;
 use crate::error::{Error, Result};
+use crate::profile::median;
 
 /// How long is timed, and how often.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,11 +27,7 @@ impl Rates {
 
     /// The middle one; of an even number, the mean of the middle two.
     pub fn median(&self) -> f64 {
-        let n = self.0.len();
-        match n {
-            0 => f64::NAN,
-            _ => 0.5 * (self.0[(n - 1) / 2] + self.0[n / 2]),
-        }
+        median(self.0.iter().copied())
     }
 
     /// The fastest.
@@ -46,9 +43,8 @@ fn window(case: &mut Case, runs: u64) -> Result<f64> {
     case.step().run()?;
     case.device().wait()?;
     let start = Instant::now();
-    for _ in 0..runs {
-        case.step().run()?;
-    }
+    // As training on resident data does.
+    case.step().run_many(runs as usize)?;
     case.device().wait()?;
     Ok(start.elapsed().as_secs_f64())
 }

@@ -6,12 +6,14 @@ pub(crate) mod threads;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use crate::device::{Backend, DeviceInfo, Executor, Readback};
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recording, WeakParam};
-use crate::ops::{In, Out, Real, Slice, SliceMut};
+use crate::ops::{Arg, In, Out, Real, Slice, SliceMut};
 use crate::plan::{ConstantSource, Location, Plan};
+use crate::profile::{Clock, RawLaunch, Timings};
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Feed, Tensor};
 use threads::Threads;
@@ -168,6 +170,15 @@ impl<T: Real> Cpu<T> {
     }
 }
 
+fn describe<T>(plain: bool) -> DeviceInfo {
+    DeviceInfo {
+        name: if plain { "reference" } else { "cpu" }.into(),
+        backend: format!("ndarray {}", if size_of::<T>() == 8 { "f64" } else { "f32" }),
+        driver: String::new(),
+        kind: "Reference".into(),
+    }
+}
+
 fn new_state<T: Real>(param: &Param) -> State<T> {
     State { buffer: Buffer::from_feed((&param.initial()).into()), owner: param.downgrade() }
 }
@@ -187,12 +198,7 @@ fn guarded(eval: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
 
 impl<T: Real> Backend for Cpu<T> {
     fn info(&self) -> DeviceInfo {
-        DeviceInfo {
-            name: if self.plain { "reference" } else { "cpu" }.into(),
-            backend: format!("ndarray {}", if size_of::<T>() == 8 { "f64" } else { "f32" }),
-            driver: String::new(),
-            kind: "Reference".into(),
-        }
+        describe::<T>(self.plain)
     }
 
     fn compile(&self, recording: Recording) -> Result<Box<dyn Executor>> {
@@ -255,8 +261,102 @@ impl<T: Real> CpuStep<T> {
             self.inputs[at] = Some(Buffer::F(values.iter().map(|&x| T::of(x)).collect()));
         }
     }
+}
 
-    fn run_tasks(&mut self) -> Result<()> {
+impl<T: Real> Executor for CpuStep<T> {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn feed(&mut self, input: usize, values: Feed<'_>) -> Result<()> {
+        match &mut self.inputs[input] {
+            Some(buffer) => buffer.assign(values),
+            empty => *empty = Some(Buffer::from_feed(values)),
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        self.run_timed(|_, _| {})
+    }
+
+    fn profile(&mut self, runs: usize, clock: Option<Clock>) -> Result<Timings> {
+        if clock.is_some_and(|clock| clock != Clock::Host) {
+            return Err(Error::Invalid("the CPU has no clock but the host's".into()));
+        }
+        let launches = self.plan.tasks.iter().flat_map(|t| &t.members).map(|&n| self.launch(n)).collect();
+        self.run()?;
+        let (mut spans, mut alone) = (Vec::new(), Vec::new());
+        for _ in 0..runs {
+            let start = Instant::now();
+            self.run()?;
+            alone.push(start.elapsed().as_secs_f64());
+            let (start, mut run) = (Instant::now(), Vec::new());
+            self.run_timed(|begin, end| {
+                run.push([(begin - start).as_secs_f64(), (end - begin).as_secs_f64()]);
+            })?;
+            spans.push(run);
+        }
+        let in_turn = alone.clone();
+        Ok(Timings {
+            device: describe::<T>(self.plain),
+            clock: Clock::Host,
+            launches,
+            runs: spans,
+            alone,
+            in_turn,
+        })
+    }
+
+    fn read(&mut self, output: usize) -> Result<Readback> {
+        let r = &self.plan.recording;
+        if !self.has_run {
+            return Err(crate::device::never_ran(&r.outputs[output].name));
+        }
+        let value = r.outputs[output].value as usize;
+        let ty = r.values[value].ty;
+        let n = ty.shape.elements();
+        let data = match self.plan.locations[value] {
+            Some(Location::Slot(s)) => self.slots[s].data(n),
+            Some(Location::Constant(c)) => self.constants[c].data(n),
+            _ => return Err(Error::Invalid(format!("output `{}` was not planned", r.outputs[output].name))),
+        };
+        Ok(Readback::ready(Tensor::new(ty.shape, data)))
+    }
+
+    fn dispatches(&self) -> usize {
+        self.plan.tasks.len()
+    }
+}
+
+impl<T: Real> CpuStep<T> {
+    /// An op as what a profile lists.
+    fn launch(&self, n: usize) -> RawLaunch {
+        let r = &self.plan.recording;
+        let node = &r.nodes[n];
+        let bytes = |v: &u32| r.values[*v as usize].ty.bytes();
+        let reads = self.plan.reads(n).iter().enumerate().map(|(i, v)| (Arg::Input(i), bytes(v)));
+        let writes = node.outputs.iter().enumerate().map(|(i, v)| (Arg::Output(i), bytes(v)));
+        RawLaunch {
+            node: n,
+            kernel: node.op.name().into(),
+            workgroups: [0; 3],
+            args: reads.chain(writes).collect(),
+        }
+    }
+
+    /// Runs once, and gives the start and the end of each op to `took`.
+    fn run_timed(&mut self, took: impl FnMut(Instant, Instant)) -> Result<()> {
+        if let Some(at) = self.inputs.iter().position(Option::is_none) {
+            let name = self.plan.recording.inputs[at].name.clone();
+            return Err(Error::Feed { name, message: "was never fed".into() });
+        }
+        self.has_run = true;
+        let threads = self.threads.clone();
+        threads::with(&threads, || self.run_tasks(took))
+    }
+
+    fn run_tasks(&mut self, mut took: impl FnMut(Instant, Instant)) -> Result<()> {
         let mut states = lock(&self.states);
         let r = &self.plan.recording;
         for task in &self.plan.tasks {
@@ -297,7 +397,9 @@ impl<T: Real> CpuStep<T> {
                     .zip(&node.outputs)
                     .map(|((_, b), &o)| b.output(&r.values[o as usize].ty))
                     .collect();
+                let start = Instant::now();
                 let result = guarded(|| T::eval(&*node.op, self.plain, &inputs, &mut outputs));
+                took(start, Instant::now());
                 drop((inputs, outputs));
                 for (location, buffer) in taken {
                     match location {
@@ -316,50 +418,6 @@ impl<T: Real> CpuStep<T> {
             }
         }
         Ok(())
-    }
-}
-
-impl<T: Real> Executor for CpuStep<T> {
-    fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    fn feed(&mut self, input: usize, values: Feed<'_>) -> Result<()> {
-        match &mut self.inputs[input] {
-            Some(buffer) => buffer.assign(values),
-            empty => *empty = Some(Buffer::from_feed(values)),
-        }
-        Ok(())
-    }
-
-    fn run(&mut self) -> Result<()> {
-        if let Some(at) = self.inputs.iter().position(Option::is_none) {
-            let name = self.plan.recording.inputs[at].name.clone();
-            return Err(Error::Feed { name, message: "was never fed".into() });
-        }
-        self.has_run = true;
-        let threads = self.threads.clone();
-        threads::with(&threads, || self.run_tasks())
-    }
-
-    fn read(&mut self, output: usize) -> Result<Readback> {
-        let r = &self.plan.recording;
-        if !self.has_run {
-            return Err(crate::device::never_ran(&r.outputs[output].name));
-        }
-        let value = r.outputs[output].value as usize;
-        let ty = r.values[value].ty;
-        let n = ty.shape.elements();
-        let data = match self.plan.locations[value] {
-            Some(Location::Slot(s)) => self.slots[s].data(n),
-            Some(Location::Constant(c)) => self.constants[c].data(n),
-            _ => return Err(Error::Invalid(format!("output `{}` was not planned", r.outputs[output].name))),
-        };
-        Ok(Readback::ready(Tensor::new(ty.shape, data)))
-    }
-
-    fn dispatches(&self) -> usize {
-        self.plan.tasks.len()
     }
 }
 

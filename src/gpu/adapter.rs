@@ -120,7 +120,8 @@ fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
     limits.max_buffer_size = available.max_buffer_size;
     limits.max_storage_buffer_binding_size = available.max_storage_buffer_binding_size;
     limits.max_storage_buffers_per_shader_stage = available.max_storage_buffers_per_shader_stage;
-    let features = adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY);
+    let timestamps = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
+    let features = adapter.features() & (wgpu::Features::SUBGROUP | timestamps);
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgrad"),
         required_features: features,

@@ -52,7 +52,7 @@ impl GpuStep {
                 let results = node.outputs.len() - node.op.writes();
                 let before: Vec<Tensor> =
                     node.outputs[results..].iter().map(|&v| self.fetch(v)).collect::<Result<_>>()?;
-                self.submit(t..t + 1);
+                self.submit(t..t + 1, 1);
                 let after: Vec<Tensor> =
                     node.outputs.iter().map(|&v| self.fetch(v)).collect::<Result<_>>()?;
                 self.compare(n, &reads, &before, &after)?;

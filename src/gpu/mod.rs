@@ -5,6 +5,7 @@ mod cache;
 pub(crate) mod case;
 pub(crate) mod check;
 mod fault;
+mod profile;
 mod readback;
 mod settle;
 mod step;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::cache::Pipeline;
 use super::{PlantedFault, Shared, readback, storage_usage};
@@ -10,31 +11,85 @@ use crate::error::{Error, Result};
 use crate::graph::Recording;
 use crate::ops::{Arg, Dispatch, KernelContext, Out, Program, Reference, SliceMut};
 use crate::plan::{ConstantSource, Location, Plan};
+use crate::profile::{Clock, Timings};
 use crate::shape::TensorType;
 use crate::tensor::Feed;
 
 /// Submissions that may wait for the device before `run` waits for the oldest.
 const IN_FLIGHT: usize = 32;
 
+/// Launches of one submission, where a step has fewer.
+const MOST_LAUNCHES: usize = 1000;
+
+/// Seconds that a submission of several steps takes: a display that shares the device waits as long.
+const MOST_SECONDS: f64 = 0.02;
+
+/// How long a step takes, which says how many go into one submission.
+#[derive(Debug, Default)]
+struct Pace {
+    samples: usize,
+    /// Of the fastest of the samples.
+    seconds: f64,
+}
+
+impl Pace {
+    /// Steps that are timed, each alone, before several are put together.
+    const SAMPLES: usize = 3;
+
+    fn sample(&mut self, seconds: f64) {
+        self.seconds = if self.samples == 0 { seconds } else { self.seconds.min(seconds) };
+        self.samples += 1;
+    }
+
+    fn together(&self, launches: usize) -> usize {
+        if self.samples < Pace::SAMPLES {
+            return 1;
+        }
+        let by_time = (MOST_SECONDS / self.seconds.max(1e-9)) as usize;
+        by_time.min(MOST_LAUNCHES / launches.max(1)).max(1)
+    }
+}
+
 /// One launch, ready to encode.
 pub(crate) struct Launch {
     pub(crate) pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
-    grid: [u32; 3],
+    pub(crate) grid: [u32; 3],
+    pub(crate) node: usize,
+    /// What it binds, with the bytes of it.
+    pub(crate) args: Vec<(Arg, usize)>,
+}
+
+impl Launch {
+    /// Encodes it; `current` is the pipeline that the pass has.
+    pub(crate) fn encode<'l>(
+        &'l self,
+        pass: &mut wgpu::ComputePass<'_>,
+        current: &mut Option<&'l Arc<Pipeline>>,
+    ) {
+        if !current.is_some_and(|p| Arc::ptr_eq(p, &self.pipeline)) {
+            pass.set_pipeline(&self.pipeline.pipeline);
+            *current = Some(&self.pipeline);
+        }
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
+    }
 }
 
 pub(crate) struct GpuStep {
     pub(crate) gpu: Arc<Shared>,
     pub(crate) plan: Plan,
     /// Launches by task.
-    launches: Vec<Vec<Launch>>,
+    pub(crate) launches: Vec<Vec<Launch>>,
     pub(crate) slots: Vec<wgpu::Buffer>,
     inputs: Vec<wgpu::Buffer>,
     fed: Vec<bool>,
     constants: Vec<wgpu::Buffer>,
     pub(crate) states: Vec<wgpu::Buffer>,
-    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    /// Submissions and how many steps each has.
+    in_flight: VecDeque<(wgpu::SubmissionIndex, usize)>,
     has_run: bool,
+    pace: Pace,
 }
 
 impl GpuStep {
@@ -86,6 +141,7 @@ impl GpuStep {
             launches: Vec::new(),
             in_flight: VecDeque::new(),
             has_run: false,
+            pace: Pace::default(),
             gpu,
             plan,
             slots,
@@ -135,7 +191,9 @@ impl GpuStep {
                         bytes: dispatch.uniform.len().next_multiple_of(16),
                     };
                     let bind_group = bind(gpu, &label, &pipeline, dispatch, &storage, uniform)?;
-                    launches.push(Launch { pipeline, bind_group, grid: dispatch.grid });
+                    let bytes = storage.iter().map(|region| region.bytes);
+                    let args = dispatch.args.iter().copied().zip(bytes).collect();
+                    launches.push(Launch { pipeline, bind_group, grid: dispatch.grid, node: n, args });
                 }
             }
             tasks.push(launches);
@@ -179,22 +237,41 @@ impl GpuStep {
         })
     }
 
-    /// Encodes and submits some tasks.
-    pub(crate) fn submit(&self, tasks: std::ops::Range<usize>) -> wgpu::SubmissionIndex {
+    /// Encodes some tasks, several times over, and submits them.
+    pub(crate) fn submit(&self, tasks: std::ops::Range<usize>, times: usize) -> wgpu::SubmissionIndex {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             let mut current: Option<&Arc<Pipeline>> = None;
-            for launch in self.launches[tasks].iter().flatten() {
-                if !current.is_some_and(|p| Arc::ptr_eq(p, &launch.pipeline)) {
-                    pass.set_pipeline(&launch.pipeline.pipeline);
-                    current = Some(&launch.pipeline);
-                }
-                pass.set_bind_group(0, &launch.bind_group, &[]);
-                pass.dispatch_workgroups(launch.grid[0], launch.grid[1], launch.grid[2]);
+            for _ in 0..times {
+                let tasks = &self.launches[tasks.clone()];
+                tasks.iter().flatten().for_each(|launch| launch.encode(&mut pass, &mut current));
             }
         }
         self.gpu.queue.submit([encoder.finish()])
+    }
+
+    /// Submits steps together, once every input was fed.
+    pub(super) fn submit_steps(&mut self, steps: usize) -> Result<()> {
+        if let Some(at) = self.fed.iter().position(|fed| !fed) {
+            let name = self.plan.recording.inputs[at].name.clone();
+            return Err(Error::Feed { name, message: "was never fed".into() });
+        }
+        self.has_run = true;
+        if self.gpu.check {
+            return (0..steps).try_for_each(|_| self.run_checked());
+        }
+        let index = self.submit(0..self.launches.len(), steps);
+        self.in_flight.push_back((index, steps));
+        // Enough work queued to keep the device busy; more would only pile up memory.
+        let mut queued: usize = self.in_flight.iter().map(|(_, steps)| steps).sum();
+        while queued > IN_FLIGHT.max(2 * steps)
+            && let Some((oldest, steps)) = self.in_flight.pop_front()
+        {
+            self.gpu.poll(Some(oldest))?;
+            queued -= steps;
+        }
+        Ok(())
     }
 }
 
@@ -277,23 +354,29 @@ impl Executor for GpuStep {
     }
 
     fn run(&mut self) -> Result<()> {
-        if let Some(at) = self.fed.iter().position(|fed| !fed) {
-            let name = self.plan.recording.inputs[at].name.clone();
-            return Err(Error::Feed { name, message: "was never fed".into() });
-        }
-        self.has_run = true;
-        if self.gpu.check {
-            return self.run_checked();
-        }
-        let index = self.submit(0..self.launches.len());
-        self.in_flight.push_back(index);
-        // Enough work queued to keep the device busy; more would only pile up memory.
-        if self.in_flight.len() > IN_FLIGHT
-            && let Some(oldest) = self.in_flight.pop_front()
-        {
-            self.gpu.poll(Some(oldest))?;
+        self.submit_steps(1)
+    }
+
+    fn run_many(&mut self, steps: usize) -> Result<()> {
+        let mut left = steps;
+        while left > 0 {
+            let together = left.min(self.together());
+            if self.has_run && self.pace.samples < Pace::SAMPLES {
+                self.gpu.wait_all()?;
+                let start = Instant::now();
+                self.submit_steps(together)?;
+                self.gpu.wait_all()?;
+                self.pace.sample(start.elapsed().as_secs_f64());
+            } else {
+                self.submit_steps(together)?;
+            }
+            left -= together;
         }
         Ok(())
+    }
+
+    fn together(&self) -> usize {
+        self.pace.together(self.dispatches())
     }
 
     fn read(&mut self, output: usize) -> Result<Readback> {
@@ -311,5 +394,9 @@ impl Executor for GpuStep {
 
     fn dispatches(&self) -> usize {
         self.launches.iter().map(Vec::len).sum()
+    }
+
+    fn profile(&mut self, runs: usize, clock: Option<Clock>) -> Result<Timings> {
+        self.take_times(runs, clock)
     }
 }

@@ -1,6 +1,6 @@
 //! Bytes that a step moves between memory and kernels.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Location, Plan};
 use crate::graph::{Source, ValueId};
@@ -9,8 +9,8 @@ use crate::graph::{Source, ValueId};
 /// a kernel's own affair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
-    /// Every task reads each of its inputs once and writes each of its outputs once: what the plan asks of a
-    /// device without caches.
+    /// Every task reads each of its inputs once, of a table that rows are taken from the rows, and writes each of its
+    /// outputs once: what the plan asks of a device without caches.
     pub planned: u64,
     /// Every value of the step is written once and read once, by however many tasks.
     pub once: u64,
@@ -22,28 +22,30 @@ pub struct Traffic {
 impl Plan {
     /// What one run moves. An element of a value counts once for each reader, whatever its kernel does.
     pub(crate) fn traffic(&self) -> Traffic {
-        let bytes = |v: &ValueId| {
-            let ty = self.recording.values[*v as usize].ty;
-            (ty.shape.elements() * ty.dtype.bytes()) as u64
-        };
+        let bytes = |v: &ValueId| self.bytes(*v);
         let is_planned = |v: &&ValueId| self.locations[**v as usize].is_some();
         let is_outer = |v: &ValueId| !matches!(self.locations[*v as usize], Some(Location::Slot(_)) | None);
         let outputs: HashSet<ValueId> = self.recording.outputs.iter().map(|o| self.root(o.value)).collect();
         let mut traffic = Traffic::default();
-        let (mut read, mut written) = (HashSet::new(), HashSet::new());
+        let (mut read, mut written) = (HashMap::<ValueId, u64>::new(), HashSet::new());
         for task in &self.tasks {
             let nodes = || task.members.iter().map(|&n| &self.recording.nodes[n]);
             let made: HashSet<ValueId> = nodes().flat_map(|n| n.outputs.iter().copied()).collect();
             let mut of_task = HashSet::new();
-            for v in nodes().flat_map(|n| &n.inputs).filter(is_planned) {
-                let v = self.root(*v);
-                if made.contains(&v) || !of_task.insert(v) {
-                    continue;
-                }
-                traffic.planned += bytes(&v);
-                if read.insert(v) {
-                    traffic.once += bytes(&v);
-                    traffic.least += if is_outer(&v) { bytes(&v) } else { 0 };
+            for &n in &task.members {
+                for (i, v) in self.recording.nodes[n].inputs.iter().enumerate().filter(|(_, v)| is_planned(v))
+                {
+                    let v = self.root(*v);
+                    if made.contains(&v) || !of_task.insert(v) {
+                        continue;
+                    }
+                    let bytes = self.bytes_read(n, i);
+                    traffic.planned += bytes;
+                    let most = read.entry(v).or_default();
+                    let more = bytes.saturating_sub(*most);
+                    *most += more;
+                    traffic.once += more;
+                    traffic.least += if is_outer(&v) { more } else { 0 };
                 }
             }
             for v in nodes().flat_map(|n| &n.outputs).filter(is_planned) {
@@ -55,6 +57,24 @@ impl Plan {
             }
         }
         traffic
+    }
+
+    /// Bytes of a value's elements.
+    pub(crate) fn bytes(&self, value: ValueId) -> u64 {
+        let ty = self.recording.values[value as usize].ty;
+        (ty.shape.elements() * ty.dtype.bytes()) as u64
+    }
+
+    /// Bytes of its input `i` that a node reads: of one that it only moves elements of, no more than arrive.
+    pub(crate) fn bytes_read(&self, node: usize, i: usize) -> u64 {
+        let n = &self.recording.nodes[node];
+        let all = self.bytes(n.inputs[i]);
+        if n.op.moves_input() != Some(i) {
+            return all;
+        }
+        let arrive: usize =
+            n.outputs.iter().map(|&o| self.recording.values[o as usize].ty.shape.elements()).sum();
+        all.min((arrive * self.recording.values[n.inputs[i] as usize].ty.dtype.bytes()) as u64)
     }
 
     /// The value in whose memory a value lies: itself, or what it is a reshape of.
@@ -100,6 +120,14 @@ mod tests {
         let x = g.input("x", [100]);
         g.output("y", x * x);
         assert_eq!(traffic(&g), [200, 200, 200]);
+    }
+
+    #[test]
+    fn of_a_table_the_rows_count_that_are_taken() {
+        let g = Graph::inference();
+        let x = g.input("x", [100, 5]);
+        g.output("y", x.take_rows(g.classes("rows", [4])));
+        assert_eq!(traffic(&g), [44, 44, 44]);
     }
 
     #[test]

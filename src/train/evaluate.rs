@@ -83,6 +83,12 @@ impl Evaluator {
         }
     }
 
+    /// Bytes planned for intermediate values.
+    pub(super) fn planned_bytes(&self) -> usize {
+        let full = self.full.as_ref().map(|(step, _)| step);
+        full.into_iter().chain(&self.short).map(Step::planned_bytes).sum()
+    }
+
     /// Evaluates the model with the weights that are on the device now.
     ///
     /// # Errors
@@ -94,7 +100,7 @@ impl Evaluator {
         self.device.write_param(loss, &[0.0f32])?;
         self.device.write_param(confusion, &vec![0.0f32; classes * classes])?;
         if let Some((step, batches)) = &mut self.full {
-            (0..*batches).try_for_each(|_| step.run())?;
+            step.run_many(*batches)?;
         }
         if let Some(step) = &mut self.short {
             step.run()?;

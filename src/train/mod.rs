@@ -35,8 +35,9 @@ pub trait Observer {
         let _ = (step, of);
     }
 
-    /// After step `step` (from 1) of `of`. On a GPU the step was submitted and may still run. Called once a
-    /// step, so it should be cheap.
+    /// After step `step` (from 1) of `of`. On a GPU the step was submitted and may still run, or will be together
+    /// with the next ones, so that a parameter read here can be that of some steps before. Called once a step, so
+    /// it should be cheap.
     fn on_step(&mut self, step: usize, of: usize) {
         let _ = (step, of);
     }
@@ -104,6 +105,9 @@ pub struct TrainingReport {
     pub steps: usize,
     /// Steps per second of training time after the first step; 0 where there was no other.
     pub steps_per_second: f64,
+    /// Bytes planned for the intermediate values of the training steps and the validation, which lie on the device
+    /// at once; weights and data come on top.
+    pub planned_bytes: usize,
     /// Whether the stop flag ended it.
     pub stopped: bool,
     /// Whether it ended before its last epoch because the validation loss fell no more.

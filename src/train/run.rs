@@ -12,6 +12,7 @@ use crate::device::Step;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Init, Param, Params, Var};
 use crate::nn::Layer;
+use crate::profile::{self, Profile};
 
 /// Name of the file that a run goes on from.
 const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -44,6 +45,8 @@ pub(super) struct Run<'t> {
     pub(super) steps: usize,
     /// For batches of `batch` rows, with their number in an epoch.
     full: Option<(Step, usize)>,
+    /// Steps of `full` that are to be submitted together with those that follow.
+    pending: usize,
     /// For the rows left over, with their number.
     short: Option<(Step, usize)>,
     validation: Option<Evaluator>,
@@ -124,6 +127,7 @@ impl<'t> Run<'t> {
             trainer,
             steps,
             full,
+            pending: 0,
             short,
             validation,
             sums,
@@ -238,13 +242,17 @@ impl<'t> Run<'t> {
     fn step(&mut self, began: Instant) -> Result<()> {
         let start = Instant::now();
         let at = self.progress.step;
-        let step = match (&mut self.full, &mut self.short) {
-            (Some((full, batches)), _) if at < *batches => full,
-            (_, Some((short, _))) => short,
+        match (&mut self.full, &mut self.short) {
+            (Some((full, batches)), _) if at < *batches => {
+                self.pending += 1;
+                if self.pending >= full.runs_per_submission() || at + 1 == *batches {
+                    self.submit_pending()?;
+                }
+            }
+            (_, Some((short, _))) => short.run()?,
             // There are as many steps as batches, so that one of them is left.
             _ => return Err(Error::Invalid(format!("the epoch has no step {at}"))),
-        };
-        step.run()?;
+        }
         if self.clock.steps == 0 {
             self.trainer.device.wait()?;
             self.clock.first_step = start.elapsed();
@@ -253,6 +261,30 @@ impl<'t> Run<'t> {
         self.clock.steps += 1;
         self.clock.training += start.elapsed();
         Ok(())
+    }
+
+    /// Submits the steps that were put off.
+    fn submit_pending(&mut self) -> Result<()> {
+        let steps = std::mem::take(&mut self.pending);
+        match &mut self.full {
+            Some((full, _)) if steps > 0 => full.run_many(steps),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes planned for intermediate values of all graphs that lie on the device.
+    pub(super) fn planned_bytes(&self) -> usize {
+        let steps = [&self.full, &self.short].into_iter().flatten().map(|(step, _)| step.planned_bytes());
+        steps.sum::<usize>() + self.validation.as_ref().map_or(0, Evaluator::planned_bytes)
+    }
+
+    /// Where the time of a step goes, of a full batch if there is one.
+    pub(super) fn profile(&mut self, runs: usize, clock: Option<profile::Clock>) -> Result<Profile> {
+        self.begin_epoch()?;
+        match self.full.as_mut().or(self.short.as_mut()) {
+            Some((step, _)) => step.profiled(runs, clock),
+            None => Err(Error::Invalid("there is no step to profile".into())),
+        }
     }
 
     /// The sums so far, waited for.
@@ -345,6 +377,7 @@ impl<'t> Run<'t> {
 
     /// Saves where the flag stopped it.
     fn stopped(&mut self) -> Result<bool> {
+        self.submit_pending()?;
         if self.progress.step > 0 {
             self.read_sums()?;
         }

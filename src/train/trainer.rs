@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::graph::Params;
 use crate::nn::Layer;
 use crate::optim::Optimizer;
+use crate::profile::{Clock, Profile};
 
 /// Trains a classifier.
 ///
@@ -144,7 +145,7 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// A flag that ends the run after the current step once it is true. The run then saves, tests and reports
+    /// A flag that ends the run after the current step once it is true: no step after it is submitted. The run then saves, tests and reports
     /// as always.
     #[must_use]
     pub fn stop(mut self, flag: Arc<AtomicBool>) -> Self {
@@ -186,6 +187,18 @@ impl<'a> Trainer<'a> {
         self
     }
 
+    /// Where the time of a training step goes: that of a full batch, as [`Trainer::run`] would submit it, with medians
+    /// of `runs`; by the best clock of the device, unless one is asked for. Weights and optimizer change as by some
+    /// steps.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`] and [`Step::profile_by`](crate::Step::profile_by).
+    pub fn profile(self, runs: usize, clock: Option<Clock>) -> Result<Profile> {
+        let order = epoch_order(self.split.train.len(), self.seed, 0);
+        let steps = batches(&order, self.batch, self.last)?.len();
+        Run::new(&self, steps)?.profile(runs, clock)
+    }
+
     /// Trains. Afterwards the device holds the kept weights, and the optimizer's states as they were last.
     ///
     /// # Errors
@@ -219,6 +232,7 @@ impl<'a> Trainer<'a> {
             restore(&self.device, &best.weights)?;
         }
         let test = Evaluator::new(&self.device, &*self.model, &self.split.test)?.run()?;
+        let planned_bytes = run.planned_bytes();
         let later = run.clock.training.saturating_sub(run.clock.first_step).as_secs_f64();
         let later_steps = run.clock.steps.saturating_sub(1) as f64;
         Ok(TrainingReport {
@@ -230,6 +244,7 @@ impl<'a> Trainer<'a> {
             first_step_seconds: run.clock.until_first_step.as_secs_f64(),
             steps: run.clock.steps,
             steps_per_second: if later_steps > 0.0 { later_steps / later.max(1e-9) } else { 0.0 },
+            planned_bytes,
             stopped,
             stopped_early: !stopped && run.progress.epochs < self.epochs,
         })

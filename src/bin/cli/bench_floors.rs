@@ -1,10 +1,10 @@
 //! What `wgrad bench --floors` says: each workload beside what its device reaches at its best.
 
-use wgrad::bench::{Case, Floors, Peaks, Timer, Workload};
+use wgrad::bench::{Case, Floors, Peaks, Roofline, Timer, Workload};
 
+use super::Outcome;
 use super::bench::{Contestant, Rows};
 use super::bench_table::number;
-use super::{Outcome, thousands};
 
 /// A workload on one device.
 struct Distance {
@@ -24,13 +24,13 @@ pub(super) fn floors(
 ) -> Outcome<String> {
     let mut text = String::new();
     for on in devices {
-        let mut peaks = Peaks::measure(&on.device, timer)?;
+        let mut roofline = Roofline::measure(&on.device, timer)?;
         let mut distances = Vec::new();
         for workload in workloads {
             let mut case = workload.compile(&on.device)?;
             let one = Distance {
                 name: workload.name().into(),
-                floors: peaks.floors(&mut case)?,
+                floors: roofline.floors(&mut case)?,
                 flops: case.flops(),
                 traffic: case.traffic(),
                 launches: Case::step(&mut case).dispatches(),
@@ -38,13 +38,14 @@ pub(super) fn floors(
             one.rows(on, rows)?;
             distances.push(one);
         }
+        let peaks = roofline.peaks();
         rows.put("peaks", on, "gflops", peaks.flops * 1e-9)?;
         rows.put("peaks", on, "launch_us", peaks.launch * 1e6)?;
         rows.put("peaks", on, "run_us", peaks.run * 1e6)?;
         for (bytes, rate, _) in &peaks.bandwidths {
             rows.put(&format!("peaks-{bytes}"), on, "gigabytes_per_second", rate * 1e-9)?;
         }
-        text.push_str(&describe(on, &peaks, &distances));
+        text.push_str(&describe(on, peaks, &distances));
     }
     Ok(text)
 }
@@ -86,23 +87,7 @@ fn markdown(headings: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 fn describe(on: &Contestant, peaks: &Peaks, distances: &[Distance]) -> String {
-    let bandwidths: Vec<String> = peaks
-        .bandwidths
-        .iter()
-        .map(|(bytes, rate, by)| {
-            format!("{} ({} kB, {by})", number(rate * 1e-9), thousands(*bytes as f64 / 1e3))
-        })
-        .collect();
-    let mut text = format!(
-        "### {}\n\nPeak {} GFLOP/s, by {}. Bandwidth in GB/s, by what is in use: {}. One more launch {} µs, a run of \
-         one launch {} µs.\n\n",
-        on.info,
-        number(peaks.flops * 1e-9),
-        peaks.flops_by,
-        bandwidths.join(", "),
-        number(peaks.launch * 1e6),
-        number(peaks.run * 1e6),
-    );
+    let mut text = format!("### {}\n\n{peaks}\n\n", on.info);
     let times: Vec<Vec<String>> = distances
         .iter()
         .map(|d| {

@@ -1,0 +1,295 @@
+//! Where a step's time goes: launch by launch, against what the device could do.
+//!
+//! ```
+//! use wgrad::Device;
+//! use wgrad::bench::Workload;
+//!
+//! let mut case = Workload::named("matmul-32")?[0].compile(&Device::cpu())?;
+//! let profile = case.step().profile(5)?;
+//! println!("{profile}");
+//! assert_eq!(profile.launches[0].flops, 2 * 32 * 32 * 32);
+//! # Ok::<(), wgrad::Error>(())
+//! ```
+
+pub(crate) mod table;
+mod trace;
+
+use crate::bench::Peaks;
+use crate::device::DeviceInfo;
+use crate::error::{Error, Result};
+use crate::ops::Arg;
+use crate::plan::Plan;
+use crate::shape::TensorType;
+
+/// What a profile's times are taken by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Clock {
+    /// The device's timestamps between the launches of one pass. A launch's time reaches from the end of the
+    /// one before it to its own end, so that it holds its latency; launches that overlap share theirs.
+    Launches,
+    /// The device's timestamps at the start and the end of passes of one launch each.
+    Passes,
+    /// The host's clock. On a GPU each launch is submitted and waited for alone, and the time of a submission
+    /// of nothing is taken off; on the CPU it is the time around each op.
+    Host,
+}
+
+impl Clock {
+    /// In words, for a table's heading.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Clock::Launches => "timestamps of the device between launches",
+            Clock::Passes => "timestamps of the device around passes of one launch",
+            Clock::Host => "the host's clock around one launch at a time",
+        }
+    }
+}
+
+/// A kernel launch of a step; on the CPU, an op.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launch {
+    /// The kernel's key; on the CPU, the op's name.
+    pub kernel: String,
+    /// Name of the op.
+    pub op: String,
+    /// The node: its value, whether it is of a gradient, its scope and its op, as in `%12 grad mlp.fc1.matmul`.
+    pub node: String,
+    /// Scope of the node, as in `mlp.fc1`; may be empty.
+    pub scope: String,
+    /// File and line that recorded it.
+    pub place: String,
+    /// Types of the node's inputs and outputs, as in `f32[64, 784], f32[784, 10] -> f32[64, 10]`.
+    pub shapes: String,
+    /// Workgroups; zeros on the CPU.
+    pub workgroups: [u32; 3],
+    /// Floating-point operations. A node's count for the longest of its launches: the others put together or
+    /// rearrange.
+    pub flops: u64,
+    /// Bytes of all that it reads and writes, each counted once, states that it updates twice; of a table that
+    /// rows are taken from, the rows.
+    pub bytes: u64,
+    /// Median over the runs.
+    pub seconds: f64,
+    /// Start and length in the run that the trace shows, in seconds from that run's start.
+    pub span: [f64; 2],
+}
+
+impl Launch {
+    /// The least time it could take, in seconds: its operations at the peak, or its bytes at the bandwidth,
+    /// whichever is longer.
+    pub fn floor(&self, peaks: &Peaks) -> f64 {
+        peaks.floor(self.flops, self.bytes)
+    }
+}
+
+/// All launches of one kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelTotal {
+    /// Its key.
+    pub kernel: String,
+    /// Number of launches.
+    pub launches: usize,
+    /// Seconds of all launches of a step.
+    pub seconds: f64,
+    /// Floating-point operations of them.
+    pub flops: u64,
+    /// Bytes that they read and write.
+    pub bytes: u64,
+    /// The longest launch, as an index into [`Profile::launches`].
+    pub longest: usize,
+}
+
+/// Where the time of a step goes; made by [`Step::profile`](crate::Step::profile).
+///
+/// As text it is two tables: kernels, and their launches by node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// Where it ran.
+    pub device: DeviceInfo,
+    /// How time was taken.
+    pub clock: Clock,
+    /// Runs that were timed.
+    pub runs: usize,
+    /// In the order they run.
+    pub launches: Vec<Launch>,
+    /// Seconds of one step alone, from its submission until it has run: median. No timestamps are in it.
+    pub alone_seconds: f64,
+    /// Seconds of a step where one is submitted after another: median.
+    pub step_seconds: f64,
+    /// What the device can do, if it was measured; sets distances to the floor.
+    pub peaks: Option<Peaks>,
+}
+
+/// Launches of a step as an executor has them.
+#[derive(Debug)]
+pub(crate) struct RawLaunch {
+    pub(crate) node: usize,
+    pub(crate) kernel: String,
+    pub(crate) workgroups: [u32; 3],
+    /// What it binds, with the bytes of it.
+    pub(crate) args: Vec<(Arg, usize)>,
+}
+
+/// What an executor measured.
+#[derive(Debug)]
+pub(crate) struct Timings {
+    pub(crate) device: DeviceInfo,
+    pub(crate) clock: Clock,
+    pub(crate) launches: Vec<RawLaunch>,
+    /// Of each run, of each launch: start and length, in seconds.
+    pub(crate) runs: Vec<Vec<[f64; 2]>>,
+    pub(crate) alone: Vec<f64>,
+    pub(crate) in_turn: Vec<f64>,
+}
+
+/// The middle one; of an even number, the mean of the middle two; of none, 0.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => 0.0,
+        n => 0.5 * (values[(n - 1) / 2] + values[n / 2]),
+    }
+}
+
+pub(crate) fn check_runs(runs: usize) -> Result<()> {
+    match runs {
+        0 => Err(Error::Invalid("a profile of 0 runs times nothing; give 1 or more".into())),
+        _ => Ok(()),
+    }
+}
+
+/// What a launch reads and writes of memory.
+fn traffic(plan: &Plan, launch: &RawLaunch) -> u64 {
+    let node = &plan.recording.nodes[launch.node];
+    let results = node.outputs.len() - node.op.writes();
+    let mut seen: Vec<u32> = Vec::new();
+    let mut bytes = 0;
+    for &(arg, bound) in &launch.args {
+        let value = match arg {
+            Arg::Input(i) => plan.reads(launch.node).get(i),
+            Arg::Output(i) | Arg::OutputRead(i) => node.outputs.get(i),
+            Arg::Scratch(_) | Arg::ScratchRead(_) => None,
+        };
+        if let Some(&value) = value {
+            if seen.contains(&value) {
+                continue;
+            }
+            seen.push(value);
+        }
+        bytes += match (arg, value) {
+            (Arg::Input(i), Some(_)) => plan.bytes_read(launch.node, i),
+            (Arg::Output(i), Some(&value)) if i >= results => 2 * plan.bytes(value),
+            (_, Some(&value)) => plan.bytes(value),
+            (_, None) => bound as u64,
+        };
+    }
+    bytes
+}
+
+impl Profile {
+    pub(crate) fn new(plan: &Plan, timings: Timings) -> Self {
+        let Timings { device, clock, launches: raw, runs, alone, in_turn } = timings;
+        let r = &plan.recording;
+        let total = |run: &Vec<[f64; 2]>| run.iter().map(|span| span[1]).sum::<f64>();
+        let middle = median(runs.iter().map(total));
+        // The run that is shown is the one whose sum is nearest to the median.
+        let shown = runs
+            .iter()
+            .min_by(|a, b| (total(a) - middle).abs().total_cmp(&(total(b) - middle).abs()))
+            .cloned()
+            .unwrap_or_default();
+        let mut launches: Vec<Launch> = raw
+            .iter()
+            .enumerate()
+            .map(|(i, launch)| {
+                let node = &r.nodes[launch.node];
+                let types = |ids: &[u32]| {
+                    let all: Vec<String> = ids.iter().map(|&v| r.values[v as usize].ty.to_string()).collect();
+                    all.join(", ")
+                };
+                Launch {
+                    kernel: launch.kernel.clone(),
+                    op: node.op.name().into(),
+                    node: r.label(launch.node),
+                    scope: node.scope.to_string(),
+                    place: node.place.to_string(),
+                    shapes: format!("{} -> {}", types(&node.inputs), types(&node.outputs)),
+                    workgroups: launch.workgroups,
+                    flops: 0,
+                    bytes: traffic(plan, launch),
+                    seconds: median(runs.iter().map(|run| run[i][1])),
+                    span: shown[i],
+                }
+            })
+            .collect();
+        // Launches of a node follow one another.
+        for group in (0..raw.len()).collect::<Vec<_>>().chunk_by(|&a, &b| raw[a].node == raw[b].node) {
+            let longest = group.iter().max_by(|&&a, &&b| launches[a].seconds.total_cmp(&launches[b].seconds));
+            if let Some(&longest) = longest {
+                let node = &r.nodes[raw[longest].node];
+                let types = |ids: &[u32]| -> Vec<TensorType> {
+                    ids.iter().map(|&v| r.values[v as usize].ty).collect()
+                };
+                launches[longest].flops = node.op.flops(&types(&node.inputs), &types(&node.outputs));
+            }
+        }
+        Profile {
+            device,
+            clock,
+            runs: runs.len(),
+            launches,
+            alone_seconds: median(alone),
+            step_seconds: median(in_turn),
+            peaks: None,
+        }
+    }
+
+    /// The same profile with distances to the floors of these peaks.
+    #[must_use]
+    pub fn with_peaks(mut self, peaks: Peaks) -> Self {
+        self.peaks = Some(peaks);
+        self
+    }
+
+    /// Seconds of all launches.
+    pub fn launch_seconds(&self) -> f64 {
+        self.launches.iter().map(|l| l.seconds).sum()
+    }
+
+    /// The kernels, by time.
+    pub fn kernels(&self) -> Vec<KernelTotal> {
+        let mut totals: Vec<KernelTotal> = Vec::new();
+        for (i, launch) in self.launches.iter().enumerate() {
+            match totals.iter_mut().find(|t| t.kernel == launch.kernel) {
+                Some(total) => {
+                    total.launches += 1;
+                    total.seconds += launch.seconds;
+                    total.flops += launch.flops;
+                    total.bytes += launch.bytes;
+                    if launch.seconds > self.launches[total.longest].seconds {
+                        total.longest = i;
+                    }
+                }
+                None => totals.push(KernelTotal {
+                    kernel: launch.kernel.clone(),
+                    launches: 1,
+                    seconds: launch.seconds,
+                    flops: launch.flops,
+                    bytes: launch.bytes,
+                    longest: i,
+                }),
+            }
+        }
+        totals.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        totals
+    }
+
+    /// Seconds of all launches of a kernel at their floors: each launch has one of its own.
+    pub fn kernel_floor(&self, kernel: &str, peaks: &Peaks) -> f64 {
+        self.launches.iter().filter(|l| l.kernel == kernel).map(|l| l.floor(peaks)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;
