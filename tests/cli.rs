@@ -213,6 +213,33 @@ fn a_bench_compares_the_cpu_with_a_gpu() {
     }
 }
 
+#[test]
+fn a_profile_has_kernels_launches_and_a_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let quick = ["profile", "--device", "cpu", "--runs", "2"];
+    let arguments = [&quick[..], &["--json", "--data", "iris", "--trace", "trace.json"]].concat();
+    let rows = objects(folder.path(), &arguments);
+    let of = |kind: &str| rows.iter().filter(|r| r["row"] == kind).collect::<Vec<_>>();
+    let (kernels, launches, steps) = (of("kernel"), of("launch"), of("step"));
+    assert_eq!(steps.len(), 1);
+    assert_eq!(steps[0]["launches"], launches.len());
+    assert!(kernels.len() > 5 && launches.len() > kernels.len());
+    assert!(steps[0]["peak_gflops"].as_f64().unwrap() > 0.0);
+    for row in kernels.iter().chain(&launches) {
+        assert!(row["microseconds"].as_f64().unwrap() >= 0.0 && row["floor_microseconds"].is_f64(), "{row}");
+    }
+    let sorted = |rows: &[&Value]| rows.iter().map(|r| r["microseconds"].as_f64().unwrap()).rev().is_sorted();
+    assert!(sorted(&kernels) && sorted(&launches));
+    assert!(launches.iter().any(|l| l["scope"] == "fc1" && l["op"] == "matmul_nt"), "{launches:?}");
+    let text = std::fs::read_to_string(folder.path().join("trace.json")).unwrap();
+    let trace: Value = serde_json::from_str(&text).unwrap();
+    assert!(trace["traceEvents"].as_array().unwrap().len() > 2 * launches.len());
+    let output = wgrad(folder.path(), &[&quick[..], &["matmul-32", "--no-floors"]].concat());
+    assert!(output.status.success(), "{}", error(&output));
+    assert!(stdout(&output).contains("matmul-32: medians of 2 runs"), "{}", stdout(&output));
+    refused(folder.path(), &["profile", "--device", "cpu", "--clock", "pass", "--json"], 1, "no clock");
+}
+
 #[cfg(feature = "plots")]
 #[test]
 fn a_run_leaves_pictures() {
@@ -480,6 +507,10 @@ fn mistakes_are_one_line_and_an_exit_code() {
         &["bench", "conv-3-4-5-k2"],
         &["bench", "matmul-9000"],
         &["bench", "--floors", "sizes"],
+        &["profile", "mlp-z"],
+        &["profile", "mlp-a", "--data", "iris"],
+        &["profile", "conv64", "--trace", "x.json"],
+        &["profile", "--runs", "0"],
         &["paint"],
     ] {
         refused(here, arguments, 2, "");

@@ -12,6 +12,7 @@ mod model;
 mod picture;
 mod pictures;
 mod predict;
+mod profile;
 mod progress;
 mod run_file;
 mod settings;
@@ -51,6 +52,7 @@ enum Command {
     Predict(predict::Args),
     Check(check::Args),
     Bench(bench::Args),
+    Profile(Box<profile::Args>),
 }
 
 /// What ends a command: one line for the user, and the exit code.
@@ -109,6 +111,7 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Profile(args) => profile::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,7 +12,7 @@ use super::table::{TableArgs, TableSettings};
 use super::{Failure, Outcome, data};
 
 /// Arguments of `wgrad train` that a run is made of.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, PartialEq, clap::Args)]
 #[group(id = "settings")]
 pub(super) struct Args {
     /// `digits`, `iris`, a CSV file with a header, or a folder with the four files of MNIST or of a set published like

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use wgrad::data::Dataset;
 use wgrad::nn::Summary;
 use wgrad::optim::{Adam, AdamW, ClipNorm, Optimizer as Optimizes, Sgd};
 use wgrad::train::{EpochRecord, Keep, Observer, Trainer, TrainingReport};
@@ -74,14 +75,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let info = device.info();
 
     let params = Params::seeded(settings.seed);
-    let architecture = Architecture {
-        kind: settings.model,
-        widths: settings.widths.iter().map(|&w| w as usize).collect(),
-        depth: settings.depth as usize,
-        input: split.train.shape.clone(),
-        classes: split.train.classes,
-    };
-    let model = architecture.build(&params, settings.dropout)?;
+    let model = architecture(&settings, &split.train).build(&params, settings.dropout)?;
     let test = split.test.clone();
     let batch = split.train.len().min(settings.batch as usize);
     let shape = [&[batch], &split.train.shape[..]].concat();
@@ -187,10 +181,11 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         report.best_epoch.map(|e| format!(", with the weights of epoch {e}")).unwrap_or_default()
     ));
     say(format!(
-        "{:.2} s in all, {:.2} s to the first step, {} steps/s",
+        "{:.2} s in all, {:.2} s to the first step, {} steps/s, {:.1} MiB planned for intermediate values",
         report.train_seconds,
         report.first_step_seconds,
-        thousands(report.steps_per_second)
+        thousands(report.steps_per_second),
+        report.planned_bytes as f64 / f64::from(1 << 20)
     ));
     say(format!("saved {}", model_file.display()));
     let names: Vec<_> = pictures.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect();
@@ -230,7 +225,18 @@ impl Observer for Watch<'_> {
     }
 }
 
-fn optimizer(settings: &Settings, params: &Params) -> Box<dyn Optimizes> {
+/// The model of the settings for examples like those of `data`.
+pub(super) fn architecture(settings: &Settings, data: &Dataset) -> Architecture {
+    Architecture {
+        kind: settings.model,
+        widths: settings.widths.iter().map(|&w| w as usize).collect(),
+        depth: settings.depth as usize,
+        input: data.shape.clone(),
+        classes: data.classes,
+    }
+}
+
+pub(super) fn optimizer(settings: &Settings, params: &Params) -> Box<dyn Optimizes> {
     let (lr, decay) = (settings.lr, settings.weight_decay);
     let optimizer: Box<dyn Optimizes> = match settings.optimizer {
         Optimizer::Sgd => Box::new(Sgd::new(params, lr).momentum(0.9).weight_decay(decay)),
@@ -274,6 +280,7 @@ fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Valu
         "first_step_seconds": report.first_step_seconds,
         "steps": report.steps,
         "steps_per_second": report.steps_per_second,
+        "planned_bytes": report.planned_bytes,
         "stopped": report.stopped,
         "stopped_early": report.stopped_early,
         "parameters": summary.parameters,
