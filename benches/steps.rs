@@ -3,8 +3,10 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use wgrad::Device;
-use wgrad::bench::{Sweep, Workload};
+use wgrad::bench::{Sweep, Workload, uniform};
+use wgrad::nn::{Layer, Mlp};
+use wgrad::optim::{Adam, Optimizer};
+use wgrad::{Device, Graph, Params};
 
 /// Runs submitted before each wait: as a training loop does, without draining the queue every time. Of large ones,
 /// such as those of the plain kernels, one is enough.
@@ -73,5 +75,36 @@ fn sizes(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, training, ops, sizes);
+/// Small steps one by one, and several in one submission.
+fn submissions(c: &mut Criterion) {
+    const RUNS: usize = 20;
+    let mut group = c.benchmark_group("submissions");
+    group.throughput(Throughput::Elements(RUNS as u64));
+    for (name, device) in devices() {
+        let params = Params::seeded(1);
+        let net = Mlp::new(&params, &[64, 32, 10]);
+        let g = Graph::new();
+        let loss = net.forward(g.input("x", [32, 64])).softmax_cross_entropy(g.classes("y", [32]));
+        Adam::new(&params, 1e-3).minimize(loss, &params.trainable());
+        let mut step = device.compile(&g).expect("the step compiles");
+        step.feed("x", &uniform(32 * 64)).expect("x is fed");
+        step.feed("y", &[3u32; 32]).expect("y is fed");
+        step.run_many(RUNS).expect("the step runs");
+        group.bench_function(format!("one/{name}"), |b| {
+            b.iter(|| {
+                (0..RUNS).for_each(|_| step.run().expect("the step runs"));
+                device.wait().expect("the device answers");
+            });
+        });
+        group.bench_function(format!("several/{name}"), |b| {
+            b.iter(|| {
+                step.run_many(RUNS).expect("the step runs");
+                device.wait().expect("the device answers");
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, training, submissions, ops, sizes);
 criterion_main!(benches);
