@@ -55,13 +55,14 @@ fn every_launch_is_timed_by_every_clock() {
 fn a_long_launch_is_told_from_short_ones() {
     for device in devices() {
         let g = Graph::inference();
-        let (x, y) = (g.input("x", [512, 512]), g.input("y", [8]));
+        let (x, y, z) = (g.input("x", [512, 512]), g.input("y", [8]), g.input("z", [9]));
         g.output("before", y.exp());
         g.output("long", x.matmul(x));
-        g.output("after", y.tanh());
+        g.output("after", z.tanh());
         let mut step = device.compile(&g).unwrap();
         step.feed("x", &vec![0.01; 512 * 512]).unwrap();
         step.feed("y", &[1.0f32; 8]).unwrap();
+        step.feed("z", &[1.0f32; 9]).unwrap();
         for clock in [Clock::Launches, Clock::Passes, Clock::Host] {
             let Ok(profile) = step.profile_by(clock, 5) else { continue };
             let seconds = |op: &str| profile.launches.iter().find(|l| l.op.starts_with(op)).unwrap().seconds;
@@ -193,7 +194,7 @@ fn the_profile_of_a_training_step_is_that_of_the_trainer() {
         let profile = Trainer::new(&device, net, &params, adam, split()).batch(8).profile(70, None).unwrap();
         let ops: BTreeSet<&str> = profile.launches.iter().map(|l| &*l.op).collect();
         for op in ["take_rows", "accumulate", "adam_update"] {
-            assert!(ops.contains(op), "no {op} in {ops:?}");
+            assert!(ops.iter().any(|o| o.contains(op)), "no {op} in {ops:?}");
         }
         let scopes: BTreeSet<&str> = profile.launches.iter().map(|l| &*l.scope).collect();
         assert!(scopes.contains("data") && scopes.contains("fc1") && scopes.contains("sums"), "{scopes:?}");

@@ -50,9 +50,10 @@ impl Clock {
 pub struct Launch {
     /// The kernel's key; on the CPU, the op's name.
     pub kernel: String,
-    /// Name of the op.
+    /// Name of the op; of those that one kernel computes, with `+` between them.
     pub op: String,
-    /// The node: its value, whether it is of a gradient, its scope and its op, as in `%12 grad mlp.fc1.matmul`.
+    /// The node: its value, whether it is of a gradient, its scope and its op, as in `%12 grad mlp.fc1.matmul`; of fused
+    /// ones all.
     pub node: String,
     /// Scope of the node, as in `mlp.fc1`; may be empty.
     pub scope: String,
@@ -210,7 +211,10 @@ impl Profile {
                 };
                 Launch {
                     kernel: launch.kernel.clone(),
-                    op: node.op.name().into(),
+                    op: match &node.members[..] {
+                        [] => node.op.name().into(),
+                        members => members.iter().map(|m| m.op.name()).collect::<Vec<_>>().join("+"),
+                    },
                     node: r.label(launch.node),
                     scope: node.scope.to_string(),
                     place: node.place.to_string(),
