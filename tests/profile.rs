@@ -73,6 +73,30 @@ fn a_long_launch_is_told_from_short_ones() {
     }
 }
 
+/// A set of queries has 4,096.
+#[test]
+fn a_step_of_thousands_of_launches_is_timed() {
+    for device in devices() {
+        let g = Graph::inference();
+        let x = g.input("x", [2, 2]);
+        g.output("y", (0..4200).fold(x, |y, _| y.matmul(x)));
+        let mut step = device.compile(&g).unwrap();
+        step.feed("x", &[0.6f32, 0.8, 0.8, -0.6]).unwrap();
+        for clock in [Clock::Launches, Clock::Passes] {
+            let Ok(profile) = step.profile_by(clock, 1) else { continue };
+            assert_eq!(profile.launches.len(), 4200);
+            let ends = profile.launches.windows(2).map(|w| w[1].span[0] - (w[0].span[0] + w[0].span[1]));
+            assert!(ends.into_iter().all(|gap| gap > -1e-9));
+            let timed = profile.launches.iter().filter(|l| l.seconds > 0.0).count();
+            assert!(timed > 4000, "{device:?}: {timed}");
+        }
+        // It is its own inverse.
+        step.run().unwrap();
+        let y = step.values("y").unwrap();
+        assert!(y.iter().zip([0.6, 0.8, 0.8, -0.6]).all(|(a, b)| (a - b).abs() < 0.1), "{y:?}");
+    }
+}
+
 #[test]
 fn a_trace_names_every_kernel_and_nothing_overlaps() {
     let folder = tempfile::tempdir().unwrap();
