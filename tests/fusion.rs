@@ -96,6 +96,27 @@ fn a_fault_in_a_fused_kernel_alone_names_its_members() {
     }
 }
 
+/// The member that is wrong is named, also where a number of the formula has no memory.
+#[test]
+fn a_fault_in_one_member_is_named() {
+    let Some(gpu) = common::gpu() else { return };
+    let g = Graph::new();
+    let x = g.input("x", [5, 3]);
+    g.output("y", x.greater(g.scalar(0.0)).select(x.exp(), x.tanh() * g.full([5, 3], 2.0)));
+    let fault = PlantedFault::Shader {
+        key: "tanh",
+        from: "fn tanh_fn(x: f32) -> f32 {",
+        to: "fn tanh_fn(x: f32) -> f32 { if (x < 9.0) { return 0.25; }",
+    };
+    let mut step = Device::from(gpu.with_fault(fault)).compile(&g).unwrap();
+    assert_eq!(step.dispatches(), 1);
+    step.feed("x", &[-0.5f32; 15]).unwrap();
+    match step.run() {
+        Err(wgrad::Error::Check(error)) => assert_eq!(error.op, "tanh"),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Convolution, ReLU, pooling, a residual, and a dense layer on reshaped rows: every pattern of a CNN.
 #[test]
 fn a_cnn_has_the_same_gradients_fused() {

@@ -25,6 +25,10 @@ def table(title, heading, rows):
         print("| " + " | ".join(row) + " |")
 
 
+def on_gpu(backend):
+    return backend == "wgpu" or backend.startswith("cuda")
+
+
 def spread(values):
     middle, low, high = statistics.median(values), min(values), max(values)
     return digits(middle) if low == high else f"{digits(middle)} ({digits(low)}–{digits(high)})"
@@ -60,7 +64,7 @@ def main(path):
 
     def best_burn(of):
         """The faster of Burn's processor backends, round by round."""
-        backends = [of[side] for side in of if side[0] == "burn" and side[1] != "wgpu"]
+        backends = [of[side] for side in of if side[0] == "burn" and not on_gpu(side[1])]
         rounds = set().union(*backends) if len(backends) > 1 else ()
         return {r: max(b[r] for b in backends if r in b) for r in rounds}
 
@@ -68,7 +72,7 @@ def main(path):
     for workload in workloads:
         for metric in SPEEDS:
             of = values.get(metric, {}).get(workload, {})
-            for ours, is_peer in (("gpu", lambda b: b == "wgpu"), ("cpu", lambda b: b != "wgpu")):
+            for ours, is_peer in (("gpu", on_gpu), ("cpu", lambda b: not on_gpu(b))):
                 mine = of.get(("wgrad", ours), {})
                 peers = [(" ".join(s), of[s]) for s in of if s[0] != "wgrad" and is_peer(s[1])]
                 if ours == "cpu":

@@ -120,6 +120,14 @@ impl GpuStep {
         }
     }
 
+    /// A value that is the same number everywhere: in a fused kernel it has no memory.
+    fn number(&self, value: u32) -> Option<Tensor> {
+        let r = &self.plan.recording;
+        let info = &r.values[value as usize];
+        let number = r.nodes[info.producer?].op.fill_value()?;
+        Tensor::new(info.ty.shape, vec![number; info.ty.shape.elements()]).ok()
+    }
+
     /// Runs the members of a fused node apart, to name the one that is wrong; if each is right, it is the kernel
     /// of all.
     fn accuse_member(&self, node: usize, reads: &[Tensor], detail: String) -> Error {
@@ -127,8 +135,9 @@ impl GpuStep {
         let gpu = Gpu(self.gpu.clone());
         let mut values: HashMap<u32, Tensor> = n.inputs.iter().copied().zip(reads.iter().cloned()).collect();
         for member in &n.members {
-            let constant = |v: &u32| values.get(v).cloned().or_else(|| self.fetch(*v).ok());
-            let inputs: Vec<Tensor> = member.inputs.iter().filter_map(constant).collect();
+            let value =
+                |v: &u32| values.get(v).cloned().or_else(|| self.number(*v)).or_else(|| self.fetch(*v).ok());
+            let inputs: Vec<Tensor> = member.inputs.iter().filter_map(value).collect();
             let Ok(results) = super::case::run(&gpu, &member.op, &inputs) else { continue };
             if let Ok(expected) = Expected::new(&*member.op, &inputs, false)
                 && let Some(detail) = expected.compare(&results).1

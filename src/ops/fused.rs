@@ -181,7 +181,8 @@ impl Fused {
 fn spread(f: &dyn elementwise::Pointwise, x: [f64; 3], e: [f64; 3], y: f64) -> f64 {
     let mut worst = f.bound(x, y);
     if e == [0.0; 3] {
-        return worst + TINY;
+        // An exact zero stays one: a condition that were off by the least would choose the other branch.
+        return if worst == 0.0 && y == 0.0 { 0.0 } else { worst + TINY };
     }
     let mut change = 0.0f64;
     for corner in 0..27 {

@@ -148,10 +148,10 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
         None
     }
 
-    /// Whether it adds up the rows of a matrix, and nothing else.
+    /// What the planner knows it as; names are not enough, since ops from outside may have any.
     #[doc(hidden)]
-    fn sums_rows(&self) -> bool {
-        false
+    fn pattern(&self) -> Option<Pattern> {
+        None
     }
 
     /// The formula, if the op is one that is applied to each element: such ops can be fused.
@@ -182,6 +182,22 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     fn is_alias(&self) -> bool {
         false
     }
+}
+
+/// Ops that the planner treats together with others.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pattern {
+    /// C = Aᵀ B.
+    MatMulTn,
+    /// The sum of the rows of a matrix, unscaled.
+    SumOfRows,
+    /// dy where the result of ReLU is positive.
+    ReluGrad,
+    /// Maxima of windows, and where they are.
+    MaxPool,
+    /// The gradient of what the maxima were taken of.
+    MaxPoolBackward,
 }
 
 /// Unit roundoff of f32: half the distance from 1 to the next number.

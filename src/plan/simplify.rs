@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::needed_nodes;
 use crate::graph::{Node, Recording, Source, ValueId};
-use crate::ops::{Fill, MatMulSum};
+use crate::ops::{Fill, MatMulSum, Pattern};
 
 /// Makes formulas of numbers numbers: what gradients begin with is often so.
 pub(super) fn fold(recording: &mut Recording) {
@@ -68,9 +68,10 @@ fn masked_scatter(r: &Recording, n: usize, readers: &[usize]) -> Option<(usize, 
     let back = producer(r, scattered)?;
     let [_, at] = r.nodes[back].inputs[..] else { return None };
     let pool = producer(r, at)?;
-    let is_pattern = node.op.name() == "relu_grad"
-        && r.nodes[back].op.name() == "max_pool2d_backward"
-        && r.nodes[pool].op.name() == "max_pool2d"
+    let is = |n: usize, pattern: Pattern| r.nodes[n].op.pattern() == Some(pattern);
+    let is_pattern = is(n, Pattern::ReluGrad)
+        && is(back, Pattern::MaxPoolBackward)
+        && is(pool, Pattern::MaxPool)
         && r.nodes[pool].inputs[0] == y
         && r.nodes[pool].outputs[1] == at
         && readers[scattered as usize] == 1;
@@ -126,7 +127,8 @@ pub(super) fn weight_with_bias(r: &mut Recording) {
     let needed = needed_nodes(r);
     for n in 0..r.nodes.len() {
         let Some(second) = partner(r, n, &needed) else { continue };
-        let (product, sum) = if r.nodes[n].op.name() == "sum" { (second, n) } else { (n, second) };
+        let sums_first = r.nodes[n].op.pattern() == Some(Pattern::SumOfRows);
+        let (product, sum) = if sums_first { (second, n) } else { (n, second) };
         let outputs = vec![r.nodes[product].outputs[0], r.nodes[sum].outputs[0]];
         let inputs = r.nodes[product].inputs.clone();
         for v in &outputs {
@@ -142,8 +144,8 @@ pub(super) fn weight_with_bias(r: &mut Recording) {
 
 /// For a product Aᵀ B, the later sum of A's columns; for such a sum, the later product whose B is there already.
 fn partner(r: &Recording, n: usize, needed: &[bool]) -> Option<usize> {
-    let is_product = |n: usize| r.nodes[n].op.name() == "matmul_tn" && r.nodes[n].members.is_empty();
-    let is_sum = |n: usize| r.nodes[n].op.sums_rows();
+    let is_product = |n: usize| r.nodes[n].op.pattern() == Some(Pattern::MatMulTn);
+    let is_sum = |n: usize| r.nodes[n].op.pattern() == Some(Pattern::SumOfRows);
     if !needed[n] || !(is_product(n) || is_sum(n)) {
         return None;
     }

@@ -1,6 +1,9 @@
-"""PyTorch (CPU) reference for the four training workloads and the micro-kernels.
+"""PyTorch reference for the four training workloads and the micro-kernels.
 
-usage: torch_bench.py <workload>   (mlp-a mlp-b cnn-a cnn-8 matmul-256/512/1024 conv64)
+usage: torch_bench.py <workload>   (mlp-a mlp-b cnn-a cnn-8 matmul-N conv64 conv64-input-gradient
+conv64-weight-gradient)
+BENCH_TORCH: cpu (default); cuda, without TF32; cuda-tf32; cuda-graph, where the training step is captured once
+and replayed.
 Prints CSV lines: peer,version,backend,workload,metric,value. One process per workload.
 """
 import os
@@ -17,10 +20,26 @@ torch.set_num_threads(int(os.environ.get("BENCH_THREADS", 2)))
 WINDOWS = int(os.environ.get("BENCH_WINDOWS", 7))
 SECS = float(os.environ.get("BENCH_SECS", 1.0))
 WORKLOAD = sys.argv[1]
+BACKEND = os.environ.get("BENCH_TORCH", "cpu")
+if BACKEND not in ("cpu", "cuda", "cuda-tf32", "cuda-graph"):
+    sys.exit(f"BENCH_TORCH={BACKEND} is none of cpu, cuda, cuda-tf32, cuda-graph")
+DEVICE = BACKEND.split("-")[0]
+torch.set_default_device(DEVICE)
+torch.backends.cuda.matmul.allow_tf32 = BACKEND == "cuda-tf32"
+torch.backends.cudnn.allow_tf32 = BACKEND == "cuda-tf32"
+torch.backends.cudnn.benchmark = True
+if DEVICE == "cuda":
+    print(f"# {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}", file=sys.stderr)
+
+
+def wait():
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
 
 
 def say(metric, value):
-    print(f"pytorch,{torch.__version__},cpu,{WORKLOAD},{metric},{value}", flush=True)
+    print(f"pytorch,{torch.__version__},{BACKEND},{WORKLOAD},{metric},{value}", flush=True)
 
 
 def since_start():
@@ -33,6 +52,7 @@ def rates(step):
         t = time.perf_counter()
         for _ in range(steps):
             step()
+        wait()
         elapsed = time.perf_counter() - t
         if elapsed >= SECS / 2:
             steps = max(1, round(steps * SECS / elapsed))
@@ -43,6 +63,7 @@ def rates(step):
         t = time.perf_counter()
         for _ in range(steps):
             step()
+        wait()
         out.append(steps / (time.perf_counter() - t))
     return sorted(out)
 
@@ -75,15 +96,34 @@ def train():
     torch.manual_seed(0)
     x, model = torch.rand(shape), build()
     y = torch.tensor([i * 7 % 10 for i in range(shape[0])])
-    optim = torch.optim.Adam(model.parameters(), lr=1e-3)
+    captured = BACKEND == "cuda-graph"
+    optim = torch.optim.Adam(model.parameters(), lr=1e-3, capturable=captured)
     loss_fn = nn.CrossEntropyLoss()
 
-    def step():
+    def eager():
         optim.zero_grad(set_to_none=True)
         loss = loss_fn(model(x), y)
         loss.backward()
         optim.step()
         return loss
+
+    step = eager
+    if captured:
+        # A few steps beside the main stream, as PyTorch's notes on CUDA graphs ask for, then one that is recorded.
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                eager()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        optim.zero_grad(set_to_none=True)
+        with torch.cuda.graph(graph):
+            recorded = eager()
+
+        def step():
+            graph.replay()
+            return recorded
 
     first = float(step())
     say("cold_first_step_s", f"{since_start():.3f}")
@@ -104,14 +144,25 @@ def train():
 
 @torch.no_grad()
 def micro():
-    if WORKLOAD == "conv64":
-        a, b = torch.rand(8, 64, 32, 32), torch.rand(64, 64, 3, 3)
-        f, flop = lambda: torch.conv2d(a, b, padding=1), 2.0 * 8 * 64 * 32 * 32 * 64 * 9
+    if WORKLOAD.startswith("conv64"):
+        a, b, dy = torch.rand(8, 64, 32, 32), torch.rand(64, 64, 3, 3), torch.rand(8, 64, 32, 32)
+        flop = 2.0 * 8 * 64 * 32 * 32 * 64 * 9
+
+        def gradient(mask):
+            return torch.ops.aten.convolution_backward(
+                dy, a, b, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, mask)
+
+        f = {
+            "conv64": lambda: torch.conv2d(a, b, padding=1),
+            "conv64-input-gradient": lambda: gradient([True, False, False]),
+            "conv64-weight-gradient": lambda: gradient([False, True, False]),
+        }[WORKLOAD]
     else:
         n = int(WORKLOAD.split("-")[1])
         a, b = torch.rand(n, n), torch.rand(n, n)
         f, flop = lambda: a @ b, 2.0 * n ** 3
     f()
+    wait()
     say("cold_first_call_s", f"{since_start():.3f}")
     r = rates(f)
     say("gflop_per_s", f"{r[len(r) // 2] * flop * 1e-9:.2f}")

@@ -16,7 +16,9 @@ pub use chain::Pointwise;
 pub(crate) use chain::{Chain, FIRST_BINDING, Operand, Step, is_literal, library_then};
 pub(crate) use generate::program;
 
-use super::{Case, Fillings, In, KernelContext, Op, Out, Program, Real, Reference, UNIT, expect, float};
+use super::{
+    Case, Fillings, In, KernelContext, Op, Out, Pattern, Program, Real, Reference, UNIT, expect, float,
+};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::{DType, MAX_RANK, Shape, TensorType};
@@ -208,6 +210,10 @@ impl<F: Formula> Op for Elementwise<F> {
 
     fn pointwise(&self) -> Option<&dyn Pointwise> {
         Some(self)
+    }
+
+    fn pattern(&self) -> Option<Pattern> {
+        (F::NAME == "relu_grad").then_some(Pattern::ReluGrad)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -7,7 +7,9 @@ mod tile;
 pub(crate) use gradient::MatMulSum;
 
 use super::elementwise::library_then;
-use super::{AdapterClass, Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Program, Real, Reference};
+use super::{
+    AdapterClass, Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Pattern, Program, Real, Reference,
+};
 use super::{In, Out, Slice, TINY, UNIT, expect};
 use ndarray::ArrayViewMut2;
 
@@ -218,6 +220,10 @@ impl Op for MatMul {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         self.launch(ctx, None)
+    }
+
+    fn pattern(&self) -> Option<Pattern> {
+        (self.form == Form::Tn && !self.plain).then_some(Pattern::MatMulTn)
     }
 
     fn can_precede(&self, chain: &Chain) -> bool {

@@ -5,7 +5,9 @@ use super::{Pooling, Windows, launch, pooled};
 use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::ops::{Arg, Chain, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
+use crate::ops::{
+    Arg, Chain, In, KernelContext, Op, Out, Pattern, Program, Real, Reference, TINY, UNIT, expect,
+};
 use crate::shape::{DType, Shape, TensorType};
 
 /// The largest element of each window, and where in its plane it is.
@@ -53,6 +55,10 @@ impl<T: Real> Reference<T> for MaxPool {
 }
 
 impl Op for MaxPool {
+    fn pattern(&self) -> Option<Pattern> {
+        Some(Pattern::MaxPool)
+    }
+
     fn name(&self) -> &'static str {
         "max_pool2d"
     }
@@ -153,6 +159,10 @@ impl MaxPoolBackward {
 }
 
 impl Op for MaxPoolBackward {
+    fn pattern(&self) -> Option<Pattern> {
+        Some(Pattern::MaxPoolBackward)
+    }
+
     fn name(&self) -> &'static str {
         "max_pool2d_backward"
     }

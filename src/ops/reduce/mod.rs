@@ -6,7 +6,7 @@ mod plan;
 pub(super) mod testing;
 
 use self::plan::Plan;
-use super::{Arg, Case, Fill, Fillings, KernelContext, Op, Program};
+use super::{Arg, Case, Fill, Fillings, KernelContext, Op, Pattern, Program};
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, float};
 use crate::cpu::threads;
 use crate::error::Result;
@@ -182,8 +182,9 @@ impl<T: Real> Reference<T> for Reduce {
 }
 
 impl Op for Reduce {
-    fn sums_rows(&self) -> bool {
-        self.kind == Kind::Sum && self.first == 0 && self.count == 1 && self.scale == 1.0
+    fn pattern(&self) -> Option<Pattern> {
+        let sums_rows = self.kind == Kind::Sum && self.first == 0 && self.count == 1 && self.scale == 1.0;
+        sums_rows.then_some(Pattern::SumOfRows)
     }
 
     fn name(&self) -> &'static str {
