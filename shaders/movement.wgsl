@@ -2,6 +2,8 @@
 //
 //   strided_read    out[i] = in[base + sum_k index_k stride_k]      index of i in dims
 //   strided_write   out[base + sum_k index_k stride_k] = in[i]
+//   ...4            four neighbours along the last axis, where its extent divides by 4; strided_gather4 reads
+//                   with any stride, the others where all offsets divide by 4 and the last stride is 1
 //   pad             out[i] = in[(index - before) / step] where that is whole and inside, else value
 
 struct Move {
@@ -20,20 +22,23 @@ struct Pad {
 }
 
 @group(0) @binding(0) var<storage, read> source: array<u32>;
+@group(0) @binding(0) var<storage, read> source4: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> target_words: array<u32>;
+@group(0) @binding(1) var<storage, read_write> target4: array<vec4<u32>>;
 @group(0) @binding(2) var<uniform> p: Move;
 @group(0) @binding(2) var<uniform> q: Pad;
 
 fn strided_offset(i: u32) -> u32 {
     var rest = i;
     var at = p.base;
-    for (var k = p.rank; k > 0u; k -= 1u) {
+    // What is left for the first axis needs no division.
+    for (var k = p.rank; k > 1u; k -= 1u) {
         let a = k - 1u;
         let extent = p.dims[a / 4u][a % 4u];
         at += (rest % extent) * p.strides[a / 4u][a % 4u];
         rest /= extent;
     }
-    return at;
+    return at + rest * p.strides[0].x;
 }
 
 @compute @workgroup_size(64)
@@ -48,6 +53,30 @@ fn strided_write(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_work
     let i = linear_index(id, groups, 64u);
     if (i >= p.elements) { return; }
     target_words[strided_offset(i)] = source[i];
+}
+
+@compute @workgroup_size(64)
+fn strided_read4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (4u * i >= p.elements) { return; }
+    target4[i] = source4[strided_offset(4u * i) / 4u];
+}
+
+@compute @workgroup_size(64)
+fn strided_gather4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (4u * i >= p.elements) { return; }
+    let at = strided_offset(4u * i);
+    let a = p.rank - 1u;
+    let next = p.strides[a / 4u][a % 4u];
+    target4[i] = vec4<u32>(source[at], source[at + next], source[at + 2u * next], source[at + 3u * next]);
+}
+
+@compute @workgroup_size(64)
+fn strided_write4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (4u * i >= p.elements) { return; }
+    target4[strided_offset(4u * i) / 4u] = source4[i];
 }
 
 @compute @workgroup_size(64)

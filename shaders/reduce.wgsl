@@ -8,6 +8,7 @@
 //
 //   reduce_any              one invocation per result, any shape
 //   reduce_columns4         four columns per invocation; inner % 4 == 0
+//   reduce_columns16        16 columns per invocation, for software adapters; inner % 16 == 0
 //   reduce_rows4            one invocation per result, four terms a step; inner == 1, extent % 4 == 0
 //   reduce_rows_workgroup   64 invocations per result; inner == 1
 
@@ -63,6 +64,36 @@ fn reduce_columns4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
         total = combine4(total, terms4[base + k * columns]);
     }
     reduced4[i] = total * p.scale;
+}
+
+// Whole cache lines of a row: on a software adapter one subgroup walks down all rows before the next one starts.
+@compute @workgroup_size(8)
+fn reduce_columns16(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 8u);
+    let columns = p.inner / 4u;
+    let blocks = columns / 4u;
+    if (i >= p.outer * p.chunks * blocks) { return; }
+    let row = i / blocks;
+    let start = (row % p.chunks) * p.length;
+    let end = min(start + p.length, p.extent);
+    let column = i % blocks * 4u;
+    var at = ((row / p.chunks) * p.extent + start) * columns + column;
+    var a = vec4<f32>(neutral());
+    var b = a;
+    var c = a;
+    var d = a;
+    for (var k = start; k < end; k += 1u) {
+        a = combine4(a, terms4[at]);
+        b = combine4(b, terms4[at + 1u]);
+        c = combine4(c, terms4[at + 2u]);
+        d = combine4(d, terms4[at + 3u]);
+        at += columns;
+    }
+    let to = row * columns + column;
+    reduced4[to] = a * p.scale;
+    reduced4[to + 1u] = b * p.scale;
+    reduced4[to + 2u] = c * p.scale;
+    reduced4[to + 3u] = d * p.scale;
 }
 
 // `length` is divisible by 4 like `extent`.

@@ -46,7 +46,13 @@ pub(super) fn choose(
     let c4 = e.n.is_multiple_of(4);
     // On llvmpipe, 64 rows take 1.4 times as long as 32: their sums no longer fit the nearest cache lines.
     let rows = if broadcast && e.m > 8 { 32 } else { 8 };
-    let vectors = if broadcast { 1 } else { 2 };
+    // SwiftShader is twice as fast with four as with two, llvmpipe through GL hardly; half of the tile would be
+    // beyond the edge of a narrow product.
+    let vectors = match broadcast {
+        true => 1,
+        false if e.n > 64 => 4,
+        false => 2,
+    };
     let tile = Tile { form, rows, vectors, broadcast, a4, b4, c4, sums };
     let columns = 4 * vectors * 8;
     let tiles = e.batch * e.m.div_ceil(rows) * e.n.div_ceil(columns);

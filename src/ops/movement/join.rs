@@ -1,9 +1,9 @@
 //! Tensors put together.
 
-use super::{MoveParams, WORKGROUP, no_bytes, transfer};
+use super::{MoveParams, no_bytes, transfer};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
-use crate::ops::{Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference};
+use crate::ops::{In, KernelContext, Op, Out, Program, Real, Reference};
 use crate::shape::{MAX_RANK, Shape, TensorType};
 
 /// Tensors put after each other along an axis.
@@ -73,9 +73,7 @@ impl Op for Concat {
         let mut start = 0;
         for (i, x) in ctx.inputs.iter().enumerate() {
             let params = MoveParams::new(&x.shape, &strides, start * strides[self.axis]);
-            let grid = ctx.caps.grid(x.shape.elements().div_ceil(WORKGROUP))?;
-            let args = vec![Arg::Input(i), Arg::Output(0)];
-            program.dispatches.push(Dispatch::new(Kernel::library("strided_write")?, args, &params, grid));
+            program.dispatches.push(params.write(ctx.caps, i)?);
             start += x.shape.dim(self.axis);
         }
         Ok(program)

@@ -6,7 +6,8 @@ mod methods;
 mod pad;
 mod strided;
 
-use super::{Case, In, Out, Real, Slice as Elements, SliceMut, float};
+use super::{Arg, Caps, Case, Dispatch, In, Kernel, Out, Real, Slice as Elements, SliceMut, float};
+use crate::error::Result;
 use crate::shape::{DType, Shape, TensorType};
 use join::Concat;
 use pad::Pad;
@@ -27,20 +28,56 @@ struct MoveParams {
 }
 
 impl MoveParams {
+    /// With as few axes as do: those of extent 1 are left out, and one that continues the next is merged with
+    /// it, since kernels divide by the extents.
     fn new(shape: &Shape, strides: &[usize], base: usize) -> Self {
+        let mut axes: Vec<(usize, usize)> = Vec::new();
+        for (&extent, &stride) in shape.dims().iter().zip(strides).filter(|(extent, _)| **extent != 1) {
+            match axes.last_mut() {
+                Some(outer) if outer.1 == extent * stride => *outer = (outer.0 * extent, stride),
+                _ => axes.push((extent, stride)),
+            }
+        }
         let mut p = MoveParams {
             elements: shape.elements() as u32,
-            rank: shape.rank() as u32,
+            rank: axes.len() as u32,
             base: base as u32,
             _pad: 0,
             dims: [1; 8],
             strides: [0; 8],
         };
-        for axis in 0..shape.rank() {
-            p.dims[axis] = shape.dim(axis) as u32;
-            p.strides[axis] = strides[axis] as u32;
+        for (axis, (extent, stride)) in axes.into_iter().enumerate() {
+            p.dims[axis] = extent as u32;
+            p.strides[axis] = stride as u32;
         }
         p
+    }
+
+    /// Whether the last axis consists of whole vectors of four, and whether these lie so on the side with strides.
+    fn fours(&self) -> (bool, bool) {
+        let Some(last) = (self.rank as usize).checked_sub(1) else { return (false, false) };
+        let whole = self.dims[last].is_multiple_of(4);
+        let offsets = self.strides[..last].iter().chain([&self.base]);
+        (whole, whole && self.strides[last] == 1 && offsets.into_iter().all(|o| o.is_multiple_of(4)))
+    }
+
+    fn read(&self, caps: &Caps) -> Result<Dispatch> {
+        let entry = match self.fours() {
+            (_, true) => "strided_read4",
+            (true, false) => "strided_gather4",
+            (false, _) => "strided_read",
+        };
+        self.launch(caps, 0, entry)
+    }
+
+    fn write(&self, caps: &Caps, input: usize) -> Result<Dispatch> {
+        self.launch(caps, input, if self.fours().1 { "strided_write4" } else { "strided_write" })
+    }
+
+    fn launch(&self, caps: &Caps, input: usize, entry: &str) -> Result<Dispatch> {
+        let width = if entry.ends_with('4') { 4 } else { 1 };
+        let grid = caps.grid((self.elements as usize / width).div_ceil(WORKGROUP))?;
+        Ok(Dispatch::new(Kernel::library(entry)?, vec![Arg::Input(input), Arg::Output(0)], self, grid))
     }
 }
 
@@ -73,6 +110,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new(Moved(Copied), &[&[1]]),
         Case::new(Moved(Copied), &[&[7, 19]]),
+        Case::new(Moved(Copied), &[&[7, 20, 3]]),
         Case::new(Reshape { shape: float(&[6, 4]).shape }, &[&[2, 3, 4]]),
         Case::new(Reshape { shape: float(&[]).shape }, &[&[1, 1]]),
         Case::new(Moved(Permute { axes: vec![1, 0] }), &[&[1, 1]]),
@@ -80,13 +118,22 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(Moved(Permute { axes: vec![1, 0] }), &[&[3, 5]]).index(0, 9).no_gradient(),
         Case::new(Moved(Permute { axes: vec![3, 1, 0, 2] }), &[&[2, 3, 4, 5]]),
         Case::new(Moved(Permute { axes: vec![5, 4, 3, 2, 1, 0] }), &[&[1, 2, 3, 1, 2, 3]]),
+        Case::new(Moved(Permute { axes: vec![1, 0, 2] }), &[&[3, 5, 8]]),
+        Case::new(Moved(Permute { axes: vec![1, 0, 2] }), &[&[3, 5, 8]]).index(0, 9).no_gradient(),
+        Case::new(Moved(Permute { axes: vec![1, 0] }), &[&[68, 65]]),
         Case::new(slice(0, 0, 1, 1), &[&[1]]),
+        Case::new(slice(1, 1, 8, 1), &[&[6, 12]]),
+        Case::new(slice(1, 4, 8, 1), &[&[6, 12]]),
+        Case::new(slice(1, 4, 8, 1), &[&[6, 13]]),
+        Case::new(slice(1, 0, 8, 3), &[&[5, 24]]),
         Case::new(slice(1, 2, 3, 1), &[&[4, 7, 2]]),
         Case::new(slice(1, 1, 3, 2), &[&[4, 7, 2]]),
         Case::new(slice(0, 60, 130, 1), &[&[200, 3]]),
         Case::new(broadcast(&[3, 4]), &[&[]]),
         Case::new(broadcast(&[3, 5, 4]), &[&[5, 1]]),
         Case::new(broadcast(&[67, 9]), &[&[9]]),
+        Case::new(broadcast(&[67, 12]), &[&[12]]),
+        Case::new(broadcast(&[9, 5, 12]), &[&[9, 1, 1]]),
         Case::new(pad(&[0], &[0], &[0]), &[&[1]]),
         Case::new(pad(&[1, 2], &[3, 0], &[0, 0]), &[&[4, 5]]),
         Case::new(pad(&[1, 0, 2], &[0, 1, 1], &[2, 0, 1]), &[&[3, 4, 5]]),
@@ -94,5 +141,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(Concat { axis: 0 }, &[&[1, 4], &[2, 4], &[5, 4]]),
         Case::new(Concat { axis: 2 }, &[&[3, 2, 1], &[3, 2, 6]]),
         Case::new(Concat { axis: 1 }, &[&[17, 5], &[17, 64]]),
+        Case::new(Concat { axis: 1 }, &[&[17, 4], &[17, 3], &[17, 64]]),
+        Case::new(Concat { axis: 1 }, &[&[17, 4], &[17, 64], &[17, 8]]),
     ]
 }

@@ -2,11 +2,11 @@
 
 use std::fmt::Debug;
 
-use super::{MoveParams, WORKGROUP, no_bytes, transfer};
+use super::{MoveParams, no_bytes, transfer};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::ops::movement::pad::Pad;
-use crate::ops::{Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference};
+use crate::ops::{In, KernelContext, Op, Out, Program, Real, Reference};
 use crate::shape::{DType, MAX_RANK, Shape, TensorType};
 
 /// An output read from the input with strides.
@@ -63,10 +63,7 @@ impl<P: Pattern> Op for Moved<P> {
         // `infer` accepted the shape, so reading it cannot fail.
         let (shape, strides, base) =
             self.0.read(&ctx.inputs[0].shape).map_err(crate::error::Error::Invalid)?;
-        let params = MoveParams::new(&shape, &strides, base);
-        let grid = ctx.caps.grid(shape.elements().div_ceil(WORKGROUP))?;
-        let args = vec![Arg::Input(0), Arg::Output(0)];
-        Ok(Dispatch::new(Kernel::library("strided_read")?, args, &params, grid).into())
+        Ok(MoveParams::new(&shape, &strides, base).read(ctx.caps)?.into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
@@ -229,10 +226,7 @@ impl Op for Reshape {
         let words = ctx.inputs[0].bytes() / 4;
         let words = if ctx.inputs[0].dtype == DType::U8 { words } else { self.shape.elements() };
         let flat = Shape::new(&[words]).unwrap_or_else(Shape::scalar);
-        let params = MoveParams::new(&flat, &[1], 0);
-        let grid = ctx.caps.grid(words.div_ceil(WORKGROUP))?;
-        let args = vec![Arg::Input(0), Arg::Output(0)];
-        Ok(Dispatch::new(Kernel::library("strided_read")?, args, &params, grid).into())
+        Ok(MoveParams::new(&flat, &[1], 0).read(ctx.caps)?.into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {

@@ -40,8 +40,12 @@ impl Plan {
         // A workgroup per row where rows are long, or so few that they leave a GPU idle.
         let in_workgroup =
             class == AdapterClass::Gpu && inner == 1 && (extent >= 256 || extent >= 32 && outer <= 4096);
+        // Whole cache lines, where there are lanes enough for them.
+        let lines = class != AdapterClass::Gpu && inner % 16 == 0 && outer * inner >= 256;
         let (entry, lanes, width) = if in_workgroup {
             ("reduce_rows_workgroup", WORKGROUP, 1)
+        } else if lines {
+            ("reduce_columns16", 1, 16)
         } else if inner % 4 == 0 {
             ("reduce_columns4", 1, 4)
         } else if inner == 1 && extent % 4 == 0 {
@@ -94,7 +98,8 @@ impl Plan {
             _pad: 0,
         };
         let invocations = outer * self.chunks * inner / self.width * self.lanes;
-        let grid = ctx.caps.grid(invocations.div_ceil(WORKGROUP))?;
+        let workgroup = if self.width == 16 { 8 } else { WORKGROUP };
+        let grid = ctx.caps.grid(invocations.div_ceil(workgroup))?;
         Ok(Dispatch::new(Kernel::library(self.entry)?, vec![from, to], &params, grid))
     }
 }
@@ -113,7 +118,11 @@ mod tests {
         let (gpu, software) = (AdapterClass::Gpu, AdapterClass::Software);
         assert_eq!(chunks(gpu, 1, 64, 1), ("reduce_rows_workgroup", 1));
         assert_eq!(chunks(gpu, 100_000, 32, 1), ("reduce_rows4", 1));
-        assert_eq!(chunks(software, 64, 64, 128), ("reduce_columns4", 1));
+        assert_eq!(chunks(software, 64, 64, 128), ("reduce_columns16", 1));
+        assert_eq!(chunks(gpu, 64, 32, 128), ("reduce_columns4", 1));
+        assert_eq!(chunks(software, 64, 64, 12), ("reduce_columns4", 1));
+        // Too few lanes with 16 columns each.
+        assert_eq!(chunks(software, 1, 64, 128), ("reduce_columns4", 1));
         assert_eq!(chunks(software, 1, 100, 1), ("reduce_rows4", 1));
         assert_eq!(chunks(software, 4, 33, 3), ("reduce_any", 1));
         for class in [gpu, software] {
