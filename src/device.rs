@@ -44,7 +44,8 @@ impl fmt::Display for DeviceInfo {
 /// What a device can do.
 pub(crate) trait Backend: Send + Sync {
     fn info(&self) -> DeviceInfo;
-    fn compile(&self, recording: Recording) -> Result<Box<dyn Executor>>;
+    /// `budget` bounds the planned bytes, where there is one.
+    fn compile(&self, recording: Recording, budget: Option<usize>) -> Result<Box<dyn Executor>>;
     fn read_state(&self, param: &Param) -> Result<Data>;
     fn write_state(&self, param: &Param, data: Feed<'_>) -> Result<()>;
     /// Waits until everything submitted has run.
@@ -153,12 +154,26 @@ impl Device {
     /// # Errors
     /// The first mistake of the recording, a limit of the adapter, or [`Error::OutOfMemory`].
     pub fn compile(&self, graph: &Graph) -> Result<Step> {
+        self.compile_with(graph, None)
+    }
+
+    /// As [`Device::compile`], with at most `bytes` planned for intermediate values ([`Step::planned_bytes`]). Where
+    /// they would not do, values of the forward pass are computed again in the backward pass instead of being kept
+    /// (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). Results stay the same.
+    ///
+    /// # Errors
+    /// As [`Device::compile`], or [`Error::MemoryBudget`], which says how much is needed at least.
+    pub fn compile_within(&self, graph: &Graph, bytes: usize) -> Result<Step> {
+        self.compile_with(graph, Some(bytes))
+    }
+
+    pub(crate) fn compile_with(&self, graph: &Graph, budget: Option<usize>) -> Result<Step> {
         let _span = tracing::debug_span!("compile").entered();
         let recording = graph.finish()?;
         if crate::env::dumps("graph") {
             eprintln!("{graph}");
         }
-        let executor = self.0.compile(recording)?;
+        let executor = self.0.compile(recording, budget)?;
         if crate::env::dumps("plan") {
             eprintln!("{}", executor.plan());
         }

@@ -63,6 +63,17 @@ pub enum Error {
     /// The device has no memory left for what was asked.
     #[error("out of device memory: {0}; use a smaller batch or model, or close what else uses the device")]
     OutOfMemory(String),
+    /// A memory budget that a step does not fit, whatever is computed again ([`crate::Device::compile_within`]).
+    #[error(
+        "the memory budget of {budget} bytes is too small: the intermediate values of this step need at least {least} \
+         bytes; raise the budget, or use a smaller batch or model"
+    )]
+    MemoryBudget {
+        /// Bytes that were allowed.
+        budget: usize,
+        /// The fewest bytes that were reached.
+        least: usize,
+    },
     /// The device was lost or reported an error after the fact.
     #[error("device `{adapter}` failed: {message}")]
     Device {

@@ -4,6 +4,7 @@ pub(crate) mod product;
 pub(crate) mod threads;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -56,32 +57,51 @@ impl<T: Real> Buffer<T> {
     }
 
     pub(crate) fn input(&self, ty: &TensorType) -> In<'_, T> {
-        let n = ty.shape.elements();
+        self.input_at(0, ty)
+    }
+
+    /// The elements from byte `offset` on, as the plan counts them.
+    fn input_at(&self, offset: usize, ty: &TensorType) -> In<'_, T> {
+        let range = elements(offset, ty);
         let data = match self {
-            Buffer::F(v) => Slice::F(&v[..n]),
-            Buffer::U32(v) => Slice::U32(&v[..n]),
-            Buffer::U8(v) => Slice::U8(&v[..n]),
+            Buffer::F(v) => Slice::F(&v[range]),
+            Buffer::U32(v) => Slice::U32(&v[range]),
+            Buffer::U8(v) => Slice::U8(&v[range]),
         };
         In { shape: ty.shape, data }
     }
 
     pub(crate) fn output(&mut self, ty: &TensorType) -> Out<'_, T> {
-        let n = ty.shape.elements();
+        self.output_at(0, ty)
+    }
+
+    fn output_at(&mut self, offset: usize, ty: &TensorType) -> Out<'_, T> {
+        let range = elements(offset, ty);
         let data = match self {
-            Buffer::F(v) => SliceMut::F(&mut v[..n]),
-            Buffer::U32(v) => SliceMut::U32(&mut v[..n]),
-            Buffer::U8(v) => SliceMut::U8(&mut v[..n]),
+            Buffer::F(v) => SliceMut::F(&mut v[range]),
+            Buffer::U32(v) => SliceMut::U32(&mut v[range]),
+            Buffer::U8(v) => SliceMut::U8(&mut v[range]),
         };
         Out { shape: ty.shape, data }
     }
 
     pub(crate) fn data(&self, elements: usize) -> Data {
+        self.data_of(0..elements)
+    }
+
+    fn data_of(&self, range: Range<usize>) -> Data {
         match self {
-            Buffer::F(v) => Data::F32(v[..elements].iter().map(|x| x.wide() as f32).collect()),
-            Buffer::U32(v) => Data::U32(v[..elements].to_vec()),
-            Buffer::U8(v) => Data::U8(v[..elements].to_vec()),
+            Buffer::F(v) => Data::F32(v[range].iter().map(|x| x.wide() as f32).collect()),
+            Buffer::U32(v) => Data::U32(v[range].to_vec()),
+            Buffer::U8(v) => Data::U8(v[range].to_vec()),
         }
     }
+}
+
+/// Which elements of a buffer of its type a value is, from a byte on.
+fn elements(offset: usize, ty: &TensorType) -> Range<usize> {
+    let first = offset / ty.dtype.bytes();
+    first..first + ty.shape.elements()
 }
 
 impl<T> Default for Buffer<T> {
@@ -201,7 +221,12 @@ impl<T: Real> Backend for Cpu<T> {
         describe::<T>(self.plain)
     }
 
-    fn compile(&self, recording: Recording) -> Result<Box<dyn Executor>> {
+    fn compile(&self, recording: Recording, budget: Option<usize>) -> Result<Box<dyn Executor>> {
+        let planned = |r: &Recording| Ok(Plan::new(r.clone(), |_| Vec::new()).planned_bytes());
+        let recording = match budget {
+            Some(budget) => crate::plan::within(recording, budget, planned)?,
+            None => recording,
+        };
         Ok(Box::new(self.step(recording)?))
     }
 
@@ -241,10 +266,11 @@ impl<T: Real> CpuStep<T> {
     pub(crate) fn output(&self, name: &str) -> Vec<f64> {
         let r = &self.plan.recording;
         let Some(output) = r.outputs.iter().find(|o| o.name == name) else { return Vec::new() };
-        let n = r.values[output.value as usize].ty.shape.elements();
+        let ty = r.values[output.value as usize].ty;
+        let n = ty.shape.elements();
         match self.plan.locations[output.value as usize] {
-            Some(Location::Slot(s)) => match &self.slots[s] {
-                Buffer::F(v) => v[..n].iter().map(|x| x.wide()).collect(),
+            Some(Location::Slot { slot, offset }) => match &self.slots[slot] {
+                Buffer::F(v) => v[elements(offset, &ty)].iter().map(|x| x.wide()).collect(),
                 _ => Vec::new(),
             },
             Some(Location::Constant(c)) => match &self.constants[c] {
@@ -317,7 +343,7 @@ impl<T: Real> Executor for CpuStep<T> {
         let ty = r.values[value].ty;
         let n = ty.shape.elements();
         let data = match self.plan.locations[value] {
-            Some(Location::Slot(s)) => self.slots[s].data(n),
+            Some(Location::Slot { slot, offset }) => self.slots[slot].data_of(elements(offset, &ty)),
             Some(Location::Constant(c)) => self.constants[c].data(n),
             _ => return Err(Error::Invalid(format!("output `{}` was not planned", r.outputs[output].name))),
         };
@@ -367,8 +393,9 @@ impl<T: Real> CpuStep<T> {
                 let mut taken: Vec<(Location, Buffer<T>)> = Vec::with_capacity(node.outputs.len());
                 for &o in &node.outputs {
                     let buffer = match self.plan.locations[o as usize] {
-                        Some(Location::Slot(s)) => {
-                            Some((Location::Slot(s), std::mem::take(&mut self.slots[s])))
+                        Some(Location::Slot { slot, offset }) => {
+                            let buffer = std::mem::take(&mut self.slots[slot]);
+                            Some((Location::Slot { slot, offset }, buffer))
                         }
                         Some(Location::State(s)) => states
                             .get_mut(&id(s))
@@ -384,7 +411,9 @@ impl<T: Real> CpuStep<T> {
                     .filter_map(|&v| {
                         let ty = &r.values[v as usize].ty;
                         let buffer = match self.plan.locations[v as usize]? {
-                            Location::Slot(s) => &self.slots[s],
+                            Location::Slot { slot, offset } => {
+                                return Some(self.slots[slot].input_at(offset, ty));
+                            }
                             Location::Input(i) => self.inputs[i].as_ref()?,
                             Location::Constant(c) => &self.constants[c],
                             Location::State(s) => &states.get(&id(s))?.buffer,
@@ -395,7 +424,10 @@ impl<T: Real> CpuStep<T> {
                 let mut outputs: Vec<Out<'_, T>> = taken
                     .iter_mut()
                     .zip(&node.outputs)
-                    .map(|((_, b), &o)| b.output(&r.values[o as usize].ty))
+                    .map(|((location, b), &o)| match *location {
+                        Location::Slot { offset, .. } => b.output_at(offset, &r.values[o as usize].ty),
+                        _ => b.output(&r.values[o as usize].ty),
+                    })
                     .collect();
                 let start = Instant::now();
                 let result = guarded(|| T::eval(&*node.op, self.plain, &inputs, &mut outputs));
@@ -403,7 +435,7 @@ impl<T: Real> CpuStep<T> {
                 drop((inputs, outputs));
                 for (location, buffer) in taken {
                     match location {
-                        Location::Slot(s) => self.slots[s] = buffer,
+                        Location::Slot { slot, .. } => self.slots[slot] = buffer,
                         Location::State(s) => {
                             if let Some(state) = states.get_mut(&id(s)) {
                                 state.buffer = buffer;

@@ -24,8 +24,8 @@ impl GpuStep {
     fn fetch(&self, value: u32) -> Result<Tensor> {
         let ty = self.plan.recording.values[value as usize].ty;
         let missing = || Error::Invalid(format!("value %{value} was not planned"));
-        let buffer = self.value_buffer(value).ok_or_else(missing)?;
-        Read::start(&self.gpu, buffer, ty)?.wait()
+        let (buffer, offset) = self.value_buffer(value).ok_or_else(missing)?;
+        Read::start(&self.gpu, buffer, offset, ty)?.wait()
     }
 
     fn accuse(&self, kind: CheckKind, node: usize, detail: String) -> Error {

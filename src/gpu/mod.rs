@@ -331,13 +331,13 @@ impl Backend for Gpu {
         self.0.info.clone()
     }
 
-    fn compile(&self, recording: Recording) -> Result<Box<dyn Executor>> {
-        Ok(Box::new(step::GpuStep::new(self.0.clone(), recording)?))
+    fn compile(&self, recording: Recording, budget: Option<usize>) -> Result<Box<dyn Executor>> {
+        Ok(Box::new(step::GpuStep::new(self.0.clone(), recording, budget)?))
     }
 
     fn read_state(&self, param: &Param) -> Result<Data> {
         let buffer = self.0.state(param)?;
-        let read = readback::Read::start(&self.0, &buffer, param.tensor_type())?;
+        let read = readback::Read::start(&self.0, &buffer, 0, param.tensor_type())?;
         Ok(crate::device::Readback::pending(read).wait()?.data().clone())
     }
 

@@ -21,12 +21,17 @@ pub(crate) struct Read {
 }
 
 impl Read {
-    /// Copies the start of `buffer`, as far as `ty` reaches, and asks for its mapping.
-    pub(crate) fn start(gpu: &Arc<Shared>, buffer: &wgpu::Buffer, ty: TensorType) -> Result<Self> {
+    /// Copies `buffer` from byte `offset` on, as far as `ty` reaches, and asks for its mapping.
+    pub(crate) fn start(
+        gpu: &Arc<Shared>,
+        buffer: &wgpu::Buffer,
+        offset: usize,
+        ty: TensorType,
+    ) -> Result<Self> {
         let bytes = ty.bytes() as u64;
         let staging = take_staging(gpu, bytes)?;
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
+        encoder.copy_buffer_to_buffer(buffer, offset as u64, &staging, 0, bytes);
         let submission = gpu.queue.submit([encoder.finish()]);
         let (send, mapped) = channel();
         staging.slice(..bytes).map_async(wgpu::MapMode::Read, move |result| {

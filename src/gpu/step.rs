@@ -93,28 +93,23 @@ pub(crate) struct GpuStep {
 }
 
 impl GpuStep {
-    pub(crate) fn new(gpu: Arc<Shared>, recording: Recording) -> Result<Self> {
+    pub(crate) fn new(gpu: Arc<Shared>, mut recording: Recording, budget: Option<usize>) -> Result<Self> {
         let shared = gpu.clone();
-        let recording = if gpu.fuses { crate::plan::fuse(recording, &gpu.caps) } else { recording };
+        let fuse = |r| if gpu.fuses { crate::plan::fuse(r, &gpu.caps) } else { r };
+        if let Some(budget) = budget {
+            if gpu.fuses {
+                // First: it makes some values needless in the backward pass.
+                crate::plan::simplify(&mut recording);
+            }
+            let planned = |r: &Recording| Ok(plan(&gpu, fuse(r.clone()))?.0.planned_bytes());
+            recording = crate::plan::within(recording, budget, planned)?;
+        }
+        let recording = fuse(recording);
         shared.scoped("the graph's buffers", || Self::build(gpu, recording))
     }
 
     fn build(gpu: Arc<Shared>, recording: Recording) -> Result<Self> {
-        let types = |ids: &[u32]| -> Vec<TensorType> {
-            ids.iter().map(|&v| recording.values[v as usize].ty).collect()
-        };
-        let programs: Vec<Program> = recording
-            .nodes
-            .iter()
-            .map(|node| {
-                let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
-                if node.inputs.is_empty() && node.op.writes() == 0 {
-                    return Ok(Program::default());
-                }
-                node.op.dispatch(&KernelContext { caps: &gpu.caps, inputs: &inputs, outputs: &outputs })
-            })
-            .collect::<Result<_>>()?;
-        let mut plan = Plan::new(recording, |n| programs[n].scratch.clone());
+        let (mut plan, programs) = plan(&gpu, recording)?;
         if gpu.planted == Some(PlantedFault::Memory) {
             plan.plant_memory_fault();
         }
@@ -202,7 +197,13 @@ impl GpuStep {
     }
 
     /// The buffer an argument means, and the bytes of it that are bound.
-    fn resolve(&self, node: usize, scratch: &[usize], program: &Program, arg: Arg) -> Result<Region<'_>> {
+    fn resolve(
+        &self,
+        node: usize,
+        scratch: &[(usize, usize)],
+        program: &Program,
+        arg: Arg,
+    ) -> Result<Region<'_>> {
         let n = &self.plan.recording.nodes[node];
         let value = match arg {
             Arg::Input(i) => self.plan.reads(node).get(i),
@@ -210,9 +211,9 @@ impl GpuStep {
             Arg::Scratch(i) | Arg::ScratchRead(i) => {
                 let slot = scratch.get(i).zip(program.scratch.get(i));
                 return match slot {
-                    Some((&s, &bytes)) => Ok(Region {
-                        buffer: &self.slots[s],
-                        offset: 0,
+                    Some((&(slot, offset), &bytes)) => Ok(Region {
+                        buffer: &self.slots[slot],
+                        offset,
                         bytes: bytes.next_multiple_of(16).max(16),
                     }),
                     None => Err(Error::Invalid(format!("op `{}` has no scratch {i}", n.op.name()))),
@@ -222,19 +223,20 @@ impl GpuStep {
         let found =
             value.and_then(|&v| Some((self.value_buffer(v)?, self.plan.recording.values[v as usize].ty)));
         match found {
-            Some((buffer, ty)) => Ok(Region { buffer, offset: 0, bytes: ty.bytes() }),
+            Some(((buffer, offset), ty)) => Ok(Region { buffer, offset, bytes: ty.bytes() }),
             None => Err(Error::Invalid(format!("op `{}` has no argument {arg:?}", n.op.name()))),
         }
     }
 
-    /// Where a value is.
-    pub(crate) fn value_buffer(&self, value: u32) -> Option<&wgpu::Buffer> {
-        Some(match self.plan.locations[value as usize]? {
+    /// Where a value is: a buffer, and from which byte on.
+    pub(crate) fn value_buffer(&self, value: u32) -> Option<(&wgpu::Buffer, usize)> {
+        let buffer = match self.plan.locations[value as usize]? {
             Location::Input(i) => &self.inputs[i],
             Location::Constant(c) => &self.constants[c],
             Location::State(s) => &self.states[s],
-            Location::Slot(s) => &self.slots[s],
-        })
+            Location::Slot { slot, offset } => return Some((&self.slots[slot], offset)),
+        };
+        Some((buffer, 0))
     }
 
     /// Encodes some tasks, several times over, and submits them.
@@ -273,6 +275,25 @@ impl GpuStep {
         }
         Ok(())
     }
+}
+
+/// The plan of a recording, and its nodes' kernels.
+fn plan(gpu: &Shared, recording: Recording) -> Result<(Plan, Vec<Program>)> {
+    let types =
+        |ids: &[u32]| -> Vec<TensorType> { ids.iter().map(|&v| recording.values[v as usize].ty).collect() };
+    let programs: Vec<Program> = recording
+        .nodes
+        .iter()
+        .map(|node| {
+            let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
+            if node.inputs.is_empty() && node.op.writes() == 0 {
+                return Ok(Program::default());
+            }
+            node.op.dispatch(&KernelContext { caps: &gpu.caps, inputs: &inputs, outputs: &outputs })
+        })
+        .collect::<Result<_>>()?;
+    let plan = Plan::of_bytes(recording, |n| programs[n].scratch.clone());
+    Ok((plan, programs))
 }
 
 /// A part of a buffer.
@@ -386,10 +407,10 @@ impl Executor for GpuStep {
         }
         let value = r.outputs[output].value;
         let ty = r.values[value as usize].ty;
-        let Some(buffer) = self.value_buffer(value) else {
+        let Some((buffer, offset)) = self.value_buffer(value) else {
             return Err(Error::Invalid(format!("output `{}` was not planned", r.outputs[output].name)));
         };
-        Ok(Readback::pending(readback::Read::start(&self.gpu, buffer, ty)?))
+        Ok(Readback::pending(readback::Read::start(&self.gpu, buffer, offset, ty)?))
     }
 
     fn dispatches(&self) -> usize {

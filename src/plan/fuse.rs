@@ -35,10 +35,7 @@ struct Pass<'a> {
 
 /// The recording with groups of nodes fused, for kernels of an adapter.
 pub(crate) fn fuse(mut recording: Recording, caps: &Caps) -> Recording {
-    simplify::fold(&mut recording);
-    simplify::relu_before_pooling(&mut recording);
-    simplify::weight_with_bias(&mut recording);
-    simplify::loss_with_gradient(&mut recording);
+    simplify::simplify(&mut recording);
     let needed = needed_nodes(&recording);
     let mut pass = Pass {
         r: &recording,

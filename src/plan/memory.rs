@@ -1,110 +1,262 @@
-//! Slots by lifetime: a greedy colouring in execution order, best fit first.
+//! Slots by lifetime. Tasks run in a fixed order, so all lifetimes are known before the first slot is given out:
+//! several greedy packings are tried, and the one that needs the fewest bytes is taken. A slot is one
+//! buffer. Values that live at the same time are parts of one slot only if no task writes one of them and touches the
+//! other, since wgpu refuses a buffer that one launch reads and writes.
 
 use super::{Location, Plan, Slot};
 use crate::graph::ValueId;
+use crate::rng::Rng;
 use crate::shape::DType;
 
-struct Pool {
-    slots: Vec<Slot>,
-    free: Vec<usize>,
+/// Lives whose spans are compared, at most: that takes time quadratic in them.
+const MOST_COMPARED: usize = 4096;
+
+/// What WebGPU asks of the offset of a storage binding, at most.
+const ALIGNMENT: usize = 256;
+
+/// Orders that are tried by chance where the best so far is not near what is live.
+const ATTEMPTS: usize = 200;
+
+/// Whose lifetime it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Value(ValueId),
+    /// A scratch buffer of a task.
+    Scratch(usize),
 }
 
-impl Pool {
-    /// A slot of at least `bytes` for `dtype`: the tightest free one, else the largest free one grown,
-    /// else a new one.
-    fn take(&mut self, bytes: usize, dtype: DType) -> usize {
-        let fits = |s: &&usize| self.slots[**s].dtype == dtype;
-        let tightest = self.free.iter().filter(fits).filter(|s| self.slots[**s].bytes >= bytes);
-        let chosen = tightest.min_by_key(|s| self.slots[**s].bytes).copied();
-        let chosen =
-            chosen.or_else(|| self.free.iter().filter(fits).max_by_key(|s| self.slots[**s].bytes).copied());
-        match chosen {
-            Some(slot) => {
-                self.free.retain(|s| *s != slot);
-                self.slots[slot].bytes = self.slots[slot].bytes.max(bytes);
-                slot
-            }
-            None => {
-                self.slots.push(Slot { bytes, dtype });
-                self.slots.len() - 1
-            }
-        }
+/// Memory that is wanted from the task `first`, which writes it, to the task `last`, both included.
+#[derive(Debug, Clone)]
+struct Life {
+    owner: Owner,
+    first: usize,
+    last: usize,
+    bytes: usize,
+    dtype: DType,
+    /// The tasks that read it, in ascending order.
+    readers: Vec<usize>,
+}
+
+impl Life {
+    fn overlaps(&self, other: &Life) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// Whether a task that writes it also reads or writes the other: then they cannot be parts of one buffer.
+    fn is_written_beside(&self, other: &Life) -> bool {
+        self.first == other.first || other.readers.binary_search(&self.first).is_ok()
     }
 }
 
-/// Gives every value that a task makes a slot, and every task its scratch.
-pub(super) fn assign(plan: &mut Plan, roots: &[ValueId], scratch: impl Fn(usize) -> Vec<usize>) {
-    let last = last_uses(plan, roots);
-    let mut pool = Pool { slots: Vec::new(), free: Vec::new() };
-    let mut live = 0usize;
-    let is_output =
-        |plan: &Plan, v: ValueId| plan.recording.outputs.iter().any(|o| roots[o.value as usize] == v);
-    for t in 0..plan.tasks.len() {
-        let nodes = plan.tasks[t].members.clone();
-        let outputs: Vec<ValueId> =
-            nodes.iter().flat_map(|&n| plan.recording.nodes[n].outputs.clone()).collect();
-        let mut dead = Vec::new();
-        let mut unused = 0;
-        for v in outputs {
+/// The bytes of a slot that are taken while `life` lasts, ascending; `None` where it cannot lie in that slot.
+fn ranges(lives: &[Life], held: &[Held], life: &Life) -> Option<Vec<(usize, usize)>> {
+    let mut ranges = Vec::new();
+    for h in held {
+        let other = &lives[h.life];
+        if other.overlaps(life) {
+            if life.is_written_beside(other) || other.is_written_beside(life) {
+                return None;
+            }
+            ranges.push((h.offset, h.offset + other.bytes));
+        }
+    }
+    ranges.sort_unstable();
+    Some(ranges)
+}
+
+/// A life in a slot.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    life: usize,
+    offset: usize,
+}
+
+/// Slots given to lives: the slots, and by life its slot and offset.
+struct Colouring {
+    slots: Vec<Slot>,
+    chosen: Vec<(usize, usize)>,
+}
+
+impl Colouring {
+    fn bytes(&self) -> usize {
+        self.slots.iter().map(|s| s.bytes).sum()
+    }
+
+    fn smaller(self, other: Self) -> Self {
+        if other.bytes() < self.bytes() { other } else { self }
+    }
+
+    /// Gives the lives slots in this order. Each takes the tightest gap of a slot, else lets a slot grow, at most to the
+    /// largest life, else takes a new one.
+    fn greedy(lives: &[Life], order: &[usize]) -> Self {
+        let most = lives.iter().map(|l| l.bytes).max().unwrap_or(0);
+        let mut made = Colouring { slots: Vec::new(), chosen: vec![(0, 0); lives.len()] };
+        let mut held: Vec<Vec<Held>> = Vec::new();
+        for &i in order {
+            let life = &lives[i];
+            // By bytes that the slot grows, then by bytes of the gap that stay free.
+            let mut best = (life.bytes, 0, made.slots.len(), 0);
+            for (s, slot) in made.slots.iter().enumerate().filter(|(_, s)| s.dtype == life.dtype) {
+                let Some(ranges) = ranges(lives, &held[s], life) else { continue };
+                let mut from = 0;
+                for (begin, end) in ranges.into_iter().chain([(usize::MAX, 0)]) {
+                    let to = from + life.bytes;
+                    if to <= begin {
+                        let growth = to.saturating_sub(slot.bytes);
+                        let free = begin.min(slot.bytes.max(to)) - to;
+                        if to <= slot.bytes.max(most) && (growth, free) < (best.0, best.1) {
+                            best = (growth, free, s, from);
+                        }
+                    }
+                    from = from.max(end.next_multiple_of(ALIGNMENT));
+                }
+            }
+            let (_, _, s, offset) = best;
+            if s == made.slots.len() {
+                made.slots.push(Slot { bytes: 0, dtype: life.dtype });
+                held.push(Vec::new());
+            }
+            made.slots[s].bytes = made.slots[s].bytes.max(offset + life.bytes);
+            held[s].push(Held { life: i, offset });
+            made.chosen[i] = (s, offset);
+        }
+        made
+    }
+
+    /// As [`Colouring::greedy`] in the order of the tasks, which is that of the lives: what ends is handed on, so that
+    /// no spans need to be compared.
+    fn in_turn(lives: &[Life], tasks: usize) -> Self {
+        let mut made = Colouring { slots: Vec::new(), chosen: vec![(0, 0); lives.len()] };
+        let mut ending: Vec<Vec<usize>> = vec![Vec::new(); tasks];
+        let (mut free, mut next): (Vec<usize>, usize) = (Vec::new(), 0);
+        for (i, life) in lives.iter().enumerate() {
+            for ended in ending[next..life.first].iter_mut() {
+                free.append(ended);
+            }
+            next = life.first;
+            let fits = |&s: &usize| made.slots[free[s]].dtype == life.dtype;
+            let size = |&s: &usize| made.slots[free[s]].bytes;
+            let tightest = (0..free.len()).filter(fits).filter(|s| size(s) >= life.bytes).min_by_key(size);
+            let slot = match tightest.or_else(|| (0..free.len()).filter(fits).max_by_key(size)) {
+                Some(at) => free.swap_remove(at),
+                None => {
+                    made.slots.push(Slot { bytes: 0, dtype: life.dtype });
+                    made.slots.len() - 1
+                }
+            };
+            made.slots[slot].bytes = made.slots[slot].bytes.max(life.bytes);
+            made.chosen[i] = (slot, 0);
+            if let Some(ended) = ending.get_mut(life.last) {
+                ended.push(slot);
+            }
+        }
+        made
+    }
+
+    /// The best of several orders.
+    fn best(lives: &[Life], tasks: usize, least: usize) -> Self {
+        let first = Colouring::in_turn(lives, tasks);
+        if first.bytes() * 20 <= least * 21 || lives.len() > MOST_COMPARED {
+            return first;
+        }
+        let by = |key: &dyn Fn(&Life) -> (usize, usize)| {
+            let mut order: Vec<usize> = (0..lives.len()).collect();
+            order.sort_by_key(|&i| std::cmp::Reverse(key(&lives[i])));
+            Colouring::greedy(lives, &order)
+        };
+        let length = |l: &Life| l.last.min(tasks) - l.first + 1;
+        let others = [
+            by(&|l| (l.bytes, length(l))),
+            by(&|l| (l.bytes, tasks - l.first)),
+            by(&|l| (l.bytes * length(l), l.bytes)),
+            by(&|l| (length(l), l.bytes)),
+        ];
+        let mut best = others.into_iter().fold(first, Colouring::smaller);
+        // By size, but not quite.
+        let mut rng = Rng::new(0, "slots");
+        for attempt in 0..ATTEMPTS.min(64 * MOST_COMPARED / lives.len()) {
+            if best.bytes() * 5 <= least * 6 {
+                break;
+            }
+            let spread = 0.5 * (1 + attempt % 8) as f64;
+            let size = |l: &Life| (l.bytes as f64).log2();
+            let keys: Vec<f64> = lives.iter().map(|l| size(l) + spread * rng.uniform()).collect();
+            let mut order: Vec<usize> = (0..lives.len()).collect();
+            order.sort_by(|&a, &b| keys[b].total_cmp(&keys[a]));
+            best = best.smaller(Colouring::greedy(lives, &order));
+        }
+        best
+    }
+}
+
+/// Gives every value that a task makes a slot, and every task its scratch. Where the slots are `typed`, values of
+/// different types have different ones.
+pub(super) fn assign(plan: &mut Plan, roots: &[ValueId], typed: bool, scratch: impl Fn(usize) -> Vec<usize>) {
+    let lives = lives(plan, roots, typed, scratch);
+    plan.live_bytes = live(&lives, plan.tasks.len()).into_iter().max().unwrap_or(0);
+    let Colouring { slots, chosen } = Colouring::best(&lives, plan.tasks.len(), plan.live_bytes);
+    for (life, (slot, offset)) in lives.iter().zip(chosen) {
+        match life.owner {
+            Owner::Value(v) => plan.locations[v as usize] = Some(Location::Slot { slot, offset }),
+            Owner::Scratch(task) => plan.tasks[task].scratch.push((slot, offset)),
+        }
+    }
+    plan.slots = slots;
+}
+
+/// When the values of the tasks and their scratch are wanted, in the order of the tasks.
+fn lives(plan: &Plan, roots: &[ValueId], typed: bool, scratch: impl Fn(usize) -> Vec<usize>) -> Vec<Life> {
+    let readers = readers(plan, roots);
+    let mut is_output = vec![false; plan.recording.values.len()];
+    plan.recording.outputs.iter().for_each(|o| is_output[roots[o.value as usize] as usize] = true);
+    let mut lives = Vec::new();
+    for (t, task) in plan.tasks.iter().enumerate() {
+        for &v in task.members.iter().flat_map(|&n| &plan.recording.nodes[n].outputs) {
             if plan.locations[v as usize].is_some() {
                 continue;
             }
             let ty = plan.recording.values[v as usize].ty;
-            let slot = if is_output(plan, v) {
-                // Read by the host between runs: nobody else's.
-                pool.slots.push(Slot { bytes: ty.bytes(), dtype: ty.dtype });
-                pool.slots.len() - 1
-            } else {
-                live += ty.bytes();
-                pool.take(ty.bytes(), ty.dtype)
-            };
-            plan.locations[v as usize] = Some(Location::Slot(slot));
-            if last[v as usize].is_none() && !is_output(plan, v) {
-                dead.push(slot);
-                unused += ty.bytes();
-            }
+            let of_value = readers[v as usize].clone();
+            // The host reads outputs after the run.
+            let last = if is_output[v as usize] { usize::MAX } else { of_value.last().copied().unwrap_or(t) };
+            let dtype = if typed { ty.dtype } else { DType::F32 };
+            let (owner, bytes) = (Owner::Value(v), ty.bytes());
+            lives.push(Life { owner, first: t, last, bytes, dtype, readers: of_value });
         }
-        for &n in &nodes {
-            for bytes in scratch(n) {
-                let bytes = bytes.next_multiple_of(16).max(16);
-                let slot = pool.take(bytes, DType::F32);
-                plan.tasks[t].scratch.push(slot);
-                live += bytes;
-                unused += bytes;
-                dead.push(slot);
-            }
+        for bytes in task.members.iter().flat_map(|&n| scratch(n)) {
+            let bytes = bytes.next_multiple_of(16).max(16);
+            let (owner, dtype, readers) = (Owner::Scratch(t), DType::F32, Vec::new());
+            lives.push(Life { owner, first: t, last: t, bytes, dtype, readers });
         }
-        plan.live_bytes = plan.live_bytes.max(live);
-        live -= unused;
-        let mut reads: Vec<ValueId> = nodes
-            .iter()
-            .flat_map(|&n| plan.recording.nodes[n].inputs.iter().map(|&i| roots[i as usize]))
-            .collect();
-        reads.sort_unstable();
-        reads.dedup();
-        for v in reads {
-            if let Some(Location::Slot(slot)) = plan.locations[v as usize]
-                && last[v as usize] == Some(t)
-                && !is_output(plan, v)
-            {
-                live -= plan.recording.values[v as usize].ty.bytes();
-                dead.push(slot);
-            }
-        }
-        pool.free.extend(dead);
     }
-    plan.slots = pool.slots;
+    lives
 }
 
-/// The last task that reads each value, by its root.
-fn last_uses(plan: &Plan, roots: &[ValueId]) -> Vec<Option<usize>> {
-    let mut last = vec![None; plan.recording.values.len()];
+/// The bytes that are live while each task runs, scratch left out.
+pub(super) fn profile(plan: &Plan, roots: &[ValueId]) -> Vec<usize> {
+    live(&lives(plan, roots, false, |_| Vec::new()), plan.tasks.len())
+}
+
+/// The bytes that are wanted at once while each task runs.
+fn live(lives: &[Life], tasks: usize) -> Vec<usize> {
+    let mut live = vec![0; tasks];
+    for life in lives {
+        let last = life.last.min(tasks - 1);
+        live[life.first..=last].iter_mut().for_each(|sum| *sum += life.bytes);
+    }
+    live
+}
+
+/// The tasks that read each value, by its root.
+fn readers(plan: &Plan, roots: &[ValueId]) -> Vec<Vec<usize>> {
+    let mut readers = vec![Vec::new(); plan.recording.values.len()];
     for (t, task) in plan.tasks.iter().enumerate() {
-        for &n in &task.members {
-            for &i in &plan.recording.nodes[n].inputs {
-                last[roots[i as usize] as usize] = Some(t);
+        for &i in task.members.iter().flat_map(|&n| &plan.recording.nodes[n].inputs) {
+            let of_value: &mut Vec<usize> = &mut readers[roots[i as usize] as usize];
+            if of_value.last() != Some(&t) {
+                of_value.push(t);
             }
         }
     }
-    last
+    readers
 }

@@ -5,10 +5,15 @@
 
 mod fuse;
 mod memory;
+mod recompute;
 mod simplify;
+#[cfg(test)]
+mod tests;
 mod traffic;
 
 pub(crate) use fuse::fuse;
+pub(crate) use recompute::within;
+pub(crate) use simplify::simplify;
 
 use crate::graph::{Recording, Source, ValueId};
 use crate::shape::DType;
@@ -24,8 +29,8 @@ pub(crate) enum Location {
     Constant(usize),
     /// The state's buffer, shared by all graphs on the device.
     State(usize),
-    /// A slot, whole or from the start.
-    Slot(usize),
+    /// A part of a slot, from this byte on.
+    Slot { slot: usize, offset: usize },
 }
 
 /// A buffer that values take turns in.
@@ -36,11 +41,11 @@ pub(crate) struct Slot {
     pub(crate) dtype: DType,
 }
 
-/// One step of the plan: nodes whose kernels run together (one, as yet), and their scratch slots.
+/// One step of the plan: nodes whose kernels run together (one, as yet), and their scratch: slots and offsets.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
     pub(crate) members: Vec<usize>,
-    pub(crate) scratch: Vec<usize>,
+    pub(crate) scratch: Vec<(usize, usize)>,
 }
 
 /// What a constant holds.
@@ -61,13 +66,34 @@ pub(crate) struct Plan {
     pub(crate) locations: Vec<Option<Location>>,
     pub(crate) constants: Vec<(ConstantSource, ValueId)>,
     pub(crate) slots: Vec<Slot>,
-    /// The most bytes that are live at once: no plan can need less.
+    /// The most bytes that are live at once, scratch included: no plan of these tasks in this order can need less.
     pub(crate) live_bytes: usize,
 }
 
 impl Plan {
-    /// Plans a recording. `scratch` gives the sizes of a node's scratch buffers, in bytes.
+    /// Plans a recording for slots of one type each. `scratch` gives the sizes of a node's scratch buffers, in bytes.
     pub(crate) fn new(recording: Recording, scratch: impl Fn(usize) -> Vec<usize>) -> Self {
+        Plan::with(recording, true, scratch)
+    }
+
+    /// As [`Plan::new`], for slots that are bytes.
+    pub(crate) fn of_bytes(recording: Recording, scratch: impl Fn(usize) -> Vec<usize>) -> Self {
+        Plan::with(recording, false, scratch)
+    }
+
+    fn with(recording: Recording, typed: bool, scratch: impl Fn(usize) -> Vec<usize>) -> Self {
+        let (mut plan, roots) = Plan::ordered(recording);
+        memory::assign(&mut plan, &roots, typed, scratch);
+        for value in 0..plan.locations.len() {
+            if plan.locations[value].is_none() {
+                plan.locations[value] = plan.locations[roots[value] as usize];
+            }
+        }
+        plan
+    }
+
+    /// The tasks, without slots, and in whose memory each value is.
+    fn ordered(recording: Recording) -> (Self, Vec<ValueId>) {
         let needed = needed_nodes(&recording);
         let roots = roots(&recording);
         let mut plan = Plan {
@@ -87,13 +113,7 @@ impl Plan {
             .filter(|&n| needed[n] && !plan.is_constant(n) && !is_alias(n))
             .collect();
         plan.tasks = order.into_iter().map(|n| Task { members: vec![n], scratch: Vec::new() }).collect();
-        memory::assign(&mut plan, &roots, scratch);
-        for value in 0..plan.locations.len() {
-            if plan.locations[value].is_none() {
-                plan.locations[value] = plan.locations[roots[value] as usize];
-            }
-        }
-        plan
+        (plan, roots)
     }
 
     /// Whether a node depends on nothing and can be computed ahead.
@@ -143,15 +163,19 @@ impl Plan {
         };
         for (reader, task) in self.tasks.iter().enumerate() {
             for &victim in self.reads(task.members[0]) {
-                let Some(Location::Slot(from)) = self.locations[victim as usize] else { continue };
+                if !matches!(self.locations[victim as usize], Some(Location::Slot { .. })) {
+                    continue;
+                }
                 let Some(made) = producer(victim) else { continue };
                 // A value made between, by a task that touches neither slot in another way.
                 for between in made + 1..reader {
                     let node = &self.recording.nodes[self.tasks[between].members[0]];
                     let [value] = node.outputs[..] else { continue };
-                    let Some(Location::Slot(to)) = self.locations[value as usize] else { continue };
-                    let fits = self.slots[to].bytes >= self.slots[from].bytes && to != from;
-                    let is_in = |v: &ValueId| self.locations[*v as usize] == Some(Location::Slot(to));
+                    let there = self.locations[value as usize];
+                    let Some(Location::Slot { slot: to, offset }) = there else { continue };
+                    let is_in = |v: &ValueId| matches!(self.locations[*v as usize], Some(Location::Slot { slot, .. }) if slot == to);
+                    let bytes = self.recording.values[victim as usize].ty.bytes();
+                    let fits = self.slots[to].bytes >= offset + bytes && !is_in(&victim);
                     // One buffer must not be read and written by one task: the check would not come to it.
                     let clash = (0..self.tasks.len()).filter(|&t| t != between).any(|t| {
                         let n = &self.recording.nodes[self.tasks[t].members[0]];
@@ -161,7 +185,7 @@ impl Plan {
                     });
                     let uses_victim = node.inputs.contains(&victim) || node.outputs.contains(&victim);
                     if fits && !clash && !uses_victim {
-                        self.locations[victim as usize] = Some(Location::Slot(to));
+                        self.locations[victim as usize] = there;
                         return Some(self.recording.label(self.tasks[made].members[0]));
                     }
                 }
@@ -219,7 +243,8 @@ impl std::fmt::Display for Plan {
             for &n in &task.members {
                 let node = &self.recording.nodes[n];
                 let place = |v: &ValueId| match self.locations[*v as usize] {
-                    Some(Location::Slot(s)) => format!("s{s}"),
+                    Some(Location::Slot { slot, offset: 0 }) => format!("s{slot}"),
+                    Some(Location::Slot { slot, offset }) => format!("s{slot}+{offset}"),
                     Some(other) => format!("{other:?}"),
                     None => "-".into(),
                 };
@@ -234,81 +259,5 @@ impl std::fmt::Display for Plan {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::Graph;
-
-    fn plan(g: &Graph) -> Plan {
-        Plan::new(g.finish().unwrap(), |_| Vec::new())
-    }
-
-    #[test]
-    fn a_chain_needs_two_slots_and_dead_nodes_are_left_out() {
-        let g = Graph::new();
-        let x = g.input("x", [64]);
-        let mut y = x;
-        for _ in 0..10 {
-            y = y.exp();
-        }
-        x.tanh();
-        g.output("y", y);
-        let plan = plan(&g);
-        assert_eq!(plan.tasks.len(), 10);
-        // Two for the chain; the output keeps one of its own.
-        assert_eq!(plan.slots.len(), 3);
-        assert_eq!(plan.live_bytes, 2 * 64 * 4);
-    }
-
-    #[test]
-    fn a_reshape_is_free_unless_its_state_changes() {
-        let params = crate::Params::seeded(0);
-        let w = params.param("w", [4], crate::Init::Constant(1.0));
-        let g = Graph::new();
-        g.output("y", g.param(&w).reshape([2, 2]).exp());
-        assert_eq!(plan(&g).tasks.len(), 1);
-        let c = params.counter("c");
-        let g = Graph::new();
-        let before = g.param(&c).reshape([1, 1]);
-        g.param(&c).advance(0);
-        g.output("y", before);
-        // advance, the reshape as a copy, and the output's own copy of it.
-        assert_eq!(plan(&g).tasks.len(), 3);
-    }
-
-    #[test]
-    fn no_value_is_overwritten_before_its_last_reader() {
-        let g = Graph::new();
-        let x = g.input("x", [8, 8]);
-        let mut layers = vec![x.exp()];
-        for i in 0..12 {
-            let a = layers[i] + layers[i / 2];
-            layers.push(if i % 3 == 0 { a.matmul(layers[i]) } else { a.tanh() });
-        }
-        let loss = layers.iter().fold(x, |s, l| s + *l).sum_all();
-        let dx = g.gradients(loss, &[x])[0];
-        g.output("dx", dx);
-        let plan = plan(&g);
-        let mut holds = vec![None; plan.slots.len()];
-        for task in &plan.tasks {
-            let node = &plan.recording.nodes[task.members[0]];
-            let root = |v: ValueId| roots(&plan.recording)[v as usize];
-            for &v in &node.inputs {
-                if let Some(Location::Slot(s)) = plan.locations[v as usize] {
-                    assert_eq!(holds[s], Some(root(v)), "{}", plan.recording.label(task.members[0]));
-                }
-            }
-            for &v in &node.outputs {
-                if let Some(Location::Slot(s)) = plan.locations[v as usize] {
-                    assert!(
-                        !node.inputs.iter().any(|i| plan.locations[*i as usize] == Some(Location::Slot(s)))
-                    );
-                    holds[s] = Some(v);
-                }
-            }
-        }
     }
 }

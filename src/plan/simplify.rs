@@ -6,8 +6,16 @@ use super::needed_nodes;
 use crate::graph::{Node, Recording, Source, ValueId};
 use crate::ops::{Fill, MatMulSum, Pattern};
 
+/// All of them. Again on what they leave, they change nothing.
+pub(crate) fn simplify(recording: &mut Recording) {
+    fold(recording);
+    relu_before_pooling(recording);
+    weight_with_bias(recording);
+    loss_with_gradient(recording);
+}
+
 /// Makes formulas of numbers numbers: what gradients begin with is often so.
-pub(super) fn fold(recording: &mut Recording) {
+fn fold(recording: &mut Recording) {
     for n in 0..recording.nodes.len() {
         let node = &recording.nodes[n];
         let number = |v: &ValueId| match recording.values[*v as usize].source {
@@ -43,7 +51,7 @@ fn producer(r: &Recording, v: ValueId) -> Option<usize> {
 
 /// Of y = relu(x) and its maxima p, dx = [y > 0] · scatter(dp) is scatter([p > 0] · dp), since dp goes to where y is p. So
 /// the mask has the size of the maxima, and y is not needed any more.
-pub(super) fn relu_before_pooling(r: &mut Recording) {
+fn relu_before_pooling(r: &mut Recording) {
     let readers = readers(r);
     for n in 0..r.nodes.len() {
         let Some((back, pooled)) = masked_scatter(r, n, &readers) else { continue };
@@ -80,7 +88,7 @@ fn masked_scatter(r: &Recording, n: usize, readers: &[usize]) -> Option<(usize, 
 
 /// A loss and its gradient over the same logits, where nobody else reads what the loss keeps for it, are one op. It
 /// runs where the loss was recorded.
-pub(super) fn loss_with_gradient(r: &mut Recording) {
+fn loss_with_gradient(r: &mut Recording) {
     let readers = readers(r);
     for n in 0..r.nodes.len() {
         let node = &r.nodes[n];
@@ -123,7 +131,7 @@ fn readers(r: &Recording) -> Vec<usize> {
 
 /// The gradients of a dense layer's weight, dyᵀ x, and bias, the sum of dy, read all of dy: together it is read once.
 /// They run where the first of them was recorded.
-pub(super) fn weight_with_bias(r: &mut Recording) {
+fn weight_with_bias(r: &mut Recording) {
     let needed = needed_nodes(r);
     for n in 0..r.nodes.len() {
         let Some(second) = partner(r, n, &needed) else { continue };

@@ -24,7 +24,8 @@ impl Plan {
     pub(crate) fn traffic(&self) -> Traffic {
         let bytes = |v: &ValueId| self.bytes(*v);
         let is_planned = |v: &&ValueId| self.locations[**v as usize].is_some();
-        let is_outer = |v: &ValueId| !matches!(self.locations[*v as usize], Some(Location::Slot(_)) | None);
+        let is_outer =
+            |v: &ValueId| !matches!(self.locations[*v as usize], Some(Location::Slot { .. }) | None);
         let outputs: HashSet<ValueId> = self.recording.outputs.iter().map(|o| self.root(o.value)).collect();
         let mut traffic = Traffic::default();
         let (mut read, mut written) = (HashMap::<ValueId, u64>::new(), HashSet::new());

@@ -42,6 +42,7 @@ pub struct Trainer<'a> {
     pub(super) schedule: Option<Box<dyn Fn(usize, usize) -> f32 + 'a>>,
     pub(super) augment: Option<Box<dyn Layer + 'a>>,
     pub(super) patience: Option<usize>,
+    pub(super) memory_budget: Option<usize>,
 }
 
 impl std::fmt::Debug for Trainer<'_> {
@@ -89,6 +90,7 @@ impl<'a> Trainer<'a> {
             schedule: None,
             augment: None,
             patience: None,
+            memory_budget: None,
         }
     }
 
@@ -184,6 +186,14 @@ impl<'a> Trainer<'a> {
     #[must_use]
     pub fn early_stopping(mut self, patience: usize) -> Self {
         self.patience = Some(patience.max(1));
+        self
+    }
+
+    /// Bytes that may be planned for intermediate values of a training step: activations that do not fit are computed
+    /// again ([`Device::compile_within`]), which changes no result.
+    #[must_use]
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.memory_budget = Some(bytes);
         self
     }
 
