@@ -549,3 +549,24 @@ fn kernels_are_checked_on_every_adapter() {
     let text = stdout(&wgrad(folder.path(), &["check", "--device", "auto"]));
     assert!(text.contains("matmul") && text.contains("all passed"), "{text}");
 }
+
+#[test]
+fn a_memory_budget_changes_no_result_and_is_refused_where_it_cannot_be_met() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = ["train", "--device", "cpu", "--model", "resnet", "--channels", "4,8", "--depth", "1"];
+    let train = [&train[..], &["--epochs", "1", "--no-pictures", "--json"]].concat();
+    let last = |more: &[&str]| objects(folder.path(), &[&train[..], more].concat()).pop().unwrap();
+    // What it needs at least, as the refusal says.
+    let output = wgrad(folder.path(), &[&train[..], &["--memory-budget", "1KiB"]].concat());
+    let message = error(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    let (_, rest) = message.split_once("need at least ").unwrap();
+    let least = rest.split(' ').next().unwrap().to_string();
+    let (free, within) = (last(&[]), last(&["--memory-budget", &least]));
+    for key in ["test_accuracy", "test_loss"] {
+        assert_eq!(free[key], within[key], "{key}");
+    }
+    for wrong in ["0", "64MB", "MiB", "99999999999GiB"] {
+        refused(folder.path(), &[&train[..], &["--memory-budget", wrong]].concat(), 2, "--memory-budget");
+    }
+}
