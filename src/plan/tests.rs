@@ -170,6 +170,10 @@ impl Executor for Planned {
     fn dispatches(&self) -> usize {
         self.0.tasks.len()
     }
+
+    fn profile(&mut self, _: usize, _: Option<crate::profile::Clock>) -> Result<crate::profile::Timings> {
+        Err(crate::Error::Invalid("nothing ran".into()))
+    }
 }
 
 const CLASSES: [Option<AdapterClass>; 4] =
