@@ -14,8 +14,10 @@ const MOST_COMPARED: usize = 4096;
 /// What WebGPU asks of the offset of a storage binding, at most.
 const ALIGNMENT: usize = 256;
 
-/// Orders that are tried by chance where the best so far is not near what is live.
+/// Orders that are tried by chance where the best so far is not near what is live, and comparisons of two lives that
+/// all of them may take: a tenth of a second or two.
 const ATTEMPTS: usize = 200;
+const COMPARISONS: usize = 20_000_000;
 
 /// Whose lifetime it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +176,7 @@ impl Colouring {
         let mut best = others.into_iter().fold(first, Colouring::smaller);
         // By size, but not quite.
         let mut rng = Rng::new(0, "slots");
-        for attempt in 0..ATTEMPTS.min(64 * MOST_COMPARED / lives.len()) {
+        for attempt in 0..ATTEMPTS.min(COMPARISONS / (lives.len() * lives.len()).max(1)) {
             if best.bytes() * 5 <= least * 6 {
                 break;
             }
