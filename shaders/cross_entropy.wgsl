@@ -12,7 +12,8 @@
 //   (soft_)cross_entropy_grad_elements   one invocation per element
 //   cross_entropy_both_rows, _workgroup  the losses of classes and dz, where dloss_i is the same for all rows
 
-struct Rows { rows: u32, columns: u32 }
+// share: the cotangent of every loss, for those that compute it too.
+struct Rows { rows: u32, columns: u32, share: f32 }
 
 // logits, targets [rows, columns]; classes, loss [rows]
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
@@ -143,38 +144,21 @@ fn soft_cross_entropy_grad_elements(@builtin(global_invocation_id) id: vec3<u32>
     dlogits[i] = (share * row_stats[3u * row + 2u] - targets[i]) * dloss[row];
 }
 
-struct Both { rows: u32, columns: u32, share: f32 }
-
-@group(0) @binding(5) var<uniform> both: Both;
-
-fn both_largest_from(row: u32, first: u32, step: u32) -> f32 {
-    var largest = LOWEST;
-    for (var k = first; k < both.columns; k += step) {
-        let value = logits[row * both.columns + k];
-        largest = select(largest, value, value > largest);
-    }
-    return largest;
-}
-
-fn both_exp_sum_from(row: u32, m: f32, first: u32, step: u32) -> f32 {
-    var sum = 0.0;
-    for (var k = first; k < both.columns; k += step) { sum += exp(logits[row * both.columns + k] - m); }
-    return sum;
-}
+@group(0) @binding(3) var<storage, read_write> dlogits_too: array<f32>;
 
 // The loss, from its first invocation, and some elements of the gradient.
 fn write_both(row: u32, m: f32, log_sum: f32, first: u32, step: u32) {
     let class_number = classes[row];
-    let exists = class_number < both.columns;
+    let exists = class_number < p.columns;
     if (first == 0u) {
-        let value = logits[row * both.columns + select(0u, class_number, exists)];
+        let value = logits[row * p.columns + select(0u, class_number, exists)];
         loss[row] = select(not_a_number(), (m - value) + log_sum, exists);
     }
-    for (var k = first; k < both.columns; k += step) {
-        let i = row * both.columns + k;
+    for (var k = first; k < p.columns; k += step) {
+        let i = row * p.columns + k;
         let share = exp((logits[i] - m) - log_sum);
         let t = select(0.0, 1.0, k == class_number);
-        dlogits[i] = select(not_a_number(), (share - t) * both.share, exists);
+        dlogits_too[i] = select(not_a_number(), (share - t) * p.share, exists);
     }
 }
 
@@ -182,17 +166,17 @@ fn write_both(row: u32, m: f32, log_sum: f32, first: u32, step: u32) {
 fn cross_entropy_both_rows(@builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
     let row = linear_index(id, groups, 8u);
-    if (row >= both.rows) { return; }
-    let m = both_largest_from(row, 0u, 1u);
-    write_both(row, m, log(both_exp_sum_from(row, m, 0u, 1u)), 0u, 1u);
+    if (row >= p.rows) { return; }
+    let m = largest_from(row, 0u, 1u);
+    write_both(row, m, log(exp_sum_from(row, m, 0u, 1u)), 0u, 1u);
 }
 
 @compute @workgroup_size(64)
 fn cross_entropy_both_workgroup(@builtin(local_invocation_index) lane: u32,
     @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let row = linear_workgroup(group, groups);
-    if (row >= both.rows) { return; }
-    let m = across_lanes(lane, both_largest_from(row, lane, 64u), true);
-    let s = across_lanes(lane, both_exp_sum_from(row, m, lane, 64u), false);
+    if (row >= p.rows) { return; }
+    let m = across_lanes(lane, largest_from(row, lane, 64u), true);
+    let s = across_lanes(lane, exp_sum_from(row, m, lane, 64u), false);
     write_both(row, m, log(s), lane, 64u);
 }

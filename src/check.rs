@@ -1,9 +1,10 @@
 //! Proof on the user's own machine: every op's cases against the f64 reference, and its derivative
 //! against finite differences.
 
+use crate::cpu::Buffer;
 use crate::device::DeviceInfo;
 use crate::graph::{Graph, Var};
-use crate::ops::{Case, Fillings, In, Op, Out, Reference, Slice, SliceMut};
+use crate::ops::{Case, Fillings, In, Op, Out, Reference};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Tensor};
@@ -58,58 +59,20 @@ impl Report {
 }
 
 /// Floats widened, others as they are: what the reference computes with.
-#[derive(Debug, Clone)]
-pub(crate) enum Wide {
-    F(Vec<f64>),
-    U32(Vec<u32>),
-    U8(Vec<u8>),
+type Wide = Buffer<f64>;
+
+fn widened(tensor: &Tensor) -> Wide {
+    Buffer::from_feed(tensor.into())
 }
 
-impl Wide {
-    pub(crate) fn of(data: &Data) -> Self {
-        match data {
-            Data::F32(v) => Wide::F(v.iter().map(|&x| f64::from(x)).collect()),
-            Data::U32(v) => Wide::U32(v.clone()),
-            Data::U8(v) => Wide::U8(v.clone()),
-        }
+/// Element `i` of the reference, for messages.
+fn show_wide(values: &Wide, i: usize) -> String {
+    match values {
+        Wide::F(v) => v.get(i).map(|x| format!("{x:e}")),
+        Wide::U32(v) => v.get(i).map(ToString::to_string),
+        Wide::U8(v) => v.get(i).map(ToString::to_string),
     }
-
-    fn zeros(ty: &TensorType) -> Self {
-        let n = ty.shape.elements();
-        match ty.dtype {
-            DType::F32 => Wide::F(vec![0.0; n]),
-            DType::U32 => Wide::U32(vec![0; n]),
-            DType::U8 => Wide::U8(vec![0; n]),
-        }
-    }
-
-    fn input(&self, ty: &TensorType) -> In<'_, f64> {
-        let data = match self {
-            Wide::F(v) => Slice::F(v),
-            Wide::U32(v) => Slice::U32(v),
-            Wide::U8(v) => Slice::U8(v),
-        };
-        In { shape: ty.shape, data }
-    }
-
-    fn output(&mut self, ty: &TensorType) -> Out<'_, f64> {
-        let data = match self {
-            Wide::F(v) => SliceMut::F(v),
-            Wide::U32(v) => SliceMut::U32(v),
-            Wide::U8(v) => SliceMut::U8(v),
-        };
-        Out { shape: ty.shape, data }
-    }
-
-    /// Element `i`, for messages.
-    fn show(&self, i: usize) -> String {
-        match self {
-            Wide::F(v) => v.get(i).map(|x| format!("{x:e}")),
-            Wide::U32(v) => v.get(i).map(ToString::to_string),
-            Wide::U8(v) => v.get(i).map(ToString::to_string),
-        }
-        .unwrap_or_default()
-    }
+    .unwrap_or_default()
 }
 
 /// What the reference gives for an op, and how far off rounding in f32 may be.
@@ -126,10 +89,11 @@ impl Expected {
         let out_types = op.infer(&types)?;
         let reads = inputs.len() - op.writes();
         let results = out_types.len() - op.writes();
-        let wide: Vec<Wide> = inputs[..reads].iter().map(|t| Wide::of(t.data())).collect();
+        let wide: Vec<Wide> = inputs[..reads].iter().map(widened).collect();
         let views: Vec<In<'_, f64>> = wide.iter().zip(&types).map(|(w, ty)| w.input(ty)).collect();
-        let mut values: Vec<Wide> = out_types[..results].iter().map(Wide::zeros).collect();
-        values.extend(inputs[reads..].iter().map(|t| Wide::of(t.data())));
+        let mut values: Vec<Wide> =
+            out_types[..results].iter().map(|ty| Wide::zeros(ty.dtype, ty.shape.elements())).collect();
+        values.extend(inputs[reads..].iter().map(widened));
         let mut outs: Vec<Out<'_, f64>> =
             values.iter_mut().zip(&out_types).map(|(w, ty)| w.output(ty)).collect();
         if plain {
@@ -160,7 +124,7 @@ impl Expected {
                 let text = format!(
                     "output {k}, element {at}: {}, the reference gives {}: {units:.3e} times the tolerance",
                     show(tensor.data(), at),
-                    self.values[k].show(at)
+                    show_wide(&self.values[k], at)
                 );
                 return (overall, Some(text));
             }
@@ -314,7 +278,7 @@ pub fn check_gradient(case: &Case, most: usize) -> Result<usize, String> {
     let mut step = cpu.step(recording).map_err(|e| e.to_string())?;
     let mut floats: Vec<(String, Vec<f64>)> = Vec::new();
     for (i, tensor) in inputs.iter().enumerate() {
-        match Wide::of(tensor.data()) {
+        match widened(tensor) {
             Wide::F(values) => {
                 step.feed_wide(&name(i), &values);
                 floats.push((name(i), values));

@@ -109,8 +109,7 @@ pub fn host_seconds(case: &mut Case) -> Result<f64> {
         times.push(start.elapsed().as_secs_f64());
     }
     case.device().wait()?;
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    Ok(median(times))
 }
 
 #[cfg(test)]

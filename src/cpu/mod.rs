@@ -28,7 +28,7 @@ pub(crate) enum Buffer<T> {
 }
 
 impl<T: Real> Buffer<T> {
-    fn zeros(dtype: DType, elements: usize) -> Self {
+    pub(crate) fn zeros(dtype: DType, elements: usize) -> Self {
         match dtype {
             DType::F32 => Buffer::F(vec![T::zero(); elements]),
             DType::U32 => Buffer::U32(vec![0; elements]),

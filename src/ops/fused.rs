@@ -6,6 +6,7 @@ use super::elementwise::{Operand, is_literal};
 use super::{
     Chain, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, elementwise,
 };
+use crate::cpu::Buffer;
 use crate::error::Result;
 use crate::shape::TensorType;
 
@@ -25,44 +26,8 @@ pub(crate) struct Fused {
 
 /// What the root gives, and what the steps give.
 struct Values<T> {
-    root: Vec<Values1<T>>,
+    root: Vec<Buffer<T>>,
     steps: Vec<Vec<T>>,
-}
-
-/// One output of the root.
-enum Values1<T> {
-    F(Vec<T>),
-    U32(Vec<u32>),
-    U8(Vec<u8>),
-}
-
-impl<T: Real> Values1<T> {
-    fn zeros(ty: &TensorType) -> Self {
-        let n = ty.shape.elements();
-        match ty.dtype {
-            crate::DType::F32 => Values1::F(vec![T::zero(); n]),
-            crate::DType::U32 => Values1::U32(vec![0; n]),
-            crate::DType::U8 => Values1::U8(vec![0; n]),
-        }
-    }
-
-    fn output(&mut self, ty: &TensorType) -> Out<'_, T> {
-        let data = match self {
-            Values1::F(v) => SliceMut::F(v),
-            Values1::U32(v) => SliceMut::U32(v),
-            Values1::U8(v) => SliceMut::U8(v),
-        };
-        Out { shape: ty.shape, data }
-    }
-
-    fn input(&self, ty: &TensorType) -> In<'_, T> {
-        let data = match self {
-            Values1::F(v) => Slice::F(v),
-            Values1::U32(v) => Slice::U32(v),
-            Values1::U8(v) => Slice::U8(v),
-        };
-        In { shape: ty.shape, data }
-    }
 }
 
 impl Fused {
@@ -89,13 +54,14 @@ impl Fused {
             _ => None,
         });
         let attributes = chain.steps.iter().filter_map(|s| s.op.pointwise()).flat_map(|f| f.attributes());
-        chain.inputs.len() <= 8 && constants.chain(attributes).all(is_literal)
+        chain.inputs.len() <= Chain::MOST_INPUTS && constants.chain(attributes).all(is_literal)
     }
 
     /// All values in between.
     fn values<T: Real>(&self, plain: bool, inputs: &[In<'_, T>]) -> Result<Values<T>, String> {
         let (own, extra) = inputs.split_at(self.root_inputs.len());
-        let mut root: Vec<Values1<T>> = self.root_outputs.iter().map(Values1::zeros).collect();
+        let zeros = |ty: &TensorType| Buffer::zeros(ty.dtype, ty.shape.elements());
+        let mut root: Vec<Buffer<T>> = self.root_outputs.iter().map(zeros).collect();
         if let Some(op) = &self.root {
             let mut outs: Vec<Out<'_, T>> =
                 root.iter_mut().zip(&self.root_outputs).map(|(v, ty)| v.output(ty)).collect();
@@ -129,13 +95,16 @@ impl Fused {
     }
 
     fn write<T: Real>(&self, values: &Values<T>, outputs: &mut [Out<'_, T>]) {
-        let count = self.results.len();
-        for (k, out) in outputs.iter_mut().enumerate() {
-            match (self.results.get(k).map(|&s| &values.steps[s]), values.root.get(k + 1 - count.min(k + 1)))
-            {
-                (Some(from), _) => out.f().copy_from_slice(from),
-                (None, Some(Values1::F(from))) => out.f().copy_from_slice(from),
-                (None, Some(Values1::U32(from))) => out.u32().copy_from_slice(from),
+        let (of_steps, of_root) = outputs.split_at_mut(self.results.len());
+        for (out, &step) in of_steps.iter_mut().zip(&self.results) {
+            out.f().copy_from_slice(&values.steps[step]);
+        }
+        for (out, from) in of_root.iter_mut().zip(values.root.iter().skip(1)) {
+            match (&mut out.data, from) {
+                (SliceMut::F(to), Buffer::F(from)) => to.copy_from_slice(from),
+                (SliceMut::U32(to), Buffer::U32(from)) => to.copy_from_slice(from),
+                (SliceMut::U8(to), Buffer::U8(from)) => to.copy_from_slice(from),
+                // Both were made for one type.
                 _ => {}
             }
         }
@@ -153,7 +122,7 @@ impl Fused {
             for (k, a) in step.args.iter().enumerate() {
                 match a {
                     Operand::Root => {
-                        let Values1::F(v) = &values.root[0] else { continue };
+                        let Buffer::F(v) = &values.root[0] else { continue };
                         (0..n).for_each(|i| (x[i][k], e[i][k]) = (v[i], root[i]));
                     }
                     Operand::Step(j) => {

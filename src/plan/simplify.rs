@@ -53,7 +53,8 @@ fn producer(r: &Recording, v: ValueId) -> Option<usize> {
 /// the mask has the size of the maxima, and y is not needed any more.
 fn relu_before_pooling(r: &mut Recording) {
     let readers = readers(r);
-    for n in 0..r.nodes.len() {
+    // Backwards: the mask moves to an earlier node, before which there may be another pooling.
+    for n in (0..r.nodes.len()).rev() {
         let Some((back, pooled)) = masked_scatter(r, n, &readers) else { continue };
         let scattered = r.nodes[back].outputs[0];
         let [dp, at] = r.nodes[back].inputs[..] else { continue };
@@ -162,7 +163,8 @@ fn partner(r: &Recording, n: usize, needed: &[bool]) -> Option<usize> {
     // Gradients of one layer are recorded next to each other.
     let near = n + 1..r.nodes.len().min(n + 9);
     near.filter(|&m| is_matrix && needed[m] && r.nodes[m].inputs.first() == Some(&a)).find(|&m| {
-        let there = |&v: &ValueId| producer(r, v).is_none_or(|p| p < n);
+        // A state that was updated since is none of them.
+        let there = |&v: &ValueId| r.values[v as usize].producer.is_none_or(|p| p < n);
         match is_sum(n) {
             true => is_product(m) && r.nodes[m].inputs.iter().all(there),
             false => is_sum(m),

@@ -3,51 +3,22 @@
 usage: jax_bench.py <workload>   (mlp-a mlp-b cnn-a cnn-8 matmul-256/512/1024 conv64)
 Prints CSV lines: peer,version,backend,workload,metric,value. One process per workload.
 """
-import os
 import resource
 import sys
-import time
 
-T0 = int(os.environ.get("BENCH_T0_NS", time.time_ns()))
+# First: it takes the time of the start where none is given.
+from timing import rates, since_start
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-WINDOWS = int(os.environ.get("BENCH_WINDOWS", 7))
-SECS = float(os.environ.get("BENCH_SECS", 1.0))
 WORKLOAD = sys.argv[1]
 LR, B1, B2, EPS = 1e-3, 0.9, 0.999, 1e-8
 
 
 def say(metric, value):
     print(f"jax,{jax.__version__},cpu,{WORKLOAD},{metric},{value}", flush=True)
-
-
-def since_start():
-    return (time.time_ns() - T0) * 1e-9
-
-
-def rates(step, sync):
-    steps = 1
-    while True:
-        t = time.perf_counter()
-        for _ in range(steps):
-            step()
-        sync()
-        elapsed = time.perf_counter() - t
-        if elapsed >= SECS / 2:
-            steps = max(1, round(steps * SECS / elapsed))
-            break
-        steps *= 2
-    out = []
-    for _ in range(WINDOWS):
-        t = time.perf_counter()
-        for _ in range(steps):
-            step()
-        sync()
-        out.append(steps / (time.perf_counter() - t))
-    return sorted(out)
 
 
 def lcg(shape):

@@ -9,16 +9,14 @@ Prints CSV lines: peer,version,backend,workload,metric,value. One process per wo
 import os
 import resource
 import sys
-import time
 
-T0 = int(os.environ.get("BENCH_T0_NS", time.time_ns()))
+# First: it takes the time of the start where none is given.
+from timing import rates, since_start
 
 import torch
 from torch import nn
 
 torch.set_num_threads(int(os.environ.get("BENCH_THREADS", 2)))
-WINDOWS = int(os.environ.get("BENCH_WINDOWS", 7))
-SECS = float(os.environ.get("BENCH_SECS", 1.0))
 WORKLOAD = sys.argv[1]
 BACKEND = os.environ.get("BENCH_TORCH", "cpu")
 if BACKEND not in ("cpu", "cuda", "cuda-tf32", "cuda-graph"):
@@ -37,35 +35,8 @@ def wait():
         torch.cuda.synchronize()
 
 
-
 def say(metric, value):
     print(f"pytorch,{torch.__version__},{BACKEND},{WORKLOAD},{metric},{value}", flush=True)
-
-
-def since_start():
-    return (time.time_ns() - T0) * 1e-9
-
-
-def rates(step):
-    steps = 1
-    while True:
-        t = time.perf_counter()
-        for _ in range(steps):
-            step()
-        wait()
-        elapsed = time.perf_counter() - t
-        if elapsed >= SECS / 2:
-            steps = max(1, round(steps * SECS / elapsed))
-            break
-        steps *= 2
-    out = []
-    for _ in range(WINDOWS):
-        t = time.perf_counter()
-        for _ in range(steps):
-            step()
-        wait()
-        out.append(steps / (time.perf_counter() - t))
-    return sorted(out)
 
 
 def mlp(sizes):
@@ -133,7 +104,7 @@ def train():
     early = float(step())
     say("warm_22_steps_s", f"{since_start():.3f}")
     say("loss_step_22", early)
-    r = rates(step)
+    r = rates(step, wait)
     say("steps_per_s", f"{r[len(r) // 2]:.2f}")
     say("steps_per_s_min", f"{r[0]:.2f}")
     say("steps_per_s_max", f"{r[-1]:.2f}")
@@ -164,7 +135,7 @@ def micro():
     f()
     wait()
     say("cold_first_call_s", f"{since_start():.3f}")
-    r = rates(f)
+    r = rates(f, wait)
     say("gflop_per_s", f"{r[len(r) // 2] * flop * 1e-9:.2f}")
     say("gflop_per_s_max", f"{r[-1] * flop * 1e-9:.2f}")
 

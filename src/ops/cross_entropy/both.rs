@@ -26,39 +26,38 @@ struct Params {
     _pad: u32,
 }
 
-impl CrossEntropyBoth {
-    /// What the gradient takes besides logits and classes: m and L of each row, and the cotangents.
-    fn rest<T: Real>(&self, inputs: &[In<'_, T>]) -> Result<[Vec<T>; 2], String> {
-        let shape = float(&[inputs[0].shape.dim(0)]).shape;
-        let (mut loss, mut kept) = (vec![T::zero(); shape.elements()], vec![T::zero(); 2 * shape.elements()]);
+/// Of each row m and L, and the cotangent of its loss: what the gradient takes besides logits and classes.
+struct Rest<T> {
+    kept: Vec<T>,
+    cotangents: Vec<T>,
+}
+
+impl<T: Real> Rest<T> {
+    /// Writes the losses, and keeps what they come with.
+    fn of(op: &CrossEntropyBoth, inputs: &[In<'_, T>], losses: &mut [T]) -> Result<Self, String> {
+        let rows = losses.len();
+        let mut kept = vec![T::zero(); 2 * rows];
         let mut outs = [
-            Out { shape, data: SliceMut::F(&mut loss) },
-            Out { shape: float(&[shape.dim(0), 2]).shape, data: SliceMut::F(&mut kept) },
+            Out { shape: float(&[rows]).shape, data: SliceMut::F(losses) },
+            Out { shape: float(&[rows, 2]).shape, data: SliceMut::F(&mut kept) },
         ];
         Reference::<T>::eval(&LOSS, inputs, &mut outs)?;
-        Ok([kept, vec![T::of(f64::from(self.share)); shape.elements()]])
+        Ok(Rest { kept, cotangents: vec![T::of(f64::from(op.share)); rows] })
+    }
+
+    /// The inputs of the gradient.
+    fn gradient_inputs<'a>(&'a self, inputs: &[In<'a, T>]) -> [In<'a, T>; 4] {
+        let rows = self.cotangents.len();
+        let kept = In { shape: float(&[rows, 2]).shape, data: Slice::F(&self.kept) };
+        [inputs[0], inputs[1], kept, In { shape: float(&[rows]).shape, data: Slice::F(&self.cotangents) }]
     }
 }
 
 impl<T: Real> Reference<T> for CrossEntropyBoth {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
-        let [kept, cotangents] = self.rest(inputs)?;
-        let rows = cotangents.len();
-        let (loss, dz) = outputs.split_at_mut(1);
-        let mut unused = kept.clone();
-        let kept_shape = float(&[rows, 2]).shape;
-        let mut losses = [
-            Out { shape: loss[0].shape, data: SliceMut::F(loss[0].f()) },
-            Out { shape: kept_shape, data: SliceMut::F(&mut unused) },
-        ];
-        Reference::<T>::eval(&LOSS, inputs, &mut losses)?;
-        let all = [
-            inputs[0],
-            inputs[1],
-            In { shape: kept_shape, data: Slice::F(&kept) },
-            In { shape: float(&[rows]).shape, data: Slice::F(&cotangents) },
-        ];
-        Reference::<T>::eval(&GRAD, &all, dz)
+        let (losses, dz) = outputs.split_at_mut(1);
+        let rest = Rest::of(self, inputs, losses[0].f())?;
+        Reference::<T>::eval(&GRAD, &rest.gradient_inputs(inputs), dz)
     }
 }
 
@@ -85,12 +84,11 @@ impl Op for CrossEntropyBoth {
 
     /// The errors of both, and what that of L makes of the gradient.
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
-        let Ok([kept, cotangents]) = self.rest(inputs) else { return vec![Vec::new(); 2] };
         let (rows, columns) = rows_of(&inputs[0].shape);
-        let kept = In { shape: float(&[rows, 2]).shape, data: Slice::F(&kept) };
-        let cotangents = In { shape: float(&[rows]).shape, data: Slice::F(&cotangents) };
-        let mut loss = LOSS.error_bound(inputs, &[outputs[0], kept]);
-        let mut dz = GRAD.error_bound(&[inputs[0], inputs[1], kept, cotangents], &outputs[1..]).remove(0);
+        let Ok(rest) = Rest::of(self, inputs, &mut vec![0.0; rows]) else { return vec![Vec::new(); 2] };
+        let of_gradient = rest.gradient_inputs(inputs);
+        let mut loss = LOSS.error_bound(inputs, &[outputs[0], of_gradient[2]]);
+        let mut dz = GRAD.error_bound(&of_gradient, &outputs[1..]).remove(0);
         for (row, bounds) in dz.chunks_exact_mut(columns).enumerate() {
             let z = &inputs[0].f()[row * columns..(row + 1) * columns];
             let (m, s) = stats(z);

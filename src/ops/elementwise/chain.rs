@@ -67,6 +67,9 @@ pub(crate) struct Finish {
 pub(super) const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
 impl Chain {
+    /// Inputs that have names in a chain's text.
+    pub(crate) const MOST_INPUTS: usize = NAMES.len();
+
     pub(super) fn single(op: Arc<dyn Op>, shape: Shape, inputs: Vec<Shape>) -> Self {
         let args = (0..inputs.len()).map(Operand::Input).collect();
         Chain { shape, inputs, steps: vec![Step { op, args }], columns: None }
@@ -85,7 +88,7 @@ impl Chain {
 
     /// Whether a kernel that knows the place of what it stores can compute it too.
     pub(crate) fn follows(&self, columns: Option<usize>) -> bool {
-        self.inputs.len() <= NAMES.len() && self.accesses(columns).is_some()
+        self.accesses(columns).is_some()
     }
 
     /// The chain's inputs as arguments behind the `bound` inputs of an op.
