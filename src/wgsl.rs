@@ -5,6 +5,8 @@
 //! `shaders/common/`. Entry points have unique names. A module with one entry point makes its bindings
 //! unambiguous, and compiles faster.
 
+pub(crate) mod words;
+
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 

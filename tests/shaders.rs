@@ -37,7 +37,7 @@ fn shaders() -> &'static [Shader] {
 
 fn collect() -> Vec<Shader> {
     let mut found: BTreeMap<Arc<str>, Shader> = BTreeMap::new();
-    let mut take = |kernel: Kernel, class: AdapterClass| {
+    let mut insert = |kernel: Kernel, class: AdapterClass| {
         let shader = found.entry(kernel.text.clone()).or_insert_with(|| Shader {
             entry: kernel.entry.clone(),
             text: kernel.text,
@@ -47,6 +47,11 @@ fn collect() -> Vec<Shader> {
         assert_eq!(shader.entry, kernel.entry, "{}: two entry points of one text", kernel.key);
         shader.keys.insert(kernel.key);
         shader.classes.insert(format!("{class:?}"));
+    };
+    // As it is written, and as adapters of its class get it.
+    let mut take = |kernel: Kernel, class: AdapterClass| {
+        insert(kernel.clone().tuned(class, true), class);
+        insert(kernel, class);
     };
     for case in registry() {
         let inputs: Vec<_> = case.inputs.iter().map(|(ty, _)| *ty).collect();
@@ -123,6 +128,11 @@ impl Shader {
         self.keys.first().map_or("", String::as_str)
     }
 
+    /// Whether it moves words of 64 bits, which WebGPU does not know.
+    fn has_words64(&self) -> bool {
+        self.text.contains("u64")
+    }
+
     /// The module that wgpu gets, validated as wgpu does it.
     fn module(&self) -> (naga::Module, ModuleInfo) {
         let (name, text) = (self.name(), &*self.text);
@@ -130,7 +140,8 @@ impl Shader {
             .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
         assert_eq!(module.entry_points.len(), 1, "{name}");
         assert_eq!(module.entry_points[0].name, self.entry, "{name}");
-        let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
+        let words64 = if self.has_words64() { Capabilities::SHADER_INT64 } else { Capabilities::empty() };
+        let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP | words64)
             .subgroup_stages(ShaderStages::COMPUTE)
             .subgroup_operations(SubgroupOperationSet::all())
             .validate(&module)
@@ -272,6 +283,7 @@ fn every_shader_is_written_for_other_checkers() {
             "spirv": binaries,
             "entry": shader.entry,
             "constants": {},
+            "words64": shader.has_words64(),
             "storage_buffers": storage_buffers,
             "keys": shader.keys,
             "classes": shader.classes,

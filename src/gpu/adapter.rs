@@ -121,7 +121,12 @@ fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
     limits.max_storage_buffer_binding_size = available.max_storage_buffer_binding_size;
     limits.max_storage_buffers_per_shader_stage = available.max_storage_buffers_per_shader_stage;
     let timestamps = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
-    let features = adapter.features() & (wgpu::Features::SUBGROUP | timestamps);
+    // llvmpipe moves a word of 64 bits as fast as one of 32.
+    let words64 = match info.device_type {
+        wgpu::DeviceType::Cpu => wgpu::Features::SHADER_INT64,
+        _ => wgpu::Features::empty(),
+    };
+    let features = adapter.features() & (wgpu::Features::SUBGROUP | words64 | timestamps);
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgrad"),
         required_features: features,

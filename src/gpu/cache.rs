@@ -43,7 +43,12 @@ impl Cache {
 }
 
 fn build(gpu: &Shared, kernel: &Kernel) -> Result<Pipeline> {
-    let text = gpu.planted.map_or_else(|| kernel.text.to_string(), |fault| fault.plant(kernel));
+    let mut given = kernel.clone();
+    if let Some(fault) = gpu.planted {
+        given.text = fault.plant(kernel).into();
+    }
+    let words64 = gpu.device.features().contains(wgpu::Features::SHADER_INT64);
+    let text = given.tuned(gpu.caps.class, words64).text;
     if crate::env::dumps("wgsl") {
         eprintln!("// {}\n{text}", kernel.key);
     }

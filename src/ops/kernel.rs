@@ -101,6 +101,25 @@ impl Kernel {
         Kernel { key, entry: entry.to_string(), text: wgsl::link_text(body).into(), trusted: true }
     }
 
+    /// As adapters of a class get it; `words64`: whether they know 64-bit integers.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn tuned(mut self, class: AdapterClass, words64: bool) -> Self {
+        if class == AdapterClass::Gpu || !self.trusted {
+            return self;
+        }
+        if let Some(text) = wgsl::words::hoisted(&self.text) {
+            self.text = text.into();
+        }
+        if words64
+            && class == AdapterClass::SoftwareLanes8
+            && let Some(text) = wgsl::words::widened(&self.text)
+        {
+            self.text = text.into();
+        }
+        self
+    }
+
     /// Text from outside the crate, complete, with one entry point. wgpu adds its guards against loops
     /// without end and zeros workgroup memory, which wgrad's own kernels do without.
     pub fn custom(key: impl Into<String>, entry: impl Into<String>, text: impl Into<Arc<str>>) -> Self {

@@ -89,7 +89,27 @@ struct Tile {
     gap: usize,
     phase: usize,
     gap_y: bool,
+    /// Set where a tile has whole rows, so that its text knows which inputs are padding.
+    whole: Option<Whole>,
     store: Store,
+}
+
+/// Rows of the input that a tile meets as a whole.
+#[derive(Debug, Clone, Copy)]
+struct Whole {
+    /// Columns of the input, and those of padding before it.
+    columns: usize,
+    left: i64,
+    /// Columns that are loaded as one vector.
+    unit: usize,
+}
+
+impl Whole {
+    fn of(c: &Correlation) -> Self {
+        // All rows and planes start at multiples of what divides a row.
+        let unit = if c.w.is_multiple_of(4) { 4 } else { 2 - c.w % 2 };
+        Whole { columns: c.w, left: c.before[1], unit }
+    }
 }
 
 /// Multiply-adds of four floats in one kernel, which decide how long it compiles.
@@ -131,6 +151,7 @@ pub(super) fn plan(
         gap,
         phase: c.before[1].rem_euclid(gap as i64) as usize,
         gap_y: c.gap[0] > 1,
+        whole: (gap == 1 && columns >= c.ow).then(|| Whole::of(c)),
         store,
     };
     let group_of_channels = lanes * vectors * if broadcast { 8 } else { 1 };
@@ -238,6 +259,9 @@ impl Tile {
             if self.broadcast { "b" } else { "" },
             if self.gap_y { "y" } else { "" },
         );
+        if let Some(Whole { columns, left, .. }) = self.whole {
+            key += &format!(".w{columns}l{left}");
+        }
         let mut text = self.text(chain.is_some());
         if let Some(chain) = chain {
             key += &format!(".then.{}", chain.key(None));
@@ -247,24 +271,46 @@ impl Tile {
         Kernel::generated(key, "conv2d_tile", &text)
     }
 
-    /// The column of the input, counted from the tile's first, that an output column and an element of the
-    /// kernel meet, if they meet one.
+    /// The column of the input that an output column and an element of the kernel meet, if they meet one:
+    /// counted from the tile's first, or from the row's where the tile has whole rows.
     fn meets(&self, column: usize, kx: usize) -> Option<usize> {
         let u = column * self.stride + kx * self.dilation;
-        (u >= self.phase && (u - self.phase).is_multiple_of(self.gap)).then(|| (u - self.phase) / self.gap)
+        match self.whole {
+            Some(whole) => usize::try_from(u as i64 - whole.left).ok().filter(|&at| at < whole.columns),
+            None => (u >= self.phase && (u - self.phase).is_multiple_of(self.gap))
+                .then(|| (u - self.phase) / self.gap),
+        }
     }
 
-    /// Columns of the input that a tile needs: their greatest common step, and how many.
-    fn strip(&self) -> (usize, usize) {
-        let (mut last, mut step) = (0, 0);
-        for column in 0..self.columns {
-            for at in (0..self.kw).filter_map(|kx| self.meets(column, kx)) {
-                last = last.max(at);
-                step = greatest_common_divisor(step, at);
-            }
+    /// Columns of the input that a tile needs of each row.
+    fn strip(&self) -> Strip {
+        let met = |column| (0..self.kw).filter_map(move |kx| self.meets(column, kx));
+        let all = (0..self.columns).flat_map(met);
+        if let Some(Whole { unit, .. }) = self.whole {
+            let first = all.clone().min().unwrap_or(0) / unit;
+            let last = all.max().unwrap_or(0) / unit;
+            return Strip { first, unit, step: 1, loads: last + 1 - first };
         }
-        let step = step.max(1);
-        (step, last / step + 1)
+        let step = all.clone().fold(0, greatest_common_divisor).max(1);
+        Strip { first: 0, unit: 1, step, loads: all.max().unwrap_or(0) / step + 1 }
+    }
+}
+
+/// How the columns of a row that a tile needs are loaded: vectors of `unit` columns, `step` columns apart.
+#[derive(Debug, Clone, Copy)]
+struct Strip {
+    /// The first vector.
+    first: usize,
+    unit: usize,
+    step: usize,
+    /// Loads of a row.
+    loads: usize,
+}
+
+impl Strip {
+    /// Which load of its row has a column, and where in it.
+    fn place(self, column: usize) -> (usize, usize) {
+        (column / self.step / self.unit - self.first, column / self.step % self.unit)
     }
 }
 

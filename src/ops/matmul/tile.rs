@@ -161,23 +161,21 @@ impl Tile {
     /// Functions that read four neighbours of A or B. Reads beyond an edge are moved inside it where the
     /// result is not stored, and give zero along k, where it would be added.
     fn loaders(&self, t: &mut String) {
-        // `along` is the extent of the contiguous axis, `is_k` whether that axis is summed over.
-        let mut loader = |name: &str, array: &str, aligned: bool, along: &str, is_k: bool| {
-            let _ = writeln!(t, "// Four neighbours from row `line`, column `at` on, of {along} columns.");
-            let _ = writeln!(t, "fn {name}(base: u32, line: u32, at: u32) -> vec4<f32> {{");
+        // `is_k`: whether the contiguous axis is summed over.
+        let mut loader = |name: &str, array: &str, aligned: bool, is_k: bool| {
+            let _ = writeln!(t, "// Four neighbours from row `line`, column `at` on, of rows `along` long.");
+            let _ = writeln!(t, "fn {name}(base: u32, line: u32, at: u32, along: u32) -> vec4<f32> {{");
             match (aligned, is_k) {
                 // A multiple of 4: a vector is inside or outside as a whole, and the loop ends before k.
                 (true, true) => {
-                    let _ = writeln!(t, "    return {array}[(base + line * {along} + at) / 4u];");
+                    let _ = writeln!(t, "    return {array}[(base + line * along + at) / 4u];");
                 }
                 (true, false) => {
-                    let _ = writeln!(
-                        t,
-                        "    return {array}[(base + line * {along} + min(at, {along} - 4u)) / 4u];"
-                    );
+                    let _ =
+                        writeln!(t, "    return {array}[(base + line * along + min(at, along - 4u)) / 4u];");
                 }
                 (false, true) => {
-                    let _ = writeln!(t, "    let o = base + line * {along};\n    let last = {along} - 1u;");
+                    let _ = writeln!(t, "    let o = base + line * along;\n    let last = along - 1u;");
                     let part = |j: usize| {
                         format!("select(0.0, {array}[o + min(at + {j}u, last)], at + {j}u <= last)")
                     };
@@ -191,7 +189,7 @@ impl Tile {
                     );
                 }
                 (false, false) => {
-                    let _ = writeln!(t, "    let o = base + line * {along};\n    let last = {along} - 1u;");
+                    let _ = writeln!(t, "    let o = base + line * along;\n    let last = along - 1u;");
                     let part = |j: usize| format!("{array}[o + min(at + {j}u, last)]");
                     let _ = writeln!(
                         t,
@@ -207,16 +205,16 @@ impl Tile {
         };
         match self.form {
             Form::Nn => {
-                loader("load_a", "a", self.a4, "p.k", true);
-                loader("load_b", "b", self.b4, "p.n", false);
+                loader("load_a", "a", self.a4, true);
+                loader("load_b", "b", self.b4, false);
             }
             Form::Nt => {
-                loader("load_a", "a", self.a4, "p.k", true);
-                loader("load_b", "b", self.b4, "p.k", true);
+                loader("load_a", "a", self.a4, true);
+                loader("load_b", "b", self.b4, true);
             }
             Form::Tn => {
-                loader("load_a", "a", self.a4, "p.m", false);
-                loader("load_b", "b", self.b4, "p.n", false);
+                loader("load_a", "a", self.a4, false);
+                loader("load_b", "b", self.b4, false);
             }
         }
     }
@@ -232,7 +230,7 @@ impl Tile {
                         true => format!("row + {}u + lane", 8 * r),
                         false => format!("row + {r}u"),
                     };
-                    let _ = writeln!(t, "        let a{r} = load_a(a_base, min({row}, p.m - 1u), k);");
+                    let _ = writeln!(t, "        let a{r} = load_a(a_base, min({row}, p.m - 1u), k, p.k);");
                 }
             }
             Form::Tn => {
@@ -244,7 +242,7 @@ impl Tile {
                         };
                         let _ = writeln!(
                             t,
-                            "        let a{r}_{q} = select(vec4<f32>(), load_a(a_base, min(k + {q}u, p.k - 1u), {row}), k + {q}u < p.k);"
+                            "        let a{r}_{q} = select(vec4<f32>(), load_a(a_base, min(k + {q}u, p.k - 1u), {row}, p.m), k + {q}u < p.k);"
                         );
                     }
                 }
@@ -262,7 +260,7 @@ impl Tile {
                         // Beyond k, A is zero; the row of B only has to exist.
                         let _ = writeln!(
                             t,
-                            "        let b{q}_{v} = load_b(b_base, min(k + {q}u, p.k - 1u), {col});"
+                            "        let b{q}_{v} = load_b(b_base, min(k + {q}u, p.k - 1u), {col}, p.n);"
                         );
                     }
                 }
@@ -270,7 +268,7 @@ impl Tile {
                     for j in 0..4 {
                         let _ = writeln!(
                             t,
-                            "        let t{j}_{v} = load_b(b_base, min({col} + {j}u, p.n - 1u), k);"
+                            "        let t{j}_{v} = load_b(b_base, min({col} + {j}u, p.n - 1u), k, p.k);"
                         );
                     }
                     for (q, x) in COMPONENTS.iter().enumerate() {
@@ -284,9 +282,10 @@ impl Tile {
         }
     }
 
+    /// All products of an output follow each other, so that its sum stays in registers for them.
     fn multiply(&self, t: &mut String) {
-        for q in 0..4 {
-            for i in 0..self.rows {
+        for i in 0..self.rows {
+            for q in 0..4 {
                 let value = match (self.form, self.broadcast) {
                     (Form::Nn | Form::Nt, true) => {
                         format!("subgroupBroadcast(a{}.{}, {}u)", i / 8, COMPONENTS[q], i % 8)
@@ -297,14 +296,12 @@ impl Tile {
                     }
                     (Form::Tn, false) => format!("a{}_{q}.{}", i / 4, COMPONENTS[i % 4]),
                 };
-                if self.vectors == 1 {
-                    let _ = writeln!(t, "        c{i}_0 = fma(vec4<f32>({value}), b{q}_0, c{i}_0);");
-                    continue;
-                }
                 let _ = writeln!(t, "        let v{i}_{q} = vec4<f32>({value});");
-                for v in 0..self.vectors {
-                    let _ = writeln!(t, "        c{i}_{v} = fma(v{i}_{q}, b{q}_{v}, c{i}_{v});");
-                }
+            }
+            for v in 0..self.vectors {
+                let c = format!("c{i}_{v}");
+                let sum = (0..4).fold(c.clone(), |sum, q| format!("fma(v{i}_{q}, b{q}_{v}, {sum})"));
+                let _ = writeln!(t, "        {c} = {sum};");
             }
         }
     }

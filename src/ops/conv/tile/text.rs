@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Store, Tile};
+use super::{Store, Strip, Tile, Whole};
 use crate::ops::text::{component, vector_type};
 
 const PARAMS: &str = "struct Params {
@@ -21,7 +21,7 @@ impl Tile {
         let _ = write!(
             t,
             "// {} x {} outputs in {} channels.\n{PARAMS}\n\
-             @group(0) @binding(0) var<storage, read> x: array<f32>;\n\
+             @group(0) @binding(0) var<storage, read> x: array<{}>;\n\
              @group(0) @binding(1) var<storage, read> weight: array<{}>;\n\
              @group(0) @binding(2) var<storage, read> bias: array<f32>;\n\
              @group(0) @binding(3) var<storage, read_write> y: array<{}>;\n\
@@ -29,6 +29,7 @@ impl Tile {
             self.rows,
             self.columns,
             self.lanes * self.vectors * if self.broadcast { 8 } else { 1 },
+            vector_type("f32", self.strip().unit),
             vector_type("f32", self.lanes),
             vector_type("f32", self.store.vector()),
         );
@@ -85,32 +86,34 @@ impl Tile {
         } else {
             let _ = writeln!(t, "let oy = row * {rows}u;");
         }
-        let _ = writeln!(t, "    let ix = i32(ox * {}u / {}u) - p.left;", self.stride, self.gap);
-        let (step, length) = self.strip();
+        let Strip { first, step, loads, .. } = self.strip();
+        if self.whole.is_none() {
+            let _ = writeln!(t, "    let ix = i32(ox * {}u / {}u) - p.left;", self.stride, self.gap);
+        }
         for i in 0..self.loads() {
-            if self.broadcast {
-                let _ = write!(
-                    t,
-                    "    let down{i} = i32(({from}u + lane) / {length}u * p.stride_y);\n    \
-                     let ix{i} = ix + i32(({from}u + lane) % {length}u * {step}u);\n    \
-                     let h{i} = select(0u, p.h, (u32(ix{i}) < p.w) & ({from}u + lane < {}u));\n",
-                    rows * length,
-                    from = 8 * i,
-                );
+            // Row and load of the row; which lanes have one.
+            let (down, across, exists) = if self.broadcast {
+                let at = format!("({}u + lane)", 8 * i);
+                let all = 8 * (i + 1) <= rows * loads;
+                let exists = if all { String::new() } else { format!(" & ({at} < {}u)", rows * loads) };
+                (format!("{at} / {loads}u"), format!("{at} % {loads}u"), exists)
             } else {
-                let (down, across) = (i / length, i % length * step);
-                let _ = write!(
-                    t,
-                    "    let down{i} = i32({down}u * p.stride_y);\n    let ix{i} = ix + {across};\n    \
-                     let h{i} = select(0u, p.h, u32(ix{i}) < p.w);\n"
-                );
+                (format!("{}u", i / loads), format!("{}u", i % loads), String::new())
+            };
+            let _ = writeln!(t, "    let down{i} = i32({down} * p.stride_y);");
+            if self.whole.is_some() {
+                let _ = writeln!(t, "    let ix{i} = {first}u + {across};");
+                let _ = writeln!(t, "    let h{i} = select(0u, p.h, true{exists});");
+            } else {
+                let _ = writeln!(t, "    let ix{i} = ix + i32({across} * {step}u);");
+                let _ = writeln!(t, "    let h{i} = select(0u, p.h, (u32(ix{i}) < p.w){exists});");
             }
         }
     }
 
     /// Loads of inputs that one invocation does for each channel and row of the kernel.
     fn loads(&self) -> usize {
-        let inputs = self.rows * self.strip().1;
+        let inputs = self.rows * self.strip().loads;
         if self.broadcast { inputs.div_ceil(8) } else { inputs }
     }
 
@@ -142,36 +145,47 @@ impl Tile {
                 let _ = writeln!(t, "            let w{kx}_{v} = weight[at + {kx}u * pitch + {v}u];");
             }
         }
+        let strip = self.strip();
+        let zero = match strip.unit {
+            1 => "0.0".to_string(),
+            n => format!("{}()", vector_type("f32", n)),
+        };
         for i in 0..self.loads() {
+            let at = match self.whole {
+                Some(Whole { columns, unit, .. }) => {
+                    format!("start / {unit}u + u32(iy{i}) * {}u + ix{i}", columns / unit)
+                }
+                None => format!("start + u32(iy{i}) * p.w + u32(ix{i})"),
+            };
             let _ = write!(
                 t,
-                "            let iy{i} = iy + down{i};\n            \
-                 let in{i} = u32(iy{i}) < h{i};\n            \
-                 let x{i} = select(0.0, x[select(0u, start + u32(iy{i}) * p.w + u32(ix{i}), in{i})], in{i});\n"
+                "            let iy{i} = iy + down{i};\n            let in{i} = u32(iy{i}) < h{i};\n            \
+                 let x{i} = select({zero}, x[select(0u, {at}, in{i})], in{i});\n"
             );
         }
-        let (step, length) = self.strip();
         for row in 0..self.rows {
-            for k in 0..length {
-                let input = row * length + k;
-                let mut lines = String::new();
-                for column in 0..self.columns {
-                    for kx in (0..self.kw).filter(|&kx| self.meets(column, kx) == Some(k * step)) {
-                        for v in 0..self.vectors {
-                            let c = format!("c{}_{v}", row * self.columns + column);
-                            let _ = writeln!(lines, "            {c} = fma(v{input}, w{kx}_{v}, {c});");
-                        }
+            let mut shared = std::collections::BTreeSet::new();
+            for column in 0..self.columns {
+                // All products of an output follow each other, so that its sum stays in registers for them.
+                for (kx, at) in (0..self.kw).filter_map(|kx| Some((kx, self.meets(column, kx)?))) {
+                    if shared.insert(at) {
+                        let (load, part) = strip.place(at);
+                        let load = row * strip.loads + load;
+                        let value = match self.broadcast {
+                            true => format!(
+                                "subgroupBroadcast({}, {}u)",
+                                component(&format!("x{}", load / 8), strip.unit, part),
+                                load % 8
+                            ),
+                            false => component(&format!("x{load}"), strip.unit, part),
+                        };
+                        let _ = writeln!(t, "            let v{row}_{at} = {vectors}({value});");
+                    }
+                    for v in 0..self.vectors {
+                        let c = format!("c{}_{v}", row * self.columns + column);
+                        let _ = writeln!(t, "            {c} = fma(v{row}_{at}, w{kx}_{v}, {c});");
                     }
                 }
-                if lines.is_empty() {
-                    continue;
-                }
-                let value = match self.broadcast {
-                    true => format!("subgroupBroadcast(x{}, {}u)", input / 8, input % 8),
-                    false => format!("x{input}"),
-                };
-                let _ = writeln!(t, "            let v{input} = {vectors}({value});");
-                t.push_str(&lines);
             }
         }
         t.push_str("        }\n    }\n");

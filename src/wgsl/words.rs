@@ -1,0 +1,237 @@
+//! What a kernel's text becomes for llvmpipe, which compiles a load to a loop over the lanes: there, fewer and
+//! wider loads are worth a few more instructions.
+
+use std::fmt::Write;
+
+/// Types of elements that can be moved so: how they are declared, what they become, and what takes one to the
+/// other and back.
+const FORMS: [(&str, &str, &str); 4] = [
+    ("vec4<f32>", "vec2<u64>", "f32x4"),
+    ("vec4<u32>", "vec2<u64>", "u32x4"),
+    ("vec2<f32>", "u64", "f32x2"),
+    ("vec2<u32>", "u64", "u32x2"),
+];
+
+/// The functions between a form and its words.
+fn functions(form: usize) -> String {
+    let (vector, word, name) = FORMS[form];
+    let mut t = String::new();
+    if word == "u64" {
+        let _ = write!(
+            t,
+            "fn from_words_{name}(w: u64) -> {vector} {{\n    \
+             return bitcast<{vector}>(vec2<u32>(u32(w), u32(w >> 32u)));\n}}\n\n\
+             fn to_words_{name}(v: {vector}) -> u64 {{\n    let u = bitcast<vec2<u32>>(v);\n    \
+             return u64(u.x) | (u64(u.y) << 32u);\n}}\n\n"
+        );
+    } else {
+        let _ = write!(
+            t,
+            "fn from_words_{name}(w: vec2<u64>) -> {vector} {{\n    let low = vec2<u32>(w);\n    \
+             let high = vec2<u32>(w >> vec2<u32>(32u));\n    \
+             return bitcast<{vector}>(vec4<u32>(low.x, high.x, low.y, high.y));\n}}\n\n\
+             fn to_words_{name}(v: {vector}) -> vec2<u64> {{\n    let u = bitcast<vec4<u32>>(v);\n    \
+             return vec2<u64>(u.xz) | (vec2<u64>(u.yw) << vec2<u32>(32u));\n}}\n\n"
+        );
+    }
+    t
+}
+
+/// `text` with the vectors in its storage buffers moved as words of 64 bits, which take as long as words of 32, or
+/// `None` if it has no vectors. Buffers are left as they are where something else than reading and assigning
+/// whole elements happens to them.
+pub(crate) fn widened(text: &str) -> Option<String> {
+    let mut found: Vec<(&str, usize)> = Vec::new();
+    for item in super::split(text) {
+        if !item.1.contains("var<storage") {
+            continue;
+        }
+        let form = FORMS.iter().position(|(v, ..)| item.1.contains(&format!(": array<{v}>")));
+        if let Some(form) = form {
+            found.push((item.0, form));
+        }
+    }
+    found.retain(|(name, _)| is_simple(text, name));
+    if found.is_empty() {
+        return None;
+    }
+    let mut out = rewrite(text, &found);
+    for (name, form) in &found {
+        let (vector, word, _) = FORMS[*form];
+        out = out.replacen(&format!("{name}: array<{vector}>"), &format!("{name}: array<{word}>"), 1);
+    }
+    let mut forms: Vec<usize> = found.iter().map(|f| f.1).collect();
+    forms.sort_unstable();
+    forms.dedup();
+    Some(forms.into_iter().map(functions).collect::<String>() + &out)
+}
+
+/// Places where `name[` stands, as byte ranges of name and index.
+fn uses(text: &str, name: &str) -> Vec<(usize, usize)> {
+    let mut all = Vec::new();
+    let mut from = 0;
+    while let Some(at) = text[from..].find(name).map(|i| i + from) {
+        let end = at + name.len();
+        from = end;
+        let before = text[..at].chars().next_back();
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+        let line = text[..at].rfind('\n').map_or(0, |i| i + 1);
+        let is_comment = text[line..at].contains("//");
+        if is_comment || before.is_some_and(word) || !text[end..].starts_with('[') {
+            continue;
+        }
+        if let Some(close) = closing(text, end) {
+            all.push((at, close));
+        }
+    }
+    all
+}
+
+/// The bracket that closes the one at `open`.
+fn closing(text: &str, open: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    for (i, c) in text[open..].char_indices() {
+        match c {
+            '[' | '(' => depth += 1,
+            ']' | ')' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(open + i);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether what follows an element assigns to it.
+fn is_assigned(after: &str) -> bool {
+    after.trim_start().starts_with('=') && !after.trim_start().starts_with("==")
+}
+
+/// Whether all uses of a buffer are reads and assignments of whole elements.
+fn is_simple(text: &str, name: &str) -> bool {
+    uses(text, name).into_iter().all(|(at, close)| {
+        let after = text[close + 1..].trim_start();
+        let compound = after.len() > 1 && after[1..].starts_with('=') && "+-*/%&|^".contains(&after[..1]);
+        let member = after.strip_prefix('.').is_some_and(|rest| {
+            is_assigned(rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+        });
+        !compound && !member && !text[..at].trim_end().ends_with('&')
+    })
+}
+
+fn rewrite(text: &str, found: &[(&str, usize)]) -> String {
+    let mut places: Vec<(usize, usize, usize)> = Vec::new();
+    for (name, form) in found {
+        places.extend(uses(text, name).into_iter().map(|(at, close)| (at, close, *form)));
+    }
+    places.sort_unstable();
+    let mut out = String::with_capacity(text.len() * 2);
+    let mut done = 0;
+    for (at, close, form) in places {
+        if at < done {
+            continue;
+        }
+        out.push_str(&text[done..at]);
+        let name = FORMS[form].2;
+        let open = at + text[at..].find('[').unwrap_or(0);
+        let index = rewrite(&text[open + 1..close], found);
+        let element = format!("{}[{index}]", &text[at..open]);
+        let after = &text[close + 1..];
+        if is_assigned(after) {
+            let equals = close + 1 + after.find('=').unwrap_or(0);
+            let end = equals + text[equals..].find(';').unwrap_or(0);
+            let value = rewrite(text[equals + 1..end].trim(), found);
+            let _ = write!(out, "{element} = to_words_{name}({value})");
+            done = end;
+        } else {
+            let _ = write!(out, "from_words_{name}({element})");
+            done = close + 1;
+        }
+    }
+    out.push_str(&text[done..]);
+    out
+}
+
+/// `text` with its uniform read once, at the start of the entry point, instead of at every use, or `None` if it has
+/// no uniform of scalars and vectors. Functions beside the entry point are left as they are.
+pub(crate) fn hoisted(text: &str) -> Option<String> {
+    let items = super::split(text);
+    let (name, declaration) = items.iter().find(|(_, t)| t.contains("var<uniform>"))?;
+    let ty = declaration.rsplit(':').next()?.trim().trim_end_matches(';').trim();
+    let is_plain = items.iter().any(|(n, t)| *n == ty && t.starts_with("struct") && !t.contains("array<"));
+    if !is_plain {
+        return None;
+    }
+    let entry = text.find("@compute")?;
+    let brace = entry + text[entry..].find('{')? + 1;
+    Some(format!("{}\n    let {name} = {name};{}", &text[..brace], &text[brace..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> b: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> at: array<vec2<u32>>;
+struct P { n: u32 }
+@group(0) @binding(3) var<uniform> p: P;
+";
+
+    fn with(body: &str) -> String {
+        format!(
+            "{HEAD}@compute @workgroup_size(8)\nfn k(@builtin(global_invocation_id) i: vec3<u32>) {{\n{body}\n}}\n"
+        )
+    }
+
+    fn assert_valid(text: &str) {
+        let module =
+            naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{}", e.emit_to_string(text)));
+        naga::valid::Validator::new(
+            naga::valid::ValidationFlags::all(),
+            naga::valid::Capabilities::SHADER_INT64,
+        )
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{}", e.emit_to_string(text)));
+    }
+
+    #[test]
+    fn reads_and_assignments_move_words() {
+        let text = with(
+            "    // a[0] stays.\n    if (i.x >= p.n) { return; }\n    b[at[i.x].y + 1u] = max(a[at[i.x].x], a[2]) * b[0].x;",
+        );
+        let wide = widened(&text).unwrap_or_default();
+        assert_valid(&wide);
+        assert!(wide.contains("a: array<vec2<u64>>") && wide.contains("at: array<u64>"), "{wide}");
+        assert!(wide.contains("// a[0] stays."), "{wide}");
+        let expected = "b[from_words_u32x2(at[i.x]).y + 1u] = to_words_f32x4(\
+            max(from_words_f32x4(a[from_words_u32x2(at[i.x]).x]), from_words_f32x4(a[2])) \
+            * from_words_f32x4(b[0]).x);";
+        assert!(wide.contains(expected), "{wide}");
+    }
+
+    #[test]
+    fn what_is_done_otherwise_stays() {
+        for body in ["b[i.x] += a[i.x];", "b[i.x].y = 1.0;", "let r = &b[i.x]; (*r).x = a[0].x;"] {
+            let wide = widened(&with(body)).unwrap_or_default();
+            assert_valid(&wide);
+            assert!(wide.contains("b: array<vec4<f32>>") && wide.contains("a: array<vec2<u64>>"), "{wide}");
+        }
+        assert_eq!(
+            widened("@group(0) @binding(0) var<storage, read> a: array<f32>;\nfn f() { let x = a[0]; }"),
+            None
+        );
+    }
+
+    #[test]
+    fn uniforms_of_scalars_are_read_once() {
+        let hoisted = hoisted(&with("    b[i.x] = a[p.n];")).unwrap_or_default();
+        assert_valid(&hoisted);
+        assert!(hoisted.contains("{\n    let p = p;\n"), "{hoisted}");
+        let arrays = with("    b[i.x] = a[p.n[i.y].x];").replace("n: u32", "n: array<vec4<u32>, 2>");
+        assert_eq!(super::hoisted(&arrays), None);
+    }
+}
