@@ -112,7 +112,7 @@ pub(super) fn open(name: Option<&str>) -> Result<Gpu> {
     Err(refused.unwrap_or_else(|| missing(name)))
 }
 
-fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
+pub(super) fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
     let info = adapter.get_info();
     let available = adapter.limits();
     let mut limits = wgpu::Limits::default().or_worse_values_from(&available);
@@ -138,7 +138,11 @@ fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
         .map_err(|e| Error::Adapter(format!("{} cannot be opened: {e}", info.name)))?;
     let fault = Arc::default();
     watch(&device, &fault);
-    Ok(wrap(device, queue, &info, fault))
+    let mut gpu = wrap(device, queue, &info, fault);
+    if let Some(shared) = Arc::get_mut(&mut gpu.0) {
+        shared.ahead = super::ahead::Ahead::of(adapter);
+    }
+    Ok(gpu)
 }
 
 /// Catches what the device reports outside of error scopes, and its loss, for the next read-back: an error
@@ -182,6 +186,7 @@ pub(super) fn wrap(
         caps,
         limits,
         cache: super::cache::Cache::default(),
+        ahead: super::ahead::Ahead::default(),
         states: Mutex::default(),
         counters: super::Counters::default(),
         unsubmitted: std::sync::atomic::AtomicUsize::default(),

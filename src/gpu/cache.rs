@@ -37,6 +37,13 @@ impl Cache {
         Ok(made)
     }
 
+    /// Those of `kernels` that have no pipeline yet, each once, in their order.
+    pub(crate) fn missing<'a>(&self, kernels: impl Iterator<Item = &'a Kernel>) -> Vec<Kernel> {
+        let known = lock(&self.pipelines);
+        let mut keys = std::collections::HashSet::new();
+        kernels.filter(|k| !known.contains_key(&k.key) && keys.insert(&k.key)).cloned().collect()
+    }
+
     pub(crate) fn kernels(&self) -> Vec<Kernel> {
         lock(&self.pipelines).values().map(|p| p.kernel.clone()).collect()
     }
@@ -103,7 +110,9 @@ fn build(gpu: &Shared, kernel: &Kernel) -> Result<Pipeline> {
         cache: None,
     });
     let made = Pipeline { kernel: kernel.clone(), pipeline, layout, storage, uniform };
-    settle(gpu, &made, &gpu.cache.dummies);
+    if settle(gpu, &made, &gpu.cache.dummies) {
+        gpu.ahead.count(&gpu.queue);
+    }
     Ok(made)
 }
 

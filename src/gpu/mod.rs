@@ -1,6 +1,7 @@
 //! The GPU executor, through wgpu.
 
 mod adapter;
+mod ahead;
 mod cache;
 pub(crate) mod case;
 pub(crate) mod check;
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) caps: Caps,
     pub(crate) limits: wgpu::Limits,
     pub(crate) cache: cache::Cache,
+    ahead: ahead::Ahead,
     states: Mutex<HashMap<u64, State>>,
     counters: Counters,
     /// Bytes written to buffers since the last submission.
@@ -158,6 +160,7 @@ impl Gpu {
             caps,
             limits: old.limits.clone(),
             cache: cache::Cache::default(),
+            ahead: ahead::Ahead::default(),
             states: Mutex::default(),
             counters: Counters::default(),
             unsubmitted: AtomicUsize::default(),

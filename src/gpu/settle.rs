@@ -19,11 +19,11 @@ const BYTES: u64 = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Dummies(OnceLock<[wgpu::Buffer; 3]>);
 
-/// Launches no workgroups of a new pipeline, on lavapipe.
-pub(super) fn settle(gpu: &Shared, pipeline: &Pipeline, dummies: &Dummies) {
-    let Some(uniform) = pipeline.uniform else { return };
+/// Launches no workgroups of a new pipeline, on lavapipe; says whether it did.
+pub(super) fn settle(gpu: &Shared, pipeline: &Pipeline, dummies: &Dummies) -> bool {
+    let Some(uniform) = pipeline.uniform else { return false };
     if gpu.info.backend != "Vulkan" || !gpu.info.driver.contains("llvmpipe") {
-        return;
+        return false;
     }
     let [read, write, values] = dummies.0.get_or_init(|| {
         let usages = [
@@ -66,4 +66,5 @@ pub(super) fn settle(gpu: &Shared, pipeline: &Pipeline, dummies: &Dummies) {
         pass.dispatch_workgroups(0, 1, 1);
     }
     gpu.queue.submit([encoder.finish()]);
+    true
 }

@@ -167,6 +167,8 @@ impl GpuStep {
         let uniform_buffer = gpu.buffer("parameters", uniforms.len(), usage)?;
         gpu.write(&uniform_buffer, Feed::U8(&uniforms));
 
+        let kernels = nodes().flat_map(|&n| &programs[n].dispatches).map(|d| &d.kernel);
+        gpu.ahead.start(gpu, gpu.cache.missing(kernels));
         let mut next = 0;
         let mut tasks = Vec::new();
         for task in &self.plan.tasks {
