@@ -17,7 +17,7 @@ struct Moments {
 
 impl Moments {
     #[track_caller]
-    fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
+    fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Option<Var<'g>>) {
         let Moments { base, beta1, beta2, eps, weight_decay, decoupled } = self.clone();
         let pairs = base.pairs(g, params, gradients);
         if pairs.is_empty() {
@@ -27,8 +27,9 @@ impl Moments {
         for group in pairs.chunks(AdamTick::MOST) {
             // Each parameter has its own count, as one thawed later has seen fewer steps.
             let counts = group.iter().map(|(p, _)| g.param(&base.at().at("t").counter(p.name())));
-            let inputs: Vec<Var<'g>> = [lr].into_iter().chain(counts).collect();
-            let scalars = g.record_one(AdamTick { beta1, beta2, counts: group.len() }, &inputs);
+            let inputs: Vec<Var<'g>> = [lr].into_iter().chain(factor).chain(counts).collect();
+            let tick = AdamTick { beta1, beta2, counts: group.len(), has_factor: factor.is_some() };
+            let scalars = g.record_one(tick, &inputs);
             let update = AdamUpdate { beta1, beta2, eps, weight_decay, decoupled, count: group.len() };
             let mut inputs: Vec<Var<'g>> = group.iter().map(|(_, gradient)| *gradient).collect();
             inputs.push(scalars);
@@ -97,7 +98,18 @@ macro_rules! optimizer {
         impl Optimizer for $name {
             #[track_caller]
             fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
-                self.0.apply(g, params, gradients);
+                self.0.apply(g, params, gradients, None);
+            }
+
+            #[track_caller]
+            fn apply_scaled<'g>(
+                &self,
+                g: &'g Graph,
+                params: &[Param],
+                gradients: &[Var<'g>],
+                factor: Var<'g>,
+            ) {
+                self.0.apply(g, params, gradients, Some(factor));
             }
 
             fn lr(&self) -> f32 {

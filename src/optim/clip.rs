@@ -16,10 +16,17 @@ pub fn clip_by_global_norm<'g>(gradients: &[Var<'g>], max_norm: f32) -> Vec<Var<
         let message = format!("the largest norm must be a number above 0, got {max_norm}");
         return vec![first.graph().refuse("clip_by_global_norm", message, first); gradients.len()];
     }
-    let squares = gradients.iter().map(|v| v.square().sum_all());
-    let Some(sum) = squares.reduce(|a, b| a + b) else { return Vec::new() };
-    let factor = ((sum.sqrt() + 1e-6).recip() * max_norm).clamp(0.0, 1.0);
+    let Some(factor) = clip_factor(gradients, max_norm, None) else { return Vec::new() };
     gradients.iter().map(|&v| v * factor).collect()
+}
+
+/// What gradients, which are to be multiplied by `scale` first, are multiplied by to clip them.
+#[track_caller]
+fn clip_factor<'g>(gradients: &[Var<'g>], max_norm: f32, scale: Option<Var<'g>>) -> Option<Var<'g>> {
+    let squares = gradients.iter().map(|v| v.square().sum_all());
+    let norm = squares.reduce(|a, b| a + b)?.sqrt();
+    let norm = scale.map_or(norm, |scale| norm * scale);
+    Some(((norm + 1e-6).recip() * max_norm).clamp(0.0, 1.0))
 }
 
 /// An optimizer whose gradients are clipped by their global norm first; see [`clip_by_global_norm`].
@@ -51,21 +58,51 @@ impl<O: Optimizer> ClipNorm<O> {
     }
 }
 
+impl<O: Optimizer> ClipNorm<O> {
+    /// The parameters that will be updated, and their gradients: others do not count. `None` where the optimizer will
+    /// say what is wrong.
+    fn updated<'g>(params: &[Param], gradients: &[Var<'g>]) -> Option<(Vec<Param>, Vec<Var<'g>>)> {
+        if params.len() != gradients.len() || !params.iter().any(Param::is_trainable) {
+            return None;
+        }
+        let pairs = params.iter().cloned().zip(gradients.iter().copied());
+        Some(pairs.filter(|(p, _)| p.is_trainable()).unzip())
+    }
+}
+
 impl<O: Optimizer> Optimizer for ClipNorm<O> {
     #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
-        if params.len() != gradients.len() || !params.iter().any(Param::is_trainable) {
-            // The optimizer says what is wrong.
+        let Some((params, kept)) = Self::updated(params, gradients) else {
             return self.inner.apply(g, params, gradients);
-        }
-        // What will not be updated does not count.
-        let pairs = params.iter().cloned().zip(gradients.iter().copied());
-        let (trainable, kept): (Vec<Param>, Vec<Var<'g>>) = pairs.filter(|(p, _)| p.is_trainable()).unzip();
+        };
         let clipped = {
             let _scope = g.scope("clip");
             clip_by_global_norm(&kept, self.max_norm)
         };
-        self.inner.apply(g, &trainable, &clipped);
+        self.inner.apply(g, &params, &clipped);
+    }
+
+    /// The norm is that of the gradients times the factor. Where it is above the range of `f32`, the step is left out.
+    #[track_caller]
+    fn apply_scaled<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Var<'g>) {
+        let Some((params, kept)) = Self::updated(params, gradients) else {
+            return self.inner.apply_scaled(g, params, gradients, factor);
+        };
+        let factor = {
+            let _scope = g.scope("clip");
+            if !(self.max_norm.is_finite() && self.max_norm > 0.0) {
+                clip_by_global_norm(&kept, self.max_norm);
+            }
+            // Of gradients that are not finite the norm says nothing: the factor, which is 0 then, stays.
+            let clip = clip_factor(&kept, self.max_norm, Some(factor));
+            clip.map_or(factor, |clip| factor.select(factor * clip, factor))
+        };
+        self.inner.apply_scaled(g, &params, &kept, factor);
+    }
+
+    fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
+        self.inner.objective(loss)
     }
 
     fn lr(&self) -> f32 {

@@ -8,6 +8,7 @@
 
 mod adam;
 mod clip;
+mod scale;
 mod schedule;
 mod sgd;
 
@@ -15,6 +16,7 @@ use std::panic::Location;
 
 pub use adam::{Adam, AdamW};
 pub use clip::{ClipNorm, clip_by_global_norm};
+pub use scale::LossScale;
 pub use schedule::Schedule;
 pub use sgd::Sgd;
 
@@ -38,7 +40,7 @@ pub trait Optimizer {
         match dependencies(loss, params) {
             Ok(params) => {
                 let values: Vec<Var<'g>> = params.iter().map(|p| g.param(p)).collect();
-                let gradients = g.gradients(loss, &values);
+                let gradients = g.gradients(self.objective(loss), &values);
                 self.apply(g, &params, &gradients);
             }
             Err(message) => {
@@ -52,6 +54,21 @@ pub trait Optimizer {
     #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]);
 
+    /// As [`Optimizer::apply`], for gradients that are first multiplied by `factor`, of shape `[1]`. Where that is 0 the
+    /// step is left out: neither the parameters nor any state of the optimizer changes, whatever the gradients hold.
+    /// [`LossScale`] needs it; an optimizer from outside that has no such form makes it a recording error.
+    #[track_caller]
+    fn apply_scaled<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Var<'g>) {
+        let _ = (params, gradients, factor);
+        let message = "this optimizer cannot leave a step out, which loss scaling asks of it".to_string();
+        g.mistake("apply_scaled", message, &[], Place(Location::caller()));
+    }
+
+    /// What [`Optimizer::minimize`] takes the gradients of: the loss, or a multiple of it.
+    fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
+        loss
+    }
+
     /// The learning rate it starts with.
     fn lr(&self) -> f32;
 
@@ -64,6 +81,15 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
     #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
         (**self).apply(g, params, gradients);
+    }
+
+    #[track_caller]
+    fn apply_scaled<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Var<'g>) {
+        (**self).apply_scaled(g, params, gradients, factor);
+    }
+
+    fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
+        (**self).objective(loss)
     }
 
     fn lr(&self) -> f32 {

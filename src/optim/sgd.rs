@@ -63,18 +63,32 @@ impl Sgd {
     }
 }
 
-impl Optimizer for Sgd {
+impl Sgd {
     #[track_caller]
-    fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
+    fn record<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Option<Var<'g>>) {
         let Sgd { momentum, nesterov, weight_decay, .. } = *self;
         for (param, gradient) in self.base.pairs(g, params, gradients) {
             let _scope = self.base.scope(g, &[&param]);
-            let mut inputs = vec![gradient, g.param(&self.base.lr_state()), g.param(&param)];
+            let mut inputs = vec![gradient, g.param(&self.base.lr_state())];
+            inputs.extend(factor);
+            inputs.push(g.param(&param));
             if momentum != 0.0 {
                 inputs.push(g.param(&self.base.state_of("momentum", &param)));
             }
-            g.record(SgdUpdate { momentum, nesterov, weight_decay }, &inputs);
+            g.record(SgdUpdate { momentum, nesterov, weight_decay, has_factor: factor.is_some() }, &inputs);
         }
+    }
+}
+
+impl Optimizer for Sgd {
+    #[track_caller]
+    fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
+        self.record(g, params, gradients, None);
+    }
+
+    #[track_caller]
+    fn apply_scaled<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Var<'g>) {
+        self.record(g, params, gradients, Some(factor));
     }
 
     fn lr(&self) -> f32 {

@@ -15,7 +15,8 @@ use crate::shape::{DType, TensorType};
 /// A step of Adam or AdamW on some parameters, at most as many as an [`AdamTick`] counts for.
 ///
 /// Inputs: a gradient for each; the scalars of the tick; the states w, m and v of the first, then of the second,
-/// and so on. One launch updates as many as the adapter lets a kernel bind.
+/// and so on. A gradient is multiplied by the last of its scalars; where that is 0 the parameter stays as it is. One
+/// launch updates as many as the adapter lets a kernel bind.
 #[derive(Debug, Clone)]
 pub(crate) struct AdamUpdate {
     pub(crate) beta1: f64,
@@ -143,8 +144,8 @@ fn text(count: usize) -> String {
             t,
             "    if (at >= {start} && at < {extent}.y) {{\n        \
              let first = (at - {start}) * {span}u + lane;\n        \
-             let vectors = {extent}.x;\n        \
              let row = scalars[p.rows[{}][{}]];\n        \
+             let vectors = select({extent}.x, 0u, row.w == 0.0);\n        \
              for (var j = 0u; j < {VECTORS}u; j += 1u) {{\n            \
              let i = first + j * 64u;\n            \
              if (i < vectors) {{\n                \
@@ -170,10 +171,13 @@ impl<T: Real> Reference<T> for AdamUpdate {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let c = self.constants::<T>();
         for (row, outputs) in outputs.chunks_mut(3).enumerate() {
-            let [step, root, lr, _] = scalars_of(&inputs[self.count], row)?;
+            let [step, root, lr, factor] = scalars_of(&inputs[self.count], row)?;
+            if factor == T::zero() {
+                continue;
+            }
             let [w, m, v] = states_of(outputs)?;
             for (i, &gradient) in inputs[row].f().iter().enumerate() {
-                let mut g = gradient;
+                let mut g = gradient * factor;
                 if self.decoupled {
                     w[i] = w[i] - lr * c.decoupled_decay * w[i];
                 } else {
@@ -190,14 +194,17 @@ impl<T: Real> Reference<T> for AdamUpdate {
     fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let c = self.constants::<T>();
         for (row, outputs) in outputs.chunks_mut(3).enumerate() {
-            let [step, root, lr, _] = scalars_of(&inputs[self.count], row)?;
+            let [step, root, lr, factor] = scalars_of(&inputs[self.count], row)?;
+            if factor == T::zero() {
+                continue;
+            }
             let [w, m, v] = states_of(outputs)?;
             let keep = T::one() - lr * c.decoupled_decay;
             let each = (threads::part(w.len() * WEIGHT, WEIGHT) / WEIGHT).max(1);
             let states = w.chunks_mut(each).zip(m.chunks_mut(each)).zip(v.chunks_mut(each));
             let parts = states.zip(inputs[row].f().chunks(each));
             threads::share(parts.len(), parts, |parts| {
-                parts.for_each(|(((w, m), v), g)| wide::update(c, [step, root, keep], [w, m, v], g));
+                parts.for_each(|(((w, m), v), g)| wide::update(c, [step, root, keep, factor], [w, m, v], g));
             });
         }
         Ok(())
@@ -280,19 +287,21 @@ impl Op for AdamUpdate {
 /// [`Op::error_bound`] for one parameter.
 fn bounds_of(
     gradients: &[f64],
-    [step, root, lr, _]: [f64; 4],
+    [step, root, lr, factor]: [f64; 4],
     c: AdamConstants<f64>,
     outputs: &[In<'_, f64>],
 ) -> [Vec<f64>; 3] {
     let (w, m, v) = (outputs[0].f(), outputs[1].f(), outputs[2].f());
     let mut bounds = [const { Vec::new() }; 3];
-    for (i, gradient) in gradients.iter().enumerate() {
+    // One rounding more, where the product is not exact.
+    let rounding = if factor == 1.0 { 0.0 } else { UNIT };
+    for (i, gradient) in gradients.iter().map(|g| g * factor).enumerate() {
         let divisor = v[i].sqrt() * root + c.eps;
         let update = if m[i] == 0.0 { 0.0 } else { step * m[i] / divisor };
         let decay = lr * c.decoupled_decay;
         let old = (w[i] + update).abs() / (1.0 - decay).abs().max(1e-3);
         let g = gradient + c.coupled_decay * (w[i] + update);
-        let g_error = UNIT * (g.abs() + 2.0 * c.coupled_decay * old);
+        let g_error = UNIT * (g.abs() + 2.0 * c.coupled_decay * old) + rounding * gradient.abs();
         let m_terms = (m[i] - c.rest1 * g).abs() + c.rest1 * g.abs();
         let m_error = 3.0 * UNIT * m_terms + c.rest1 * g_error + 3.0 * TINY;
         let v_error = 4.0 * UNIT * v[i] + 2.0 * c.rest2 * g.abs() * g_error + 3.0 * TINY;

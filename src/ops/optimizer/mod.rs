@@ -4,6 +4,7 @@
 //! algorithm 2. Momentum: PyTorch's `SGD` without dampening.
 
 mod adam;
+mod scale;
 mod sgd;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::TensorType;
 pub(crate) use adam::AdamUpdate;
+pub(crate) use scale::{FlagNonFinite, NextScale};
 pub(crate) use sgd::SgdUpdate;
 pub(crate) use tick::AdamTick;
 
@@ -55,16 +57,31 @@ fn leaf<'g>(inputs: &[Var<'g>]) -> Vec<Option<Var<'g>>> {
     vec![None; inputs.len()]
 }
 
-/// A kernel over the vec4s of the updated states.
+/// What reads the factor of gradients, bound as `binding`.
+fn factor(binding: usize) -> String {
+    format!(
+        "@group(0) @binding({binding}) var<storage, read> factor_in: array<f32>;\n\n\
+         fn gradient_factor() -> f32 {{\n    return factor_in[0];\n}}\n\n"
+    )
+}
+
+/// A kernel over the vec4s of the updated states; the factor of the gradient, if there is one, is the last of `args`.
 fn launch(
     ctx: &KernelContext<'_>,
     entry: &str,
+    has_factor: bool,
     args: &[Arg],
     params: impl FnOnce(u32) -> Vec<u8>,
 ) -> Result<Program> {
     let vectors = ctx.inputs[0].shape.elements().div_ceil(4);
     Ok(Program::from(Dispatch {
-        kernel: Kernel::library(entry)?,
+        kernel: match has_factor {
+            false => Kernel::library(entry)?,
+            true => {
+                let text = factor(args.len());
+                Kernel::library_with(entry, format!("{entry}.factor"), "gradient_factor", &text)?
+            }
+        },
         args: args.to_vec(),
         uniform: params(vectors as u32),
         grid: ctx.caps.grid(vectors.div_ceil(WORKGROUP))?,
@@ -74,7 +91,8 @@ fn launch(
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let tick = |beta1, beta2, t: f64| {
-        let case = Case::new(AdamTick { beta1, beta2, counts: 1 }, &[&[1], &[1]]).no_gradient();
+        let case =
+            Case::new(AdamTick { beta1, beta2, counts: 1, has_factor: false }, &[&[1], &[1]]).no_gradient();
         case.fill(0, Fillings::Uniform(1e-4, 1e-1)).index(1, 1).fill(1, Fillings::Given(vec![t]))
     };
     // Around the ends of the series (y = 0.5) for both betas, past 2^24, and at the last number.
@@ -83,7 +101,9 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.extend([tick(0.0, 0.0, 0.0), tick(0.5, 0.999_999_9, 7.0), tick(0.999_999_9, 0.0, 1e6)]);
 
-    let mut six = Case::new(AdamTick { beta1: 0.9, beta2: 0.99, counts: 6 }, &[&[1][..]; 7]).no_gradient();
+    let mut six =
+        Case::new(AdamTick { beta1: 0.9, beta2: 0.99, counts: 6, has_factor: false }, &[&[1][..]; 7])
+            .no_gradient();
     for i in 1..7 {
         six = six.index(i, 1).fill(i, Fillings::Given(vec![i as f64 * 17.0 - 17.0]));
     }
@@ -103,7 +123,7 @@ pub(super) fn cases() -> Vec<Case> {
         let mut all = shapes.to_vec();
         all.push(&scalars);
         all.extend(shapes.iter().flat_map(|&s| [s; 3]));
-        let rows = (0..count).flat_map(|k| [2e-3 + 1e-3 * k as f64, 1.5 + k as f64, 1e-3, 0.0]);
+        let rows = (0..count).flat_map(|k| [2e-3 + 1e-3 * k as f64, 1.5 + k as f64, 1e-3, 1.0]);
         let mut case = Case::new(op, &all).no_gradient().fill(count, Fillings::Given(rows.collect()));
         for k in 0..count {
             case = case.fill(count + 3 + 3 * k, Fillings::Uniform(0.0, 2.0));
@@ -114,7 +134,7 @@ pub(super) fn cases() -> Vec<Case> {
     let shapes = [&[][..], &[1], &[5], &[64], &[257], &[130, 33]];
     let scalars = |t: f64, lr: f64| {
         let (c1, c2) = (1.0 - 0.9f64.powf(t), 1.0 - 0.999f64.powf(t));
-        Fillings::Given(vec![lr / c1, 1.0 / c2.sqrt(), lr, 0.0])
+        Fillings::Given(vec![lr / c1, 1.0 / c2.sqrt(), lr, 1.0])
     };
     let adam = |weight_decay, decoupled, shape: &[usize]| {
         let op = AdamUpdate { beta1, beta2, eps, weight_decay, decoupled, count: 1 };
@@ -137,7 +157,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(adam(0.0, false, &[65]).fill(0, huge).fill(3, zero.clone()).fill(4, zero));
 
     let sgd = |momentum, nesterov, weight_decay, shape: &[usize]| {
-        let op = SgdUpdate { momentum, nesterov, weight_decay };
+        let op = SgdUpdate { momentum, nesterov, weight_decay, has_factor: false };
         let mut all = vec![shape, &[1]];
         all.resize(2 + op.writes(), shape);
         Case::new(op, &all).no_gradient().fill(1, Fillings::Uniform(0.01, 0.5))
@@ -148,6 +168,85 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(sgd(0.9, false, 0.0, shape));
         cases.push(sgd(0.9, false, 0.1, shape));
         cases.push(sgd(0.9, true, 0.1, shape));
+    }
+    cases.extend(with_factor());
+    cases.extend(scaled());
+    cases
+}
+
+/// Steps whose gradients are multiplied by a factor, of which 0 leaves them out.
+fn with_factor() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let given = |x: f64| Fillings::Given(vec![x]);
+    for factor in [0.0, 1.0 / 65_536.0, 0.3] {
+        for (counts, t) in [(1, 0.0), (3, 9.0), (AdamTick::MOST, 1e4)] {
+            let op = AdamTick { beta1: 0.9, beta2: 0.999, counts, has_factor: true };
+            let case = Case::new(op, &vec![&[1][..]; 2 + counts]).no_gradient();
+            let case = case.fill(0, Fillings::Uniform(1e-4, 1e-1)).fill(1, given(factor));
+            let count = |case: Case, i: usize| case.index(2 + i, 1).fill(2 + i, given(t + i as f64));
+            cases.push((0..counts).fold(case, count));
+        }
+        for (momentum, nesterov) in [(0.0, false), (0.9, false), (0.9, true)] {
+            let op = SgdUpdate { momentum, nesterov, weight_decay: 0.1, has_factor: true };
+            let shape = &[5, 13][..];
+            let mut all = vec![shape, &[1], &[1]];
+            all.resize(3 + op.writes(), shape);
+            let case = Case::new(op, &all).no_gradient().fill(1, Fillings::Uniform(0.01, 0.5));
+            cases.push(case.fill(2, given(factor)));
+        }
+    }
+    // Of three parameters the second is left out.
+    let op = AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, decoupled: true, count: 3 };
+    let shapes: [&[usize]; 3] = [&[7], &[1030], &[64]];
+    let mut all: Vec<&[usize]> = shapes.to_vec();
+    all.push(&[12]);
+    all.extend(shapes.iter().flat_map(|&s| [s; 3]));
+    let rows = vec![2e-3, 1.5, 1e-3, 0.01, 0.0, 0.0, 0.0, 0.0, 3e-3, 1.2, 1e-3, 0.7];
+    let mut case = Case::new(op, &all).no_gradient().fill(3, Fillings::Given(rows));
+    for v in [6, 9, 12] {
+        case = case.fill(v, Fillings::Uniform(0.0, 2.0));
+    }
+    cases.push(case);
+    cases
+}
+
+/// Gradients that are finite and such that are not, and scales.
+fn scaled() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let given = |x: f64| Fillings::Given(vec![x]);
+    let lists: [&[&[usize]]; 4] = [
+        &[&[]],
+        &[&[257], &[1]],
+        &[&[3, 5], &[64, 17], &[1030]],
+        &[&[7], &[1023], &[9, 9], &[1025], &[4097], &[2], &[3]],
+    ];
+    for shapes in lists {
+        let count = shapes.len();
+        let all = [shapes, &[&[1]]].concat();
+        let plain = Case::new(FlagNonFinite { count }, &all).no_gradient().index(count, 1);
+        // At the end of each gradient.
+        for (k, shape) in shapes.iter().enumerate() {
+            let mut values = vec![1.5; shape.iter().product()];
+            if let Some(last) = values.last_mut() {
+                *last = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN][k % 3];
+            }
+            cases.push(plain.clone().fill(k, Fillings::Given(values)));
+        }
+        let found = plain.clone().fill(count, given(1.0));
+        cases.extend([plain.clone().fill(0, given(3e38)), plain, found]);
+    }
+    for (scale, steps, found) in [
+        (65_536.0, 0.0, 0.0),
+        (65_536.0, 1998.0, 0.0),
+        (65_536.0, 1999.0, 0.0),
+        (65_536.0, 1999.0, 1.0),
+        (1e-7, 5.0, 1.0),
+        (3e38, 1999.0, 0.0),
+        (3.7, 7.0, 0.0),
+    ] {
+        let op = NextScale { growth: 2.0, backoff: 0.5, interval: 2000 };
+        let case = Case::new(op, &[&[], &[1], &[1]]).no_gradient().index(1, 1).index(2, 1);
+        cases.push(case.fill(0, given(scale)).fill(1, given(steps)).fill(2, given(found)));
     }
     cases
 }

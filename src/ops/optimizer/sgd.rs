@@ -9,13 +9,16 @@ use crate::shape::{DType, TensorType};
 
 /// A step of stochastic gradient descent on one parameter, with momentum or without.
 ///
-/// Inputs: the gradient, the learning rate [1]; the state w and, if there is momentum, its buffer. PyTorch
+/// Inputs: the gradient, the learning rate [1]; with `has_factor` a factor [1], which the gradient is multiplied by, and
+/// which leaves the step out where it is 0; the state w and, if there is momentum, its buffer. PyTorch
 /// starts the buffer with the first gradient: without dampening that is what a buffer of zeros gives.
 #[derive(Debug, Clone)]
 pub(crate) struct SgdUpdate {
     pub(crate) momentum: f32,
     pub(crate) nesterov: bool,
     pub(crate) weight_decay: f32,
+    /// Whether the gradient is multiplied by a factor.
+    pub(crate) has_factor: bool,
 }
 
 #[repr(C)]
@@ -32,6 +35,10 @@ impl SgdUpdate {
         self.momentum != 0.0
     }
 
+    fn factor<T: Real>(&self, inputs: &[In<'_, T>]) -> T {
+        if self.has_factor { inputs[2].f()[0] } else { T::one() }
+    }
+
     fn constants<T: Real>(&self) -> (T, T) {
         (T::of(f64::from(self.momentum)), T::of(f64::from(self.weight_decay)))
     }
@@ -40,17 +47,20 @@ impl SgdUpdate {
 impl<T: Real> Reference<T> for SgdUpdate {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let (momentum, decay) = self.constants::<T>();
-        let (gradient, lr) = (inputs[0].f(), inputs[1].f()[0]);
+        let (gradient, lr, factor) = (inputs[0].f(), inputs[1].f()[0], self.factor(inputs));
+        if factor == T::zero() {
+            return Ok(());
+        }
         if !self.has_buffer() {
             let [w] = states_of(outputs)?;
             for (i, &g) in gradient.iter().enumerate() {
-                w[i] = w[i] - lr * (g + decay * w[i]);
+                w[i] = w[i] - lr * (g * factor + decay * w[i]);
             }
             return Ok(());
         }
         let [w, b] = states_of(outputs)?;
         for (i, &g) in gradient.iter().enumerate() {
-            let g = g + decay * w[i];
+            let g = g * factor + decay * w[i];
             b[i] = momentum * b[i] + g;
             w[i] = w[i] - lr * if self.nesterov { g + momentum * b[i] } else { b[i] };
         }
@@ -59,11 +69,16 @@ impl<T: Real> Reference<T> for SgdUpdate {
 
     fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let (momentum, decay) = self.constants::<T>();
-        let (gradient, lr) = (inputs[0].f(), inputs[1].f()[0]);
+        let (gradient, lr, factor) = (inputs[0].f(), inputs[1].f()[0], self.factor(inputs));
+        if factor == T::zero() {
+            return Ok(());
+        }
         if !self.has_buffer() {
             let [w] = states_of(outputs)?;
             threads::runs(w, 1, 1, |first, w| {
-                w.iter_mut().zip(&gradient[first..]).for_each(|(w, &g)| *w = *w - lr * (g + decay * *w));
+                w.iter_mut()
+                    .zip(&gradient[first..])
+                    .for_each(|(w, &g)| *w = *w - lr * (g * factor + decay * *w));
             });
             return Ok(());
         }
@@ -76,13 +91,13 @@ impl<T: Real> Reference<T> for SgdUpdate {
                 let elements = w.iter_mut().zip(b).zip(g);
                 if self.nesterov {
                     elements.for_each(|((w, b), &g)| {
-                        let g = g + decay * *w;
+                        let g = g * factor + decay * *w;
                         *b = next(*b, g);
                         *w = *w - lr * (g + momentum * *b);
                     });
                 } else {
                     elements.for_each(|((w, b), &g)| {
-                        *b = next(*b, g + decay * *w);
+                        *b = next(*b, g * factor + decay * *w);
                         *w = *w - lr * *b;
                     });
                 }
@@ -108,12 +123,13 @@ impl Op for SgdUpdate {
         if self.nesterov && !self.has_buffer() {
             return Err("Nesterov's form needs momentum, and it is 0".into());
         }
-        expect(inputs, &vec![DType::F32; 2 + self.writes()])?;
-        check_update(inputs[0], &inputs[2..], self.weight_decay)?;
-        if inputs[1].shape.dims() != [1] {
-            return Err(format!("takes a learning rate [1], got {}", inputs[1].shape));
+        let reads = 2 + usize::from(self.has_factor);
+        expect(inputs, &vec![DType::F32; reads + self.writes()])?;
+        check_update(inputs[0], &inputs[reads..], self.weight_decay)?;
+        if inputs[1..reads].iter().any(|i| i.shape.dims() != [1]) {
+            return Err(format!("takes a learning rate and a factor [1], got {}", inputs[1].shape));
         }
-        Ok(inputs[2..].to_vec())
+        Ok(inputs[reads..].to_vec())
     }
 
     fn grad<'g>(
@@ -130,7 +146,8 @@ impl Op for SgdUpdate {
         let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let entry = if self.has_buffer() { "sgd_momentum_update" } else { "sgd_update" };
         args.extend(self.has_buffer().then_some(Arg::Output(1)));
-        launch(ctx, entry, &args, |vectors| {
+        args.extend(self.has_factor.then_some(Arg::Input(2)));
+        launch(ctx, entry, self.has_factor, &args, |vectors| {
             let nesterov = u32::from(self.nesterov);
             let params = SgdParams { vectors, nesterov, momentum: self.momentum, decay: self.weight_decay };
             bytemuck::bytes_of(&params).to_vec()
@@ -148,14 +165,17 @@ impl Op for SgdUpdate {
         let buffer = outputs.get(1).map_or(&[][..], |b| b.f());
         let mut bounds = vec![Vec::new(); outputs.len()];
         let most = |w: f64, direction: f64| (w + lr * direction).abs() / (1.0 - lr * decay).abs().max(1e-3);
-        for (i, &gradient) in inputs[0].f().iter().enumerate() {
+        let factor = self.factor(inputs);
+        // One rounding more, where the product is not exact.
+        let rounding = if factor == 1.0 { 0.0 } else { UNIT };
+        for (i, gradient) in inputs[0].f().iter().map(|g| g * factor).enumerate() {
             let old = match buffer.get(i) {
                 Some(&b) if !self.nesterov => (w[i] + lr * b).abs(),
                 Some(&b) => most(w[i], gradient + momentum * b),
                 None => most(w[i], gradient),
             };
             let g = gradient.abs() + decay * old;
-            let g_error = UNIT * (g + decay * old) + TINY;
+            let g_error = UNIT * (g + decay * old) + rounding * gradient.abs() + TINY;
             let (direction, error) = match buffer.get(i) {
                 None => (g, g_error),
                 Some(b) => {

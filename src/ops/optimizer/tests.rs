@@ -61,7 +61,7 @@ fn adam_and_adamw_follow_the_papers_over_100_steps() {
             let (mut w, mut m, mut v) = (start(), vec![0.0; N], vec![0.0; N]);
             let (mut t, mut power1, mut power2) = (0, 1.0, 1.0);
             for step in 0..100 {
-                let scalars = tick(&AdamTick { beta1, beta2, counts: 1 }, lr, &mut t);
+                let scalars = tick(&AdamTick { beta1, beta2, counts: 1, has_factor: false }, lr, &mut t);
                 update(&op, fast, &[&gradient(&states[0], step), &scalars], &mut states);
                 power1 *= beta1;
                 power2 *= beta2;
@@ -89,7 +89,7 @@ fn sgd_follows_pytorch_over_100_steps() {
         [(0.0, false, 0.0), (0.0, false, 0.1), (0.9, false, 0.0), (0.9, false, 0.1), (0.9, true, 0.1)]
     {
         for fast in [false, true] {
-            let op = SgdUpdate { momentum, nesterov, weight_decay };
+            let op = SgdUpdate { momentum, nesterov, weight_decay, has_factor: false };
             let (mu, decay) = (f64::from(momentum), f64::from(weight_decay));
             let mut states = vec![start(), vec![0.0; N]];
             states.truncate(op.writes());
@@ -122,7 +122,10 @@ fn in_f32_an_update_stays_within_its_bound_and_makes_no_denormals() {
         AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false, count: 1 };
     let mut g = gradient(&start(), 0);
     g[..3].copy_from_slice(&[0.0, 1e-38, 1e-25]);
-    let (g, scalars) = (narrow(&g), tick(&AdamTick { beta1: 0.9, beta2: 0.999, counts: 1 }, 0.01f32, &mut 0));
+    let (g, scalars) = (
+        narrow(&g),
+        tick(&AdamTick { beta1: 0.9, beta2: 0.999, counts: 1, has_factor: false }, 0.01f32, &mut 0),
+    );
     let mut states = vec![narrow(&start()), vec![0.0; N], vec![0.0; N]];
     let mut exact: Vec<Vec<f64>> = states.iter().map(|s| wide(s)).collect();
     update(&op, true, &[&g, &scalars], &mut states);
@@ -144,20 +147,24 @@ fn in_f32_an_update_stays_within_its_bound_and_makes_no_denormals() {
 #[test]
 fn corrections_are_accurate_where_subtracting_would_cancel() {
     let mut t = 0;
-    let scalars = tick(&AdamTick { beta1: 0.9, beta2: 0.999, counts: 1 }, 1e-3f32, &mut t);
-    assert_eq!((scalars[2], scalars[3], t), (1e-3, 0.0, 1));
+    let scalars = tick(&AdamTick { beta1: 0.9, beta2: 0.999, counts: 1, has_factor: false }, 1e-3f32, &mut t);
+    assert_eq!((scalars[2], scalars[3], t), (1e-3, 1.0, 1));
     for (scalar, expected) in scalars.into_iter().zip([1e-2, 1e3f64.sqrt()]) {
         assert!((f64::from(scalar) / expected - 1.0).abs() < 1.2e-7, "{scalar} {expected}");
     }
-    let scalars = tick(&AdamTick { beta1: 0.0, beta2: 0.0, counts: 1 }, 0.5f64, &mut u32::MAX.clone());
-    assert_eq!(scalars, [0.5, 1.0, 0.5, 0.0]);
+    let scalars = tick(
+        &AdamTick { beta1: 0.0, beta2: 0.0, counts: 1, has_factor: false },
+        0.5f64,
+        &mut u32::MAX.clone(),
+    );
+    assert_eq!(scalars, [0.5, 1.0, 0.5, 1.0]);
 }
 
 #[test]
 fn wrong_settings_and_shapes_are_refused() {
     let adam =
         AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false, count: 1 };
-    let sgd = SgdUpdate { momentum: 0.9, nesterov: true, weight_decay: 0.0 };
+    let sgd = SgdUpdate { momentum: 0.9, nesterov: true, weight_decay: 0.0, has_factor: false };
     let (w, one) = (float(&[3, 2]), float(&[1]));
     let (four, other) = (float(&[4]), float(&[2, 3]));
     let count = TensorType::u32(one.shape);
@@ -171,7 +178,13 @@ fn wrong_settings_and_shapes_are_refused() {
     assert!(refusal(&SgdUpdate { momentum: -0.1, ..sgd.clone() }, &[w, one, w]).contains("momentum"));
     assert!(refusal(&SgdUpdate { momentum: 0.0, ..sgd }, &[w, one, w]).contains("Nesterov"));
     for beta1 in [-0.1, 1.0, f64::NAN] {
-        assert!(refusal(&AdamTick { beta1, beta2: 0.9, counts: 1 }, &[one, count]).contains("betas"));
+        assert!(
+            refusal(&AdamTick { beta1, beta2: 0.9, counts: 1, has_factor: false }, &[one, count])
+                .contains("betas")
+        );
     }
-    assert!(refusal(&AdamTick { beta1: 0.9, beta2: 0.9, counts: 1 }, &[one, one]).contains("must be u32"));
+    assert!(
+        refusal(&AdamTick { beta1: 0.9, beta2: 0.9, counts: 1, has_factor: false }, &[one, one])
+            .contains("must be u32")
+    );
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::factor;
 use crate::error::Result;
 use crate::ops::{
     Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
@@ -10,36 +11,51 @@ use crate::shape::{DType, TensorType};
 
 /// Counts a step of Adam for up to [`AdamTick::MOST`] parameters and prepares what their updates need.
 ///
-/// Inputs: the learning rate `lr` [1], a state that is only read; the states `t` [1], a `u32` for each
-/// parameter. Results: `scalars` [4 n], which are lr / (1 - β1^t), 1 / √(1 - β2^t), lr and 0 for each, and
-/// the new counts.
+/// Inputs: the learning rate `lr` [1], a state that is only read; with `has_factor` a factor [1]; the states `t` [1], a
+/// `u32` for each parameter. Results: `scalars` [4 n], which are lr / (1 - β1^t), 1 / √(1 - β2^t), lr and the factor, or
+/// 1, for each, and the new counts. Where the factor is 0 the step does not count, and all scalars are 0.
 #[derive(Debug, Clone)]
 pub(crate) struct AdamTick {
     pub(crate) beta1: f64,
     pub(crate) beta2: f64,
     /// How many parameters it counts for.
     pub(crate) counts: usize,
+    /// Whether gradients are multiplied by a factor.
+    pub(crate) has_factor: bool,
 }
 
 impl AdamTick {
-    /// The most counters one kernel binds, beside the rate and the scalars: WebGPU allows 8 bindings.
+    /// The most counters: beside the rate and the scalars WebGPU allows 8 bindings. With a factor there are two launches.
     pub(crate) const MOST: usize = 6;
 
-    /// The kernel for this number of counters.
-    fn text(&self) -> String {
-        let mut t = String::from("struct Tick { log_beta1: f32, log_beta2: f32 }\n\n");
+    /// The kernel for a number of counters.
+    fn text(&self, counts: usize) -> String {
+        let mut t = String::from("struct Tick { log_beta1: f32, log_beta2: f32, first: u32 }\n\n");
         t.push_str("@group(0) @binding(0) var<storage, read> rate: array<f32>;\n");
         t.push_str("@group(0) @binding(1) var<storage, read_write> scalars: array<vec4<f32>>;\n");
-        for i in 0..self.counts {
+        for i in 0..counts {
             let _ = writeln!(t, "@group(0) @binding({}) var<storage, read_write> t{i}: array<u32>;", i + 2);
         }
-        let _ = writeln!(t, "@group(0) @binding({}) var<uniform> p: Tick;\n", self.counts + 2);
-        t.push_str("@compute @workgroup_size(1)\nfn adam_tick() {\n");
-        for i in 0..self.counts {
+        let _ = writeln!(t, "@group(0) @binding({}) var<uniform> p: Tick;\n", counts + 2);
+        if self.has_factor {
+            t.push_str(&factor(counts + 3));
+            t.push_str(
+                "@compute @workgroup_size(1)\nfn adam_tick() {\n    let factor = gradient_factor();\n",
+            );
+            t.push_str("    if (factor == 0.0) {\n");
+            for i in 0..counts {
+                let _ = writeln!(t, "        scalars[p.first + {i}u] = vec4<f32>(0.0);");
+            }
+            t.push_str("        return;\n    }\n");
+        } else {
+            t.push_str("@compute @workgroup_size(1)\nfn adam_tick() {\n");
+        }
+        for i in 0..counts {
+            let scalars = format!("adam_scalars_fn(t{i}[0], rate[0], p.log_beta1, p.log_beta2)");
+            let scalars = if self.has_factor { format!("vec4<f32>({scalars}.xyz, factor)") } else { scalars };
             let _ = writeln!(
                 t,
-                "    t{i}[0] = adam_count_fn(t{i}[0]);\n    \
-                 scalars[{i}] = adam_scalars_fn(t{i}[0], rate[0], p.log_beta1, p.log_beta2);"
+                "    t{i}[0] = adam_count_fn(t{i}[0]);\n    scalars[p.first + {i}u] = {scalars};"
             );
         }
         t.push_str("}\n");
@@ -52,7 +68,9 @@ impl AdamTick {
 struct TickParams {
     log_beta1: f32,
     log_beta2: f32,
-    _pad: [u32; 2],
+    /// The first of the counters.
+    first: u32,
+    _pad: u32,
 }
 
 /// The logarithm that the kernel multiplies by t. That of 0 is cut to what gives β^t = 0 in f32.
@@ -69,11 +87,16 @@ impl<T: Real> Reference<T> for AdamTick {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let lr = inputs[0].f()[0].wide();
         let Some((scalars, counts)) = outputs.split_first_mut() else { return Ok(()) };
+        let factor = if self.has_factor { inputs[1].f()[0] } else { T::one() };
+        if factor == T::zero() {
+            scalars.f().fill(T::zero());
+            return Ok(());
+        }
         for (row, count) in scalars.f().chunks_exact_mut(4).zip(counts) {
             let count = &mut count.u32()[0];
             *count = count.saturating_add(1);
             let corrections = (correction(self.beta1, *count), correction(self.beta2, *count));
-            let values = [lr / corrections.0, 1.0 / corrections.1.sqrt(), lr, 0.0];
+            let values = [lr / corrections.0, 1.0 / corrections.1.sqrt(), lr, factor.wide()];
             row.iter_mut().zip(values).for_each(|(y, x)| *y = T::of(x));
         }
         Ok(())
@@ -91,7 +114,8 @@ impl Op for AdamTick {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
         let mut types = vec![DType::F32];
-        types.resize(1 + self.counts, DType::U32);
+        types.extend(self.has_factor.then_some(DType::F32));
+        types.resize(types.len() + self.counts, DType::U32);
         expect(inputs, &types)?;
         if !(1..=Self::MOST).contains(&self.counts) {
             return Err(format!("counts for 1 to {} parameters, got {}", Self::MOST, self.counts));
@@ -104,18 +128,32 @@ impl Op for AdamTick {
         if inputs.iter().any(|i| i.shape.dims() != [1]) {
             return Err(format!("takes a learning rate [1] and counters [1], got {} and others", inputs[0]));
         }
-        let mut outputs = inputs.to_vec();
-        outputs[0] = crate::ops::float(&[4 * self.counts]);
+        let mut outputs = vec![crate::ops::float(&[4 * self.counts])];
+        outputs.extend(&inputs[inputs.len() - self.counts..]);
         Ok(outputs)
     }
 
-    fn dispatch(&self, _: &KernelContext<'_>) -> Result<Program> {
-        let params =
-            TickParams { log_beta1: log_beta(self.beta1), log_beta2: log_beta(self.beta2), _pad: [0; 2] };
-        let mut args = vec![Arg::Input(0)];
-        args.extend((0..=self.counts).map(Arg::Output));
-        let kernel = Kernel::generated(format!("adam_tick.{}", self.counts), "adam_tick", &self.text());
-        Ok(Dispatch::new(kernel, args, &params, [1, 1, 1]).into())
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let others = 2 + usize::from(self.has_factor);
+        let most = (ctx.caps.storage_buffers as usize).saturating_sub(others).max(1);
+        let launch = |first: usize| {
+            let counts = most.min(self.counts - first);
+            let params = TickParams {
+                log_beta1: log_beta(self.beta1),
+                log_beta2: log_beta(self.beta2),
+                first: first as u32,
+                _pad: 0,
+            };
+            let mut args = vec![Arg::Input(0), Arg::Output(0)];
+            args.extend((first..first + counts).map(|i| Arg::Output(1 + i)));
+            args.extend(self.has_factor.then_some(Arg::Input(1)));
+            let kind = if self.has_factor { ".factor" } else { "" };
+            let key = format!("adam_tick.{counts}{kind}");
+            let kernel = Kernel::generated(key, "adam_tick", &self.text(counts));
+            Dispatch::new(kernel, args, &params, [1, 1, 1])
+        };
+        let dispatches = (0..self.counts).step_by(most).map(launch).collect();
+        Ok(Program { dispatches, scratch: Vec::new() })
     }
 
     /// With y = -t ln β: ln β, t above 2^24 and their product are rounded, so y is off by 3 units, which

@@ -1,0 +1,238 @@
+//! Dynamic loss scaling: Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2, with the rule of
+//! PyTorch's `GradScaler`.
+
+use std::fmt::Write;
+
+use super::{WORKGROUP, leaf};
+use crate::cpu::threads;
+use crate::error::Result;
+use crate::graph::Var;
+use crate::ops::{
+    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
+};
+use crate::shape::{DType, TensorType};
+
+/// Notes whether a gradient is infinite or no number anywhere.
+///
+/// Inputs: gradients; the state `found` `[1]`, a `u32`, which becomes 1 if any element is not finite.
+#[derive(Debug, Clone)]
+pub(crate) struct FlagNonFinite {
+    /// How many gradients there are.
+    pub(crate) count: usize,
+}
+
+/// Vectors of four that an invocation looks at.
+const VECTORS: usize = 4;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct FlagParams {
+    /// Of each gradient its elements, and the workgroups up to its last.
+    extents: [[u32; 2]; 8],
+}
+
+impl FlagNonFinite {
+    /// The most gradients of one op: with the flag WebGPU's 8 bindings.
+    pub(crate) const MOST: usize = 7;
+}
+
+/// The kernel for so many gradients: each has workgroups of its own.
+fn text(count: usize) -> String {
+    let mut t = String::from(
+        "struct FlagParams { extents: array<vec4<u32>, 4> }\n\n\
+         @group(0) @binding(0) var<storage, read_write> found: array<atomic<u32>>;\n",
+    );
+    for k in 0..count {
+        let _ = writeln!(t, "@group(0) @binding({}) var<storage, read> g{k}: array<vec4<f32>>;", k + 1);
+    }
+    let _ = writeln!(t, "@group(0) @binding({}) var<uniform> p: FlagParams;\n", count + 1);
+    t.push_str(
+        "@compute @workgroup_size(64)\n\
+         fn flag_nonfinite(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,\n    \
+         @builtin(local_invocation_index) lane: u32) {\n    \
+         let at = linear_workgroup(group, groups);\n    var is_bad = false;\n",
+    );
+    for k in 0..count {
+        let extent =
+            |k: usize| format!("p.extents[{}].{}", k / 2, if k.is_multiple_of(2) { "xy" } else { "zw" });
+        let start = k.checked_sub(1).map_or("0u".to_string(), |k| extent(k) + ".y");
+        let _ = write!(
+            t,
+            "    if (at >= {start} && at < {extent}.y) {{\n        \
+             let first = (at - {start}) * {span}u + lane;\n        \
+             let elements = {extent}.x;\n        \
+             for (var j = 0u; j < {VECTORS}u; j += 1u) {{\n            \
+             let i = min(first + j * 64u, (elements - 1u) / 4u);\n            \
+             is_bad = is_bad | has_nonfinite_fn(g{k}[i], elements - 4u * i);\n        \
+             }}\n    }}\n",
+            extent = extent(k),
+            span = VECTORS * WORKGROUP
+        );
+    }
+    t.push_str("    if (is_bad) { atomicStore(&found[0], 1u); }\n}\n");
+    t
+}
+
+impl<T: Real> Reference<T> for FlagNonFinite {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        if inputs.iter().any(|x| x.f().iter().any(|x| !x.is_finite())) {
+            outputs[0].u32()[0] = 1;
+        }
+        Ok(())
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        for x in inputs {
+            let each = threads::part(x.f().len(), 1);
+            let parts = x.f().chunks(each.max(1));
+            let is_bad = std::sync::atomic::AtomicBool::new(false);
+            threads::share(parts.len(), parts, |parts| {
+                // Of infinities and what is no number, and of nothing else, the product with 0 is no number.
+                let zeros = parts.flatten().fold(T::zero(), |sum, &x| sum + x * T::zero());
+                if zeros != T::zero() {
+                    is_bad.store(true, std::sync::atomic::Ordering::Relaxed);
+                }
+            });
+            if is_bad.into_inner() {
+                outputs[0].u32()[0] = 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Op for FlagNonFinite {
+    fn name(&self) -> &'static str {
+        "flag_nonfinite"
+    }
+
+    fn writes(&self) -> usize {
+        1
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        if !(1..=Self::MOST).contains(&self.count) {
+            return Err(format!("takes 1 to {} gradients, got {}", Self::MOST, self.count));
+        }
+        let mut types = vec![DType::F32; self.count];
+        types.push(DType::U32);
+        expect(inputs, &types)?;
+        match inputs[self.count].shape.dims() {
+            [1] => Ok(inputs[self.count..].to_vec()),
+            _ => Err(format!("takes a flag [1], got {}", inputs[self.count])),
+        }
+    }
+
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        _: &[Option<Var<'g>>],
+        _: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        Ok(leaf(inputs))
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let mut args = vec![Arg::Output(0)];
+        let mut extents = [[0; 2]; 8];
+        let mut workgroups = 0;
+        for (k, extent) in extents.iter_mut().enumerate().take(self.count) {
+            args.push(Arg::Input(k));
+            let elements = ctx.inputs[k].shape.elements();
+            workgroups += elements.div_ceil(4 * VECTORS * WORKGROUP);
+            *extent = [elements as u32, workgroups as u32];
+        }
+        let key = format!("flag_nonfinite.{}", self.count);
+        let kernel = Kernel::generated(key, "flag_nonfinite", &text(self.count));
+        Ok(Dispatch::new(kernel, args, &FlagParams { extents }, ctx.caps.grid(workgroups)?).into())
+    }
+
+    fn error_bound(&self, _: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        vec![Vec::new()]
+    }
+}
+
+/// What gradients of the scaled loss are multiplied by, and the scale for the next step.
+///
+/// Inputs, all states: the scale `[]`; the steps since it changed `[1]`, a `u32`; `found` `[1]`, a `u32`. Results: the
+/// factor `[1]`, which is 1 / scale, or 0 where something was found; and the new states. Where something was found the
+/// scale is multiplied by `backoff`; after `interval` steps without it is by `growth`, if the product is finite.
+/// `found` becomes 0.
+#[derive(Debug, Clone)]
+pub(crate) struct NextScale {
+    pub(crate) growth: f32,
+    pub(crate) backoff: f32,
+    pub(crate) interval: u32,
+}
+
+/// The scale does not fall below.
+const LEAST_SCALE: f32 = 1.0 / 16_777_216.0;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct NextParams {
+    growth: f32,
+    backoff: f32,
+    interval: u32,
+    least: f32,
+}
+
+impl<T: Real> Reference<T> for NextScale {
+    fn eval(&self, _: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let [factor, scale, steps, found] = outputs else { return Err("updates three states".into()) };
+        let (scale, steps, found) = (&mut scale.f()[0], &mut steps.u32()[0], &mut found.u32()[0]);
+        let of = |x: f32| T::of(f64::from(x));
+        factor.f()[0] = if *found == 0 { T::one() / *scale } else { T::zero() };
+        if *found != 0 {
+            *scale = (*scale * of(self.backoff)).max(of(LEAST_SCALE));
+            *steps = 0;
+        } else {
+            *steps = steps.saturating_add(1);
+        }
+        if *steps >= self.interval {
+            let grown = *scale * of(self.growth);
+            *scale = if grown.wide() <= f64::from(f32::MAX) { grown } else { *scale };
+            *steps = 0;
+        }
+        *found = 0;
+        Ok(())
+    }
+}
+
+impl Op for NextScale {
+    fn name(&self) -> &'static str {
+        "next_scale"
+    }
+
+    fn writes(&self) -> usize {
+        3
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32, DType::U32, DType::U32])?;
+        let NextScale { growth, backoff, interval } = *self;
+        if !(growth.is_finite() && growth >= 1.0 && backoff > 0.0 && backoff <= 1.0 && interval > 0) {
+            return Err(format!(
+                "grows by 1 or more, falls to a share above 0, after 1 step or more; got {growth}, {backoff} and {interval}"
+            ));
+        }
+        if inputs.iter().any(|i| i.shape.elements() != 1) {
+            return Err("takes a scale, a count and a flag".into());
+        }
+        Ok([&[crate::ops::float(&[1])], inputs].concat())
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        let NextScale { growth, backoff, interval } = *self;
+        let params = NextParams { growth, backoff, interval, least: LEAST_SCALE };
+        let args = (0..4).map(Arg::Output).collect();
+        Ok(Dispatch::new(Kernel::library("next_scale")?, args, &params, ctx.caps.grid(1)?).into())
+    }
+
+    /// WGSL's quotient is good to 2.5 units of its result, products to half a unit.
+    fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let of = |o: &In<'_, f64>, units: f64| vec![units * UNIT * o.f()[0].abs() + TINY];
+        vec![of(&outputs[0], 5.0), of(&outputs[1], 1.0), Vec::new(), Vec::new()]
+    }
+}
