@@ -120,6 +120,8 @@ pub(super) fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
     limits.max_buffer_size = available.max_buffer_size;
     limits.max_storage_buffer_binding_size = available.max_storage_buffer_binding_size;
     limits.max_storage_buffers_per_shader_stage = available.max_storage_buffers_per_shader_stage;
+    limits.max_buffers_and_acceleration_structures_per_shader_stage =
+        available.max_buffers_and_acceleration_structures_per_shader_stage;
     let timestamps = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
     // llvmpipe moves a word of 64 bits as fast as one of 32.
     let words64 = match info.device_type {
@@ -177,7 +179,10 @@ pub(super) fn wrap(
     let caps = Caps {
         class: class_of(info, device.features()),
         max_workgroups: limits.max_compute_workgroups_per_dimension,
-        storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        // Beside the uniform, which counts among the buffers.
+        storage_buffers: limits
+            .max_storage_buffers_per_shader_stage
+            .min(limits.max_buffers_and_acceleration_structures_per_shader_stage.saturating_sub(1)),
     };
     Gpu(Arc::new(Shared {
         info: describe(info),

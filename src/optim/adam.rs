@@ -4,6 +4,11 @@ use super::{Base, Optimizer};
 use crate::graph::{Graph, Param, Params, Var};
 use crate::ops::{AdamTick, AdamUpdate};
 
+/// Elements up to which a parameter's gradient costs little to keep.
+const SMALL: usize = 1 << 14;
+/// Parameters above that are updated together.
+const LARGE_AT_ONCE: usize = 6;
+
 /// What both forms have.
 #[derive(Debug, Clone)]
 struct Moments {
@@ -30,15 +35,21 @@ impl Moments {
             let inputs: Vec<Var<'g>> = [lr].into_iter().chain(factor).chain(counts).collect();
             let tick = AdamTick { beta1, beta2, counts: group.len(), has_factor: factor.is_some() };
             let scalars = g.record_one(tick, &inputs);
-            let update = AdamUpdate { beta1, beta2, eps, weight_decay, decoupled, count: group.len() };
-            let mut inputs: Vec<Var<'g>> = group.iter().map(|(_, gradient)| *gradient).collect();
-            inputs.push(scalars);
-            for (param, _) in group {
-                let (m, v) = (base.state_of("m", param), base.state_of("v", param));
-                inputs.extend([g.param(param), g.param(&m), g.param(&v)]);
+            // Small ones in one go. Large ones sooner, so that their gradients need not all be kept.
+            let is_small = |k: &usize| group[*k].0.tensor_type().shape.elements() <= SMALL;
+            let (small, large): (Vec<usize>, Vec<usize>) = (0..group.len()).partition(is_small);
+            for rows in large.chunks(LARGE_AT_ONCE).chain(small.chunks(AdamTick::MOST)) {
+                let some: Vec<_> = rows.iter().map(|&k| &group[k]).collect();
+                let mut inputs: Vec<Var<'g>> = some.iter().map(|(_, gradient)| *gradient).collect();
+                inputs.push(scalars);
+                for (param, _) in &some {
+                    let (m, v) = (base.state_of("m", param), base.state_of("v", param));
+                    inputs.extend([g.param(param), g.param(&m), g.param(&v)]);
+                }
+                let update = AdamUpdate { beta1, beta2, eps, weight_decay, decoupled, rows: rows.to_vec() };
+                let _scope = base.scope(g, &some.iter().map(|(p, _)| p).collect::<Vec<_>>());
+                g.record(update, &inputs);
             }
-            let _scope = base.scope(g, &group.iter().map(|(p, _)| p).collect::<Vec<_>>());
-            g.record(update, &inputs);
         }
     }
 }

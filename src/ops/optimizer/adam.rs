@@ -12,7 +12,7 @@ use crate::ops::{
 };
 use crate::shape::{DType, TensorType};
 
-/// A step of Adam or AdamW on some parameters, at most as many as an [`AdamTick`] counts for.
+/// A step of Adam or AdamW on some of the parameters that an [`AdamTick`] counts for.
 ///
 /// Inputs: a gradient for each; the scalars of the tick; the states w, m and v of the first, then of the second,
 /// and so on. A gradient is multiplied by the last of its scalars; where that is 0 the parameter stays as it is. One
@@ -25,8 +25,8 @@ pub(crate) struct AdamUpdate {
     pub(crate) weight_decay: f32,
     /// The decay shrinks w itself (AdamW) instead of being added to the gradient.
     pub(crate) decoupled: bool,
-    /// How many parameters it updates.
-    pub(crate) count: usize,
+    /// Which of the tick's counters each of the parameters has.
+    pub(crate) rows: Vec<usize>,
 }
 
 /// What an element costs on the CPU, in elements of cheap work.
@@ -44,9 +44,9 @@ struct AdamParams {
     decay: [f32; 3],
     _pad: u32,
     /// Of each parameter the elements in vectors of four, and the workgroups up to its last.
-    extents: [[u32; 2]; 6],
+    extents: [[u32; 2]; AdamTick::MOST],
     /// Which of the tick's counters each has.
-    rows: [u32; 8],
+    rows: [u32; AdamTick::MOST],
 }
 
 /// The constants of an [`AdamUpdate`], rounded once.
@@ -77,17 +77,21 @@ impl AdamUpdate {
 }
 
 impl AdamUpdate {
+    fn count(&self) -> usize {
+        self.rows.len()
+    }
+
     /// A launch for these of the parameters.
-    fn launch(&self, rows: &[usize], ctx: &KernelContext<'_>) -> Result<Dispatch> {
-        let mut args = vec![Arg::Input(self.count)];
+    fn launch(&self, parameters: &[usize], ctx: &KernelContext<'_>) -> Result<Dispatch> {
+        let mut args = vec![Arg::Input(self.count())];
         let mut extents = [[0; 2]; AdamTick::MOST];
-        let mut counters = [0; 8];
-        counters.iter_mut().zip(rows).for_each(|(to, &row)| *to = row as u32);
+        let mut counters = [0; AdamTick::MOST];
+        counters.iter_mut().zip(parameters).for_each(|(to, &k)| *to = self.rows[k] as u32);
         let mut workgroups = 0;
-        for (&row, extent) in rows.iter().zip(&mut extents) {
-            args.push(Arg::Input(row));
-            args.extend((3 * row..3 * row + 3).map(Arg::Output));
-            let vectors = ctx.inputs[row].shape.elements().div_ceil(4);
+        for (&k, extent) in parameters.iter().zip(&mut extents) {
+            args.push(Arg::Input(k));
+            args.extend((3 * k..3 * k + 3).map(Arg::Output));
+            let vectors = ctx.inputs[k].shape.elements().div_ceil(4);
             workgroups += vectors.div_ceil(VECTORS * WORKGROUP);
             *extent = [vectors as u32, workgroups as u32];
         }
@@ -99,8 +103,8 @@ impl AdamUpdate {
             extents,
             rows: counters,
         };
-        let key = format!("adam_update.{}", rows.len());
-        let kernel = Kernel::generated(key, "adam_update", &text(rows.len()));
+        let key = format!("adam_update.{}", parameters.len());
+        let kernel = Kernel::generated(key, "adam_update", &text(parameters.len()));
         Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(workgroups)?))
     }
 }
@@ -111,8 +115,11 @@ const LARGE: usize = 4096;
 
 /// The kernel for so many parameters: each has workgroups of its own, so that no workgroup takes two branches.
 fn text(count: usize) -> String {
-    let mut t = String::from(
-        "struct AdamParams { constants: vec4<f32>, decay: vec3<f32>, extents: array<vec4<u32>, 3>, rows: array<vec4<u32>, 2> }\n\n\
+    // Two extents and four rows to a vector, which is what uniforms have arrays of.
+    let (extents, rows) = (AdamTick::MOST / 2, AdamTick::MOST / 4);
+    let mut t = format!(
+        "struct AdamParams {{\n    constants: vec4<f32>, decay: vec3<f32>,\n    \
+         extents: array<vec4<u32>, {extents}>, rows: array<vec4<u32>, {rows}>,\n}}\n\n\
          @group(0) @binding(0) var<storage, read> scalars: array<vec4<f32>>;\n",
     );
     for k in 0..count {
@@ -134,7 +141,6 @@ fn text(count: usize) -> String {
     );
     t.push_str("    let c = p.constants;\n    let decay = p.decay;\n");
     for k in 0..count {
-        // Two extents to a vector, which is what uniforms have arrays of.
         let extent = format!("p.extents[{}].{}", k / 2, if k % 2 == 0 { "xy" } else { "zw" });
         let start = match k {
             0 => "0u".to_string(),
@@ -170,13 +176,13 @@ fn states_of<'a, T>(outputs: &'a mut [Out<'_, T>]) -> Result<[&'a mut [T]; 3], S
 impl<T: Real> Reference<T> for AdamUpdate {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let c = self.constants::<T>();
-        for (row, outputs) in outputs.chunks_mut(3).enumerate() {
-            let [step, root, lr, factor] = scalars_of(&inputs[self.count], row)?;
+        for (k, outputs) in outputs.chunks_mut(3).enumerate() {
+            let [step, root, lr, factor] = scalars_of(&inputs[self.count()], self.rows[k])?;
             if factor == T::zero() {
                 continue;
             }
             let [w, m, v] = states_of(outputs)?;
-            for (i, &gradient) in inputs[row].f().iter().enumerate() {
+            for (i, &gradient) in inputs[k].f().iter().enumerate() {
                 let mut g = gradient * factor;
                 if self.decoupled {
                     w[i] = w[i] - lr * c.decoupled_decay * w[i];
@@ -193,8 +199,8 @@ impl<T: Real> Reference<T> for AdamUpdate {
 
     fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let c = self.constants::<T>();
-        for (row, outputs) in outputs.chunks_mut(3).enumerate() {
-            let [step, root, lr, factor] = scalars_of(&inputs[self.count], row)?;
+        for (k, outputs) in outputs.chunks_mut(3).enumerate() {
+            let [step, root, lr, factor] = scalars_of(&inputs[self.count()], self.rows[k])?;
             if factor == T::zero() {
                 continue;
             }
@@ -202,7 +208,7 @@ impl<T: Real> Reference<T> for AdamUpdate {
             let keep = T::one() - lr * c.decoupled_decay;
             let each = (threads::part(w.len() * WEIGHT, WEIGHT) / WEIGHT).max(1);
             let states = w.chunks_mut(each).zip(m.chunks_mut(each)).zip(v.chunks_mut(each));
-            let parts = states.zip(inputs[row].f().chunks(each));
+            let parts = states.zip(inputs[k].f().chunks(each));
             threads::share(parts.len(), parts, |parts| {
                 parts.for_each(|(((w, m), v), g)| wide::update(c, [step, root, keep, factor], [w, m, v], g));
             });
@@ -217,21 +223,22 @@ impl Op for AdamUpdate {
     }
 
     fn writes(&self) -> usize {
-        3 * self.count
+        3 * self.count()
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
-        if !(1..=AdamTick::MOST).contains(&self.count) {
-            return Err(format!("updates 1 to {} parameters, got {}", AdamTick::MOST, self.count));
+        if !(1..=AdamTick::MOST).contains(&self.count()) {
+            return Err(format!("updates 1 to {} parameters, got {}", AdamTick::MOST, self.count()));
         }
-        expect(inputs, &vec![DType::F32; 4 * self.count + 1])?;
-        let (gradients, rest) = inputs.split_at(self.count);
+        expect(inputs, &vec![DType::F32; 4 * self.count() + 1])?;
+        let (gradients, rest) = inputs.split_at(self.count());
         for (gradient, states) in gradients.iter().zip(rest[1..].chunks(3)) {
             check_update(*gradient, states, self.weight_decay)?;
         }
         let scalars = rest[0].shape;
-        if scalars.rank() != 1 || scalars.dim(0) < 4 * self.count {
-            return Err(format!("takes four scalars for each of {} parameters, got {scalars}", self.count));
+        let counters = 1 + self.rows.iter().max().unwrap_or(&0);
+        if scalars.rank() != 1 || scalars.dim(0) < 4 * counters {
+            return Err(format!("takes four scalars for each of {counters} counters, got {scalars}"));
         }
         if !(self.eps.is_finite() && self.eps >= 0.0) {
             return Err(format!("eps must be 0 or more, got {}", self.eps));
@@ -253,10 +260,10 @@ impl Op for AdamUpdate {
         // The scalars, and four buffers for each parameter.
         let most = (ctx.caps.storage_buffers.saturating_sub(1) / 4).max(1) as usize;
         let is_large =
-            |row: usize| ctx.caps.class != AdapterClass::Gpu && ctx.inputs[row].shape.elements() > LARGE;
-        let (large, small): (Vec<usize>, Vec<usize>) = (0..self.count).partition(|&row| is_large(row));
+            |k: usize| ctx.caps.class != AdapterClass::Gpu && ctx.inputs[k].shape.elements() > LARGE;
+        let (large, small): (Vec<usize>, Vec<usize>) = (0..self.count()).partition(|&k| is_large(k));
         let launches = large.chunks(1).chain(small.chunks(most));
-        let dispatches = launches.map(|rows| self.launch(rows, ctx)).collect::<Result<_>>()?;
+        let dispatches = launches.map(|k| self.launch(k, ctx)).collect::<Result<_>>()?;
         Ok(Program { dispatches, scratch: Vec::new() })
     }
 
@@ -272,15 +279,15 @@ impl Op for AdamUpdate {
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let c = self.constants::<f64>();
         let mut bounds = Vec::new();
-        for row in 0..self.count {
-            let Ok(scalars) = scalars_of(&inputs[self.count], row) else { return Vec::new() };
-            bounds.extend(bounds_of(inputs[row].f(), scalars, c, &outputs[3 * row..3 * row + 3]));
+        for (k, &row) in self.rows.iter().enumerate() {
+            let Ok(scalars) = scalars_of(&inputs[self.count()], row) else { return Vec::new() };
+            bounds.extend(bounds_of(inputs[k].f(), scalars, c, &outputs[3 * k..3 * k + 3]));
         }
         bounds
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
-        16 * inputs[..self.count].iter().map(|g| g.shape.elements() as u64).sum::<u64>()
+        16 * inputs[..self.count()].iter().map(|g| g.shape.elements() as u64).sum::<u64>()
     }
 }
 

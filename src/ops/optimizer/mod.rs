@@ -108,6 +108,20 @@ pub(super) fn cases() -> Vec<Case> {
         six = six.index(i, 1).fill(i, Fillings::Given(vec![i as f64 * 17.0 - 17.0]));
     }
     cases.push(six);
+    // More than a kernel binds with WebGPU's limits.
+    let many = Case::new(AdamTick { beta1: 0.9, beta2: 0.99, counts: 9, has_factor: false }, &[&[1][..]; 10]);
+    cases.push(
+        (1..10).fold(many.no_gradient(), |case, i| {
+            case.index(i, 1).fill(i, Fillings::Given(vec![i as f64 * 5.0]))
+        }),
+    );
+    // Two of a tick's three parameters, in another order.
+    let rows = vec![2, 0];
+    let op = AdamUpdate { beta1: 0.9, beta2: 0.99, eps: 1e-6, weight_decay: 0.0, decoupled: false, rows };
+    let shapes: [&[usize]; 9] = [&[5], &[70], &[12], &[5], &[5], &[5], &[70], &[70], &[70]];
+    let scalars = [1e-3, 1.0, 1e-3, 1.0, f64::from(f32::MAX), 1.0, 1.0, 1.0, 5e-3, 2.0, 2e-3, 1.0];
+    let case = Case::new(op, &shapes).no_gradient().fill(2, Fillings::Given(scalars.to_vec()));
+    cases.push(case.fill(5, Fillings::Uniform(0.0, 2.0)).fill(8, Fillings::Uniform(0.0, 2.0)));
     // Several parameters in one launch, as many as the adapter binds, of all sizes around the 1024 elements of a workgroup.
     let (beta1, beta2, eps) = (0.9, 0.999, 1e-8);
     let lists: [&[&[usize]]; 4] = [
@@ -118,7 +132,7 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     for (shapes, decoupled) in lists.into_iter().zip([false, true, false, true]) {
         let count = shapes.len();
-        let op = AdamUpdate { beta1, beta2, eps, weight_decay: 0.01, decoupled, count };
+        let op = AdamUpdate { beta1, beta2, eps, weight_decay: 0.01, decoupled, rows: (0..count).collect() };
         let scalars = [4 * count];
         let mut all = shapes.to_vec();
         all.push(&scalars);
@@ -137,7 +151,7 @@ pub(super) fn cases() -> Vec<Case> {
         Fillings::Given(vec![lr / c1, 1.0 / c2.sqrt(), lr, 1.0])
     };
     let adam = |weight_decay, decoupled, shape: &[usize]| {
-        let op = AdamUpdate { beta1, beta2, eps, weight_decay, decoupled, count: 1 };
+        let op = AdamUpdate { beta1, beta2, eps, weight_decay, decoupled, rows: vec![0] };
         let case = Case::new(op, &[shape, &[4], shape, shape, shape]).no_gradient();
         case.fill(1, scalars(10.0, 1e-3)).fill(4, Fillings::Uniform(0.0, 2.0))
     };
@@ -196,7 +210,14 @@ fn with_factor() -> Vec<Case> {
         }
     }
     // Of three parameters the second is left out.
-    let op = AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, decoupled: true, count: 3 };
+    let op = AdamUpdate {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        decoupled: true,
+        rows: vec![0, 1, 2],
+    };
     let shapes: [&[usize]; 3] = [&[7], &[1030], &[64]];
     let mut all: Vec<&[usize]> = shapes.to_vec();
     all.push(&[12]);

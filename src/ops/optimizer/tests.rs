@@ -55,7 +55,7 @@ fn adam_and_adamw_follow_the_papers_over_100_steps() {
     let (lr, beta1, beta2, eps) = (0.01, 0.9, 0.999, f64::from(1e-8f32));
     for (weight_decay, decoupled) in [(0.0f32, false), (0.1, false), (0.01, true)] {
         for fast in [false, true] {
-            let op = AdamUpdate { beta1, beta2, eps: 1e-8, weight_decay, decoupled, count: 1 };
+            let op = AdamUpdate { beta1, beta2, eps: 1e-8, weight_decay, decoupled, rows: vec![0] };
             let decay = f64::from(weight_decay);
             let mut states = vec![start(), vec![0.0; N], vec![0.0; N]];
             let (mut w, mut m, mut v) = (start(), vec![0.0; N], vec![0.0; N]);
@@ -118,8 +118,14 @@ fn sgd_follows_pytorch_over_100_steps() {
 fn in_f32_an_update_stays_within_its_bound_and_makes_no_denormals() {
     let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
     let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
-    let op =
-        AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false, count: 1 };
+    let op = AdamUpdate {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.0,
+        decoupled: false,
+        rows: vec![0],
+    };
     let mut g = gradient(&start(), 0);
     g[..3].copy_from_slice(&[0.0, 1e-38, 1e-25]);
     let (g, scalars) = (
@@ -162,8 +168,14 @@ fn corrections_are_accurate_where_subtracting_would_cancel() {
 
 #[test]
 fn wrong_settings_and_shapes_are_refused() {
-    let adam =
-        AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false, count: 1 };
+    let adam = AdamUpdate {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.0,
+        decoupled: false,
+        rows: vec![0],
+    };
     let sgd = SgdUpdate { momentum: 0.9, nesterov: true, weight_decay: 0.0, has_factor: false };
     let (w, one) = (float(&[3, 2]), float(&[1]));
     let (four, other) = (float(&[4]), float(&[2, 3]));
@@ -172,7 +184,7 @@ fn wrong_settings_and_shapes_are_refused() {
     let all = [w, four, w, w, w];
     assert!(adam.infer(&all).is_ok() && sgd.infer(&[w, one, w, w]).is_ok());
     assert!(refusal(&adam, &[w, four, w, w, other]).contains("differ in shape"));
-    assert!(refusal(&adam, &[w, one, w, w, w]).contains("takes four scalars for each of 1 parameters"));
+    assert!(refusal(&adam, &[w, one, w, w, w]).contains("takes four scalars for each of 1 counters"));
     assert!(refusal(&AdamUpdate { eps: -1.0, ..adam.clone() }, &all).contains("eps"));
     assert!(refusal(&AdamUpdate { weight_decay: f32::NAN, ..adam }, &all).contains("weight decay"));
     assert!(refusal(&SgdUpdate { momentum: -0.1, ..sgd.clone() }, &[w, one, w]).contains("momentum"));

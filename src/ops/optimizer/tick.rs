@@ -25,8 +25,8 @@ pub(crate) struct AdamTick {
 }
 
 impl AdamTick {
-    /// The most counters: beside the rate and the scalars WebGPU allows 8 bindings. With a factor there are two launches.
-    pub(crate) const MOST: usize = 6;
+    /// The most counters, in as many launches as the adapter's bindings make of them.
+    pub(crate) const MOST: usize = 24;
 
     /// The kernel for a number of counters.
     fn text(&self, counts: usize) -> String {
