@@ -1,5 +1,7 @@
 //! What the names of workloads stand for.
 
+use std::collections::BTreeSet;
+
 use super::workload::{Convolution, Direction, Kind, Workload};
 use crate::error::{Error, Result};
 
@@ -16,7 +18,7 @@ const CNNS: [(&str, usize, bool, &[usize]); 2] =
 const CNN_BATCH: usize = 64;
 
 /// Names that stand for several others.
-const FAMILIES: [(&str, &[&str]); 5] = [
+const FAMILIES: [(&str, &[&str]); 6] = [
     // The distinct layers of a residual network with 18 layers (He et al., CVPR 2016, table 1) on images of
     // 32 × 32 with a first convolution of 3 × 3, as is usual on CIFAR-10; the last three are the shortcuts.
     (
@@ -80,6 +82,18 @@ const FAMILIES: [(&str, &[&str]); 5] = [
             "conv-3-64-31-k7-s2",
         ],
     ),
+    // Depthwise, pointwise, grouped, strided and dilated.
+    (
+        "conv-forms",
+        &[
+            "conv-64-64-32-g64",
+            "conv-64-64-32-g64-s2",
+            "conv-64-128-16-k1",
+            "conv-64-64-32-g4",
+            "conv-64-128-32-s2",
+            "conv-64-64-32-d2",
+        ],
+    ),
     // 64 MiB a tensor: more than caches hold.
     (
         "bandwidth",
@@ -91,7 +105,7 @@ const FAMILIES: [(&str, &[&str]); 5] = [
 const MAX_ELEMENTS: usize = 8192 * 8192;
 
 /// What a user may ask for, for the message.
-const KNOWN: [&str; 26] = [
+const KNOWN: [&str; 27] = [
     "mlp-a",
     "mlp-b",
     "cnn-a",
@@ -106,7 +120,7 @@ const KNOWN: [&str; 26] = [
     "conv64-weight-gradient",
     "conv64-plain",
     "conv-IN-OUT-SIDE",
-    "conv-IN-OUT-HxW-kKERNEL-sSTRIDE-bBATCH",
+    "conv-IN-OUT-HxW-kKERNEL-sSTRIDE-dDILATION-gGROUPS-bBATCH",
     "copy-N",
     "add-N",
     "sum-N",
@@ -116,6 +130,7 @@ const KNOWN: [&str; 26] = [
     "matmul-odd",
     "matmul-skinny",
     "conv-odd",
+    "conv-forms",
     "bandwidth",
     "all",
 ];
@@ -126,20 +141,25 @@ impl Workload {
     /// - Training steps: `mlp-a`, `mlp-b`, `cnn-a`, `cnn-8`, `lstm`, `transformer`.
     /// - `matmul-N` and `matmul-MxKxN`, the product of `[M, K]` and `[K, N]`.
     /// - `conv-IN-OUT-SIDE`, which is a convolution with IN to OUT channels on SIDE × SIDE or H × W (`4x64`)
-    ///   pixels and its two gradients: 3×3, stride 1 and batch 8, unless it goes on with `-k5`, `-s2` or `-b1`.
-    ///   Padding makes the outputs as large as the inputs at stride 1. `conv64` is `conv-64-64-32`.
+    ///   pixels and its two gradients: 3×3, stride 1 and batch 8, unless it goes on with `-k5`, `-s2`, `-d2`
+    ///   (dilation), `-g64` (groups) or `-b1`. Padding makes the outputs as large as the inputs at stride 1. `conv64` is `conv-64-64-32`.
     /// - Of both, `-plain` gives the kernels that compute one output per invocation.
     /// - `copy-N`, `add-N`, `sum-N`, `sum-rows-N`, `sum-columns-N`: N floats, by bytes a second; rows of 1024.
-    /// - Families of these: `resnet18`, `matmul-odd`, `matmul-skinny`, `conv-odd`, `bandwidth`, and `all`.
+    /// - Families of these: `resnet18`, `matmul-odd`, `matmul-skinny`, `conv-odd`, `conv-forms`, `bandwidth`, and `all`.
     ///
     /// # Errors
-    /// [`Error::Unknown`] for another name; [`Error::Invalid`] for more than 8192² elements or an even kernel.
+    /// [`Error::Unknown`] for another name; [`Error::Invalid`] for more than 8192² elements, an even kernel, or groups
+    /// that do not divide the channels.
     pub fn named(name: &str) -> Result<Vec<Workload>> {
         if name == "all" {
             let trainings = MLPS.iter().map(|w| w.0).chain(CNNS.iter().map(|w| w.0));
             let others = ["lstm", "transformer", "matmul-512", "conv64"];
             let families = FAMILIES.iter().map(|f| f.0);
-            return several(trainings.chain(others).chain(families));
+            let mut all = several(trainings.chain(others).chain(families))?;
+            // Families share members.
+            let mut seen = BTreeSet::new();
+            all.retain(|workload| seen.insert(workload.name.clone()));
+            return Ok(all);
         }
         if let Some((_, names)) = FAMILIES.iter().find(|f| f.0 == name) {
             return several(names.iter().copied());
@@ -227,10 +247,16 @@ fn convolutions(name: &str, rest: &str, plain: bool) -> Result<Vec<Workload>> {
             "{name}: kernels that are timed have an odd extent, such as -k5"
         )));
     }
-    let ([from, to], [h, w]) = (convolution.channels, convolution.sides);
+    let ([from, to], [h, w], groups) = (convolution.channels, convolution.sides, convolution.groups);
+    if !from.is_multiple_of(groups) || !to.is_multiple_of(groups) {
+        return Err(Error::Invalid(format!(
+            "{name}: {groups} groups do not divide {from} and {to} channels"
+        )));
+    }
     let most = |channels: usize, area: usize| channels.saturating_mul(area);
     let images = most(most(from.max(to), convolution.batch), h.saturating_mul(w));
     limit(name, images)?;
+    limit(name, convolution.kernel.saturating_mul(convolution.dilation))?;
     limit(name, most(most(from, to), convolution.kernel.saturating_mul(convolution.kernel)))?;
     let ending = if plain { "-plain" } else { "" };
     let chosen = directions.iter().filter(|(d, _)| of_one.is_none_or(|(only, _)| only == *d));
@@ -261,6 +287,8 @@ fn convolution(text: &str) -> Option<Convolution> {
         match key {
             "k" => convolution.kernel = value,
             "s" => convolution.stride = value,
+            "d" => convolution.dilation = value,
+            "g" => convolution.groups = value,
             "b" => convolution.batch = value,
             _ => return None,
         }
@@ -316,18 +344,20 @@ mod tests {
             assert!(Workload::named(name).unwrap_err().to_string().contains("8192"), "{name}");
         }
         assert!(Workload::named("conv-3-4-5-k2").unwrap_err().to_string().contains("odd"));
+        assert!(Workload::named("conv-4-6-5-g4").unwrap_err().to_string().contains("groups"));
     }
 
     #[test]
     fn families_are_workloads_that_there_are() {
         assert_eq!(names("resnet18").len(), 33);
+        assert_eq!(names("conv-forms").len(), 18);
         let all = names("all");
         for (family, _) in FAMILIES {
             assert!(names(family).iter().all(|name| all.contains(name)), "{family}");
         }
         assert!(all.iter().any(|name| name == "lstm") && all.iter().any(|name| name == "mlp-a"));
         // None says the same as another; `conv64` has a shape of `resnet18`.
-        let unique: std::collections::BTreeSet<&String> = all.iter().collect();
+        let unique: BTreeSet<&String> = all.iter().collect();
         assert_eq!(unique.len(), all.len());
     }
 }

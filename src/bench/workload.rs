@@ -27,23 +27,34 @@ pub(super) struct Convolution {
     /// Extent of the square kernel: odd.
     pub(super) kernel: usize,
     pub(super) stride: usize,
+    pub(super) dilation: usize,
+    /// A divisor of both numbers of channels.
+    pub(super) groups: usize,
 }
 
 impl Default for Convolution {
     fn default() -> Self {
-        Convolution { batch: 8, channels: [1, 1], sides: [1, 1], kernel: 3, stride: 1 }
+        Convolution {
+            batch: 8,
+            channels: [1, 1],
+            sides: [1, 1],
+            kernel: 3,
+            stride: 1,
+            dilation: 1,
+            groups: 1,
+        }
     }
 }
 
 impl Convolution {
     /// Zeros on every side.
     fn padding(&self) -> usize {
-        self.kernel / 2
+        self.kernel / 2 * self.dilation
     }
 
     /// Height and width of the outputs.
     pub(super) fn outputs(&self) -> [usize; 2] {
-        self.sides.map(|side| (side + 2 * self.padding() - self.kernel) / self.stride + 1)
+        self.sides.map(|side| (side - 1) / self.stride + 1)
     }
 }
 
@@ -161,11 +172,12 @@ fn convolve(device: &Device, c: &Convolution, direction: Direction, plain: bool)
     let options = Conv2dOptions {
         padding: Padding::all(c.padding()),
         stride: [c.stride; 2],
-        ..Conv2dOptions::default()
+        dilation: [c.dilation; 2],
+        groups: c.groups,
     };
     let kernels = if plain { ConvKernels::Plain } else { ConvKernels::Best };
     let ([from, to], [height, width], [oh, ow]) = (c.channels, c.sides, c.outputs());
-    let (images, weight) = ([c.batch, from, height, width], [to, from, c.kernel, c.kernel]);
+    let (images, weight) = ([c.batch, from, height, width], [to, from / c.groups, c.kernel, c.kernel]);
     let dy = [c.batch, to, oh, ow];
     match direction {
         Direction::Forward => {
@@ -240,6 +252,7 @@ mod tests {
             assert_eq!(flops(part), 2 * 9 * 64 * 64 * 32 * 32 * 8, "{part}");
         }
         assert_eq!(flops("conv-3-5-9x4-k5-s2-b2"), 2 * 25 * 3 * 5 * 5 * 2 * 2);
+        assert_eq!(flops("conv-6-9-8-g3-d2-b2"), 2 * 9 * 2 * 9 * 8 * 8 * 2);
         // Convolutions and matrices, forward and backward, without the first layer's input gradient.
         let cnn = flops("cnn-a") as f64;
         assert!((0.44e9..0.50e9).contains(&cnn), "{cnn}");
@@ -287,7 +300,8 @@ mod tests {
 
     #[test]
     fn shapes_of_odd_and_strided_convolutions_fit() {
-        for name in ["conv-3-5-9x4-k5-s2-b2", "conv-64-128-4-s2-k1", "conv-2-3-1x33"] {
+        for name in ["conv-3-5-9x4-k5-s2-b2", "conv-64-128-4-s2-k1", "conv-2-3-1x33", "conv-6-6-7x5-g3-d3-s2"]
+        {
             for workload in Workload::named(name).unwrap() {
                 let mut case = workload.compile(&Device::cpu()).unwrap();
                 case.step().run().unwrap();

@@ -22,19 +22,22 @@ use super::{Failure, Outcome, progress, say};
     cnn-a, cnn-8   training steps of a convolutional network: batch 64 of 28x28 pixels; of 8x8\n  \
     matmul-N       the product of two N x N matrices\n  \
     conv64         a convolution, 64 to 64 channels, 3x3, 32x32 pixels, batch 8, and its two gradients\n  \
-    ...-plain      of matmul-N and conv64: the kernels that compute one output per invocation\n  \
+    ...-plain      of matmul-N, conv64 and conv-...: the kernels that compute one output per invocation\n  \
     sizes          ops over sizes, and the size from which the GPU is faster; sizes-OP for one of\n                 \
     add-relu, matmul, conv, softmax, sum\n\n\
     By name only:\n  \
     lstm, transformer                  training steps of 16 time steps of an LSTM, and of a transformer's block\n  \
     matmul-MxKxN                       the product of an M x K and a K x N matrix\n  \
-    conv-IN-OUT-SIDE[-kK][-sS][-bB]    a convolution and its two gradients; kernel K (3), stride S (1), batch B (8);\n                                     \
-    SIDE is one number or HxW; -input-gradient or -weight-gradient for one of them\n  \
+    conv-IN-OUT-SIDE[-kK][-sS][-dD][-gG][-bB]\n                                     \
+    a convolution and its two gradients; kernel K (3), stride S (1), dilation D (1),\n                                     \
+    groups G (1), batch B (8); SIDE is one number or HxW; -input-gradient or\n                                     \
+    -weight-gradient for one of them\n  \
     copy-N, add-N, sum-N, sum-rows-N, sum-columns-N\n                                     \
     N floats, in GB/s of inputs and outputs; rows have 1024\n  \
-    resnet18, matmul-odd, matmul-skinny, conv-odd, bandwidth\n                                     \
+    resnet18, matmul-odd, matmul-skinny, conv-odd, conv-forms, bandwidth\n                                     \
     families of these: a residual network's layers on 32x32 pixels, odd and skinny\n                                     \
-    shapes, and 64 MiB at once\n  \
+    shapes, depthwise, 1x1, grouped, strided and dilated convolutions, and 64 MiB\n                                     \
+    at once\n  \
     all                                all of these and of the above, but sizes and growth\n  \
     growth                             training steps whose batch, width or depth doubles, and the recording of\n                                     \
     large graphs; growth-mlp, growth-cnn-width, ..., growth-nodes for a part\n\n\
