@@ -40,7 +40,8 @@ pub(super) struct Params {
     tiles_y: u32,
     /// Channels that m is padded to in the packed weight.
     width: u32,
-    _pad: u32,
+    /// From one row of the kernel that meets rows of the input to the next, where there is a gap along y.
+    step_ky: u32,
 }
 
 /// A kernel with its grid, and the width of the packed weight it reads.
@@ -133,6 +134,8 @@ pub(super) fn plan(
         (true, _) => 112,
         (false, _) => 16,
     };
+    // A gap leaves each sum fewer multiply-adds for a load of the weight.
+    let most = if broadcast && gap > 1 { 2 * most } else { most };
     let most = most.min(LINES * (4 / lanes) * gap / (c.kw * vectors)).max(gap);
     if c.kw * vectors > LINES || gap > 8 {
         return None;
@@ -179,7 +182,7 @@ pub(super) fn plan(
         tiles_x: tiles_x as u32,
         tiles_y: tiles_y as u32,
         width: width as u32,
-        _pad: 0,
+        step_ky: (c.gap[0] / greatest_common_divisor(c.gap[0], c.dilation[0])) as u32,
     };
     let tiles = c.images * c.groups * c.m.div_ceil(group_of_channels) * tiles_x * tiles_y;
     let workgroups = if broadcast { tiles } else { tiles.div_ceil(8) };

@@ -10,7 +10,7 @@ const PARAMS: &str = "struct Params {
     h: u32, w: u32, oh: u32, ow: u32,
     kh: u32, stride_y: u32, dilation_y: u32, gap_y: u32,
     lift: u32, lift_rows: u32, left: i32, has_bias: u32,
-    tiles_x: u32, tiles_y: u32, width: u32,
+    tiles_x: u32, tiles_y: u32, width: u32, step_ky: u32,
 }
 ";
 
@@ -83,6 +83,14 @@ impl Tile {
         // Rows that lie a gap apart meet the same rows of the kernel.
         if self.gap_y {
             let _ = writeln!(t, "let oy = row / p.gap_y * (p.gap_y * {rows}u) + row % p.gap_y;");
+            // The rows of the kernel that meet rows of the input, first and step: llvmpipe computes what a
+            // `continue` leaves out.
+            t.push_str(
+                "    var first_ky = p.kh;\n    \
+                 for (var i = p.gap_y; i > 0u; i -= 1u) {\n        \
+                 let meets = (oy + (i - 1u) * p.dilation_y + p.lift) % p.gap_y == 0u;\n        \
+                 first_ky = select(first_ky, i - 1u, meets);\n    }\n",
+            );
         } else {
             let _ = writeln!(t, "let oy = row * {rows}u;");
         }
@@ -122,17 +130,20 @@ impl Tile {
         let _ = write!(
             t,
             "    let pitch = p.width / {}u;\n    \
-             var next = plane % p.groups * p.c * p.kh * {}u * pitch + channel / {}u;\n    \
+             let first_row = plane % p.groups * p.c * p.kh;\n    \
              for (var c = 0u; c < p.c; c += 1u) {{\n        \
              let start = (plane * p.c + c) * p.h * p.w;\n        \
-             for (var ky = 0u; ky < p.kh; ky += 1u) {{\n            \
-             let at = next;\n            next += {}u * pitch;\n",
-            self.lanes, self.kw, self.lanes, self.kw
+             for (var ky = {}; ky < p.kh; ky += {}) {{\n            \
+             let at = (first_row + c * p.kh + ky) * {}u * pitch + channel / {}u;\n",
+            self.lanes,
+            if self.gap_y { "first_ky" } else { "0u" },
+            if self.gap_y { "p.step_ky" } else { "1u" },
+            self.kw,
+            self.lanes,
         );
         if self.gap_y {
             t.push_str(
                 "            let u = oy + ky * p.dilation_y + p.lift;\n            \
-                 if (u % p.gap_y != 0u) { continue; }\n            \
                  let iy = i32(u / p.gap_y) - i32(p.lift_rows);\n",
             );
         } else {
