@@ -249,6 +249,17 @@ fn devices() -> Vec<Named> {
 fn tiles_were_used(name: &str, gpu: &Gpu) {
     let keys: Vec<String> = gpu.kernels().into_iter().map(|kernel| kernel.key).collect();
     let of = |start: &str| keys.iter().filter(|key| key.starts_with(start)).count();
+    // Groups of one channel, of every class; gaps are those of a strided convolution's gradient.
+    let gaps = keys.iter().filter(|key| key.starts_with("conv2d_depthwise.") && !key.contains("g1x1"));
+    let walks = [of("conv2d_depthwise."), gaps.count(), of("conv2d_depthwise_weight.")];
+    println!(
+        "{name}: {} shapes of strips for images, {} of them with gaps, {} for weights",
+        walks[0], walks[1], walks[2]
+    );
+    assert!(
+        walks.iter().zip([60, 15, 30]).all(|(n, least)| *n >= least),
+        "{name}: {walks:?} shapes of strips"
+    );
     if gpu.caps().class == AdapterClass::Gpu {
         for key in ["conv2d_tiled", "conv2d_backward_input_tiled", "conv2d_backward_weight_tiled"] {
             assert_eq!(of(key), 1, "{name}: no {key} among {keys:?}");

@@ -2,7 +2,7 @@
 
 use super::correlation::Correlation;
 use super::geometry::Geometry;
-use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, tile, weight_tile};
+use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, depthwise, tile, weight_tile};
 use crate::error::Result;
 use crate::ops::elementwise::library_then;
 use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program};
@@ -141,6 +141,11 @@ pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>, chain: Option<&Chain
     let mut args = vec![Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)];
     args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let choice = choose(op.kernels, &g, ctx.caps);
+    if choice != Choice::Plain
+        && let Some(program) = walk(&Correlation::forward(&g), has_bias, ctx, chain)?
+    {
+        return Ok(program);
+    }
     if choice == Choice::Registers
         && let Some(program) = correlate(&Correlation::forward(&g), has_bias, ctx, chain)?
     {
@@ -165,6 +170,11 @@ pub(super) fn backward_input(
     let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
     args.extend(chain.iter().flat_map(|c| c.args(2)));
     let choice = choose(op.kernels, &g, ctx.caps);
+    if choice != Choice::Plain
+        && let Some(program) = walk(&Correlation::backward(&g), false, ctx, chain)?
+    {
+        return Ok(program);
+    }
     if choice == Choice::Registers
         && let Some(program) = correlate(&Correlation::backward(&g), false, ctx, chain)?
     {
@@ -188,6 +198,15 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
     let elements = g.groups * g.o * g.depth();
     let inputs = [Arg::Input(0), Arg::Input(1)];
     let choice = choose(op.kernels, &g, ctx.caps);
+    if choice != Choice::Plain
+        && let Some(plan) = depthwise::plan_weight(&g, ctx.caps.class, op.bias)
+    {
+        let sizes = [elements, g.groups * g.o];
+        return in_parts(plan.parts, &sizes[..1 + usize::from(op.bias)], ctx, |to| {
+            let args = [&inputs, to].concat();
+            Ok(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?))
+        });
+    }
     if choice == Choice::Registers
         && let Some(plan) = weight_tile::plan(&g, ctx.caps.class, op.bias)
     {
@@ -257,6 +276,20 @@ fn in_parts(
     let add = Dispatch::new(Kernel::library(entry)?, args, &params, grid);
     let dispatches = vec![launch(&all(Arg::Scratch))?, add];
     Ok(Program { dispatches, scratch: sizes.iter().map(|n| 4 * parts * n).collect() })
+}
+
+/// Runs down the planes of groups with one input channel; `None` for others.
+fn walk(
+    c: &Correlation,
+    has_bias: bool,
+    ctx: &KernelContext<'_>,
+    chain: Option<&Chain>,
+) -> Result<Option<Program>> {
+    let Some(plan) = depthwise::plan(c, has_bias, ctx.caps.class, chain) else { return Ok(None) };
+    let bias = Arg::Input(if has_bias { 2 } else { 1 });
+    let mut args = vec![Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)];
+    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
+    Ok(Some(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?).into()))
 }
 
 /// Packs the weight and runs register tiles over it; `None` where no tile fits.

@@ -4,6 +4,7 @@
 
 mod cases;
 mod correlation;
+mod depthwise;
 mod fast;
 mod geometry;
 mod launch;

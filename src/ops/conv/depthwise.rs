@@ -1,0 +1,282 @@
+//! Convolutions whose groups have one input channel each, and their gradients, generated for every class: an
+//! invocation walks down a strip of one plane and keeps the rows that the kernel meets in registers, so that each
+//! element is loaded about once. No workgroup memory, no barriers, nothing shared between lanes.
+//!
+//! Where outputs or inputs lie apart, by dilation or stride, an invocation walks over those rows that meet the same
+//! rows, and a gradient of a strided convolution computes as many rows of outputs in each step as the stride has
+//! residues, each by its own part of the kernel: no product with a zero between two elements is computed.
+
+mod strip;
+mod text;
+mod weight;
+
+use super::correlation::Correlation;
+use super::tile::greatest_common_divisor;
+use crate::ops::elementwise::FIRST_BINDING;
+use crate::ops::{AdapterClass, Chain, Kernel};
+use strip::Strip;
+pub(super) use weight::plan as plan_weight;
+
+/// Most output channels of a group. With more, tiles that load the input once for all of them are as fast.
+pub(super) const OUTPUTS: usize = 4;
+/// Multiply-adds in one kernel, which decide how long it compiles.
+const LINES: usize = 640;
+/// Most rows of the input that are kept.
+const ROWS: usize = 32;
+
+/// How wide strips are, and how many invocations there should be.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    columns: usize,
+    invocations: usize,
+    workgroup: usize,
+}
+
+impl Shape {
+    fn of(class: AdapterClass) -> Self {
+        match class {
+            // Neighbours in a row belong to neighbouring invocations.
+            AdapterClass::Gpu => Shape { columns: 4, invocations: 1 << 15, workgroup: 64 },
+            _ => Shape { columns: 32, invocations: 256, workgroup: 8 },
+        }
+    }
+}
+
+/// Which rows each step loads, keeps and combines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Schedule {
+    /// Rows of the input at hand, `spacing` apart, and by how many of them a step moves on.
+    window: usize,
+    shift: usize,
+    spacing: usize,
+    /// Rows of the input from one step to the next.
+    advance: usize,
+    /// Rows of outputs in each step: the rows of the kernel and of the window that meet.
+    rows: Vec<Vec<[usize; 2]>>,
+    /// Walks side by side, and rows of outputs from one step to the next.
+    phases: usize,
+    step: usize,
+}
+
+impl Schedule {
+    /// Output row o meets input row (o stride + ky dilation - before) / gap.
+    fn new(kh: usize, stride: usize, dilation: usize, gap: usize) -> Self {
+        if gap == 1 {
+            let common = greatest_common_divisor(stride, dilation);
+            let (phases, shift) = (dilation / common, stride / common);
+            return Schedule {
+                window: kh,
+                shift,
+                spacing: dilation,
+                advance: phases * stride,
+                rows: vec![(0..kh).map(|ky| [ky, ky]).collect()],
+                phases,
+                step: phases,
+            };
+        }
+        let meeting = |row: usize| {
+            let meets = |&ky: &usize| (row + ky * dilation).is_multiple_of(gap);
+            (0..kh).filter(meets).map(|ky| [ky, (row + ky * dilation) / gap]).collect()
+        };
+        let rows: Vec<Vec<[usize; 2]>> = (0..gap).map(meeting).collect();
+        let last = rows.iter().flatten().map(|[_, slot]| *slot).max().unwrap_or(0);
+        Schedule { window: last + 1, shift: 1, spacing: 1, advance: 1, rows, phases: 1, step: gap }
+    }
+
+    /// Rows of the window that the step before had.
+    fn kept(&self) -> usize {
+        self.window.saturating_sub(self.shift)
+    }
+}
+
+/// Uniform of the generated kernels.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Params {
+    planes: u32,
+    /// Output channels of an image, and of a group.
+    channels: u32,
+    m: u32,
+    has_bias: u32,
+    h: u32,
+    w: u32,
+    oh: u32,
+    ow: u32,
+    /// Tiles of a row; steps that each walk is cut into parts of, and how many parts.
+    tiles_x: u32,
+    steps: u32,
+    length: u32,
+    parts: u32,
+    /// Rows of padding before the window of the first step, and rows of outputs before the first.
+    lift: i32,
+    lead: i32,
+    _pad: [u32; 2],
+}
+
+/// A kernel with its grid.
+pub(super) struct Plan {
+    pub(super) kernel: Kernel,
+    pub(super) params: Params,
+    pub(super) workgroups: usize,
+}
+
+/// A variant of the kernel: what its text depends on.
+#[derive(Debug, Clone)]
+struct Walk {
+    workgroup: usize,
+    schedule: Schedule,
+    strip: Strip,
+    kernel: [usize; 2],
+    flip: bool,
+    /// Outputs stored at once, and those of the last tile of a row.
+    store: usize,
+    tail: usize,
+    /// Names stride, gap, dilation and padding.
+    steps: String,
+}
+
+/// Columns of a strip: a multiple of `unit`, about `most`, sharing `all` columns evenly.
+fn columns(all: usize, unit: usize, most: usize) -> usize {
+    let most = (most / unit * unit).max(unit);
+    let tiles = all.div_ceil(most);
+    all.div_ceil(tiles).next_multiple_of(unit).min(most)
+}
+
+/// The largest of 4, 2 and 1 that divides all numbers.
+fn vector(numbers: &[usize]) -> usize {
+    [4, 2].into_iter().find(|v| numbers.iter().all(|n| n.is_multiple_of(*v))).unwrap_or(1)
+}
+
+/// The kernel for a correlation with one input channel in each group; `None` where its text would be too long.
+pub(super) fn plan(
+    c: &Correlation,
+    has_bias: bool,
+    class: AdapterClass,
+    chain: Option<&Chain>,
+) -> Option<Plan> {
+    if c.c != 1 || c.m > OUTPUTS {
+        return None;
+    }
+    let shape = Shape::of(class);
+    let schedule = Schedule::new(c.kh, c.stride[0], c.dilation[0], c.gap[0]);
+    let gap = c.gap[1];
+    let store = vector(&[c.ow]);
+    // A load needs tiles that begin at whole vectors of the input.
+    let (aligned, least) = (vector(&[c.w]) * gap, least_common_multiple(store, gap));
+    let unit = least_common_multiple(store, aligned);
+    let unit = if unit <= shape.columns.max(4) { unit } else { least };
+    let lines = (c.kh * c.kw).div_ceil(gap);
+    let columns = columns(c.ow, unit, shape.columns.min(LINES / lines));
+    if columns * lines > LINES || schedule.window > ROWS || c.gap.iter().any(|g| *g > 8) {
+        return None;
+    }
+    let tiles_x = c.ow.div_ceil(columns);
+    let strip = Strip::new(columns, c.kw, [c.stride[1], gap, c.dilation[1]], c.before[1], c.w, tiles_x);
+    let lead = (-c.before[0]).rem_euclid(c.gap[0] as i64);
+    let steps = (c.oh + lead as usize).div_ceil(schedule.step);
+    let planes = c.images * c.groups * c.m;
+    let walks = planes * tiles_x * schedule.phases;
+    // A part loads the rows again that it shares with the one before.
+    let wanted = shape.invocations.div_ceil(walks).min(steps / (2 * schedule.kept() + 1)).max(1);
+    let length = steps.div_ceil(wanted);
+    let parts = steps.div_ceil(length);
+    let params = Params {
+        planes: planes as u32,
+        channels: (c.groups * c.m) as u32,
+        m: c.m as u32,
+        has_bias: u32::from(has_bias),
+        h: c.h as u32,
+        w: c.w as u32,
+        oh: c.oh as u32,
+        ow: c.ow as u32,
+        tiles_x: tiles_x as u32,
+        steps: steps as u32,
+        length: length as u32,
+        parts: parts as u32,
+        lift: ((c.before[0] + lead) / c.gap[0] as i64) as i32,
+        lead: lead as i32,
+        _pad: [0; 2],
+    };
+    let walk = Walk {
+        workgroup: shape.workgroup,
+        schedule,
+        strip,
+        kernel: [c.kh, c.kw],
+        flip: c.flip,
+        store,
+        tail: c.ow - (tiles_x - 1) * columns,
+        steps: format!(
+            "s{}x{}g{}x{}d{}x{}b{}",
+            c.stride[0], c.stride[1], c.gap[0], c.gap[1], c.dilation[0], c.dilation[1], c.before[1]
+        ),
+    };
+    Some(Plan { kernel: walk.kernel(chain), params, workgroups: (walks * parts).div_ceil(shape.workgroup) })
+}
+
+fn least_common_multiple(a: usize, b: usize) -> usize {
+    a / greatest_common_divisor(a, b) * b
+}
+
+impl Walk {
+    fn kernel(&self, chain: Option<&Chain>) -> Kernel {
+        let [kh, kw] = self.kernel;
+        let mut key = format!(
+            "conv2d_depthwise.{}.{kh}x{kw}{}.{}.{}x{}.{}.w{}",
+            self.steps,
+            if self.flip { "f" } else { "" },
+            self.strip.vector,
+            self.strip.columns,
+            self.tail,
+            self.store,
+            self.workgroup,
+        );
+        let mut text = self.text(chain.is_some());
+        if let Some(chain) = chain {
+            key += &format!(".then.{}", chain.key(None));
+            let finish = chain.finish(self.store, FIRST_BINDING, None);
+            text = format!("{}{}\n{text}", finish.bindings, finish.functions);
+        }
+        Kernel::generated(key, "conv2d_depthwise", &text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every output row meets the rows that the formula says, and every row of the kernel takes part in some.
+    #[test]
+    fn a_schedule_meets_what_the_formula_says() {
+        for kh in 1..6 {
+            for (stride, dilation, gap) in
+                [(1, 1, 1), (2, 1, 1), (3, 2, 1), (2, 4, 1), (1, 3, 1), (1, 1, 2), (1, 2, 2), (1, 2, 3)]
+            {
+                let s = Schedule::new(kh, stride, dilation, gap);
+                for (t, phase) in (0..4).flat_map(|t| (0..s.phases).map(move |phase| (t, phase))) {
+                    let first = phase * stride + t * s.advance;
+                    for (r, meeting) in s.rows.iter().enumerate() {
+                        let o = phase + t * s.step + r;
+                        let met: Vec<[usize; 2]> =
+                            meeting.iter().map(|[ky, slot]| [*ky, first + slot * s.spacing]).collect();
+                        let at = |ky: usize| o * stride + ky * dilation;
+                        let all = (0..kh).filter(|ky| at(*ky).is_multiple_of(gap));
+                        let expected: Vec<[usize; 2]> = all.map(|ky| [ky, at(ky) / gap]).collect();
+                        assert_eq!(met, expected, "{kh} {stride} {dilation} {gap}: row {o}");
+                        assert!(meeting.iter().all(|[_, slot]| *slot < s.window));
+                    }
+                }
+                // What is kept is where the step before had it.
+                assert_eq!(s.advance, s.shift * s.spacing);
+            }
+        }
+    }
+
+    #[test]
+    fn strips_share_rows_evenly() {
+        assert_eq!(columns(32, 4, 32), 32);
+        assert_eq!(columns(36, 4, 32), 20);
+        assert_eq!(columns(7, 1, 32), 7);
+        assert_eq!(columns(33, 1, 32), 17);
+        assert_eq!(columns(100, 8, 6), 8);
+    }
+}
