@@ -14,6 +14,8 @@ const CONFIGURATIONS: usize = 320;
 const TILED: usize = 6;
 /// So are the others of every so many, of few shapes of kernels, with rows that are several tiles long.
 const LONG: usize = 2;
+/// Of every so many, one is a product of matrices.
+const POINTWISE: usize = 10;
 /// Multiply-adds of one configuration at most: the truth is computed without any haste.
 const LARGEST: usize = 120_000;
 
@@ -74,6 +76,13 @@ impl Config {
             let explicit = Padding::Explicit { top: zeros(), bottom: zeros(), left: zeros(), right: zeros() };
             config.padding =
                 one_of(rng, &[Padding::Valid, Padding::SameUpper, Padding::SameLower, explicit, explicit]);
+            if number % POINTWISE == 1 {
+                // Whole vectors of pixels, as matrices.
+                config.size[1] = config.size[1].next_multiple_of(4);
+                config.channels = [one_of(rng, &[4, 6, 17, 32, 40]), one_of(rng, &[3, 5, 16, 31, 33])];
+                (config.kernel, config.stride, config.groups) = ([1, 1], [1, 1], 1);
+                (config.padding, config.kernels) = (Padding::Valid, ConvKernels::Tiles);
+            }
             if config.fits() && config.multiplications() <= LARGEST {
                 return config;
             }
@@ -269,6 +278,9 @@ fn tiles_were_used(name: &str, gpu: &Gpu) {
         let shapes = [of("conv2d_tile."), of("conv2d_weight_tile.")];
         println!("{name}: {} shapes of tiles for images, {} for weights", shapes[0], shapes[1]);
         assert!(shapes.iter().all(|n| *n >= 40), "{name}: {shapes:?} shapes of tiles");
+        let products = ["matmul_tile_nn.", "matmul_tile_tn.", "matmul_tile_nt."].map(of);
+        println!("{name}: {products:?} variants of products");
+        assert!(products.iter().all(|n| *n >= 2), "{name}: {products:?} variants of products");
     }
 }
 

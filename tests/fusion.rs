@@ -5,7 +5,7 @@
 mod common;
 
 use wgrad::gpu::{Gpu, PlantedFault};
-use wgrad::ops::{Conv2dOptions, PoolOptions};
+use wgrad::ops::{AdapterClass, Conv2dOptions, ConvKernels, PoolOptions};
 use wgrad::{Device, Graph, Rng, Tensor, Var};
 
 /// A graph of some 25 random ops over a few shapes that broadcast, with gradients through all of them.
@@ -153,6 +153,62 @@ fn a_cnn_has_the_same_gradients_fused() {
         let ((fused, a), (single, b)) = (run(gpu.checked()), run(gpu.unfused()));
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-5), "{a:?} {b:?}");
         assert!(fused + 5 <= single, "{fused} launches instead of {single}");
+    }
+}
+
+/// Depthwise, strided depthwise, 1 × 1, grouped and dilated convolutions between elementwise ops, forward and back.
+#[test]
+fn forms_of_convolutions_compute_the_same_fused() {
+    let forms = [(16, 16, 3, 1, 1), (16, 16, 3, 2, 1), (1, 20, 1, 1, 1), (4, 12, 3, 1, 1), (1, 20, 3, 1, 2)];
+    for gpu in common::gpus() {
+        let (checked, unfused) = (gpu.checked(), gpu.unfused());
+        for (groups, outputs, kernel, stride, dilation) in forms {
+            let run = |gpu: &Gpu| -> Vec<f32> {
+                let g = Graph::new();
+                let options = Conv2dOptions {
+                    stride: [stride; 2],
+                    padding: wgrad::ops::Padding::SameUpper,
+                    dilation: [dilation; 2],
+                    groups,
+                };
+                let side = 8usize.div_ceil(stride);
+                let shapes: [&[usize]; 4] = [
+                    &[2, 16, 8, 8],
+                    &[outputs, 16 / groups, kernel, kernel],
+                    &[outputs],
+                    &[2, outputs, side, side],
+                ];
+                let names = ["x", "w", "b", "r"];
+                let v: Vec<Var<'_>> = names.iter().zip(shapes).map(|(name, s)| g.input(name, s)).collect();
+                let y = v[0].tanh().conv2d_by(v[1], Some(v[2]), &options, ConvKernels::Tiles);
+                let y = y.relu() + v[3];
+                g.output("y", y);
+                for (name, d) in ["dx", "dw", "db"].iter().zip(g.gradients(y.square().sum_all(), &v[..3])) {
+                    g.output(name, d);
+                }
+                let mut step = Device::from(gpu.clone()).compile(&g).unwrap();
+                let mut rng = Rng::new(5, "forms");
+                for (name, shape) in names.iter().zip(shapes) {
+                    let n = shape.iter().product();
+                    step.feed(name, &(0..n).map(|_| rng.normal() as f32).collect::<Vec<f32>>()).unwrap();
+                }
+                step.run().unwrap();
+                ["y", "dx", "dw", "db"].iter().flat_map(|n| step.values(n).unwrap()).collect()
+            };
+            // The check compares every fused kernel with the formulas.
+            let (a, b) = (run(&checked), run(&unfused));
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 2e-4 * (1.0 + b.abs());
+            assert!(a.iter().zip(&b).all(close), "groups {groups}, stride {stride}, dilation {dilation}");
+        }
+        let fused: Vec<String> = checked.kernels().into_iter().map(|kernel| kernel.key).collect();
+        let wanted: &[&str] = match gpu.caps().class {
+            AdapterClass::Gpu => &["conv2d_depthwise."],
+            _ => &["conv2d_depthwise.", "matmul_tile_nn.", "matmul_tile_tn.", "conv2d_tile."],
+        };
+        for start in wanted {
+            let is_fused = |key: &String| key.starts_with(start) && key.contains(".then.");
+            assert!(fused.iter().any(is_fused), "no {start} among {fused:?}");
+        }
     }
 }
 

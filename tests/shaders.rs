@@ -100,7 +100,8 @@ mod models {
             steps(&gpu, &params, &[batch, 1, 8, 8], |x| cnn.forward(x));
             steps(&gpu, &params, &[batch, 1, 8, 8], |x| resnet.forward(x));
         }
-        let named = ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "conv64", "conv64-plain", "matmul-512-plain"];
+        let named =
+            ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "conv64", "conv64-plain", "conv-forms", "matmul-512-plain"];
         let mut workloads: Vec<Workload> = named.iter().flat_map(|n| Workload::named(n).unwrap()).collect();
         workloads.extend(Sweep::ALL.iter().flat_map(|s| s.sizes[..4].iter().map(|&n| s.at(n))));
         for workload in workloads {

@@ -106,6 +106,11 @@ fn small() -> Vec<Config> {
         config(2, 5, 5, [6, 5], [3, 3]).groups(5).same(),
         config(1, 3, 6, [7, 8], [3, 2]).groups(3).stride(2, 1).dilation(1, 2).same(),
         config(1, 4, 36, [4, 5], [3, 3]).groups(2).same(),
+        config(1, 3, 3, [9, 8], [3, 3]).groups(3).dilation(2, 2).same(),
+        config(1, 2, 2, [9, 11], [4, 3]).groups(2).stride(2, 3).pad(explicit(0, 3, 1, 2)),
+        // Products of matrices.
+        config(2, 5, 9, [2, 6], [1, 1]),
+        config(3, 7, 4, [4, 3], [1, 1]),
     ]
 }
 
@@ -129,6 +134,12 @@ fn large() -> Vec<Config> {
         config(2, 64, 64, [10, 12], [3, 3]).groups(16).same(),
         config(3, 33, 33, [13, 12], [3, 3]).groups(33).same(),
         config(2, 32, 64, [14, 14], [5, 5]).groups(32).stride(2, 2).same(),
+        config(1, 2, 2, [40, 70], [3, 3]).groups(2).same(),
+        config(2, 3, 6, [37, 66], [3, 3]).groups(3).stride(2, 2).same(),
+        config(1, 4, 4, [20, 72], [3, 5]).groups(4).dilation(2, 3).same(),
+        config(1, 4, 4, [33, 80], [3, 3]).groups(4).dilation(2, 2).stride(3, 1).pad(Padding::SameLower),
+        config(6, 40, 33, [6, 6], [1, 1]),
+        config(5, 9, 32, [12, 12], [1, 1]),
         config(9, 3, 10, [8, 8], [4, 4]).stride(2, 2).pad(Padding::all(1)),
         config(65, 2, 8, [5, 5], [3, 3]),
     ]

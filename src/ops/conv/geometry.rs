@@ -124,6 +124,12 @@ impl Geometry {
         self.kh * self.kw
     }
 
+    /// Whether it is a product of matrices: the weight's, and that of each image, channels by pixels.
+    pub(super) fn is_product(&self) -> bool {
+        let same = (self.h, self.w, self.top, self.left) == (self.oh, self.ow, 0, 0);
+        self.taps() == 1 && self.stride == [1, 1] && self.groups == 1 && same
+    }
+
     /// Products that each output sums, in the group: c kh kw.
     pub(super) fn depth(&self) -> usize {
         self.c * self.taps()

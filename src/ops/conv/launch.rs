@@ -5,6 +5,7 @@ use super::geometry::Geometry;
 use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, depthwise, tile, weight_tile};
 use crate::error::Result;
 use crate::ops::elementwise::library_then;
+use crate::ops::matmul::images;
 use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program};
 
 /// Uniform of the plain and the workgroup-memory kernels.
@@ -141,14 +142,9 @@ pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>, chain: Option<&Chain
     let mut args = vec![Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)];
     args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let choice = choose(op.kernels, &g, ctx.caps);
-    if choice != Choice::Plain
-        && let Some(program) = walk(&Correlation::forward(&g), has_bias, ctx, chain)?
-    {
-        return Ok(program);
-    }
-    if choice == Choice::Registers
-        && let Some(program) = correlate(&Correlation::forward(&g), has_bias, ctx, chain)?
-    {
+    let extents = [g.n, g.o, g.oh * g.ow, g.c];
+    let weight = Weight { extents, transposed: false, has_bias };
+    if let Some(program) = fast(choice, &g, &Correlation::forward(&g), &weight, ctx, chain)? {
         return Ok(program);
     }
     match choice {
@@ -170,14 +166,9 @@ pub(super) fn backward_input(
     let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
     args.extend(chain.iter().flat_map(|c| c.args(2)));
     let choice = choose(op.kernels, &g, ctx.caps);
-    if choice != Choice::Plain
-        && let Some(program) = walk(&Correlation::backward(&g), false, ctx, chain)?
-    {
-        return Ok(program);
-    }
-    if choice == Choice::Registers
-        && let Some(program) = correlate(&Correlation::backward(&g), false, ctx, chain)?
-    {
+    let extents = [g.n, g.c, g.h * g.w, g.o];
+    let weight = Weight { extents, transposed: true, has_bias: false };
+    if let Some(program) = fast(choice, &g, &Correlation::backward(&g), &weight, ctx, chain)? {
         return Ok(program);
     }
     match choice {
@@ -198,21 +189,28 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
     let elements = g.groups * g.o * g.depth();
     let inputs = [Arg::Input(0), Arg::Input(1)];
     let choice = choose(op.kernels, &g, ctx.caps);
+    // The sum of dy falls off in these: all of it is loaded.
+    let sizes = [elements, g.groups * g.o];
+    let sizes = &sizes[..1 + usize::from(op.bias)];
     if choice != Choice::Plain
         && let Some(plan) = depthwise::plan_weight(&g, ctx.caps.class, op.bias)
     {
-        let sizes = [elements, g.groups * g.o];
-        return in_parts(plan.parts, &sizes[..1 + usize::from(op.bias)], ctx, |to| {
+        return in_parts(plan.parts, sizes, ctx, |to| {
             let args = [&inputs, to].concat();
             Ok(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?))
+        });
+    }
+    if choice == Choice::Registers && product_of_images_pays(&g) {
+        let (of, parts) = images::summed([g.n, g.o, g.c, g.oh * g.ow], ctx.caps.class, op.bias);
+        return in_parts(parts, sizes, ctx, |to| {
+            let args = [&[Arg::Input(1), Arg::Input(0)], to].concat();
+            Ok(Dispatch::new(of.kernel, args, &of.params, ctx.caps.grid(of.workgroups)?))
         });
     }
     if choice == Choice::Registers
         && let Some(plan) = weight_tile::plan(&g, ctx.caps.class, op.bias)
     {
-        // The sum of dy falls off there: all of it is loaded.
-        let sizes = [elements, g.groups * g.o];
-        return in_parts(plan.parts, &sizes[..1 + usize::from(op.bias)], ctx, |to| {
+        return in_parts(plan.parts, sizes, ctx, |to| {
             let args = [&inputs, to].concat();
             Ok(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?))
         });
@@ -278,18 +276,64 @@ fn in_parts(
     Ok(Program { dispatches, scratch: sizes.iter().map(|n| 4 * parts * n).collect() })
 }
 
-/// Runs down the planes of groups with one input channel; `None` for others.
-fn walk(
-    c: &Correlation,
+/// The weight of a convolution by 1 × 1 as a matrix: images, rows and columns of the product, and what is summed.
+struct Weight {
+    extents: [usize; 4],
+    transposed: bool,
     has_bias: bool,
+}
+
+impl Weight {
+    /// Whether the product has the better tiles: whole vectors, and not most of a tile beyond the product's edge.
+    fn pays(&self, g: &Geometry) -> bool {
+        let [_, m, n, _] = self.extents;
+        g.is_product() && n.is_multiple_of(4) && 2 * m >= rows_of_tiles(m)
+    }
+}
+
+/// The same of the weight's gradient.
+fn product_of_images_pays(g: &Geometry) -> bool {
+    let padded = rows_of_tiles(g.o) * g.c.next_multiple_of(32);
+    g.is_product() && (g.oh * g.ow).is_multiple_of(4) && 4 * g.o * g.c >= padded
+}
+
+/// Rows that tiles of a product of `m` rows have.
+fn rows_of_tiles(m: usize) -> usize {
+    m.next_multiple_of(if m > 8 { 32 } else { 8 })
+}
+
+/// The kernel for groups of one channel, that of a product of matrices, or register tiles; `None` where none fits.
+fn fast(
+    choice: Choice,
+    g: &Geometry,
+    c: &Correlation,
+    weight: &Weight,
     ctx: &KernelContext<'_>,
     chain: Option<&Chain>,
 ) -> Result<Option<Program>> {
-    let Some(plan) = depthwise::plan(c, has_bias, ctx.caps.class, chain) else { return Ok(None) };
-    let bias = Arg::Input(if has_bias { 2 } else { 1 });
-    let mut args = vec![Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)];
-    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
-    Ok(Some(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?).into()))
+    let (class, has_bias) = (ctx.caps.class, weight.has_bias);
+    let others = || chain.iter().flat_map(|c| c.args(ctx.inputs.len())).collect::<Vec<_>>();
+    if choice == Choice::Plain {
+        return Ok(None);
+    }
+    if let Some(plan) = depthwise::plan(c, has_bias, class, chain) {
+        // Without a bias something has to be bound in its place.
+        let bias = Arg::Input(if has_bias { 2 } else { 1 });
+        let args = [&[Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)], &others()[..]].concat();
+        let grid = ctx.caps.grid(plan.workgroups)?;
+        return Ok(Some(Dispatch::new(plan.kernel, args, &plan.params, grid).into()));
+    }
+    if choice == Choice::Workgroup {
+        return Ok(None);
+    }
+    if weight.pays(g) {
+        let of = images::shared(weight.transposed, weight.extents, class, chain, has_bias);
+        let mut args = vec![Arg::Input(1), Arg::Input(0), Arg::Output(0)];
+        args.extend(has_bias.then_some(Arg::Input(2)));
+        args.extend(others());
+        return Ok(Some(Dispatch::new(of.kernel, args, &of.params, ctx.caps.grid(of.workgroups)?).into()));
+    }
+    correlate(c, has_bias, ctx, chain)
 }
 
 /// Packs the weight and runs register tiles over it; `None` where no tile fits.

@@ -53,7 +53,8 @@ impl Op for MatMulSum {
         let e = extents(ctx.inputs);
         if ctx.caps.class != AdapterClass::Gpu {
             let no_chain: Option<&Chain> = None;
-            let (kernel, tiles) = tile::choose(Form::Tn, &e, ctx.caps.class, no_chain, true);
+            let sums = tile::Extras { sums: true, ..Default::default() };
+            let (kernel, tiles) = tile::choose(Form::Tn, &e, ctx.caps.class, no_chain, sums);
             let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0), Arg::Output(1)];
             return Ok(Dispatch::new(kernel, args, &PRODUCT.params(&e), ctx.caps.grid(tiles)?).into());
         }

@@ -2,6 +2,7 @@
 //! (plain, and tiles in workgroup memory) and [`tile`] (register tiles for software adapters).
 
 mod gradient;
+pub(super) mod images;
 mod tile;
 
 pub(crate) use gradient::MatMulSum;
@@ -50,7 +51,7 @@ pub(crate) struct Extents {
 /// Uniform of all matmul kernels.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
+pub(super) struct Params {
     m: u32,
     n: u32,
     k: u32,
@@ -64,7 +65,8 @@ struct Params {
     a_batch: u32,
     b_batch: u32,
     c_batch: u32,
-    _pad2: u32,
+    /// Products that are added up, where the tile does that.
+    images: u32,
 }
 
 impl MatMul {
@@ -95,7 +97,7 @@ impl MatMul {
             let kernel = library_then("matmul_tiled", chain, columns)?;
             return Ok(Dispatch::new(kernel, args, &params, grid).into());
         }
-        let (kernel, tiles) = tile::choose(self.form, &e, ctx.caps.class, chain, false);
+        let (kernel, tiles) = tile::choose(self.form, &e, ctx.caps.class, chain, tile::Extras::default());
         Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(tiles)?).into())
     }
 
@@ -114,7 +116,7 @@ impl MatMul {
             a_batch: (e.m * e.k) as u32,
             b_batch: (e.k * e.n) as u32,
             c_batch: (e.m * e.n) as u32,
-            _pad2: 0,
+            images: 1,
         }
     }
 }

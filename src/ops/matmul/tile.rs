@@ -24,18 +24,27 @@ struct Tile {
     a4: bool,
     b4: bool,
     c4: bool,
-    /// Whether the columns of A are added up.
-    sums: bool,
+    extras: Extras,
+}
+
+/// What a tile does besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Extras {
+    /// Adds up A's values over k, for each row of C.
+    pub(super) sums: bool,
+    /// Adds a number to each row of C.
+    pub(super) bias: bool,
+    /// Adds up the products of several matrices.
+    pub(super) images: bool,
 }
 
 /// The kernel for a product, and its number of workgroups.
-/// With `sums`, which is of products Aᵀ B, it adds up A's columns too.
 pub(super) fn choose(
     form: Form,
     e: &Extents,
     class: AdapterClass,
     chain: Option<&Chain>,
-    sums: bool,
+    extras: Extras,
 ) -> (Kernel, usize) {
     let broadcast = class == AdapterClass::SoftwareLanes8;
     let (a4, b4) = match form {
@@ -53,7 +62,7 @@ pub(super) fn choose(
         false if e.n > 64 => 4,
         false => 2,
     };
-    let tile = Tile { form, rows, vectors, broadcast, a4, b4, c4, sums };
+    let tile = Tile { form, rows, vectors, broadcast, a4, b4, c4, extras };
     let columns = 4 * vectors * 8;
     let tiles = e.batch * e.m.div_ceil(rows) * e.n.div_ceil(columns);
     (tile.kernel(chain), tiles)
@@ -71,14 +80,16 @@ impl Tile {
         };
         let entry = format!("matmul_tile_{form}");
         let mut key = format!(
-            "{entry}.{}x{}{}.{}{}{}{}",
+            "{entry}.{}x{}{}.{}{}{}{}{}{}",
             self.rows,
             self.vectors,
             if self.broadcast { "b" } else { "" },
             letter(self.a4),
             letter(self.b4),
             letter(self.c4),
-            if self.sums { ".sums" } else { "" },
+            if self.extras.sums { ".sums" } else { "" },
+            if self.extras.bias { ".bias" } else { "" },
+            if self.extras.images { ".images" } else { "" },
         );
         let mut text = self.text(&entry, chain.is_some());
         if let Some(chain) = chain {
@@ -98,7 +109,7 @@ impl Tile {
             t,
             "// C = A B for one tile of {} rows and {} columns per workgroup.\n\
              struct Params {{\n    m: u32, n: u32, k: u32, batches: u32,\n    \
-             a_m: u32, a_k: u32, b_k: u32, b_n: u32,\n    a_batch: u32, b_batch: u32, c_batch: u32,\n}}\n\n\
+             a_m: u32, a_k: u32, b_k: u32, b_n: u32,\n    a_batch: u32, b_batch: u32, c_batch: u32, images: u32,\n}}\n\n\
              @group(0) @binding(0) var<storage, read> a: array<{}>;\n\
              @group(0) @binding(1) var<storage, read> b: array<{}>;\n\
              @group(0) @binding(2) var<storage, read_write> c: array<{}>;\n\
@@ -109,8 +120,11 @@ impl Tile {
             element(self.b4),
             element(self.c4)
         );
-        if self.sums {
+        if self.extras.sums {
             t.push_str("@group(0) @binding(3) var<storage, read_write> sums: array<f32>;\n");
+        }
+        if self.extras.bias {
+            t.push_str("@group(0) @binding(3) var<storage, read> bias: array<f32>;\n");
         }
         t.push('\n');
         self.loaders(&mut t);
@@ -127,35 +141,67 @@ impl Tile {
              let id = linear_workgroup(group, groups);\n    \
              if (id >= tiles_n * tiles_m * p.batches) {{ return; }}\n    \
              let col = (id % tiles_n) * {c}u + lane * {v}u;\n    \
-             let row = (id / tiles_n % tiles_m) * {r}u;\n    let batch = id / (tiles_n * tiles_m);\n    \
-             let a_base = batch * p.a_batch;\n    let b_base = batch * p.b_batch;\n",
+             let row = (id / tiles_n % tiles_m) * {r}u;\n    let batch = id / (tiles_n * tiles_m);\n",
             w = 32 * self.vectors - 1,
             c = 32 * self.vectors,
             r = self.rows,
             rm = self.rows - 1,
             v = 4 * self.vectors,
         );
-        for i in 0..self.rows {
-            for v in 0..self.vectors {
-                let _ = writeln!(t, "    var c{i}_{v} = vec4<f32>();");
-            }
-        }
+        self.start(&mut t);
         let loads = self.a_loads();
-        for r in (0..loads).filter(|_| self.sums) {
+        for r in (0..loads).filter(|_| self.extras.sums) {
             let _ = writeln!(t, "    var sum{r} = vec4<f32>();");
+        }
+        if self.extras.images {
+            t.push_str(
+                "    for (var i = batch * p.images; i < (batch + 1u) * p.images; i += 1u) {\n    \
+                 let a_base = i * p.a_batch;\n    let b_base = i * p.b_batch;\n",
+            );
+        } else {
+            t.push_str("    let a_base = batch * p.a_batch;\n    let b_base = batch * p.b_batch;\n");
         }
         t.push_str("    for (var k = 0u; k < p.k; k += 4u) {\n");
         self.load_a(&mut t);
-        for r in (0..loads).filter(|_| self.sums) {
-            let _ = writeln!(t, "        sum{r} += (a{r}_0 + a{r}_1) + (a{r}_2 + a{r}_3);");
+        for r in (0..loads).filter(|_| self.extras.sums) {
+            let _ = match self.form {
+                Form::Tn => writeln!(t, "        sum{r} += (a{r}_0 + a{r}_1) + (a{r}_2 + a{r}_3);"),
+                _ => writeln!(t, "        sum{r} += a{r};"),
+            };
         }
         self.load_b(&mut t);
         self.multiply(&mut t);
-        t.push_str("    }\n");
+        t.push_str(if self.extras.images { "    }\n    }\n" } else { "    }\n" });
         self.store(&mut t, finishes);
         self.store_sums(&mut t);
         t.push_str("}\n");
         t
+    }
+
+    /// Declares the sums.
+    fn start(&self, t: &mut String) {
+        let row = |i: usize| match self.broadcast {
+            true => format!("row + {}u + lane", 8 * i),
+            false => format!("row + {i}u"),
+        };
+        for r in (0..self.rows / self.sharing()).filter(|_| self.extras.bias) {
+            let _ = writeln!(t, "    let bias{r} = bias[min({}, p.m - 1u)];", row(r));
+        }
+        for i in 0..self.rows {
+            let value = match (self.extras.bias, self.broadcast) {
+                (false, _) => String::new(),
+                (true, false) => format!("bias{i}"),
+                (true, true) => format!("subgroupBroadcast(bias{}, {}u)", i / 8, i % 8),
+            };
+            for v in 0..self.vectors {
+                let _ = writeln!(t, "    var c{i}_{v} = vec4<f32>({value});");
+            }
+        }
+    }
+
+    /// Lanes that share what each of them loads of A.
+    fn sharing(&self) -> usize {
+        if self.broadcast { 8 } else { 1 }
     }
 
     /// Functions that read four neighbours of A or B. Reads beyond an edge are moved inside it where the
@@ -222,10 +268,9 @@ impl Tile {
     /// Loads the A values of four k. Nn, nt: `a{r}` holds four k of one row. Tn: `a{r}_{q}` holds four rows
     /// at k + q.
     fn load_a(&self, t: &mut String) {
-        let lanes = if self.broadcast { 8 } else { 1 };
         match self.form {
             Form::Nn | Form::Nt => {
-                for r in 0..self.rows / lanes {
+                for r in 0..self.a_loads() {
                     let row = match self.broadcast {
                         true => format!("row + {}u + lane", 8 * r),
                         false => format!("row + {r}u"),
@@ -306,14 +351,30 @@ impl Tile {
         }
     }
 
-    /// Loads of A that one invocation of a product Aᵀ B does for each k.
+    /// Loads of A that one invocation does: of a product Aᵀ B for each k, else for four k.
     fn a_loads(&self) -> usize {
-        self.rows.div_ceil(if self.broadcast { 32 } else { 4 })
+        let rows = if self.form == Form::Tn { 4 } else { 1 };
+        self.rows.div_ceil(rows * self.sharing())
     }
 
     /// The tiles of the first columns store the sums; each of them, every row once.
     fn store_sums(&self, t: &mut String) {
-        for r in (0..self.a_loads()).filter(|_| self.sums) {
+        let sums = (0..self.a_loads()).filter(|_| self.extras.sums);
+        if self.form != Form::Tn {
+            for r in sums {
+                let (row, mine) = match self.broadcast {
+                    true => (format!("row + {}u + lane", 8 * r), "true"),
+                    false => (format!("row + {r}u"), "lane == 0u"),
+                };
+                let _ = writeln!(
+                    t,
+                    "    if (id % tiles_n == 0u && {mine} && {row} < p.m) {{ \
+                     sums[batch * p.m + {row}] = (sum{r}.x + sum{r}.y) + (sum{r}.z + sum{r}.w); }}"
+                );
+            }
+            return;
+        }
+        for r in sums {
             let (row, mine) = match self.broadcast {
                 true => (
                     format!("row + {}u + 4u * lane", 32 * r),

@@ -1,0 +1,49 @@
+//! Products with the matrices of many images that share one matrix: what convolutions by 1 × 1 kernels are, where
+//! each image is a matrix of channels by pixels.
+
+use super::{Extents, Form, MatMul, Params, tile};
+use crate::ops::{AdapterClass, Chain, Kernel};
+
+/// Workgroups that share the work evenly among cores.
+const WORKGROUPS: usize = 16;
+
+/// A tile's kernel with its parameters and its number of workgroups.
+pub(in crate::ops) struct Launch {
+    pub(in crate::ops) kernel: Kernel,
+    pub(in crate::ops) params: Params,
+    pub(in crate::ops) workgroups: usize,
+}
+
+/// C\[image\] = W B\[image\], plus a number for each row with `bias`, for W `[m, k]`, or of Wᵀ with `transposed`,
+/// for W `[k, m]`. Binds W, B, C and the bias.
+pub(in crate::ops) fn shared(
+    transposed: bool,
+    [images, m, n, k]: [usize; 4],
+    class: AdapterClass,
+    chain: Option<&Chain>,
+    bias: bool,
+) -> Launch {
+    let form = if transposed { Form::Tn } else { Form::Nn };
+    let e = Extents { batch: images, m, n, k };
+    let extras = tile::Extras { bias, ..Default::default() };
+    let (kernel, workgroups) = tile::choose(form, &e, class, chain, extras);
+    let params = Params { a_batch: 0, ..MatMul { form, plain: false }.params(&e) };
+    Launch { kernel, params, workgroups }
+}
+
+/// C\[part\] = Σ A\[image\] B\[image\]ᵀ over the images of each part; with `sums` those of A's rows too. Binds A, B, C and the
+/// sums. Says how many parts there are.
+pub(in crate::ops) fn summed(
+    [images, m, n, k]: [usize; 4],
+    class: AdapterClass,
+    sums: bool,
+) -> (Launch, usize) {
+    let form = Form::Nt;
+    let extras = tile::Extras { sums, images: true, ..Default::default() };
+    let (kernel, tiles) = tile::choose(form, &Extents { batch: 1, m, n, k }, class, None, extras);
+    let enough = |parts: &usize| images.is_multiple_of(*parts) && tiles * parts >= WORKGROUPS;
+    let parts = (1..images).find(enough).unwrap_or(images);
+    let e = Extents { batch: parts, m, n, k };
+    let params = Params { images: (images / parts) as u32, ..MatMul { form, plain: false }.params(&e) };
+    (Launch { kernel, params, workgroups: tiles * parts }, parts)
+}
