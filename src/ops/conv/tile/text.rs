@@ -127,28 +127,28 @@ impl Tile {
 
     fn sum(&self, t: &mut String) {
         let vectors = vector_type("f32", self.lanes);
-        let _ = write!(
-            t,
-            "    let pitch = p.width / {}u;\n    \
-             let first_row = plane % p.groups * p.c * p.kh;\n    \
-             for (var c = 0u; c < p.c; c += 1u) {{\n        \
-             let start = (plane * p.c + c) * p.h * p.w;\n        \
-             for (var ky = {}; ky < p.kh; ky += {}) {{\n            \
-             let at = (first_row + c * p.kh + ky) * {}u * pitch + channel / {}u;\n",
-            self.lanes,
-            if self.gap_y { "first_ky" } else { "0u" },
-            if self.gap_y { "p.step_ky" } else { "1u" },
-            self.kw,
-            self.lanes,
-        );
+        let (lanes, kw) = (self.lanes, self.kw);
+        let _ = writeln!(t, "    let pitch = p.width / {lanes}u;");
         if self.gap_y {
-            t.push_str(
-                "            let u = oy + ky * p.dilation_y + p.lift;\n            \
+            let _ = write!(
+                t,
+                "    let first_row = plane % p.groups * p.c * p.kh;\n    \
+                 for (var c = 0u; c < p.c; c += 1u) {{\n        \
+                 let start = (plane * p.c + c) * p.h * p.w;\n        \
+                 for (var ky = first_ky; ky < p.kh; ky += p.step_ky) {{\n            \
+                 let at = (first_row + c * p.kh + ky) * {kw}u * pitch + channel / {lanes}u;\n            \
+                 let u = oy + ky * p.dilation_y + p.lift;\n            \
                  let iy = i32(u / p.gap_y) - i32(p.lift_rows);\n",
             );
         } else {
-            t.push_str(
-                "            let iy = i32(oy * p.stride_y + ky * p.dilation_y + p.lift) - i32(p.lift_rows);\n",
+            let _ = write!(
+                t,
+                "    var next = plane % p.groups * p.c * p.kh * {kw}u * pitch + channel / {lanes}u;\n    \
+                 for (var c = 0u; c < p.c; c += 1u) {{\n        \
+                 let start = (plane * p.c + c) * p.h * p.w;\n        \
+                 for (var ky = 0u; ky < p.kh; ky += 1u) {{\n            \
+                 let at = next;\n            next += {kw}u * pitch;\n            \
+                 let iy = i32(oy * p.stride_y + ky * p.dilation_y + p.lift) - i32(p.lift_rows);\n",
             );
         }
         for kx in 0..self.kw {
