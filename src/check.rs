@@ -4,6 +4,7 @@
 use crate::cpu::Buffer;
 use crate::device::DeviceInfo;
 use crate::graph::{Graph, Var};
+use crate::half;
 use crate::ops::{Case, Fillings, In, Op, Out, Reference};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -79,6 +80,8 @@ fn show_wide(values: &Wide, i: usize) -> String {
 pub(crate) struct Expected {
     values: Vec<Wide>,
     bounds: Vec<Vec<f64>>,
+    /// By output, whether it is rounded to half precision.
+    halves: Vec<bool>,
 }
 
 impl Expected {
@@ -104,7 +107,13 @@ impl Expected {
         drop(outs);
         let computed: Vec<In<'_, f64>> = values.iter().zip(&out_types).map(|(w, ty)| w.input(ty)).collect();
         let bounds = op.error_bound(&views, &computed);
-        Ok(Expected { values, bounds })
+        Ok(Expected { halves: vec![false; values.len()], values, bounds })
+    }
+
+    /// Says which outputs are stored in 16 bits, whose rounding is allowed then.
+    pub(crate) fn stored(mut self, is_half: impl Fn(usize) -> bool) -> Self {
+        self.halves = (0..self.values.len()).map(is_half).collect();
+        self
     }
 
     /// Allows no rounding at all.
@@ -118,7 +127,7 @@ impl Expected {
     pub(crate) fn compare(&self, actual: &[Tensor]) -> (f64, Option<String>) {
         let mut overall = 0.0f64;
         for (k, tensor) in actual.iter().enumerate() {
-            let (units, at) = worst(tensor.data(), &self.values[k], &self.bounds[k]);
+            let (units, at) = worst(tensor.data(), &self.values[k], &self.bounds[k], self.halves[k]);
             overall = overall.max(units);
             if units > 1.0 {
                 let text = format!(
@@ -134,13 +143,14 @@ impl Expected {
 }
 
 /// The worst error in units of its tolerance, with its index; NaN counts as infinite.
-fn worst(actual: &Data, expected: &Wide, bound: &[f64]) -> (f64, usize) {
+fn worst(actual: &Data, expected: &Wide, bound: &[f64], is_half: bool) -> (f64, usize) {
     let exact = |equal: bool| if equal { 0.0 } else { f64::INFINITY };
     let units: Vec<f64> = match (actual, expected) {
         (Data::F32(a), Wide::F(e)) => {
             let of = |i: usize| match (f64::from(a[i]), e[i]) {
                 // Equal infinities and NaNs agree; a reference beyond f32 must have overflowed.
                 (a, e) if a == e || (a.is_nan() && e.is_nan()) => 0.0,
+                (a, e) if is_half => half_units(a, e, bound[i]),
                 (a, e) if e.abs() > f64::from(f32::MAX) => exact(a == f64::INFINITY.copysign(e)),
                 (a, e) if !(a - e).is_finite() => f64::INFINITY,
                 (a, e) => (a - e).abs() / bound[i],
@@ -157,6 +167,15 @@ fn worst(actual: &Data, expected: &Wide, bound: &[f64]) -> (f64, usize) {
         // A tolerance that is no number allows nothing.
         None => (f64::INFINITY, i),
     })
+}
+
+/// The error of a number that was rounded to half precision from one within `bound` of `e`, in units of what is allowed.
+fn half_units(a: f64, e: f64, bound: f64) -> f64 {
+    let (low, high) = (half::round(e - bound), half::round(e + bound));
+    if a.is_finite() && low.is_finite() && high.is_finite() {
+        return (a - e).abs() / (bound + half::half_unit(e.abs() + bound));
+    }
+    if low <= a && a <= high { 0.0 } else { f64::INFINITY }
 }
 
 /// Element `i` with its bits, for messages.
@@ -186,7 +205,7 @@ pub(crate) fn case_inputs(case: &Case) -> Vec<Tensor> {
         };
         let values: Vec<f64> = (0..n).map(&mut value).collect();
         let data = match ty.dtype {
-            DType::F32 => Data::F32(values.iter().map(|&x| x as f32).collect()),
+            DType::F32 | DType::F16 => Data::F32(values.iter().map(|&x| x as f32).collect()),
             DType::U32 => Data::U32(values.iter().map(|&x| x as u32).collect()),
             DType::U8 => Data::U8(values.iter().map(|&x| x as u8).collect()),
         };
@@ -198,16 +217,60 @@ pub(crate) fn case_inputs(case: &Case) -> Vec<Tensor> {
 
 /// Runs every case on a GPU. `progress` is called with the number of cases done and in all.
 #[cfg(feature = "gpu")]
-pub fn check_gpu(gpu: &crate::gpu::Gpu, mut progress: impl FnMut(usize, usize)) -> Report {
+pub fn check_gpu(gpu: &crate::gpu::Gpu, progress: impl FnMut(usize, usize)) -> Report {
+    check_cases(gpu, false, progress)
+}
+
+/// As [`check_gpu`], with all floats but the states stored in 16 bits, as in mixed precision. Cases with inputs that
+/// half precision has no numbers for are left out.
+///
+/// # Errors
+/// [`crate::Error::Adapter`] where the adapter has no 16-bit floats.
+#[cfg(feature = "gpu")]
+pub fn check_gpu_halves(
+    gpu: &crate::gpu::Gpu,
+    progress: impl FnMut(usize, usize),
+) -> crate::error::Result<Report> {
+    gpu.0.need_halves()?;
+    Ok(check_cases(gpu, true, progress))
+}
+
+/// The inputs of a case in half precision, states left out; `None` where one becomes infinite. Those that an adapter may
+/// flush become the smallest that it may not.
+#[cfg(feature = "gpu")]
+fn rounded_inputs(case: &Case) -> Option<Vec<Tensor>> {
+    let mut inputs = case_inputs(case);
+    let reads = inputs.len() - case.op.writes();
+    let least = half::SMALLEST_NORMAL as f32;
+    let rounded = |&x: &f32| match half::from_bits(half::to_bits(x)) {
+        y if x != 0.0 && y.abs() < least => Some(least.copysign(x)),
+        y if x.is_finite() && !y.is_finite() => None,
+        y => Some(y),
+    };
+    for tensor in &mut inputs[..reads] {
+        if let Data::F32(values) = tensor.data() {
+            let values = values.iter().map(rounded).collect::<Option<Vec<f32>>>()?;
+            *tensor = Tensor::new(tensor.shape(), values).ok()?;
+        }
+    }
+    Some(inputs)
+}
+
+#[cfg(feature = "gpu")]
+fn check_cases(gpu: &crate::gpu::Gpu, as_halves: bool, mut progress: impl FnMut(usize, usize)) -> Report {
     let cases = crate::ops::registry();
     let info = crate::device::Backend::info(gpu);
     let mut report = Report { device: info, ops: Vec::new(), failures: Vec::new(), skipped: Vec::new() };
     for (i, case) in cases.iter().enumerate() {
         progress(i, cases.len());
-        let inputs = case_inputs(case);
+        let inputs = if as_halves { rounded_inputs(case) } else { Some(case_inputs(case)) };
+        let Some(inputs) = inputs else { continue };
         let outcome = Expected::new(&*case.op, &inputs, true).map(|expected| {
             let expected = if case.exact { expected.exactly() } else { expected };
-            crate::gpu::case::run(gpu, &case.op, &inputs).map(|outputs| expected.compare(&outputs))
+            let run = if as_halves { crate::gpu::case::run_halves } else { crate::gpu::case::run };
+            let results = expected.values.len() - case.op.writes();
+            let expected = expected.stored(|k| as_halves && k < results && !case.op.keeps_f32(k));
+            run(gpu, &case.op, &inputs).map(|outputs| expected.compare(&outputs))
         });
         let failure =
             |message: String| Failure { op: case.op.name().to_string(), case: case.name.clone(), message };
@@ -249,7 +312,7 @@ pub fn check_gradient(case: &Case, most: usize) -> Result<usize, String> {
         .iter()
         .enumerate()
         .map(|(i, ty)| match ty.dtype {
-            DType::F32 => g.input(&name(i), ty.shape),
+            DType::F32 | DType::F16 => g.input(&name(i), ty.shape),
             DType::U32 => g.classes(&name(i), ty.shape),
             DType::U8 => g.bytes(&name(i), ty.shape),
         })
@@ -275,7 +338,7 @@ pub fn check_gradient(case: &Case, most: usize) -> Result<usize, String> {
     }
     let recording = g.finish().map_err(|e| e.to_string())?;
     let cpu = crate::cpu::Cpu::<f64>::plain();
-    let mut step = cpu.step(recording).map_err(|e| e.to_string())?;
+    let mut step = cpu.step(recording, crate::Precision::F32).map_err(|e| e.to_string())?;
     let mut floats: Vec<(String, Vec<f64>)> = Vec::new();
     for (i, tensor) in inputs.iter().enumerate() {
         match widened(tensor) {

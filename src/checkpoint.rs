@@ -14,6 +14,7 @@ use crate::tensor::{Data, Tensor};
 fn dtype(dtype: DType) -> Dtype {
     match dtype {
         DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
         DType::U32 => Dtype::U32,
         DType::U8 => Dtype::U8,
     }
@@ -34,6 +35,7 @@ fn data(dtype: DType, bytes: &[u8]) -> Data {
         DType::F32 => Data::F32(words().map(f32::from_bits).collect()),
         DType::U32 => Data::U32(words().collect()),
         DType::U8 => Data::U8(bytes.to_vec()),
+        DType::F16 => Data::F32(crate::half::decode(bytes, bytes.len() / 2)),
     }
 }
 

@@ -41,11 +41,52 @@ impl fmt::Display for DeviceInfo {
     }
 }
 
+/// How a step stores the values between its kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// All floats in 32 bits.
+    #[default]
+    F32,
+    /// Activations and their gradients in 16 bits (IEEE binary16), and all else in 32: parameters, their gradients, the
+    /// states of optimizers, sums, losses, outputs. Kernels read them as 32 bits and compute so.
+    ///
+    /// Half precision has no numbers below 6e-8: train with [`crate::optim::LossScale`]. An adapter needs 16-bit
+    /// floats in shaders (`SHADER_F16`). The CPU rounds as a GPU would, and keeps 32 bits.
+    Mixed,
+}
+
+/// How a graph is compiled; see [`Device::compile_with`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CompileOptions {
+    pub(crate) memory_budget: Option<usize>,
+    pub(crate) precision: Precision,
+}
+
+impl CompileOptions {
+    /// In `f32`, with no bound on memory: what [`Device::compile`] does.
+    pub fn new() -> Self {
+        CompileOptions::default()
+    }
+
+    /// At most `bytes` planned for intermediate values; see [`Device::compile_within`].
+    #[must_use]
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.memory_budget = Some(bytes);
+        self
+    }
+
+    /// How values are stored between kernels.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+}
+
 /// What a device can do.
 pub(crate) trait Backend: Send + Sync {
     fn info(&self) -> DeviceInfo;
-    /// `budget` bounds the planned bytes, where there is one.
-    fn compile(&self, recording: Recording, budget: Option<usize>) -> Result<Box<dyn Executor>>;
+    fn compile(&self, recording: Recording, options: CompileOptions) -> Result<Box<dyn Executor>>;
     fn read_state(&self, param: &Param) -> Result<Data>;
     fn write_state(&self, param: &Param, data: Feed<'_>) -> Result<()>;
     /// Waits until everything submitted has run.
@@ -154,7 +195,7 @@ impl Device {
     /// # Errors
     /// The first mistake of the recording, a limit of the adapter, or [`Error::OutOfMemory`].
     pub fn compile(&self, graph: &Graph) -> Result<Step> {
-        self.compile_with(graph, None)
+        self.compile_with(graph, CompileOptions::new())
     }
 
     /// As [`Device::compile`], with at most `bytes` planned for intermediate values ([`Step::planned_bytes`]). Where
@@ -164,16 +205,33 @@ impl Device {
     /// # Errors
     /// As [`Device::compile`], or [`Error::MemoryBudget`], which says how much is needed at least.
     pub fn compile_within(&self, graph: &Graph, bytes: usize) -> Result<Step> {
-        self.compile_with(graph, Some(bytes))
+        self.compile_with(graph, CompileOptions::new().memory_budget(bytes))
     }
 
-    pub(crate) fn compile_with(&self, graph: &Graph, budget: Option<usize>) -> Result<Step> {
+    /// As [`Device::compile`], with options.
+    ///
+    /// ```
+    /// use wgrad::{CompileOptions, Device, Graph, Precision};
+    /// let g = Graph::new();
+    /// let x = g.input("x", [1024]);
+    /// g.output("y", (x * x).sum_all());
+    /// let options = CompileOptions::new().precision(Precision::Mixed);
+    /// let mut step = Device::cpu().compile_with(&g, options)?;
+    /// step.run_with(&[("x", (&[0.1f32; 1024]).into())])?;
+    /// // Each square is rounded to half precision, their sum is not.
+    /// assert_eq!(step.scalar("y")?, 10.242_187_5);
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Device::compile_within`]; [`Error::Adapter`] for [`Precision::Mixed`] where the adapter has no 16-bit floats.
+    pub fn compile_with(&self, graph: &Graph, options: CompileOptions) -> Result<Step> {
         let _span = tracing::debug_span!("compile").entered();
         let recording = graph.finish()?;
         if crate::env::dumps("graph") {
             eprintln!("{graph}");
         }
-        let executor = self.0.compile(recording, budget)?;
+        let executor = self.0.compile(recording, options)?;
         if crate::env::dumps("plan") {
             eprintln!("{}", executor.plan());
         }

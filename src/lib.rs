@@ -34,6 +34,7 @@ mod error;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod graph;
+mod half;
 pub mod losses;
 pub mod nn;
 pub mod ops;
@@ -48,7 +49,7 @@ mod tensor;
 pub mod train;
 mod wgsl;
 
-pub use device::{Device, DeviceInfo, Readback, Step};
+pub use device::{CompileOptions, Device, DeviceInfo, Precision, Readback, Step};
 pub use error::{CheckError, CheckKind, Error, RecordingError, Result};
 pub use graph::{Graph, Init, Param, Params, Scope, Var};
 pub use plan::Traffic;

@@ -130,6 +130,9 @@ pub enum DType {
     U32,
     /// Byte: storage of images; cast to `F32` before computing.
     U8,
+    /// 16-bit float: how a step compiled with [`crate::Precision::Mixed`] keeps some values between its kernels.
+    /// Nothing is recorded, fed or read in it.
+    F16,
 }
 
 impl DType {
@@ -137,6 +140,7 @@ impl DType {
     pub fn bytes(self) -> usize {
         match self {
             DType::F32 | DType::U32 => 4,
+            DType::F16 => 2,
             DType::U8 => 1,
         }
     }
@@ -148,6 +152,7 @@ impl fmt::Display for DType {
             DType::F32 => "f32",
             DType::U32 => "u32",
             DType::U8 => "u8",
+            DType::F16 => "f16",
         })
     }
 }
@@ -170,6 +175,13 @@ impl TensorType {
     /// A tensor of classes, indices or counters.
     pub fn u32(shape: Shape) -> Self {
         TensorType { dtype: DType::U32, shape }
+    }
+
+    /// Makes floats halves.
+    pub(crate) fn store_half(&mut self) {
+        if self.dtype == DType::F32 {
+            self.dtype = DType::F16;
+        }
     }
 
     /// Bytes it takes on a GPU: a multiple of 16, so that kernels may read and write whole `vec4`s.

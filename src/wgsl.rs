@@ -5,7 +5,10 @@
 //! `shaders/common/`. Entry points have unique names. A module with one entry point makes its bindings
 //! unambiguous, and compiles faster.
 
+mod half;
 pub(crate) mod words;
+
+pub(crate) use half::store_halves;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};

@@ -570,3 +570,47 @@ fn a_memory_budget_changes_no_result_and_is_refused_where_it_cannot_be_met() {
         refused(folder.path(), &[&train[..], &["--memory-budget", wrong]].concat(), 2, "--memory-budget");
     }
 }
+
+#[test]
+fn mixed_precision_is_kept_by_a_resumed_run_and_refused_where_it_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = [&QUICK[..], &["--precision", "mixed", "--no-pictures", "--json"]].concat();
+    let first = objects(folder.path(), &train).pop().unwrap();
+    assert_eq!(first["precision"], "mixed");
+    // It learns, and not to the same bits as in 32 bits.
+    assert!(first["test_accuracy"].as_f64().unwrap() > 0.5, "{first}");
+    let full =
+        objects(folder.path(), &[&QUICK[..], &["--no-pictures", "--json", "--out", "full"]].concat()).pop();
+    let full = full.unwrap();
+    assert_eq!(full["precision"], "f32");
+    assert!(full["test_loss"] != first["test_loss"], "{full}");
+    // The checkpoint has the scale of the loss, and the settings say what to go on with.
+    let more = [
+        "train",
+        "--device",
+        "cpu",
+        "--resume",
+        "--epochs",
+        "3",
+        "--hidden",
+        "16",
+        "--no-pictures",
+        "--json",
+    ];
+    let resumed = objects(folder.path(), &more).pop().unwrap();
+    assert_eq!((&resumed["precision"], &resumed["epochs"]), (&first["precision"], &Value::from(3)));
+    refused(
+        folder.path(),
+        &[&more[..], &["--out", "full", "--precision", "mixed"]].concat(),
+        1,
+        "loss_scale",
+    );
+    refused(folder.path(), &[&QUICK[..], &["--precision", "f16"]].concat(), 2, "--precision");
+    #[cfg(feature = "gpu")]
+    for gpu in common::gpus().into_iter().filter(|gpu| !gpu.has_halves()) {
+        let info = wgrad::Device::from(gpu).info();
+        let device = if info.backend == "Gl" { "gl" } else { &*info.name };
+        let train = ["train", "--json", "--device", device, "--hidden", "16", "--precision", "mixed"];
+        refused(folder.path(), &train, 1, "use f32 there, or another adapter");
+    }
+}

@@ -3,7 +3,7 @@
 
 mod common;
 
-use wgrad::check::check_gpu;
+use wgrad::check::{check_gpu, check_gpu_halves};
 use wgrad::gpu::PlantedFault;
 use wgrad::ops::AdapterClass;
 
@@ -59,5 +59,43 @@ fn garbage_in_workgroup_memory_does_no_harm() {
         let list: Vec<String> =
             report.failures.iter().map(|f| format!("{}: {}", f.case, f.message)).collect();
         assert!(list.is_empty(), "{}:\n{}", report.device, list.join("\n"));
+    }
+}
+
+/// All cases again with their floats stored in 16 bits. Adapters without them say what to do instead.
+#[test]
+fn every_kernel_stores_halves_where_the_adapter_has_them() {
+    for gpu in common::gpus() {
+        let native = gpu.caps().class;
+        for class in [AdapterClass::Gpu, AdapterClass::Software, AdapterClass::SoftwareLanes8] {
+            if class == AdapterClass::SoftwareLanes8 && native != class {
+                continue;
+            }
+            let report = match check_gpu_halves(&gpu.with_class(class), |_, _| {}) {
+                Ok(report) => report,
+                Err(error) => {
+                    assert!(!gpu.has_halves());
+                    assert!(matches!(error, wgrad::Error::Adapter(_)), "{error}");
+                    println!("SKIPPED: {error}");
+                    break;
+                }
+            };
+            println!(
+                "{} as {class:?}, in 16 bits: {} cases, {} failures, {} skipped, worst error {:.3} of its tolerance",
+                report.device,
+                report.cases(),
+                report.failures.len(),
+                report.skipped.len(),
+                report.worst()
+            );
+            let list: Vec<String> =
+                report.failures.iter().map(|f| format!("{}: {}", f.case, f.message)).collect();
+            assert!(list.is_empty(), "{} as {class:?}:\n{}", report.device, list.join("\n"));
+            // Some have inputs that half precision has no numbers for, but not many.
+            let all = wgrad::ops::registry().len();
+            assert!(report.cases() > all * 19 / 20, "only {} cases of {all}", report.cases());
+            // Rounding to nearest comes close to half a unit somewhere.
+            assert!(report.worst() > 0.9, "worst error is {} of its tolerance", report.worst());
+        }
     }
 }

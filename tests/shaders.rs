@@ -60,6 +60,9 @@ fn collect() -> Vec<Shader> {
             let caps = Caps { storage_buffers, ..Caps::default_of(class) };
             let context = KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs };
             let program = case.op.dispatch(&context).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            let halves = program.clone().in_halves(&*case.op, &inputs, &outputs);
+            let halves = halves.unwrap_or_else(|| panic!("{}: cannot be stored in 16 bits", case.name));
+            halves.dispatches.into_iter().for_each(|d| take(d.kernel, class));
             program.dispatches.into_iter().for_each(|d| take(d.kernel, class));
         }
     }
@@ -76,13 +79,17 @@ mod models {
     use wgrad::bench::{Sweep, Workload};
     use wgrad::gpu::Gpu;
     use wgrad::nn::{Cnn, Layer, Mlp, ResNet};
-    use wgrad::optim::{Adam, Optimizer};
-    use wgrad::{Device, Graph, Params, Var};
+    use wgrad::optim::{Adam, LossScale, Optimizer};
+    use wgrad::{CompileOptions, Device, Graph, Params, Precision, Var};
+
+    fn mixed() -> CompileOptions {
+        CompileOptions::new().precision(Precision::Mixed)
+    }
 
     /// The kernels of training steps, evaluations and benches, compiled on wgpu's noop backend.
     pub(super) fn kernels(class: AdapterClass, storage_buffers: u32) -> Vec<Kernel> {
         let descriptor = wgpu::DeviceDescriptor {
-            required_features: wgpu::Features::SUBGROUP,
+            required_features: wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16,
             required_limits: wgpu::Limits {
                 max_storage_buffers_per_shader_stage: storage_buffers,
                 ..Default::default()
@@ -106,6 +113,9 @@ mod models {
         workloads.extend(Sweep::ALL.iter().flat_map(|s| s.sizes[..4].iter().map(|&n| s.at(n))));
         for workload in workloads {
             workload.compile(&gpu.clone().into()).unwrap();
+            if workload.is_training() {
+                workload.compile_with(&gpu.clone().into(), mixed()).unwrap();
+            }
         }
         gpu.kernels()
     }
@@ -115,10 +125,11 @@ mod models {
             let (x, y) = (g.input("x", shape), g.classes("y", [shape[0]]));
             let loss = net(x).softmax_cross_entropy(y);
             if g.is_training() {
-                Adam::new(params, 1e-3).minimize(loss, &params.trainable());
+                LossScale::new(params, Adam::new(params, 1e-3)).minimize(loss, &params.trainable());
             }
             g.output("loss", loss);
             Device::from(gpu.clone()).compile(&g).unwrap();
+            Device::from(gpu.clone()).compile_with(&g, mixed()).unwrap();
         }
     }
 }
@@ -142,11 +153,14 @@ impl Shader {
         assert_eq!(module.entry_points.len(), 1, "{name}");
         assert_eq!(module.entry_points[0].name, self.entry, "{name}");
         let words64 = if self.has_words64() { Capabilities::SHADER_INT64 } else { Capabilities::empty() };
-        let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP | words64)
-            .subgroup_stages(ShaderStages::COMPUTE)
-            .subgroup_operations(SubgroupOperationSet::all())
-            .validate(&module)
-            .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
+        let info = Validator::new(
+            ValidationFlags::all(),
+            Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16 | words64,
+        )
+        .subgroup_stages(ShaderStages::COMPUTE)
+        .subgroup_operations(SubgroupOperationSet::all())
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
         // Pipelines are made without constants, so that overrides have their default values.
         let stage = Some((naga::ShaderStage::Compute, self.entry.as_str()));
         let constants = naga::back::PipelineConstants::default();
@@ -191,9 +205,17 @@ fn msl(name: &str, module: &naga::Module, info: &ModuleInfo) -> String {
     written.unwrap_or_else(|e| panic!("{name}: MSL: {e}")).0
 }
 
+/// Whether a type is made of 16-bit floats, which HLSL has from shader model 6.2 on.
+fn is_half(ty: &naga::TypeInner) -> bool {
+    ty.scalar().is_some_and(|s| s.kind == naga::ScalarKind::Float && s.width == 2)
+}
+
 fn hlsl(name: &str, module: &naga::Module, info: &ModuleInfo) -> String {
     let options = naga::back::hlsl::Options {
-        shader_model: naga::back::hlsl::ShaderModel::V6_0,
+        shader_model: match module.types.iter().any(|(_, t)| is_half(&t.inner)) {
+            true => naga::back::hlsl::ShaderModel::V6_2,
+            false => naga::back::hlsl::ShaderModel::V6_0,
+        },
         fake_missing_bindings: true,
         restrict_indexing: true,
         zero_initialize_workgroup_memory: false,
@@ -221,8 +243,10 @@ fn every_shader_translates_to_spirv_msl_and_hlsl() {
         assert!(msl(name, &module, &info).contains("kernel"), "{name}");
         assert!(hlsl(name, &module, &info).contains("numthreads"), "{name}");
     }
-    assert!(shaders.len() > 200, "{}", shaders.len());
-    println!("{} shaders of {kernels} kernels translated", shaders.len());
+    let halves = shaders.iter().filter(|s| s.text.starts_with("enable f16;")).count();
+    assert!(halves > 200, "{halves}");
+    assert!(shaders.len() > 400, "{}", shaders.len());
+    println!("{} shaders of {kernels} kernels translated, {halves} with values in 16 bits", shaders.len());
 }
 
 /// The most conditions that follow each other in one loop.

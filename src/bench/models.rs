@@ -1,12 +1,12 @@
 //! The networks and ops that are timed, recorded.
 
 use super::workload::Case;
-use crate::device::Device;
+use crate::device::{CompileOptions, Device, Precision};
 use crate::error::Result;
 use crate::graph::{Graph, Init, Params, Var};
 use crate::nn::{Layer, Linear, Mlp};
 use crate::ops::{Conv2dOptions, Padding, PoolOptions};
-use crate::optim::{Adam, Optimizer};
+use crate::optim::{Adam, LossScale, Optimizer};
 
 /// Classes of every training step.
 pub(super) const CLASSES: usize = 10;
@@ -26,17 +26,22 @@ pub fn uniform(n: usize) -> Vec<f32> {
 /// A training step on an input of `shape`, which `forward` turns into `[rows, classes]`.
 pub(super) fn training(
     device: &Device,
+    options: CompileOptions,
     shape: &[usize],
     rows: usize,
-    forward: impl for<'g> FnOnce(&Params, Var<'g>) -> Var<'g>,
+    forward: &dyn for<'g> Fn(&Params, Var<'g>) -> Var<'g>,
 ) -> Result<Case> {
     let params = Params::seeded(1);
     let g = Graph::new();
     let (x, y) = (g.input("x", shape), g.classes("y", [rows]));
     let loss = forward(&params, x).softmax_cross_entropy(y);
-    Adam::new(&params, 1e-3).minimize(loss, &params.trainable());
+    let adam = Adam::new(&params, 1e-3);
+    match options.precision {
+        Precision::F32 => adam.minimize(loss, &params.trainable()),
+        Precision::Mixed => LossScale::new(&params, adam).minimize(loss, &params.trainable()),
+    }
     g.output("loss", loss);
-    let mut step = device.compile(&g)?;
+    let mut step = device.compile_with(&g, options)?;
     step.feed("x", &uniform(shape.iter().product()))?;
     step.feed("y", &(0..rows).map(|i| (i * 7 % CLASSES) as u32).collect::<Vec<u32>>())?;
     let states = params.all().into_iter().map(|p| (p.clone(), p.initial())).collect();

@@ -1,9 +1,9 @@
 //! Fixed shapes, one fixed batch that lies on the device.
 
-use super::models::{self, op, training};
-use crate::device::{Device, Step};
+use super::models::{self, op};
+use crate::device::{CompileOptions, Device, Step};
 use crate::error::Result;
-use crate::graph::Param;
+use crate::graph::{Param, Params, Var};
 use crate::nn::{Layer, Mlp};
 use crate::ops::{Conv2dOptions, ConvKernels, Padding};
 use crate::tensor::Data;
@@ -129,28 +129,41 @@ impl Workload {
     /// # Errors
     /// A limit of the device, or its failure.
     pub fn compile(&self, device: &Device) -> Result<Case> {
+        self.compile_with(device, CompileOptions::new())
+    }
+
+    /// As [`Workload::compile`]; a training step in mixed precision scales its loss. Options are for training steps, and
+    /// single ops leave them out.
+    ///
+    /// # Errors
+    /// As [`Workload::compile`].
+    pub fn compile_with(&self, device: &Device, options: CompileOptions) -> Result<Case> {
+        let training =
+            |shape: &[usize], rows: usize, forward: &dyn for<'g> Fn(&Params, Var<'g>) -> Var<'g>| {
+                models::training(device, options, shape, rows, forward)
+            };
         let matrix = |n: usize| [n.div_ceil(SUM_COLUMNS), SUM_COLUMNS];
         match &self.kind {
-            Kind::Mlp { batch, widths } => training(device, &[*batch, widths[0]], *batch, |params, x| {
-                Mlp::new(params, widths).forward(x)
-            }),
+            Kind::Mlp { batch, widths } => {
+                training(&[*batch, widths[0]], *batch, &|params, x| Mlp::new(params, widths).forward(x))
+            }
             Kind::Cnn { batch, side, pool_first, head } => {
-                training(device, &[*batch, 1, *side, *side], *batch, |params, x| {
+                training(&[*batch, 1, *side, *side], *batch, &|params, x| {
                     models::cnn(params, x, *pool_first, head)
                 })
             }
             &Kind::PlainCnn { batch, side, width, depth } => {
-                training(device, &[batch, 3, side, side], batch, |params, x| {
+                training(&[batch, 3, side, side], batch, &|params, x| {
                     models::plain_cnn(params, x, width, depth)
                 })
             }
             Kind::Lstm => {
                 let [batch, times, inputs, _] = models::LSTM;
-                training(device, &[times * batch, inputs], batch, models::lstm)
+                training(&[times * batch, inputs], batch, &models::lstm)
             }
             Kind::Transformer => {
                 let [batch, length, width, ..] = models::TRANSFORMER;
-                training(device, &[batch * length, width], batch, models::transformer)
+                training(&[batch * length, width], batch, &models::transformer)
             }
             &Kind::Matmul { extents: [m, k, n], plain } => op(device, &[&[m, k], &[k, n]], |x| match plain {
                 true => x[0].matmul_plain(x[1]),

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use crate::device::{Backend, DeviceInfo, Executor, Readback};
+use crate::device::{Backend, CompileOptions, DeviceInfo, Executor, Precision, Readback};
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recording, WeakParam};
 use crate::ops::{Arg, In, Out, Real, Slice, SliceMut};
@@ -30,7 +30,7 @@ pub(crate) enum Buffer<T> {
 impl<T: Real> Buffer<T> {
     pub(crate) fn zeros(dtype: DType, elements: usize) -> Self {
         match dtype {
-            DType::F32 => Buffer::F(vec![T::zero(); elements]),
+            DType::F32 | DType::F16 => Buffer::F(vec![T::zero(); elements]),
             DType::U32 => Buffer::U32(vec![0; elements]),
             DType::U8 => Buffer::U8(vec![0; elements]),
         }
@@ -152,8 +152,12 @@ impl<T: Real> Cpu<T> {
         Ok(self.threads.get_or_init(|| made).clone())
     }
 
-    pub(crate) fn step(&self, recording: Recording) -> Result<CpuStep<T>> {
+    pub(crate) fn step(&self, recording: Recording, precision: Precision) -> Result<CpuStep<T>> {
         let threads = self.threads()?;
+        let halves = match precision {
+            Precision::F32 => Vec::new(),
+            Precision::Mixed => crate::plan::halves(&recording, |_| false),
+        };
         let plan = Plan::new(recording, |_| Vec::new());
         let r = &plan.recording;
         let slots = plan.slots.iter().map(|s| Buffer::zeros(s.dtype, s.bytes / s.dtype.bytes())).collect();
@@ -185,6 +189,7 @@ impl<T: Real> Cpu<T> {
             plain: self.plain,
             threads,
             plan,
+            halves,
             has_run: false,
         })
     }
@@ -221,13 +226,13 @@ impl<T: Real> Backend for Cpu<T> {
         describe::<T>(self.plain)
     }
 
-    fn compile(&self, recording: Recording, budget: Option<usize>) -> Result<Box<dyn Executor>> {
+    fn compile(&self, recording: Recording, options: CompileOptions) -> Result<Box<dyn Executor>> {
         let planned = |r: &Recording| Ok(Plan::new(r.clone(), |_| Vec::new()).planned_bytes());
-        let recording = match budget {
+        let recording = match options.memory_budget {
             Some(budget) => crate::plan::within(recording, budget, planned)?,
             None => recording,
         };
-        Ok(Box::new(self.step(recording)?))
+        Ok(Box::new(self.step(recording, options.precision)?))
     }
 
     fn read_state(&self, param: &Param) -> Result<Data> {
@@ -258,6 +263,8 @@ pub(crate) struct CpuStep<T> {
     states: Arc<Mutex<States<T>>>,
     plain: bool,
     threads: Arc<Threads>,
+    /// By value, whether it is rounded to half precision; empty where none is.
+    halves: Vec<bool>,
     has_run: bool,
 }
 
@@ -431,6 +438,12 @@ impl<T: Real> CpuStep<T> {
                     .collect();
                 let start = Instant::now();
                 let result = guarded(|| T::eval(&*node.op, self.plain, &inputs, &mut outputs));
+                let rounded = outputs.iter_mut().zip(&node.outputs);
+                rounded.filter(|(_, v)| self.halves.get(**v as usize) == Some(&true)).for_each(|(y, _)| {
+                    threads::runs(y.f(), 1, 1, |_, y| {
+                        y.iter_mut().for_each(|y| *y = T::of(crate::half::round(y.wide())));
+                    });
+                });
                 took(start, Instant::now());
                 drop((inputs, outputs));
                 for (location, buffer) in taken {

@@ -128,7 +128,8 @@ pub(super) fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
         wgpu::DeviceType::Cpu => wgpu::Features::SHADER_INT64,
         _ => wgpu::Features::empty(),
     };
-    let features = adapter.features() & (wgpu::Features::SUBGROUP | words64 | timestamps);
+    let features =
+        adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | words64 | timestamps);
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgrad"),
         required_features: features,

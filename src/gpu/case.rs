@@ -6,18 +6,26 @@ use std::sync::Arc;
 use super::step::{Region, bind};
 use super::{Gpu, Shared};
 use crate::error::{Error, Result};
+use crate::half;
 use crate::ops::{Arg, KernelContext, Op};
-use crate::shape::TensorType;
+use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Feed, Tensor};
 
 /// A quiet NaN that no computation makes.
 const POISON: u32 = 0x7fc0_dead;
+/// The same in half precision, behind an odd number of them.
+const POISON_HALF: u32 = 0x7eef;
 const GUARD: u32 = 0xfeed_f00d;
 /// Guard bytes on each side: as much as any adapter's offset alignment.
 const FENCE: usize = 256;
 
-fn words(data: &Data) -> Vec<u32> {
+/// What a buffer holds for these values, stored as `ty`.
+fn words(data: &Data, ty: TensorType) -> Vec<u32> {
     match data {
+        Data::F32(v) if ty.dtype == DType::F16 => {
+            let half = |x: Option<&f32>| x.map_or(POISON_HALF, |x| u32::from(half::to_bits(*x)));
+            v.chunks(2).map(|pair| half(pair.first()) | half(pair.get(1)) << 16).collect()
+        }
         Data::F32(v) => v.iter().map(|x| x.to_bits()).collect(),
         Data::U32(v) => v.clone(),
         Data::U8(v) => {
@@ -43,25 +51,45 @@ fn fenced(gpu: &Shared, label: &str, content: &[u32], bytes: usize) -> Result<wg
 /// Runs `op` on `inputs`, the states it updates at their end; gives its outputs, then the new states.
 pub(crate) fn run(gpu: &Gpu, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     let shared = &gpu.0;
-    shared.scoped("one op's tensors", || run_unscoped(shared, op, inputs))
+    shared.scoped("one op's tensors", || run_unscoped(shared, op, inputs, false))
 }
 
-fn run_unscoped(gpu: &Arc<Shared>, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-    let in_types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
-    let out_types = op.infer(&in_types).map_err(Error::Invalid)?;
+/// As [`run`], with all floats but the states stored in 16 bits.
+pub(crate) fn run_halves(gpu: &Gpu, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+    let shared = &gpu.0;
+    shared.scoped("one op's tensors", || run_unscoped(shared, op, inputs, true))
+}
+
+fn run_unscoped(
+    gpu: &Arc<Shared>,
+    op: &Arc<dyn Op>,
+    inputs: &[Tensor],
+    as_halves: bool,
+) -> Result<Vec<Tensor>> {
+    let mut in_types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
+    let mut out_types = op.infer(&in_types).map_err(Error::Invalid)?;
     let context = KernelContext { caps: &gpu.caps, inputs: &in_types, outputs: &out_types };
-    let program = op.dispatch(&context)?;
+    let mut program = op.dispatch(&context)?;
     let reads = inputs.len() - op.writes();
     let results = out_types.len() - op.writes();
+    if as_halves {
+        let refused = || Error::Invalid(format!("the kernels of `{}` cannot store 16 bits", op.name()));
+        program = program.in_halves(&**op, &in_types, &out_types).ok_or_else(refused)?;
+        in_types[..reads].iter_mut().for_each(TensorType::store_half);
+        let outs = out_types[..results].iter_mut().enumerate();
+        outs.filter(|(k, _)| !op.keeps_f32(*k)).for_each(|(_, ty)| ty.store_half());
+    }
     let sources: Vec<wgpu::Buffer> = inputs[..reads]
         .iter()
-        .map(|t| fenced(gpu, "input", &words(t.data()), t.tensor_type().bytes()))
+        .zip(&in_types)
+        .map(|(t, ty)| fenced(gpu, "input", &words(t.data(), *ty), ty.bytes()))
         .collect::<Result<_>>()?;
     let targets: Vec<wgpu::Buffer> = out_types
         .iter()
         .enumerate()
         .map(|(k, ty)| {
-            let content = if k < results { Vec::new() } else { words(inputs[reads + k - results].data()) };
+            let content =
+                if k < results { Vec::new() } else { words(inputs[reads + k - results].data(), *ty) };
             fenced(gpu, "output", &content, ty.bytes())
         })
         .collect::<Result<_>>()?;
@@ -126,9 +154,10 @@ fn unfence(gpu: &Arc<Shared>, op: &str, buffer: &wgpu::Buffer, ty: &TensorType) 
     let n = ty.shape.elements();
     let payload = &all[fence..end];
     let data = match ty.dtype {
-        crate::DType::F32 => Data::F32(payload[..n].iter().map(|&w| f32::from_bits(w)).collect()),
-        crate::DType::U32 => Data::U32(payload[..n].to_vec()),
-        crate::DType::U8 => Data::U8((0..n).map(|i| (payload[i / 4] >> (8 * (i % 4))) as u8).collect()),
+        DType::F32 => Data::F32(payload[..n].iter().map(|&w| f32::from_bits(w)).collect()),
+        DType::F16 => Data::F32(half::decode(bytemuck::cast_slice(payload), n)),
+        DType::U32 => Data::U32(payload[..n].to_vec()),
+        DType::U8 => Data::U8((0..n).map(|i| (payload[i / 4] >> (8 * (i % 4))) as u8).collect()),
     };
     Tensor::new(ty.shape, data)
 }

@@ -9,6 +9,7 @@ use super::step::GpuStep;
 use crate::check::{Expected, show};
 use crate::device::PendingRead;
 use crate::error::{CheckError, CheckKind, Error, Result};
+use crate::shape::DType;
 use crate::tensor::{Data, Tensor};
 
 fn same_bits(a: &Data, b: &Data) -> Option<usize> {
@@ -113,7 +114,8 @@ impl GpuStep {
         let expected = Expected::new(&*n.op, &inputs, false).map_err(|m| {
             self.accuse(CheckKind::Kernel, node, format!("the reference refuses its inputs: {m}"))
         })?;
-        match expected.compare(after).1 {
+        let is_half = |k: usize| self.plan.recording.values[n.outputs[k] as usize].ty.dtype == DType::F16;
+        match expected.stored(is_half).compare(after).1 {
             Some(detail) if n.members.is_empty() => Err(self.accuse(CheckKind::Kernel, node, detail)),
             Some(detail) => Err(self.accuse_member(node, reads, detail)),
             None => Ok(()),

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use adapter::{adapters, adapters_named};
 pub use fault::PlantedFault;
 
-use crate::device::{Backend, Device, DeviceInfo, Executor};
+use crate::device::{Backend, CompileOptions, Device, DeviceInfo, Executor};
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recording, WeakParam};
 use crate::ops::Caps;
@@ -199,6 +199,11 @@ impl Gpu {
         self.0.cache.kernels()
     }
 
+    /// Whether kernels can store values in 16 bits here, which [`crate::Precision::Mixed`] needs.
+    pub fn has_halves(&self) -> bool {
+        self.0.has_halves()
+    }
+
     /// Objects made so far.
     pub fn object_counts(&self) -> ObjectCounts {
         let read = |c: &AtomicUsize| c.load(Ordering::Relaxed);
@@ -212,6 +217,22 @@ impl Gpu {
 }
 
 impl Shared {
+    pub(crate) fn has_halves(&self) -> bool {
+        self.device.features().contains(wgpu::Features::SHADER_F16)
+    }
+
+    /// Fails where kernels cannot store values in 16 bits.
+    pub(crate) fn need_halves(&self) -> Result<()> {
+        match self.has_halves() {
+            true => Ok(()),
+            false => Err(Error::Adapter(format!(
+                "{} cannot compute in mixed precision: it has no 16-bit floats in shaders (SHADER_F16); use f32 there, \
+                 or another adapter (`wgrad devices` lists them)",
+                self.info
+            ))),
+        }
+    }
+
     pub(crate) fn count_bind_group(&self) {
         self.counters.bind_groups.fetch_add(1, Ordering::Relaxed);
     }
@@ -334,8 +355,8 @@ impl Backend for Gpu {
         self.0.info.clone()
     }
 
-    fn compile(&self, recording: Recording, budget: Option<usize>) -> Result<Box<dyn Executor>> {
-        Ok(Box::new(step::GpuStep::new(self.0.clone(), recording, budget)?))
+    fn compile(&self, recording: Recording, options: CompileOptions) -> Result<Box<dyn Executor>> {
+        Ok(Box::new(step::GpuStep::new(self.0.clone(), recording, options)?))
     }
 
     fn read_state(&self, param: &Param) -> Result<Data> {

@@ -71,6 +71,7 @@ fn decode(bytes: &[u8], ty: &TensorType) -> Data {
         DType::F32 => Data::F32(bytes.chunks_exact(4).take(n).map(|b| f32::from_bits(word(b))).collect()),
         DType::U32 => Data::U32(bytes.chunks_exact(4).take(n).map(word).collect()),
         DType::U8 => Data::U8(bytes[..n].to_vec()),
+        DType::F16 => Data::F32(crate::half::decode(bytes, n)),
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use super::cache::Pipeline;
 use super::{PlantedFault, Shared, readback, storage_usage};
-use crate::device::{Executor, Readback};
+use crate::device::{CompileOptions, Executor, Precision, Readback};
 use crate::error::{Error, Result};
-use crate::graph::Recording;
+use crate::graph::{Recording, Source};
 use crate::ops::{Arg, Dispatch, KernelContext, Out, Program, Reference, SliceMut};
 use crate::plan::{ConstantSource, Location, Plan};
 use crate::profile::{Clock, Timings};
-use crate::shape::TensorType;
+use crate::shape::{DType, TensorType};
 use crate::tensor::Feed;
 
 /// Submissions that may wait for the device before `run` waits for the oldest.
@@ -93,23 +93,27 @@ pub(crate) struct GpuStep {
 }
 
 impl GpuStep {
-    pub(crate) fn new(gpu: Arc<Shared>, mut recording: Recording, budget: Option<usize>) -> Result<Self> {
+    pub(crate) fn new(gpu: Arc<Shared>, mut recording: Recording, options: CompileOptions) -> Result<Self> {
+        let CompileOptions { memory_budget, precision } = options;
+        if precision == Precision::Mixed {
+            gpu.need_halves()?;
+        }
         let shared = gpu.clone();
         let fuse = |r| if gpu.fuses { crate::plan::fuse(r, &gpu.caps) } else { r };
-        if let Some(budget) = budget {
+        if let Some(budget) = memory_budget {
             if gpu.fuses {
                 // First: it makes some values needless in the backward pass.
                 crate::plan::simplify(&mut recording);
             }
-            let planned = |r: &Recording| Ok(plan(&gpu, fuse(r.clone()))?.0.planned_bytes());
+            let planned = |r: &Recording| Ok(plan(&gpu, fuse(r.clone()), precision)?.0.planned_bytes());
             recording = crate::plan::within(recording, budget, planned)?;
         }
         let recording = fuse(recording);
-        shared.scoped("the graph's buffers", || Self::build(gpu, recording))
+        shared.scoped("the graph's buffers", || Self::build(gpu, recording, precision))
     }
 
-    fn build(gpu: Arc<Shared>, recording: Recording) -> Result<Self> {
-        let (mut plan, programs) = plan(&gpu, recording)?;
+    fn build(gpu: Arc<Shared>, recording: Recording, precision: Precision) -> Result<Self> {
+        let (mut plan, programs) = plan(&gpu, recording, precision)?;
         if gpu.planted == Some(PlantedFault::Memory) {
             plan.plant_memory_fault();
         }
@@ -280,10 +284,10 @@ impl GpuStep {
 }
 
 /// The plan of a recording, and its nodes' kernels.
-fn plan(gpu: &Shared, recording: Recording) -> Result<(Plan, Vec<Program>)> {
+fn plan(gpu: &Shared, mut recording: Recording, precision: Precision) -> Result<(Plan, Vec<Program>)> {
     let types =
         |ids: &[u32]| -> Vec<TensorType> { ids.iter().map(|&v| recording.values[v as usize].ty).collect() };
-    let programs: Vec<Program> = recording
+    let mut programs: Vec<Program> = recording
         .nodes
         .iter()
         .map(|node| {
@@ -294,8 +298,40 @@ fn plan(gpu: &Shared, recording: Recording) -> Result<(Plan, Vec<Program>)> {
             node.op.dispatch(&KernelContext { caps: &gpu.caps, inputs: &inputs, outputs: &outputs })
         })
         .collect::<Result<_>>()?;
+    if precision == Precision::Mixed {
+        store_halves(&mut recording, &mut programs);
+    }
     let plan = Plan::of_bytes(recording, |n| programs[n].scratch.clone());
     Ok((plan, programs))
+}
+
+/// Gives values and kernels the form of mixed precision.
+fn store_halves(recording: &mut Recording, programs: &mut [Program]) {
+    let node = |r: &Recording, n: usize, is_half: &dyn Fn(u32) -> bool| {
+        let of = |ids: &[u32]| ids.iter().map(|&v| is_half(v)).collect::<Vec<bool>>();
+        (of(&r.nodes[n].inputs), of(&r.nodes[n].outputs))
+    };
+    // A kernel that can store all its floats so can store any.
+    let refuses = |n: usize| {
+        let is_float = |v: u32| {
+            let value = &recording.values[v as usize];
+            value.ty.dtype == DType::F32 && !matches!(value.source, Source::State { .. })
+        };
+        let (inputs, outputs) = node(recording, n, &is_float);
+        programs[n].clone().with_halves(&inputs, &outputs).is_none()
+    };
+    let halves = crate::plan::halves(recording, refuses);
+    for (n, program) in programs.iter_mut().enumerate() {
+        let (inputs, outputs) = node(recording, n, &|v| halves[v as usize]);
+        if let Some(stored) = program.clone().with_halves(&inputs, &outputs) {
+            *program = stored;
+        }
+    }
+    for (value, is_half) in recording.values.iter_mut().zip(halves) {
+        if is_half {
+            value.ty.store_half();
+        }
+    }
 }
 
 /// A part of a buffer.

@@ -123,7 +123,7 @@ impl Param {
     pub fn initial(&self) -> Data {
         if self.0.problem.is_some() {
             return match self.0.ty.dtype {
-                DType::F32 => Data::F32(vec![0.0; self.0.ty.shape.elements()]),
+                DType::F32 | DType::F16 => Data::F32(vec![0.0; self.0.ty.shape.elements()]),
                 DType::U32 => Data::U32(vec![0; self.0.ty.shape.elements()]),
                 DType::U8 => Data::U8(vec![0; self.0.ty.shape.elements()]),
             };
@@ -135,7 +135,7 @@ impl Param {
                 _ => Data::U32(vec![0; self.0.ty.shape.elements()]),
             },
             DType::U8 => Data::U8(vec![0; self.0.ty.shape.elements()]),
-            DType::F32 => {
+            DType::F32 | DType::F16 => {
                 let mut rng = Rng::new(self.0.seed, &self.0.name);
                 Data::F32(self.0.init.values(&self.0.ty.shape, &mut rng))
             }

@@ -209,6 +209,13 @@ impl Op for Fused {
         Ok(outputs)
     }
 
+    fn keeps_f32(&self, i: usize) -> bool {
+        match self.results.get(i) {
+            Some(&step) => self.chain.steps[step].op.keeps_f32(0),
+            None => self.root.as_ref().is_some_and(|op| op.keeps_f32(i)),
+        }
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         match &self.root {
             None => elementwise::program("fused", &self.chain, &self.results, ctx.caps),

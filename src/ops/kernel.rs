@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::Op;
 use crate::error::{Error, Result};
-use crate::shape::TensorType;
+use crate::shape::{DType, TensorType};
 use crate::wgsl;
 
 /// Which shape of kernel runs best; see `docs/DESIGN.md`.
@@ -120,6 +121,21 @@ impl Kernel {
         self
     }
 
+    /// Stores some bindings in 16 bits, in the order of their numbers. `None`, with the kernel as it was, where that is
+    /// not possible.
+    fn store_halves(&mut self, halves: &[bool]) -> Option<()> {
+        if !halves.contains(&true) {
+            return Some(());
+        }
+        if !self.trusted {
+            return None;
+        }
+        self.text = wgsl::store_halves(&self.text, halves)?.into();
+        let letter = |is_half: &bool| if *is_half { 'h' } else { 'f' };
+        self.key = format!("{}.{}", self.key, halves.iter().map(letter).collect::<String>());
+        Some(())
+    }
+
     /// Text from outside the crate, complete, with one entry point. wgpu adds its guards against loops
     /// without end and zeros workgroup memory, which wgrad's own kernels do without.
     pub fn custom(key: impl Into<String>, entry: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
@@ -174,6 +190,35 @@ pub struct Program {
     pub dispatches: Vec<Dispatch>,
     /// Sizes of scratch buffers, in bytes.
     pub scratch: Vec<usize>,
+}
+
+impl Program {
+    /// The same with some inputs and outputs stored in 16 bits; `None` where a kernel is not wgrad's own, or uses
+    /// one of them in a way that cannot be rewritten. States, which are the last outputs, keep their 32 bits.
+    pub(crate) fn with_halves(mut self, inputs: &[bool], outputs: &[bool]) -> Option<Self> {
+        let of = |list: &[bool], i: usize| list.get(i).copied().unwrap_or(false);
+        for dispatch in &mut self.dispatches {
+            let is_half = |arg: &Arg| match *arg {
+                Arg::Input(i) => of(inputs, i),
+                Arg::Output(i) | Arg::OutputRead(i) => of(outputs, i),
+                Arg::Scratch(_) | Arg::ScratchRead(_) => false,
+            };
+            let halves: Vec<bool> = dispatch.args.iter().map(is_half).collect();
+            dispatch.kernel.store_halves(&halves)?;
+        }
+        Some(self)
+    }
+
+    /// The same with all floats of `op` in 16 bits that can be: how cases are checked.
+    #[doc(hidden)]
+    pub fn in_halves(self, op: &dyn Op, inputs: &[TensorType], outputs: &[TensorType]) -> Option<Self> {
+        let reads = inputs.len() - op.writes();
+        let results = outputs.len() - op.writes();
+        let is_float = |ty: &TensorType| ty.dtype == DType::F32;
+        let ins: Vec<bool> = inputs[..reads].iter().map(is_float).collect();
+        let outs = outputs[..results].iter().enumerate().map(|(k, ty)| is_float(ty) && !op.keeps_f32(k));
+        self.with_halves(&ins, &outs.collect::<Vec<bool>>())
+    }
 }
 
 impl From<Dispatch> for Program {

@@ -135,6 +135,13 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
         None
     }
 
+    /// Whether output `i` stays in 32 bits in mixed precision, because it adds up much, has a range beyond that of half
+    /// precision, or is read again by a later launch of the op.
+    fn keeps_f32(&self, i: usize) -> bool {
+        let _ = i;
+        false
+    }
+
     /// The number that every element of the output holds, for a constant.
     fn fill_value(&self) -> Option<f32> {
         None
@@ -328,6 +335,6 @@ pub(crate) fn expect(inputs: &[TensorType], dtypes: &[DType]) -> Result<(), Stri
 fn hint(got: DType) -> &'static str {
     match got {
         DType::U8 | DType::U32 => "; convert it with to_f32 if numbers are meant",
-        DType::F32 => "; class and row numbers are u32 (graph.classes)",
+        DType::F32 | DType::F16 => "; class and row numbers are u32 (graph.classes)",
     }
 }

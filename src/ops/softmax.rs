@@ -165,6 +165,11 @@ impl Op for Softmax {
         Ok(vec![upstream[0].map(|dy| y.graph.record_one(SoftmaxGrad { log: self.log }, &[y, dy]))])
     }
 
+    /// Logarithms have few digits left behind the point.
+    fn keeps_f32(&self, _: usize) -> bool {
+        self.log
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         over_rows(self.name(), rows_of(&ctx.inputs[0].shape), vec![Arg::Input(0), Arg::Output(0)], ctx)
     }

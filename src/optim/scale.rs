@@ -18,7 +18,7 @@ use crate::ops::{FlagNonFinite, NextScale};
 ///
 /// ```
 /// use wgrad::optim::{LossScale, Optimizer, Sgd};
-/// use wgrad::{Device, Graph, Init, Params};
+/// use wgrad::{CompileOptions, Device, Graph, Init, Params, Precision};
 /// let params = Params::seeded(1);
 /// let w = params.param("w", [1], Init::Constant(3.0));
 /// let sgd = LossScale::new(&params, Sgd::new(&params, 0.1));
@@ -26,7 +26,7 @@ use crate::ops::{FlagNonFinite, NextScale};
 /// let x = g.input("x", [1]);
 /// sgd.minimize((g.param(&w) * x).square().sum_all(), &params.trainable());
 /// let device = Device::cpu();
-/// let mut step = device.compile(&g)?;
+/// let mut step = device.compile_with(&g, CompileOptions::new().precision(Precision::Mixed))?;
 /// step.run_with(&[("x", (&[f32::INFINITY]).into())])?;
 /// assert_eq!(device.read_param(&w)?.as_f32(), [3.0]);
 /// assert_eq!(device.read_param(&sgd.scale_state())?.as_f32(), [32_768.0]);

@@ -5,6 +5,7 @@
 
 mod fuse;
 mod memory;
+mod mixed;
 mod recompute;
 mod simplify;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 mod traffic;
 
 pub(crate) use fuse::fuse;
+pub(crate) use mixed::halves;
 pub(crate) use recompute::within;
 pub(crate) use simplify::simplify;
 

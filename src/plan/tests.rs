@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bench::Workload;
-use crate::device::{Backend, Device, DeviceInfo, Executor, Readback};
+use crate::device::{Backend, CompileOptions, Device, DeviceInfo, Executor, Readback};
 use crate::error::Result;
 use crate::graph::{Graph, Param, Params};
 use crate::nn::{Cnn, Layer, ResNet};
@@ -131,7 +131,7 @@ impl Backend for Planner {
         DeviceInfo { name: "planner".into(), backend: kind(), driver: kind(), kind: kind() }
     }
 
-    fn compile(&self, recording: Recording, _: Option<usize>) -> Result<Box<dyn Executor>> {
+    fn compile(&self, recording: Recording, _: CompileOptions) -> Result<Box<dyn Executor>> {
         let plan = plan_for(self.0, recording)?;
         check(&plan);
         Ok(Box::new(Planned(plan)))

@@ -71,6 +71,7 @@ pub(super) struct Checkpoint {
 fn dtype(dtype: DType) -> Dtype {
     match dtype {
         DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
         DType::U32 => Dtype::U32,
         DType::U8 => Dtype::U8,
     }
@@ -183,6 +184,7 @@ fn tensor(file: &SafeTensors<'_>, param: &Param, path: &Path) -> Result<Tensor> 
                 DType::F32 => Data::F32(words().map(f32::from_bits).collect()),
                 DType::U32 => Data::U32(words().collect()),
                 DType::U8 => Data::U8(view.data().to_vec()),
+                DType::F16 => Data::F32(crate::half::decode(view.data(), ty.shape.elements())),
             };
             Tensor::new(ty.shape, data)
         }

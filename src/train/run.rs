@@ -86,7 +86,7 @@ impl<'t> Run<'t> {
                 (floats(values.take_rows(at), train), labels.take_rows(at))
             };
             trainer.record(x, labels, &sums)?;
-            full = Some((device.compile_with(&g, trainer.memory_budget)?, batches));
+            full = Some((device.compile_with(&g, trainer.options)?, batches));
         }
         let mut short = None;
         let left = rows % batch;
@@ -99,7 +99,7 @@ impl<'t> Run<'t> {
                 Ok(g)
             };
             match recorded(left) {
-                Ok(g) => short = Some((device.compile_with(&g, trainer.memory_budget)?, left)),
+                Ok(g) => short = Some((device.compile_with(&g, trainer.options)?, left)),
                 // One row has no variance, so that a normalization by batch refuses it.
                 Err(error) if left == 1 && batches > 0 && recorded(2).is_ok() => {
                     tracing::warn!(%error, "the row that is left over after {batches} batches is left out");

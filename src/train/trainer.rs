@@ -9,7 +9,7 @@ use super::checkpoint::restore;
 use super::run::Run;
 use super::{Evaluator, Keep, Observer, TrainingReport};
 use crate::data::{LastBatch, Split, batches, epoch_order};
-use crate::device::Device;
+use crate::device::{CompileOptions, Device, Precision};
 use crate::error::{Error, Result};
 use crate::graph::Params;
 use crate::nn::Layer;
@@ -42,7 +42,7 @@ pub struct Trainer<'a> {
     pub(super) schedule: Option<Box<dyn Fn(usize, usize) -> f32 + 'a>>,
     pub(super) augment: Option<Box<dyn Layer + 'a>>,
     pub(super) patience: Option<usize>,
-    pub(super) memory_budget: Option<usize>,
+    pub(super) options: CompileOptions,
 }
 
 impl std::fmt::Debug for Trainer<'_> {
@@ -90,7 +90,7 @@ impl<'a> Trainer<'a> {
             schedule: None,
             augment: None,
             patience: None,
-            memory_budget: None,
+            options: CompileOptions::new(),
         }
     }
 
@@ -193,7 +193,15 @@ impl<'a> Trainer<'a> {
     /// again ([`Device::compile_within`]), which changes no result.
     #[must_use]
     pub fn memory_budget(mut self, bytes: usize) -> Self {
-        self.memory_budget = Some(bytes);
+        self.options = self.options.memory_budget(bytes);
+        self
+    }
+
+    /// How a training step stores the values between its kernels; validation and tests stay in `f32`. With
+    /// [`Precision::Mixed`] the optimizer should be a [`crate::optim::LossScale`].
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.options = self.options.precision(precision);
         self
     }
 

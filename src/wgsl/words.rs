@@ -63,7 +63,12 @@ pub(crate) fn widened(text: &str) -> Option<String> {
     let mut forms: Vec<usize> = found.iter().map(|f| f.1).collect();
     forms.sort_unstable();
     forms.dedup();
-    Some(forms.into_iter().map(functions).collect::<String>() + &out)
+    let functions: String = forms.into_iter().map(functions).collect();
+    // Directives stand before all else.
+    Some(match out.strip_prefix(super::half::DIRECTIVE) {
+        Some(rest) => format!("{}{functions}{rest}", super::half::DIRECTIVE),
+        None => functions + &out,
+    })
 }
 
 /// Places where `name[` stands, as byte ranges of name and index.
@@ -190,9 +195,10 @@ struct P { n: u32 }
     fn assert_valid(text: &str) {
         let module =
             naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{}", e.emit_to_string(text)));
+        use naga::valid::Capabilities;
         naga::valid::Validator::new(
             naga::valid::ValidationFlags::all(),
-            naga::valid::Capabilities::SHADER_INT64,
+            Capabilities::SHADER_INT64 | Capabilities::SHADER_FLOAT16,
         )
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string(text)));
@@ -211,6 +217,16 @@ struct P { n: u32 }
             max(from_words_f32x4(a[from_words_u32x2(at[i.x]).x]), from_words_f32x4(a[2])) \
             * from_words_f32x4(b[0]).x);";
         assert!(wide.contains(expected), "{wide}");
+    }
+
+    #[test]
+    fn what_is_stored_in_16_bits_is_read_as_such_and_the_rest_moves_in_words() {
+        let text = with("    b[i.x] = a[i.x] + b[0];");
+        let half = super::super::store_halves(&text, &[true, false, false]).unwrap_or_default();
+        let wide = widened(&half).unwrap_or_default();
+        assert_valid(&wide);
+        assert!(wide.starts_with("enable f16;") && wide.contains("a: array<vec4<f16>>"), "{wide}");
+        assert!(wide.contains("b: array<vec2<u64>>"), "{wide}");
     }
 
     #[test]

@@ -79,16 +79,22 @@ impl Adapter {
     #[cfg(feature = "gpu")]
     fn check(&self, quiet: bool) -> Report {
         let name = Device::from(self.gpu.clone()).info().name;
-        let bar =
-            (!quiet).then(|| progress::bar(0, &format!("{{bar:24}} {{pos}} of {{len}} cases on {name}")));
-        let report = wgrad::check::check_gpu(&self.gpu, |done, of| {
-            if let Some(bar) = &bar {
-                bar.set_length(of as u64);
-                bar.set_position(done as u64);
+        let mut report =
+            watched(quiet, &format!("cases on {name}"), |p| wgrad::check::check_gpu(&self.gpu, p));
+        // Once more as mixed precision stores values, where the adapter can.
+        if self.gpu.has_halves() {
+            let what = format!("cases in 16 bits on {name}");
+            let halves = watched(quiet, &what, |p| wgrad::check::check_gpu_halves(&self.gpu, p));
+            if let Ok(halves) = halves {
+                report.ops.push(OpReport {
+                    op: "all, stored in 16 bits".into(),
+                    cases: halves.cases(),
+                    failures: halves.failures.len(),
+                    worst: halves.worst(),
+                });
+                report.failures.extend(halves.failures);
+                report.skipped.extend(halves.skipped);
             }
-        });
-        if let Some(bar) = bar {
-            bar.finish_and_clear();
         }
         report
     }
@@ -97,6 +103,22 @@ impl Adapter {
     fn check(&self, _: bool) -> Report {
         Report { device: Device::cpu().info(), ops: Vec::new(), failures: Vec::new(), skipped: Vec::new() }
     }
+}
+
+/// Runs a check under a bar that shows how far it is.
+#[cfg(feature = "gpu")]
+fn watched<T>(quiet: bool, what: &str, check: impl FnOnce(&mut dyn FnMut(usize, usize)) -> T) -> T {
+    let bar = (!quiet).then(|| progress::bar(0, &format!("{{bar:24}} {{pos}} of {{len}} {what}")));
+    let result = check(&mut |done, of| {
+        if let Some(bar) = &bar {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        }
+    });
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    result
 }
 
 /// Compares all derivatives in double precision. The second part is how many.

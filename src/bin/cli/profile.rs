@@ -149,7 +149,8 @@ fn training(
     let what = format!("training {} on {}, batches of {rows}", name(&settings.model), settings.data);
     let mut trainer = Trainer::new(device, &*model, &params, optimizer(&settings, &params), split)
         .batch(settings.batch as usize)
-        .seed(settings.seed);
+        .seed(settings.seed)
+        .precision(settings.precision());
     if let Some(layer) = settings.augment.layer(&params) {
         trainer = trainer.augment(layer);
     }

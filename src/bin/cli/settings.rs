@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
+use wgrad::Precision;
 use wgrad::optim::Schedule;
 
 use super::augment::Augment;
@@ -62,6 +63,10 @@ pub(super) struct Args {
     /// Scale gradients down whose global norm is above this [default: 0, never]
     #[arg(long, value_name = "NORM", value_parser = not_negative, allow_negative_numbers = true)]
     clip_norm: Option<f32>,
+    /// How values between kernels are stored: in 32 bits, or activations and their gradients in 16, with a loss that is
+    /// scaled as gradients overflow or do not [default: f32]
+    #[arg(long, value_enum)]
+    precision: Option<Stored>,
     /// Stop after so many epochs in which the validation loss was not lower than before; --keep is then best, if
     /// nothing else is said [default: 0, never]
     #[arg(long, value_name = "EPOCHS")]
@@ -103,6 +108,15 @@ pub(super) enum Course {
     Cosine,
     /// It is multiplied by --step-factor after every --step-every epochs
     Step,
+}
+
+/// How values between kernels are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Stored {
+    /// In 32 bits
+    F32,
+    /// Activations and their gradients in 16 bits, all else in 32
+    Mixed,
 }
 
 /// Which weights count.
@@ -160,6 +174,7 @@ pub(super) struct Settings {
     pub(super) optimizer: Optimizer,
     pub(super) weight_decay: f32,
     pub(super) clip_norm: f32,
+    pub(super) precision: Stored,
     pub(super) patience: u32,
     pub(super) seed: u64,
     pub(super) validation: Option<usize>,
@@ -348,6 +363,7 @@ impl Settings {
             step_factor: args.step_factor.or_else(|| earlier.float("step_factor")).unwrap_or(0.1),
             weight_decay: args.weight_decay.or_else(|| earlier.float("weight_decay")).unwrap_or(decay),
             clip_norm: args.clip_norm.or_else(|| earlier.float("clip_norm")).unwrap_or(0.0),
+            precision: args.precision.or_else(|| earlier.choice("precision")).unwrap_or(Stored::F32),
             patience,
             table: args.table(&data, seed, all)?,
             seed,
@@ -360,6 +376,14 @@ impl Settings {
             course,
             optimizer,
         })
+    }
+
+    /// How the values between kernels are stored.
+    pub(super) fn precision(&self) -> Precision {
+        match self.precision {
+            Stored::F32 => Precision::F32,
+            Stored::Mixed => Precision::Mixed,
+        }
     }
 
     /// How the learning rate changes.
@@ -384,6 +408,7 @@ impl Settings {
             "optimizer": name(&self.optimizer),
             "weight_decay": decimal(self.weight_decay),
             "clip_norm": decimal(self.clip_norm),
+            "precision": name(&self.precision),
             "patience": self.patience,
             "seed": self.seed,
             "validation": validation,

@@ -8,9 +8,9 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use wgrad::data::Dataset;
 use wgrad::nn::Summary;
-use wgrad::optim::{Adam, AdamW, ClipNorm, Optimizer as Optimizes, Sgd};
+use wgrad::optim::{Adam, AdamW, ClipNorm, LossScale, Optimizer as Optimizes, Sgd};
 use wgrad::train::{EpochRecord, Keep, Observer, Trainer, TrainingReport};
-use wgrad::{DeviceInfo, Params};
+use wgrad::{DeviceInfo, Params, Precision};
 
 use super::data::Loaded;
 use super::model::{Architecture, Kind};
@@ -128,6 +128,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         .epochs(settings.epochs as usize)
         .batch(settings.batch as usize)
         .seed(settings.seed)
+        .precision(settings.precision())
         .schedule(move |epoch, epochs| schedule.factor(epoch, epochs))
         .keep(match settings.keep {
             Kept::Best => Keep::Best,
@@ -265,8 +266,12 @@ pub(super) fn optimizer(settings: &Settings, params: &Params) -> Box<dyn Optimiz
         Optimizer::Adam => Box::new(Adam::new(params, lr).weight_decay(decay)),
         Optimizer::Adamw => Box::new(AdamW::new(params, lr).weight_decay(decay)),
     };
-    match settings.clip_norm {
+    let optimizer: Box<dyn Optimizes> = match settings.clip_norm {
         norm if norm > 0.0 => Box::new(ClipNorm::new(optimizer, norm)),
+        _ => optimizer,
+    };
+    match settings.precision() {
+        Precision::Mixed => Box::new(LossScale::new(params, optimizer)),
         _ => optimizer,
     }
 }
@@ -286,6 +291,9 @@ fn describe(settings: &Settings) -> String {
     let augment = settings.augment.to_string();
     if augment != "none" {
         text.push_str(&format!(", images moved by {augment}"));
+    }
+    if settings.precision() == Precision::Mixed {
+        text.push_str(", mixed precision");
     }
     if settings.clip_norm > 0.0 {
         text.push_str(&format!(", gradients clipped to {}", settings.clip_norm));

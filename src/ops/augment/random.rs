@@ -89,6 +89,10 @@ impl Op for RandomAffine {
         Ok(vec![TensorType::f32(Shape::new(&[self.images, 6]).ok_or_else(crate::graph::shape_rule)?)])
     }
 
+    fn keeps_f32(&self, _: usize) -> bool {
+        true
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let params = Uniform {
             images: self.images as u32,

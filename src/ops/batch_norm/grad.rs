@@ -102,6 +102,11 @@ impl Op for BatchNormGrad {
         Ok(gradients.into_iter().zip(needed).map(|(v, &needed)| needed.then_some(v)).collect())
     }
 
+    /// The gradients of weight and bias.
+    fn keeps_f32(&self, i: usize) -> bool {
+        i > 0
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let layout = Layout::of(&ctx.inputs[0].shape);
         let sums =

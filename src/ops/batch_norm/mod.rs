@@ -208,6 +208,11 @@ impl Op for BatchNorm {
         Ok(gradients)
     }
 
+    /// Mean and variance.
+    fn keeps_f32(&self, i: usize) -> bool {
+        i > 0
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let layout = Layout::of(&ctx.inputs[0].shape);
         let moments = vec![Arg::Input(0), Arg::Output(1), Arg::Output(2)];

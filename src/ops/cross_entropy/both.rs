@@ -70,6 +70,11 @@ impl Op for CrossEntropyBoth {
         Ok(vec![LOSS.infer(inputs)?[0], inputs[0]])
     }
 
+    /// The losses.
+    fn keeps_f32(&self, i: usize) -> bool {
+        i == 0
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
         let (kind, workgroups) = match ctx.caps.class {

@@ -120,6 +120,10 @@ impl Op for CrossEntropy {
         Ok(vec![by_logits, by_targets])
     }
 
+    fn keeps_f32(&self, _: usize) -> bool {
+        true
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0), Arg::Output(1)];
         over_rows(self.name(), rows_of(&ctx.inputs[0].shape), args, ctx)

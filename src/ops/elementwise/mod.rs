@@ -208,6 +208,11 @@ impl<F: Formula> Op for Elementwise<F> {
         generate::program(F::NAME, &chain, &[0], ctx.caps)
     }
 
+    /// What grows beyond the range of half precision, or loses the digits that count in it.
+    fn keeps_f32(&self, _: usize) -> bool {
+        matches!(F::NAME, "exp" | "log" | "pow" | "pow_scalar" | "recip" | "bce_logits")
+    }
+
     fn pointwise(&self) -> Option<&dyn Pointwise> {
         Some(self)
     }

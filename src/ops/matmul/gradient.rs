@@ -49,6 +49,11 @@ impl Op for MatMulSum {
         Ok(outputs)
     }
 
+    /// The sum.
+    fn keeps_f32(&self, i: usize) -> bool {
+        i > 0
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let e = extents(ctx.inputs);
         if ctx.caps.class != AdapterClass::Gpu {

@@ -230,6 +230,10 @@ impl Op for NextScale {
         Ok(Dispatch::new(Kernel::library("next_scale")?, args, &params, ctx.caps.grid(1)?).into())
     }
 
+    fn keeps_f32(&self, _: usize) -> bool {
+        true
+    }
+
     /// WGSL's quotient is good to 2.5 units of its result, products to half a unit.
     fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let of = |o: &In<'_, f64>, units: f64| vec![units * UNIT * o.f()[0].abs() + TINY];

@@ -133,6 +133,10 @@ impl Op for AdamTick {
         Ok(outputs)
     }
 
+    fn keeps_f32(&self, _: usize) -> bool {
+        true
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let others = 2 + usize::from(self.has_factor);
         let most = (ctx.caps.storage_buffers as usize).saturating_sub(others).max(1);

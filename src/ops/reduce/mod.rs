@@ -230,6 +230,10 @@ impl Op for Reduce {
         Ok(vec![Some(dx)])
     }
 
+    fn keeps_f32(&self, _: usize) -> bool {
+        true
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let view = self.view(&ctx.inputs[0].shape);
         let plan = Plan::new(ctx.caps.class, &view);
