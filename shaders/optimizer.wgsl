@@ -1,6 +1,6 @@
 // Optimizer updates, in place; PyTorch's formulas. Tensors are walked four elements an invocation.
 //
-//   adam_tick             t = t + 1, for up to six parameters' counts; generated around adam_scalars_fn
+//   adam_tick             t = t + 1, for several parameters' counts; generated around adam_scalars_fn
 //                         scalars = [lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t), lr, factor] of each
 //   adam_fn               g = grad + coupled_decay w;   w = w (1 - lr decoupled_decay)
 //                         m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²
@@ -102,6 +102,9 @@ struct NextScale { growth: f32, backoff: f32, interval: u32, least: f32 }
 @group(0) @binding(3) var<storage, read_write> scale_found: array<u32>;
 @group(0) @binding(4) var<uniform> next: NextScale;
 
+// 2^40 makes more than half precision has of its smallest number.
+const MOST_SCALE = 1099511627776.0;
+
 @compute @workgroup_size(1)
 fn next_scale() {
     var value = scale_value[0];
@@ -113,7 +116,7 @@ fn next_scale() {
         steps = 0u;
     }
     if (steps >= next.interval) {
-        if (value <= -LOWEST / next.growth) { value *= next.growth; }
+        if (value * next.growth <= MOST_SCALE) { value *= next.growth; }
         steps = 0u;
     }
     scale_factor[0] = factor;

@@ -51,7 +51,8 @@ pub enum Precision {
     /// states of optimizers, sums, losses, outputs. Kernels read them as 32 bits and compute so.
     ///
     /// Half precision has no numbers below 6e-8: train with [`crate::optim::LossScale`]. An adapter needs 16-bit
-    /// floats in shaders (`SHADER_F16`). The CPU rounds as a GPU would, and keeps 32 bits.
+    /// floats in shaders (`SHADER_F16`). The CPU rounds values as a GPU without fusion would store
+    /// them, and keeps 32 bits.
     Mixed,
 }
 

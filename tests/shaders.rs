@@ -245,6 +245,10 @@ fn every_shader_translates_to_spirv_msl_and_hlsl() {
     }
     let halves = shaders.iter().filter(|s| s.text.starts_with("enable f16;")).count();
     assert!(halves > 200, "{halves}");
+    // What lavapipe gets: words of 64 bits, the uniform read once.
+    let words = shaders.iter().filter(|s| s.has_words64()).count();
+    let hoisted = shaders.iter().filter(|s| s.text.contains("let p = p;")).count();
+    assert!(words > 200 && hoisted > 200, "{words}, {hoisted}");
     assert!(shaders.len() > 400, "{}", shaders.len());
     println!("{} shaders of {kernels} kernels translated, {halves} with values in 16 bits", shaders.len());
 }

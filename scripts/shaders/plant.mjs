@@ -6,7 +6,8 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const [folder, target] = process.argv.slice(2);
-const manifest = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8'));
+// Those that Tint looks at.
+const manifest = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')).filter(s => !s.words64);
 
 // A copy of the first shader that `fits` in a folder of its own, changed by `change`.
 function plant(name, fits, change) {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::device::{Backend, CompileOptions, DeviceInfo, Executor, Precision, Readback};
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recording, WeakParam};
-use crate::ops::{Arg, In, Out, Real, Slice, SliceMut};
+use crate::ops::{AdapterClass, Arg, Caps, In, KernelContext, Out, Real, Slice, SliceMut};
 use crate::plan::{ConstantSource, Location, Plan};
 use crate::profile::{Clock, RawLaunch, Timings};
 use crate::shape::{DType, TensorType};
@@ -98,6 +98,16 @@ impl<T: Real> Buffer<T> {
     }
 }
 
+/// Whether a node's kernels come from outside the crate.
+fn is_foreign(r: &Recording, n: usize) -> bool {
+    let node = &r.nodes[n];
+    let types = |values: &[u32]| values.iter().map(|&v| r.values[v as usize].ty).collect::<Vec<_>>();
+    let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
+    let caps = Caps::default_of(AdapterClass::Gpu);
+    let program = node.op.dispatch(&KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs });
+    program.is_ok_and(|p| p.dispatches.iter().any(|d| !d.kernel.trusted))
+}
+
 /// Which elements of a buffer of its type a value is, from a byte on.
 fn elements(offset: usize, ty: &TensorType) -> Range<usize> {
     let first = offset / ty.dtype.bytes();
@@ -156,7 +166,8 @@ impl<T: Real> Cpu<T> {
         let threads = self.threads()?;
         let halves = match precision {
             Precision::F32 => Vec::new(),
-            Precision::Mixed => crate::plan::halves(&recording, |_| false),
+            // As on a GPU, what kernels from outside touch stays as it is.
+            Precision::Mixed => crate::plan::halves(&recording, |n| is_foreign(&recording, n)),
         };
         let plan = Plan::new(recording, |_| Vec::new());
         let r = &plan.recording;

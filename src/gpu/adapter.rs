@@ -199,6 +199,7 @@ pub(super) fn wrap(
         fault,
         staging: Mutex::default(),
         check: crate::env::is_set("WGRAD_CHECK"),
+        dumps: crate::env::dumps("wgsl"),
         fuses: !crate::env::is_off("WGRAD_FUSE"),
         planted: None,
     }))

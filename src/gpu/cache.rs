@@ -55,15 +55,22 @@ fn build(gpu: &Shared, kernel: &Kernel) -> Result<Pipeline> {
         given.text = fault.plant(kernel).into();
     }
     let words64 = gpu.device.features().contains(wgpu::Features::SHADER_INT64);
-    let text = given.tuned(gpu.caps.class, words64).text;
-    if crate::env::dumps("wgsl") {
+    let plain = given.text.clone();
+    let mut text = given.tuned(gpu.caps.class, words64).text;
+    let mut parsed = naga::front::wgsl::parse_str(&text);
+    if parsed.is_err() {
+        // What tuning does not understand runs as it was written.
+        text = plain;
+        parsed = naga::front::wgsl::parse_str(&text);
+    }
+    if gpu.dumps {
         eprintln!("// {}\n{text}", kernel.key);
     }
     let fail = |message: String| Error::Device {
         adapter: gpu.info.name.clone(),
         message: format!("shader {}: {message}", kernel.key),
     };
-    let module = naga::front::wgsl::parse_str(&text).map_err(|e| fail(e.emit_to_string(&text)))?;
+    let module = parsed.map_err(|e| fail(e.emit_to_string(&text)))?;
     let (storage, uniform) = bindings(&module);
     within_limits(gpu, kernel, &module, storage.len())?;
     let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
@@ -123,7 +130,8 @@ fn within_limits(gpu: &Shared, kernel: &Kernel, module: &naga::Module, bound: us
         Err(Error::Limit(format!("kernel {} needs {needed} {what}; {name} allows {most}", kernel.key)))
     };
     let limits = &gpu.limits;
-    let most = limits.max_storage_buffers_per_shader_stage;
+    // Fewer where the limit of all buffers, the uniform among them, is the narrower.
+    let most = limits.max_storage_buffers_per_shader_stage.min(gpu.caps.storage_buffers);
     if bound as u32 > most {
         return refuse("storage bindings", bound as u32, most);
     }

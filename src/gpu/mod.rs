@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     /// Buffers that read-backs map, kept for the next of the same size.
     staging: Mutex<Vec<wgpu::Buffer>>,
     pub(crate) check: bool,
+    /// Whether texts of new kernels are printed.
+    dumps: bool,
     /// Whether graphs are compiled with several ops in one kernel.
     pub(crate) fuses: bool,
     pub(crate) planted: Option<PlantedFault>,
@@ -167,6 +169,7 @@ impl Gpu {
             fault: old.fault.clone(),
             staging: Mutex::default(),
             check,
+            dumps: old.dumps,
             fuses: old.fuses,
             planted,
         }))

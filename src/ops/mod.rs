@@ -40,7 +40,7 @@ pub(crate) use fill::Fill;
 pub(crate) use fused::Fused;
 pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
 pub(crate) use matmul::MatMulSum;
-pub(crate) use optimizer::{AdamTick, AdamUpdate, FlagNonFinite, NextScale, SgdUpdate};
+pub(crate) use optimizer::{AdamTick, AdamUpdate, FlagNonFinite, MOST_SCALE, NextScale, SgdUpdate};
 pub use pool::PoolOptions;
 pub use value::{In, Out, Real, Slice, SliceMut};
 

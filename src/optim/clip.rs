@@ -1,7 +1,9 @@
 //! Gradient clipping.
 
+use std::panic::Location;
+
 use super::Optimizer;
-use crate::graph::{Graph, Param, Var};
+use crate::graph::{Graph, Param, Place, Var};
 
 /// Scales gradients down, all by one factor, where their norm is above `max_norm`: the norm of all elements of
 /// all gradients together. Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural
@@ -73,6 +75,12 @@ impl<O: Optimizer> ClipNorm<O> {
 impl<O: Optimizer> Optimizer for ClipNorm<O> {
     #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
+        if self.inner.scales_loss() {
+            let message = "it would clip gradients of the scaled loss; put it inside: \
+                           LossScale::new(params, ClipNorm::new(optimizer, norm))";
+            g.mistake("clip", message.to_string(), &[], Place(Location::caller()));
+            return;
+        }
         let Some((params, kept)) = Self::updated(params, gradients) else {
             return self.inner.apply(g, params, gradients);
         };
@@ -83,7 +91,8 @@ impl<O: Optimizer> Optimizer for ClipNorm<O> {
         self.inner.apply(g, &params, &clipped);
     }
 
-    /// The norm is that of the gradients times the factor. Where it is above the range of `f32`, the step is left out.
+    /// The norm is that of the gradients times the factor. Where it is above the range of `f32`, the step
+    /// is left out; the scale stays, and is at most 2^40.
     #[track_caller]
     fn apply_scaled<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Var<'g>) {
         let Some((params, kept)) = Self::updated(params, gradients) else {
@@ -103,6 +112,10 @@ impl<O: Optimizer> Optimizer for ClipNorm<O> {
 
     fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
         self.inner.objective(loss)
+    }
+
+    fn scales_loss(&self) -> bool {
+        self.inner.scales_loss()
     }
 
     fn lr(&self) -> f32 {

@@ -64,9 +64,15 @@ pub trait Optimizer {
         g.mistake("apply_scaled", message, &[], Place(Location::caller()));
     }
 
-    /// What [`Optimizer::minimize`] takes the gradients of: the loss, or a multiple of it.
+    /// What [`Optimizer::minimize`] takes the gradients of: the loss, or a multiple of it. What wraps an optimizer passes this on,
+    /// as it does [`Optimizer::apply_scaled`] and [`Optimizer::scales_loss`].
     fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
         loss
+    }
+
+    /// Whether its objective is a multiple of the loss, so that what wraps it would see scaled gradients.
+    fn scales_loss(&self) -> bool {
+        false
     }
 
     /// The learning rate it starts with.
@@ -90,6 +96,10 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
 
     fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
         (**self).objective(loss)
+    }
+
+    fn scales_loss(&self) -> bool {
+        (**self).scales_loss()
     }
 
     fn lr(&self) -> f32 {

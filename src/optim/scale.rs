@@ -4,7 +4,7 @@ use std::panic::Location;
 
 use super::Optimizer;
 use crate::graph::{Graph, Init, Param, Params, Place, Var};
-use crate::ops::{FlagNonFinite, NextScale};
+use crate::ops::{FlagNonFinite, MOST_SCALE, NextScale};
 
 /// An optimizer for gradients that pass through half precision, which has no numbers below 6e-8: Micikevicius et al.,
 /// "Mixed Precision Training", ICLR 2018, section 3.2, with the rule and the defaults of PyTorch's `GradScaler`.
@@ -66,7 +66,7 @@ impl<O: Optimizer> LossScale<O> {
         self
     }
 
-    /// The first scale, a number above 0; 65,536 by default.
+    /// The first scale, above 0 and at most 2^40, beyond which it does not grow; 65,536 by default.
     #[must_use]
     pub fn initial(mut self, scale: f32) -> Self {
         self.initial = scale;
@@ -110,8 +110,10 @@ impl<O: Optimizer> LossScale<O> {
     }
 
     fn refusal(&self) -> Option<String> {
-        let is_number = self.initial.is_finite() && self.initial > 0.0;
-        (!is_number).then(|| format!("the first scale must be a number above 0, got {}", self.initial))
+        let is_possible = self.initial > 0.0 && self.initial <= MOST_SCALE;
+        (!is_possible).then(|| {
+            format!("the first scale must be above 0 and at most 2^40 = {MOST_SCALE}, got {}", self.initial)
+        })
     }
 }
 
@@ -140,6 +142,10 @@ impl<O: Optimizer> Optimizer for LossScale<O> {
         let next = NextScale { growth: self.growth, backoff: self.backoff, interval: self.interval };
         let factor = g.record_one(next, &[g.param(&scale), g.param(&steps), g.param(&found)]);
         self.inner.apply_scaled(g, &params, &scaled, factor);
+    }
+
+    fn scales_loss(&self) -> bool {
+        true
     }
 
     fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
@@ -252,6 +258,25 @@ mod tests {
     }
 
     #[test]
+    fn the_scale_has_a_limit() -> Result<()> {
+        for device in devices() {
+            let params = Params::seeded(1);
+            let w = params.param("w", [1], Init::Constant(1.0));
+            let most =
+                LossScale::new(&params, Sgd::new(&params, 0.5)).initial(MOST_SCALE / 2.0).growth_interval(1);
+            let g = Graph::new();
+            most.minimize((g.param(&w) * 1.0).sum_all(), &params.trainable());
+            let mut step = device.compile(&g)?;
+            for moved in [0.5, 0.0, -0.5] {
+                step.run_with(&[])?;
+                assert_eq!(device.read_param(&most.scale_state())?.as_f32(), [MOST_SCALE], "{device:?}");
+                assert_eq!(device.read_param(&w)?.as_f32(), [moved], "{device:?}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn mistakes_are_said() {
         #[derive(Debug)]
         struct Foreign(Params);
@@ -276,7 +301,12 @@ mod tests {
         };
         let sgd = || Sgd::new(&params, 0.1);
         assert!(error(&LossScale::new(&params, Foreign(params.clone()))).contains("cannot leave a step out"));
-        assert!(error(&LossScale::new(&params, sgd()).named("a").initial(0.0)).contains("above 0, got 0"));
+        assert!(error(&LossScale::new(&params, sgd()).named("a").initial(0.0)).contains("at most 2^40"));
+        assert!(
+            error(&LossScale::new(&params, sgd()).named("b").initial(2e12)).contains("got 2000000000000")
+        );
+        let outside = ClipNorm::new(LossScale::new(&params, sgd()), 1.0);
+        assert!(error(&outside).contains("put it inside"));
         for bad in [
             LossScale::new(&params, sgd()).growth(0.5),
             LossScale::new(&params, sgd()).backoff(0.0),

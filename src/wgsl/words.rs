@@ -58,7 +58,8 @@ pub(crate) fn widened(text: &str) -> Option<String> {
     let mut out = rewrite(text, &found);
     for (name, form) in &found {
         let (vector, word, _) = FORMS[*form];
-        out = out.replacen(&format!("{name}: array<{vector}>"), &format!("{name}: array<{word}>"), 1);
+        // The name begins after the template's end.
+        out = out.replacen(&format!("> {name}: array<{vector}>"), &format!("> {name}: array<{word}>"), 1);
     }
     let mut forms: Vec<usize> = found.iter().map(|f| f.1).collect();
     forms.sort_unstable();

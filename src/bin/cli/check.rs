@@ -85,15 +85,22 @@ impl Adapter {
         if self.gpu.has_halves() {
             let what = format!("cases in 16 bits on {name}");
             let halves = watched(quiet, &what, |p| wgrad::check::check_gpu_halves(&self.gpu, p));
-            if let Ok(halves) = halves {
-                report.ops.push(OpReport {
+            match halves {
+                Ok(halves) => {
+                    report.ops.push(OpReport {
+                        op: "all, stored in 16 bits".into(),
+                        cases: halves.cases(),
+                        failures: halves.failures.len(),
+                        worst: halves.worst(),
+                    });
+                    report.failures.extend(halves.failures);
+                    report.skipped.extend(halves.skipped);
+                }
+                Err(error) => report.failures.push(wgrad::check::Failure {
                     op: "all, stored in 16 bits".into(),
-                    cases: halves.cases(),
-                    failures: halves.failures.len(),
-                    worst: halves.worst(),
-                });
-                report.failures.extend(halves.failures);
-                report.skipped.extend(halves.skipped);
+                    case: what,
+                    message: error.to_string(),
+                }),
             }
         }
         report

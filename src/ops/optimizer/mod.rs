@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::TensorType;
 pub(crate) use adam::AdamUpdate;
-pub(crate) use scale::{FlagNonFinite, NextScale};
+pub(crate) use scale::{FlagNonFinite, MOST_SCALE, NextScale};
 pub(crate) use sgd::SgdUpdate;
 pub(crate) use tick::AdamTick;
 

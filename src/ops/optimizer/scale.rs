@@ -134,18 +134,25 @@ impl Op for FlagNonFinite {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let mut args = vec![Arg::Output(0)];
-        let mut extents = [[0; 2]; 8];
-        let mut workgroups = 0;
-        for (k, extent) in extents.iter_mut().enumerate().take(self.count) {
-            args.push(Arg::Input(k));
-            let elements = ctx.inputs[k].shape.elements();
-            workgroups += elements.div_ceil(4 * VECTORS * WORKGROUP);
-            *extent = [elements as u32, workgroups as u32];
-        }
-        let key = format!("flag_nonfinite.{}", self.count);
-        let kernel = Kernel::generated(key, "flag_nonfinite", &text(self.count));
-        Ok(Dispatch::new(kernel, args, &FlagParams { extents }, ctx.caps.grid(workgroups)?).into())
+        // Beside the flag.
+        let most = (ctx.caps.storage_buffers as usize).saturating_sub(1).max(1);
+        let launch = |gradients: &[usize]| {
+            let mut args = vec![Arg::Output(0)];
+            let mut extents = [[0; 2]; 8];
+            let mut workgroups = 0;
+            for (&k, extent) in gradients.iter().zip(&mut extents) {
+                args.push(Arg::Input(k));
+                let elements = ctx.inputs[k].shape.elements();
+                workgroups += elements.div_ceil(4 * VECTORS * WORKGROUP);
+                *extent = [elements as u32, workgroups as u32];
+            }
+            let key = format!("flag_nonfinite.{}", gradients.len());
+            let kernel = Kernel::generated(key, "flag_nonfinite", &text(gradients.len()));
+            Ok(Dispatch::new(kernel, args, &FlagParams { extents }, ctx.caps.grid(workgroups)?))
+        };
+        let all: Vec<usize> = (0..self.count).collect();
+        let dispatches = all.chunks(most).map(launch).collect::<Result<_>>()?;
+        Ok(Program { dispatches, scratch: Vec::new() })
     }
 
     fn error_bound(&self, _: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -157,7 +164,7 @@ impl Op for FlagNonFinite {
 ///
 /// Inputs, all states: the scale `[]`; the steps since it changed `[1]`, a `u32`; `found` `[1]`, a `u32`. Results: the
 /// factor `[1]`, which is 1 / scale, or 0 where something was found; and the new states. Where something was found the
-/// scale is multiplied by `backoff`; after `interval` steps without it is by `growth`, if the product is finite.
+/// scale is multiplied by `backoff`; after `interval` steps without it is by `growth`, if the product is at most 2^40.
 /// `found` becomes 0.
 #[derive(Debug, Clone)]
 pub(crate) struct NextScale {
@@ -168,6 +175,9 @@ pub(crate) struct NextScale {
 
 /// The scale does not fall below.
 const LEAST_SCALE: f32 = 1.0 / 16_777_216.0;
+/// The scale does not grow beyond 2^40, with which the smallest number of half precision overflows. Further up the sum of
+/// squares of scaled gradients would overflow where no gradient does, and 1 / scale would be flushed to 0.
+pub(crate) const MOST_SCALE: f32 = 1_099_511_627_776.0;
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -192,7 +202,7 @@ impl<T: Real> Reference<T> for NextScale {
         }
         if *steps >= self.interval {
             let grown = *scale * of(self.growth);
-            *scale = if grown.wide() <= f64::from(f32::MAX) { grown } else { *scale };
+            *scale = if grown.wide() <= f64::from(MOST_SCALE) { grown } else { *scale };
             *steps = 0;
         }
         *found = 0;

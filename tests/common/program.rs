@@ -1,0 +1,44 @@
+//! What the tests of the program share.
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+pub fn wgrad(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wgrad"))
+        .args(args)
+        .current_dir(folder)
+        .env_remove("WGRAD_LOG")
+        .output()
+        .unwrap()
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The last line of stderr: drivers say things before it.
+pub fn error(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_string()
+}
+
+/// The JSON objects that a successful command prints.
+#[track_caller]
+pub fn objects(folder: &Path, args: &[&str]) -> Vec<Value> {
+    let output = wgrad(folder, args);
+    assert!(output.status.success(), "{args:?}: {}", error(&output));
+    stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A command that must fail with this code, and words of its one line.
+#[track_caller]
+pub fn refused(folder: &Path, args: &[&str], code: i32, words: &str) {
+    let output = wgrad(folder, args);
+    let text = String::from_utf8_lossy(&output.stderr).to_string();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+    assert!(text.contains(words), "{args:?}: {text}");
+    assert!(text.contains("error: ") && !text.contains("panicked"), "{args:?}: {text}");
+    assert_eq!(stdout(&output), "", "{args:?}");
+}
