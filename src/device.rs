@@ -1,11 +1,15 @@
 //! What runs graphs: a GPU through wgpu, or the CPU through ndarray, behind one handle.
 
+mod options;
+
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+
+pub use options::{CompileOptions, Precision};
 
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
@@ -38,49 +42,6 @@ impl fmt::Display for DeviceInfo {
             write!(f, ", {}", self.driver)?;
         }
         f.write_str(")")
-    }
-}
-
-/// How a step stores the values between its kernels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// All floats in 32 bits.
-    #[default]
-    F32,
-    /// Activations and their gradients in 16 bits (IEEE binary16), and all else in 32: parameters, their gradients, the
-    /// states of optimizers, sums, losses, outputs. Kernels read them as 32 bits and compute so.
-    ///
-    /// Half precision has no numbers below 6e-8: train with [`crate::optim::LossScale`]. An adapter needs 16-bit
-    /// floats in shaders (`SHADER_F16`). The CPU rounds values as a GPU without fusion would store
-    /// them, and keeps 32 bits.
-    Mixed,
-}
-
-/// How a graph is compiled; see [`Device::compile_with`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CompileOptions {
-    pub(crate) memory_budget: Option<usize>,
-    pub(crate) precision: Precision,
-}
-
-impl CompileOptions {
-    /// In `f32`, with no bound on memory: what [`Device::compile`] does.
-    pub fn new() -> Self {
-        CompileOptions::default()
-    }
-
-    /// At most `bytes` planned for intermediate values; see [`Device::compile_within`].
-    #[must_use]
-    pub fn memory_budget(mut self, bytes: usize) -> Self {
-        self.memory_budget = Some(bytes);
-        self
-    }
-
-    /// How values are stored between kernels.
-    #[must_use]
-    pub fn precision(mut self, precision: Precision) -> Self {
-        self.precision = precision;
-        self
     }
 }
 

@@ -5,6 +5,7 @@
 //! `shaders/common/`. Entry points have unique names. A module with one entry point makes its bindings
 //! unambiguous, and compiles faster.
 
+mod access;
 mod half;
 pub(crate) mod words;
 

@@ -3,31 +3,37 @@
 
 mod common;
 
-use wgrad::check::{check_gpu, check_gpu_halves};
-use wgrad::gpu::PlantedFault;
+use wgrad::check::{Report, check_gpu, check_gpu_halves};
+use wgrad::gpu::{Gpu, PlantedFault};
 use wgrad::ops::AdapterClass;
+
+/// The classes of kernels that an adapter can run.
+fn classes(gpu: &Gpu) -> Vec<AdapterClass> {
+    let mut classes = vec![AdapterClass::Gpu, AdapterClass::Software];
+    classes.extend(Some(gpu.caps().class).filter(|class| *class == AdapterClass::SoftwareLanes8));
+    classes
+}
+
+#[track_caller]
+fn assert_passed(report: &Report, how: &str) {
+    println!(
+        "{}{how}: {} cases, {} failures, {} skipped, worst error {:.3} of its tolerance",
+        report.device,
+        report.cases(),
+        report.failures.len(),
+        report.skipped.len(),
+        report.worst()
+    );
+    let list: Vec<String> = report.failures.iter().map(|f| format!("{}: {}", f.case, f.message)).collect();
+    assert!(list.is_empty(), "{}{how}:\n{}", report.device, list.join("\n"));
+}
 
 #[test]
 fn every_kernel_agrees_with_the_reference_on_every_adapter() {
     for gpu in common::gpus() {
-        let native = gpu.caps().class;
-        let mut classes = vec![AdapterClass::Gpu, AdapterClass::Software];
-        if native == AdapterClass::SoftwareLanes8 {
-            classes.push(native);
-        }
-        for class in classes {
+        for class in classes(&gpu) {
             let report = check_gpu(&gpu.with_class(class), |_, _| {});
-            println!(
-                "{} as {class:?}: {} cases, {} failures, {} skipped, worst error {:.3} of its tolerance",
-                report.device,
-                report.cases(),
-                report.failures.len(),
-                report.skipped.len(),
-                report.worst()
-            );
-            let list: Vec<String> =
-                report.failures.iter().map(|f| format!("{}: {}", f.case, f.message)).collect();
-            assert!(list.is_empty(), "{} as {class:?}:\n{}", report.device, list.join("\n"));
+            assert_passed(&report, &format!(" as {class:?}"));
             assert!(report.cases() > 300, "only {} cases", report.cases());
             // Bounds that nothing comes near prove little.
             assert!(report.worst() > 0.05, "worst error is {} of its tolerance", report.worst());
@@ -40,9 +46,7 @@ fn every_kernel_agrees_with_the_reference_on_every_adapter() {
 fn folded_grids_cover_everything() {
     for gpu in common::gpus() {
         let report = check_gpu(&gpu.with_max_workgroups(11), |_, _| {});
-        let list: Vec<String> =
-            report.failures.iter().map(|f| format!("{}: {}", f.case, f.message)).collect();
-        assert!(list.is_empty(), "{}:\n{}", report.device, list.join("\n"));
+        assert_passed(&report, "");
         // What needs more than 11 x 11 workgroups is a limit, said so, and no failure.
         assert!(!report.skipped.is_empty() && report.skipped.len() < report.cases() / 4);
         assert!(report.skipped.iter().all(|s| s.message.contains("workgroups")));
@@ -56,9 +60,7 @@ fn garbage_in_workgroup_memory_does_no_harm() {
     for gpu in common::gpus() {
         let report =
             check_gpu(&gpu.with_class(AdapterClass::Gpu).with_fault(PlantedFault::Garbage), |_, _| {});
-        let list: Vec<String> =
-            report.failures.iter().map(|f| format!("{}: {}", f.case, f.message)).collect();
-        assert!(list.is_empty(), "{}:\n{}", report.device, list.join("\n"));
+        assert_passed(&report, "");
     }
 }
 
@@ -66,11 +68,7 @@ fn garbage_in_workgroup_memory_does_no_harm() {
 #[test]
 fn every_kernel_stores_halves_where_the_adapter_has_them() {
     for gpu in common::gpus() {
-        let native = gpu.caps().class;
-        for class in [AdapterClass::Gpu, AdapterClass::Software, AdapterClass::SoftwareLanes8] {
-            if class == AdapterClass::SoftwareLanes8 && native != class {
-                continue;
-            }
+        for class in classes(&gpu) {
             let report = match check_gpu_halves(&gpu.with_class(class), |_, _| {}) {
                 Ok(report) => report,
                 Err(error) => {
@@ -80,17 +78,7 @@ fn every_kernel_stores_halves_where_the_adapter_has_them() {
                     break;
                 }
             };
-            println!(
-                "{} as {class:?}, in 16 bits: {} cases, {} failures, {} skipped, worst error {:.3} of its tolerance",
-                report.device,
-                report.cases(),
-                report.failures.len(),
-                report.skipped.len(),
-                report.worst()
-            );
-            let list: Vec<String> =
-                report.failures.iter().map(|f| format!("{}: {}", f.case, f.message)).collect();
-            assert!(list.is_empty(), "{} as {class:?}:\n{}", report.device, list.join("\n"));
+            assert_passed(&report, &format!(" as {class:?}, in 16 bits"));
             // Some have inputs that half precision has no numbers for, but not many.
             let all = wgrad::ops::registry().len();
             assert!(report.cases() > all * 19 / 20, "only {} cases of {all}", report.cases());

@@ -10,9 +10,12 @@ use wgrad::bench::Workload;
 use wgrad::data::{Split, digits};
 use wgrad::gpu::{Gpu, PlantedFault};
 use wgrad::nn::{Cnn, Layer, Mlp, ResNet};
+use wgrad::ops::{Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference};
 use wgrad::optim::{Adam, LossScale, Optimizer, Schedule};
 use wgrad::train::{Keep, Observer, Trainer};
-use wgrad::{CheckKind, CompileOptions, Device, Error, Graph, Param, Params, Precision, Step, Tensor, Var};
+use wgrad::{
+    CheckKind, CompileOptions, Device, Error, Graph, Param, Params, Precision, Step, Tensor, TensorType, Var,
+};
 
 fn mixed() -> CompileOptions {
     CompileOptions::new().precision(Precision::Mixed)
@@ -303,5 +306,53 @@ fn resuming_gives_the_bits_of_never_stopping() {
         assert!(scale != 65_536.0);
         weights(4, 22, false);
         assert_eq!(weights(4, 0, true).0, whole, "{device:?}");
+    }
+}
+
+/// An op of the user's, which half precision would change: it tells what lies between two numbers of 16 bits.
+#[derive(Debug, Clone)]
+struct Remainder;
+
+impl<T: Real> Reference<T> for Remainder {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let one = T::one();
+        outputs[0].f().iter_mut().zip(inputs[0].f()).for_each(|(y, &x)| *y = (x - one) * T::of(4096.0));
+        Ok(())
+    }
+}
+
+impl Op for Remainder {
+    fn name(&self) -> &'static str {
+        "remainder"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        Ok(inputs.to_vec())
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> wgrad::Result<Program> {
+        let text = "@group(0) @binding(0) var<storage, read> x: array<f32>;\n\
+            @group(0) @binding(1) var<storage, read_write> y: array<f32>;\n\
+            @compute @workgroup_size(64)\n\
+            fn remainder(@builtin(global_invocation_id) id: vec3<u32>) {\n    \
+            if (id.x < arrayLength(&x)) { y[id.x] = (x[id.x] - 1.0) * 4096.0; }\n}\n";
+        let grid = [ctx.inputs[0].shape.elements().div_ceil(64) as u32, 1, 1];
+        let kernel = Kernel::custom("remainder", "remainder", text);
+        Ok(Dispatch::new(kernel, vec![Arg::Input(0), Arg::Output(0)], &[0u32; 0], grid).into())
+    }
+}
+
+#[test]
+fn what_an_op_from_outside_reads_and_writes_stays_in_32_bits() {
+    for device in devices() {
+        let g = Graph::new();
+        let x = g.input("x", [8]) * 1.0;
+        // Of 1 + 1/4096 half precision would leave 1; of 4097 it would leave 4096.
+        g.output("y", g.custom(Remainder, &[x])[0] + 0.0);
+        let mut step = device.compile_with(&g, mixed()).unwrap();
+        let x: Vec<f32> = (0..8).map(|i| 1.0 + i as f32 / 4096.0).collect();
+        step.run_with(&[("x", (&x).into())]).unwrap();
+        let expected: Vec<f32> = (0..8).map(|i| i as f32).collect();
+        assert_eq!(step.values("y").unwrap(), expected, "{device:?}");
     }
 }

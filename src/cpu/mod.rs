@@ -1,10 +1,10 @@
 //! The CPU executor: the same plan, run with the ops' formulas.
 
+mod buffer;
 pub(crate) mod product;
 pub(crate) mod threads;
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -12,91 +12,14 @@ use std::time::Instant;
 use crate::device::{Backend, CompileOptions, DeviceInfo, Executor, Precision, Readback};
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recording, WeakParam};
-use crate::ops::{AdapterClass, Arg, Caps, In, KernelContext, Out, Real, Slice, SliceMut};
+use crate::ops::{AdapterClass, Arg, Caps, In, KernelContext, Out, Real};
 use crate::plan::{ConstantSource, Location, Plan};
 use crate::profile::{Clock, RawLaunch, Timings};
-use crate::shape::{DType, TensorType};
+
 use crate::tensor::{Data, Feed, Tensor};
+pub(crate) use buffer::Buffer;
+use buffer::elements;
 use threads::Threads;
-
-/// Elements of one value, or of the values that take turns in a slot.
-#[derive(Debug, Clone)]
-pub(crate) enum Buffer<T> {
-    F(Vec<T>),
-    U32(Vec<u32>),
-    U8(Vec<u8>),
-}
-
-impl<T: Real> Buffer<T> {
-    pub(crate) fn zeros(dtype: DType, elements: usize) -> Self {
-        match dtype {
-            DType::F32 | DType::F16 => Buffer::F(vec![T::zero(); elements]),
-            DType::U32 => Buffer::U32(vec![0; elements]),
-            DType::U8 => Buffer::U8(vec![0; elements]),
-        }
-    }
-
-    pub(crate) fn from_feed(values: Feed<'_>) -> Self {
-        match values {
-            Feed::F32(v) => Buffer::F(v.iter().map(|&x| T::of(f64::from(x))).collect()),
-            Feed::U32(v) => Buffer::U32(v.to_vec()),
-            Feed::U8(v) => Buffer::U8(v.to_vec()),
-        }
-    }
-
-    fn assign(&mut self, values: Feed<'_>) {
-        match (self, values) {
-            (Buffer::F(to), Feed::F32(v)) => {
-                to.iter_mut().zip(v).for_each(|(t, &x)| *t = T::of(f64::from(x)));
-            }
-            (Buffer::U32(to), Feed::U32(v)) => to.copy_from_slice(v),
-            (Buffer::U8(to), Feed::U8(v)) => to.copy_from_slice(v),
-            // The types were compared before.
-            _ => {}
-        }
-    }
-
-    pub(crate) fn input(&self, ty: &TensorType) -> In<'_, T> {
-        self.input_at(0, ty)
-    }
-
-    /// The elements from byte `offset` on, as the plan counts them.
-    fn input_at(&self, offset: usize, ty: &TensorType) -> In<'_, T> {
-        let range = elements(offset, ty);
-        let data = match self {
-            Buffer::F(v) => Slice::F(&v[range]),
-            Buffer::U32(v) => Slice::U32(&v[range]),
-            Buffer::U8(v) => Slice::U8(&v[range]),
-        };
-        In { shape: ty.shape, data }
-    }
-
-    pub(crate) fn output(&mut self, ty: &TensorType) -> Out<'_, T> {
-        self.output_at(0, ty)
-    }
-
-    fn output_at(&mut self, offset: usize, ty: &TensorType) -> Out<'_, T> {
-        let range = elements(offset, ty);
-        let data = match self {
-            Buffer::F(v) => SliceMut::F(&mut v[range]),
-            Buffer::U32(v) => SliceMut::U32(&mut v[range]),
-            Buffer::U8(v) => SliceMut::U8(&mut v[range]),
-        };
-        Out { shape: ty.shape, data }
-    }
-
-    pub(crate) fn data(&self, elements: usize) -> Data {
-        self.data_of(0..elements)
-    }
-
-    fn data_of(&self, range: Range<usize>) -> Data {
-        match self {
-            Buffer::F(v) => Data::F32(v[range].iter().map(|x| x.wide() as f32).collect()),
-            Buffer::U32(v) => Data::U32(v[range].to_vec()),
-            Buffer::U8(v) => Data::U8(v[range].to_vec()),
-        }
-    }
-}
 
 /// Whether a node's kernels come from outside the crate.
 fn is_foreign(r: &Recording, n: usize) -> bool {
@@ -106,18 +29,6 @@ fn is_foreign(r: &Recording, n: usize) -> bool {
     let caps = Caps::default_of(AdapterClass::Gpu);
     let program = node.op.dispatch(&KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs });
     program.is_ok_and(|p| p.dispatches.iter().any(|d| !d.kernel.trusted))
-}
-
-/// Which elements of a buffer of its type a value is, from a byte on.
-fn elements(offset: usize, ty: &TensorType) -> Range<usize> {
-    let first = offset / ty.dtype.bytes();
-    first..first + ty.shape.elements()
-}
-
-impl<T> Default for Buffer<T> {
-    fn default() -> Self {
-        Buffer::U8(Vec::new())
-    }
 }
 
 #[derive(Debug)]
@@ -484,7 +395,7 @@ pub(crate) fn run_op<T: Real>(
     inputs: &[Tensor],
     plain: bool,
 ) -> Result<Vec<Tensor>, String> {
-    let types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
+    let types: Vec<crate::TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
     let out_types = op.infer(&types)?;
     let reads = inputs.len() - op.writes();
     let results = out_types.len() - op.writes();
@@ -496,7 +407,7 @@ pub(crate) fn run_op<T: Real>(
     let mut targets: Vec<Out<'_, T>> = outs.iter_mut().zip(&out_types).map(|(b, ty)| b.output(ty)).collect();
     T::eval(op, plain, &views, &mut targets)?;
     drop(targets);
-    let tensor = |(b, ty): (&Buffer<T>, &TensorType)| {
+    let tensor = |(b, ty): (&Buffer<T>, &crate::TensorType)| {
         Tensor::new(ty.shape, b.data(ty.shape.elements())).map_err(|e| e.to_string())
     };
     outs.iter().zip(&out_types).map(tensor).collect()

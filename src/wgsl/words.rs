@@ -3,6 +3,10 @@
 
 use std::fmt::Write;
 
+use super::access::{Form, storage, stored};
+use super::half::DIRECTIVE;
+use super::split;
+
 /// Types of elements that can be moved so: how they are declared, what they become, and what takes one to the
 /// other and back.
 const FORMS: [(&str, &str, &str); 4] = [
@@ -13,8 +17,8 @@ const FORMS: [(&str, &str, &str); 4] = [
 ];
 
 /// The functions between a form and its words.
-fn functions(form: usize) -> String {
-    let (vector, word, name) = FORMS[form];
+fn functions(form: Words) -> String {
+    let (vector, word, name) = FORMS[form.0];
     let mut t = String::new();
     if word == "u64" {
         let _ = write!(
@@ -37,134 +41,52 @@ fn functions(form: usize) -> String {
     t
 }
 
+/// One of [`FORMS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Words(usize);
+
+impl Form for Words {
+    fn element(&self) -> String {
+        FORMS[self.0].1.to_string()
+    }
+
+    fn load(&self, place: &str) -> String {
+        format!("from_words_{}({place})", FORMS[self.0].2)
+    }
+
+    /// Whole elements only.
+    fn assign(&self, place: &str, component: &str, operator: &str, value: &str) -> Option<String> {
+        let is_whole = component.is_empty() && operator.is_empty();
+        is_whole.then(|| format!("{place} = to_words_{}({value})", FORMS[self.0].2))
+    }
+}
+
 /// `text` with the vectors in its storage buffers moved as words of 64 bits, which take as long as words of 32, or
 /// `None` if it has no vectors. Buffers are left as they are where something else than reading and assigning
 /// whole elements happens to them.
 pub(crate) fn widened(text: &str) -> Option<String> {
-    let mut found: Vec<(&str, usize)> = Vec::new();
-    for item in super::split(text) {
-        if !item.1.contains("var<storage") {
-            continue;
-        }
-        let form = FORMS.iter().position(|(v, ..)| item.1.contains(&format!(": array<{v}>")));
-        if let Some(form) = form {
-            found.push((item.0, form));
-        }
-    }
-    found.retain(|(name, _)| is_simple(text, name));
-    if found.is_empty() {
-        return None;
-    }
-    let mut out = rewrite(text, &found);
-    for (name, form) in &found {
-        let (vector, word, _) = FORMS[*form];
-        // The name begins after the template's end.
-        out = out.replacen(&format!("> {name}: array<{vector}>"), &format!("> {name}: array<{word}>"), 1);
-    }
-    let mut forms: Vec<usize> = found.iter().map(|f| f.1).collect();
+    let form = |item| {
+        let (_, name, element) = storage(item)?;
+        Some((name, Words(FORMS.iter().position(|(vector, ..)| *vector == element)?)))
+    };
+    let mut found: Vec<(&str, Words)> = split(text).into_iter().filter_map(|(_, item)| form(item)).collect();
+    found.retain(|one| stored(text, std::slice::from_ref(one)).is_some());
+    let out = stored(text, &found).filter(|_| !found.is_empty())?;
+    let mut forms: Vec<Words> = found.into_iter().map(|(_, form)| form).collect();
     forms.sort_unstable();
     forms.dedup();
     let functions: String = forms.into_iter().map(functions).collect();
     // Directives stand before all else.
-    Some(match out.strip_prefix(super::half::DIRECTIVE) {
-        Some(rest) => format!("{}{functions}{rest}", super::half::DIRECTIVE),
+    Some(match out.strip_prefix(DIRECTIVE) {
+        Some(rest) => format!("{DIRECTIVE}{functions}{rest}"),
         None => functions + &out,
     })
-}
-
-/// Places where `name[` stands, as byte ranges of name and index.
-fn uses(text: &str, name: &str) -> Vec<(usize, usize)> {
-    let mut all = Vec::new();
-    let mut from = 0;
-    while let Some(at) = text[from..].find(name).map(|i| i + from) {
-        let end = at + name.len();
-        from = end;
-        let before = text[..at].chars().next_back();
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-        let line = text[..at].rfind('\n').map_or(0, |i| i + 1);
-        let is_comment = text[line..at].contains("//");
-        if is_comment || before.is_some_and(word) || !text[end..].starts_with('[') {
-            continue;
-        }
-        if let Some(close) = closing(text, end) {
-            all.push((at, close));
-        }
-    }
-    all
-}
-
-/// The bracket that closes the one at `open`.
-fn closing(text: &str, open: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    for (i, c) in text[open..].char_indices() {
-        match c {
-            '[' | '(' => depth += 1,
-            ']' | ')' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(open + i);
-                }
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// Whether what follows an element assigns to it.
-fn is_assigned(after: &str) -> bool {
-    after.trim_start().starts_with('=') && !after.trim_start().starts_with("==")
-}
-
-/// Whether all uses of a buffer are reads and assignments of whole elements.
-fn is_simple(text: &str, name: &str) -> bool {
-    uses(text, name).into_iter().all(|(at, close)| {
-        let after = text[close + 1..].trim_start();
-        let compound = after.len() > 1 && after[1..].starts_with('=') && "+-*/%&|^".contains(&after[..1]);
-        let member = after.strip_prefix('.').is_some_and(|rest| {
-            is_assigned(rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_'))
-        });
-        !compound && !member && !text[..at].trim_end().ends_with('&')
-    })
-}
-
-fn rewrite(text: &str, found: &[(&str, usize)]) -> String {
-    let mut places: Vec<(usize, usize, usize)> = Vec::new();
-    for (name, form) in found {
-        places.extend(uses(text, name).into_iter().map(|(at, close)| (at, close, *form)));
-    }
-    places.sort_unstable();
-    let mut out = String::with_capacity(text.len() * 2);
-    let mut done = 0;
-    for (at, close, form) in places {
-        if at < done {
-            continue;
-        }
-        out.push_str(&text[done..at]);
-        let name = FORMS[form].2;
-        let open = at + text[at..].find('[').unwrap_or(0);
-        let index = rewrite(&text[open + 1..close], found);
-        let element = format!("{}[{index}]", &text[at..open]);
-        let after = &text[close + 1..];
-        if is_assigned(after) {
-            let equals = close + 1 + after.find('=').unwrap_or(0);
-            let end = equals + text[equals..].find(';').unwrap_or(0);
-            let value = rewrite(text[equals + 1..end].trim(), found);
-            let _ = write!(out, "{element} = to_words_{name}({value})");
-            done = end;
-        } else {
-            let _ = write!(out, "from_words_{name}({element})");
-            done = close + 1;
-        }
-    }
-    out.push_str(&text[done..]);
-    out
 }
 
 /// `text` with its uniform read once, at the start of the entry point, instead of at every use, or `None` if it has
 /// no uniform of scalars and vectors. Functions beside the entry point are left as they are.
 pub(crate) fn hoisted(text: &str) -> Option<String> {
-    let items = super::split(text);
+    let items = split(text);
     let (name, declaration) = items.iter().find(|(_, t)| t.contains("var<uniform>"))?;
     let ty = declaration.rsplit(':').next()?.trim().trim_end_matches(';').trim();
     let is_plain = items.iter().any(|(n, t)| *n == ty && t.starts_with("struct") && !t.contains("array<"));

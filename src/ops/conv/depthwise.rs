@@ -13,6 +13,7 @@ mod weight;
 use super::correlation::Correlation;
 use super::tile::greatest_common_divisor;
 use crate::ops::elementwise::FIRST_BINDING;
+use crate::ops::text::widest;
 use crate::ops::{AdapterClass, Chain, Kernel};
 use strip::Strip;
 pub(super) use weight::plan as plan_weight;
@@ -144,7 +145,7 @@ fn columns(all: usize, unit: usize, most: usize) -> usize {
 
 /// The largest of 4, 2 and 1 that divides all numbers.
 fn vector(numbers: &[usize]) -> usize {
-    [4, 2].into_iter().find(|v| numbers.iter().all(|n| n.is_multiple_of(*v))).unwrap_or(1)
+    widest(|v| numbers.iter().all(|n| n.is_multiple_of(v)))
 }
 
 /// The kernel for a correlation with one input channel in each group; `None` where its text would be too long.

@@ -11,6 +11,7 @@ mod text;
 
 use super::correlation::Correlation;
 use crate::ops::elementwise::FIRST_BINDING;
+use crate::ops::text::widest;
 use crate::ops::{AdapterClass, Chain, Kernel};
 
 /// Uniform of the generated kernels.
@@ -108,7 +109,7 @@ struct Whole {
 impl Whole {
     fn of(c: &Correlation) -> Self {
         // All rows and planes start at multiples of what divides a row.
-        let unit = if c.w.is_multiple_of(4) { 4 } else { 2 - c.w % 2 };
+        let unit = widest(|n| c.w.is_multiple_of(n));
         Whole { columns: c.w, left: c.before[1], unit }
     }
 }

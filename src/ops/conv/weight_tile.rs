@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::geometry::Geometry;
-use crate::ops::text::{component, vector_type};
+use crate::ops::text::{component, vector_type, widest};
 use crate::ops::{AdapterClass, Kernel};
 
 /// Uniform of the generated kernels.
@@ -105,7 +105,7 @@ pub(super) fn plan(g: &Geometry, class: AdapterClass, bias: bool) -> Option<Plan
         dilation: g.dilation[1],
         pixels,
         bias,
-        vector: [4, 2].into_iter().find(|v| [pixels, g.ow].iter().all(|n| n % v == 0)).unwrap_or(1),
+        vector: widest(|v| [pixels, g.ow].iter().all(|n| n % v == 0)),
     };
     let few = |pixels: &usize| *pixels == 1 || pixels * g.kw * rows * channels <= lines;
     let time = |tile: &Tile| g.ow.div_ceil(tile.pixels) * tile.time();

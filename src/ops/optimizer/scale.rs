@@ -250,3 +250,31 @@ impl Op for NextScale {
         vec![of(&outputs[0], 5.0), of(&outputs[1], 1.0), Vec::new(), Vec::new()]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{AdapterClass, Caps, float};
+
+    #[test]
+    fn every_gradient_is_looked_at_where_few_buffers_can_be_bound() {
+        let count = 5;
+        let mut inputs: Vec<TensorType> = (1..=count).map(|n| float(&[1000 * n])).collect();
+        inputs.push(TensorType { dtype: DType::U32, ..float(&[1]) });
+        let outputs = inputs[count..].to_vec();
+        for (storage_buffers, launches) in [(8, 1), (4, 2), (2, 5)] {
+            let caps = Caps { storage_buffers, ..Caps::default_of(AdapterClass::Gpu) };
+            let ctx = KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs };
+            let dispatches = FlagNonFinite { count }.dispatch(&ctx).unwrap().dispatches;
+            assert_eq!(dispatches.len(), launches, "{storage_buffers}");
+            assert!(dispatches.iter().all(|d| d.args.len() <= storage_buffers as usize), "{dispatches:?}");
+            let seen: Vec<Arg> = dispatches
+                .iter()
+                .flat_map(|d| &d.args)
+                .filter(|a| matches!(a, Arg::Input(_)))
+                .copied()
+                .collect();
+            assert_eq!(seen, (0..count).map(Arg::Input).collect::<Vec<_>>());
+        }
+    }
+}

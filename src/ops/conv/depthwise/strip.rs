@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::ops::text::{component, vector_type};
+use crate::ops::text::{component, vector_type, widest};
 
 /// The elements of a row that some columns of outputs meet.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Strip {
     ) -> Self {
         // Tiles, of which there may be only one, begin at whole vectors.
         let begins = |v: usize| tiles == 1 || (columns * stride / gap).is_multiple_of(v);
-        let vector = [4, 2].into_iter().find(|v| width.is_multiple_of(*v) && begins(*v)).unwrap_or(1);
+        let vector = widest(|v| width.is_multiple_of(v) && begins(v));
         let mut strip = Strip { columns, vector, stride, gap, dilation, before, loads: Vec::new() };
         let met = |column: usize| (0..kw).filter_map(move |kx| (column, kx).into());
         let needed: BTreeSet<i64> =
