@@ -278,6 +278,19 @@ fn tiles_were_used(name: &str, gpu: &Gpu) {
         let shapes = [of("conv2d_tile."), of("conv2d_weight_tile.")];
         println!("{name}: {} shapes of tiles for images, {} for weights", shapes[0], shapes[1]);
         assert!(shapes.iter().all(|n| *n >= 40), "{name}: {shapes:?} shapes of tiles");
+        if gpu.caps().class == AdapterClass::SoftwareLanes8 {
+            // Of weights: steps of whole rows, of pairs of columns after even and odd padding, and of single ones.
+            let ways = [".w", ".pairs0", ".pairs1", ""].map(|way| {
+                let is_other = |key: &str| way.is_empty() && (key.contains(".w") || key.contains(".pairs"));
+                let weights = keys.iter().filter(|key| key.starts_with("conv2d_weight_tile."));
+                weights.filter(|key| key.contains(way) && !is_other(key)).count()
+            });
+            println!("{name}: {ways:?} shapes of tiles for weights by their loads");
+            assert!(
+                ways.iter().all(|n| *n >= 4),
+                "{name}: {ways:?} shapes of tiles for weights by their loads"
+            );
+        }
         let products = ["matmul_tile_nn.", "matmul_tile_tn.", "matmul_tile_nt."].map(of);
         println!("{name}: {products:?} variants of products");
         assert!(products.iter().all(|n| *n >= 2), "{name}: {products:?} variants of products");

@@ -63,8 +63,61 @@ struct Tile {
     /// Output pixels of a row in each step, and how many of them load at once.
     pixels: usize,
     vector: usize,
+    inputs: Inputs,
     /// Whether dy is summed up too.
     bias: bool,
+}
+
+/// How the inputs of a row that the pixels of a step meet are loaded.
+#[derive(Debug, Clone, Copy)]
+struct Inputs {
+    /// Columns in a load: 1, 2 or 4.
+    unit: usize,
+    /// The first load's first column, from the column that the first pixel's stride leads to, and loads of a row.
+    first: i64,
+    loads: usize,
+    /// Set where the step is a whole row: its columns, so that the text knows which inputs are padding.
+    whole: Option<usize>,
+    /// Columns of padding before a row.
+    left: i64,
+}
+
+impl Inputs {
+    fn of(g: &Geometry, pixels: usize, broadcast: bool) -> Self {
+        let left = g.left as i64;
+        let span = (pixels - 1) * g.stride[1] + (g.kw - 1) * g.dilation[1] + 1;
+        let single = Inputs { unit: 1, first: -left, loads: span, whole: None, left };
+        if !broadcast {
+            return single;
+        }
+        if pixels == g.ow {
+            let unit = widest(|n| g.w.is_multiple_of(n));
+            // Of the row's loads those that are met.
+            let met = |column: usize| usize::try_from(column as i64 - left).ok().filter(|&at| at < g.w);
+            let column = |pixel, kx| pixel * g.stride[1] + kx * g.dilation[1];
+            let all = (0..pixels).flat_map(|pixel| (0..g.kw).filter_map(move |kx| met(column(pixel, kx))));
+            let first = all.clone().min().unwrap_or(0) / unit;
+            let loads = all.max().unwrap_or(0) / unit + 1 - first;
+            return Inputs { unit, first: (first * unit) as i64, loads, whole: Some(g.w), left };
+        }
+        // Pairs begin at even columns.
+        if g.w.is_multiple_of(2) && (pixels * g.stride[1]).is_multiple_of(2) {
+            let before = (left % 2) as usize;
+            let loads = (before + span).div_ceil(2);
+            return Inputs { unit: 2, first: -left - before as i64, loads, whole: None, left };
+        }
+        single
+    }
+
+    /// The load of its row that has the input which a pixel and an element of the kernel meet, and where in it.
+    fn place(&self, column: usize) -> Option<(usize, usize)> {
+        let at = column as i64 - self.left;
+        if self.whole.is_some_and(|columns| !(0..columns as i64).contains(&at)) {
+            return None;
+        }
+        let at = usize::try_from(at - self.first).ok()?;
+        Some((at / self.unit, at % self.unit))
+    }
 }
 
 /// Vectors of sums in one invocation, and multiply-add lines of one kernel, which decide how long it compiles.
@@ -105,11 +158,15 @@ pub(super) fn plan(g: &Geometry, class: AdapterClass, bias: bool) -> Option<Plan
         dilation: g.dilation[1],
         pixels,
         bias,
+        inputs: Inputs::of(g, pixels, broadcast),
         vector: widest(|v| [pixels, g.ow].iter().all(|n| n % v == 0)),
     };
-    let few = |pixels: &usize| *pixels == 1 || pixels * g.kw * rows * channels <= lines;
+    // Whole rows meet so much less padding, and load so much less, that twice the lines are worth it.
+    let most = |pixels: usize| if broadcast && pixels == g.ow { 2 * lines } else { lines };
+    let few = |pixels: &usize| *pixels == 1 || pixels * g.kw * rows * channels <= most(*pixels);
     let time = |tile: &Tile| g.ow.div_ceil(tile.pixels) * tile.time();
-    let tile = [1, 2, 4, 8].into_iter().filter(few).map(tile).min_by_key(time)?;
+    let steps = [1, 2, 4, 8].into_iter().filter(|pixels| *pixels != g.ow).chain([g.ow]);
+    let tile = steps.filter(few).map(tile).min_by_key(time)?;
     let width = lanes * if broadcast { 8 } else { 1 };
     let tiles = g.groups * g.o.div_ceil(width) * g.c.div_ceil(channels) * g.kh.div_ceil(rows);
     let workgroups = |parts: usize| if broadcast { tiles * parts } else { (tiles * parts).div_ceil(8) };
@@ -143,8 +200,13 @@ impl Tile {
     fn kernel(&self) -> Kernel {
         let Tile { lanes, channels, rows, kw, stride, dilation, pixels, vector, .. } = *self;
         let key = format!(
-            "conv2d_weight_tile.{channels}x{rows}x{pixels}v{lanes}{}.k{kw}s{stride}d{dilation}.{vector}{}",
+            "conv2d_weight_tile.{channels}x{rows}x{pixels}v{lanes}{}.k{kw}s{stride}d{dilation}.{vector}{}{}",
             if self.broadcast { "b" } else { "" },
+            match self.inputs {
+                Inputs { whole: Some(columns), left, .. } => format!(".w{columns}l{left}"),
+                Inputs { unit: 2, left, .. } => format!(".pairs{}", left % 2),
+                _ => String::new(),
+            },
             if self.bias { ".bias" } else { "" },
         );
         Kernel::generated(key, "conv2d_weight_tile", &self.text())
@@ -155,12 +217,8 @@ impl Tile {
     fn time(&self) -> usize {
         let load = [86, 120, 0, 184][self.vector - 1];
         let sums = self.channels * self.rows * self.kw * self.pixels * self.lanes;
-        self.lanes * self.pixels / self.vector * load + self.loads() * 100 + sums * 5 / 2
-    }
-
-    /// Inputs of one row that the pixels of a step meet.
-    fn strip(&self) -> usize {
-        (self.pixels - 1) * self.stride + (self.kw - 1) * self.dilation + 1
+        let input = [100, 130, 0, 200][self.inputs.unit - 1];
+        self.lanes * self.pixels / self.vector * load + self.loads() * input + sums * 5 / 2
     }
 
     fn text(&self) -> String {
@@ -168,13 +226,14 @@ impl Tile {
         let _ = write!(
             t,
             "// {} rows of the kernel of {} input and {} output channels.\n{PARAMS}\n\
-             @group(0) @binding(0) var<storage, read> x: array<f32>;\n\
+             @group(0) @binding(0) var<storage, read> x: array<{}>;\n\
              @group(0) @binding(1) var<storage, read> dy: array<{}>;\n\
              @group(0) @binding(2) var<storage, read_write> dw: array<f32>;\n\
              @group(0) @binding(4) var<uniform> p: Params;\n",
             self.rows,
             self.channels,
             self.lanes * if self.broadcast { 8 } else { 1 },
+            vector_type("f32", self.inputs.unit),
             vector_type("f32", self.vector),
         );
         if self.bias {
@@ -235,7 +294,7 @@ impl Tile {
             channels - 1,
             rows - 1,
         );
-        let strip = self.strip();
+        let Inputs { unit, first, loads, whole, left } = self.inputs;
         for i in 0..self.loads() {
             let slot = match self.broadcast {
                 true => format!("({}u + lane)", 8 * i),
@@ -244,21 +303,29 @@ impl Tile {
             let _ = write!(
                 t,
                 "    let c{i} = c + {slot} / {all}u;\n    \
-                 let y{i} = (ky + {slot} / {strip}u % {rows}u) * p.dilation_y - p.top;\n    \
-                 let x{i} = {slot} % {strip}u - p.left;\n",
-                all = strip * rows,
+                 let y{i} = (ky + {slot} / {loads}u % {rows}u) * p.dilation_y - p.top;\n",
+                all = loads * rows,
             );
+            let _ = match (whole, unit) {
+                (Some(_), _) => writeln!(t, "    let x{i} = {slot} % {loads}u + {}u;", first as usize / unit),
+                (None, 1) => writeln!(t, "    let x{i} = {slot} % {loads}u - p.left;"),
+                // Further left by one where the padding is odd.
+                (None, _) => {
+                    writeln!(t, "    let x{i} = {slot} % {loads}u * {unit}u - p.left - {}u;", -first - left)
+                }
+            };
         }
     }
 
     /// Loads of inputs that one invocation does in each step.
     fn loads(&self) -> usize {
-        let inputs = self.channels * self.rows * self.strip();
+        let inputs = self.channels * self.rows * self.inputs.loads;
         if self.broadcast { inputs.div_ceil(8) } else { inputs }
     }
 
     fn sum(&self, t: &mut String) {
         let Tile { lanes, channels, rows, kw, stride, dilation, pixels, vector, .. } = *self;
+        let Inputs { unit, loads, whole, .. } = self.inputs;
         let _ = write!(
             t,
             "    let end = min((part + 1u) * p.length, p.images * p.oh);\n    \
@@ -274,14 +341,26 @@ impl Tile {
             );
         }
         for i in 0..self.loads() {
-            let _ = write!(
-                t,
-                "        let iy{i} = oy * p.stride_y + y{i};\n        \
-                 let w{i} = select(0u, p.w, (iy{i} < p.h) & (c{i} < p.c));\n        \
-                 let at{i} = ((start + c{i}) * p.h + iy{i}) * p.w + x{i};\n"
-            );
+            let _ = writeln!(t, "        let iy{i} = oy * p.stride_y + y{i};");
+            let _ = match whole {
+                Some(columns) => write!(
+                    t,
+                    "        let in{i} = (iy{i} < p.h) & (c{i} < p.c);\n        \
+                     let at{i} = ((start + c{i}) * p.h + iy{i}) * {}u + x{i};\n",
+                    columns / unit
+                ),
+                None => write!(
+                    t,
+                    "        let w{i} = select(0u, p.w, (iy{i} < p.h) & (c{i} < p.c));\n        \
+                     let at{i} = ((start + c{i}) * p.h + iy{i}) * p.w + x{i};\n"
+                ),
+            };
         }
-        let _ = writeln!(t, "        for (var ox = 0u; ox < p.ow; ox += {pixels}u) {{");
+        // A whole row is one step.
+        let _ = match whole {
+            Some(_) => writeln!(t, "        {{ let ox = 0u;"),
+            None => writeln!(t, "        for (var ox = 0u; ox < p.ow; ox += {pixels}u) {{"),
+        };
         for unit in 0..pixels / vector {
             for l in 0..lanes {
                 let at = format!("ox / {vector}u + {unit}u");
@@ -310,34 +389,48 @@ impl Tile {
             let all: Vec<String> = (0..pixels).map(|pixel| format!("d{pixel}")).collect();
             let _ = writeln!(t, "            sum += {};", all.join(" + "));
         }
+        let zero = if unit == 1 { "0.0".to_string() } else { format!("{}()", vector_type("f32", unit)) };
         for i in 0..self.loads() {
+            if whole.is_some() {
+                let _ =
+                    writeln!(t, "            let v{i} = select({zero}, x[select(0u, at{i}, in{i})], in{i});");
+                continue;
+            }
+            let at = match unit {
+                1 => format!("at{i} + ox * {stride}u"),
+                _ => format!("(at{i} + ox * {stride}u) / {unit}u"),
+            };
             let _ = write!(
                 t,
                 "            let ix{i} = ox * {stride}u + x{i};\n            \
                  let in{i} = ix{i} < w{i};\n            \
-                 let v{i} = select(0.0, x[select(0u, at{i} + ox * {stride}u, in{i})], in{i});\n"
+                 let v{i} = select({zero}, x[select(0u, {at}, in{i})], in{i});\n"
             );
         }
-        let strip = self.strip();
         for c in 0..channels {
             for ky in 0..rows {
-                for k in 0..strip {
-                    let input = (c * rows + ky) * strip + k;
+                for k in 0..=(pixels - 1) * stride + (kw - 1) * dilation {
+                    let Some((load, place)) = self.inputs.place(k) else { continue };
+                    let input = (c * rows + ky) * loads + load;
+                    let b = format!("b{c}_{ky}_{k}");
                     let mut lines = String::new();
                     for pixel in 0..pixels {
                         for kx in (0..kw).filter(|kx| pixel * stride + kx * dilation == k) {
                             let s = format!("s{c}_{ky}_{kx}");
-                            let _ = writeln!(lines, "            {s} = fma(b{input}, d{pixel}, {s});");
+                            let _ = writeln!(lines, "            {s} = fma({b}, d{pixel}, {s});");
                         }
                     }
                     if lines.is_empty() {
                         continue;
                     }
                     let value = match self.broadcast {
-                        true => format!("subgroupBroadcast(v{}, {}u)", input / 8, input % 8),
+                        true => {
+                            let value = component(&format!("v{}", input / 8), unit, place);
+                            format!("subgroupBroadcast({value}, {}u)", input % 8)
+                        }
                         false => format!("v{input}"),
                     };
-                    let _ = writeln!(t, "            let b{input} = {}({value});", vector_type("f32", lanes));
+                    let _ = writeln!(t, "            let {b} = {}({value});", vector_type("f32", lanes));
                     t.push_str(&lines);
                 }
             }
