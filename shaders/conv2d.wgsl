@@ -384,7 +384,10 @@ fn conv2d_pack(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgr
         packed_element(group, m + 2u, c, tap), packed_element(group, m + 3u, c, tap));
 }
 
-struct PartsParams { parts: u32, elements: u32, channels: u32 }
+struct PartsParams {
+    parts: u32, elements: u32, length: u32, channels: u32,
+    o: u32, depth: u32, width: u32,
+}
 
 @group(0) @binding(0) var<storage, read> partial: array<f32>;
 @group(0) @binding(1) var<storage, read> partial_of_bias: array<f32>;
@@ -392,10 +395,18 @@ struct PartsParams { parts: u32, elements: u32, channels: u32 }
 @group(0) @binding(4) var<storage, read_write> total_of_bias: array<f32>;
 @group(0) @binding(5) var<uniform> adding: PartsParams;
 
+// Where a part has element `index` of the weight [groups o, depth]: there, or in [groups, depth, width].
+fn place_in_part(index: u32) -> u32 {
+    let channel = index / adding.depth;
+    let last = (channel / adding.o * adding.depth + index % adding.depth) * adding.width + channel % adding.o;
+    return select(index, last, adding.width > 0u);
+}
+
 // total[i] = sum over parts of partial[part, i], in order.
 fn sum_of_parts(index: u32) -> f32 {
+    let place = place_in_part(index);
     var sum = 0.0;
-    for (var part = 0u; part < adding.parts; part += 1u) { sum += partial[part * adding.elements + index]; }
+    for (var part = 0u; part < adding.parts; part += 1u) { sum += partial[part * adding.length + place]; }
     return sum;
 }
 

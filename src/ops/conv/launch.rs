@@ -56,8 +56,15 @@ struct PackParams {
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct PartsParams {
     parts: u32,
+    /// Of the sum, and of a part.
     elements: u32,
+    length: u32,
     channels: u32,
+    /// Output channels of a group, elements of the weight of each, and channels that they are padded to in a part, where
+    /// a part has them last; 0 where it lies as the weight does.
+    o: u32,
+    depth: u32,
+    width: u32,
     _pad: u32,
 }
 
@@ -210,7 +217,8 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
     if choice == Choice::Registers
         && let Some(plan) = weight_tile::plan(&g, ctx.caps.class, op.bias)
     {
-        return in_parts(plan.parts, sizes, ctx, |to| {
+        let last = plan.width.map(|width| ChannelsLast { groups: g.groups, o: g.o, depth: g.depth(), width });
+        return in_parts_of(plan.parts, sizes, last, ctx, |to| {
             let args = [&inputs, to].concat();
             Ok(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?))
         });
@@ -261,19 +269,50 @@ fn in_parts(
     ctx: &KernelContext<'_>,
     launch: impl FnOnce(&[Arg]) -> Result<Dispatch>,
 ) -> Result<Program> {
+    in_parts_of(parts, sizes, None, ctx, launch)
+}
+
+/// A part of the weight with its output channels last, padded to `width`.
+struct ChannelsLast {
+    groups: usize,
+    o: usize,
+    depth: usize,
+    width: usize,
+}
+
+/// [`in_parts`] of which those of the first output may lie otherwise than that.
+fn in_parts_of(
+    parts: usize,
+    sizes: &[usize],
+    last: Option<ChannelsLast>,
+    ctx: &KernelContext<'_>,
+    launch: impl FnOnce(&[Arg]) -> Result<Dispatch>,
+) -> Result<Program> {
     let all = |arg: fn(usize) -> Arg| (0..sizes.len()).map(arg).collect::<Vec<_>>();
     if parts == 1 {
         return Ok(launch(&all(Arg::Output))?.into());
     }
     let entry = if sizes.len() == 2 { "conv2d_add_parts_bias" } else { "conv2d_add_parts" };
     let (elements, channels) = (sizes[0], sizes.get(1).copied().unwrap_or(0));
-    let params =
-        PartsParams { parts: parts as u32, elements: elements as u32, channels: channels as u32, _pad: 0 };
+    let ChannelsLast { groups, o, depth, width } =
+        last.unwrap_or(ChannelsLast { groups: 1, o: 1, depth: 1, width: 0 });
+    let length = if width == 0 { elements } else { groups * depth * width };
+    let params = PartsParams {
+        parts: parts as u32,
+        elements: elements as u32,
+        length: length as u32,
+        channels: channels as u32,
+        o: o as u32,
+        depth: depth as u32,
+        width: width as u32,
+        _pad: 0,
+    };
     let args = [all(Arg::ScratchRead), all(Arg::Output)].concat();
     let grid = ctx.caps.grid((elements + channels).div_ceil(64))?;
     let add = Dispatch::new(Kernel::library(entry)?, args, &params, grid);
     let dispatches = vec![launch(&all(Arg::Scratch))?, add];
-    Ok(Program { dispatches, scratch: sizes.iter().map(|n| 4 * parts * n).collect() })
+    let scratch = [&[length], &sizes[1..]].concat();
+    Ok(Program { dispatches, scratch: scratch.iter().map(|n| 4 * parts * n).collect() })
 }
 
 /// The weight of a convolution by 1 × 1 as a matrix: images, rows and columns of the product, and what is summed.

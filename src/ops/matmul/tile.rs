@@ -38,6 +38,9 @@ pub(super) struct Extras {
     pub(super) images: bool,
 }
 
+/// Workgroups that share the work evenly among cores.
+const WORKGROUPS: usize = 16;
+
 /// The kernel for a product, and its number of workgroups.
 pub(super) fn choose(
     form: Form,
@@ -62,10 +65,12 @@ pub(super) fn choose(
         false if e.n > 64 => 4,
         false => 2,
     };
-    let tile = Tile { form, rows, vectors, broadcast, a4, b4, c4, extras };
     let columns = 4 * vectors * 8;
-    let tiles = e.batch * e.m.div_ceil(rows) * e.n.div_ceil(columns);
-    (tile.kernel(chain), tiles)
+    let tiles = |rows: usize| e.batch * e.m.div_ceil(rows) * e.n.div_ceil(columns);
+    // SwiftShader is faster with twice the rows, where enough tiles are left for all cores.
+    let rows = if !broadcast && tiles(2 * rows) >= WORKGROUPS { 2 * rows } else { rows };
+    let tile = Tile { form, rows, vectors, broadcast, a4, b4, c4, extras };
+    (tile.kernel(chain), tiles(rows))
 }
 
 const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
