@@ -221,3 +221,118 @@ fn a_network_makes_fewer_launches() {
     let launches = |gpu: Gpu| Device::from(gpu).compile(&g).unwrap().dispatches();
     assert_eq!(launches(gpu.unfused()), launches(gpu) + 1);
 }
+
+/// A random convolution, what may follow it, and max pooling, with gradients: inputs with their extents.
+fn record_pooling(g: &Graph, seed: u64) -> Vec<(&'static str, usize)> {
+    let mut rng = Rng::new(seed, "pooling");
+    let mut pick = |of: &[usize]| of[rng.below(of.len() as u32) as usize];
+    let groups = pick(&[1, 1, 1, 2]);
+    let (images, channels) = (pick(&[1, 2, 3]), groups * pick(&[1, 3, 5]));
+    let outputs = groups * pick(&[1, 3, 5, 8, 16, 20, 33]);
+    let (window, kernel) = ([pick(&[1, 2, 2, 2, 3]), pick(&[1, 2, 2, 2, 3])], pick(&[2, 3, 3, 5]));
+    // Sometimes windows do not cover the plane.
+    let size = window.map(|n| n * pick(&[2, 3, 4, 7, 9]) + pick(&[0, 0, 0, 0, 0, 1]));
+    let options = Conv2dOptions { padding: wgrad::ops::Padding::SameUpper, groups, ..Default::default() };
+    let x = g.input("x", [images, channels, size[0], size[1]]);
+    let w = g.input("w", [outputs, channels / groups, kernel, kernel]);
+    let b = g.input("b", [outputs]);
+    let y = x.conv2d_by(w, Some(b), &options, ConvKernels::Tiles);
+    let r = g.input("r", y.shape());
+    let y = match pick(&[0, 1, 1, 1, 2, 3]) {
+        0 => y,
+        1 => y.relu(),
+        2 => (y + r).tanh(),
+        _ => (y * 0.5 - r).relu(),
+    };
+    let windows = PoolOptions { kernel: window, stride: window, ..PoolOptions::square(1) };
+    let pooled = y.max_pool2d(windows);
+    g.output("y", pooled);
+    let sum = (pooled * pooled).sum_all();
+    for (name, d) in ["dx", "dw", "db"].iter().zip(g.gradients(sum, &[x, w, b])) {
+        g.output(name, d);
+    }
+    [("x", x), ("w", w), ("b", b), ("r", r)].map(|(name, v)| (name, v.shape().elements())).to_vec()
+}
+
+/// Which element is the largest decides where gradients go, so equality is not asked too much: a sum of a convolution is
+/// the same in every tile. Values of few digits make ties.
+#[test]
+fn maxima_behind_convolutions_have_the_same_bits_fused() {
+    for gpu in common::gpus() {
+        let classes = [gpu.caps().class, AdapterClass::Software];
+        for gpu in classes.map(|class| gpu.with_class(class)) {
+            let (checked, unfused) = (gpu.checked(), gpu.unfused());
+            for seed in 0..16 {
+                let run = |gpu: &Gpu| -> Vec<u32> {
+                    let g = Graph::new();
+                    let inputs = record_pooling(&g, seed);
+                    let mut step = Device::from(gpu.clone()).compile(&g).unwrap();
+                    let mut rng = Rng::new(seed, "values");
+                    for (name, n) in inputs {
+                        let mut value = || match seed % 3 {
+                            0 => f64::from(rng.below(3)) - 1.0,
+                            _ => rng.normal(),
+                        };
+                        let values: Vec<f32> = (0..n).map(|_| value() as f32).collect();
+                        step.feed(name, &values).unwrap();
+                    }
+                    step.run().unwrap_or_else(|e| panic!("seed {seed}: {e}\n{g}"));
+                    let values = ["y", "dx", "dw", "db"].iter().flat_map(|n| step.values(n).unwrap());
+                    values.map(f32::to_bits).collect()
+                };
+                assert!(run(&checked) == run(&unfused), "seed {seed} as {:?}", gpu.caps().class);
+            }
+            let fused = checked.kernels().into_iter().filter(|kernel| kernel.key.contains(".max")).count();
+            assert!(gpu.caps().class == AdapterClass::Gpu || fused >= 4, "{fused} kernels");
+        }
+    }
+}
+
+#[test]
+fn a_fault_in_the_maxima_names_the_members() {
+    for gpu in common::gpus().into_iter().map(|gpu| gpu.with_class(AdapterClass::Software)) {
+        let fault = |from, to| PlantedFault::Shader { key: ".max2x2", from, to };
+        // The last of equal ones, where all are zero; a wrong row; and a wrong value.
+        for (from, to, zeros) in [
+            ("= f0_0.y > f0_0.x", "= f0_0.y >= f0_0.x", 108),
+            ("inner + 0u * p.ow", "inner + 1u * p.ow", 0),
+            ("select(f0_0.x, f0_0.y", "select(f0_0.y, f0_0.x", 0),
+        ] {
+            let g = Graph::new();
+            let (x, w) = (g.input("x", [2, 3, 8, 8]), g.input("w", [8, 3, 3, 3]));
+            let same = Conv2dOptions { padding: wgrad::ops::Padding::all(1), ..Default::default() };
+            let y = x.conv2d_by(w, None, &same, ConvKernels::Tiles).relu();
+            g.output("y", y.max_pool2d(PoolOptions::square(2)));
+            let mut step = Device::from(gpu.with_fault(fault(from, to))).compile(&g).unwrap();
+            let mut rng = Rng::new(1, "fault");
+            step.feed("x", &(0..384).map(|_| rng.normal() as f32).collect::<Vec<_>>()).unwrap();
+            let w: Vec<f32> =
+                (0..216).map(|i| if i < zeros { 0.0 } else { 0.1 * (i % 7) as f32 - 0.3 }).collect();
+            step.feed("w", &w).unwrap();
+            let error = step.run().expect_err(from).to_string();
+            let names = ["conv2d + ", "relu + ", "max_pool2d", "run apart"];
+            assert!(names.iter().all(|n| error.contains(n)), "{from}: {error}");
+        }
+    }
+}
+
+#[test]
+fn convolutions_of_the_benches_store_maxima_alone() {
+    for gpu in common::gpus() {
+        for (name, poolings) in [("cnn-a", 2), ("cnn-8", 1)] {
+            let workload = &wgrad::bench::Workload::named(name).unwrap()[0];
+            let mut case = workload.compile(&gpu.clone().into()).unwrap();
+            let launches = case.step().profile(1).unwrap().launches;
+            let count = |op: &str| launches.iter().filter(|l| l.op == op).count();
+            let apart = match gpu.caps().class {
+                AdapterClass::Gpu => poolings,
+                // Tiles of 2 × 14 outputs would need more registers.
+                AdapterClass::Software => usize::from(name == "cnn-a"),
+                AdapterClass::SoftwareLanes8 => 0,
+            };
+            assert_eq!(count("max_pool2d"), apart, "{name}");
+            // The weight is packed by a launch of its own.
+            assert_eq!(count("conv2d+relu+max_pool2d"), 2 * (poolings - apart), "{name}");
+        }
+    }
+}

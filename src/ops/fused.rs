@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::elementwise::{Operand, is_literal};
+use super::fused_pool::Pooling;
 use super::{
     Chain, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, elementwise,
 };
@@ -10,10 +11,11 @@ use crate::cpu::Buffer;
 use crate::error::Result;
 use crate::shape::TensorType;
 
-/// Elementwise ops in a row, over one shape; perhaps behind another op, whose first output they go on with.
+/// Elementwise ops in a row, over one shape; perhaps behind another op, whose first output they go on with; perhaps with
+/// max pooling behind that.
 ///
 /// Takes the inputs of that op, then those of the chain. Gives the results of some steps; behind another op that of the
-/// last, and then the other's further outputs.
+/// last, and then the other's further outputs; with max pooling what that gives.
 #[derive(Clone)]
 pub(crate) struct Fused {
     root: Option<Arc<dyn Op>>,
@@ -22,6 +24,7 @@ pub(crate) struct Fused {
     root_outputs: Vec<TensorType>,
     chain: Chain,
     results: Vec<usize>,
+    pooling: Option<Pooling>,
 }
 
 /// What the root gives, and what the steps give.
@@ -33,7 +36,8 @@ struct Values<T> {
 impl Fused {
     /// Elementwise ops alone.
     pub(crate) fn chain(chain: Chain, results: Vec<usize>) -> Self {
-        Fused { root: None, root_inputs: Vec::new(), root_outputs: Vec::new(), chain, results }
+        let (root_inputs, root_outputs) = (Vec::new(), Vec::new());
+        Fused { root: None, root_inputs, root_outputs, chain, results, pooling: None }
     }
 
     /// Elementwise ops behind `root`.
@@ -44,7 +48,39 @@ impl Fused {
         chain: Chain,
     ) -> Self {
         let results = vec![chain.steps.len().saturating_sub(1)];
-        Fused { root: Some(root), root_inputs: inputs, root_outputs: outputs, chain, results }
+        let root = Some(root);
+        Fused { root, root_inputs: inputs, root_outputs: outputs, chain, results, pooling: None }
+    }
+
+    /// The same with max pooling of windows, which cover the planes, in the place of the result. Nothing but the root
+    /// need stand before it, which has one output then.
+    pub(crate) fn pooled(self, op: Arc<dyn Op>, window: [usize; 2]) -> Self {
+        let shape = self.chain.shape;
+        Fused { results: Vec::new(), pooling: Some(Pooling { op, window, shape }), ..self }
+    }
+
+    /// What max pooling gets: the result of the last step, or of the root.
+    fn pooled_values<'v, T: Real>(&self, values: &'v Values<T>) -> &'v [T] {
+        match (values.steps.last(), values.root.first()) {
+            (Some(last), _) => last,
+            (None, Some(Buffer::F(root))) => root,
+            _ => &[],
+        }
+    }
+
+    /// How far off what max pooling gets may be.
+    fn pooled_bounds(&self, inputs: &[In<'_, f64>], values: &Values<f64>) -> Vec<f64> {
+        let mut root = self.root_bounds(inputs, values);
+        let mut steps = self.step_bounds(inputs, values, &root[0]);
+        steps.pop().unwrap_or_else(|| root.swap_remove(0))
+    }
+
+    /// How far off each output of the root may be.
+    fn root_bounds(&self, inputs: &[In<'_, f64>], values: &Values<f64>) -> Vec<Vec<f64>> {
+        let Some(op) = &self.root else { return vec![Vec::new()] };
+        let outs: Vec<In<'_, f64>> =
+            values.root.iter().zip(&self.root_outputs).map(|(v, ty)| v.input(ty)).collect();
+        op.error_bound(&inputs[..self.root_inputs.len()], &outs)
     }
 
     /// Whether the kernels can compute it.
@@ -94,7 +130,16 @@ impl Fused {
         Ok(Values { root, steps })
     }
 
-    fn write<T: Real>(&self, values: &Values<T>, outputs: &mut [Out<'_, T>]) {
+    fn write<T: Real>(
+        &self,
+        plain: bool,
+        values: &Values<T>,
+        outputs: &mut [Out<'_, T>],
+    ) -> Result<(), String> {
+        if let Some(Pooling { op, shape, .. }) = &self.pooling {
+            let x = In { shape: *shape, data: Slice::F(self.pooled_values(values)) };
+            return T::eval(&**op, plain, &[x], outputs);
+        }
         let (of_steps, of_root) = outputs.split_at_mut(self.results.len());
         for (out, &step) in of_steps.iter_mut().zip(&self.results) {
             out.f().copy_from_slice(&values.steps[step]);
@@ -108,6 +153,7 @@ impl Fused {
                 _ => {}
             }
         }
+        Ok(())
     }
 
     /// For every step, how far off rounding may be: its own, and what its arguments' errors make of its result.
@@ -172,7 +218,8 @@ fn spread(f: &dyn elementwise::Pointwise, x: [f64; 3], e: [f64; 3], y: f64) -> f
 impl std::fmt::Debug for Fused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let steps = self.chain.steps.iter().map(|s| &s.op);
-        for (i, op) in self.root.iter().chain(steps).enumerate() {
+        let pooling = self.pooling.iter().map(|p| &p.op);
+        for (i, op) in self.root.iter().chain(steps).chain(pooling).enumerate() {
             let plus = if i > 0 { " + " } else { "" };
             write!(f, "{plus}{op:?}")?;
         }
@@ -182,13 +229,11 @@ impl std::fmt::Debug for Fused {
 
 impl<T: Real> Reference<T> for Fused {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
-        self.write(&self.values(true, inputs)?, outputs);
-        Ok(())
+        self.write(true, &self.values(true, inputs)?, outputs)
     }
 
     fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
-        self.write(&self.values(false, inputs)?, outputs);
-        Ok(())
+        self.write(false, &self.values(false, inputs)?, outputs)
     }
 }
 
@@ -204,12 +249,20 @@ impl Op for Fused {
         if inputs.len() != expected || !inputs.starts_with(&self.root_inputs) || shapes != self.chain.inputs {
             return Err(format!("takes the {expected} inputs it was made for"));
         }
+        if let Some(pooling) = &self.pooling {
+            return pooling.types();
+        }
         let mut outputs = vec![TensorType::f32(self.chain.shape); self.results.len()];
         outputs.extend(self.root_outputs.iter().skip(1));
         Ok(outputs)
     }
 
     fn keeps_f32(&self, i: usize) -> bool {
+        // What is pooled is not stored, so it is not rounded before it is compared. Rounding keeps order, so the rounded
+        // maxima are the same; of elements that round to one number, the largest is found and not the first.
+        if let Some(pooling) = &self.pooling {
+            return pooling.op.keeps_f32(i);
+        }
         match self.results.get(i) {
             Some(&step) => self.chain.steps[step].op.keeps_f32(0),
             None => self.root.as_ref().is_some_and(|op| op.keeps_f32(i)),
@@ -217,40 +270,53 @@ impl Op for Fused {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        match &self.root {
-            None => elementwise::program("fused", &self.chain, &self.results, ctx.caps),
-            Some(root) => root.dispatch_then(
-                &KernelContext {
-                    caps: ctx.caps,
-                    inputs: &ctx.inputs[..self.root_inputs.len()],
-                    outputs: &self.root_outputs,
-                },
-                &self.chain,
-            ),
+        let Some(root) = &self.root else {
+            return elementwise::program("fused", &self.chain, &self.results, ctx.caps);
+        };
+        let inputs = &ctx.inputs[..self.root_inputs.len()];
+        let of_root = KernelContext { caps: ctx.caps, inputs, outputs: &self.root_outputs };
+        let Some(pooling) = &self.pooling else { return root.dispatch_then(&of_root, &self.chain) };
+        let chain = Some(&self.chain).filter(|c| !c.steps.is_empty());
+        if let Some(program) = root.dispatch_pooled(&of_root, chain, pooling.window)? {
+            return Ok(program);
         }
+        // The planner asks before it fuses; a case runs on every adapter.
+        let first = match chain {
+            Some(chain) => root.dispatch_then(&of_root, chain)?,
+            None => root.dispatch(&of_root)?,
+        };
+        pooling.after(first, ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let Ok(values) = self.values(false, inputs) else {
             return outputs.iter().map(|o| vec![0.0; o.shape.elements()]).collect();
         };
-        let mut root = match &self.root {
-            Some(op) => {
-                let outs: Vec<In<'_, f64>> =
-                    values.root.iter().zip(&self.root_outputs).map(|(v, ty)| v.input(ty)).collect();
-                op.error_bound(&inputs[..self.root_inputs.len()], &outs)
-            }
-            None => vec![Vec::new()],
-        };
+        if let Some(pooling) = &self.pooling {
+            let errors = self.pooled_bounds(inputs, &values);
+            return vec![pooling.bound(self.pooled_values(&values), &errors, outputs[0].f()), Vec::new()];
+        }
+        let mut root = self.root_bounds(inputs, &values);
         let steps = self.step_bounds(inputs, &values, &root[0]);
         let mut bounds: Vec<Vec<f64>> = self.results.iter().map(|&s| steps[s].clone()).collect();
         bounds.extend(root.drain(1..));
         bounds
     }
 
-    fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
+    fn other_numbers(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<(usize, u32)>> {
+        let mut others = vec![Vec::new(); outputs.len()];
+        if let (Some(pooling), Ok(values)) = (&self.pooling, self.values(false, inputs)) {
+            let errors = self.pooled_bounds(inputs, &values);
+            others[1] = pooling.other_places(self.pooled_values(&values), &errors, &outputs[1]);
+        }
+        others
+    }
+
+    fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
         let own = &inputs[..self.root_inputs.len()];
         let root = self.root.as_ref().map_or(0, |op| op.flops(own, &self.root_outputs));
-        root + (self.chain.steps.len() * self.chain.shape.elements()) as u64
+        let before = [TensorType::f32(self.chain.shape)];
+        let pooling = self.pooling.as_ref().map_or(0, |p| p.op.flops(&before, outputs));
+        root + pooling + (self.chain.steps.len() * self.chain.shape.elements()) as u64
     }
 }

@@ -1,14 +1,19 @@
 //! Cases of fused ops: what the planner makes of small graphs.
 
-use super::{AdapterClass, Caps, Case, Conv2dOptions, ConvKernels, Fillings, Padding};
+use super::{AdapterClass, Caps, Case, Conv2dOptions, ConvKernels, Fillings, Padding, PoolOptions};
 use crate::graph::{Graph, Var};
 use crate::plan::fuse;
 
 /// The one fused node of a recording, as a case.
 pub(super) fn case_of(name: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
+    case_for(AdapterClass::Software, name, record)
+}
+
+/// The same, as the planner makes it for a class of adapters.
+fn case_for(class: AdapterClass, name: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
     let g = Graph::new();
     record(&g);
-    let r = fuse(g.finish().ok()?, &Caps::default_of(AdapterClass::Software));
+    let r = fuse(g.finish().ok()?, &Caps::default_of(class));
     let node = r.nodes.iter().find(|n| n.members.len() > 1)?;
     let inputs = node.inputs.iter().map(|&v| (r.values[v as usize].ty, Fillings::Normal)).collect();
     Some(Case { name: name.into(), op: node.op.clone(), inputs, gradient: false, exact: false })
@@ -54,6 +59,7 @@ pub(super) fn cases() -> Vec<Case> {
     });
     products(&mut add);
     convolutions(&mut add);
+    cases.extend(maxima());
     cases
 }
 
@@ -132,12 +138,89 @@ fn convolutions(add: &mut Add<'_>) {
     }
 }
 
+/// A convolution whose maxima are taken: images, weight, window and groups.
+type Pooled = ([usize; 4], [usize; 4], [usize; 2], usize);
+
+fn pooled(name: &str, (x, w, kernel, groups): Pooled, what: &str) -> Option<Case> {
+    let name = format!("conv2d of {x:?} by {w:?}, {what}, maxima of {kernel:?}{name}");
+    case_for(AdapterClass::SoftwareLanes8, &name, |g| {
+        let options = Conv2dOptions { padding: Padding::SameUpper, groups, ..Default::default() };
+        let bias = (what != "residual").then(|| g.input("b", [w[0]]));
+        let y = g.input("x", x).conv2d_by(g.input("w", w), bias, &options, ConvKernels::Tiles);
+        let y = match what {
+            "relu" => y.relu(),
+            "residual" => (y + g.input("r", y.shape())).relu() * g.input("s", []),
+            _ => y,
+        };
+        let windows = PoolOptions { kernel, stride: kernel, ..PoolOptions::square(1) };
+        g.output("y", y.max_pool2d(windows));
+    })
+}
+
+/// Max pooling behind convolutions: whole rows and parts of them, channels of every vector and beside them, and every
+/// way to store.
+fn maxima() -> Vec<Case> {
+    let layouts: [Pooled; 15] = [
+        ([2, 3, 8, 8], [16, 3, 3, 3], [2, 2], 1),
+        ([3, 1, 28, 28], [16, 1, 3, 3], [2, 2], 1),
+        ([3, 1, 14, 14], [6, 1, 5, 5], [2, 2], 1),
+        ([2, 5, 14, 14], [33, 5, 3, 3], [2, 2], 1),
+        ([2, 2, 10, 28], [35, 2, 3, 3], [2, 2], 1),
+        ([1, 2, 6, 84], [10, 2, 3, 3], [2, 2], 1),
+        ([1, 2, 4, 66], [1, 2, 3, 3], [2, 2], 1),
+        ([2, 3, 6, 20], [3, 3, 3, 3], [2, 2], 1),
+        ([2, 4, 9, 12], [12, 4, 3, 3], [3, 3], 1),
+        ([2, 4, 6, 15], [20, 4, 3, 3], [3, 3], 1),
+        ([2, 8, 10, 10], [24, 4, 3, 3], [2, 2], 2),
+        ([2, 3, 5, 12], [9, 3, 3, 3], [1, 4], 1),
+        ([2, 3, 8, 7], [9, 3, 3, 3], [4, 1], 1),
+        ([1, 2, 8, 8], [40, 2, 3, 3], [4, 4], 1),
+        ([2, 2, 5, 6], [7, 2, 3, 3], [1, 1], 1),
+    ];
+    let mut cases = Vec::new();
+    for (i, layout) in layouts.into_iter().enumerate() {
+        cases.extend(pooled("", layout, "relu"));
+        // How values are finished does not depend on the tile.
+        if i % 3 == 0 {
+            cases.extend(pooled("", layout, "nothing"));
+            cases.extend(pooled("", layout, "residual"));
+        }
+        // Sums of few whole numbers: many are equal, half of them zero.
+        let ties = pooled(" with ties", layout, "relu").map(|case| {
+            let values = [1.0, -1.0, 0.0, 1.0, -2.0, 0.0, 0.0, 2.0, -1.0, 0.0, 0.0];
+            let few = case.fill(0, Fillings::Given(values.to_vec()));
+            let few =
+                few.fill(1, Fillings::Given(values[..7].to_vec())).fill(2, Fillings::Given(vec![0.0, 1.0]));
+            Case { exact: true, ..few }
+        });
+        cases.extend(ties);
+    }
+    // A window that begins with what is no number has its maximum there; elsewhere such are passed over.
+    let mut values: Vec<f64> = (0..47).map(|i| f64::from(i * 29 % 47) - 20.0).collect();
+    values[17] = f64::NAN;
+    for what in ["relu", "nothing"] {
+        let layout = ([1, 1, 16, 24], [9, 1, 1, 2], [2, 2], 1);
+        cases.extend(pooled(" with NaN", layout, what).map(|c| c.fill(0, Fillings::Given(values.clone()))));
+    }
+    cases
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn every_graph_is_fused() {
         let names: Vec<String> = super::cases().into_iter().map(|c| c.name).collect();
-        // 12 chains and 3 more, 16 products and 2, 27 convolutions.
-        assert_eq!(names.len(), 60, "{names:#?}");
+        // 12 chains and 3 more, 16 products and 2, 27 convolutions, 42 with maxima.
+        assert_eq!(names.len(), 102, "{names:#?}");
+    }
+
+    #[test]
+    fn maxima_are_fused_with_the_convolution() {
+        let cases = super::maxima();
+        assert_eq!(cases.len(), 42);
+        for case in cases {
+            let text = format!("{:?}", case.op);
+            assert!(text.starts_with("Conv2d") && text.contains("+ MaxPool"), "{}: {text}", case.name);
+        }
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod elementwise;
 mod fill;
 mod fused;
 mod fused_cases;
+mod fused_pool;
 pub(crate) mod kernel;
 pub(crate) mod matmul;
 mod movement;
@@ -185,6 +186,31 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
         Err(crate::error::Error::Invalid(format!("nothing can be fused behind `{}`", self.name())))
     }
 
+    /// As [`Op::dispatch`], with the formulas of `chain` applied to the first output, and of the result only the maxima
+    /// of windows of these extents, which lie side by side and cover each plane, and where in the plane they are: both
+    /// as max pooling gives them, in the place of the op's outputs. `None` where no kernel does that.
+    ///
+    /// # Errors
+    /// Where the adapter cannot run it.
+    #[doc(hidden)]
+    fn dispatch_pooled(
+        &self,
+        ctx: &KernelContext<'_>,
+        chain: Option<&Chain>,
+        window: [usize; 2],
+    ) -> Result<Option<Program>> {
+        let _ = (ctx, chain, window);
+        Ok(None)
+    }
+
+    /// For each output of whole numbers, what elements may be besides what the reference gives, because rounding in
+    /// f32 can decide otherwise: pairs of an element and a number, in order.
+    #[doc(hidden)]
+    fn other_numbers(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<(usize, u32)>> {
+        let _ = inputs;
+        vec![Vec::new(); outputs.len()]
+    }
+
     /// Whether the output is the input under another shape, so that both can share memory.
     fn is_alias(&self) -> bool {
         false
@@ -201,8 +227,8 @@ pub enum Pattern {
     SumOfRows,
     /// dy where the result of ReLU is positive.
     ReluGrad,
-    /// Maxima of windows, and where they are.
-    MaxPool,
+    /// Maxima of windows, and where they are. The extents are those of windows that lie side by side, without padding.
+    MaxPool(Option<[usize; 2]>),
     /// The gradient of what the maxima were taken of.
     MaxPoolBackward,
 }

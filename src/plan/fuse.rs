@@ -1,5 +1,6 @@
 //! Which nodes are computed together: elementwise ones in a row, alone or behind an op whose kernels can go on
-//! with them. The result is a recording again, in which each group is one node.
+//! with them. The result is a recording again, in which each group is one node. A group behind an op may end in max
+//! pooling, if the op's kernels can take the maxima too: then what they are taken of is never stored.
 //!
 //! A group runs where its last member was recorded. That is right as long as nobody else has read a member's
 //! value before, and no state that a member reads was updated before: either closes the group.
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use super::{needed_nodes, simplify};
 use crate::graph::{Node, Recording, Source, ValueId};
-use crate::ops::{Caps, Chain, ChainStep, Fused, Operand};
+use crate::ops::{Caps, Chain, ChainStep, Fused, KernelContext, Operand, Pattern};
 use crate::shape::{DType, Shape, TensorType};
 
 /// Formulas in one kernel at most.
@@ -114,6 +115,14 @@ impl Pass<'_> {
             self.group_of[n] = Some(g);
             return Some(g);
         }
+        if let [g] = *sources
+            && self.ends(n, g)
+        {
+            self.groups[g].members.push(n);
+            self.groups[g].is_open = false;
+            self.group_of[n] = Some(g);
+            return Some(g);
+        }
         self.r.nodes[n].op.pointwise()?;
         let shape = self.ty(self.r.nodes[n].outputs[0]).shape;
         // Behind another op first: that saves the most memory traffic. The latest is closest.
@@ -187,6 +196,37 @@ impl Pass<'_> {
             && !self.is_output[tail as usize]
     }
 
+    /// Whether the node takes the maxima of what a group with a root gives, which nobody else wants, and the root's
+    /// kernels can do that: the windows have to cover the planes.
+    fn ends(&self, n: usize, g: usize) -> bool {
+        let Group { members, has_root, shape, .. } = &self.groups[g];
+        let Some(&last) = members.last() else { return false };
+        let tail = self.r.nodes[last].outputs[0];
+        let Some(Pattern::MaxPool(Some([height, width]))) = self.r.nodes[n].op.pattern() else {
+            return false;
+        };
+        let covers =
+            matches!(shape.dims(), [.., h, w] if h.is_multiple_of(height) && w.is_multiple_of(width));
+        let is_reshaped = members.get(1).is_some_and(|&m| self.r.nodes[m].op.is_alias());
+        *has_root
+            && covers
+            && !is_reshaped
+            && self.r.nodes[members[0]].outputs.len() == 1
+            && self.r.nodes[n].inputs == [tail]
+            && self.readers[tail as usize] == [n]
+            && !self.is_output[tail as usize]
+            && self.is_possible(&[&members[..], &[n]].concat(), true)
+    }
+
+    /// The max pooling at the end of a group with a root.
+    fn pooling(&self, members: &[usize], has_root: bool) -> Option<(&Node, [usize; 2])> {
+        let last = members.get(1).and(members.last()).filter(|_| has_root)?;
+        match self.r.nodes[*last].op.pattern() {
+            Some(Pattern::MaxPool(window)) => Some((&self.r.nodes[*last], window?)),
+            _ => None,
+        }
+    }
+
     /// Whether the node alone reads what the last member of a group with a root gives, in the same shape.
     fn continues(&self, n: usize, g: usize) -> bool {
         let Some(&last) = self.groups[g].members.last() else { return false };
@@ -206,18 +246,34 @@ impl Pass<'_> {
         let outputs = self.results(members, has_root).len();
         let own = if has_root { &members[..1] } else { &[] };
         let root = own.iter().map(|&n| &self.r.nodes[n]).next();
-        let bound = root.map_or(0, bindings);
+        let pooling = self.pooling(members, has_root);
+        let bound = root.map_or(0, bindings) + usize::from(pooling.is_some());
         members.len() <= MOST_STEPS
             && Fused::is_possible(&chain)
             && inputs.len() + bound.max(outputs) <= self.caps.storage_buffers as usize
-            && root.is_none_or(|r| r.op.can_precede(&chain))
+            && root.is_none_or(|r| match pooling {
+                None => r.op.can_precede(&chain),
+                Some((_, window)) => self.can_pool(r, &chain, window),
+            })
+    }
+
+    fn can_pool(&self, root: &Node, chain: &Chain, window: [usize; 2]) -> bool {
+        let (inputs, outputs) = (self.types(&root.inputs), self.types(&root.outputs));
+        let ctx = KernelContext { caps: self.caps, inputs: &inputs, outputs: &outputs };
+        let chain = Some(chain).filter(|c| !c.steps.is_empty());
+        root.op.dispatch_pooled(&ctx, chain, window).is_ok_and(|program| program.is_some())
+    }
+
+    fn types(&self, values: &[ValueId]) -> Vec<TensorType> {
+        values.iter().map(|&v| self.ty(v)).collect()
     }
 
     /// The members that are formulas.
     fn steps<'m>(&self, members: &'m [usize], has_root: bool) -> &'m [usize] {
         let first = usize::from(has_root);
         let reshaped = has_root && members.get(1).is_some_and(|&n| self.r.nodes[n].op.is_alias());
-        &members[first + usize::from(reshaped)..]
+        let end = members.len() - usize::from(self.pooling(members, has_root).is_some());
+        &members[first + usize::from(reshaped)..end]
     }
 
     /// The formulas of a group, and the values that they read besides the root's.
@@ -256,7 +312,11 @@ impl Pass<'_> {
                 }
             })
             .collect();
-        let shape = members.last().map_or(Shape::scalar(), |&n| self.ty(self.r.nodes[n].outputs[0]).shape);
+        let before_pooling = match self.pooling(members, has_root) {
+            Some((pooling, _)) => pooling.inputs.first(),
+            None => members.last().map(|&n| &self.r.nodes[n].outputs[0]),
+        };
+        let shape = before_pooling.map_or(Shape::scalar(), |&v| self.ty(v).shape);
         let shapes = inputs.iter().map(|&v| self.ty(v).shape).collect();
         let root = self.ty(self.r.nodes[members[0]].outputs[0]).shape;
         let columns = root.dims().last().filter(|n| has_root && shape.dims().last() == Some(n)).copied();
@@ -306,21 +366,21 @@ impl Pass<'_> {
     /// The node that a group becomes; `None` for single nodes.
     fn node(&self, g: usize) -> Option<Node> {
         let Group { members, has_root, .. } = &self.groups[g];
-        if self.steps(members, *has_root).is_empty() {
+        let pooling = self.pooling(members, *has_root);
+        if self.steps(members, *has_root).is_empty() && pooling.is_none() {
             return None;
         }
         let last = &self.r.nodes[*members.get(1).and(members.last())?];
         let (chain, extra) = self.chain(members, *has_root);
-        let of = |values: &[ValueId]| -> Vec<TensorType> { values.iter().map(|&v| self.ty(v)).collect() };
         let (op, inputs, outputs) = if *has_root {
             let root = &self.r.nodes[members[0]];
-            let types = (of(&root.inputs), of(&root.outputs));
-            let outputs = [&last.outputs[..1], &root.outputs[1..]].concat();
-            (
-                Fused::behind(root.op.clone(), types.0, types.1, chain),
-                [&root.inputs[..], &extra].concat(),
-                outputs,
-            )
+            let types = (self.types(&root.inputs), self.types(&root.outputs));
+            let fused = Fused::behind(root.op.clone(), types.0, types.1, chain);
+            let inputs = [&root.inputs[..], &extra].concat();
+            match pooling {
+                Some((node, window)) => (fused.pooled(node.op.clone(), window), inputs, node.outputs.clone()),
+                None => (fused, inputs, [&last.outputs[..1], &root.outputs[1..]].concat()),
+            }
         } else {
             let results = self.results(members, false);
             let outputs = results.iter().map(|&i| self.r.nodes[members[i]].outputs[0]).collect();

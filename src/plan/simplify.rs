@@ -78,9 +78,10 @@ fn masked_scatter(r: &Recording, n: usize, readers: &[usize]) -> Option<(usize, 
     let [_, at] = r.nodes[back].inputs[..] else { return None };
     let pool = producer(r, at)?;
     let is = |n: usize, pattern: Pattern| r.nodes[n].op.pattern() == Some(pattern);
+    let is_max_pool = matches!(r.nodes[pool].op.pattern(), Some(Pattern::MaxPool(_)));
     let is_pattern = is(n, Pattern::ReluGrad)
         && is(back, Pattern::MaxPoolBackward)
-        && is(pool, Pattern::MaxPool)
+        && is_max_pool
         && r.nodes[pool].inputs[0] == y
         && r.nodes[pool].outputs[1] == at
         && readers[scattered as usize] == 1;

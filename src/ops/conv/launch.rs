@@ -372,7 +372,26 @@ fn fast(
         args.extend(others());
         return Ok(Some(Dispatch::new(of.kernel, args, &of.params, ctx.caps.grid(of.workgroups)?).into()));
     }
-    correlate(c, has_bias, ctx, chain)
+    correlate(c, has_bias, ctx, tile::Ending { chain, window: None })
+}
+
+/// The forward direction, of which the maxima of windows are stored; `None` where other kernels than register tiles are
+/// faster, or no tile fits.
+pub(super) fn pooled(
+    op: &Conv2d,
+    ctx: &KernelContext<'_>,
+    chain: Option<&Chain>,
+    window: [usize; 2],
+) -> Result<Option<Program>> {
+    let g = geometry(op.window.geometry(dims(ctx, 0), dims(ctx, 1)))?;
+    let has_bias = ctx.inputs.len() == 3;
+    let (c, class) = (Correlation::forward(&g), ctx.caps.class);
+    let weight = Weight { extents: [g.n, g.o, g.oh * g.ow, g.c], transposed: false, has_bias };
+    let others = || weight.pays(&g) || depthwise::plan(&c, has_bias, class, chain).is_some();
+    if choose(op.kernels, &g, ctx.caps) != Choice::Registers || others() {
+        return Ok(None);
+    }
+    correlate(&c, has_bias, ctx, tile::Ending { chain, window: Some(window) })
 }
 
 /// Packs the weight and runs register tiles over it; `None` where no tile fits.
@@ -380,9 +399,9 @@ fn correlate(
     c: &Correlation,
     has_bias: bool,
     ctx: &KernelContext<'_>,
-    chain: Option<&Chain>,
+    ending: tile::Ending<'_>,
 ) -> Result<Option<Program>> {
-    let Some(plan) = tile::plan(c, has_bias, ctx.caps.class, chain) else { return Ok(None) };
+    let Some(plan) = tile::plan(c, has_bias, ctx.caps.class, ending) else { return Ok(None) };
     let vectors = c.groups * c.c * c.kh * c.kw * plan.width / 4;
     let params = PackParams {
         groups: c.groups as u32,
@@ -404,7 +423,8 @@ fn correlate(
     );
     let bias = Arg::Input(if has_bias { 2 } else { 1 });
     let mut args = vec![Arg::Input(0), Arg::ScratchRead(0), bias, Arg::Output(0)];
-    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
+    args.extend(ending.window.map(|_| Arg::Output(1)));
+    args.extend(ending.chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let run = Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?);
     Ok(Some(Program { dispatches: vec![pack, run], scratch: vec![16 * vectors] }))
 }

@@ -182,6 +182,15 @@ impl Op for Conv2d {
         launch::forward(self, ctx, Some(chain))
     }
 
+    fn dispatch_pooled(
+        &self,
+        ctx: &KernelContext<'_>,
+        chain: Option<&Chain>,
+        window: [usize; 2],
+    ) -> Result<Option<Program>> {
+        launch::pooled(self, ctx, chain, window)
+    }
+
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let weight = inputs[1].shape;
         let depth = weight.elements() / weight.dim(0) + usize::from(inputs.len() == 3);

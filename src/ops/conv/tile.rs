@@ -7,6 +7,7 @@
 //!
 //! The forward direction and the gradient of the input are the same sum, over different arrays.
 
+mod maxima;
 mod text;
 
 use super::correlation::Correlation;
@@ -43,6 +44,14 @@ pub(super) struct Params {
     width: u32,
     /// From one row of the kernel that meets rows of the input to the next, where there is a gap along y.
     step_ky: u32,
+}
+
+/// What is done with the outputs before they are stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending<'a> {
+    pub(super) chain: Option<&'a Chain>,
+    /// Extents of windows, which cover the plane: the maxima of them are stored, and their places.
+    pub(super) window: Option<[usize; 2]>,
 }
 
 /// A kernel with its grid, and the width of the packed weight it reads.
@@ -93,6 +102,8 @@ struct Tile {
     gap_y: bool,
     /// Set where a tile has whole rows, so that its text knows which inputs are padding.
     whole: Option<Whole>,
+    /// Windows whose maxima are stored; the tile consists of whole ones.
+    window: Option<[usize; 2]>,
     store: Store,
 }
 
@@ -117,13 +128,8 @@ impl Whole {
 /// Multiply-adds of four floats in one kernel, which decide how long it compiles.
 const LINES: usize = 150;
 
-/// The best tile for a correlation; `None` where a kernel is too wide for any.
-pub(super) fn plan(
-    c: &Correlation,
-    has_bias: bool,
-    class: AdapterClass,
-    chain: Option<&Chain>,
-) -> Option<Plan> {
+/// The best tile for a correlation; `None` where a kernel is too wide for any, or a window too large for the tiles.
+pub(super) fn plan(c: &Correlation, has_bias: bool, class: AdapterClass, ending: Ending<'_>) -> Option<Plan> {
     let broadcast = class == AdapterClass::SoftwareLanes8 && c.m > 4;
     let (lanes, vectors) = channels(c.m, broadcast);
     let gap = c.gap[1];
@@ -141,8 +147,18 @@ pub(super) fn plan(
     if c.kw * vectors > LINES || gap > 8 {
         return None;
     }
-    let (rows, columns) = rectangle(c, most, broadcast);
-    let store = store(c, rows, columns);
+    let window = ending.window.unwrap_or([1, 1]);
+    let (rows, columns) = rectangle(c, most, broadcast, window)?;
+    if !broadcast && window != [1, 1] {
+        // Where nothing is shared, whole rows, and many sums for each load of the weight, are worth more than the stores
+        // that are saved: measured on llvmpipe.
+        let (alone_rows, alone_columns) = rectangle(c, most, broadcast, [1, 1])?;
+        let loses_rows = alone_columns >= c.ow && columns < c.ow;
+        if loses_rows || 4 * rows * columns <= 3 * alone_rows * alone_columns {
+            return None;
+        }
+    }
+    let store = store(c, [rows, columns], window);
     let tile = Tile {
         broadcast,
         rows,
@@ -156,6 +172,7 @@ pub(super) fn plan(
         phase: c.before[1].rem_euclid(gap as i64) as usize,
         gap_y: c.gap[0] > 1,
         whole: (gap == 1 && columns >= c.ow).then(|| Whole::of(c)),
+        window: ending.window,
         store,
     };
     let group_of_channels = lanes * vectors * if broadcast { 8 } else { 1 };
@@ -187,7 +204,7 @@ pub(super) fn plan(
     };
     let tiles = c.images * c.groups * c.m.div_ceil(group_of_channels) * tiles_x * tiles_y;
     let workgroups = if broadcast { tiles } else { tiles.div_ceil(8) };
-    Some(Plan { kernel: tile.kernel(chain), params, width, workgroups })
+    Some(Plan { kernel: tile.kernel(ending.chain), params, width, workgroups })
 }
 
 trait NextMultiple {
@@ -216,38 +233,59 @@ fn channels(m: usize, broadcast: bool) -> (usize, usize) {
     (all.into_iter().min_by_key(|(_, cost)| *cost).map_or(4, |(lanes, _)| lanes), 1)
 }
 
-/// Rows and columns of a tile of at most `most` outputs: whole rows of the image where they fit.
-fn rectangle(c: &Correlation, most: usize, broadcast: bool) -> (usize, usize) {
+/// Rows and columns of a tile of at most `most` outputs: whole rows of the image where they fit. Both are multiples of
+/// the window's, as is the image; `None` where the window does not fit.
+fn rectangle(
+    c: &Correlation,
+    most: usize,
+    broadcast: bool,
+    [height, width]: [usize; 2],
+) -> Option<(usize, usize)> {
     let gap = c.gap[1];
+    // Of each row.
+    let most = most / height;
+    if most < width {
+        return None;
+    }
     let columns = if c.ow <= most {
         c.ow.next_multiple_of(gap)
     } else {
         // Stored four or two at a time where rows allow.
         let unit = if c.ow.is_multiple_of(4) { 4 } else { 1 };
         let unit = if gap > 1 { gap } else { unit.min(most) };
+        // Of windows one result is stored: columns beyond the image cost more than single stores.
+        let unit = if width > 1 { width } else { unit };
         let across = c.ow.div_ceil(most);
         let columns = c.ow.div_ceil(across).next_multiple_of(unit);
         if columns <= most { columns } else { most / unit * unit }
     };
     if !broadcast && c.gap[0] == 1 && c.ow >= 8 {
-        return (1, columns);
+        return Some((height, columns));
     }
-    let possible = (most / columns).clamp(1, c.oh.div_ceil(c.gap[0]));
-    let down = c.oh.div_ceil(possible * c.gap[0]);
-    (c.oh.div_ceil(down * c.gap[0]), columns)
+    let oh = c.oh / height;
+    let possible = (most / columns).clamp(1, oh.div_ceil(c.gap[0]));
+    let down = oh.div_ceil(possible * c.gap[0]);
+    Some((height * oh.div_ceil(down * c.gap[0]), columns))
 }
 
-fn store(c: &Correlation, rows: usize, columns: usize) -> Store {
+/// How a tile's results are stored, which are one of each window.
+fn store(c: &Correlation, [rows, columns]: [usize; 2], [height, width]: [usize; 2]) -> Store {
     let whole_rows = columns == c.ow && c.gap[0] == 1;
+    let (rows, columns, oh, ow) = (rows / height, columns / width, c.oh / height, c.ow / width);
     for n in [4, 2] {
-        if whole_rows && (rows * columns).is_multiple_of(n) && (c.oh * c.ow).is_multiple_of(n) {
+        if whole_rows && (rows * columns).is_multiple_of(n) && (oh * ow).is_multiple_of(n) {
             return Store::Plane(n);
         }
-        if columns.is_multiple_of(n) && c.ow.is_multiple_of(n) {
+        if columns.is_multiple_of(n) && ow.is_multiple_of(n) {
             return Store::Row(n);
         }
     }
     Store::Single
+}
+
+/// Neighbours in the row of a window that are finished together: rows of the image are multiples of them.
+fn in_a_row(width: usize) -> usize {
+    widest(|n| width.is_multiple_of(n))
 }
 
 impl Tile {
@@ -267,9 +305,14 @@ impl Tile {
             key += &format!(".w{columns}l{left}");
         }
         let mut text = self.text(chain.is_some());
+        if let Some([height, width]) = self.window {
+            key += &format!(".max{height}x{width}");
+        }
         if let Some(chain) = chain {
             key += &format!(".then.{}", chain.key(None));
-            let finish = chain.finish(self.store.vector(), FIRST_BINDING, None);
+            // Maxima are taken of what is finished.
+            let vector = self.window.map_or(self.store.vector(), |[_, width]| in_a_row(width));
+            let finish = chain.finish(vector, FIRST_BINDING, None);
             text = format!("{}{}\n{text}", finish.bindings, finish.functions);
         }
         Kernel::generated(key, "conv2d_tile", &text)

@@ -56,7 +56,7 @@ impl<T: Real> Reference<T> for MaxPool {
 
 impl Op for MaxPool {
     fn pattern(&self) -> Option<Pattern> {
-        Some(Pattern::MaxPool)
+        Some(Pattern::MaxPool(self.windows.side_by_side()))
     }
 
     fn name(&self) -> &'static str {

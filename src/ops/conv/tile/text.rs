@@ -25,7 +25,7 @@ impl Tile {
              @group(0) @binding(1) var<storage, read> weight: array<{}>;\n\
              @group(0) @binding(2) var<storage, read> bias: array<f32>;\n\
              @group(0) @binding(3) var<storage, read_write> y: array<{}>;\n\
-             @group(0) @binding(4) var<uniform> p: Params;\n\n",
+             @group(0) @binding(4) var<uniform> p: Params;\n",
             self.rows,
             self.columns,
             self.lanes * self.vectors * if self.broadcast { 8 } else { 1 },
@@ -33,6 +33,11 @@ impl Tile {
             vector_type("f32", self.lanes),
             vector_type("f32", self.store.vector()),
         );
+        if self.window.is_some() {
+            let element = vector_type("u32", self.store.vector());
+            let _ = writeln!(t, "@group(0) @binding(5) var<storage, read_write> places: array<{element}>;");
+        }
+        t.push('\n');
         self.place(&mut t);
         for i in 0..self.rows * self.columns {
             for v in 0..self.vectors {
@@ -40,7 +45,10 @@ impl Tile {
             }
         }
         self.sum(&mut t);
-        self.write(&mut t, finishes);
+        match self.window {
+            Some(window) => self.write_maxima(&mut t, window, finishes),
+            None => self.write(&mut t, finishes),
+        }
         t.push_str("}\n");
         t
     }
