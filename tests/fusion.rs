@@ -336,3 +336,32 @@ fn convolutions_of_the_benches_store_maxima_alone() {
         }
     }
 }
+
+/// A window that begins with what is no number has its maximum there; elsewhere such are passed over. Compilers may take
+/// it that there are none: that through GL does, and is left out.
+#[test]
+fn what_is_no_number_is_pooled_alike_fused() {
+    for gpu in common::gpus().into_iter().filter(|gpu| gpu.caps().class == AdapterClass::SoftwareLanes8) {
+        let run = |gpu: &Gpu, class: AdapterClass| -> (Vec<u32>, usize) {
+            let g = Graph::new();
+            let (x, w) = (g.input("x", [1, 1, 16, 24]), g.input("w", [9, 1, 1, 2]));
+            let same = Conv2dOptions { padding: wgrad::ops::Padding::SameUpper, ..Default::default() };
+            let y = x.conv2d_by(w, None, &same, ConvKernels::Tiles).relu();
+            let pooled = y.max_pool2d(PoolOptions::square(2));
+            g.output("y", pooled);
+            g.output("dx", g.gradients(pooled.sum_all(), &[x])[0]);
+            let mut step = Device::from(gpu.with_class(class)).compile(&g).unwrap();
+            let value = |i: u32| if i % 47 == 17 { f32::NAN } else { (i * 29 % 47) as f32 - 20.0 };
+            step.feed("x", &(0..384).map(value).collect::<Vec<f32>>()).unwrap();
+            step.feed("w", &(0..18).map(|i| i as f32 * 0.3 - 2.0).collect::<Vec<f32>>()).unwrap();
+            step.run().unwrap();
+            let values: Vec<f32> = ["y", "dx"].iter().flat_map(|n| step.values(n).unwrap()).collect();
+            let bits = |v: f32| if v.is_nan() { f32::NAN.to_bits() } else { v.to_bits() };
+            (values.iter().map(|v| bits(*v)).collect(), values.iter().filter(|v| v.is_nan()).count())
+        };
+        for class in [AdapterClass::SoftwareLanes8, AdapterClass::Software] {
+            let ((fused, count), (single, _)) = (run(&gpu.checked(), class), run(&gpu.unfused(), class));
+            assert!(fused == single && count > 0, "{count} NaN as {class:?}");
+        }
+    }
+}

@@ -195,13 +195,6 @@ fn maxima() -> Vec<Case> {
         });
         cases.extend(ties);
     }
-    // A window that begins with what is no number has its maximum there; elsewhere such are passed over.
-    let mut values: Vec<f64> = (0..47).map(|i| f64::from(i * 29 % 47) - 20.0).collect();
-    values[17] = f64::NAN;
-    for what in ["relu", "nothing"] {
-        let layout = ([1, 1, 16, 24], [9, 1, 1, 2], [2, 2], 1);
-        cases.extend(pooled(" with NaN", layout, what).map(|c| c.fill(0, Fillings::Given(values.clone()))));
-    }
     cases
 }
 
@@ -210,14 +203,14 @@ mod tests {
     #[test]
     fn every_graph_is_fused() {
         let names: Vec<String> = super::cases().into_iter().map(|c| c.name).collect();
-        // 12 chains and 3 more, 16 products and 2, 27 convolutions, 42 with maxima.
-        assert_eq!(names.len(), 102, "{names:#?}");
+        // 12 chains and 3 more, 16 products and 2, 27 convolutions, 40 with maxima.
+        assert_eq!(names.len(), 100, "{names:#?}");
     }
 
     #[test]
     fn maxima_are_fused_with_the_convolution() {
         let cases = super::maxima();
-        assert_eq!(cases.len(), 42);
+        assert_eq!(cases.len(), 40);
         for case in cases {
             let text = format!("{:?}", case.op);
             assert!(text.starts_with("Conv2d") && text.contains("+ MaxPool"), "{}: {text}", case.name);
