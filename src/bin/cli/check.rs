@@ -42,7 +42,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(Failure::new(format!("{failures} cases failed")));
     }
     if !args.json {
-        say(format!("all passed: derivatives, and {} adapters", reports - 1));
+        let adapters = if reports == 2 { "adapter" } else { "adapters" };
+        say(format!("all passed: derivatives, and {} {adapters}", reports - 1));
     }
     Ok(())
 }
