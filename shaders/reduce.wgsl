@@ -26,6 +26,13 @@ struct Reduction {
 @group(0) @binding(1) var<storage, read_write> reduced4: array<vec4<f32>>;
 @group(0) @binding(2) var<uniform> p: Reduction;
 
+// Term `at`: number `k` of reduction [row, column]. Where elementwise ops that make the terms are computed by the
+// same kernel, their formulas stand here instead.
+fn term(at: u32, row: u32, k: u32, column: u32) -> f32 { return terms[at]; }
+
+// Vector `at` of terms; the axis that it lies along is counted in vectors.
+fn term4(at: u32, row: u32, k: u32, column: u32) -> vec4<f32> { return terms4[at]; }
+
 fn neutral() -> f32 { return select(0.0, LOWEST, p.is_max != 0u); }
 
 // A maximum is a copy of a term, bit for bit: its gradient looks for the terms equal to it.
@@ -42,12 +49,14 @@ fn reduce_any(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     let row = i / p.inner;
     let start = (row % p.chunks) * p.length;
     let end = min(start + p.length, p.extent);
-    let base = (row / p.chunks) * p.extent * p.inner + i % p.inner;
+    let outer = row / p.chunks;
+    let column = i % p.inner;
+    let base = outer * p.extent * p.inner + column;
     var total = neutral();
     for (var k = start; k < end; k += 1u) {
-        total = combine(total, terms[base + k * p.inner]);
+        total = combine(total, term(base + k * p.inner, outer, k, column));
     }
-    reduced[i] = total * p.scale;
+    reduced[i] = finish(total * p.scale, i, 0u);
 }
 
 @compute @workgroup_size(64)
@@ -58,12 +67,14 @@ fn reduce_columns4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
     let row = i / columns;
     let start = (row % p.chunks) * p.length;
     let end = min(start + p.length, p.extent);
-    let base = (row / p.chunks) * p.extent * columns + i % columns;
+    let outer = row / p.chunks;
+    let column = i % columns;
+    let base = outer * p.extent * columns + column;
     var total = vec4<f32>(neutral());
     for (var k = start; k < end; k += 1u) {
-        total = combine4(total, terms4[base + k * columns]);
+        total = combine4(total, term4(base + k * columns, outer, k, column));
     }
-    reduced4[i] = total * p.scale;
+    reduced4[i] = finish4(total * p.scale, i, 0u);
 }
 
 // Whole cache lines of a row: on a software adapter one subgroup walks down all rows before the next one starts.
@@ -76,24 +87,25 @@ fn reduce_columns16(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_w
     let row = i / blocks;
     let start = (row % p.chunks) * p.length;
     let end = min(start + p.length, p.extent);
+    let outer = row / p.chunks;
     let column = i % blocks * 4u;
-    var at = ((row / p.chunks) * p.extent + start) * columns + column;
+    var at = (outer * p.extent + start) * columns + column;
     var a = vec4<f32>(neutral());
     var b = a;
     var c = a;
     var d = a;
     for (var k = start; k < end; k += 1u) {
-        a = combine4(a, terms4[at]);
-        b = combine4(b, terms4[at + 1u]);
-        c = combine4(c, terms4[at + 2u]);
-        d = combine4(d, terms4[at + 3u]);
+        a = combine4(a, term4(at, outer, k, column));
+        b = combine4(b, term4(at + 1u, outer, k, column + 1u));
+        c = combine4(c, term4(at + 2u, outer, k, column + 2u));
+        d = combine4(d, term4(at + 3u, outer, k, column + 3u));
         at += columns;
     }
     let to = row * columns + column;
-    reduced4[to] = a * p.scale;
-    reduced4[to + 1u] = b * p.scale;
-    reduced4[to + 2u] = c * p.scale;
-    reduced4[to + 3u] = d * p.scale;
+    reduced4[to] = finish4(a * p.scale, to, 0u);
+    reduced4[to + 1u] = finish4(b * p.scale, to + 1u, 0u);
+    reduced4[to + 2u] = finish4(c * p.scale, to + 2u, 0u);
+    reduced4[to + 3u] = finish4(d * p.scale, to + 3u, 0u);
 }
 
 // `length` is divisible by 4 like `extent`.
@@ -103,12 +115,13 @@ fn reduce_rows4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     if (i >= p.outer * p.chunks) { return; }
     let start = (i % p.chunks) * p.length;
     let end = min(start + p.length, p.extent);
-    let base = (i / p.chunks) * (p.extent / 4u);
+    let outer = i / p.chunks;
+    let base = outer * (p.extent / 4u);
     var total = vec4<f32>(neutral());
     for (var k = start / 4u; k < end / 4u; k += 1u) {
-        total = combine4(total, terms4[base + k]);
+        total = combine4(total, term4(base + k, outer, k, 0u));
     }
-    reduced[i] = combine(combine(total.x, total.y), combine(total.z, total.w)) * p.scale;
+    reduced[i] = finish(combine(combine(total.x, total.y), combine(total.z, total.w)) * p.scale, i, 0u);
 }
 
 var<workgroup> partial: array<f32, 64>;
@@ -120,10 +133,11 @@ fn reduce_rows_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(wo
     if (i >= p.outer * p.chunks) { return; }
     let start = (i % p.chunks) * p.length;
     let end = min(start + p.length, p.extent);
-    let base = (i / p.chunks) * p.extent;
+    let outer = i / p.chunks;
+    let base = outer * p.extent;
     var total = neutral();
     for (var k = start + lane; k < end; k += 64u) {
-        total = combine(total, terms[base + k]);
+        total = combine(total, term(base + k, outer, k, 0u));
     }
     partial[lane] = total;
     workgroupBarrier();
@@ -131,5 +145,5 @@ fn reduce_rows_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(wo
         if (lane < span) { partial[lane] = combine(partial[lane], partial[lane + span]); }
         workgroupBarrier();
     }
-    if (lane == 0u) { reduced[i] = partial[0] * p.scale; }
+    if (lane == 0u) { reduced[i] = finish(partial[0] * p.scale, i, 0u); }
 }

@@ -91,14 +91,15 @@ impl Library {
         (0..FILES.len()).filter(|f| Self::is_common(*f)).find_map(|f| self.by_name.get(&(f, name)).copied())
     }
 
-    /// All that `roots` need, in the order of declaration.
-    fn closure(&self, roots: Vec<usize>) -> Vec<usize> {
+    /// All that `roots` need, in the order of declaration, and not what only `without` needs, which are left out too.
+    fn closure(&self, roots: Vec<usize>, without: &[usize]) -> Vec<usize> {
         let mut found = roots.clone();
         let mut open = roots;
         while let Some(at) = open.pop() {
             for name in &self.items[at].uses {
                 if let Some(next) = self.resolve(self.items[at].file, name)
                     && !found.contains(&next)
+                    && !without.contains(&next)
                 {
                     found.push(next);
                     open.push(next);
@@ -140,19 +141,24 @@ impl Library {
 pub(crate) fn link_entry(entry: &str) -> Option<Arc<str>> {
     let library = library();
     let at = library.entry(entry)?;
-    Some(library.text_of(&library.closure(vec![at])).into())
+    Some(library.text_of(&library.closure(vec![at], &[])).into())
 }
 
-/// The same with `text` in the place of the shared function `replaced`. It may use functions of any family.
-pub(crate) fn link_entry_with(entry: &str, replaced: &str, text: &str) -> Option<Arc<str>> {
+/// The same with `text` in the place of functions that it uses, each of its family or shared. The text may use
+/// functions of any family.
+pub(crate) fn link_entry_with(entry: &str, replaced: &[&str], text: &str) -> Option<Arc<str>> {
     let library = library();
-    let hook = library.resolve(FILES.len(), replaced)?;
+    let at = library.entry(entry)?;
+    let hook = |name: &&str| library.resolve(library.items[at].file, name);
+    let hooks: Vec<usize> = replaced.iter().map(hook).collect::<Option<_>>()?;
+    // Text that nothing calls would be left out of the result without a word.
+    let all = library.closure(vec![at], &[]);
+    if !hooks.iter().all(|hook| all.contains(hook)) {
+        return None;
+    }
     let mut roots = library.used_by(text);
-    roots.push(library.entry(entry)?);
-    let mut items = library.closure(roots);
-    let at = items.iter().position(|&i| i == hook)?;
-    items.remove(at);
-    Some(format!("{}\n{text}", library.text_of(&items)).into())
+    roots.push(at);
+    Some(format!("{}\n{text}", library.text_of(&library.closure(roots, &hooks))).into())
 }
 
 /// Generated text with the functions it uses put before it. It may use functions of any family, but
@@ -163,7 +169,7 @@ pub(crate) fn link_text(body: &str) -> String {
     if roots.is_empty() {
         return body.to_string();
     }
-    format!("{}\n{body}", library.text_of(&library.closure(roots)))
+    format!("{}\n{body}", library.text_of(&library.closure(roots, &[])))
 }
 
 /// Names of all entry points, and the file each is in.

@@ -20,7 +20,7 @@ fn record(g: &Graph, seed: u64) {
         let (a, b) = (pick(), pick());
         let fits = a.shape().broadcast(&b.shape()).is_some();
         let is_matrix = a.shape().rank() == 2 && a.dim(1) == 6;
-        values.push(match rng.below(12) {
+        values.push(match rng.below(14) {
             0 | 1 if fits => (a + b) * 0.5,
             2 if fits => a * b,
             3 if fits => a - b,
@@ -32,6 +32,8 @@ fn record(g: &Graph, seed: u64) {
             9 if is_matrix => a.matmul(inputs[4]) * 0.2,
             10 if is_matrix => a.matmul_nt(inputs[4]).leaky_relu(0.1) * 0.2,
             11 if a.shape().rank() == 2 => a.softmax(1),
+            12 if fits && a.shape().rank() == 2 => (a - b).square().mean_keep(&[0]),
+            13 if a.shape().rank() == 2 => (a * 0.5).abs().sum_keep(&[1]).sqrt(),
             _ => (a * 0.25 + 0.125).square(),
         });
     }

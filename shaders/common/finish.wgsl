@@ -3,3 +3,8 @@
 fn finish(value: f32, at: u32, column: u32) -> f32 {
     return value;
 }
+
+// The same for a vector of four.
+fn finish4(value: vec4<f32>, at: u32, column: u32) -> vec4<f32> {
+    return value;
+}

@@ -59,6 +59,7 @@ pub(super) fn cases() -> Vec<Case> {
     });
     products(&mut add);
     convolutions(&mut add);
+    reductions(&mut add);
     cases.extend(maxima());
     cases
 }
@@ -198,13 +199,77 @@ fn maxima() -> Vec<Case> {
     cases
 }
 
+/// Formulas before a reduction, and behind it: every kernel of it, and every way to read an input.
+fn reductions(add: &mut Add<'_>) {
+    // Which axis is reduced; its neighbours choose the kernel.
+    for (axis, shape) in [
+        (0, &[1][..]),
+        (0, &[7]),
+        (0, &[100_003]),
+        (0, &[65_536]),
+        (1, &[130, 36]),
+        (1, &[63, 255]),
+        (1, &[3, 8196]),
+        (0, &[5, 7]),
+        (0, &[300, 8]),
+        (0, &[37, 256]),
+        (0, &[4100, 272]),
+        (1, &[5, 19, 64]),
+        (1, &[3, 13, 4]),
+        (1, &[2, 2999, 5]),
+    ] {
+        let name = format!("axis {axis} of {shape:?}");
+        add(&format!("squared differences over {name}"), &|g| {
+            let d = g.input("x", shape) - g.input("y", shape);
+            g.output("y", d.square().sum(&[axis]));
+        });
+        add(&format!("largest magnitude over {name}, scaled"), &|g| {
+            let largest = (g.input("x", shape) * g.input("one", [])).abs().max(&[axis]);
+            g.output("y", largest * g.input("z", largest.shape()) + 0.5);
+        });
+    }
+    // An input along each of the three axes, along two of them, and in other ways.
+    for shape in [[6, 10, 8], [6, 10, 5], [40, 100, 16], [6, 12, 1]] {
+        let [o, k, j] = shape;
+        let ways: [(&str, &[usize]); 6] = [
+            ("o", &[o, 1, 1]),
+            ("k", &[k, 1]),
+            ("j", &[j]),
+            ("ok", &[o, k, 1]),
+            ("oj", &[o, 1, j]),
+            ("kj", &[k, j]),
+        ];
+        for (way, dims) in ways {
+            add(&format!("a mean over axis 1 of {shape:?} by {way}"), &|g| {
+                let y = (g.input("x", shape) - g.input("y", dims)).tanh().mean(&[1]);
+                g.output("y", (y.square() + 1e-3).sqrt());
+            });
+        }
+    }
+    for (shape, dims, axes) in [
+        (&[2, 3, 4, 8][..], &[3, 1, 1][..], &[2, 3][..]),
+        (&[2, 3, 5, 7], &[3, 1, 1], &[2, 3]),
+        (&[2, 3, 4, 8], &[2, 1, 4, 1], &[0]),
+        (&[2, 3, 4, 8], &[2, 1, 4, 8], &[0, 1]),
+        (&[2, 3, 4, 6], &[2, 1, 4, 6], &[0, 1, 2, 3]),
+        (&[2, 3, 4, 8], &[3, 1, 8], &[0, 1, 2, 3]),
+    ] {
+        add(&format!("a sum over axes {axes:?} of {shape:?} with {dims:?}"), &|g| {
+            g.output("y", (g.input("x", shape) * g.input("y", dims)).sum(axes));
+        });
+    }
+    add("a sum of what was reshaped", &|g| {
+        g.output("y", (g.input("x", [6, 10]) * g.input("y", [10])).reshape([6, 2, 5]).sum(&[2]));
+    });
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn every_graph_is_fused() {
         let names: Vec<String> = super::cases().into_iter().map(|c| c.name).collect();
-        // 12 chains and 3 more, 16 products and 2, 27 convolutions, 40 with maxima.
-        assert_eq!(names.len(), 100, "{names:#?}");
+        // 12 chains and 3 more, 16 products and 2, 27 convolutions, 40 with maxima; 28 + 24 + 7 reductions.
+        assert_eq!(names.len(), 159, "{names:#?}");
     }
 
     #[test]

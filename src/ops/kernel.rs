@@ -87,11 +87,11 @@ impl Kernel {
         Ok(Kernel { key: entry.to_string(), entry: entry.to_string(), text, trusted: true })
     }
 
-    /// The same with function `replaced` written otherwise.
+    /// The same with the functions `replaced` written otherwise.
     ///
     /// # Errors
     /// As [`Kernel::library`].
-    pub(crate) fn library_with(entry: &str, key: String, replaced: &str, text: &str) -> Result<Self> {
+    pub(crate) fn library_with(entry: &str, key: String, replaced: &[&str], text: &str) -> Result<Self> {
         let text = wgsl::link_entry_with(entry, replaced, text)
             .ok_or_else(|| Error::Invalid(format!("wgrad has no shader `{entry}`; please report it")))?;
         Ok(Kernel { key, entry: entry.to_string(), text, trusted: true })

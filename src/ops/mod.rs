@@ -22,6 +22,7 @@ pub(crate) mod matmul;
 mod movement;
 pub(crate) mod optimizer;
 pub(crate) mod pool;
+mod prologue;
 mod reduce;
 mod softmax;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Progr
 pub(crate) use matmul::MatMulSum;
 pub(crate) use optimizer::{AdamTick, AdamUpdate, FlagNonFinite, MOST_SCALE, NextScale, SgdUpdate};
 pub use pool::PoolOptions;
+pub(crate) use prologue::Prologue;
 pub use value::{In, Out, Real, Slice, SliceMut};
 
 use crate::error::Result;
@@ -209,6 +211,45 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     fn other_numbers(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<(usize, u32)>> {
         let _ = inputs;
         vec![Vec::new(); outputs.len()]
+    }
+
+    /// Whether the op's kernels can compute input `i` by elementwise formulas where they read it, so that it needs no
+    /// memory.
+    #[doc(hidden)]
+    fn can_follow(&self, i: usize, chain: &Chain, ctx: &KernelContext<'_>) -> bool {
+        let _ = (i, chain, ctx);
+        false
+    }
+
+    /// As [`Op::dispatch`], with input `i` computed by the formulas of `before`, and those of `then` applied to the
+    /// first output. Inputs of `before` are bound as inputs behind the op's own, then those of `then`.
+    ///
+    /// # Errors
+    /// Where the adapter, or the op, cannot do that.
+    #[doc(hidden)]
+    fn dispatch_behind(
+        &self,
+        ctx: &KernelContext<'_>,
+        i: usize,
+        before: &Chain,
+        then: Option<&Chain>,
+    ) -> Result<Program> {
+        let _ = (ctx, i, before, then);
+        Err(crate::error::Error::Invalid(format!("nothing can be fused before `{}`", self.name())))
+    }
+
+    /// For each float output, how much it changes at most where the elements of input `i` are off by `errors`: for ops
+    /// that can follow formulas.
+    #[doc(hidden)]
+    fn carried(
+        &self,
+        i: usize,
+        errors: &[f64],
+        inputs: &[In<'_, f64>],
+        outputs: &[In<'_, f64>],
+    ) -> Vec<Vec<f64>> {
+        let _ = (i, errors, inputs);
+        outputs.iter().map(|o| vec![f64::INFINITY; o.shape.elements()]).collect()
     }
 
     /// Whether the output is the input under another shape, so that both can share memory.

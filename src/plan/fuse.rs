@@ -5,6 +5,8 @@
 //! A group runs where its last member was recorded. That is right as long as nobody else has read a member's
 //! value before, and no state that a member reads was updated before: either closes the group.
 
+mod prologue;
+
 use std::sync::Arc;
 
 use super::{needed_nodes, simplify};
@@ -37,23 +39,9 @@ struct Pass<'a> {
 /// The recording with groups of nodes fused, for kernels of an adapter.
 pub(crate) fn fuse(mut recording: Recording, caps: &Caps) -> Recording {
     simplify::simplify(&mut recording);
+    let recording = prologue::take_in(recording, caps);
     let needed = needed_nodes(&recording);
-    let mut pass = Pass {
-        r: &recording,
-        caps,
-        readers: vec![Vec::new(); recording.values.len()],
-        is_output: vec![false; recording.values.len()],
-        groups: Vec::new(),
-        group_of: vec![None; recording.nodes.len()],
-    };
-    recording.outputs.iter().for_each(|o| pass.is_output[o.value as usize] = true);
-    for (n, node) in recording.nodes.iter().enumerate().filter(|(n, _)| needed[*n]) {
-        for &v in &node.inputs {
-            if pass.readers[v as usize].last() != Some(&n) {
-                pass.readers[v as usize].push(n);
-            }
-        }
-    }
+    let mut pass = Pass::new(&recording, caps, &needed);
     for n in (0..recording.nodes.len()).filter(|&n| needed[n]) {
         pass.place(n);
     }
@@ -61,6 +49,29 @@ pub(crate) fn fuse(mut recording: Recording, caps: &Caps) -> Recording {
     let (mut groups, group_of) = (pass.groups, pass.group_of);
     groups.iter_mut().zip(&made).filter(|(_, made)| made.is_none()).for_each(|(g, _)| g.members.clear());
     rewrite(recording, &groups, &group_of, made)
+}
+
+impl<'a> Pass<'a> {
+    /// Without any group yet.
+    fn new(r: &'a Recording, caps: &'a Caps, needed: &[bool]) -> Self {
+        let mut pass = Pass {
+            r,
+            caps,
+            readers: vec![Vec::new(); r.values.len()],
+            is_output: vec![false; r.values.len()],
+            groups: Vec::new(),
+            group_of: vec![None; r.nodes.len()],
+        };
+        r.outputs.iter().for_each(|o| pass.is_output[o.value as usize] = true);
+        for (n, node) in r.nodes.iter().enumerate().filter(|(n, _)| needed[*n]) {
+            for &v in &node.inputs {
+                if pass.readers[v as usize].last() != Some(&n) {
+                    pass.readers[v as usize].push(n);
+                }
+            }
+        }
+        pass
+    }
 }
 
 impl Pass<'_> {
@@ -133,10 +144,13 @@ impl Pass<'_> {
                 sources.iter().copied().filter(|&o| self.serves_only(o, n, &shape)).collect();
             for others in [&beside[..], &[]] {
                 let absorbed = others.iter().flat_map(|&o| self.groups[o].members.iter().copied());
-                let mut steps: Vec<usize> =
-                    self.groups[g].members[1..].iter().copied().chain(absorbed).collect();
+                let own = self.steps(&self.groups[g].members, true);
+                let mut steps: Vec<usize> = own.iter().copied().chain(absorbed).collect();
                 steps.sort_unstable();
-                let members = [&self.groups[g].members[..1], &steps, &[n]].concat();
+                // A reshape stays right behind the root, also where formulas were recorded before it.
+                let behind = self.groups[g].members.get(1);
+                let head = 1 + usize::from(behind.is_some_and(|&m| self.r.nodes[m].op.is_alias()));
+                let members = [&self.groups[g].members[..head], &steps, &[n]].concat();
                 if self.is_possible(&members, true) {
                     self.merge(g, others, members);
                     return Some(g);
@@ -393,9 +407,14 @@ impl Pass<'_> {
             scope: last.scope.clone(),
             place: last.place,
             is_gradient: last.is_gradient,
-            members: members.iter().map(|&n| self.r.nodes[n].clone()).collect(),
+            members: members.iter().flat_map(|&n| alone(&self.r.nodes[n])).collect(),
         })
     }
+}
+
+/// The nodes that a node consists of.
+fn alone(node: &Node) -> Vec<Node> {
+    if node.members.is_empty() { vec![node.clone()] } else { node.members.clone() }
 }
 
 /// Storage bindings of an op on its own, at most.

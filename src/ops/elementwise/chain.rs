@@ -54,12 +54,12 @@ pub struct Chain {
     pub(crate) columns: Option<usize>,
 }
 
-/// The chain as a function behind another op.
+/// The chain as a function that another op's kernel calls.
 #[derive(Debug)]
 pub(crate) struct Finish {
     /// Declarations of its inputs.
     pub(crate) bindings: String,
-    /// `finish(value, at, column)`, and what it calls.
+    /// `finish(value, at, column)` behind the op, and what it calls.
     pub(crate) functions: String,
 }
 
@@ -123,12 +123,13 @@ impl Chain {
         steps.map(text).collect::<Vec<_>>().join(";")
     }
 
-    /// `<function>_fn<n>` of each formula, which applies it to vectors of `n`.
-    pub(super) fn wrappers(&self, n: usize) -> String {
+    /// `<function>_fn<n>` of each formula of some chains, which applies it to vectors of `n`.
+    pub(super) fn wrappers(chains: &[&Chain], n: usize) -> String {
         let mut text = String::new();
         let mut done: Vec<&str> = Vec::new();
         let ty = vector_type("f32", n);
-        for f in self.steps.iter().filter_map(|s| s.op.pointwise()).filter(|_| n > 1) {
+        let steps = chains.iter().flat_map(|chain| &chain.steps);
+        for f in steps.filter_map(|s| s.op.pointwise()).filter(|_| n > 1) {
             let name = f.function();
             if done.contains(&name) {
                 continue;
@@ -177,31 +178,36 @@ impl Chain {
 
     /// The chain behind an op that stores vectors of `n`. Its inputs are bound from `binding` on.
     pub(crate) fn finish(&self, n: usize, binding: usize, columns: Option<usize>) -> Finish {
+        let finish = self.finish_as("finish", n, binding, columns);
+        Finish { functions: Chain::wrappers(&[self], n) + &finish.functions, ..finish }
+    }
+
+    /// The same as function `name`, without what it calls.
+    pub(super) fn finish_as(&self, name: &str, n: usize, binding: usize, columns: Option<usize>) -> Finish {
         let ty = vector_type("f32", n);
         let (mut bindings, mut reads) = (String::new(), String::new());
         let per_vector = format!("column / {n}u");
         for (i, access) in self.accesses(columns).unwrap_or_default().into_iter().enumerate() {
-            let name = NAMES[i];
+            let input = NAMES[i];
             let (element, at) = match access {
                 Access::Same => (&ty[..], "at"),
                 Access::Suffix(_) if n == 1 => ("f32", "column"),
                 Access::Suffix(_) => (&ty[..], per_vector.as_str()),
                 _ => ("f32", "0u"),
             };
-            let value = format!("then_{name}[{at}]");
+            let value = format!("then_{input}[{at}]");
             let value = if element == ty { value } else { format!("{ty}({value})") };
             let at = binding + i;
             let _ = writeln!(
                 bindings,
-                "@group(0) @binding({at}) var<storage, read> then_{name}: array<{element}>;"
+                "@group(0) @binding({at}) var<storage, read> then_{input}: array<{element}>;"
             );
-            let _ = writeln!(reads, "    let {name} = {value};");
+            let _ = writeln!(reads, "    let {input} = {value};");
         }
         let last = self.steps.len().saturating_sub(1);
         let functions = format!(
-            "{}// What follows, for element or vector `at` of the result, in `column`.\n\
-             fn finish(value: {ty}, at: u32, column: u32) -> {ty} {{\n{reads}{}    return v{last};\n}}\n",
-            self.wrappers(n),
+            "// What follows, for element or vector `at` of the result, in `column`.\n\
+             fn {name}(value: {ty}, at: u32, column: u32) -> {ty} {{\n{reads}{}    return v{last};\n}}\n",
             self.body(n, |_, x| literal(x)),
         );
         Finish { bindings, functions }
@@ -217,7 +223,7 @@ pub(crate) fn library_then(
     let Some(chain) = chain else { return Kernel::library(entry) };
     let finish = chain.finish(1, FIRST_BINDING, columns);
     let key = format!("{entry}.then.{}", chain.key(columns));
-    Kernel::library_with(entry, key, "finish", &format!("{}{}", finish.bindings, finish.functions))
+    Kernel::library_with(entry, key, &["finish"], &format!("{}{}", finish.bindings, finish.functions))
 }
 
 /// Where the inputs of a chain are bound behind another op: beyond what any op of its own binds.
@@ -233,7 +239,7 @@ fn operand(operand: Operand, root: &str, constant: impl Fn(f32) -> String) -> St
 }
 
 /// A finite number as WGSL reads it, exactly.
-fn literal(x: f32) -> String {
+pub(super) fn literal(x: f32) -> String {
     format!("{x:?}f")
 }
 

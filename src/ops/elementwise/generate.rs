@@ -129,7 +129,7 @@ impl Text<'_> {
                  return at;\n}\n\n",
             );
         }
-        t.push_str(&self.chain.wrappers(4));
+        t.push_str(&Chain::wrappers(&[self.chain], 4));
         let _ = writeln!(
             t,
             "@compute @workgroup_size({WORKGROUP})\nfn {name}_kernel(@builtin(global_invocation_id) id: vec3<u32>,\n    \

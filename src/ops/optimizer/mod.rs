@@ -79,7 +79,7 @@ fn launch(
             false => Kernel::library(entry)?,
             true => {
                 let text = factor(args.len());
-                Kernel::library_with(entry, format!("{entry}.factor"), "gradient_factor", &text)?
+                Kernel::library_with(entry, format!("{entry}.factor"), &["gradient_factor"], &text)?
             }
         },
         args: args.to_vec(),

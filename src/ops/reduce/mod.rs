@@ -6,7 +6,7 @@ mod plan;
 pub(super) mod testing;
 
 use self::plan::Plan;
-use super::{Arg, Case, Fill, Fillings, KernelContext, Op, Pattern, Program};
+use super::{Arg, Case, Chain, Fill, Fillings, KernelContext, Op, Pattern, Program};
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, float};
 use crate::cpu::threads;
 use crate::error::Result;
@@ -89,6 +89,35 @@ impl Reduce {
             blocks.iter_mut().zip(parts).for_each(|(to, part)| *to = self.fold(part));
         });
         self.fold(&blocks)
+    }
+
+    /// The launches; `before` makes the terms, `then` is applied to the result.
+    fn program(
+        &self,
+        ctx: &KernelContext<'_>,
+        before: Option<&Chain>,
+        then: Option<&Chain>,
+    ) -> Result<Program> {
+        let view = self.view(&ctx.inputs[0].shape);
+        let plan = Plan::new(ctx.caps.class, &view);
+        let (source, result) = (Arg::Input(0), Arg::Output(0));
+        if plan.chunks == 1 {
+            return Ok(plan.launch((self.kind, self.scale), (source, result), before, then, ctx)?.into());
+        }
+        let last = Plan::whole(ctx.caps.class, &View { extent: plan.chunks, ..view });
+        // The inputs of `then` stand behind those of `before`, which the second launch does not read.
+        let mut second =
+            last.launch((self.kind, self.scale), (Arg::ScratchRead(0), result), None, then, ctx)?;
+        for arg in &mut second.args {
+            if let (Arg::Input(i), Some(chain)) = (arg, before) {
+                *i += chain.inputs.len();
+            }
+        }
+        let first = plan.launch((self.kind, 1.0), (source, Arg::Scratch(0)), before, None, ctx)?;
+        Ok(Program {
+            dispatches: vec![first, second],
+            scratch: vec![(4 * view.outer * plan.chunks * view.inner).next_multiple_of(16)],
+        })
     }
 
     #[inline(always)]
@@ -235,21 +264,42 @@ impl Op for Reduce {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let view = self.view(&ctx.inputs[0].shape);
-        let plan = Plan::new(ctx.caps.class, &view);
-        let (source, result) = (Arg::Input(0), Arg::Output(0));
-        if plan.chunks == 1 {
-            return Ok(plan.launch(self.kind, self.scale, source, result, ctx)?.into());
+        self.program(ctx, None, None)
+    }
+
+    fn can_precede(&self, chain: &Chain) -> bool {
+        chain.follows(None)
+    }
+
+    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
+        self.program(ctx, None, Some(chain))
+    }
+
+    fn can_follow(&self, _: usize, chain: &Chain, ctx: &KernelContext<'_>) -> bool {
+        chain.shape.elements() > 0
+            && Plan::new(ctx.caps.class, &self.view(&ctx.inputs[0].shape)).suits(chain, ctx.caps.class)
+    }
+
+    fn dispatch_behind(
+        &self,
+        ctx: &KernelContext<'_>,
+        _: usize,
+        before: &Chain,
+        then: Option<&Chain>,
+    ) -> Result<Program> {
+        self.program(ctx, Some(before), then)
+    }
+
+    fn carried(&self, _: usize, errors: &[f64], inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let View { outer, extent, inner } = self.view(&inputs[0].shape);
+        let mut all = vec![0.0f64; outer * inner];
+        for (at, e) in errors.iter().enumerate() {
+            let to = &mut all[at / (extent * inner) * inner + at % inner];
+            *to = if self.kind == Kind::Max { to.max(*e) } else { *to + e };
         }
-        let chunked = View { extent: plan.chunks, ..view };
-        let last = Plan::whole(ctx.caps.class, &chunked);
-        Ok(Program {
-            dispatches: vec![
-                plan.launch(self.kind, 1.0, source, Arg::Scratch(0), ctx)?,
-                last.launch(self.kind, self.scale, Arg::ScratchRead(0), result, ctx)?,
-            ],
-            scratch: vec![(4 * view.outer * plan.chunks * view.inner).next_multiple_of(16)],
-        })
+        // What is off is rounded too.
+        let units = 1.0 + (extent + 2) as f64 * UNIT;
+        vec![all.into_iter().map(|e| f64::from(self.scale).abs() * units * e).collect()]
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -2,7 +2,8 @@
 
 use super::{Kind, View};
 use crate::error::Result;
-use crate::ops::{AdapterClass, Arg, Dispatch, Kernel, KernelContext};
+use crate::ops::elementwise::{Around, Walked};
+use crate::ops::{AdapterClass, Arg, Chain, Dispatch, KernelContext};
 
 /// Invocations of a workgroup.
 const WORKGROUP: usize = 64;
@@ -78,12 +79,32 @@ impl Plan {
         plan
     }
 
+    /// How the kernel walks over its terms.
+    pub(super) fn walked(&self) -> Walked {
+        let View { outer, extent, inner } = self.view;
+        let (extents, vectors) = match self.entry {
+            "reduce_columns4" | "reduce_columns16" => (["p.extent", "(p.inner / 4u)"], Some(2)),
+            "reduce_rows4" => (["(p.extent / 4u)", "p.inner"], Some(1)),
+            _ => (["p.extent", "p.inner"], None),
+        };
+        Walked { dims: [outer, extent, inner], extents, vectors }
+    }
+
+    /// Whether computing the terms where they are read is no slower than writing them first.
+    pub(super) fn suits(&self, chain: &Chain, class: AdapterClass) -> bool {
+        // Single elements cost a software adapter twice what they cost in vectors, as the formulas alone read them: of
+        // four inputs, a tenth is left of what is saved.
+        self.walked().vectors.is_some() || class == AdapterClass::Gpu || chain.inputs.len() <= 4
+    }
+
+    /// A launch that reads `from`, or what `before` makes of the op's inputs behind its first, and writes `to`, which
+    /// `then` is applied to.
     pub(super) fn launch(
         &self,
-        kind: Kind,
-        scale: f32,
-        from: Arg,
-        to: Arg,
+        reduce: (Kind, f32),
+        (from, to): (Arg, Arg),
+        before: Option<&Chain>,
+        then: Option<&Chain>,
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
         let View { outer, extent, inner } = self.view;
@@ -93,14 +114,20 @@ impl Plan {
             inner: inner as u32,
             chunks: self.chunks as u32,
             length: self.length as u32,
-            is_max: u32::from(kind == Kind::Max),
-            scale,
+            is_max: u32::from(reduce.0 == Kind::Max),
+            scale: reduce.1,
             _pad: 0,
         };
         let invocations = outer * self.chunks * inner / self.width * self.lanes;
         let workgroup = if self.width == 16 { 8 } else { WORKGROUP };
         let grid = ctx.caps.grid(invocations.div_ceil(workgroup))?;
-        Ok(Dispatch::new(Kernel::library(self.entry)?, vec![from, to], &params, grid))
+        let walked = self.walked();
+        let around = Around { before: before.map(|c| (c, &walked)), then: then.map(|c| (c, self.width > 1)) };
+        let mut args = if before.is_none() { vec![from, to] } else { vec![to] };
+        let behind = ctx.inputs.len() + before.map_or(0, |chain| chain.inputs.len());
+        args.extend(before.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
+        args.extend(then.into_iter().flat_map(|chain| chain.args(behind)));
+        Ok(Dispatch::new(around.kernel(self.entry)?, args, &params, grid))
     }
 }
 

@@ -1,0 +1,222 @@
+//! Several formulas in a row as a function that a kernel calls where it reads an element of a tensor.
+
+use std::fmt::Write;
+
+use super::chain::{Finish, NAMES, literal};
+use super::{Access, Chain, FIRST_BINDING, Walk};
+use crate::error::Result;
+use crate::ops::Kernel;
+use crate::ops::text::vector_type;
+use crate::shape::Shape;
+
+/// How a kernel walks over the tensor that it reads, seen as `[outer, extent, inner]`: it calls
+/// `term(at, row, k, column)` for element `at`, which is at these places along the three axes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walked {
+    pub(crate) dims: [usize; 3],
+    /// How its text spells the second and third extent. Where it reads vectors, the axis that they lie along
+    /// is counted in vectors.
+    pub(crate) extents: [&'static str; 2],
+    /// The axis that vectors of four lie along, if it reads such: those behind it have an extent of 1.
+    pub(crate) vectors: Option<usize>,
+}
+
+/// How one input of the formulas is read there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Read {
+    /// Element for element.
+    Same,
+    /// One element for all.
+    Scalar,
+    /// By the places along some of the three axes.
+    Axes([bool; 3]),
+    /// In any other way: extents, and how far apart neighbours along each of them are.
+    Strided(Vec<[usize; 2]>),
+}
+
+impl Walked {
+    fn width(&self) -> usize {
+        if self.vectors.is_some() { 4 } else { 1 }
+    }
+
+    fn read(&self, chain: &Chain, input: Shape) -> Read {
+        let walk = Walk::new(&chain.shape, &[input]);
+        match walk.access[0] {
+            Access::Same => return Read::Same,
+            Access::Scalar => return Read::Scalar,
+            _ => {}
+        }
+        for axes in [0b100, 0b010, 0b001, 0b110, 0b101, 0b011] {
+            let axes = [0b100, 0b010, 0b001].map(|axis| axes & axis != 0);
+            let some = [0, 1, 2].map(|i| if axes[i] { self.dims[i] } else { 1 });
+            let shape = |dims: &[usize]| Shape::new(dims).unwrap_or_else(Shape::scalar);
+            let other = Walk::new(&shape(&self.dims), &[shape(&some)]);
+            if (&other.dims, &other.strides) == (&walk.dims, &walk.strides) {
+                return Read::Axes(axes);
+            }
+        }
+        Read::Strided(walk.dims.iter().zip(&walk.strides[0]).map(|(&n, &stride)| [n, stride]).collect())
+    }
+
+    /// The place of what is read, by the places along the axes.
+    fn place(&self, axes: [bool; 3]) -> String {
+        let [extent, inner] = self.extents;
+        match axes {
+            [true, false, false] => "row".into(),
+            [false, true, false] => "k".into(),
+            [false, false, true] => "column".into(),
+            [true, true, false] => format!("row * {extent} + k"),
+            [true, false, true] => format!("row * {inner} + column"),
+            _ => format!("k * {inner} + column"),
+        }
+    }
+}
+
+/// The place of element `at` of the whole in an input that is read by strides.
+fn strided(axes: &[[usize; 2]], at: &str) -> String {
+    let mut parts = Vec::new();
+    for (i, [extent, stride]) in axes.iter().enumerate().filter(|(_, [_, stride])| *stride > 0) {
+        let behind: usize = axes[i + 1..].iter().map(|[n, _]| n).product();
+        let mut part = at.to_string();
+        if behind > 1 {
+            let _ = write!(part, " / {behind}u");
+        }
+        if i > 0 {
+            let _ = write!(part, " % {extent}u");
+        }
+        if *stride > 1 {
+            let _ = write!(part, " * {stride}u");
+        }
+        parts.push(part);
+    }
+    parts.join(" + ")
+}
+
+impl Chain {
+    /// What tells its text as a term from others'.
+    fn term_key(&self, walked: &Walked) -> String {
+        let mut key = String::new();
+        for input in &self.inputs {
+            match walked.read(self, *input) {
+                Read::Same => key.push('e'),
+                Read::Scalar => key.push('s'),
+                Read::Axes(axes) => {
+                    let letters: String =
+                        "okj".chars().zip(axes).filter_map(|(c, is)| is.then_some(c)).collect();
+                    let _ = write!(key, "({letters})");
+                }
+                Read::Strided(axes) => {
+                    let _ = write!(key, "{axes:?}");
+                }
+            }
+        }
+        key + "." + &self.formula(true)
+    }
+
+    /// The chain as function `name(at, row, k, column)`, without what it calls. Its inputs are bound from `binding` on.
+    fn term_as(&self, name: &str, binding: usize, walked: &Walked) -> Finish {
+        let n = walked.width();
+        let ty = vector_type("f32", n);
+        let (mut bindings, mut places, mut reads) = (String::new(), String::new(), String::new());
+        for (i, input) in self.inputs.iter().enumerate() {
+            let v = NAMES[i];
+            // In vectors, or one element for all of a vector.
+            let (is_vector, place) = match walked.read(self, *input) {
+                Read::Same => (true, "at".to_string()),
+                Read::Scalar => (false, "0u".to_string()),
+                Read::Axes(axes) => (walked.vectors.is_some_and(|axis| axes[axis]), walked.place(axes)),
+                Read::Strided(mut axes) => match axes.last_mut() {
+                    Some([extent, _]) if extent.is_multiple_of(n) => {
+                        *extent /= n;
+                        let is_vector = axes.last().is_some_and(|[_, stride]| *stride == 1);
+                        let last = axes.len() - 1;
+                        // Distances between vectors, where vectors are read.
+                        axes[..last].iter_mut().for_each(|a| a[1] /= if is_vector { n } else { 1 });
+                        (is_vector, strided(&axes, "at"))
+                    }
+                    _ => {
+                        let _ = write!(
+                            places,
+                            "// Where `in_{v}` has what belongs to element `at`.\n\
+                             fn place_{v}(at: u32) -> u32 {{ return {}; }}\n\n",
+                            strided(&axes, "at")
+                        );
+                        (false, String::new())
+                    }
+                },
+            };
+            let element = if is_vector { &ty[..] } else { "f32" };
+            let at = binding + i;
+            let _ =
+                writeln!(bindings, "@group(0) @binding({at}) var<storage, read> in_{v}: array<{element}>;");
+            let value = match (is_vector || n == 1, &place[..]) {
+                (_, "") => {
+                    let part = |j: usize| match j {
+                        0 => format!("in_{v}[place_{v}({n}u * at)]"),
+                        _ => format!("in_{v}[place_{v}({n}u * at + {j}u)]"),
+                    };
+                    format!("{ty}({})", (0..n).map(part).collect::<Vec<_>>().join(", "))
+                }
+                (true, place) => format!("in_{v}[{place}]"),
+                (false, place) => format!("{ty}(in_{v}[{place}])"),
+            };
+            let _ = writeln!(reads, "    let {v} = {value};");
+        }
+        let last = self.steps.len().saturating_sub(1);
+        let functions = format!(
+            "{places}// What is read at `at`, which is at `row`, `k` and `column`.\n\
+             fn {name}(at: u32, row: u32, k: u32, column: u32) -> {ty} {{\n{reads}{}    return v{last};\n}}\n",
+            self.body(n, |_, x| literal(x)),
+        );
+        Finish { bindings, functions }
+    }
+}
+
+/// Formulas around what a kernel does.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Around<'a> {
+    /// In the place of what it reads.
+    pub(crate) before: Option<(&'a Chain, &'a Walked)>,
+    /// Applied to what it stores, and whether that is in vectors of four. Inputs are read element for element, or are
+    /// one number.
+    pub(crate) then: Option<(&'a Chain, bool)>,
+}
+
+impl Around<'_> {
+    /// Kernel `entry` of the files under `shaders/`, which reads through `term` or `term4` and stores through `finish` or
+    /// `finish4`. Inputs of the formulas are bound behind the kernel's own, those of the first ones first.
+    ///
+    /// # Errors
+    /// As [`Kernel::library`].
+    pub(crate) fn kernel(&self, entry: &str) -> Result<Kernel> {
+        let (mut key, mut bindings, mut functions) = (entry.to_string(), String::new(), String::new());
+        let (mut replaced, mut next) = (Vec::new(), FIRST_BINDING);
+        // Functions of vectors that both may use.
+        let mut vectors: Vec<&Chain> = Vec::new();
+        if let Some((chain, walked)) = self.before {
+            let name = if walked.vectors.is_some() { "term4" } else { "term" };
+            let term = chain.term_as(name, next, walked);
+            key += &format!(".of.{}", chain.term_key(walked));
+            next += chain.inputs.len();
+            vectors.extend(walked.vectors.map(|_| chain));
+            replaced.push(name);
+            bindings += &term.bindings;
+            functions += &term.functions;
+        }
+        if let Some((chain, is_vector)) = self.then {
+            let (name, n) = if is_vector { ("finish4", 4) } else { ("finish", 1) };
+            let finish = chain.finish_as(name, n, next, None);
+            key += &format!(".then.{}", chain.key(None));
+            vectors.extend(is_vector.then_some(chain));
+            replaced.push(name);
+            bindings += &finish.bindings;
+            let gap = if functions.is_empty() { "" } else { "\n" };
+            functions = functions + gap + &finish.functions;
+        }
+        if replaced.is_empty() {
+            return Kernel::library(entry);
+        }
+        let text = format!("{bindings}\n{}{functions}", Chain::wrappers(&vectors, 4));
+        Kernel::library_with(entry, key, &replaced, &text)
+    }
+}

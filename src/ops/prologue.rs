@@ -1,0 +1,142 @@
+//! An op with elementwise ops before it that its kernels compute where they read. The planner makes them, users do not
+//! record them.
+
+use std::sync::Arc;
+
+use super::{Arg, Chain, Fused, In, KernelContext, Op, Out, Program, Real, Reference};
+use crate::cpu::Buffer;
+use crate::error::Result;
+use crate::shape::TensorType;
+
+/// Elementwise ops in a row, over one shape, and an op of which they make one input.
+///
+/// Takes the other inputs of that op, then those of the chain; gives what the op gives.
+#[derive(Clone)]
+pub(crate) struct Prologue {
+    chain: Chain,
+    /// The chain as an op.
+    formulas: Fused,
+    root: Arc<dyn Op>,
+    /// Types of the inputs of the root, and which of them the chain makes.
+    inputs: Vec<TensorType>,
+    at: usize,
+}
+
+impl Prologue {
+    /// `root` on inputs of these types, with input `at` made by `chain`.
+    pub(crate) fn new(chain: Chain, root: Arc<dyn Op>, inputs: Vec<TensorType>, at: usize) -> Self {
+        let last = chain.steps.len().saturating_sub(1);
+        Prologue { formulas: Fused::chain(chain.clone(), vec![last]), chain, root, inputs, at }
+    }
+
+    /// How many inputs are the root's.
+    fn own(&self) -> usize {
+        self.inputs.len() - 1
+    }
+
+    /// What the chain makes.
+    fn made<T: Real>(&self, plain: bool, inputs: &[In<'_, T>]) -> Result<Buffer<T>, String> {
+        let ty = TensorType::f32(self.chain.shape);
+        let mut made = Buffer::zeros(ty.dtype, ty.shape.elements());
+        T::eval(&self.formulas, plain, &inputs[self.own()..], &mut [made.output(&ty)])?;
+        Ok(made)
+    }
+
+    /// The root's inputs.
+    fn all<'a, T: Real>(&self, inputs: &[In<'a, T>], made: &'a Buffer<T>) -> Vec<In<'a, T>> {
+        let mut all = inputs[..self.own()].to_vec();
+        // Perhaps under another shape than the chain's.
+        all.insert(self.at, made.input(&self.inputs[self.at]));
+        all
+    }
+
+    fn run<T: Real>(
+        &self,
+        plain: bool,
+        inputs: &[In<'_, T>],
+        outputs: &mut [Out<'_, T>],
+    ) -> Result<(), String> {
+        let made = self.made(plain, inputs)?;
+        T::eval(&*self.root, plain, &self.all(inputs, &made), outputs)
+    }
+
+    /// The root's launches, with its inputs counted as this op's are.
+    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
+        let own = KernelContext { caps: ctx.caps, inputs: &self.inputs, outputs: ctx.outputs };
+        let mut program = self.root.dispatch_behind(&own, self.at, &self.chain, then)?;
+        for arg in program.dispatches.iter_mut().flat_map(|d| &mut d.args) {
+            if let Arg::Input(i) = arg
+                && *i > self.at
+            {
+                *i -= 1;
+            }
+        }
+        Ok(program)
+    }
+}
+
+impl std::fmt::Debug for Prologue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} + {:?}", self.formulas, self.root)
+    }
+}
+
+impl<T: Real> Reference<T> for Prologue {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        self.run(true, inputs, outputs)
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        self.run(false, inputs, outputs)
+    }
+}
+
+impl Op for Prologue {
+    fn name(&self) -> &'static str {
+        "fused"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        let (own, extra) = inputs.split_at(self.own().min(inputs.len()));
+        self.formulas.infer(extra)?;
+        let mut all = own.to_vec();
+        all.insert(self.at.min(all.len()), self.inputs[self.at]);
+        self.root.infer(&all)
+    }
+
+    fn keeps_f32(&self, i: usize) -> bool {
+        self.root.keeps_f32(i)
+    }
+
+    fn can_precede(&self, chain: &Chain) -> bool {
+        self.root.can_precede(chain)
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        self.program(ctx, None)
+    }
+
+    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
+        self.program(ctx, Some(chain))
+    }
+
+    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let Ok(made) = self.made(false, inputs) else {
+            return outputs.iter().map(|o| vec![0.0; o.shape.elements()]).collect();
+        };
+        let own = [made.input(&TensorType::f32(self.chain.shape))];
+        let errors = self.formulas.error_bound(&inputs[self.own()..], &own);
+        let all = self.all(inputs, &made);
+        let mut bounds = self.root.error_bound(&all, outputs);
+        for (bound, more) in bounds.iter_mut().zip(self.root.carried(self.at, &errors[0], &all, outputs)) {
+            bound.iter_mut().zip(more).for_each(|(b, more)| *b += more);
+        }
+        bounds
+    }
+
+    fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
+        let of_chain = self.chain.steps.len() * self.chain.shape.elements();
+        let _ = inputs;
+        self.root.flops(&self.inputs, outputs) + of_chain as u64
+    }
+}

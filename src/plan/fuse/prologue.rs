@@ -1,0 +1,126 @@
+//! Elementwise nodes that are computed where an op reads what they make, and nothing else does.
+
+use std::sync::Arc;
+
+use super::{Group, Pass, rewrite};
+use crate::graph::{Node, Recording, Source, ValueId};
+use crate::ops::{Caps, Fused, KernelContext, Prologue};
+use crate::plan::needed_nodes;
+use crate::shape::Shape;
+
+/// Nodes that become one: the last is the op, and input `at` of it is made by those before.
+struct Found {
+    members: Vec<usize>,
+    at: usize,
+}
+
+/// The recording with what ops can compute as they read taken into them.
+pub(super) fn take_in(recording: Recording, caps: &Caps) -> Recording {
+    let needed = needed_nodes(&recording);
+    let pass = Pass::new(&recording, caps, &needed);
+    let mut group_of = vec![None; recording.nodes.len()];
+    let (mut groups, mut made) = (Vec::new(), Vec::new());
+    for n in (0..recording.nodes.len()).filter(|&n| needed[n]) {
+        let Some(found) = pass.before(n) else { continue };
+        found.members.iter().for_each(|&m| group_of[m] = Some(groups.len()));
+        made.push(Some(pass.with_prologue(n, &found)));
+        let shape = Shape::scalar();
+        groups.push(Group { members: found.members, has_root: true, shape, is_open: false });
+    }
+    rewrite(recording, &groups, &group_of, made)
+}
+
+impl Pass<'_> {
+    /// The elementwise nodes that node `n` alone waits for, if it can compute some of them itself.
+    fn before(&self, n: usize) -> Option<Found> {
+        let node = &self.r.nodes[n];
+        (0..node.inputs.len() - node.op.writes()).find_map(|at| {
+            let members = self.makers(n, at);
+            (!members.is_empty()).then(|| Found { members: [&members[..], &[n]].concat(), at })
+        })
+    }
+
+    /// Nodes that make input `at` of node `n`, as many as it can take in.
+    fn makers(&self, n: usize, at: usize) -> Vec<usize> {
+        let value = self.r.nodes[n].inputs[at];
+        let mut taken: Vec<usize> = Vec::new();
+        // A reshape between has no effect.
+        let reshape =
+            self.producer(value).filter(|&p| self.r.nodes[p].op.is_alias() && self.is_read_by(value, &[n]));
+        let from = reshape.map_or(value, |p| self.r.nodes[p].inputs[0]);
+        let shape = self.ty(from).shape;
+        let readers: Vec<usize> = reshape.into_iter().chain([n]).collect();
+        if self.r.nodes[n].inputs.iter().filter(|&&v| v == value).count() > 1 {
+            return taken;
+        }
+        let mut open: Vec<usize> = self.producer(from).into_iter().collect();
+        // Readers come before what they read.
+        while let Some(m) = open.iter().copied().max() {
+            open.retain(|&o| o != m);
+            let node = &self.r.nodes[m];
+            let made = node.outputs[0];
+            let is_formula = node.op.pointwise().is_some() && self.ty(made).shape == shape;
+            let all = [&readers[..], &taken].concat();
+            if !is_formula || !self.is_read_by(made, &all) || self.is_overtaken(m, n) {
+                continue;
+            }
+            let mut with = taken.clone();
+            with.insert(0, m);
+            if self.can_take_in(n, at, &with) {
+                taken = with;
+                open.extend(node.inputs.iter().filter_map(|&v| self.producer(v)));
+            }
+        }
+        taken.extend(reshape.filter(|_| !taken.is_empty()));
+        taken
+    }
+
+    /// Whether nobody but these nodes reads a value.
+    fn is_read_by(&self, v: ValueId, nodes: &[usize]) -> bool {
+        !self.is_output[v as usize] && self.readers[v as usize].iter().all(|r| nodes.contains(r))
+    }
+
+    /// Whether a state that node `m` reads is updated before node `n` runs.
+    fn is_overtaken(&self, m: usize, n: usize) -> bool {
+        let state = |v: &ValueId| match self.r.values[*v as usize].source {
+            Source::State { state, .. } => Some(state),
+            _ => None,
+        };
+        let reads: Vec<usize> = self.r.nodes[m].inputs.iter().filter_map(state).collect();
+        let updates = |u: &Node| {
+            u.inputs[u.inputs.len() - u.op.writes()..].iter().filter_map(state).any(|s| reads.contains(&s))
+        };
+        !reads.is_empty() && self.r.nodes[m + 1..n].iter().any(updates)
+    }
+
+    fn can_take_in(&self, n: usize, at: usize, members: &[usize]) -> bool {
+        let (chain, inputs) = self.chain(members, false);
+        let node = &self.r.nodes[n];
+        let (own, outputs) = (self.types(&node.inputs), self.types(&node.outputs));
+        // Scratch that a later launch reads takes the place of an input.
+        let bound = (node.inputs.len() - 1 + inputs.len()).max(3) + outputs.len();
+        let ctx = KernelContext { caps: self.caps, inputs: &own, outputs: &outputs };
+        members.len() < super::MOST_STEPS
+            && bound <= self.caps.storage_buffers as usize
+            && Fused::is_possible(&chain)
+            && node.op.can_follow(at, &chain, &ctx)
+    }
+
+    /// Node `n` with what it takes in.
+    fn with_prologue(&self, n: usize, found: &Found) -> Node {
+        let node = &self.r.nodes[n];
+        let is_formula = |m: &usize| self.r.nodes[*m].op.pointwise().is_some();
+        let formulas: Vec<usize> = found.members.iter().copied().filter(is_formula).collect();
+        let (chain, extra) = self.chain(&formulas, false);
+        let op = Prologue::new(chain, node.op.clone(), self.types(&node.inputs), found.at);
+        let mut inputs = node.inputs.clone();
+        inputs.remove(found.at);
+        inputs.extend(extra);
+        Node {
+            op: Arc::new(op),
+            inputs,
+            members: found.members.iter().map(|&m| self.r.nodes[m].clone()).collect(),
+            ..node.clone()
+        }
+    }
+}
