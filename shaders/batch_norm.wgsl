@@ -9,11 +9,19 @@
 //   dbias = sum dy               dweight = sum dy n
 //   dx = weight r (dy - dbias / m - n dweight / m)
 //
-// The variance is a second pass over x - mean: sum x^2 - m mean^2 would cancel. Sums are made by 64
-// invocations per channel, always in the same order. `_vec4` is for a spatial size that four divides; there
-// `spatial` counts vectors.
+// Mean and variance come from one reading of x. Each invocation goes over its elements in fours: with b the mean of
+// four and M of n elements seen before, and S the sums of squares about them,
+//
+//   M' = M + (b - M) 4 / (n + 4)          S' = S + S_b + (b - M)^2 4 n / (n + 4)
+//
+// and invocations are put together alike (Chan, Golub and LeVeque, "Algorithms for computing the sample variance:
+// analysis and recommendations", The American Statistician 37, 1983, equations 2.1; by one, Welford, Technometrics 4,
+// 1962). Nothing cancels as in sum x^2 - m mean^2; and since all elements are taken less the channel's first, a mean
+// that is large beside the spread does no harm. Sums are made by 64 invocations per channel, always in the same order.
+// `_vec4` is for a spatial size that four divides; there `spatial` counts vectors. Kernels of single elements give
+// `each` neighbours of a channel to one invocation, so that what belongs to the channel is read once for them.
 
-struct BatchNorm { images: u32, channels: u32, spatial: u32, eps: f32 }
+struct BatchNorm { images: u32, channels: u32, spatial: u32, each: u32, eps: f32 }
 
 @group(0) @binding(0) var<storage, read> x_in: array<f32>;
 @group(0) @binding(0) var<storage, read> x_in4: array<vec4<f32>>;
@@ -23,9 +31,19 @@ fn sum4(v: vec4<f32>) -> f32 {
     return (v.x + v.y) + (v.z + v.w);
 }
 
-// Where the k-th element of channel c is.
-fn element(k: u32, c: u32, q: BatchNorm) -> u32 {
-    return (k / q.spatial * q.channels + c) * q.spatial + k % q.spatial;
+// Image and place in it of the k-th element of a channel; with k = 64, how far invocations go.
+fn start(k: u32, q: BatchNorm) -> vec2<u32> {
+    return vec2<u32>(k / q.spatial, k % q.spatial);
+}
+
+fn onward(at: vec2<u32>, step: vec2<u32>, q: BatchNorm) -> vec2<u32> {
+    let next = at + step;
+    return select(next, vec2<u32>(next.x + 1u, next.y - q.spatial), next.y >= q.spatial);
+}
+
+// Where that element of channel c is.
+fn place(at: vec2<u32>, c: u32, q: BatchNorm) -> u32 {
+    return (at.x * q.channels + c) * q.spatial + at.y;
 }
 
 // mean, variance [channels]
@@ -38,17 +56,46 @@ fn batch_norm_moments(@builtin(local_invocation_index) lane: u32, @builtin(workg
     let c = linear_workgroup(group, groups);
     if (c >= p.channels) { return; }
     let m = p.images * p.spatial;
-    var sum = 0.0;
-    for (var k = lane; k < m; k += 64u) { sum += x_in[element(k, c, p)]; }
-    let mean = across_lanes(lane, sum, false) / f32(m);
+    let first = x_in[c * p.spatial];
+    let step = start(64u, p);
+    var at = start(lane, p);
+    var n = 0.0;
+    var mean = 0.0;
     var squares = 0.0;
-    for (var k = lane; k < m; k += 64u) {
-        let d = x_in[element(k, c, p)] - mean;
-        squares += d * d;
+    var k = lane;
+    for (; k + 192u < m; k += 256u) {
+        let v0 = x_in[place(at, c, p)] - first;
+        at = onward(at, step, p);
+        let v1 = x_in[place(at, c, p)] - first;
+        at = onward(at, step, p);
+        let v2 = x_in[place(at, c, p)] - first;
+        at = onward(at, step, p);
+        let v3 = x_in[place(at, c, p)] - first;
+        at = onward(at, step, p);
+        let center = 0.25 * ((v0 + v1) + (v2 + v3));
+        let d0 = v0 - center;
+        let d1 = v1 - center;
+        let d2 = v2 - center;
+        let d3 = v3 - center;
+        let delta = center - mean;
+        let share = 4.0 / (n + 4.0);
+        mean += delta * share;
+        squares += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3) + delta * delta * (n * share);
+        n += 4.0;
     }
-    let variance = across_lanes(lane, squares, false) / f32(m);
+    for (; k < m; k += 64u) {
+        let delta = x_in[place(at, c, p)] - first - mean;
+        at = onward(at, step, p);
+        n += 1.0;
+        let change = delta / n;
+        mean += change;
+        squares += delta * (delta - change);
+    }
+    let center = across_lanes(lane, n * mean, false) / f32(m);
+    let d = mean - center;
+    let variance = across_lanes(lane, squares + n * d * d, false) / f32(m);
     if (lane == 0u) {
-        mean_out[c] = mean;
+        mean_out[c] = first + center;
         variance_out[c] = variance;
     }
 }
@@ -59,17 +106,50 @@ fn batch_norm_moments_vec4(@builtin(local_invocation_index) lane: u32, @builtin(
     let c = linear_workgroup(group, groups);
     if (c >= p.channels) { return; }
     let m = p.images * p.spatial;
-    var sum = vec4<f32>(0.0);
-    for (var k = lane; k < m; k += 64u) { sum += x_in4[element(k, c, p)]; }
-    let mean = across_lanes(lane, sum4(sum), false) / f32(4u * m);
+    let first = x_in4[c * p.spatial].x;
+    let step = start(64u, p);
+    var at = start(lane, p);
+    var n = 0.0;
+    var mean = vec4<f32>(0.0);
     var squares = vec4<f32>(0.0);
-    for (var k = lane; k < m; k += 64u) {
-        let d = x_in4[element(k, c, p)] - mean;
-        squares += d * d;
+    var k = lane;
+    for (; k + 192u < m; k += 256u) {
+        let v0 = x_in4[place(at, c, p)] - first;
+        at = onward(at, step, p);
+        let v1 = x_in4[place(at, c, p)] - first;
+        at = onward(at, step, p);
+        let v2 = x_in4[place(at, c, p)] - first;
+        at = onward(at, step, p);
+        let v3 = x_in4[place(at, c, p)] - first;
+        at = onward(at, step, p);
+        let center = 0.25 * ((v0 + v1) + (v2 + v3));
+        let d0 = v0 - center;
+        let d1 = v1 - center;
+        let d2 = v2 - center;
+        let d3 = v3 - center;
+        let delta = center - mean;
+        let share = 4.0 / (n + 4.0);
+        mean += delta * share;
+        squares += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3) + delta * delta * (n * share);
+        n += 4.0;
     }
-    let variance = across_lanes(lane, sum4(squares), false) / f32(4u * m);
+    for (; k < m; k += 64u) {
+        let delta = x_in4[place(at, c, p)] - first - mean;
+        at = onward(at, step, p);
+        n += 1.0;
+        let change = delta / n;
+        mean += change;
+        squares += delta * (delta - change);
+    }
+    // The four components, then all invocations.
+    let own = 0.25 * sum4(mean);
+    let apart = mean - own;
+    let own_squares = sum4(squares + n * apart * apart);
+    let center = across_lanes(lane, n * own, false) / f32(m);
+    let d = own - center;
+    let variance = across_lanes(lane, own_squares + 4.0 * n * d * d, false) / f32(4u * m);
     if (lane == 0u) {
-        mean_out[c] = mean;
+        mean_out[c] = first + center;
         variance_out[c] = variance;
     }
 }
@@ -86,20 +166,36 @@ fn batch_norm_moments_vec4(@builtin(local_invocation_index) lane: u32, @builtin(
 @compute @workgroup_size(64)
 fn batch_norm_apply(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, 64u);
-    if (i >= a.images * a.channels * a.spatial) { return; }
-    let c = i / a.spatial % a.channels;
+    let blocks = (a.spatial + a.each - 1u) / a.each;
+    if (i >= a.images * a.channels * blocks) { return; }
+    let plane = i / blocks;
+    let c = plane % a.channels;
+    let mean = apply_mean[c];
     let scale = weight[c] * inverseSqrt(apply_variance[c] + a.eps);
-    y_out[i] = (x_in[i] - apply_mean[c]) * scale + bias[c];
+    let shift = bias[c];
+    let begin = i % blocks * a.each;
+    let end = plane * a.spatial + min(begin + a.each, a.spatial);
+    for (var at = plane * a.spatial + begin; at < end; at += 1u) {
+        y_out[at] = finish((x_in[at] - mean) * scale + shift, at, 0u);
+    }
 }
 
 @compute @workgroup_size(64)
 fn batch_norm_apply_vec4(@builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, 64u);
-    if (i >= a.images * a.channels * a.spatial) { return; }
-    let c = i / a.spatial % a.channels;
+    let blocks = (a.spatial + a.each - 1u) / a.each;
+    if (i >= a.images * a.channels * blocks) { return; }
+    let plane = i / blocks;
+    let c = plane % a.channels;
+    let mean = apply_mean[c];
     let scale = weight[c] * inverseSqrt(apply_variance[c] + a.eps);
-    y_out4[i] = (x_in4[i] - apply_mean[c]) * scale + bias[c];
+    let shift = bias[c];
+    let begin = i % blocks * a.each;
+    let end = plane * a.spatial + min(begin + a.each, a.spatial);
+    for (var at = plane * a.spatial + begin; at < end; at += 1u) {
+        y_out4[at] = finish4((x_in4[at] - mean) * scale + shift, at, 0u);
+    }
 }
 
 // mean, variance [channels]; dy as x; dweight, dbias [channels]
@@ -118,9 +214,12 @@ fn batch_norm_sums(@builtin(local_invocation_index) lane: u32, @builtin(workgrou
     if (c >= s.channels) { return; }
     let m = s.images * s.spatial;
     let center = sums_mean[c];
+    let step = start(64u, s);
+    var at = start(lane, s);
     var sum = vec2<f32>(0.0);
     for (var k = lane; k < m; k += 64u) {
-        let i = element(k, c, s);
+        let i = place(at, c, s);
+        at = onward(at, step, s);
         sum += sums_dy[i] * vec2<f32>(1.0, x_in[i] - center);
     }
     let total = across_lanes(lane, sum.x, false);
@@ -139,9 +238,12 @@ fn batch_norm_sums_vec4(@builtin(local_invocation_index) lane: u32, @builtin(wor
     let m = s.images * s.spatial;
     let center = sums_mean[c];
     var sum = vec4<f32>(0.0);
+    let step = start(64u, s);
+    var at = start(lane, s);
     var products = vec4<f32>(0.0);
     for (var k = lane; k < m; k += 64u) {
-        let i = element(k, c, s);
+        let i = place(at, c, s);
+        at = onward(at, step, s);
         let d = sums_dy4[i];
         sum += d;
         products += d * (x_in4[i] - center);
@@ -168,22 +270,42 @@ fn batch_norm_sums_vec4(@builtin(local_invocation_index) lane: u32, @builtin(wor
 @compute @workgroup_size(64)
 fn batch_norm_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, 64u);
-    if (i >= b.images * b.channels * b.spatial) { return; }
-    let c = i / b.spatial % b.channels;
+    let blocks = (b.spatial + b.each - 1u) / b.each;
+    if (i >= b.images * b.channels * blocks) { return; }
+    let plane = i / blocks;
+    let c = plane % b.channels;
     let r = inverseSqrt(dx_variance[c] + b.eps);
     let share = 1.0 / f32(b.images * b.spatial);
-    let n = (x_in[i] - dx_mean[c]) * r;
-    dx[i] = weight[c] * r * ((dy[i] - dbias[c] * share) - n * (dweight[c] * share));
+    let mean = dx_mean[c];
+    let scale = weight[c] * r;
+    let sum_share = dbias[c] * share;
+    let dot_share = dweight[c] * share;
+    let begin = i % blocks * b.each;
+    let end = plane * b.spatial + min(begin + b.each, b.spatial);
+    for (var at = plane * b.spatial + begin; at < end; at += 1u) {
+        let n = (x_in[at] - mean) * r;
+        dx[at] = finish(scale * ((dy[at] - sum_share) - n * dot_share), at, 0u);
+    }
 }
 
 @compute @workgroup_size(64)
 fn batch_norm_backward_vec4(@builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, 64u);
-    if (i >= b.images * b.channels * b.spatial) { return; }
-    let c = i / b.spatial % b.channels;
+    let blocks = (b.spatial + b.each - 1u) / b.each;
+    if (i >= b.images * b.channels * blocks) { return; }
+    let plane = i / blocks;
+    let c = plane % b.channels;
     let r = inverseSqrt(dx_variance[c] + b.eps);
     let share = 1.0 / f32(4u * b.images * b.spatial);
-    let n = (x_in4[i] - dx_mean[c]) * r;
-    dx4[i] = weight[c] * r * ((dy4[i] - dbias[c] * share) - n * (dweight[c] * share));
+    let mean = dx_mean[c];
+    let scale = weight[c] * r;
+    let sum_share = dbias[c] * share;
+    let dot_share = dweight[c] * share;
+    let begin = i % blocks * b.each;
+    let end = plane * b.spatial + min(begin + b.each, b.spatial);
+    for (var at = plane * b.spatial + begin; at < end; at += 1u) {
+        let n = (x_in4[at] - mean) * r;
+        dx4[at] = finish4(scale * ((dy4[at] - sum_share) - n * dot_share), at, 0u);
+    }
 }

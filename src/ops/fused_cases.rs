@@ -61,6 +61,7 @@ pub(super) fn cases() -> Vec<Case> {
     convolutions(&mut add);
     reductions(&mut add);
     cases.extend(maxima());
+    cases.extend(normalizations());
     cases
 }
 
@@ -263,13 +264,43 @@ fn reductions(add: &mut Add<'_>) {
     });
 }
 
+/// Formulas behind batch normalization and its gradient, in vectors and not.
+fn normalizations() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for x in [&[3, 5, 4, 4][..], &[2, 3, 7, 7], &[9, 6], &[4, 2, 20]] {
+        let forward = case_of(&format!("batch_norm of {x:?}, residual and relu"), |g| {
+            let [w, b] = ["w", "b"].map(|name| g.input(name, [x[1]]));
+            let [y, mean, _] = g.input("x", x).batch_norm(w, b, 1e-3);
+            g.output("y", (y + g.input("r", x)).relu());
+            g.output("mean", mean);
+        });
+        let inference = case_of(&format!("batch_norm_inference of {x:?}, relu"), |g| {
+            let [w, b, mean, variance] = ["w", "b", "mean", "variance"].map(|name| g.input(name, [x[1]]));
+            g.output("y", g.input("x", x).batch_norm_inference(w, b, mean, variance, 1e-3).relu());
+        });
+        let grad = case_of(&format!("batch_norm_grad of {x:?}, scaled"), |g| {
+            let [w, b] = ["w", "b"].map(|name| g.input(name, [x[1]]));
+            let x = g.input("x", x);
+            let y = x.batch_norm(w, b, 1e-3)[0];
+            let dx = g.gradients((y * g.input("dy", x.shape())).sum_all(), &[x])[0];
+            g.output("dx", dx * 0.5 + x);
+        });
+        let variance = Fillings::Uniform(0.1, 3.0);
+        cases.extend(forward);
+        cases.extend(inference.map(|case| case.fill(4, variance.clone())));
+        cases.extend(grad.map(|case| case.fill(3, variance)));
+    }
+    cases
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn every_graph_is_fused() {
         let names: Vec<String> = super::cases().into_iter().map(|c| c.name).collect();
-        // 12 chains and 3 more, 16 products and 2, 27 convolutions, 40 with maxima; 28 + 24 + 7 reductions.
-        assert_eq!(names.len(), 159, "{names:#?}");
+        // 12 chains and 3 more, 16 products and 2, 27 convolutions, 40 with maxima; 28 + 24 + 7 reductions, 12
+        // normalizations.
+        assert_eq!(names.len(), 171, "{names:#?}");
     }
 
     #[test]

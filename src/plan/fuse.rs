@@ -5,6 +5,7 @@
 //! A group runs where its last member was recorded. That is right as long as nobody else has read a member's
 //! value before, and no state that a member reads was updated before: either closes the group.
 
+mod delay;
 mod prologue;
 
 use std::sync::Arc;
@@ -39,7 +40,7 @@ struct Pass<'a> {
 /// The recording with groups of nodes fused, for kernels of an adapter.
 pub(crate) fn fuse(mut recording: Recording, caps: &Caps) -> Recording {
     simplify::simplify(&mut recording);
-    let recording = prologue::take_in(recording, caps);
+    let recording = delay::delay(prologue::take_in(recording, caps), caps);
     let needed = needed_nodes(&recording);
     let mut pass = Pass::new(&recording, caps, &needed);
     for n in (0..recording.nodes.len()).filter(|&n| needed[n]) {

@@ -290,3 +290,28 @@ fn what_maxima_are_taken_of_has_no_memory() {
         assert_eq!(plan.planned_bytes() >= 4 * whole.elements(), holds, "{plan}");
     }
 }
+
+/// The running averages of a normalization are recorded between it and the formulas behind it.
+#[test]
+fn updates_of_statistics_wait_for_what_is_behind_a_normalization() {
+    use crate::nn::{BatchNorm2d, Layer};
+    let params = Params::seeded(0);
+    let (first, second) = (BatchNorm2d::new(&params.at("a"), 3), BatchNorm2d::new(&params.at("b"), 3));
+    let g = Graph::new();
+    let x = g.input("x", [2, 3, 4, 4]);
+    let y = first.forward(x).relu();
+    g.output("y", (second.forward(y) + x).relu());
+    let both =
+        ["batch_norm+relu", "accumulate", "accumulate", "batch_norm+add+relu", "accumulate", "accumulate"];
+    assert_eq!(fused(&g), both);
+    // One that is used twice reads what the first update left, so nothing moves.
+    let g = Graph::new();
+    let x = g.input("x", [2, 3, 4, 4]);
+    g.output("y", (first.forward(x) + first.forward(x * 2.0)).relu());
+    let names = fused(&g);
+    let at = |from: usize, name: &str| names[from..].iter().position(|n| n.contains(name)).map(|i| from + i);
+    let one = at(0, "batch_norm").unwrap();
+    let two = at(one + 1, "batch_norm").unwrap();
+    let updates = names[one..two].iter().filter(|n| *n == "accumulate").count();
+    assert_eq!(updates, 2, "{names:?}");
+}

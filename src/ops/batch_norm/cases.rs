@@ -30,6 +30,16 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     // A mean that is large beside the spread: the sum of squares would lose everything.
     let far = Fillings::Uniform(1000.0, 1001.0);
     cases.push(Case::new(BatchNorm { eps: 1e-5 }, &[&[8, 3, 4], &[3], &[3]]).fill(0, far).no_gradient());
+    // Fours and what is left of them, in vectors and not, also where the first element is far from all others.
+    for x in [[7, 3, 20, 12], [11, 2, 9, 9]] {
+        cases.push(Case::new(BatchNorm { eps: 1e-5 }, &[&x, &[x[1]], &[x[1]]]).no_gradient());
+        let mut outlier = vec![-0.5, 0.25, 1.0, -1.25, 0.75, 0.5, -0.75];
+        outlier.resize(x.iter().product(), 0.125);
+        outlier[0] = 300.0;
+        let outlier = Fillings::Given(outlier);
+        cases
+            .push(Case::new(BatchNorm { eps: 1e-5 }, &[&x, &[x[1]], &[x[1]]]).fill(0, outlier).no_gradient());
+    }
     // A constant channel has no spread at all.
     let flat = Fillings::Given(vec![2.5]);
     cases.push(Case::new(BatchNorm { eps: 1e-5 }, &[&[4, 2, 3], &[2], &[2]]).fill(0, flat).no_gradient());

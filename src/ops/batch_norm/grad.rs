@@ -1,9 +1,9 @@
 //! The backward pass.
 
-use super::{Layout, layout, per_channel};
+use super::{Layout, Walk, layout, per_channel};
 use crate::error::Result;
 use crate::graph::Var;
-use crate::ops::{Arg, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
+use crate::ops::{Arg, Chain, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
 use crate::shape::{DType, TensorType};
 
 /// Gradients of x, weight and bias from x `[n, c, ..]`, weight, mean, variance `[c]` and dy, with
@@ -64,6 +64,22 @@ impl<T: Real> Reference<T> for BatchNormGrad {
     }
 }
 
+impl BatchNormGrad {
+    /// The launches; `then` is applied to dx.
+    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
+        let layout = Layout::of(&ctx.inputs[0].shape);
+        let sums =
+            vec![Arg::Input(0), Arg::Input(2), Arg::Input(3), Arg::Input(4), Arg::Output(1), Arg::Output(2)];
+        let mut backward: Vec<Arg> = (0..5).map(Arg::Input).collect();
+        backward.extend([Arg::OutputRead(1), Arg::OutputRead(2), Arg::Output(0)]);
+        let dispatches = vec![
+            layout.launch("batch_norm_sums", sums, self.eps, Walk::Channels, ctx)?,
+            layout.launch("batch_norm_backward", backward, self.eps, Walk::Elements(then), ctx)?,
+        ];
+        Ok(Program { dispatches, scratch: Vec::new() })
+    }
+}
+
 impl Op for BatchNormGrad {
     fn name(&self) -> &'static str {
         "batch_norm_grad"
@@ -108,16 +124,15 @@ impl Op for BatchNormGrad {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let layout = Layout::of(&ctx.inputs[0].shape);
-        let sums =
-            vec![Arg::Input(0), Arg::Input(2), Arg::Input(3), Arg::Input(4), Arg::Output(1), Arg::Output(2)];
-        let mut backward: Vec<Arg> = (0..5).map(Arg::Input).collect();
-        backward.extend([Arg::OutputRead(1), Arg::OutputRead(2), Arg::Output(0)]);
-        let dispatches = vec![
-            layout.launch("batch_norm_sums", sums, self.eps, true, ctx)?,
-            layout.launch("batch_norm_backward", backward, self.eps, false, ctx)?,
-        ];
-        Ok(Program { dispatches, scratch: Vec::new() })
+        self.program(ctx, None)
+    }
+
+    fn can_precede(&self, chain: &Chain) -> bool {
+        chain.follows(None)
+    }
+
+    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
+        self.program(ctx, Some(chain))
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

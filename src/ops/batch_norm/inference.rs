@@ -1,9 +1,9 @@
 //! Normalization with statistics from elsewhere.
 
-use super::{Layout, layout, per_channel, root_bound};
+use super::{Layout, Walk, layout, per_channel, root_bound};
 use crate::error::Result;
 use crate::graph::Var;
-use crate::ops::{Arg, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
+use crate::ops::{Arg, Chain, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
 use crate::shape::{DType, TensorType};
 
 /// y = (x - mean) / √(variance + eps) · weight + bias. Inputs: x `[n, c, ..]`; weight, bias, mean and
@@ -30,6 +30,15 @@ impl<T: Real> Reference<T> for BatchNormInference {
         let layout = Layout::of(&inputs[0].shape);
         layout.normalize(x, [weight, bias, mean, variance], self.eps, outputs[0].f());
         Ok(())
+    }
+}
+
+impl BatchNormInference {
+    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
+        let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
+        args.push(Arg::Output(0));
+        let layout = Layout::of(&ctx.inputs[0].shape);
+        Ok(layout.launch("batch_norm_apply", args, self.eps, Walk::Elements(then), ctx)?.into())
     }
 }
 
@@ -68,10 +77,15 @@ impl Op for BatchNormInference {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
-        args.push(Arg::Output(0));
-        let layout = Layout::of(&ctx.inputs[0].shape);
-        Ok(layout.launch("batch_norm_apply", args, self.eps, false, ctx)?.into())
+        self.program(ctx, None)
+    }
+
+    fn can_precede(&self, chain: &Chain) -> bool {
+        chain.follows(None)
+    }
+
+    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
+        self.program(ctx, Some(chain))
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {

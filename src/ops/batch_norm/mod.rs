@@ -9,8 +9,10 @@ pub(super) use cases::cases;
 use grad::BatchNormGrad;
 use inference::BatchNormInference;
 
+use super::elementwise::Around;
 use super::{
-    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
+    AdapterClass, Arg, Chain, Dispatch, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT,
+    expect,
 };
 use crate::error::Result;
 use crate::graph::Var;
@@ -23,6 +25,9 @@ use crate::shape::{DType, Shape, TensorType};
 pub(crate) struct BatchNorm {
     pub(crate) eps: f32,
 }
+
+/// Elements or vectors that an invocation goes over one after the other on a software adapter.
+const EACH: usize = 4;
 
 /// x as `[images, channels, spatial]`.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +43,19 @@ struct Params {
     images: u32,
     channels: u32,
     spatial: u32,
+    each: u32,
     eps: f32,
+    _pad: [u32; 3],
+}
+
+/// What a kernel goes over.
+#[derive(Debug, Clone, Copy)]
+enum Walk<'a> {
+    /// A workgroup for each channel.
+    Channels,
+    /// Elements one by one, or vectors, of which the results go on with a chain that takes the place of no output but the
+    /// first.
+    Elements(Option<&'a Chain>),
 }
 
 impl Layout {
@@ -65,31 +82,39 @@ impl Layout {
         self.spatial.is_multiple_of(4)
     }
 
-    /// A launch of `entry`, or of its form for vectors where they fit: one workgroup per channel, or one
-    /// invocation per element or vector.
+    /// A launch of `entry`, or of its form for vectors where they fit.
     fn launch(
         &self,
         entry: &str,
-        args: Vec<Arg>,
+        mut args: Vec<Arg>,
         eps: f32,
-        per_channel: bool,
+        walk: Walk<'_>,
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
         let (name, spatial) = match self.is_vec4() {
             true => (format!("{entry}_vec4"), self.spatial / 4),
             false => (entry.to_string(), self.spatial),
         };
+        // A load costs a software adapter as much whether its neighbours want the same or not; a GPU wants neighbours
+        // to read neighbours.
+        let each = if ctx.caps.class == AdapterClass::Gpu { 1 } else { EACH.min(spatial.max(1)) };
         let params = Params {
             images: self.images as u32,
             channels: self.channels as u32,
             spatial: spatial as u32,
+            each: each as u32,
             eps,
+            _pad: [0; 3],
         };
-        let workgroups = match per_channel {
-            true => self.channels,
-            false => (self.images * self.channels * spatial).div_ceil(64),
+        let (workgroups, then) = match walk {
+            Walk::Channels => (self.channels, None),
+            Walk::Elements(then) => {
+                ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), then)
+            }
         };
-        Ok(Dispatch::new(Kernel::library(&name)?, args, &params, ctx.caps.grid(workgroups)?))
+        args.extend(then.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
+        let around = Around { then: then.map(|chain| (chain, self.is_vec4())), ..Around::default() };
+        Ok(Dispatch::new(around.kernel(&name)?, args, &params, ctx.caps.grid(workgroups)?))
     }
 }
 
@@ -144,13 +169,22 @@ impl<T: Real> Reference<T> for BatchNorm {
     }
 }
 
-/// Bounds of the errors of mean and variance of a channel whose magnitudes average `size`.
-fn moment_bounds(size: f64, variance: f64, m: f64) -> (f64, f64) {
-    // m - 1 additions in any order and a quotient.
-    let mean = (m + 3.0) * UNIT * size + TINY;
-    // A wrong centre adds its square; each x - mean and its square are rounded, and the sum as before.
-    let variance = (m + 8.0) * UNIT * (variance + mean * mean) + 2.0 * mean * mean + TINY;
-    (mean, variance)
+/// Bounds of the errors of mean and variance of a channel, for both ways to find them.
+fn moment_bounds(x: &[f64], layout: Layout, c: usize, mean: f64, variance: f64) -> (f64, f64) {
+    let m = layout.count() as f64;
+    let average = |from: f64| layout.elements(c).map(|i| (x[i] - from).abs()).sum::<f64>() / m;
+    // A CPU adds x, then squares of x - mean: m - 1 additions in any order and a quotient. A wrong centre adds its
+    // square; each x - mean and its square are rounded, and the sum as before.
+    let cpu_mean = (m + 3.0) * UNIT * average(0.0) + TINY;
+    let cpu = (m + 8.0) * UNIT * (variance + cpu_mean * cpu_mean) + 2.0 * cpu_mean * cpu_mean + TINY;
+    // A GPU has everything less the first element. A step to the mean of n elements has four roundings of numbers not
+    // above the mean of their magnitudes, of which later ones leave their share. Each square is of a number that is off by
+    // such an error, once, and rounded like their sum.
+    let first = layout.elements(c).next().map_or(0.0, |i| x[i]);
+    let off = (m + 16.0) * UNIT * average(first) + TINY;
+    let gpu_mean = off + 2.0 * UNIT * mean.abs();
+    let gpu = (m + 24.0) * UNIT * variance + 2.0 * off * variance.sqrt() + 2.0 * off * off + TINY;
+    (cpu_mean.max(gpu_mean), cpu.max(gpu))
 }
 
 /// Bound of the relative error of 1/√(variance + eps) where the variance is off by `error`.
@@ -158,6 +192,27 @@ fn root_bound(variance: f64, error: f64, eps: f64) -> f64 {
     let relative = (error / (variance + eps) + UNIT).min(0.5);
     // inverseSqrt is good to 2 units in the last place, which are two roundoffs each.
     (1.0 - relative).powf(-0.5) - 1.0 + 4.0 * UNIT
+}
+
+impl BatchNorm {
+    /// The launches: one that reads x for its moments, and one that reads it to normalize.
+    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
+        let layout = Layout::of(&ctx.inputs[0].shape);
+        let moments = vec![Arg::Input(0), Arg::Output(1), Arg::Output(2)];
+        let apply = vec![
+            Arg::Input(0),
+            Arg::Input(1),
+            Arg::Input(2),
+            Arg::OutputRead(1),
+            Arg::OutputRead(2),
+            Arg::Output(0),
+        ];
+        let dispatches = vec![
+            layout.launch("batch_norm_moments", moments, self.eps, Walk::Channels, ctx)?,
+            layout.launch("batch_norm_apply", apply, self.eps, Walk::Elements(then), ctx)?,
+        ];
+        Ok(Program { dispatches, scratch: Vec::new() })
+    }
 }
 
 impl Op for BatchNorm {
@@ -214,31 +269,24 @@ impl Op for BatchNorm {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let layout = Layout::of(&ctx.inputs[0].shape);
-        let moments = vec![Arg::Input(0), Arg::Output(1), Arg::Output(2)];
-        let apply = vec![
-            Arg::Input(0),
-            Arg::Input(1),
-            Arg::Input(2),
-            Arg::OutputRead(1),
-            Arg::OutputRead(2),
-            Arg::Output(0),
-        ];
-        let dispatches = vec![
-            layout.launch("batch_norm_moments", moments, self.eps, true, ctx)?,
-            layout.launch("batch_norm_apply", apply, self.eps, false, ctx)?,
-        ];
-        Ok(Program { dispatches, scratch: Vec::new() })
+        self.program(ctx, None)
+    }
+
+    fn can_precede(&self, chain: &Chain) -> bool {
+        chain.follows(None)
+    }
+
+    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
+        self.program(ctx, Some(chain))
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let layout = Layout::of(&inputs[0].shape);
-        let (x, weight, bias, m) = (inputs[0].f(), inputs[1].f(), inputs[2].f(), layout.count() as f64);
+        let (x, weight, bias) = (inputs[0].f(), inputs[1].f(), inputs[2].f());
         let mut bounds = vec![vec![0.0; x.len()], Vec::new(), Vec::new()];
         for c in 0..layout.channels {
             let (mean, variance) = (outputs[1].f()[c], outputs[2].f()[c]);
-            let size = layout.elements(c).map(|i| x[i].abs()).sum::<f64>() / m;
-            let (mean_error, variance_error) = moment_bounds(size, variance, m);
+            let (mean_error, variance_error) = moment_bounds(x, layout, c, mean, variance);
             let eps = f64::from(self.eps);
             let root = root_bound(variance, variance_error, eps);
             let scale = (weight[c] / (variance + eps).sqrt()).abs();
