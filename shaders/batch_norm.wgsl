@@ -17,7 +17,8 @@
 // and invocations are put together alike (Chan, Golub and LeVeque, "Algorithms for computing the sample variance:
 // analysis and recommendations", The American Statistician 37, 1983, equations 2.1; by one, Welford, Technometrics 4,
 // 1962). Nothing cancels as in sum x^2 - m mean^2; and since all elements are taken less the channel's first, a mean
-// that is large beside the spread does no harm. Sums are made by 64 invocations per channel, always in the same order.
+// that is large beside the spread does no harm; a first element far from all others costs them digits that are small
+// beside the spread which it makes. Sums are made by 64 invocations per channel, always in the same order.
 // `_vec4` is for a spatial size that four divides; there `spatial` counts vectors. Kernels of single elements give
 // `each` neighbours of a channel to one invocation, so that what belongs to the channel is read once for them.
 
@@ -44,6 +45,23 @@ fn onward(at: vec2<u32>, step: vec2<u32>, q: BatchNorm) -> vec2<u32> {
 // Where that element of channel c is.
 fn place(at: vec2<u32>, c: u32, q: BatchNorm) -> u32 {
     return (at.x * q.channels + c) * q.spatial + at.y;
+}
+
+// The mean of channel c, or, where it is not finite, what all elements say: differences of infinities are no numbers.
+fn mean_or_infinity(mean: f32, c: u32, q: BatchNorm) -> f32 {
+    let is_finite = (bitcast<u32>(mean) & 0x7f800000u) != 0x7f800000u;
+    let end = select(q.images * q.spatial, 0u, is_finite);
+    var sum = 0.0;
+    for (var k = 0u; k < end; k += 1u) { sum += x_in[place(start(k, q), c, q)]; }
+    return select(sum, mean, is_finite);
+}
+
+fn mean_or_infinity4(mean: f32, c: u32, q: BatchNorm) -> f32 {
+    let is_finite = (bitcast<u32>(mean) & 0x7f800000u) != 0x7f800000u;
+    let end = select(q.images * q.spatial, 0u, is_finite);
+    var sum = vec4<f32>(0.0);
+    for (var k = 0u; k < end; k += 1u) { sum += x_in4[place(start(k, q), c, q)]; }
+    return select(sum4(sum), mean, is_finite);
 }
 
 // mean, variance [channels]
@@ -80,7 +98,7 @@ fn batch_norm_moments(@builtin(local_invocation_index) lane: u32, @builtin(workg
         let delta = center - mean;
         let share = 4.0 / (n + 4.0);
         mean += delta * share;
-        squares += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3) + delta * delta * (n * share);
+        squares += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3) + delta * ((n * share) * delta);
         n += 4.0;
     }
     for (; k < m; k += 64u) {
@@ -95,7 +113,7 @@ fn batch_norm_moments(@builtin(local_invocation_index) lane: u32, @builtin(workg
     let d = mean - center;
     let variance = across_lanes(lane, squares + n * d * d, false) / f32(m);
     if (lane == 0u) {
-        mean_out[c] = first + center;
+        mean_out[c] = mean_or_infinity(first + center, c, p);
         variance_out[c] = variance;
     }
 }
@@ -130,7 +148,7 @@ fn batch_norm_moments_vec4(@builtin(local_invocation_index) lane: u32, @builtin(
         let delta = center - mean;
         let share = 4.0 / (n + 4.0);
         mean += delta * share;
-        squares += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3) + delta * delta * (n * share);
+        squares += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3) + delta * ((n * share) * delta);
         n += 4.0;
     }
     for (; k < m; k += 64u) {
@@ -149,7 +167,7 @@ fn batch_norm_moments_vec4(@builtin(local_invocation_index) lane: u32, @builtin(
     let d = own - center;
     let variance = across_lanes(lane, own_squares + 4.0 * n * d * d, false) / f32(4u * m);
     if (lane == 0u) {
-        mean_out[c] = first + center;
+        mean_out[c] = mean_or_infinity4(first + center, c, p);
         variance_out[c] = variance;
     }
 }

@@ -5,8 +5,12 @@
 mod common;
 
 use wgrad::gpu::{Gpu, PlantedFault};
+use wgrad::nn::{BatchNorm2d, Layer};
+use wgrad::ops::{
+    Arg, Conv2dOptions, Dispatch, In, Kernel, KernelContext, Op, Out, Padding, Program, Real, Reference,
+};
 use wgrad::optim::{Adam, ClipNorm, Optimizer};
-use wgrad::{Device, Graph, Init, Params, Rng, Var};
+use wgrad::{CompileOptions, Device, Error, Graph, Init, Params, Precision, Rng, TensorType, Var};
 
 fn values(n: usize, seed: u64) -> Vec<f32> {
     let mut rng = Rng::new(seed, "values");
@@ -23,8 +27,8 @@ fn both(
         let g = Graph::new();
         g.output("y", record(g.input("a", shapes[0]), g.input("b", shapes[1])));
         let mut step = Device::from(gpu).compile(&g).unwrap();
-        for (name, shape) in ["a", "b"].iter().zip(shapes) {
-            step.feed(name, &values(shape.iter().product(), name.len() as u64 + shape.len() as u64)).unwrap();
+        for (seed, (name, shape)) in ["a", "b"].iter().zip(shapes).enumerate() {
+            step.feed(name, &values(shape.iter().product(), seed as u64)).unwrap();
         }
         step.run().unwrap();
         (step.dispatches(), step.values("y").unwrap())
@@ -51,6 +55,7 @@ fn sums_have_the_same_bits_as_without_fusion() {
             assert!(fused < single, "{a:?} {b:?}: {fused} launches instead of {single}");
             let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
             assert_eq!(bits(&x), bits(&y), "{a:?} {b:?}");
+            assert!(x.iter().all(|x| *x > 0.0), "{a:?} {b:?}");
         }
     }
 }
@@ -132,5 +137,130 @@ fn clipping_launches_one_sum_per_gradient() {
         println!("{fused} launches instead of {single}");
         // Three squares, two additions, and the factor, which is six formulas.
         assert!(fused + 11 <= single, "{fused} launches instead of {single}");
+    }
+}
+
+/// With a budget the elements of a maximum are computed once more in the backward pass, where its gradient looks for it
+/// among them. It must be there, however the other kernel rounds.
+#[test]
+fn the_gradient_of_a_maximum_finds_it_again_under_a_memory_budget() {
+    for gpu in common::gpus() {
+        for precision in [Precision::F32, Precision::Mixed] {
+            if precision == Precision::Mixed && !gpu.has_halves() {
+                continue;
+            }
+            let run = |budget: Option<usize>| -> wgrad::Result<Vec<f32>> {
+                let g = Graph::new();
+                let (x, r) = (g.input("x", [4, 3, 16, 16]), g.input("r", [4, 16, 24, 24]));
+                let (w, v) = (g.input("w", [16, 3, 3, 3]), g.input("v", [16, 16, 3, 3]));
+                let same = Conv2dOptions { padding: Padding::all(1), ..Default::default() };
+                let z = x.conv2d(w, None, &same).tanh().conv2d(v, None, &same).sigmoid();
+                let largest = z.max(&[2, 3]).reshape([4, 16, 1, 1]);
+                // Much that is live at the same time.
+                let tail = (largest * r).tanh();
+                let loss = (tail * tail * r).softmax(3).square().sum_all() + largest.square().sum_all();
+                let gradients = g.gradients(loss, &[w, v]);
+                g.output("dw", gradients[0]);
+                g.output("dv", gradients[1]);
+                let mut options = CompileOptions::new().precision(precision);
+                if let Some(budget) = budget {
+                    options = options.memory_budget(budget);
+                }
+                let mut step = Device::from(gpu.clone()).compile_with(&g, options)?;
+                let inputs = [("x", 4 * 3 * 256, 1.0), ("r", 4 * 16 * 576, 1.0)];
+                for (seed, (name, n, scale)) in
+                    inputs.into_iter().chain([("w", 16 * 27, 0.3), ("v", 16 * 144, 0.1)]).enumerate()
+                {
+                    let values: Vec<f32> = values(n, seed as u64).iter().map(|v| v * scale).collect();
+                    step.feed(name, &values)?;
+                }
+                step.run()?;
+                Ok([step.values("dw")?, step.values("dv")?].concat())
+            };
+            let whole = run(None).unwrap();
+            let Err(Error::MemoryBudget { least, .. }) = run(Some(1)) else { panic!("one byte is enough") };
+            let size = whole.iter().fold(0.0, |m: f32, v| m.max(v.abs()));
+            for budget in (0..6).map(|i| least + 20_000 * i) {
+                let gradients = run(Some(budget)).unwrap();
+                let off = gradients.iter().zip(&whole).map(|(a, b)| (a - b).abs());
+                let off = off.fold(0.0, |m: f32, d| if d > m || d.is_nan() { d } else { m });
+                assert!(off <= 0.01 * size, "{precision:?}, {budget} bytes: {off} of {size}");
+            }
+        }
+    }
+}
+
+/// Counts, and reads nothing.
+#[derive(Debug, Clone)]
+struct Count;
+
+impl<T: Real> Reference<T> for Count {
+    fn eval(&self, _: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        outputs[0].f().iter_mut().for_each(|y| *y = *y + T::one());
+        Ok(())
+    }
+}
+
+impl Op for Count {
+    fn name(&self) -> &'static str {
+        "count"
+    }
+
+    fn writes(&self) -> usize {
+        1
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        Ok(inputs.to_vec())
+    }
+
+    fn dispatch(&self, _: &KernelContext<'_>) -> wgrad::Result<Program> {
+        let text = "@group(0) @binding(0) var<storage, read_write> y: array<f32>;\n\
+            @compute @workgroup_size(1)\nfn count() { y[0] = y[0] + 1.0; }\n";
+        let kernel = Kernel::custom("count", "count", text);
+        Ok(Dispatch::new(kernel, vec![Arg::Output(0)], &[0u32; 0], [1, 1, 1]).into())
+    }
+}
+
+/// Only updates by what a normalization gives are moved behind its activation.
+#[test]
+fn an_update_that_reads_nothing_stays_where_it_is() {
+    for gpu in common::gpus() {
+        let params = Params::seeded(0);
+        let (first, second) = (BatchNorm2d::new(&params.at("a"), 3), BatchNorm2d::new(&params.at("b"), 3));
+        let count = params.state("count", [1], Init::Constant(0.0));
+        let g = Graph::new();
+        let x = g.input("x", [2, 3, 4, 4]);
+        let (a, b) = (first.forward(x), second.forward(x * 2.0));
+        g.custom(Count, &[g.param(&count)]);
+        g.output("b", b.relu());
+        g.output("a", a.relu());
+        let device = Device::from(gpu.checked());
+        let mut step = device.compile(&g).unwrap();
+        step.feed("x", &values(96, 1)).unwrap();
+        (0..3).for_each(|_| step.run().unwrap());
+        assert_eq!(device.read_param(&count).unwrap().as_f32(), [3.0]);
+    }
+}
+
+/// As the check compares them: the mean of an infinite number is infinite, wherever it stands.
+#[test]
+fn batch_normalization_of_infinite_numbers_is_that_of_the_reference() {
+    for gpu in common::gpus() {
+        for (side, at) in [(32, 0), (32, 100), (32, 1023), (5, 0), (5, 3), (5, 24)] {
+            let g = Graph::new();
+            let x = g.input("x", [8, 2, side, side]);
+            let [y, mean, variance] = x.batch_norm(g.full([2], 1.0), g.full([2], 0.0), 1e-5);
+            g.output("y", y);
+            g.output("mean", mean);
+            g.output("variance", variance);
+            let mut step = Device::from(gpu.checked()).compile(&g).unwrap();
+            let mut numbers = values(16 * side * side, 1);
+            numbers[at] = f32::INFINITY;
+            step.feed("x", &numbers).unwrap();
+            step.run().unwrap_or_else(|e| panic!("{side} {at}: {e}"));
+            let mean = step.values("mean").unwrap();
+            assert!(mean[0] == f32::INFINITY && mean[1].is_finite(), "{side} {at}: {mean:?}");
+        }
     }
 }

@@ -92,8 +92,10 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::library`].
     pub(crate) fn library_with(entry: &str, key: String, replaced: &[&str], text: &str) -> Result<Self> {
-        let text = wgsl::link_entry_with(entry, replaced, text)
-            .ok_or_else(|| Error::Invalid(format!("wgrad has no shader `{entry}`; please report it")))?;
+        let text = wgsl::link_entry_with(entry, replaced, text).ok_or_else(|| {
+            let hooks = replaced.join("`, `");
+            Error::Invalid(format!("wgrad has no shader `{entry}` that calls `{hooks}`; please report it"))
+        })?;
         Ok(Kernel { key, entry: entry.to_string(), text, trusted: true })
     }
 

@@ -249,7 +249,8 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
         outputs: &[In<'_, f64>],
     ) -> Vec<Vec<f64>> {
         let _ = (i, errors, inputs);
-        outputs.iter().map(|o| vec![f64::INFINITY; o.shape.elements()]).collect()
+        // No number allows nothing.
+        outputs.iter().map(|o| vec![f64::NAN; o.shape.elements()]).collect()
     }
 
     /// Whether the output is the input under another shape, so that both can share memory.

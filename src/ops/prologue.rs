@@ -134,9 +134,8 @@ impl Op for Prologue {
         bounds
     }
 
-    fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
+    fn flops(&self, _: &[TensorType], outputs: &[TensorType]) -> u64 {
         let of_chain = self.chain.steps.len() * self.chain.shape.elements();
-        let _ = inputs;
         self.root.flops(&self.inputs, outputs) + of_chain as u64
     }
 }

@@ -18,7 +18,9 @@ pub(super) fn delay(mut recording: Recording, caps: &Caps) -> Recording {
         let Some(last) = pass.continued(n) else { continue };
         let at = |order: &[usize], n: usize| order.iter().position(|&m| m == n);
         for m in (n + 1..last).rev().filter(|&m| pass.can_wait(m, n, last)) {
-            if let (Some(from), Some(to)) = (at(&order, m), at(&order, last)) {
+            if let (Some(from), Some(to)) = (at(&order, m), at(&order, last))
+                && from < to
+            {
                 order[from..=to].rotate_left(1);
             }
         }
@@ -62,7 +64,8 @@ impl Pass<'_> {
             _ => None,
         };
         let touched: Vec<usize> = node.inputs.iter().filter_map(state).collect();
-        let is_of_n = node.inputs[..reads].iter().all(|v| self.r.nodes[n].outputs.contains(v));
+        // What reads nothing is of nobody.
+        let is_of_n = reads > 0 && node.inputs[..reads].iter().all(|v| self.r.nodes[n].outputs.contains(v));
         // Nobody else sees the state, or what the update gives, before.
         let mut others = self.r.nodes[m + 1..=last].iter().flat_map(|o| &o.inputs);
         node.op.writes() > 0

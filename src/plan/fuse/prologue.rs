@@ -50,7 +50,7 @@ impl Pass<'_> {
         let from = reshape.map_or(value, |p| self.r.nodes[p].inputs[0]);
         let shape = self.ty(from).shape;
         let readers: Vec<usize> = reshape.into_iter().chain([n]).collect();
-        if self.r.nodes[n].inputs.iter().filter(|&&v| v == value).count() > 1 {
+        if self.r.nodes[n].inputs.iter().filter(|&&v| v == value).count() > 1 || self.is_found_again(n) {
             return taken;
         }
         let mut open: Vec<usize> = self.producer(from).into_iter().collect();
@@ -73,6 +73,25 @@ impl Pass<'_> {
         }
         taken.extend(reshape.filter(|_| !taken.is_empty()));
         taken
+    }
+
+    /// Whether somebody looks for the node's result among other values, as the gradient of a maximum does. Where these
+    /// are computed once more to save memory, another kernel may have rounded them otherwise, to 16 bits or by a product
+    /// and a sum at once; the result must be a copy of one that was stored alike.
+    fn is_found_again(&self, n: usize) -> bool {
+        let mut open = self.r.nodes[n].outputs.clone();
+        while let Some(v) = open.pop() {
+            for &reader in &self.readers[v as usize] {
+                let node = &self.r.nodes[reader];
+                if node.op.name() == "equal" {
+                    return true;
+                }
+                if node.op.is_alias() {
+                    open.extend(&node.outputs);
+                }
+            }
+        }
+        false
     }
 
     /// Whether nobody but these nodes reads a value.
