@@ -347,19 +347,27 @@ impl Pass<'_> {
         (0..steps.len()).filter(|&i| is_read(self.r.nodes[steps[i]].outputs[0])).collect()
     }
 
-    /// What reads a state that node `n` updates must run before it.
-    fn close_readers_of_states(&mut self, n: usize) {
-        let node = &self.r.nodes[n];
-        let state = |v: ValueId| match self.r.values[v as usize].source {
+    /// The states among some values, whatever their version.
+    fn states(&self, values: &[ValueId]) -> impl Iterator<Item = usize> {
+        values.iter().filter_map(|&v| match self.r.values[v as usize].source {
             Source::State { state, .. } => Some(state),
             _ => None,
-        };
-        let updated: Vec<usize> =
-            node.inputs[node.inputs.len() - node.op.writes()..].iter().filter_map(|&v| state(v)).collect();
-        for g in self.groups.iter_mut().filter(|g| g.is_open) {
-            let reads = g.members.iter().flat_map(|&m| &self.r.nodes[m].inputs);
-            if reads.filter_map(|&v| state(v)).any(|s| updated.contains(&s)) {
-                g.is_open = false;
+        })
+    }
+
+    /// The states that node `n` updates.
+    fn updates(&self, n: usize) -> impl Iterator<Item = usize> {
+        let Node { inputs, op, .. } = &self.r.nodes[n];
+        self.states(&inputs[inputs.len() - op.writes()..])
+    }
+
+    /// What reads a state that node `n` updates must run before it.
+    fn close_readers_of_states(&mut self, n: usize) {
+        let updated: Vec<usize> = self.updates(n).collect();
+        for g in 0..self.groups.len() {
+            let reads = |&m: &usize| self.states(&self.r.nodes[m].inputs).any(|s| updated.contains(&s));
+            if self.groups[g].is_open && self.groups[g].members.iter().any(reads) {
+                self.groups[g].is_open = false;
             }
         }
     }

@@ -59,18 +59,14 @@ impl Pass<'_> {
     fn can_wait(&self, m: usize, n: usize, last: usize) -> bool {
         let node = &self.r.nodes[m];
         let reads = node.inputs.len() - node.op.writes();
-        let state = |v: &u32| match self.r.values[*v as usize].source {
-            Source::State { state, .. } => Some(state),
-            _ => None,
-        };
-        let touched: Vec<usize> = node.inputs.iter().filter_map(state).collect();
+        let touched: Vec<usize> = self.states(&node.inputs).collect();
         // What reads nothing is of nobody.
         let is_of_n = reads > 0 && node.inputs[..reads].iter().all(|v| self.r.nodes[n].outputs.contains(v));
         // Nobody else sees the state, or what the update gives, before.
-        let mut others = self.r.nodes[m + 1..=last].iter().flat_map(|o| &o.inputs);
+        let mut others = self.r.nodes[m + 1..=last].iter().flat_map(|o| self.states(&o.inputs));
         node.op.writes() > 0
             && is_of_n
             && node.outputs.len() == node.op.writes()
-            && !others.any(|v| state(v).is_some_and(|s| touched.contains(&s)))
+            && !others.any(|s| touched.contains(&s))
     }
 }

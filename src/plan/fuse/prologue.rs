@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Group, Pass, rewrite};
-use crate::graph::{Node, Recording, Source, ValueId};
+use crate::graph::{Node, Recording, ValueId};
 use crate::ops::{Caps, Fused, KernelContext, Prologue};
 use crate::plan::needed_nodes;
 use crate::shape::Shape;
@@ -101,15 +101,8 @@ impl Pass<'_> {
 
     /// Whether a state that node `m` reads is updated before node `n` runs.
     fn is_overtaken(&self, m: usize, n: usize) -> bool {
-        let state = |v: &ValueId| match self.r.values[*v as usize].source {
-            Source::State { state, .. } => Some(state),
-            _ => None,
-        };
-        let reads: Vec<usize> = self.r.nodes[m].inputs.iter().filter_map(state).collect();
-        let updates = |u: &Node| {
-            u.inputs[u.inputs.len() - u.op.writes()..].iter().filter_map(state).any(|s| reads.contains(&s))
-        };
-        !reads.is_empty() && self.r.nodes[m + 1..n].iter().any(updates)
+        let reads: Vec<usize> = self.states(&self.r.nodes[m].inputs).collect();
+        !reads.is_empty() && (m + 1..n).any(|u| self.updates(u).any(|s| reads.contains(&s)))
     }
 
     fn can_take_in(&self, n: usize, at: usize, members: &[usize]) -> bool {
