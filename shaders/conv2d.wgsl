@@ -279,7 +279,7 @@ fn conv2d_backward_input_tiled(@builtin(workgroup_id) workgroup: vec3<u32>,
 }
 
 // A is the gradients of the outputs [o, n oh ow], B the inputs [n oh ow, c kh kw]. The long sum over pixels
-// is cut into parts of `length`, which are written one after the other and added by conv2d_add_parts.
+// is cut into parts of `length`, which are written one after the other and added by add_parts.
 @compute @workgroup_size(16, 8)
 fn conv2d_backward_weight_tiled(@builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>,
@@ -382,53 +382,4 @@ fn conv2d_pack(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgr
     if (group >= packing.groups) { return; }
     packed[index] = vec4<f32>(packed_element(group, m, c, tap), packed_element(group, m + 1u, c, tap),
         packed_element(group, m + 2u, c, tap), packed_element(group, m + 3u, c, tap));
-}
-
-struct PartsParams {
-    parts: u32, elements: u32, length: u32, channels: u32,
-    o: u32, depth: u32, width: u32,
-}
-
-@group(0) @binding(0) var<storage, read> partial: array<f32>;
-@group(0) @binding(1) var<storage, read> partial_of_bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> total: array<f32>;
-@group(0) @binding(4) var<storage, read_write> total_of_bias: array<f32>;
-@group(0) @binding(5) var<uniform> adding: PartsParams;
-
-// Where a part has element `index` of the weight [groups o, depth]: there, or in [groups, depth, width].
-fn place_in_part(index: u32) -> u32 {
-    let channel = index / adding.depth;
-    let last = (channel / adding.o * adding.depth + index % adding.depth) * adding.width + channel % adding.o;
-    return select(index, last, adding.width > 0u);
-}
-
-// total[i] = sum over parts of partial[part, i], in order.
-fn sum_of_parts(index: u32) -> f32 {
-    let place = place_in_part(index);
-    var sum = 0.0;
-    for (var part = 0u; part < adding.parts; part += 1u) { sum += partial[part * adding.length + place]; }
-    return sum;
-}
-
-@compute @workgroup_size(64)
-fn conv2d_add_parts(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let index = linear_index(id, groups, 64u);
-    if (index >= adding.elements) { return; }
-    total[index] = sum_of_parts(index);
-}
-
-// The same for the weight and, behind it, the bias.
-@compute @workgroup_size(64)
-fn conv2d_add_parts_bias(@builtin(global_invocation_id) id: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>) {
-    let index = linear_index(id, groups, 64u);
-    if (index < adding.elements) {
-        total[index] = sum_of_parts(index);
-        return;
-    }
-    let channel = index - adding.elements;
-    if (channel >= adding.channels) { return; }
-    var sum = 0.0;
-    for (var part = 0u; part < adding.parts; part += 1u) { sum += partial_of_bias[part * adding.channels + channel]; }
-    total_of_bias[channel] = sum;
 }

@@ -4,7 +4,8 @@
 //   a[batch a_batch + i a_m + k a_k]    b[batch b_batch + k b_k + j b_n]    c[batch c_batch + i n + j]
 //
 // matmul_plain is the formula, one output per invocation: to be read, and the yardstick of the rest.
-// matmul_tiled is for GPUs: 64 x 64 outputs per workgroup through workgroup memory, 4 x 4 per invocation.
+// matmul_tiled is how GPUs like it: 64 x 64 outputs per workgroup through workgroup memory, 4 x 4 per invocation. What they
+// get is generated in src/ops/block.rs: the same with vector loads, in several sizes, and the next step's loads under way.
 // Software adapters get register tiles, generated in src/ops/matmul/tile.rs.
 
 struct Params {
@@ -70,7 +71,7 @@ fn matmul_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
             let column = k * PITCH + local.x;
             let bv = vec4<f32>(b_tile[column], b_tile[column + 16u], b_tile[column + 32u], b_tile[column + 48u]);
             for (var i = 0u; i < 4u; i += 1u) {
-                sum[i] += a_tile[k * PITCH + local.y + 16u * i] * bv;
+                sum[i] = fma(vec4<f32>(a_tile[k * PITCH + local.y + 16u * i]), bv, sum[i]);
             }
         }
         workgroupBarrier();

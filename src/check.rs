@@ -231,7 +231,13 @@ pub(crate) fn case_inputs(case: &Case) -> Vec<Tensor> {
 /// Runs every case on a GPU. `progress` is called with the number of cases done and in all.
 #[cfg(feature = "gpu")]
 pub fn check_gpu(gpu: &crate::gpu::Gpu, progress: impl FnMut(usize, usize)) -> Report {
-    check_cases(gpu, false, progress)
+    check_cases(gpu, &crate::ops::registry(), false, progress)
+}
+
+/// As [`check_gpu`], of some cases.
+#[cfg(feature = "gpu")]
+pub fn check_gpu_cases(gpu: &crate::gpu::Gpu, cases: &[Case], progress: impl FnMut(usize, usize)) -> Report {
+    check_cases(gpu, cases, false, progress)
 }
 
 /// As [`check_gpu`], with all floats but the states stored in 16 bits, as in mixed precision. Cases with inputs that
@@ -244,8 +250,21 @@ pub fn check_gpu_halves(
     gpu: &crate::gpu::Gpu,
     progress: impl FnMut(usize, usize),
 ) -> crate::error::Result<Report> {
+    check_gpu_cases_halves(gpu, &crate::ops::registry(), progress)
+}
+
+/// As [`check_gpu_halves`], of some cases.
+///
+/// # Errors
+/// As [`check_gpu_halves`].
+#[cfg(feature = "gpu")]
+pub fn check_gpu_cases_halves(
+    gpu: &crate::gpu::Gpu,
+    cases: &[Case],
+    progress: impl FnMut(usize, usize),
+) -> crate::error::Result<Report> {
     gpu.0.need_halves()?;
-    Ok(check_cases(gpu, true, progress))
+    Ok(check_cases(gpu, cases, true, progress))
 }
 
 /// The inputs of a case in half precision, states left out; `None` where one becomes infinite. Those that an adapter may
@@ -270,8 +289,12 @@ fn rounded_inputs(case: &Case) -> Option<Vec<Tensor>> {
 }
 
 #[cfg(feature = "gpu")]
-fn check_cases(gpu: &crate::gpu::Gpu, as_halves: bool, mut progress: impl FnMut(usize, usize)) -> Report {
-    let cases = crate::ops::registry();
+fn check_cases(
+    gpu: &crate::gpu::Gpu,
+    cases: &[Case],
+    as_halves: bool,
+    mut progress: impl FnMut(usize, usize),
+) -> Report {
     let info = crate::device::Backend::info(gpu);
     let mut report = Report { device: info, ops: Vec::new(), failures: Vec::new(), skipped: Vec::new() };
     for (i, case) in cases.iter().enumerate() {

@@ -42,6 +42,7 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "matmul",
     "movement",
     "optimizer",
+    "parts",
     "pool",
     "reduce",
     "softmax",

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::workload::{Convolution, Direction, Kind, Workload};
+use super::workload::{Convolution, Direction, Kernels, Kind, Workload};
 use crate::error::{Error, Result};
+use crate::ops::Block;
 
 /// Training steps of multi-layer perceptrons with ReLU: name, batch, widths.
 const MLPS: [(&str, usize, &[usize]); 2] =
@@ -143,7 +144,8 @@ impl Workload {
     /// - `conv-IN-OUT-SIDE`, which is a convolution with IN to OUT channels on SIDE × SIDE or H × W (`4x64`)
     ///   pixels and its two gradients: 3×3, stride 1 and batch 8, unless it goes on with `-k5`, `-s2`, `-d2`
     ///   (dilation), `-g64` (groups) or `-b1`. Padding makes the outputs as large as the inputs at stride 1. `conv64` is `conv-64-64-32`.
-    /// - Of both, `-plain` gives the kernels that compute one output per invocation.
+    /// - Of both, `-plain` gives the kernels that compute one output per invocation; on GPUs `-tiled` those in the files under
+    ///   `shaders/`, and `-block0` to `-block5` blocks of one form, small to large.
     /// - `copy-N`, `add-N`, `sum-N`, `sum-rows-N`, `sum-columns-N`: N floats, by bytes a second; rows of 1024.
     /// - Families of these: `resnet18`, `matmul-odd`, `matmul-skinny`, `conv-odd`, `conv-forms`, `bandwidth`, and `all`.
     ///
@@ -202,13 +204,24 @@ fn one_or_three(name: &str) -> Result<Vec<Workload>> {
             return one(kind(n));
         }
     }
-    let (rest, plain) = name.strip_suffix("-plain").map_or((name, false), |rest| (rest, true));
+    let (rest, kernels) = kernels(name);
     if let Some(extents) = rest.strip_prefix("matmul-").and_then(extents) {
         let [m, k, n] = extents;
         [(m, k), (k, n), (m, n)].into_iter().try_for_each(|(a, b)| limit(name, a.saturating_mul(b)))?;
-        return one(Kind::Matmul { extents, plain });
+        return one(Kind::Matmul { extents, kernels });
     }
-    convolutions(name, rest, plain)
+    convolutions(name, rest, kernels)
+}
+
+/// What a name begins with, and the kernels that its end asks for.
+fn kernels(name: &str) -> (&str, Kernels) {
+    let Some((rest, end)) = name.rsplit_once('-') else { return (name, Kernels::Best) };
+    let block = || end.strip_prefix("block")?.parse().ok().filter(|i| *i < Block::ALL.len());
+    match end {
+        "plain" => (rest, Kernels::Plain),
+        "tiled" => (rest, Kernels::Tiled),
+        _ => block().map_or((name, Kernels::Best), |i| (rest, Kernels::Block(i))),
+    }
 }
 
 fn limit(name: &str, elements: usize) -> Result<()> {
@@ -233,7 +246,7 @@ fn extents(text: &str) -> Option<[usize; 3]> {
 }
 
 /// A convolution in its three directions, or in the one that `rest` ends with.
-fn convolutions(name: &str, rest: &str, plain: bool) -> Result<Vec<Workload>> {
+fn convolutions(name: &str, rest: &str, kernels: Kernels) -> Result<Vec<Workload>> {
     let directions = [
         (Direction::Forward, ""),
         (Direction::InputGradient, "-input-gradient"),
@@ -258,12 +271,12 @@ fn convolutions(name: &str, rest: &str, plain: bool) -> Result<Vec<Workload>> {
     limit(name, images)?;
     limit(name, convolution.kernel.saturating_mul(convolution.dilation))?;
     limit(name, most(most(from, to), convolution.kernel.saturating_mul(convolution.kernel)))?;
-    let ending = if plain { "-plain" } else { "" };
+    let ending = &name[rest.len()..];
     let chosen = directions.iter().filter(|(d, _)| of_one.is_none_or(|(only, _)| only == *d));
     Ok(chosen
         .map(|&(direction, end)| Workload {
             name: format!("{base}{end}{ending}"),
-            kind: Kind::Conv { convolution, direction, plain },
+            kind: Kind::Conv { convolution, direction, kernels },
         })
         .collect())
 }
@@ -309,6 +322,9 @@ mod tests {
         for name in ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "lstm", "transformer", "copy-64", "sum-rows-9"] {
             assert_eq!(names(name), [name]);
         }
+        for name in ["matmul-7-tiled", "matmul-1x20x3-block5", "conv-3-7-9-weight-gradient-block0"] {
+            assert_eq!(names(name), [name]);
+        }
         for name in ["matmul-7", "matmul-512-plain", "matmul-1x20x3", "conv-3-7-9x4-k5-s2-b1-input-gradient"]
         {
             assert_eq!(names(name), [name]);
@@ -324,6 +340,8 @@ mod tests {
             "matmul-0",
             "matmul-x",
             "matmul--plain",
+            "matmul-8-block6",
+            "matmul-8-block",
             "matmul-2x3",
             "conv6",
             "conv-3-4",

@@ -1,7 +1,7 @@
 //! Workloads over sizes.
 
 use super::models::CLASSES;
-use super::workload::{Convolution, Direction, Kind, Workload};
+use super::workload::{Convolution, Direction, Kernels, Kind, Workload};
 
 /// One workload over sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,11 +97,11 @@ impl Sweep {
         let convolutions = |batch, width, depth| Kind::PlainCnn { batch, side: 16, width, depth };
         let kind = match self.op {
             "add-relu" => Kind::AddRelu(size),
-            "matmul" => Kind::Matmul { extents: [size; 3], plain: false },
+            "matmul" => Kind::Matmul { extents: [size; 3], kernels: Kernels::Best },
             "conv" => Kind::Conv {
                 convolution: Convolution { channels: [16, 32], sides: [size; 2], ..Convolution::default() },
                 direction: Direction::Forward,
-                plain: false,
+                kernels: Kernels::Best,
             },
             "softmax" => {
                 Kind::Softmax { rows: size.div_ceil(SOFTMAX_COLUMNS), columns: SOFTMAX_COLUMNS.min(size) }

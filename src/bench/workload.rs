@@ -5,7 +5,7 @@ use crate::device::{CompileOptions, Device, Step};
 use crate::error::Result;
 use crate::graph::{Param, Params, Var};
 use crate::nn::{Layer, Mlp};
-use crate::ops::{Conv2dOptions, ConvKernels, Padding};
+use crate::ops::{Conv2dOptions, ConvKernels, MatMulKernels, Padding};
 use crate::tensor::Data;
 
 /// Which of a convolution's three kernels.
@@ -61,6 +61,17 @@ impl Convolution {
 /// Rows of the matrices whose rows or columns are summed.
 pub(super) const SUM_COLUMNS: usize = 1024;
 
+/// By which kernels an op is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kernels {
+    Best,
+    Plain,
+    /// On GPUs, as the files under `shaders/` have them.
+    Tiled,
+    /// On GPUs, blocks of one form.
+    Block(usize),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     Mlp { batch: usize, widths: Vec<usize> },
@@ -68,8 +79,8 @@ pub(super) enum Kind {
     PlainCnn { batch: usize, side: usize, width: usize, depth: usize },
     Lstm,
     Transformer,
-    Matmul { extents: [usize; 3], plain: bool },
-    Conv { convolution: Convolution, direction: Direction, plain: bool },
+    Matmul { extents: [usize; 3], kernels: Kernels },
+    Conv { convolution: Convolution, direction: Direction, kernels: Kernels },
     AddRelu(usize),
     Softmax { rows: usize, columns: usize },
     Sum(usize),
@@ -165,11 +176,18 @@ impl Workload {
                 let [batch, length, width, ..] = models::TRANSFORMER;
                 training(&[batch * length, width], batch, &models::transformer)
             }
-            &Kind::Matmul { extents: [m, k, n], plain } => op(device, &[&[m, k], &[k, n]], |x| match plain {
-                true => x[0].matmul_plain(x[1]),
-                false => x[0].matmul(x[1]),
-            }),
-            Kind::Conv { convolution, direction, plain } => convolve(device, convolution, *direction, *plain),
+            &Kind::Matmul { extents: [m, k, n], kernels } => {
+                let kernels = match kernels {
+                    Kernels::Best => MatMulKernels::Best,
+                    Kernels::Plain => MatMulKernels::Plain,
+                    Kernels::Tiled => MatMulKernels::Tiled,
+                    Kernels::Block(i) => MatMulKernels::Block(i),
+                };
+                op(device, &[&[m, k], &[k, n]], |x| x[0].matmul_by(x[1], kernels))
+            }
+            Kind::Conv { convolution, direction, kernels } => {
+                convolve(device, convolution, *direction, *kernels)
+            }
             &Kind::AddRelu(n) => op(device, &[&[n], &[n]], |x| (x[0] + x[1]).relu()),
             &Kind::Softmax { rows, columns } => op(device, &[&[rows, columns]], |x| x[0].softmax(1)),
             &Kind::Sum(n) => op(device, &[&[n]], |x| x[0].sum_all()),
@@ -181,14 +199,19 @@ impl Workload {
     }
 }
 
-fn convolve(device: &Device, c: &Convolution, direction: Direction, plain: bool) -> Result<Case> {
+fn convolve(device: &Device, c: &Convolution, direction: Direction, kernels: Kernels) -> Result<Case> {
     let options = Conv2dOptions {
         padding: Padding::all(c.padding()),
         stride: [c.stride; 2],
         dilation: [c.dilation; 2],
         groups: c.groups,
     };
-    let kernels = if plain { ConvKernels::Plain } else { ConvKernels::Best };
+    let kernels = match kernels {
+        Kernels::Best => ConvKernels::Best,
+        Kernels::Plain => ConvKernels::Plain,
+        Kernels::Tiled => ConvKernels::Workgroup,
+        Kernels::Block(i) => ConvKernels::Block(i),
+    };
     let ([from, to], [height, width], [oh, ow]) = (c.channels, c.sides, c.outputs());
     let (images, weight) = ([c.batch, from, height, width], [to, from / c.groups, c.kernel, c.kernel]);
     let dy = [c.batch, to, oh, ow];

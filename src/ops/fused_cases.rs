@@ -1,6 +1,8 @@
 //! Cases of fused ops: what the planner makes of small graphs.
 
-use super::{AdapterClass, Caps, Case, Conv2dOptions, ConvKernels, Fillings, Padding, PoolOptions};
+use super::{
+    AdapterClass, Caps, Case, Conv2dOptions, ConvKernels, Fillings, MatMulKernels, Padding, PoolOptions,
+};
 use crate::graph::{Graph, Var};
 use crate::plan::fuse;
 
@@ -98,7 +100,7 @@ fn products(add: &mut Add<'_>) {
         g.output("y", y.tanh());
     });
     add("the plain product, relu", &|g| {
-        g.output("y", g.input("a", [9, 5]).matmul_plain(g.input("b", [5, 13])).relu());
+        g.output("y", g.input("a", [9, 5]).matmul_by(g.input("b", [5, 13]), MatMulKernels::Plain).relu());
     });
 }
 

@@ -2,6 +2,9 @@
 
 use serde_json::json;
 use wgrad::check::{Failure as Failed, OpReport, Report, check_gradient};
+#[cfg(feature = "gpu")]
+use wgrad::check::{check_gpu_cases, check_gpu_cases_halves};
+use wgrad::ops::Case;
 use wgrad::{Device, DeviceInfo};
 
 use super::{Failure, Outcome, progress, say, table};
@@ -13,6 +16,8 @@ use super::{Failure, Outcome, progress, say, table};
 /// limit. Cases that an adapter's limits exclude are skipped. The exit code is 1 if anything failed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Ops whose cases are checked, by the names that the report has; without any, all are
+    ops: Vec<String>,
     /// `all` adapters, `auto` (the best), part of an adapter's name, or `cpu` (derivatives only)
     #[arg(long, default_value = "all")]
     device: String,
@@ -25,6 +30,7 @@ pub(super) struct Args {
 const ELEMENTS: usize = 12;
 
 pub(super) fn run(args: &Args) -> Outcome {
+    let cases = cases(&args.ops)?;
     let adapters = adapters(&args.device)?;
     let mut failures = 0;
     let mut reports = 0;
@@ -33,10 +39,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         failures += report.failures.len();
         reports += 1;
     };
-    let (report, compared) = gradients(args.json);
+    let (report, compared) = gradients(&cases, args.json);
     take(&report, Some(compared));
     for adapter in adapters {
-        take(&adapter.check(args.json), None);
+        take(&adapter.check(&cases, args.json), None);
     }
     if failures > 0 {
         return Err(Failure::new(format!("{failures} cases failed")));
@@ -46,6 +52,19 @@ pub(super) fn run(args: &Args) -> Outcome {
         say(format!("all passed: derivatives, and {} {adapters}", reports - 1));
     }
     Ok(())
+}
+
+/// The cases of these ops, or of all.
+fn cases(ops: &[String]) -> Outcome<Vec<Case>> {
+    let mut cases = wgrad::ops::registry();
+    if let Some(unknown) = ops.iter().find(|op| !cases.iter().any(|case| case.op.name() == **op)) {
+        let mut known: Vec<&str> = cases.iter().map(|case| case.op.name()).collect();
+        known.sort_unstable();
+        known.dedup();
+        return Err(Failure::new(format!("no op is named `{unknown}`; there are {}", known.join(", "))));
+    }
+    cases.retain(|case| ops.is_empty() || ops.iter().any(|op| case.op.name() == op));
+    Ok(cases)
 }
 
 /// An adapter to check.
@@ -78,14 +97,14 @@ fn adapters(name: &str) -> Outcome<Vec<Adapter>> {
 
 impl Adapter {
     #[cfg(feature = "gpu")]
-    fn check(&self, quiet: bool) -> Report {
+    fn check(&self, cases: &[Case], quiet: bool) -> Report {
         let name = Device::from(self.gpu.clone()).info().name;
         let mut report =
-            watched(quiet, &format!("cases on {name}"), |p| wgrad::check::check_gpu(&self.gpu, p));
+            watched(quiet, &format!("cases on {name}"), |p| check_gpu_cases(&self.gpu, cases, p));
         // Once more as mixed precision stores values, where the adapter can.
         if self.gpu.has_halves() {
             let what = format!("cases in 16 bits on {name}");
-            let halves = watched(quiet, &what, |p| wgrad::check::check_gpu_halves(&self.gpu, p));
+            let halves = watched(quiet, &what, |p| check_gpu_cases_halves(&self.gpu, cases, p));
             match halves {
                 Ok(halves) => {
                     report.ops.push(OpReport {
@@ -108,7 +127,7 @@ impl Adapter {
     }
 
     #[cfg(not(feature = "gpu"))]
-    fn check(&self, _: bool) -> Report {
+    fn check(&self, _: &[Case], _: bool) -> Report {
         Report { device: Device::cpu().info(), ops: Vec::new(), failures: Vec::new(), skipped: Vec::new() }
     }
 }
@@ -130,13 +149,13 @@ fn watched<T>(quiet: bool, what: &str, check: impl FnOnce(&mut dyn FnMut(usize, 
 }
 
 /// Compares all derivatives in double precision. The second part is how many.
-fn gradients(quiet: bool) -> (Report, usize) {
+fn gradients(cases: &[Case], quiet: bool) -> (Report, usize) {
     let info: DeviceInfo = Device::reference().info();
     let mut report = Report { device: info, ops: Vec::new(), failures: Vec::new(), skipped: Vec::new() };
-    let cases: Vec<_> = wgrad::ops::registry().into_iter().filter(|c| c.gradient).collect();
+    let cases: Vec<_> = cases.iter().filter(|c| c.gradient).collect();
     let bar = (!quiet).then(|| progress::bar(cases.len(), "{bar:24} {pos} of {len} cases of derivatives"));
     let mut compared = 0;
-    for case in &cases {
+    for case in cases {
         let name = case.op.name();
         if !report.ops.iter().any(|o| o.op == name) {
             report.ops.push(OpReport { op: name.to_string(), ..OpReport::default() });

@@ -6,6 +6,7 @@ use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, dept
 use crate::error::Result;
 use crate::ops::elementwise::library_then;
 use crate::ops::matmul::images;
+use crate::ops::parts::{ChannelsLast, Parts, in_parts};
 use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program};
 
 /// Uniform of the plain and the workgroup-memory kernels.
@@ -49,23 +50,6 @@ struct PackParams {
     c_step: u32,
     flip: u32,
     _pad: [u32; 3],
-}
-
-/// Uniform of `conv2d_add_parts`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct PartsParams {
-    parts: u32,
-    /// Of the sum, and of a part.
-    elements: u32,
-    length: u32,
-    channels: u32,
-    /// Output channels of a group, elements of the weight of each, and channels that they are padded to in a part, where
-    /// a part has them last; 0 where it lies as the weight does.
-    o: u32,
-    depth: u32,
-    width: u32,
-    _pad: u32,
 }
 
 /// Rows and columns that one workgroup of the `_tiled` kernels computes, and steps of their sums.
@@ -202,14 +186,14 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
     if choice != Choice::Plain
         && let Some(plan) = depthwise::plan_weight(&g, ctx.caps.class, op.bias)
     {
-        return in_parts(plan.parts, sizes, ctx, |to| {
+        return in_parts(&Parts::of(plan.parts, sizes), ctx, None, |to, _| {
             let args = [&inputs, to].concat();
             Ok(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?))
         });
     }
     if choice == Choice::Registers && product_of_images_pays(&g) {
         let (of, parts) = images::summed([g.n, g.o, g.c, g.oh * g.ow], ctx.caps.class, op.bias);
-        return in_parts(parts, sizes, ctx, |to| {
+        return in_parts(&Parts::of(parts, sizes), ctx, None, |to, _| {
             let args = [&[Arg::Input(1), Arg::Input(0)], to].concat();
             Ok(Dispatch::new(of.kernel, args, &of.params, ctx.caps.grid(of.workgroups)?))
         });
@@ -218,7 +202,8 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
         && let Some(plan) = weight_tile::plan(&g, ctx.caps.class, op.bias)
     {
         let last = plan.width.map(|width| ChannelsLast { groups: g.groups, o: g.o, depth: g.depth(), width });
-        return in_parts_of(plan.parts, sizes, last, ctx, |to| {
+        let parts = Parts { last, ..Parts::of(plan.parts, sizes) };
+        return in_parts(&parts, ctx, None, |to, _| {
             let args = [&inputs, to].concat();
             Ok(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?))
         });
@@ -232,7 +217,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
             let length = pixels.div_ceil(wanted).next_multiple_of(DEPTH);
             let parts = pixels.div_ceil(length);
             let params = Params { parts: parts as u32, length: length as u32, ..Params::new(&g) };
-            in_parts(parts, &[elements], ctx, |to| {
+            in_parts(&Parts::of(parts, &[elements]), ctx, None, |to, _| {
                 let kernel = Kernel::library("conv2d_backward_weight_tiled")?;
                 let args = [&inputs, to].concat();
                 Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(tiles * parts)?))
@@ -260,59 +245,6 @@ fn dims<'a>(ctx: &KernelContext<'a>, input: usize) -> &'a [usize] {
 /// What `infer` accepted; its message, should it not have.
 fn geometry(g: Result<Geometry, String>) -> Result<Geometry> {
     g.map_err(crate::error::Error::Invalid)
-}
-
-/// A launch that writes outputs of `sizes`, or several parts of each to scratch, which a second launch adds.
-fn in_parts(
-    parts: usize,
-    sizes: &[usize],
-    ctx: &KernelContext<'_>,
-    launch: impl FnOnce(&[Arg]) -> Result<Dispatch>,
-) -> Result<Program> {
-    in_parts_of(parts, sizes, None, ctx, launch)
-}
-
-/// A part of the weight with its output channels last, padded to `width`.
-struct ChannelsLast {
-    groups: usize,
-    o: usize,
-    depth: usize,
-    width: usize,
-}
-
-/// [`in_parts`] of which those of the first output may lie otherwise than that.
-fn in_parts_of(
-    parts: usize,
-    sizes: &[usize],
-    last: Option<ChannelsLast>,
-    ctx: &KernelContext<'_>,
-    launch: impl FnOnce(&[Arg]) -> Result<Dispatch>,
-) -> Result<Program> {
-    let all = |arg: fn(usize) -> Arg| (0..sizes.len()).map(arg).collect::<Vec<_>>();
-    if parts == 1 {
-        return Ok(launch(&all(Arg::Output))?.into());
-    }
-    let entry = if sizes.len() == 2 { "conv2d_add_parts_bias" } else { "conv2d_add_parts" };
-    let (elements, channels) = (sizes[0], sizes.get(1).copied().unwrap_or(0));
-    let ChannelsLast { groups, o, depth, width } =
-        last.unwrap_or(ChannelsLast { groups: 1, o: 1, depth: 1, width: 0 });
-    let length = if width == 0 { elements } else { groups * depth * width };
-    let params = PartsParams {
-        parts: parts as u32,
-        elements: elements as u32,
-        length: length as u32,
-        channels: channels as u32,
-        o: o as u32,
-        depth: depth as u32,
-        width: width as u32,
-        _pad: 0,
-    };
-    let args = [all(Arg::ScratchRead), all(Arg::Output)].concat();
-    let grid = ctx.caps.grid((elements + channels).div_ceil(64))?;
-    let add = Dispatch::new(Kernel::library(entry)?, args, &params, grid);
-    let dispatches = vec![launch(&all(Arg::Scratch))?, add];
-    let scratch = [&[length], &sizes[1..]].concat();
-    Ok(Program { dispatches, scratch: scratch.iter().map(|n| 4 * parts * n).collect() })
 }
 
 /// The weight of a convolution by 1 × 1 as a matrix: images, rows and columns of the product, and what is summed.

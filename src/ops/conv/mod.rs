@@ -35,6 +35,12 @@ pub enum ConvKernels {
     Plain,
     /// Tiles even where the work is so small that `Best` takes the plain kernel.
     Tiles,
+    /// On GPUs, tiles as `shaders/conv2d.wgsl` has them.
+    #[doc(hidden)]
+    Workgroup,
+    /// On GPUs, blocks of this form.
+    #[doc(hidden)]
+    Block(usize),
 }
 
 /// Stride, padding, dilation and groups of a convolution; by default 1, none, 1 and 1.

@@ -1,6 +1,6 @@
 //! Both gradients of a dense layer in one op, which the planner makes: that of the weight and that of the bias.
 
-use super::{Chain, Extents, Form, MatMul, tile};
+use super::{Chain, Extents, Form, MatMul, MatMulKernels, blocks, tile};
 use crate::error::Result;
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::{
@@ -14,7 +14,7 @@ use crate::shape::TensorType;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MatMulSum;
 
-const PRODUCT: MatMul = MatMul { form: Form::Tn, plain: false };
+const PRODUCT: MatMul = MatMul { form: Form::Tn, kernels: MatMulKernels::Best };
 const SUM: Reduce = Reduce { kind: Kind::Sum, first: 0, count: 1, scale: 1.0 };
 
 fn extents(inputs: &[TensorType]) -> Extents {
@@ -63,27 +63,7 @@ impl Op for MatMulSum {
             let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0), Arg::Output(1)];
             return Ok(Dispatch::new(kernel, args, &PRODUCT.params(&e), ctx.caps.grid(tiles)?).into());
         }
-        // One after the other.
-        let part = |range: std::ops::Range<usize>, op: &dyn Op| {
-            let inputs = if range.start == 1 { &ctx.inputs[..1] } else { ctx.inputs };
-            op.dispatch(&KernelContext { caps: ctx.caps, inputs, outputs: &ctx.outputs[range] })
-        };
-        let (mut product, sum) = (part(0..1, &PRODUCT)?, part(1..2, &SUM)?);
-        let first = product.scratch.len();
-        for mut dispatch in sum.dispatches {
-            for arg in &mut dispatch.args {
-                *arg = match *arg {
-                    Arg::Output(_) => Arg::Output(1),
-                    Arg::OutputRead(_) => Arg::OutputRead(1),
-                    Arg::Scratch(i) => Arg::Scratch(first + i),
-                    Arg::ScratchRead(i) => Arg::ScratchRead(first + i),
-                    input @ Arg::Input(_) => input,
-                };
-            }
-            product.dispatches.push(dispatch);
-        }
-        product.scratch.extend(sum.scratch);
-        Ok(product)
+        blocks::product(Form::Tn, &e, None, ctx, None, true)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -107,5 +87,7 @@ pub(super) fn cases() -> Vec<Case> {
     let case = |&(m, n, k): &(usize, usize, usize)| Case::new(MatMulSum, &[&[k, m], &[k, n]]).no_gradient();
     let mut cases: Vec<Case> = sizes.iter().flat_map(|s| [case(s), case(s).exact()]).collect();
     cases.push(case(&(192, 200, 252)).exact());
+    // k is cut in parts.
+    cases.push(case(&(10, 20, 1100)).exact());
     cases
 }

@@ -1,7 +1,7 @@
 //! Products with the matrices of many images that share one matrix: what convolutions by 1 × 1 kernels are, where
 //! each image is a matrix of channels by pixels.
 
-use super::{Extents, Form, MatMul, Params, tile};
+use super::{Extents, Form, MatMul, MatMulKernels, Params, tile};
 use crate::ops::{AdapterClass, Chain, Kernel};
 
 /// Workgroups that share the work evenly among cores.
@@ -27,7 +27,7 @@ pub(in crate::ops) fn shared(
     let e = Extents { batch: images, m, n, k };
     let extras = tile::Extras { bias, ..Default::default() };
     let (kernel, workgroups) = tile::choose(form, &e, class, chain, extras);
-    let params = Params { a_batch: 0, ..MatMul { form, plain: false }.params(&e) };
+    let params = Params { a_batch: 0, ..MatMul { form, kernels: MatMulKernels::Best }.params(&e) };
     Launch { kernel, params, workgroups }
 }
 
@@ -44,6 +44,9 @@ pub(in crate::ops) fn summed(
     let enough = |parts: &usize| images.is_multiple_of(*parts) && tiles * parts >= WORKGROUPS;
     let parts = (1..images).find(enough).unwrap_or(images);
     let e = Extents { batch: parts, m, n, k };
-    let params = Params { images: (images / parts) as u32, ..MatMul { form, plain: false }.params(&e) };
+    let params = Params {
+        images: (images / parts) as u32,
+        ..MatMul { form, kernels: MatMulKernels::Best }.params(&e)
+    };
     (Launch { kernel, params, workgroups: tiles * parts }, parts)
 }

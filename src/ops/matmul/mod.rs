@@ -1,6 +1,7 @@
 //! Matrix products, batched, in the three forms that training needs. Kernels: `shaders/matmul.wgsl`
 //! (plain, and tiles in workgroup memory) and [`tile`] (register tiles for software adapters).
 
+mod blocks;
 mod gradient;
 pub(super) mod images;
 mod tile;
@@ -35,8 +36,21 @@ pub(crate) enum Form {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MatMul {
     pub(crate) form: Form,
-    /// Whether GPUs use the plain kernel, one output per invocation: the yardstick.
-    pub(crate) plain: bool,
+    pub(crate) kernels: MatMulKernels,
+}
+
+/// By which kernels a product is computed: for benches, which compare them, and for tests.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MatMulKernels {
+    /// The fastest known.
+    Best,
+    /// One output per invocation: the yardstick.
+    Plain,
+    /// On GPUs, tiles of 64 × 64 as `shaders/matmul.wgsl` has them.
+    Tiled,
+    /// On GPUs, blocks of this form.
+    Block(usize),
 }
 
 /// Extents of one product.
@@ -86,19 +100,26 @@ impl MatMul {
         let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         args.extend(chain.iter().flat_map(|c| c.args(2)));
         let columns = chain.and_then(|c| c.columns);
-        if self.plain {
-            let grid = ctx.caps.grid((e.batch * e.m * e.n).div_ceil(8))?;
-            let kernel = library_then("matmul_plain", chain, columns)?;
-            return Ok(Dispatch::new(kernel, args, &params, grid).into());
-        }
-        if ctx.caps.class == AdapterClass::Gpu {
-            let tiles = e.m.div_ceil(64) * e.n.div_ceil(64) * e.batch;
-            let grid = ctx.caps.grid(tiles)?;
-            let kernel = library_then("matmul_tiled", chain, columns)?;
-            return Ok(Dispatch::new(kernel, args, &params, grid).into());
-        }
-        let (kernel, tiles) = tile::choose(self.form, &e, ctx.caps.class, chain, tile::Extras::default());
-        Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(tiles)?).into())
+        let grid = |workgroups: usize| ctx.caps.grid(workgroups);
+        let (entry, grid) = match (self.kernels, ctx.caps.class) {
+            (MatMulKernels::Plain, _) => ("matmul_plain", grid((e.batch * e.m * e.n).div_ceil(8))?),
+            (MatMulKernels::Tiled, AdapterClass::Gpu) => {
+                ("matmul_tiled", grid(e.m.div_ceil(64) * e.n.div_ceil(64) * e.batch)?)
+            }
+            (kernels, AdapterClass::Gpu) => {
+                let forced = match kernels {
+                    MatMulKernels::Block(i) => Some(i),
+                    _ => None,
+                };
+                return blocks::product(self.form, &e, forced, ctx, chain, false);
+            }
+            _ => {
+                let (kernel, tiles) =
+                    tile::choose(self.form, &e, ctx.caps.class, chain, tile::Extras::default());
+                return Ok(Dispatch::new(kernel, args, &params, grid(tiles)?).into());
+            }
+        };
+        Ok(Dispatch::new(library_then(entry, chain, columns)?, args, &params, grid).into())
     }
 
     fn params(&self, e: &Extents) -> Params {
@@ -225,7 +246,7 @@ impl Op for MatMul {
     }
 
     fn pattern(&self) -> Option<Pattern> {
-        (self.form == Form::Tn && !self.plain).then_some(Pattern::MatMulTn)
+        (self.form == Form::Tn && self.kernels == MatMulKernels::Best).then_some(Pattern::MatMulTn)
     }
 
     fn can_precede(&self, chain: &Chain) -> bool {
@@ -260,7 +281,7 @@ impl Op for MatMul {
 impl<'g> Var<'g> {
     #[track_caller]
     fn product(self, other: Var<'g>, form: Form) -> Var<'g> {
-        self.graph.record_one(MatMul { form, plain: false }, &[self, other])
+        self.graph.record_one(MatMul { form, kernels: MatMulKernels::Best }, &[self, other])
     }
 
     /// Matrix product over the last two axes: `[.., m, k]` by `[.., k, n]` is `[.., m, n]`. Leading axes
@@ -282,11 +303,11 @@ impl<'g> Var<'g> {
         self.batched(other, Form::Tn)
     }
 
-    /// The same product by the plain kernel, one output per invocation: the yardstick of benches.
+    /// The same product by chosen kernels: the yardstick of benches, and for tests.
     #[doc(hidden)]
     #[track_caller]
-    pub fn matmul_plain(self, other: Var<'g>) -> Var<'g> {
-        self.graph.record_one(MatMul { form: Form::Nn, plain: true }, &[self, other])
+    pub fn matmul_by(self, other: Var<'g>, kernels: MatMulKernels) -> Var<'g> {
+        self.graph.record_one(MatMul { form: Form::Nn, kernels }, &[self, other])
     }
 
     #[track_caller]
@@ -338,9 +359,12 @@ pub(super) fn cases() -> Vec<Case> {
             let b = if form == Form::Nt { [n, k] } else { [k, n] };
             ([batch, &a].concat(), [batch, &b].concat())
         };
-        let case = |plain, batch: &[usize], m, n, k| {
+        let by = |kernels, batch: &[usize], m, n, k| {
             let (a, b) = shapes(batch, m, n, k);
-            Case::new(MatMul { form, plain }, &[&a, &b])
+            Case::new(MatMul { form, kernels }, &[&a, &b])
+        };
+        let case = |plain, batch: &[usize], m, n, k| {
+            by(if plain { MatMulKernels::Plain } else { MatMulKernels::Best }, batch, m, n, k)
         };
         for &(m, n, k) in &sizes {
             cases.extend([case(false, &[], m, n, k), case(false, &[], m, n, k).exact()]);
@@ -354,6 +378,15 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case(false, &[], 192, 199, 250).exact());
         cases.push(case(false, &[], 192, 200, 252).exact());
         cases.push(case(true, &[2], 9, 33, 13));
+        cases.push(by(MatMulKernels::Tiled, &[2], 65, 67, 33).no_gradient());
+        for block in 0..crate::ops::block::Block::ALL.len() {
+            // More than one block each way, with edges, aligned and not; several steps of k.
+            cases.push(by(MatMulKernels::Block(block), &[2], 131, 133, 67).no_gradient().exact());
+            cases.push(by(MatMulKernels::Block(block), &[], 132, 136, 68).no_gradient().exact());
+        }
+        // k is cut in parts.
+        cases.push(case(false, &[], 33, 36, 1000).no_gradient());
+        cases.push(case(false, &[], 5, 7, 517).exact().no_gradient());
         cases.push(case(true, &[], 64, 20, 130).no_gradient());
     }
     cases

@@ -1,0 +1,85 @@
+//! Sums that several workgroups cut among themselves: parts in scratch memory, and a second launch that adds them in
+//! order. Kernels: `shaders/parts.wgsl`.
+
+use super::elementwise::library_then;
+use super::{Arg, Chain, Dispatch, KernelContext, Program};
+use crate::error::Result;
+
+/// Uniform of `add_parts`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    parts: u32,
+    elements: u32,
+    length: u32,
+    channels: u32,
+    o: u32,
+    depth: u32,
+    width: u32,
+    columns: u32,
+}
+
+/// How one or two results are cut.
+#[derive(Debug, Clone)]
+pub(super) struct Parts<'a> {
+    /// How many there are; with one, the results are written at once.
+    pub(super) parts: usize,
+    /// Elements of each result.
+    pub(super) sizes: &'a [usize],
+    /// Elements of a row of the first, for what follows it.
+    pub(super) columns: usize,
+    /// Where a part of the first result does not lie as the result does.
+    pub(super) last: Option<ChannelsLast>,
+}
+
+/// A part of a convolution's weight with its output channels last, padded to `width`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ChannelsLast {
+    pub(super) groups: usize,
+    pub(super) o: usize,
+    pub(super) depth: usize,
+    pub(super) width: usize,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(parts: usize, sizes: &'a [usize]) -> Self {
+        Parts { parts, sizes, columns: 1, last: None }
+    }
+}
+
+/// A launch that writes the results, or its parts of each to scratch memory, which a second launch adds. `chain` comes with
+/// the number of the op's inputs; `launch` gets it if it writes the results itself.
+pub(super) fn in_parts(
+    of: &Parts<'_>,
+    ctx: &KernelContext<'_>,
+    chain: Option<(&Chain, usize)>,
+    launch: impl FnOnce(&[Arg], Option<&Chain>) -> Result<Dispatch>,
+) -> Result<Program> {
+    let all = |arg: fn(usize) -> Arg| (0..of.sizes.len()).map(arg).collect::<Vec<_>>();
+    if of.parts == 1 {
+        return Ok(launch(&all(Arg::Output), chain.map(|(c, _)| c))?.into());
+    }
+    let entry = if of.sizes.len() == 2 { "add_parts_of_two" } else { "add_parts" };
+    let (elements, channels) = (of.sizes[0], of.sizes.get(1).copied().unwrap_or(0));
+    let ChannelsLast { groups, o, depth, width } =
+        of.last.unwrap_or(ChannelsLast { groups: 1, o: 1, depth: 1, width: 0 });
+    let length = if width == 0 { elements } else { groups * depth * width };
+    let params = Params {
+        parts: of.parts as u32,
+        elements: elements as u32,
+        length: length as u32,
+        channels: channels as u32,
+        o: o as u32,
+        depth: depth as u32,
+        width: width as u32,
+        columns: of.columns as u32,
+    };
+    let mut args = [all(Arg::ScratchRead), all(Arg::Output)].concat();
+    args.extend(chain.iter().flat_map(|(c, inputs)| c.args(*inputs)));
+    let grid = ctx.caps.grid((elements + channels).div_ceil(64))?;
+    let kernel = library_then(entry, chain.map(|(c, _)| c), chain.and_then(|(c, _)| c.columns))?;
+    let add = Dispatch::new(kernel, args, &params, grid);
+    let dispatches = vec![launch(&all(Arg::Scratch), None)?, add];
+    let scratch = [&[length], &of.sizes[1..]].concat();
+    Ok(Program { dispatches, scratch: scratch.iter().map(|n| 4 * of.parts * n).collect() })
+}
