@@ -121,11 +121,12 @@ impl Library {
         self.by_name.iter().find_map(|((_, n), &at)| (*n == entry && self.items[at].is_entry).then_some(at))
     }
 
-    /// The functions of any family that `body` uses and does not declare itself.
+    /// The functions of any family that `body` calls and does not declare itself.
     fn used_by(&self, body: &str) -> Vec<usize> {
         let own: Vec<&str> = split(body).into_iter().map(|(name, _)| name).collect();
         let mut roots = Vec::new();
-        for name in identifiers(body).into_iter().filter(|name| !own.contains(name)) {
+        let is_called = |name: &&str| !own.contains(name) && body.contains(&format!("{name}("));
+        for name in identifiers(body).into_iter().filter(is_called) {
             let at = (0..FILES.len()).find_map(|f| self.by_name.get(&(f, name)).copied());
             if let Some(at) = at
                 && !roots.contains(&at)

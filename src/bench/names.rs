@@ -145,7 +145,7 @@ impl Workload {
     ///   pixels and its two gradients: 3×3, stride 1 and batch 8, unless it goes on with `-k5`, `-s2`, `-d2`
     ///   (dilation), `-g64` (groups) or `-b1`. Padding makes the outputs as large as the inputs at stride 1. `conv64` is `conv-64-64-32`.
     /// - Of both, `-plain` gives the kernels that compute one output per invocation; on GPUs `-tiled` those in the files under
-    ///   `shaders/`, and `-block0` to `-block5` blocks of one form, small to large.
+    ///   `shaders/`, and `-block0` to `-block7` blocks of one form, small to large.
     /// - `copy-N`, `add-N`, `sum-N`, `sum-rows-N`, `sum-columns-N`: N floats, by bytes a second; rows of 1024.
     /// - Families of these: `resnet18`, `matmul-odd`, `matmul-skinny`, `conv-odd`, `conv-forms`, `bandwidth`, and `all`.
     ///
@@ -340,7 +340,7 @@ mod tests {
             "matmul-0",
             "matmul-x",
             "matmul--plain",
-            "matmul-8-block6",
+            "matmul-8-block8",
             "matmul-8-block",
             "matmul-2x3",
             "conv6",

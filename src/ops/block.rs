@@ -51,6 +51,9 @@ pub(super) struct Body<'a> {
     pub(super) sums: bool,
 }
 
+/// Workgroups that keep a GPU busy, more or less.
+const BUSY: usize = 96;
+
 const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
 
 /// One of the two operands, as the text needs it.
@@ -79,22 +82,65 @@ impl Block {
     }
 
     /// The forms that there are, small to large.
-    pub(crate) const ALL: [Block; 6] = [
+    pub(crate) const ALL: [Block; 8] = [
         Block::new(16, 32, 32, 1, 1, 2),
         Block::new(32, 32, 32, 1, 1, 1),
+        Block::new(16, 128, 16, 1, 1, 1),
+        Block::new(32, 128, 16, 1, 2, 1),
         Block::new(64, 64, 16, 1, 1, 1),
         Block::new(64, 64, 8, 2, 1, 2),
         Block::new(128, 64, 16, 2, 2, 1),
         Block::new(128, 128, 8, 2, 2, 1),
     ];
 
+    /// The largest depth: parts of k are multiples of it, so that only the last ends within a step.
+    pub(super) const DEEPEST: usize = 32;
+
+    /// Workgroups for `outputs`, rows and columns.
+    pub(super) fn workgroups(&self, outputs: [usize; 2]) -> usize {
+        outputs[0].div_ceil(self.rows) * outputs[1].div_ceil(self.columns)
+    }
+
+    /// Whether less than half of it lies beyond the edge.
+    fn fits(&self, [m, n]: [usize; 2]) -> bool {
+        let fits = |extent: usize, of: usize| 2 * extent > of;
+        fits(m, self.rows) && fits(n, self.columns)
+    }
+
+    /// The form for `matrices` of `outputs`, where nothing was measured: the largest of which there are enough to keep a
+    /// GPU busy.
+    pub(super) fn chosen(forced: Option<usize>, outputs: [usize; 2], matrices: usize) -> Block {
+        let enough = |b: &Block| b.fits(outputs) && b.workgroups(outputs) * matrices >= BUSY;
+        Block::largest(forced, outputs, enough)
+    }
+
+    /// The same where the sum is so long that its parts keep a GPU busy, however few blocks there are.
+    pub(super) fn chosen_for_long(forced: Option<usize>, outputs: [usize; 2]) -> Block {
+        Block::largest(forced, outputs, |b| b.fits(outputs))
+    }
+
+    fn largest(forced: Option<usize>, outputs: [usize; 2], enough: impl Fn(&Block) -> bool) -> Block {
+        if let Some(block) = forced.and_then(|i| Block::ALL.get(i)) {
+            return *block;
+        }
+        let smallest = Block::ALL[usize::from(outputs[0] > 16)];
+        [7, 5, 3, 2].map(|i| Block::ALL[i]).into_iter().find(enough).unwrap_or(smallest)
+    }
+
+    /// How many parts k is cut into, of at least `least` each. It depends on the extents alone, and never on the form,
+    /// which may be measured: it decides the order of a sum.
+    pub(super) fn parts(outputs: [usize; 2], matrices: usize, k: usize, least: usize) -> usize {
+        (BUSY / (Block::ALL[1].workgroups(outputs) * matrices).max(1)).min(k / least).max(1)
+    }
+
     /// Invocations of a workgroup.
     pub(super) const fn invocations(&self) -> usize {
         self.rows * self.columns / (16 * self.down * self.across)
     }
 
-    /// Bytes of workgroup memory.
-    pub(super) const fn workgroup_bytes(&self) -> usize {
+    /// Bytes of workgroup memory: WebGPU grants 16 KiB everywhere.
+    #[cfg(test)]
+    const fn workgroup_bytes(&self) -> usize {
         16 * self.stages * self.depth * (self.rows / 4 + 1 + self.columns / 4 + 1)
     }
 
@@ -353,13 +399,14 @@ mod tests {
             let n = block.invocations();
             assert!(n.is_power_of_two() && (64..=256).contains(&n) || n == 32, "{block:?}: {n}");
             assert!(block.workgroup_bytes() <= 16 << 10, "{block:?}");
+            assert!(Block::DEEPEST.is_multiple_of(block.depth), "{block:?}");
             for extent in [block.rows, block.columns] {
                 let vectors = extent / 4;
-                // Whole steps of vectors, and whole steps of squares.
-                assert!(n.is_multiple_of(vectors) && (vectors * block.depth).is_multiple_of(n), "{block:?}");
-                assert!(n.is_multiple_of(block.depth / 4), "{block:?}");
-                let squares = vectors * block.depth / 4;
-                assert!(squares.is_multiple_of(n) || n.is_multiple_of(squares), "{block:?}");
+                // All invocations load equally often, or some of them once.
+                assert!(n.is_multiple_of(vectors) && n.is_multiple_of(block.depth / 4), "{block:?}");
+                for loads in [vectors * block.depth, vectors * block.depth / 4] {
+                    assert!(loads.is_multiple_of(n) || n.is_multiple_of(loads), "{block:?}");
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Cases of the three directions: the same convolutions through each.
 
 use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, Padding, Window};
-use crate::ops::Case;
+use crate::ops::{Block, Case};
 
 /// A convolution to be checked in all directions.
 #[derive(Debug, Clone, Copy)]
@@ -154,6 +154,19 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     }
     for config in large() {
         cases.extend(config.cases(ConvKernels::Best).into_iter().map(Case::no_gradient));
+    }
+    // What GPUs have besides: the tiles to be read, and every form of blocks, more than one each way.
+    let read = [
+        config(2, 5, 37, [9, 10], [3, 3]).same(),
+        config(2, 37, 5, [7, 9], [3, 3]).stride(2, 2).pad(Padding::all(1)),
+    ];
+    let mut by = |config: Config, kernels| {
+        cases.extend(config.cases(kernels).into_iter().map(Case::no_gradient));
+    };
+    read.into_iter().for_each(|config| by(config, ConvKernels::Workgroup));
+    for block in 0..Block::ALL.len() {
+        by(config(2, 5, 131, [9, 16], [3, 3]).same(), ConvKernels::Block(block));
+        by(config(1, 131, 6, [11, 13], [3, 2]).same(), ConvKernels::Block(block));
     }
     cases
 }

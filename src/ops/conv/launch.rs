@@ -2,7 +2,9 @@
 
 use super::correlation::Correlation;
 use super::geometry::Geometry;
-use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, depthwise, tile, weight_tile};
+use super::{
+    Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, blocks, depthwise, tile, weight_tile,
+};
 use crate::error::Result;
 use crate::ops::elementwise::library_then;
 use crate::ops::matmul::images;
@@ -95,13 +97,17 @@ impl Params {
 enum Choice {
     Plain,
     Workgroup,
+    /// Of a form, or of the one that fits.
+    Blocks(Option<usize>),
     Registers,
 }
 
 fn choose(kernels: ConvKernels, g: &Geometry, caps: &Caps) -> Choice {
     match (kernels, caps.class) {
         (ConvKernels::Plain, _) => Choice::Plain,
-        (_, AdapterClass::Gpu) => Choice::Workgroup,
+        (ConvKernels::Workgroup, AdapterClass::Gpu) => Choice::Workgroup,
+        (ConvKernels::Block(i), AdapterClass::Gpu) => Choice::Blocks(Some(i)),
+        (_, AdapterClass::Gpu) => Choice::Blocks(None),
         (ConvKernels::Best, _) if g.multiplications() < WORTH_TILES => Choice::Plain,
         _ => Choice::Registers,
     }
@@ -190,6 +196,9 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
             let args = [&inputs, to].concat();
             Ok(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?))
         });
+    }
+    if let Choice::Blocks(forced) = choice {
+        return blocks::weight_gradient(&g, forced, op.bias, ctx);
     }
     if choice == Choice::Registers && product_of_images_pays(&g) {
         let (of, parts) = images::summed([g.n, g.o, g.c, g.oh * g.ow], ctx.caps.class, op.bias);
@@ -294,8 +303,10 @@ fn fast(
         let grid = ctx.caps.grid(plan.workgroups)?;
         return Ok(Some(Dispatch::new(plan.kernel, args, &plan.params, grid).into()));
     }
-    if choice == Choice::Workgroup {
-        return Ok(None);
+    match choice {
+        Choice::Workgroup => return Ok(None),
+        Choice::Blocks(forced) => return blocks::correlate(c, forced, has_bias, ctx, chain).map(Some),
+        _ => {}
     }
     if weight.pays(g) {
         let of = images::shared(weight.transposed, weight.extents, class, chain, has_bias);

@@ -2,6 +2,7 @@
 //! further derivative is one of the three again. Kernels: `shaders/conv2d.wgsl` (plain, and tiles in
 //! workgroup memory), [`tile`] and [`weight_tile`] (register tiles for software adapters).
 
+mod blocks;
 mod cases;
 mod correlation;
 mod depthwise;

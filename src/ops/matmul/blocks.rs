@@ -23,31 +23,8 @@ struct Params {
     _pad: [u32; 2],
 }
 
-/// Workgroups that a GPU needs to be busy: of large blocks, and of the smallest.
-const BUSY: usize = 96;
-
 /// Least extent of a part of k: less is not worth a second launch.
 const LEAST_PART: usize = 128;
-
-fn workgroups(block: &Block, e: &Extents) -> usize {
-    e.batch * e.m.div_ceil(block.rows) * e.n.div_ceil(block.columns)
-}
-
-/// The block for a product, where nothing was measured: the largest of which there are enough.
-fn choose(e: &Extents) -> Block {
-    let small = if e.m <= 16 { 0 } else { 1 };
-    let fits = |b: &&Block| workgroups(b, e) >= BUSY && (e.m > b.rows / 2 && e.n > b.columns / 2);
-    *[5, 2].iter().map(|&i| &Block::ALL[i]).find(fits).unwrap_or(&Block::ALL[small])
-}
-
-/// How k is cut. It depends on the extents alone, and never on what was measured: it decides the order of a sum.
-fn parts(e: &Extents, sums: bool) -> usize {
-    let least = workgroups(&Block::ALL[1], e);
-    if e.batch > 1 || sums && e.k < 4 * LEAST_PART {
-        return 1;
-    }
-    (BUSY / least.max(1)).min(e.k / LEAST_PART).max(1)
-}
 
 /// The launches of C = A B, with `chain` behind it; with `sums`, those of A's rows along k as a second output.
 pub(super) fn product(
@@ -58,10 +35,12 @@ pub(super) fn product(
     chain: Option<&Chain>,
     sums: bool,
 ) -> Result<Program> {
-    let block = forced.and_then(|i| Block::ALL.get(i).copied()).unwrap_or_else(|| choose(e));
-    let wanted = parts(e, sums);
-    // Whole steps, so that only the last part has an end within one.
-    let length = e.k.div_ceil(wanted).next_multiple_of(block.depth.max(32));
+    let block = Block::chosen(forced, [e.m, e.n], e.batch);
+    let wanted = match e.batch {
+        1 => Block::parts([e.m, e.n], 1, e.k, LEAST_PART),
+        _ => 1,
+    };
+    let length = e.k.div_ceil(wanted).next_multiple_of(Block::DEEPEST);
     let parts = e.k.div_ceil(length);
     let params = Params {
         m: e.m as u32,
@@ -79,7 +58,7 @@ pub(super) fn product(
         let mut args = vec![Arg::Input(0), Arg::Input(1)];
         args.extend(to);
         args.extend(chain.iter().flat_map(|c| c.args(2)));
-        let grid = ctx.caps.grid(workgroups(&block, e) * parts.parts)?;
+        let grid = ctx.caps.grid(block.workgroups([e.m, e.n]) * e.batch * parts.parts)?;
         Ok(Dispatch::new(kernel, args, &params, grid))
     };
     in_parts(&parts, ctx, chain.map(|c| (c, 2)), launch)
