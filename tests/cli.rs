@@ -358,6 +358,7 @@ fn derivatives_are_checked_without_a_gpu() {
     let report = &objects(folder.path(), &["check", "--device", "cpu", "--json"])[0];
     assert_eq!((&report["adapter"], &report["failures"]), (&Value::from("reference"), &Value::from(0)));
     assert!(report["cases"].as_u64().unwrap() > 100 && report["derivatives"].as_u64().unwrap() > 1000);
+    refused(folder.path(), &["check", "--device", "cpu", "reloo"], 1, "no op is named `reloo`");
 }
 
 #[cfg(feature = "gpu")]
@@ -378,8 +379,9 @@ fn kernels_are_checked_on_every_adapter() {
         assert!(report["worst"].as_f64().unwrap() <= 1.0 && report["cases"].as_u64().unwrap() > 300);
         assert!(report["skipped"].is_u64());
     }
-    let text = stdout(&wgrad(folder.path(), &["check", "--device", "auto"]));
-    assert!(text.contains("matmul") && text.contains("all passed"), "{text}");
+    let text = stdout(&wgrad(folder.path(), &["check", "--device", "auto", "argmax", "relu"]));
+    assert!(text.contains("argmax") && text.contains("relu ") && text.contains("all passed"), "{text}");
+    assert!(!text.contains("matmul"), "{text}");
 }
 
 #[test]

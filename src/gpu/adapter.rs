@@ -145,7 +145,10 @@ pub(super) fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
     if let Some(shared) = Arc::get_mut(&mut gpu.0) {
         shared.ahead = super::ahead::Ahead::of(adapter);
     }
-    Ok(gpu)
+    match std::env::var_os("WGRAD_TUNE").filter(|file| !file.is_empty()) {
+        Some(file) => gpu.tuned(Some(file.as_ref())),
+        None => Ok(gpu),
+    }
 }
 
 /// Catches what the device reports outside of error scopes, and its loss, for the next read-back: an error
@@ -184,6 +187,7 @@ pub(super) fn wrap(
         storage_buffers: limits
             .max_storage_buffers_per_shader_stage
             .min(limits.max_buffers_and_acceleration_structures_per_shader_stage.saturating_sub(1)),
+        forms: Arc::default(),
     };
     Gpu(Arc::new(Shared {
         info: describe(info),
@@ -202,6 +206,7 @@ pub(super) fn wrap(
         dumps: crate::env::dumps("wgsl"),
         fuses: !crate::env::is_off("WGRAD_FUSE"),
         planted: None,
+        tuner: None,
     }))
 }
 

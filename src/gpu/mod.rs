@@ -10,6 +10,7 @@ mod profile;
 mod readback;
 mod settle;
 mod step;
+mod tune;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     /// Whether graphs are compiled with several ops in one kernel.
     pub(crate) fuses: bool,
     pub(crate) planted: Option<PlantedFault>,
+    tuner: Option<Arc<tune::Tuner>>,
 }
 
 /// An open GPU. Cheap to clone.
@@ -153,6 +155,40 @@ impl Gpu {
         gpu
     }
 
+    /// The same device, which finds the fastest forms of products and convolutions by trial when a graph is compiled that
+    /// needs one it does not know. All trials of a device together take no more than about a second, and what they
+    /// find never changes a result. On software adapters there is one form and nothing to try.
+    ///
+    /// `file` keeps what was found, for the next time and by adapter, driver and version of wgrad; it need not be there
+    /// yet. `WGRAD_TUNE=FILE` does this for all devices.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Invalid`] for a file that cannot be read, or holds something else.
+    pub fn tuned(&self, file: Option<&std::path::Path>) -> Result<Self> {
+        self.tuned_within(file, None)
+    }
+
+    /// The same with another limit on the time of all trials.
+    #[doc(hidden)]
+    pub fn tuned_within(
+        &self,
+        file: Option<&std::path::Path>,
+        limit: Option<std::time::Duration>,
+    ) -> Result<Self> {
+        let tuner = tune::Tuner::open(&self.0, file, limit)?;
+        let mut gpu = self.derive(self.0.check, self.0.planted, self.0.caps.clone());
+        if let Some(shared) = Arc::get_mut(&mut gpu.0) {
+            shared.tuner = Some(Arc::new(tuner));
+        }
+        Ok(gpu)
+    }
+
+    /// How many trials were made.
+    #[doc(hidden)]
+    pub fn trials(&self) -> usize {
+        self.0.tuner.as_ref().map_or(0, |tuner| tuner.trials())
+    }
+
     fn derive(&self, check: bool, planted: Option<PlantedFault>, caps: Caps) -> Self {
         let old = &self.0;
         Gpu(Arc::new(Shared {
@@ -172,6 +208,7 @@ impl Gpu {
             dumps: old.dumps,
             fuses: old.fuses,
             planted,
+            tuner: old.tuner.clone(),
         }))
     }
 

@@ -9,7 +9,7 @@ use super::{PlantedFault, Shared, readback, storage_usage};
 use crate::device::{CompileOptions, Executor, Precision, Readback};
 use crate::error::{Error, Result};
 use crate::graph::{Recording, Source};
-use crate::ops::{Arg, Dispatch, KernelContext, Out, Program, Reference, SliceMut};
+use crate::ops::{Arg, Caps, Dispatch, KernelContext, Out, Program, Reference, SliceMut};
 use crate::plan::{ConstantSource, Location, Plan};
 use crate::profile::{Clock, Timings};
 use crate::shape::{DType, TensorType};
@@ -105,7 +105,8 @@ impl GpuStep {
                 // First: it makes some values needless in the backward pass.
                 crate::plan::simplify(&mut recording);
             }
-            let planned = |r: &Recording| Ok(plan(&gpu, fuse(r.clone()), precision)?.0.planned_bytes());
+            // No form needs more memory than another.
+            let planned = |r: &Recording| Ok(plan(&gpu.caps, fuse(r.clone()), precision)?.0.planned_bytes());
             recording = crate::plan::within(recording, budget, planned)?;
         }
         let recording = fuse(recording);
@@ -113,7 +114,8 @@ impl GpuStep {
     }
 
     fn build(gpu: Arc<Shared>, recording: Recording, precision: Precision) -> Result<Self> {
-        let (mut plan, programs) = plan(&gpu, recording, precision)?;
+        let caps = gpu.tuner.as_ref().map(|tuner| tuner.caps(&gpu, &recording));
+        let (mut plan, programs) = plan(caps.as_ref().unwrap_or(&gpu.caps), recording, precision)?;
         if gpu.planted == Some(PlantedFault::Memory) {
             plan.plant_memory_fault();
         }
@@ -284,7 +286,7 @@ impl GpuStep {
 }
 
 /// The plan of a recording, and its nodes' kernels.
-fn plan(gpu: &Shared, mut recording: Recording, precision: Precision) -> Result<(Plan, Vec<Program>)> {
+fn plan(caps: &Caps, mut recording: Recording, precision: Precision) -> Result<(Plan, Vec<Program>)> {
     let types =
         |ids: &[u32]| -> Vec<TensorType> { ids.iter().map(|&v| recording.values[v as usize].ty).collect() };
     let mut programs: Vec<Program> = recording
@@ -295,7 +297,7 @@ fn plan(gpu: &Shared, mut recording: Recording, precision: Precision) -> Result<
             if node.inputs.is_empty() && node.op.writes() == 0 {
                 return Ok(Program::default());
             }
-            node.op.dispatch(&KernelContext { caps: &gpu.caps, inputs: &inputs, outputs: &outputs })
+            node.op.dispatch(&KernelContext { caps, inputs: &inputs, outputs: &outputs })
         })
         .collect::<Result<_>>()?;
     if precision == Precision::Mixed {

@@ -12,6 +12,8 @@
 
 use std::fmt::Write;
 
+use super::{Caps, Trial};
+
 /// A form of blocks. All extents are powers of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Block {
@@ -50,6 +52,9 @@ pub(super) struct Body<'a> {
     /// Whether A's numbers are added up along k, for each row.
     pub(super) sums: bool,
 }
+
+/// Forms that a trial compares at most.
+const MOST_FORMS: usize = 5;
 
 /// Workgroups that keep a GPU busy, more or less.
 const BUSY: usize = 96;
@@ -108,23 +113,26 @@ impl Block {
     }
 
     /// The form for `matrices` of `outputs`, where nothing was measured: the largest of which there are enough to keep a
-    /// GPU busy.
-    pub(super) fn chosen(forced: Option<usize>, outputs: [usize; 2], matrices: usize) -> Block {
-        let enough = |b: &Block| b.fits(outputs) && b.workgroups(outputs) * matrices >= BUSY;
-        Block::largest(forced, outputs, enough)
+    /// GPU busy. Of a long sum whose parts do that, just the largest.
+    fn chosen(outputs: [usize; 2], matrices: usize, is_long: bool) -> usize {
+        let enough = |b: &Block| is_long || b.workgroups(outputs) * matrices >= BUSY;
+        let fits = |i: &usize| Block::ALL[*i].fits(outputs) && enough(&Block::ALL[*i]);
+        [7, 5, 3, 2].into_iter().find(fits).unwrap_or(usize::from(outputs[0] > 16))
     }
 
-    /// The same where the sum is so long that its parts keep a GPU busy, however few blocks there are.
-    pub(super) fn chosen_for_long(forced: Option<usize>, outputs: [usize; 2]) -> Block {
-        Block::largest(forced, outputs, |b| b.fits(outputs))
+    /// What a trial compares for products that `name` tells from others.
+    pub(super) fn trial(name: &str, outputs: [usize; 2], matrices: usize, k: usize, is_long: bool) -> Trial {
+        let [m, n, k, count] = [outputs[0], outputs[1], k, matrices].map(usize::next_power_of_two);
+        let first = Block::chosen(outputs, matrices, is_long);
+        let others = (0..Block::ALL.len()).rev().filter(|&i| i != first && Block::ALL[i].fits(outputs));
+        let forms = std::iter::once(first).chain(others).take(MOST_FORMS).collect();
+        Trial { key: format!("{name} {m}x{n}x{k} {count}"), forms }
     }
 
-    fn largest(forced: Option<usize>, outputs: [usize; 2], enough: impl Fn(&Block) -> bool) -> Block {
-        if let Some(block) = forced.and_then(|i| Block::ALL.get(i)) {
-            return *block;
-        }
-        let smallest = Block::ALL[usize::from(outputs[0] > 16)];
-        [7, 5, 3, 2].map(|i| Block::ALL[i]).into_iter().find(enough).unwrap_or(smallest)
+    /// The form asked for, or found by a trial, or that of the table.
+    pub(super) fn of(forced: Option<usize>, trial: &Trial, caps: &Caps) -> Block {
+        let form = forced.or_else(|| trial.found(caps)).unwrap_or(trial.forms[0]);
+        *Block::ALL.get(form).unwrap_or(&Block::ALL[trial.forms[0]])
     }
 
     /// How many parts k is cut into, of at least `least` each. It depends on the extents alone, and never on the form,

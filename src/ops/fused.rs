@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::elementwise::{Operand, is_literal};
 use super::fused_pool::Pooling;
 use super::{
-    Chain, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, elementwise,
+    Chain, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, Trial, elementwise,
 };
 use crate::cpu::Buffer;
 use crate::error::Result;
@@ -310,6 +310,10 @@ impl Op for Fused {
             others[1] = pooling.other_places(self.pooled_values(&values), &errors, &outputs[1]);
         }
         others
+    }
+
+    fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
+        self.root.as_ref()?.trial(&inputs[..self.root_inputs.len()])
     }
 
     fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {

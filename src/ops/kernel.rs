@@ -1,5 +1,6 @@
 //! What an op asks of a GPU: kernels as text, arguments, parameters and grids. Pure data.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Op;
@@ -18,9 +19,57 @@ pub enum AdapterClass {
     SoftwareLanes8,
 }
 
+/// Forms of kernels that were measured to be the fastest on an adapter, by the key of a [`Trial`].
+#[doc(hidden)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Forms(BTreeMap<String, usize>);
+
+#[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+impl Forms {
+    pub(crate) fn new(forms: BTreeMap<String, usize>) -> Self {
+        Forms(forms)
+    }
+
+    pub(crate) fn one(key: &str, form: usize) -> Self {
+        Forms(BTreeMap::from([(key.to_string(), form)]))
+    }
+
+    pub(crate) fn of(&self, key: &str) -> Option<usize> {
+        self.0.get(key).copied()
+    }
+
+    pub(crate) fn with(&self, found: BTreeMap<String, usize>) -> Self {
+        Forms(self.0.clone().into_iter().chain(found).collect())
+    }
+
+    pub(crate) fn entries(&self) -> BTreeMap<String, usize> {
+        self.0.clone()
+    }
+}
+
+/// Forms in which an op's kernel can be had, all of which add up in the same order: one of them is the fastest.
+#[doc(hidden)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// What asks for it: an op and its extents, more or less.
+    pub(crate) key: String,
+    /// The one that is taken without a trial, then others.
+    pub(crate) forms: Vec<usize>,
+}
+
+impl Trial {
+    /// The form that was measured to be the fastest.
+    pub(crate) fn found(&self, caps: &Caps) -> Option<usize> {
+        caps.forms.of(&self.key)
+    }
+}
+
 /// What kernels may rely on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caps {
+    /// What was measured.
+    #[doc(hidden)]
+    pub forms: Arc<Forms>,
     /// Kind of adapter.
     pub class: AdapterClass,
     /// Most workgroups in one dimension of a grid.
@@ -32,7 +81,7 @@ pub struct Caps {
 impl Caps {
     /// WebGPU's default limits, for a class of adapter.
     pub fn default_of(class: AdapterClass) -> Self {
-        Caps { class, max_workgroups: 65_535, storage_buffers: 8 }
+        Caps { class, max_workgroups: 65_535, storage_buffers: 8, forms: Arc::default() }
     }
 
     /// Folds a number of workgroups into a grid within the limits; kernels undo it with

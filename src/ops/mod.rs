@@ -44,6 +44,8 @@ pub use elementwise::{Pointwise, chain::Chain};
 pub(crate) use fill::Fill;
 pub(crate) use fused::Fused;
 pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
+#[doc(hidden)]
+pub use kernel::{Forms, Trial};
 pub use matmul::MatMulKernels;
 pub(crate) use matmul::MatMulSum;
 pub(crate) use optimizer::{AdamTick, AdamUpdate, FlagNonFinite, MOST_SCALE, NextScale, SgdUpdate};
@@ -123,6 +125,13 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     fn differentiable_output(&self, i: usize) -> bool {
         let _ = i;
         true
+    }
+
+    /// Forms of its kernel for GPUs, if it has several of which trials can find the fastest.
+    #[doc(hidden)]
+    fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
+        let _ = inputs;
+        None
     }
 
     /// Floating-point operations, for summaries and benches.

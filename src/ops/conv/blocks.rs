@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::ops::block::{Along, Block, Body};
 use crate::ops::elementwise::FIRST_BINDING;
 use crate::ops::parts::{Parts, in_parts};
-use crate::ops::{Arg, Chain, Dispatch, Kernel, KernelContext, Program};
+use crate::ops::{Arg, Chain, Dispatch, Kernel, KernelContext, Program, Trial};
 
 /// Uniform of the forward direction and the gradient of the images: [`Correlation`].
 #[repr(C)]
@@ -95,6 +95,20 @@ fn gathered(binding: &str) -> String {
     )
 }
 
+/// The forms that can compute a correlation.
+pub(super) fn trial(c: &Correlation) -> Trial {
+    let gap = if c.gap == [1, 1] { "" } else { "g" };
+    let name = format!("conv2d{}.k{}x{}{gap}", if c.flip { "_backward_input" } else { "" }, c.kh, c.kw);
+    let pixels = c.images * c.oh * c.ow;
+    Block::trial(&name, [c.m, pixels], c.groups, c.c * c.kh * c.kw, false)
+}
+
+/// Those of the weight's gradient.
+pub(super) fn weight_trial(g: &Geometry) -> Trial {
+    let name = format!("conv2d_backward_weight.k{}x{}", g.kh, g.kw);
+    Block::trial(&name, [g.o, g.depth()], g.groups, g.n * g.oh * g.ow, true)
+}
+
 /// The launch of a correlation, with `chain` behind it.
 pub(super) fn correlate(
     c: &Correlation,
@@ -104,7 +118,7 @@ pub(super) fn correlate(
     chain: Option<&Chain>,
 ) -> Result<Program> {
     let pixels = c.images * c.oh * c.ow;
-    let block = Block::chosen(forced, [c.m, pixels], c.groups);
+    let block = Block::of(forced, &trial(c), ctx.caps);
     let depth = c.c * c.kh * c.kw;
     // The weight of a row is contiguous along k, and so is a vector of it.
     let in_line = !c.flip && c.weight_steps[1] == depth;
@@ -361,7 +375,7 @@ pub(super) fn weight_gradient(
     ctx: &KernelContext<'_>,
 ) -> Result<Program> {
     let (columns, pixels) = (g.depth(), g.n * g.oh * g.ow);
-    let block = Block::chosen_for_long(forced, [g.o, columns]);
+    let block = Block::of(forced, &weight_trial(g), ctx.caps);
     let parts = Block::parts([g.o, columns], g.groups, pixels, LEAST_PART);
     let length = pixels.div_ceil(parts).next_multiple_of(Block::DEEPEST);
     let parts = pixels.div_ceil(length);

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::ops::elementwise::library_then;
 use crate::ops::matmul::images;
 use crate::ops::parts::{ChannelsLast, Parts, in_parts};
-use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program};
+use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Trial};
 
 /// Uniform of the plain and the workgroup-memory kernels.
 #[repr(C)]
@@ -111,6 +111,17 @@ fn choose(kernels: ConvKernels, g: &Geometry, caps: &Caps) -> Choice {
         (ConvKernels::Best, _) if g.multiplications() < WORTH_TILES => Choice::Plain,
         _ => Choice::Registers,
     }
+}
+
+/// The forms of blocks that can compute a correlation; none where groups have one channel, which have kernels of their own.
+pub(super) fn trial(kernels: ConvKernels, g: &Geometry, c: &Correlation) -> Option<Trial> {
+    let is_dense = g.c > 1 || g.groups == 1;
+    (is_dense && matches!(kernels, ConvKernels::Best | ConvKernels::Tiles)).then(|| blocks::trial(c))
+}
+
+pub(super) fn weight_trial(kernels: ConvKernels, g: &Geometry) -> Option<Trial> {
+    let is_dense = g.c > 1 || g.groups == 1;
+    (is_dense && matches!(kernels, ConvKernels::Best | ConvKernels::Tiles)).then(|| blocks::weight_trial(g))
 }
 
 /// The plain kernel `entry`, with one invocation per element of the output.

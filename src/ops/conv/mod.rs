@@ -1,6 +1,6 @@
 //! Two-dimensional convolution and its two gradients, each linear in both its arguments, so that every
 //! further derivative is one of the three again. Kernels: `shaders/conv2d.wgsl` (plain, and tiles in
-//! workgroup memory), [`tile`] and [`weight_tile`] (register tiles for software adapters).
+//! workgroup memory, to be read), [`blocks`] (what GPUs run), [`tile`] and [`weight_tile`] (register tiles for software adapters).
 
 mod blocks;
 mod cases;
@@ -19,10 +19,13 @@ pub(super) use cases::cases;
 pub use geometry::Padding;
 pub(crate) use geometry::Window;
 
-use super::{Chain, In, KernelContext, Op, Out, Program, Reference, Slice, SliceMut, TINY, UNIT, expect};
+use super::{
+    Chain, In, KernelContext, Op, Out, Program, Reference, Slice, SliceMut, TINY, Trial, UNIT, expect,
+};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::shape::{DType, Shape, TensorType};
+use correlation::Correlation;
 use geometry::Geometry;
 
 /// Which kernels compute a convolution. The choice carries over to its gradients.
@@ -204,6 +207,11 @@ impl Op for Conv2d {
         bound(self, depth, inputs, outputs)
     }
 
+    fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
+        let g = self.window.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
+        launch::trial(self.kernels, &g, &Correlation::forward(&g))
+    }
+
     fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
         let weight = inputs[1].shape;
         let each = 2 * weight.elements() / weight.dim(0) + usize::from(inputs.len() == 3);
@@ -252,6 +260,11 @@ impl Op for Conv2dBackwardInput {
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let weight = inputs[1].shape;
         bound(self, weight.elements() / (weight.dim(1) * self.window.groups), inputs, outputs)
+    }
+
+    fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
+        let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
+        launch::trial(self.kernels, &g, &Correlation::backward(&g))
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
@@ -313,6 +326,11 @@ impl Op for Conv2dBackwardWeight {
             bounds.push(sizes.iter().map(|s| terms as f64 * UNIT * s + TINY).collect());
         }
         bounds
+    }
+
+    fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
+        let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
+        launch::weight_trial(self.kernels, &g)
     }
 
     fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::ops::block::{Along, Block, Body};
 use crate::ops::elementwise::FIRST_BINDING;
 use crate::ops::parts::{Parts, in_parts};
-use crate::ops::{Arg, Dispatch, KernelContext, Program};
+use crate::ops::{Arg, Dispatch, KernelContext, Program, Trial};
 
 /// Uniform of the blocks.
 #[repr(C)]
@@ -26,6 +26,20 @@ struct Params {
 /// Least extent of a part of k: less is not worth a second launch.
 const LEAST_PART: usize = 128;
 
+/// The forms that can compute it.
+pub(super) fn trial(form: Form, e: &Extents, sums: bool) -> Trial {
+    let aligned: String = aligned(form, e).iter().map(|a| if *a { '4' } else { '1' }).collect();
+    let name = format!("{}{}.{aligned}", form.name(), if sums { "_sum" } else { "" });
+    Block::trial(&name, [e.m, e.n], e.batch, e.k, false)
+}
+
+/// Whether rows of A, B and C start at multiples of 4 elements, so that they load as `vec4`s.
+fn aligned(form: Form, e: &Extents) -> [bool; 3] {
+    let a = if form == Form::Tn { e.m } else { e.k };
+    let b = if form == Form::Nt { e.k } else { e.n };
+    [a, b, e.n].map(|n| n.is_multiple_of(4))
+}
+
 /// The launches of C = A B, with `chain` behind it; with `sums`, those of A's rows along k as a second output.
 pub(super) fn product(
     form: Form,
@@ -35,7 +49,7 @@ pub(super) fn product(
     chain: Option<&Chain>,
     sums: bool,
 ) -> Result<Program> {
-    let block = Block::chosen(forced, [e.m, e.n], e.batch);
+    let block = Block::of(forced, &trial(form, e, sums), ctx.caps);
     let wanted = match e.batch {
         1 => Block::parts([e.m, e.n], 1, e.k, LEAST_PART),
         _ => 1,
@@ -68,16 +82,13 @@ pub(super) fn product(
 struct Variant {
     block: Block,
     form: Form,
-    /// Whether rows of A, B and C start at multiples of 4 elements, so that they load as `vec4`s.
     aligned: [bool; 3],
     sums: bool,
 }
 
 impl Variant {
     fn new(block: Block, form: Form, e: &Extents, sums: bool) -> Self {
-        let a = if form == Form::Tn { e.m } else { e.k };
-        let b = if form == Form::Nt { e.k } else { e.n };
-        Variant { block, form, aligned: [a, b, e.n].map(|n| n.is_multiple_of(4)), sums }
+        Variant { block, form, aligned: aligned(form, e), sums }
     }
 
     fn kernel(&self, chain: Option<&Chain>) -> Kernel {

@@ -4,8 +4,8 @@ use super::{Chain, Extents, Form, MatMul, MatMulKernels, blocks, tile};
 use crate::error::Result;
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::{
-    AdapterClass, Arg, Case, Dispatch, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT,
-    float,
+    AdapterClass, Arg, Case, Dispatch, In, KernelContext, Op, Out, Program, Real, Reference, TINY, Trial,
+    UNIT, float,
 };
 use crate::shape::TensorType;
 
@@ -64,6 +64,10 @@ impl Op for MatMulSum {
             return Ok(Dispatch::new(kernel, args, &PRODUCT.params(&e), ctx.caps.grid(tiles)?).into());
         }
         blocks::product(Form::Tn, &e, None, ctx, None, true)
+    }
+
+    fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
+        Some(blocks::trial(Form::Tn, &extents(inputs), true))
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

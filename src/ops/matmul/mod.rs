@@ -1,5 +1,6 @@
 //! Matrix products, batched, in the three forms that training needs. Kernels: `shaders/matmul.wgsl`
-//! (plain, and tiles in workgroup memory) and [`tile`] (register tiles for software adapters).
+//! (plain, and tiles in workgroup memory, to be read), [`blocks`] (what GPUs run) and [`tile`] (register tiles for software
+//! adapters).
 
 mod blocks;
 mod gradient;
@@ -11,6 +12,7 @@ pub(crate) use gradient::MatMulSum;
 use super::elementwise::library_then;
 use super::{
     AdapterClass, Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Pattern, Program, Real, Reference,
+    Trial,
 };
 use super::{In, Out, Slice, TINY, UNIT, expect};
 use ndarray::ArrayViewMut2;
@@ -30,6 +32,16 @@ pub(crate) enum Form {
     Nt,
     /// C\[m,n\] = A\[k,m\]ᵀ B\[k,n\]: the gradient of a weight.
     Tn,
+}
+
+impl Form {
+    fn name(self) -> &'static str {
+        match self {
+            Form::Nn => "matmul",
+            Form::Nt => "matmul_nt",
+            Form::Tn => "matmul_tn",
+        }
+    }
 }
 
 /// A product of matrices in the last two axes; leading axes are a batch, equal in both.
@@ -191,11 +203,7 @@ impl<T: Real> Reference<T> for MatMul {
 
 impl Op for MatMul {
     fn name(&self) -> &'static str {
-        match self.form {
-            Form::Nn => "matmul",
-            Form::Nt => "matmul_nt",
-            Form::Tn => "matmul_tn",
-        }
+        self.form.name()
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
@@ -243,6 +251,11 @@ impl Op for MatMul {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         self.launch(ctx, None)
+    }
+
+    fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
+        let e = self.extents(&inputs[0].shape, &inputs[1].shape);
+        (self.kernels == MatMulKernels::Best).then(|| blocks::trial(self.form, &e, false))
     }
 
     fn pattern(&self) -> Option<Pattern> {

@@ -1,0 +1,161 @@
+//! The forms of kernels for GPUs, and the trials that choose among them.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use wgrad::gpu::Gpu;
+use wgrad::nn::{Cnn, Layer};
+use wgrad::ops::{AdapterClass, Conv2dOptions, ConvKernels, MatMulKernels, Padding};
+use wgrad::optim::{Adam, Optimizer};
+use wgrad::{Device, Graph, Params, Var};
+
+/// There are as many.
+const FORMS: std::ops::Range<usize> = 0..8;
+
+/// Numbers between -0.5 and 0.5 (Park and Miller, CACM 31(10), 1988).
+fn numbers(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state * 48_271 % 2_147_483_647;
+        state as f32 / 2_147_483_647.0 - 0.5
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// The bits of what `record` makes of two inputs.
+fn bits(
+    gpu: &Gpu,
+    shapes: [&[usize]; 2],
+    record: impl for<'g> Fn(Var<'g>, Var<'g>) -> Vec<Var<'g>>,
+) -> Vec<Vec<u32>> {
+    let g = Graph::new();
+    let [x, w] = [("x", shapes[0]), ("w", shapes[1])].map(|(name, shape)| g.input(name, shape));
+    let results = record(x, w);
+    results.iter().enumerate().for_each(|(i, r)| g.output(&format!("y{i}"), *r));
+    let values = shapes.map(|s| numbers(s.iter().product(), 7));
+    let mut step = Device::from(gpu.clone()).compile(&g).unwrap();
+    step.run_with(&[("x", (&values[0]).into()), ("w", (&values[1]).into())]).unwrap();
+    let read = |i| step.values(&format!("y{i}")).unwrap().iter().map(|v: &f32| v.to_bits()).collect();
+    (0..results.len()).map(read).collect()
+}
+
+/// What makes trials harmless: a form decides how fast a sum is, and not in which order.
+#[test]
+fn all_forms_give_the_same_bits() {
+    for gpu in common::gpus() {
+        let gpu = gpu.with_class(AdapterClass::Gpu);
+        let product = |kernels| bits(&gpu, [&[70, 517], &[517, 66]], |x, w| vec![x.matmul_by(w, kernels)]);
+        let options = Conv2dOptions { padding: Padding::all(1), ..Default::default() };
+        let convolution = |kernels| {
+            bits(&gpu, [&[3, 19, 12, 16], &[37, 19, 3, 3]], |x, w| {
+                let y = x.conv2d_by(w, None, &options, kernels);
+                let (of_weight, of_input) = (
+                    x.conv2d_gradient(w, y, true, &options, kernels),
+                    x.conv2d_gradient(w, y, false, &options, kernels),
+                );
+                vec![y, of_weight, of_input]
+            })
+        };
+        let (first, others) = (product(MatMulKernels::Best), convolution(ConvKernels::Best));
+        assert!(first[0].iter().any(|b| *b != first[0][0]));
+        for form in FORMS {
+            assert_eq!(product(MatMulKernels::Block(form)), first, "form {form}");
+            assert_eq!(convolution(ConvKernels::Block(form)), others, "form {form}");
+        }
+    }
+}
+
+/// Ten losses of a training step.
+fn losses(gpu: &Gpu) -> Vec<u32> {
+    let params = Params::seeded(3);
+    let cnn = Cnn::new(&params.at("cnn"), [1, 8, 8], &[8, 16], 10);
+    let g = Graph::new();
+    let (x, y) = (g.input("x", [16, 1, 8, 8]), g.classes("y", [16]));
+    let loss = cnn.forward(x).softmax_cross_entropy(y);
+    Adam::new(&params, 1e-3).minimize(loss, &params.trainable());
+    g.output("loss", loss);
+    let mut step = Device::from(gpu.clone()).compile(&g).unwrap();
+    let images = numbers(16 * 64, 11);
+    let classes: Vec<u32> = (0..16).map(|i| i % 10).collect();
+    let mut losses = Vec::new();
+    for _ in 0..10 {
+        step.run_with(&[("x", (&images).into()), ("y", (&classes).into())]).unwrap();
+        losses.push(step.values("loss").unwrap()[0].to_bits());
+    }
+    losses
+}
+
+#[test]
+fn trials_change_no_result_and_are_made_once() {
+    for gpu in common::gpus() {
+        let gpu = gpu.with_class(AdapterClass::Gpu);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tuned.json");
+        let plain = losses(&gpu);
+        assert_eq!(gpu.trials(), 0);
+
+        let long = Some(Duration::from_secs(600));
+        let tuned = gpu.tuned_within(Some(&file), long).unwrap();
+        assert_eq!(losses(&tuned), plain);
+        assert!(tuned.trials() > 3, "{} trials", tuned.trials());
+        let kept = std::fs::read_to_string(&file).unwrap();
+        assert!(kept.contains("conv2d_backward_weight.k3x3") && kept.contains("matmul_tn_sum"), "{kept}");
+
+        // What the file knows is not tried again, and nothing is added to it.
+        let again = gpu.tuned_within(Some(&file), long).unwrap();
+        assert_eq!(losses(&again), plain);
+        assert_eq!(again.trials(), 0);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), kept);
+
+        // Another driver's are kept beside them.
+        let other = kept.replace("wgrad ", "another ");
+        std::fs::write(&file, &other).unwrap();
+        assert_eq!(losses(&gpu.tuned_within(Some(&file), long).unwrap()), plain);
+        let both = std::fs::read_to_string(&file).unwrap();
+        assert!(both.contains("| another ") && both.contains("| wgrad "), "{both}");
+    }
+}
+
+#[test]
+fn without_time_the_table_chooses() {
+    for gpu in common::gpus() {
+        let gpu = gpu.with_class(AdapterClass::Gpu);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tuned.json");
+        let hurried = gpu.tuned_within(Some(&file), Some(Duration::ZERO)).unwrap();
+        assert_eq!(losses(&hurried), losses(&gpu));
+        assert_eq!(hurried.trials(), 0);
+        assert!(!file.exists());
+    }
+}
+
+#[test]
+fn bad_files_are_explained_and_kept() {
+    for gpu in common::gpus() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("notes.txt");
+        std::fs::write(&file, "my notes").unwrap();
+        let error = gpu.tuned(Some(&file)).unwrap_err();
+        assert!(matches!(error, wgrad::Error::Invalid(_)), "{error}");
+        assert!(error.to_string().contains("notes.txt is no table of measured kernels"), "{error}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "my notes");
+        assert!(matches!(gpu.tuned(Some(folder.path())), Err(wgrad::Error::Io { .. })));
+
+        // Forms that this version does not have are the table's, and a folder that is not there is no reason to stop.
+        let gpu = gpu.with_class(AdapterClass::Gpu);
+        let missing = folder.path().join("missing").join("tuned.json");
+        let tuned = gpu.tuned_within(Some(&missing), Some(Duration::from_secs(600))).unwrap();
+        assert_eq!(losses(&tuned), losses(&gpu));
+        let wild = folder.path().join("wild.json");
+        let good = gpu.tuned_within(Some(&wild), Some(Duration::from_secs(600))).unwrap();
+        losses(&good);
+        let text = std::fs::read_to_string(&wild).unwrap();
+        let mut table: BTreeMap<String, BTreeMap<String, usize>> = serde_json::from_str(&text).unwrap();
+        table.values_mut().flat_map(|forms| forms.values_mut()).for_each(|form| *form = 999);
+        std::fs::write(&wild, serde_json::to_string(&table).unwrap()).unwrap();
+        assert_eq!(losses(&gpu.tuned(Some(&wild)).unwrap()), losses(&gpu));
+    }
+}
