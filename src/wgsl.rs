@@ -39,6 +39,7 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "conv2d",
     "cross_entropy",
     "dropout",
+    "layer_norm",
     "matmul",
     "movement",
     "optimizer",

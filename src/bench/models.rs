@@ -4,7 +4,7 @@ use super::workload::Case;
 use crate::device::{CompileOptions, Device, Precision};
 use crate::error::Result;
 use crate::graph::{Graph, Init, Params, Var};
-use crate::nn::{Layer, Linear, Mlp};
+use crate::nn::{Layer, LayerNorm, Linear, Mlp};
 use crate::ops::{Conv2dOptions, Padding, PoolOptions};
 use crate::optim::{Adam, LossScale, Optimizer};
 
@@ -139,8 +139,9 @@ pub(super) fn transformer<'g>(params: &Params, x: Var<'g>) -> Var<'g> {
     let [batch, length, width, heads, hidden] = TRANSFORMER;
     let each = width / heads;
     let linear = |name: &str, from: usize, to: usize| Linear::new(&params.at(name), from, to);
+    let norm = |name: &str| LayerNorm::new(&params.at(name), width);
 
-    let joint = linear("qkv", width, 3 * width).forward(layer_norm(&params.at("norm1"), x));
+    let joint = linear("qkv", width, 3 * width).forward(norm("norm1").forward(x));
     let part = |k: usize| {
         joint.slice(1, k * width, width).reshape([batch, length, heads, each]).permute(&[0, 2, 1, 3])
     };
@@ -148,21 +149,9 @@ pub(super) fn transformer<'g>(params: &Params, x: Var<'g>) -> Var<'g> {
     let mixed = scores.softmax(3).matmul(part(2)).permute(&[0, 2, 1, 3]).reshape([batch * length, width]);
     let x = x + linear("out", width, width).forward(mixed);
 
-    let inner = linear("fc1", width, hidden).forward(layer_norm(&params.at("norm2"), x));
+    let inner = linear("fc1", width, hidden).forward(norm("norm2").forward(x));
     let x = x + linear("fc2", hidden, width).forward(gelu(inner));
     linear("head", width, CLASSES).forward(x.reshape([batch, length, width]).mean(&[1]))
-}
-
-/// Rows of mean 0 and variance 1, scaled and shifted (Ba, Kiros and Hinton, arXiv:1607.06450), of ops that are
-/// there.
-fn layer_norm<'g>(params: &Params, x: Var<'g>) -> Var<'g> {
-    let g = x.graph();
-    let width = x.dim(1);
-    let scale = g.param(&params.param("weight", [width], Init::Constant(1.0)));
-    let shift = g.param(&params.param("bias", [width], Init::Constant(0.0)));
-    let centred = x - x.mean_keep(&[1]);
-    let deviation = (centred.square().mean_keep(&[1]) + 1e-5).sqrt();
-    centred / deviation * scale + shift
 }
 
 /// The form with tanh of Hendrycks and Gimpel, arXiv:1606.08415, section 2.

@@ -48,7 +48,7 @@ fn with_garbage(text: &str) -> String {
         let value = match element {
             "f32" => "garbage".to_string(),
             "u32" => "0xfeedf00du".to_string(),
-            vector if vector.ends_with("<f32>") => format!("{vector}(garbage, garbage)"),
+            vector if vector.ends_with("<f32>") => format!("{vector}(garbage)"),
             other => format!("{other}(garbage, 0xfeedf00du)"),
         };
         fill += &format!("for (var i_ = lane_; i_ < {length}; i_ += size_) {{ {name}[i_] = {value}; }}\n");

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Activation, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Conv2dOptions, Dropout, Flatten};
-use super::{GlobalAvgPool2d, Layer, Linear, MaxPool2d, Padding, ResidualBlock};
+use super::{GlobalAvgPool2d, Layer, LayerNorm, Linear, MaxPool2d, Padding, ResidualBlock};
 use crate::graph::{Params, Var};
 
 /// Layers applied one after another. Parameters are named by position, as in PyTorch: `0.weight`.
@@ -83,6 +83,12 @@ impl Sequential {
     #[must_use]
     pub fn batch_norm2d(self, channels: usize) -> Self {
         self.with(|p| BatchNorm2d::new(p, channels))
+    }
+
+    /// Appends layer normalization of rows of `width`.
+    #[must_use]
+    pub fn layer_norm(self, width: usize) -> Self {
+        self.with(|p| LayerNorm::new(p, width))
     }
 
     /// Appends a residual block, whose first convolution takes steps of `stride`.

@@ -266,7 +266,7 @@ fn reductions(add: &mut Add<'_>) {
     });
 }
 
-/// Formulas behind batch normalization and its gradient, in vectors and not.
+/// Formulas behind normalizations and their gradients, in vectors and not.
 fn normalizations() -> Vec<Case> {
     let mut cases = Vec::new();
     for x in [&[3, 5, 4, 4][..], &[2, 3, 7, 7], &[9, 6], &[4, 2, 20]] {
@@ -292,6 +292,21 @@ fn normalizations() -> Vec<Case> {
         cases.extend(inference.map(|case| case.fill(4, variance.clone())));
         cases.extend(grad.map(|case| case.fill(3, variance)));
     }
+    for x in [&[3, 5, 16][..], &[6, 7], &[70, 12], &[3, 2050]] {
+        let w = x.last().copied().unwrap_or(1);
+        let forward = case_of(&format!("layer_norm of {x:?}, residual and relu"), |g| {
+            let y = g.input("x", x).layer_norm(g.input("w", [w]), g.input("b", [w]), 1e-3);
+            g.output("y", (y + g.input("r", x)).relu());
+        });
+        let grad = case_of(&format!("layer_norm_grad of {x:?}, scaled"), |g| {
+            let x = g.input("x", x);
+            let y = x.layer_norm(g.input("w", [w]), g.input("b", [w]), 1e-3);
+            let dx = g.gradients((y * g.input("dy", x.shape())).sum_all(), &[x])[0];
+            g.output("dx", dx * 0.5 + x);
+        });
+        cases.extend(forward);
+        cases.extend(grad.map(|case| case.fill(3, Fillings::Uniform(0.1, 3.0))));
+    }
     cases
 }
 
@@ -301,8 +316,8 @@ mod tests {
     fn every_graph_is_fused() {
         let names: Vec<String> = super::cases().into_iter().map(|c| c.name).collect();
         // 12 chains and 3 more, 16 products and 2, 27 convolutions, 40 with maxima; 28 + 24 + 7 reductions, 12
-        // normalizations.
-        assert_eq!(names.len(), 171, "{names:#?}");
+        // normalizations of channels and 8 of rows.
+        assert_eq!(names.len(), 179, "{names:#?}");
     }
 
     #[test]

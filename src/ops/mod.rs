@@ -19,6 +19,7 @@ mod fused;
 mod fused_cases;
 mod fused_pool;
 pub(crate) mod kernel;
+mod layer_norm;
 pub(crate) mod matmul;
 mod movement;
 pub(crate) mod optimizer;
@@ -393,6 +394,7 @@ pub fn registry() -> Vec<Case> {
     cases.extend(dropout::cases());
     cases.extend(pool::cases());
     cases.extend(batch_norm::cases());
+    cases.extend(layer_norm::cases());
     cases.extend(augment::cases());
     cases.extend(optimizer::cases());
     cases.extend(accumulate::cases());

@@ -8,7 +8,7 @@ use crate::ops::Real;
 const LANES: usize = 8;
 
 /// Σ term(a, b) over a run.
-fn dot<T: Real>(a: &[T], b: &[T], term: impl Fn(T, T) -> T) -> T {
+pub(in crate::ops) fn dot<T: Real>(a: &[T], b: &[T], term: impl Fn(T, T) -> T) -> T {
     let mut lanes = [T::zero(); LANES];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a.iter().zip(b) {
@@ -50,7 +50,7 @@ impl Layout {
     }
 
     /// Mean and biased variance of every channel.
-    pub(super) fn moments<T: Real>(self, x: &[T], means: &mut [T], variances: &mut [T]) {
+    pub(in crate::ops) fn moments<T: Real>(self, x: &[T], means: &mut [T], variances: &mut [T]) {
         let m = T::of(self.count() as f64);
         self.sums(x, x, means, |_, x, _| x);
         means.iter_mut().for_each(|mean| *mean = *mean / m);

@@ -6,6 +6,7 @@ mod grad;
 mod inference;
 
 pub(super) use cases::cases;
+pub(super) use fast::dot;
 use grad::BatchNormGrad;
 use inference::BatchNormInference;
 
@@ -31,7 +32,7 @@ const EACH: usize = 4;
 
 /// x as `[images, channels, spatial]`.
 #[derive(Debug, Clone, Copy)]
-struct Layout {
+pub(super) struct Layout {
     images: usize,
     channels: usize,
     spatial: usize,
@@ -64,13 +65,18 @@ impl Layout {
         Layout { images: x.dim(0), channels: x.dim(1), spatial }
     }
 
+    /// Rows of `[rows, width]` in the place of channels.
+    pub(super) fn rows(rows: usize, width: usize) -> Self {
+        Layout { images: 1, channels: rows, spatial: width }
+    }
+
     /// Elements of a channel.
     fn count(&self) -> usize {
         self.images * self.spatial
     }
 
     /// Where the elements of channel `c` are.
-    fn elements(self, c: usize) -> impl Iterator<Item = usize> + Clone {
+    pub(super) fn elements(self, c: usize) -> impl Iterator<Item = usize> + Clone {
         let Layout { images, channels, spatial } = self;
         (0..images).flat_map(move |n| {
             let start = (n * channels + c) * spatial;
@@ -136,7 +142,7 @@ fn layout(eps: f32, x: TensorType, others: &[TensorType]) -> Result<Layout, Stri
 }
 
 /// Mean and biased variance of channel `c`.
-fn moments<T: Real>(x: &[T], layout: Layout, c: usize) -> (T, T) {
+pub(super) fn moments<T: Real>(x: &[T], layout: Layout, c: usize) -> (T, T) {
     let m = T::of(layout.count() as f64);
     let mean = layout.elements(c).fold(T::zero(), |s, i| s + x[i]) / m;
     let squares = layout.elements(c).fold(T::zero(), |s, i| s + (x[i] - mean) * (x[i] - mean));
@@ -170,7 +176,7 @@ impl<T: Real> Reference<T> for BatchNorm {
 }
 
 /// Bounds of the errors of mean and variance of a channel, for both ways to find them.
-fn moment_bounds(x: &[f64], layout: Layout, c: usize, mean: f64, variance: f64) -> (f64, f64) {
+pub(super) fn moment_bounds(x: &[f64], layout: Layout, c: usize, mean: f64, variance: f64) -> (f64, f64) {
     let m = layout.count() as f64;
     let average = |from: f64| layout.elements(c).map(|i| (x[i] - from).abs()).sum::<f64>() / m;
     // A CPU adds x, then squares of x - mean: m - 1 additions in any order and a quotient. A wrong centre adds its
@@ -188,7 +194,7 @@ fn moment_bounds(x: &[f64], layout: Layout, c: usize, mean: f64, variance: f64) 
 }
 
 /// Bound of the relative error of 1/√(variance + eps) where the variance is off by `error`.
-fn root_bound(variance: f64, error: f64, eps: f64) -> f64 {
+pub(super) fn root_bound(variance: f64, error: f64, eps: f64) -> f64 {
     let relative = (error / (variance + eps) + UNIT).min(0.5);
     // inverseSqrt is good to 2 units in the last place, which are two roundoffs each.
     (1.0 - relative).powf(-0.5) - 1.0 + 4.0 * UNIT

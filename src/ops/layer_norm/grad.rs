@@ -1,0 +1,238 @@
+//! The backward pass.
+
+use super::{Walk, check, per_row, per_row_shape};
+use crate::cpu::threads;
+use crate::error::Result;
+use crate::graph::Var;
+use crate::ops::batch_norm::dot;
+use crate::ops::softmax::rows_of;
+use crate::ops::{AdapterClass, Arg, Chain, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real};
+use crate::ops::{Reference, TINY, UNIT, expect};
+use crate::shape::{DType, TensorType};
+
+/// Gradients of x, weight and bias from x `[.., m]`, weight `[m]`, mean, r `[..]` and dy, with n = (x - mean) r and
+/// g = dy · weight:
+///
+/// dx = r (g - Σ g/m - n Σ g n/m), dweight = Σ dy n, dbias = Σ dy,
+///
+/// the first sums along a row, the others over rows. Ba, Kiros and Hinton, arXiv:1607.06450, section 3, with the
+/// derivatives of mean and r put in: d mean = Σ dx/m, and d r = -r² Σ n dx/m.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LayerNormGrad;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    width: u32,
+    blocks: u32,
+    chunks: u32,
+    length: u32,
+    _pad: [u32; 3],
+}
+
+/// Columns of a workgroup that adds rows, and invocations of each.
+const COLUMNS: usize = 8;
+
+/// In how many chunks rows are cut where they are added, and how long these are.
+fn cut(class: AdapterClass, rows: usize, blocks: usize) -> (usize, usize) {
+    // Loads that follow each other in one invocation.
+    let steps = rows.div_ceil(COLUMNS);
+    let (wanted, long, least) = match class {
+        AdapterClass::Gpu => (512, 64, 16),
+        // A step takes 0.5 us there, a launch 25, and the rows are shared among threads beside it.
+        AdapterClass::Software | AdapterClass::SoftwareLanes8 => (16, 512, 128),
+    };
+    if steps < long || blocks >= wanted {
+        return (1, rows.max(1));
+    }
+    let chunks = (wanted / blocks).min(steps / least).max(1);
+    let length = rows.div_ceil(chunks);
+    (rows.div_ceil(length), length)
+}
+
+impl<T: Real> Reference<T> for LayerNormGrad {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let (rows, width) = rows_of(&inputs[0].shape);
+        let [x, weight, mean, r, dy] = [0, 1, 2, 3, 4].map(|k| inputs[k].f());
+        let [dx, dweight, dbias] = outputs else { return Err("gives dx, dweight and dbias".into()) };
+        let (dx, dweight, dbias) = (dx.f(), dweight.f(), dbias.f());
+        let m = T::of(width as f64);
+        dweight.fill(T::zero());
+        dbias.fill(T::zero());
+        for row in 0..rows {
+            let n = |k: usize| (x[row * width + k] - mean[row]) * r[row];
+            let g = |k: usize| dy[row * width + k] * weight[k];
+            let sum = (0..width).fold(T::zero(), |s, k| s + g(k));
+            let products = (0..width).fold(T::zero(), |s, k| s + g(k) * n(k));
+            for k in 0..width {
+                let at = row * width + k;
+                dx[at] = r[row] * (g(k) - sum / m - n(k) * (products / m));
+                dweight[k] = dweight[k] + dy[at] * n(k);
+                dbias[k] = dbias[k] + dy[at];
+            }
+        }
+        Ok(())
+    }
+
+    fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        let (rows, width) = rows_of(&inputs[0].shape);
+        let [x, weight, mean, r, dy] = [0, 1, 2, 3, 4].map(|k| inputs[k].f());
+        let [dx, dweight, dbias] = outputs else { return Err("gives dx, dweight and dbias".into()) };
+        let m = T::of(width as f64);
+        threads::runs(dx.f(), width, 1, |first, dx| {
+            for (row, dx) in (first / width..).zip(dx.chunks_exact_mut(width)) {
+                let (mean, r) = (mean[row], r[row]);
+                let [x, dy] = [x, dy].map(|v| &v[row * width..][..width]);
+                dx.iter_mut().zip(dy.iter().zip(weight)).for_each(|(g, (&dy, &w))| *g = dy * w);
+                let sum = dot(dx, x, |g, _| g) / m;
+                let products = dot(dx, x, |g, x| g * ((x - mean) * r)) / m;
+                dx.iter_mut().zip(x).for_each(|(g, &x)| *g = r * (*g - sum - (x - mean) * r * products));
+            }
+        });
+        // Row by row, so that neighbours are added at once.
+        threads::runs(dweight.f(), 1, rows, |first, to| {
+            to.fill(T::zero());
+            for row in 0..rows {
+                let (mean, r, at) = (mean[row], r[row], row * width + first);
+                let terms = x[at..].iter().zip(&dy[at..]);
+                to.iter_mut().zip(terms).for_each(|(to, (&x, &dy))| *to = *to + dy * ((x - mean) * r));
+            }
+        });
+        threads::runs(dbias.f(), 1, rows, |first, to| {
+            to.fill(T::zero());
+            for row in 0..rows {
+                to.iter_mut().zip(&dy[row * width + first..]).for_each(|(to, &dy)| *to = *to + dy);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl LayerNormGrad {
+    /// The launches; `then` is applied to dx.
+    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
+        let walk = Walk::new(ctx);
+        let blocks = walk.units().div_ceil(COLUMNS);
+        let (chunks, length) = cut(ctx.caps.class, walk.rows, blocks);
+        let params = Params {
+            rows: walk.rows as u32,
+            width: walk.units() as u32,
+            blocks: blocks as u32,
+            chunks: chunks as u32,
+            length: length as u32,
+            _pad: [0; 3],
+        };
+        let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
+        args.push(Arg::Output(0));
+        args.extend(match chunks {
+            1 => [Arg::Output(1), Arg::Output(2)],
+            _ => [Arg::Scratch(0), Arg::Scratch(1)],
+        });
+        let workgroups = blocks * chunks + walk.workgroups();
+        let first = walk.launch("layer_norm_backward", args, &params, workgroups, (ctx, then))?;
+        if chunks == 1 {
+            return Ok(first.into());
+        }
+        let args = vec![Arg::ScratchRead(0), Arg::ScratchRead(1), Arg::Output(1), Arg::Output(2)];
+        let grid = ctx.caps.grid(walk.width.div_ceil(64))?;
+        let params = Params { width: walk.width as u32, ..params };
+        let second = Dispatch::new(Kernel::library("layer_norm_add_parts")?, args, &params, grid);
+        let bytes = (4 * chunks * walk.width).next_multiple_of(16);
+        Ok(Program { dispatches: vec![first, second], scratch: vec![bytes; 2] })
+    }
+}
+
+impl Op for LayerNormGrad {
+    fn name(&self) -> &'static str {
+        "layer_norm_grad"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        expect(inputs, &[DType::F32; 5])?;
+        let (x, weight) = (inputs[0], inputs[1]);
+        check(x, &inputs[1..2])?;
+        let per_row = per_row_shape(&x.shape);
+        if let Some(other) = inputs[2..4].iter().find(|t| t.shape != per_row) {
+            return Err(format!("the rows of {x} need a value each, {per_row}, got {}", other.shape));
+        }
+        if inputs[4] != x {
+            return Err(format!("the cotangent {} does not have the shape of {x}", inputs[4]));
+        }
+        Ok(vec![x, weight, weight])
+    }
+
+    /// The formula once more, op by op on copies, is differentiated: a copy has no past, so that nothing flows
+    /// into one input by way of another.
+    fn grad<'g>(
+        &self,
+        inputs: &[Var<'g>],
+        _: &[Var<'g>],
+        upstream: &[Option<Var<'g>>],
+        needed: &[bool],
+    ) -> Result<Vec<Option<Var<'g>>>, String> {
+        let copies: Vec<Var<'g>> = inputs.iter().map(|v| v.copy()).collect();
+        let [x, weight, mean, r, dy] = [0, 1, 2, 3, 4].map(|k| copies[k]);
+        let last = x.shape().rank() - 1;
+        let outer: Vec<usize> = (0..last).collect();
+        let n = (x - per_row(mean)) * per_row(r);
+        let g = dy * weight;
+        let rest = g - g.mean_keep(&[last]) - n * (g * n).mean_keep(&[last]);
+        let over_rows = |v: Var<'g>| if last == 0 { v } else { v.sum(&outer) };
+        let made = [rest * per_row(r), over_rows(dy * n), over_rows(dy)];
+        let terms = made.into_iter().zip(upstream).filter_map(|(v, u)| u.map(|u| (v * u).sum_all()));
+        let Some(total) = terms.reduce(|a, b| a + b) else { return Ok(vec![None; 5]) };
+        let gradients = x.graph().gradients(total, &copies);
+        Ok(gradients.into_iter().zip(needed).map(|(v, &needed)| needed.then_some(v)).collect())
+    }
+
+    /// The gradients of weight and bias.
+    fn keeps_f32(&self, i: usize) -> bool {
+        i > 0
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        self.program(ctx, None)
+    }
+
+    fn can_precede(&self, chain: &Chain) -> bool {
+        chain.follows(None)
+    }
+
+    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
+        self.program(ctx, Some(chain))
+    }
+
+    fn error_bound(&self, inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        let (rows, width) = rows_of(&inputs[0].shape);
+        let [x, weight, mean, r, dy] = [0, 1, 2, 3, 4].map(|k| inputs[k].f());
+        let m = width as f64;
+        let mut dx = Vec::with_capacity(x.len());
+        let (mut dweight, mut dbias) = (vec![0.0; width], vec![0.0; width]);
+        for row in 0..rows {
+            let n = |k: usize| ((x[row * width + k] - mean[row]) * r[row]).abs();
+            let g = |k: usize| (dy[row * width + k] * weight[k]).abs();
+            let sum: f64 = (0..width).map(g).sum();
+            let products: f64 = (0..width).map(|k| g(k) * n(k)).sum();
+            // m - 1 additions in any order and the products; n has two roundings.
+            let sum_error = (m + 1.0) * UNIT * sum + m * TINY;
+            let products_error = (m + 5.0) * UNIT * products + m * TINY;
+            for k in 0..width {
+                // A quotient by m is good to five roundoffs.
+                let parts = g(k) + (sum + n(k) * products) / m;
+                let error = 12.0 * UNIT * parts + (sum_error + n(k) * products_error) / m;
+                dx.push(r[row].abs() * error * 1.01 + TINY);
+                dweight[k] += dy[row * width + k].abs() * n(k);
+                dbias[k] += dy[row * width + k].abs();
+            }
+        }
+        let rows = rows as f64;
+        dweight.iter_mut().for_each(|d| *d = (rows + 4.0) * UNIT * *d + rows * TINY);
+        dbias.iter_mut().for_each(|d| *d = rows * UNIT * *d + TINY);
+        vec![dx, dweight, dbias]
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
+        17 * inputs[0].shape.elements() as u64
+    }
+}
