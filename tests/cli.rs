@@ -400,6 +400,17 @@ fn a_memory_budget_changes_no_result_and_is_refused_where_it_cannot_be_met() {
     for key in ["test_accuracy", "test_loss"] {
         assert_eq!(free[key], within[key], "{key}");
     }
+    // A run that is resumed keeps it: one that cannot be met ends that run too.
+    let run = std::fs::read_to_string(folder.path().join("runs/digits-resnet/run.json")).unwrap();
+    let mut run: Value = serde_json::from_str(&run).unwrap();
+    assert_eq!(run["settings"]["memory_budget"].to_string(), least);
+    let resume = ["train", "--device", "cpu", "--model", "resnet", "--resume", "--epochs", "2"];
+    let resume = [&resume[..], &["--no-pictures", "--json"]].concat();
+    let resumed = objects(folder.path(), &resume).pop().unwrap();
+    assert_eq!(resumed["memory_budget"].to_string(), least, "{resumed}");
+    run["settings"]["memory_budget"] = Value::from(1024);
+    std::fs::write(folder.path().join("runs/digits-resnet/run.json"), run.to_string()).unwrap();
+    refused(folder.path(), &resume, 1, "need at least");
     for wrong in ["0", "64MB", "MiB", "99999999999GiB"] {
         refused(folder.path(), &[&train[..], &["--memory-budget", wrong]].concat(), 2, "--memory-budget");
     }

@@ -91,6 +91,63 @@ fn a_bench_tells_floors_and_growth() {
     assert!(text.contains("mlp-batch: a doubling costs at most ×"), "{text}");
 }
 
+#[test]
+fn a_bench_compares_precisions_in_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    #[cfg(feature = "gpu")]
+    let stores_halves = common::gpu().is_some_and(|gpu| gpu.has_halves());
+    #[cfg(not(feature = "gpu"))]
+    let stores_halves = false;
+    // The CPU rounds to 16 bits and keeps 32.
+    let device = if stores_halves { "gpu" } else { "cpu" };
+    let arguments = ["cnn-8", "mlp-a", "--precision", "mixed", "--device", device, "--out", "mixed"];
+    let (rows, devices) = bench(folder.path(), &arguments);
+    let value = |workload: &str, metric: &str| {
+        let row = rows.iter().find(|r| r["workload"] == workload && r["metric"] == metric);
+        row.unwrap_or_else(|| panic!("{workload} {metric}: {rows:?}"))["value"].as_f64().unwrap()
+    };
+    assert_eq!(devices.into_iter().collect::<Vec<_>>(), [device]);
+    for workload in ["cnn-8", "mlp-a"] {
+        let speeds = ["steps_per_second", "mixed_steps_per_second"].map(|metric| value(workload, metric));
+        let bytes = ["planned_bytes", "mixed_planned_bytes"].map(|metric| value(workload, metric));
+        let close = |a: f64, b: f64| assert!((a / b - 1.0).abs() < 1e-9, "{workload}: {a} {b}");
+        close(value(workload, "mixed_speed_ratio"), speeds[1] / speeds[0]);
+        close(value(workload, "mixed_memory_ratio"), bytes[1] / bytes[0]);
+        assert!((bytes[1] < bytes[0]) == stores_halves, "{workload}: {bytes:?}");
+    }
+    assert_eq!(rows.len(), 2 * 10);
+    let text = std::fs::read_to_string(folder.path().join("mixed/bench.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), rows.len());
+    let quick = ["bench", "--device", "cpu", "--precision", "mixed", "--seconds", "0.002", "--repeat", "1"];
+    let text = stdout(&wgrad(folder.path(), &[&quick[..], &["mlp-a"]].concat()));
+    assert!(text.contains("workload") && text.contains("mixed") && text.contains("bytes, f32"), "{text}");
+    for (wrong, words) in [
+        ("matmul-24", "`matmul-24` is an op"),
+        ("sizes-sum", "--precision mixed takes single workloads"),
+        ("--floors", "cannot be used with"),
+    ] {
+        refused(folder.path(), &[&quick[..], &[wrong]].concat(), 2, words);
+    }
+}
+
+#[test]
+fn a_workload_is_profiled_in_mixed_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let quick = ["profile", "--device", "cpu", "--runs", "1", "--no-floors", "--json"];
+    let scales_loss = |more: &[&str]| {
+        let rows = objects(folder.path(), &[&quick[..], &["cnn-8"], more].concat());
+        rows.iter().any(|r| r["op"] == "next_scale")
+    };
+    assert!(scales_loss(&["--precision", "mixed"]));
+    assert!(!scales_loss(&[]) && !scales_loss(&["--precision", "f32"]));
+    for (more, words) in [
+        (&["matmul-24", "--precision", "mixed"][..], "`matmul-24` is an op"),
+        (&["cnn-8", "--precision", "mixed", "--seed", "1"], "a workload is as it is"),
+    ] {
+        refused(folder.path(), &[&quick[..], more].concat(), 2, words);
+    }
+}
+
 #[cfg(feature = "gpu")]
 #[test]
 fn a_bench_compares_the_cpu_with_a_gpu() {

@@ -9,7 +9,8 @@ use wgrad::bench::{Case, Recorded, Sweep, Timer, Workload, host_seconds};
 use wgrad::{Device, DeviceInfo};
 
 use super::bench_table::{Measured, Recordings, Swept, show_growth, show_sweeps, show_workloads};
-use super::{Failure, Outcome, progress, say};
+use super::settings::Stored;
+use super::{Failure, Outcome, bench_precision, progress, say};
 
 /// Times training steps and ops on the CPU device and on a GPU, side by side.
 ///
@@ -45,13 +46,15 @@ use super::{Failure, Outcome, progress, say};
     _max;\n\
     first_step_seconds, for recording, compiling and the first run on a device just opened; dispatches;\n\
     host_us_per_dispatch (GPU); planned_bytes; of sizes microseconds, for a run, and gpu_wins_from, a size,\n\
-    left out where the CPU is faster at the largest; of --floors run_us, flops_floor_us, planned_bytes_floor_us,\n\
+    left out where the CPU is faster at the largest; of --precision mixed also mixed_steps_per_second,\n\
+    mixed_planned_bytes, mixed_speed_ratio and mixed_memory_ratio; of --floors run_us, flops_floor_us, planned_bytes_floor_us,\n\
     bytes_once_floor_us, least_bytes_floor_us and launches_us; of growth microseconds, planned_bytes and worst_factor, the\n\
     most that a doubling costs; of growth-nodes record_seconds, plan_seconds and compile_seconds.\n\n\
     Examples:\n  \
     wgrad bench                          a choice that takes less than a minute on two cores\n  \
     wgrad bench cnn-a conv64 --repeat 9\n  \
     wgrad bench --floors mlp-a cnn-8     beside what the device reaches at its best\n  \
+    wgrad bench --precision mixed        what 16 bits cost or gain\n  \
     wgrad bench --device all --out timings")]
 pub(super) struct Args {
     /// What to time [default: mlp-a mlp-b cnn-a cnn-8 matmul-512 matmul-512-plain conv64 sizes]
@@ -59,8 +62,12 @@ pub(super) struct Args {
     workloads: Vec<String>,
     /// Print how far each workload is from its floors: operations at the device's peak, bytes at its bandwidth, both
     /// measured in turns with the workload [default workloads: mlp-a mlp-b cnn-a cnn-8 matmul-512 conv64]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "precision")]
     floors: bool,
+    /// `mixed`: time training steps in 32 bits and in mixed precision, in turns, on the GPUs, or on the CPU where it is
+    /// alone [default workloads: mlp-a mlp-b cnn-a cnn-8 lstm transformer]
+    #[arg(long, value_enum, default_value_t = Stored::F32)]
+    precision: Stored,
     /// Beside the CPU: `auto` (the best GPU, if there is one), `gpu`, `all` adapters, part of an adapter's name, or
     /// `cpu` for nothing else
     #[arg(long, default_value = "auto")]
@@ -167,10 +174,12 @@ struct Chosen {
 }
 
 fn chosen(args: &Args) -> Outcome<Chosen> {
-    let names: Vec<&str> = match (&args.workloads[..], args.floors) {
-        ([], false) => DEFAULT.to_vec(),
-        ([], true) => FLOORS.to_vec(),
-        (names, _) => names.iter().map(String::as_str).collect(),
+    let is_mixed = args.precision == Stored::Mixed;
+    let names: Vec<&str> = match &args.workloads[..] {
+        [] if is_mixed => bench_precision::DEFAULT.to_vec(),
+        [] if args.floors => FLOORS.to_vec(),
+        [] => DEFAULT.to_vec(),
+        names => names.iter().map(String::as_str).collect(),
     };
     let mut chosen = Chosen::default();
     for name in names {
@@ -186,9 +195,16 @@ fn chosen(args: &Args) -> Outcome<Chosen> {
                 )),
                 e => Failure::usage(e.to_string()),
             })?;
+            if let Some(op) = found.iter().find(|w| is_mixed && !w.is_training()) {
+                let name = op.name();
+                return Err(Failure::usage(format!(
+                    "--precision mixed is for training steps, and `{name}` is an op"
+                )));
+            }
             chosen.workloads.extend(found);
-        } else if args.floors {
-            return Err(Failure::usage(format!("--floors takes single workloads, and `{name}` is many")));
+        } else if args.floors || is_mixed {
+            let option = if is_mixed { "--precision mixed" } else { "--floors" };
+            return Err(Failure::usage(format!("{option} takes single workloads, and `{name}` is many")));
         }
         chosen.sweeps.extend(of_name);
     }
@@ -241,10 +257,35 @@ impl Rows {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let Chosen { workloads, sweeps, nodes } = chosen(args)?;
-    let (devices, no_gpu) = contestants(&args.device)?;
+    let (mut devices, no_gpu) = contestants(&args.device)?;
     let mut rows = Rows::new(args)?;
+    let is_mixed = args.precision == Stored::Mixed;
+    if is_mixed && devices.len() > 1 {
+        // It would round to 16 bits and keep 32.
+        devices.retain(|on| !on.is_cpu());
+    }
     if !args.json {
-        introduce(&devices, no_gpu.as_deref(), args.floors);
+        let how = match (args.floors, is_mixed) {
+            (true, _) => {
+                "medians; each workload takes turns with what reaches the peaks, and × is what it takes over a floor"
+            }
+            (_, true) => {
+                "ratio: mixed precision over 32 bits; medians, with the slowest and the fastest repetition"
+            }
+            _ if devices.len() > 1 => {
+                "ratio: speed of the GPU over that of the CPU; medians, with the slowest and the fastest repetition"
+            }
+            _ => "medians, with the slowest and the fastest repetition",
+        };
+        introduce(&devices, no_gpu.as_deref(), how);
+    }
+    let timer = Timer { seconds: args.seconds, repeat: args.repeat as usize };
+    if is_mixed {
+        bench_precision::compare(&workloads, &devices, &timer, &mut rows, !args.json)?;
+        if let Some(folder) = args.out.as_ref().filter(|_| !args.json) {
+            say(format!("saved {}", folder.join("bench.jsonl").display()));
+        }
+        return Ok(());
     }
     let points: usize = sweeps.iter().map(|s| s.sizes.len()).sum();
     let bar = progress::bar(workloads.len() + points, "{bar:24} {pos} of {len}  {msg}");
@@ -252,7 +293,6 @@ pub(super) fn run(args: &Args) -> Outcome {
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
 
-    let timer = Timer { seconds: args.seconds, repeat: args.repeat as usize };
     let mut measured = Vec::new();
     // With --floors they are timed beside the peaks, and that alone.
     for workload in workloads.iter().filter(|_| !args.floors) {
@@ -363,13 +403,16 @@ fn sweep_over(
 }
 
 /// Says what is compared, and what the comparison cannot say.
-fn introduce(devices: &[Contestant], no_gpu: Option<&str>, floors: bool) {
+fn introduce(devices: &[Contestant], no_gpu: Option<&str>, how: &str) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    say(format!("cpu         ndarray, {cores} cores"));
+    let has_cpu = devices.iter().any(Contestant::is_cpu);
+    if has_cpu {
+        say(format!("cpu         ndarray, {cores} cores"));
+    }
     for on in devices.iter().filter(|d| !d.is_cpu()) {
         say(format!("gpu         {}", on.info));
     }
-    if devices.iter().any(|d| d.info.kind == "Cpu") {
+    if has_cpu && devices.iter().any(|d| d.info.kind == "Cpu") {
         say(
             "            A software adapter runs its kernels on the same cores as the CPU device: its ratios say\n            \
              what this machine does without a GPU, and nothing about one with.",
@@ -379,14 +422,7 @@ fn introduce(devices: &[Contestant], no_gpu: Option<&str>, floors: bool) {
         let reason = reason.trim_end_matches(", or use the CPU with --device cpu");
         say(format!("            alone, as there is nothing else: {reason}"));
     }
-    if floors {
-        say(
-            "medians; each workload takes turns with what reaches the peaks, and × is what it takes over a floor\n",
-        );
-        return;
-    }
-    let ratio = if devices.len() > 1 { "ratio: speed of the GPU over that of the CPU; " } else { "" };
-    say(format!("{ratio}medians, with the slowest and the fastest repetition\n"));
+    say(format!("{how}\n"));
 }
 
 fn compile_on(workload: &Workload, devices: &[Contestant]) -> Outcome<Vec<Case>> {

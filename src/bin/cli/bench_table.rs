@@ -115,7 +115,7 @@ pub(super) fn number(x: f64) -> String {
 }
 
 /// A median with what it lies between.
-fn spread(rates: &Rates, scale: f64) -> String {
+pub(super) fn spread(rates: &Rates, scale: f64) -> String {
     let [median, min, max] = [rates.median(), rates.min(), rates.max()].map(|r| number(r * scale));
     format!("{median} ({min}–{max})")
 }

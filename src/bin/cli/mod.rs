@@ -3,6 +3,7 @@
 mod augment;
 mod bench;
 mod bench_floors;
+mod bench_precision;
 mod bench_table;
 mod check;
 mod data;

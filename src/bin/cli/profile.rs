@@ -8,7 +8,7 @@ use wgrad::bench::{Peaks, Timer, Workload};
 use wgrad::nn::Layer;
 use wgrad::profile::{Clock, Profile};
 use wgrad::train::Trainer;
-use wgrad::{Device, Params};
+use wgrad::{CompileOptions, Device, Params};
 
 use super::settings::{self, Settings, name};
 use super::train::{architecture, optimizer};
@@ -29,6 +29,7 @@ const QUICK: Timer = Timer { seconds: 0.006, repeat: 3 };
     host    the host's clock around one launch at a time; less exact, and all that the CPU has\n\n\
     Examples:\n  \
     wgrad profile cnn-a\n  \
+    wgrad profile cnn-a --precision mixed\n  \
     wgrad profile cnn-a --trace cnn.json      a file for ui.perfetto.dev or chrome://tracing\n  \
     wgrad profile --data iris --batch 16 --device cpu\n  \
     wgrad profile --model resnet --channels 16,32,64")]
@@ -81,8 +82,19 @@ pub(super) fn run(args: &Args) -> Outcome {
         Some(name) => Workload::named(name).map_err(|e| Failure::usage(e.to_string()))?,
         None => Vec::new(),
     };
-    if !workloads.is_empty() && args.settings != settings::Args::default() {
-        return Err(Failure::usage("a workload is as it is: leave it out, or the options of `wgrad train`"));
+    let compiling = args.settings.compiling_alone();
+    if !workloads.is_empty() && compiling.is_none() {
+        return Err(Failure::usage(
+            "a workload is as it is: leave it out, or the options of `wgrad train` other than --precision and \
+             --memory-budget",
+        ));
+    }
+    let compiling = compiling.unwrap_or_default();
+    if let Some(op) = workloads.iter().find(|w| !w.is_training() && compiling != CompileOptions::new()) {
+        return Err(Failure::usage(format!(
+            "--precision and --memory-budget are for training steps, and `{}` is an op",
+            op.name()
+        )));
     }
     if workloads.len() > 1 && args.trace.is_some() {
         let names: Vec<&str> = workloads.iter().map(Workload::name).collect();
@@ -119,7 +131,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Ok(())
     };
     for workload in &workloads {
-        let mut case = workload.compile(&device)?;
+        let mut case = workload.compile_with(&device, compiling)?;
         let profile = match clock {
             Some(clock) => case.step().profile_by(clock, runs),
             None => case.step().profile(runs),
@@ -151,6 +163,9 @@ fn training(
         .batch(settings.batch as usize)
         .seed(settings.seed)
         .precision(settings.precision());
+    if let Some(bytes) = settings.memory_budget {
+        trainer = trainer.memory_budget(bytes);
+    }
     if let Some(layer) = settings.augment.layer(&params) {
         trainer = trainer.augment(layer);
     }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use wgrad::Precision;
 use wgrad::optim::Schedule;
+use wgrad::{CompileOptions, Precision};
 
 use super::augment::Augment;
 use super::model::Kind;
@@ -67,6 +67,10 @@ pub(super) struct Args {
     /// scaled as gradients overflow or do not [default: f32]
     #[arg(long, value_enum)]
     precision: Option<Stored>,
+    /// Memory for the intermediate values of a training step, in bytes, KiB, MiB or GiB: activations that do not fit are
+    /// computed again in the backward pass, which changes no result [default: no limit]
+    #[arg(long, value_name = "BYTES|MiB", value_parser = bytes)]
+    memory_budget: Option<usize>,
     /// Stop after so many epochs in which the validation loss was not lower than before; --keep is then best, if
     /// nothing else is said [default: 0, never]
     #[arg(long, value_name = "EPOCHS")]
@@ -117,6 +121,15 @@ pub(super) enum Stored {
     F32,
     /// Activations and their gradients in 16 bits, all else in 32
     Mixed,
+}
+
+impl From<Stored> for Precision {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::F32 => Precision::F32,
+            Stored::Mixed => Precision::Mixed,
+        }
+    }
 }
 
 /// Which weights count.
@@ -175,6 +188,7 @@ pub(super) struct Settings {
     pub(super) weight_decay: f32,
     pub(super) clip_norm: f32,
     pub(super) precision: Stored,
+    pub(super) memory_budget: Option<usize>,
     pub(super) patience: u32,
     pub(super) seed: u64,
     pub(super) validation: Option<usize>,
@@ -266,6 +280,16 @@ impl Args {
     /// The kind of model, if nothing earlier says another.
     pub(super) fn kind(&self) -> Kind {
         self.implied_kind().unwrap_or(if data::has_images(self.data()) { Kind::Cnn } else { Kind::Mlp })
+    }
+
+    /// How a step is compiled, if nothing else is said.
+    pub(super) fn compiling_alone(&self) -> Option<CompileOptions> {
+        let &Args { precision, memory_budget, .. } = self;
+        let mut options = CompileOptions::new().precision(precision.unwrap_or(Stored::F32).into());
+        if let Some(bytes) = memory_budget {
+            options = options.memory_budget(bytes);
+        }
+        (*self == Args { precision, memory_budget, ..Args::default() }).then_some(options)
     }
 
     /// The kind that was asked for, if only by an option that one kind has.
@@ -364,6 +388,9 @@ impl Settings {
             weight_decay: args.weight_decay.or_else(|| earlier.float("weight_decay")).unwrap_or(decay),
             clip_norm: args.clip_norm.or_else(|| earlier.float("clip_norm")).unwrap_or(0.0),
             precision: args.precision.or_else(|| earlier.choice("precision")).unwrap_or(Stored::F32),
+            memory_budget: args
+                .memory_budget
+                .or_else(|| earlier.number("memory_budget").and_then(|n| usize::try_from(n).ok())),
             patience,
             table: args.table(&data, seed, all)?,
             seed,
@@ -380,10 +407,7 @@ impl Settings {
 
     /// How the values between kernels are stored.
     pub(super) fn precision(&self) -> Precision {
-        match self.precision {
-            Stored::F32 => Precision::F32,
-            Stored::Mixed => Precision::Mixed,
-        }
+        self.precision.into()
     }
 
     /// How the learning rate changes.
@@ -423,6 +447,9 @@ impl Settings {
                 all["depth"] = json!(self.depth);
             }
         }
+        if let Some(bytes) = self.memory_budget {
+            all["memory_budget"] = json!(bytes);
+        }
         if data::is_table(&self.data) {
             all["table"] = json!(self.table);
         }
@@ -432,6 +459,21 @@ impl Settings {
         }
         all
     }
+}
+
+/// A number of bytes, with or without a unit.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "kib" => 10,
+        "mib" => 20,
+        "gib" => 30,
+        _ => return Err("takes a whole number of bytes, or of KiB, MiB or GiB, such as 64MiB".into()),
+    };
+    let number: usize = number.parse().map_err(|_| "takes a whole number, such as 64MiB".to_string())?;
+    number.checked_mul(1 << shift).filter(|&n| n > 0).ok_or("is zero, or more than there can be".into())
 }
 
 /// The number that was typed: 0.003, not 0.003000000026077032.

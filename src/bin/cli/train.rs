@@ -43,31 +43,12 @@ pub(super) struct Args {
     /// Go on from the checkpoint in --out, with the settings of its run.json where no others are given
     #[arg(long)]
     resume: bool,
-    /// Memory for the intermediate values of a training step, in bytes, KiB, MiB or GiB: activations that do not fit are
-    /// computed again in the backward pass, which changes no result [default: no limit]
-    #[arg(long, value_name = "BYTES|MiB", value_parser = bytes)]
-    memory_budget: Option<usize>,
     /// Leave out the pictures: curves.svg, confusion.svg, mistakes.svg, filters.svg
     #[arg(long)]
     no_pictures: bool,
     /// Print one JSON object an epoch and one at the end, and nothing else
     #[arg(long)]
     json: bool,
-}
-
-/// A number of bytes, with or without a unit.
-fn bytes(text: &str) -> Result<usize, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "kib" => 10,
-        "mib" => 20,
-        "gib" => 30,
-        _ => return Err("takes a whole number of bytes, or of KiB, MiB or GiB, such as 64MiB".into()),
-    };
-    let number: usize = number.parse().map_err(|_| "takes a whole number, such as 64MiB".to_string())?;
-    number.checked_mul(1 << shift).filter(|&n| n > 0).ok_or("is zero, or more than there can be".into())
 }
 
 /// The folder of a run.
@@ -143,7 +124,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     if settings.patience > 0 {
         trainer = trainer.early_stopping(settings.patience as usize);
     }
-    if let Some(bytes) = args.memory_budget {
+    if let Some(bytes) = settings.memory_budget {
         trainer = trainer.memory_budget(bytes);
     }
     if args.resume {
@@ -294,6 +275,9 @@ fn describe(settings: &Settings) -> String {
     }
     if settings.precision() == Precision::Mixed {
         text.push_str(", mixed precision");
+    }
+    if let Some(bytes) = settings.memory_budget {
+        text.push_str(&format!(", {} bytes for intermediate values", thousands(bytes as f64)));
     }
     if settings.clip_norm > 0.0 {
         text.push_str(&format!(", gradients clipped to {}", settings.clip_norm));
