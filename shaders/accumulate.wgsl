@@ -1,8 +1,10 @@
 // Running sums and averages in states, such as the loss of an epoch.
 //
 //   accumulate   sum = keep sum + factor x        x, sum [n]; four elements an invocation
+//
+// With `only_finite` an element stays as it is where that of x is infinite or no number.
 
-struct Accumulate { vectors: u32, keep: f32, factor: f32 }
+struct Accumulate { vectors: u32, keep: f32, factor: f32, only_finite: u32 }
 
 @group(0) @binding(0) var<storage, read> accumulate_x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> accumulate_sum: array<vec4<f32>>;
@@ -12,5 +14,9 @@ struct Accumulate { vectors: u32, keep: f32, factor: f32 }
 fn accumulate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, 64u);
     if (i >= accumulated.vectors) { return; }
-    accumulate_sum[i] = accumulated.keep * accumulate_sum[i] + accumulated.factor * accumulate_x[i];
+    let x = accumulate_x[i];
+    let sum = accumulate_sum[i];
+    let is_broken = (bitcast<vec4<u32>>(x) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);
+    let stays = is_broken & vec4<bool>(accumulated.only_finite != 0u);
+    accumulate_sum[i] = select(accumulated.keep * sum + accumulated.factor * x, sum, stays);
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use wgrad::bench::Workload;
 use wgrad::data::{Split, digits};
 use wgrad::gpu::{Gpu, PlantedFault};
-use wgrad::nn::{Cnn, Layer, Mlp, ResNet};
+use wgrad::nn::{BatchNorm1d, Cnn, Layer, Linear, Mlp, ResNet};
 use wgrad::ops::{Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference};
 use wgrad::optim::{Adam, LossScale, Optimizer, Schedule};
 use wgrad::train::{Keep, Observer, Trainer};
@@ -261,6 +261,36 @@ fn gradients_that_overflow_lower_the_scale_until_training_goes_on() {
         let mut step = device.compile(&g).unwrap();
         step.run_with(&[("y", (&[1u32; 32]).into())]).unwrap();
         assert_eq!(device.read_param(&scaled.scale_state()).unwrap().as_f32(), [16_777_216.0]);
+    }
+}
+
+/// Activations that overflow would leave infinity in the averages for good, though the step is left out.
+#[test]
+fn a_step_that_overflows_leaves_running_statistics_as_they_were() {
+    for device in devices() {
+        let params = Params::seeded(1);
+        let (first, norm) = (Linear::new(&params.at("fc"), 64, 16), BatchNorm1d::new(&params.at("bn"), 16));
+        let scaled = LossScale::new(&params, Adam::new(&params, 1e-2));
+        let g = Graph::new();
+        let (x, y) = (g.input("x", [32, 64]), g.classes("y", [32]));
+        let loss = norm.forward(first.forward(x)).softmax_cross_entropy(y);
+        scaled.minimize(loss, &params.trainable());
+        let mut step = device.compile_with(&g, mixed()).unwrap();
+        step.feed("y", &(0..32).map(|i| (i * 7 % 10) as u32).collect::<Vec<u32>>()).unwrap();
+        let statistics = || [norm.running_mean(), norm.running_var()].map(|p| device.read_param(p).unwrap());
+        let mut run = |magnitude: f32| {
+            let x: Vec<f32> = (0..32 * 64).map(|i| ((i * 37 % 101) as f32 - 50.0) * magnitude).collect();
+            step.run_with(&[("x", (&x).into())]).unwrap();
+            let scale = device.read_param(&scaled.scale_state()).unwrap().as_f32()[0];
+            (statistics(), device.read_param(first.weight()).unwrap(), scale)
+        };
+        let good = run(0.02);
+        let bad = run(1e6);
+        assert_eq!((&bad.0, &bad.1, bad.2), (&good.0, &good.1, good.2 / 2.0), "{device:?}");
+        let after = run(0.02);
+        assert!(after.0 != good.0 && after.1 != good.1, "{device:?}");
+        let finite = |t: &Tensor| t.as_f32().iter().all(|v| v.is_finite());
+        assert!(after.0.iter().all(finite) && finite(&after.1), "{device:?}: {:?}", after.0);
     }
 }
 

@@ -12,6 +12,8 @@ use crate::shape::{DType, TensorType};
 pub(crate) struct Accumulate {
     keep: f32,
     factor: f32,
+    /// Whether elements stay where that of x is infinite or no number.
+    only_finite: bool,
 }
 
 #[repr(C)]
@@ -20,14 +22,15 @@ struct Params {
     vectors: u32,
     keep: f32,
     factor: f32,
-    _pad: u32,
+    only_finite: u32,
 }
 
 impl<T: Real> Reference<T> for Accumulate {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let (keep, factor) = (T::of(f64::from(self.keep)), T::of(f64::from(self.factor)));
         let x = inputs[0].f();
-        outputs[0].f().iter_mut().zip(x).for_each(|(sum, &x)| *sum = keep * *sum + factor * x);
+        let pairs = outputs[0].f().iter_mut().zip(x).filter(|(_, x)| !self.only_finite || x.is_finite());
+        pairs.for_each(|(sum, &x)| *sum = keep * *sum + factor * x);
         Ok(())
     }
 }
@@ -51,7 +54,12 @@ impl Op for Accumulate {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let vectors = ctx.inputs[0].shape.elements().div_ceil(4);
-        let params = Params { vectors: vectors as u32, keep: self.keep, factor: self.factor, _pad: 0 };
+        let params = Params {
+            vectors: vectors as u32,
+            keep: self.keep,
+            factor: self.factor,
+            only_finite: u32::from(self.only_finite),
+        };
         let grid = ctx.caps.grid(vectors.div_ceil(64))?;
         let args = vec![Arg::Input(0), Arg::Output(0)];
         Ok(Dispatch::new(Kernel::library("accumulate")?, args, &params, grid).into())
@@ -61,6 +69,9 @@ impl Op for Accumulate {
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let factor = f64::from(self.factor);
         let bound = |(sum, x): (&f64, &f64)| {
+            if self.only_finite && !x.is_finite() {
+                return TINY;
+            }
             // The old value's share is what the new one has beside x's.
             let (added, kept) = ((factor * x).abs(), (sum - factor * x).abs());
             UNIT * (sum.abs() + added + kept) + 2.0 * TINY
@@ -77,24 +88,28 @@ impl<'g> Var<'g> {
     /// Adds `factor` times this value to a state of the same shape. Returns the state's new version.
     #[track_caller]
     pub(crate) fn accumulate_into(self, state: Var<'g>, factor: f32) -> Var<'g> {
-        self.graph.record_one(Accumulate { keep: 1.0, factor }, &[self, state])
+        self.graph.record_one(Accumulate { keep: 1.0, factor, only_finite: false }, &[self, state])
     }
 
-    /// Sets a state of the same shape to `keep` times itself and `factor` times this value. Returns the
-    /// state's new version.
+    /// Sets a state of the same shape to `keep` times itself and `factor` times this value, but for elements where this
+    /// value is infinite or no number, which would stay in an average for good. Returns the state's new version.
     #[track_caller]
     pub(crate) fn average_into(self, state: Var<'g>, keep: f32, factor: f32) -> Var<'g> {
-        self.graph.record_one(Accumulate { keep, factor }, &[self, state])
+        self.graph.record_one(Accumulate { keep, factor, only_finite: true }, &[self, state])
     }
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let average =
-        |keep, factor, shape: &[usize]| Case::new(Accumulate { keep, factor }, &[shape, shape]).no_gradient();
-    let case = |factor, shape: &[usize]| average(1.0, factor, shape);
+    let of = |keep, factor, only_finite, shape: &[usize]| {
+        Case::new(Accumulate { keep, factor, only_finite }, &[shape, shape]).no_gradient()
+    };
+    let average = |keep, factor, shape: &[usize]| of(keep, factor, true, shape);
+    let case = |factor, shape: &[usize]| of(1.0, factor, false, shape);
+    let broken = vec![1.0, f64::INFINITY, f64::NAN, -2.0, f64::NEG_INFINITY];
     vec![
         average(0.9, 0.1, &[17]),
         average(0.0, 1.0, &[5]),
+        average(0.9, 0.1, &[13]).fill(0, Fillings::Given(broken)),
         case(1.0, &[]),
         case(1.0, &[1]),
         case(32.0, &[7]),
