@@ -4,7 +4,8 @@
 //   strided_write   out[base + sum_k index_k stride_k] = in[i]
 //   ...4            four neighbours along the last axis, where its extent divides by 4; strided_gather4 reads
 //                   with any stride, the others where all offsets divide by 4 and the last stride is 1
-//   pad             out[i] = in[(index - before) / step] where that is whole and inside, else value
+//   pad             out[i] = in[(index - before) / step] where that is whole and inside, else value; pad4 the same of
+//                   four neighbours, where what is put around the last axis divides by 4
 
 struct Move {
     elements: u32, rank: u32, base: u32,
@@ -79,29 +80,58 @@ fn strided_write4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wor
     target4[strided_offset(4u * i) / 4u] = source4[i];
 }
 
-@compute @workgroup_size(64)
-fn pad(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = linear_index(id, groups, 64u);
-    if (i >= q.elements) { return; }
+// Where element i of the result comes from, or ELSEWHERE.
+const ELSEWHERE: u32 = 0xffffffffu;
+
+fn pad_origin(i: u32) -> u32 {
     var rest = i;
     var at = 0u;
     var inside = true;
     for (var k = q.rank; k > 0u; k -= 1u) {
         let a = k - 1u;
         let extent = q.dims[a / 4u][a % 4u];
-        let index = rest % extent;
-        rest /= extent;
-        let before = q.before[a / 4u][a % 4u];
+        // What is left for the first axis needs no division.
+        var index = rest;
+        if (a > 0u) {
+            index = rest % extent;
+            rest /= extent;
+        }
         let step = q.step[a / 4u][a % 4u];
         // Below `before` the difference wraps and fails the test against the extent.
-        let origin = (index - before) / step;
-        inside = inside && index >= before && (index - before) % step == 0u && origin < q.inner[a / 4u][a % 4u];
+        let past = index - q.before[a / 4u][a % 4u];
+        var origin = past;
+        if (step > 1u) {
+            origin = past / step;
+            inside = inside && origin * step == past;
+        }
+        inside = inside && origin < q.inner[a / 4u][a % 4u];
         at += origin * q.strides[a / 4u][a % 4u];
     }
-    if (inside) {
-        target_words[i] = source[at];
-    } else {
+    return select(ELSEWHERE, at, inside);
+}
+
+@compute @workgroup_size(64)
+fn pad(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (i >= q.elements) { return; }
+    let at = pad_origin(i);
+    if (at == ELSEWHERE) {
         target_words[i] = q.value;
+    } else {
+        target_words[i] = source[at];
+    }
+}
+
+// Four neighbours, which are all inside or all outside.
+@compute @workgroup_size(64)
+fn pad4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 64u);
+    if (4u * i >= q.elements) { return; }
+    let at = pad_origin(4u * i);
+    if (at == ELSEWHERE) {
+        target4[i] = vec4<u32>(q.value);
+    } else {
+        target4[i] = source4[at / 4u];
     }
 }
 

@@ -47,6 +47,39 @@ impl Pad {
     }
 }
 
+/// An axis, or several as one.
+#[derive(Debug, Clone, Copy)]
+struct Axis {
+    outer: usize,
+    inner: usize,
+    before: usize,
+    step: usize,
+}
+
+impl Pad {
+    /// The axes, of which those that nothing is put around are one with the axis before them: each costs a division.
+    fn joined(&self, inner: &Shape, outer: &Shape) -> Vec<Axis> {
+        let mut axes: Vec<Axis> = Vec::new();
+        for k in 0..outer.rank() {
+            let (all, own) = (outer.dim(k), inner.dim(k));
+            match axes.last_mut() {
+                Some(axis) if all == own && axis.step == 1 => {
+                    axis.outer *= all;
+                    axis.inner *= all;
+                    axis.before *= all;
+                }
+                _ => axes.push(Axis {
+                    outer: all,
+                    inner: own,
+                    before: self.before[k],
+                    step: self.interior[k] + 1,
+                }),
+            }
+        }
+        axes
+    }
+}
+
 impl<T: Real> Reference<T> for Pad {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let (inner, outer) = (inputs[0].shape, outputs[0].shape);
@@ -98,9 +131,10 @@ impl Op for Pad {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let (inner, outer) = (ctx.inputs[0].shape, ctx.outputs[0].shape);
         let value = if ctx.inputs[0].dtype == DType::F32 { self.value.to_bits() } else { self.value as u32 };
+        let axes = self.joined(&inner, &outer);
         let mut p = PadParams {
             elements: outer.elements() as u32,
-            rank: outer.rank() as u32,
+            rank: axes.len() as u32,
             value,
             _pad: 0,
             dims: [1; 8],
@@ -109,15 +143,21 @@ impl Op for Pad {
             before: [0; 8],
             step: [1; 8],
         };
-        for axis in 0..outer.rank() {
-            p.dims[axis] = outer.dim(axis) as u32;
-            p.inner[axis] = inner.dim(axis) as u32;
-            p.strides[axis] = inner.strides()[axis] as u32;
-            p.before[axis] = self.before[axis] as u32;
-            p.step[axis] = self.interior[axis] as u32 + 1;
+        let mut stride = 1;
+        for (k, axis) in axes.iter().enumerate().rev() {
+            p.dims[k] = axis.outer as u32;
+            p.inner[k] = axis.inner as u32;
+            p.strides[k] = stride as u32;
+            p.before[k] = axis.before as u32;
+            p.step[k] = axis.step as u32;
+            stride *= axis.inner;
         }
-        let grid = ctx.caps.grid(outer.elements().div_ceil(WORKGROUP))?;
-        Ok(Dispatch::new(Kernel::library("pad")?, vec![Arg::Input(0), Arg::Output(0)], &p, grid).into())
+        let by_four = |axis: &Axis| {
+            axis.step == 1 && [axis.outer, axis.inner, axis.before].iter().all(|n| n.is_multiple_of(4))
+        };
+        let (entry, each) = if axes.last().is_some_and(by_four) { ("pad4", 4) } else { ("pad", 1) };
+        let grid = ctx.caps.grid((outer.elements() / each).div_ceil(WORKGROUP))?;
+        Ok(Dispatch::new(Kernel::library(entry)?, vec![Arg::Input(0), Arg::Output(0)], &p, grid).into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
