@@ -126,8 +126,7 @@ impl Library {
     fn used_by(&self, body: &str) -> Vec<usize> {
         let own: Vec<&str> = split(body).into_iter().map(|(name, _)| name).collect();
         let mut roots = Vec::new();
-        let is_called = |name: &&str| !own.contains(name) && body.contains(&format!("{name}("));
-        for name in identifiers(body).into_iter().filter(is_called) {
+        for name in called(body).into_iter().filter(|name| !own.contains(name)) {
             let at = (0..FILES.len()).find_map(|f| self.by_name.get(&(f, name)).copied());
             if let Some(at) = at
                 && !roots.contains(&at)
@@ -255,6 +254,18 @@ fn identifiers(text: &str) -> Vec<&str> {
     names
 }
 
+/// Those that a bracket follows: functions that are called, and types that are made.
+fn called(text: &str) -> Vec<&str> {
+    let is_called = |name: &&str| {
+        let end = name.as_ptr() as usize - text.as_ptr() as usize + name.len();
+        text[end..].trim_start().starts_with('(')
+    };
+    let mut names: Vec<&str> = identifiers_in_order(text).filter(is_called).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// Identifiers outside comments. Members after a dot are left out: they are no references.
 fn identifiers_in_order(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| {
@@ -282,6 +293,16 @@ fn identifiers_in_order(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_called_is_linked() {
+        let body = "// relu_fn(x)\nfn f(sigmoid_fn: f32) -> f32 {\n    let tanh_fn = sigmoid_fn;\n    \
+                    return sqrt (tanh_fn) + my_relu_fn(1.0) + leaky_relu_fn (1.0, 2.0);\n}";
+        assert_eq!(called(body), ["f", "leaky_relu_fn", "my_relu_fn", "sqrt"]);
+        let text = link_text(body);
+        assert!(text.contains("fn leaky_relu_fn("), "{text}");
+        assert!(!["fn relu_fn(", "fn sigmoid_fn(", "fn tanh_fn("].iter().any(|f| text.contains(f)), "{text}");
+    }
 
     #[test]
     fn the_list_of_files_is_the_folder() {

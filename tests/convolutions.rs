@@ -270,9 +270,20 @@ fn tiles_were_used(name: &str, gpu: &Gpu) {
         "{name}: {walks:?} shapes of strips"
     );
     if gpu.caps().class == AdapterClass::Gpu {
-        for key in ["conv2d_tiled", "conv2d_backward_input_tiled", "conv2d_backward_weight_tiled"] {
-            assert_eq!(of(key), 1, "{name}: no {key} among {keys:?}");
-        }
+        // By what their texts know: any kernel, 3 × 3 and 1 × 1, rows of four, gaps, the bias's gradient.
+        let blocks = [("conv2d_block.", "g"), ("conv2d_backward_input_block.", "b")].map(|(start, never)| {
+            let ways = [".k3x3", ".k1x1", "w", "r", "g"].map(|way| {
+                keys.iter().filter(|k| k.starts_with(start)).any(|k| k[start.len()..].contains(way))
+            });
+            assert!(!keys.iter().any(|k| k.starts_with(start) && k.ends_with(never)), "{name}: {start}");
+            (start, of(start), ways)
+        });
+        println!("{name}: {blocks:?}");
+        assert!(blocks.iter().all(|(_, n, _)| *n >= 8), "{name}: {blocks:?}");
+        assert_eq!(blocks[0].2, [true, true, true, true, false], "{name}: {blocks:?}");
+        assert_eq!(blocks[1].2, [true, true, false, true, true], "{name}: {blocks:?}");
+        let weights = of("conv2d_backward_weight_block.");
+        assert!(weights >= 12, "{name}: {weights} blocks for weights");
     } else {
         // One kernel for each shape of a tile.
         let shapes = [of("conv2d_tile."), of("conv2d_weight_tile.")];

@@ -12,6 +12,9 @@ use wgrad::ops::{AdapterClass, Conv2dOptions, ConvKernels, MatMulKernels, Paddin
 use wgrad::optim::{Adam, Optimizer};
 use wgrad::{Device, Graph, Params, Var};
 
+/// What a file holds: forms by adapter and driver, and by what asks for them.
+type Table = BTreeMap<String, BTreeMap<String, usize>>;
+
 /// There are as many.
 const FORMS: std::ops::Range<usize> = 0..8;
 
@@ -47,23 +50,34 @@ fn bits(
 fn all_forms_give_the_same_bits() {
     for gpu in common::gpus() {
         let gpu = gpu.with_class(AdapterClass::Gpu);
-        let product = |kernels| bits(&gpu, [&[70, 517], &[517, 66]], |x, w| vec![x.matmul_by(w, kernels)]);
-        let options = Conv2dOptions { padding: Padding::all(1), ..Default::default() };
-        let convolution = |kernels| {
-            bits(&gpu, [&[3, 19, 12, 16], &[37, 19, 3, 3]], |x, w| {
+        // k is cut in parts in the first, all vectors are aligned in the second.
+        let product = |kernels| {
+            let odd = bits(&gpu, [&[70, 517], &[517, 66]], |x, w| vec![x.matmul_by(w, kernels)]);
+            let even = bits(&gpu, [&[2, 72, 68], &[2, 68, 136]], |x, w| vec![x.matmul_by(w, kernels)]);
+            [odd, even].concat()
+        };
+        let convolution = |kernels, kernel: usize, options: Conv2dOptions| {
+            let channels = 18 / options.groups;
+            bits(&gpu, [&[3, 18, 12, 16], &[36, channels, kernel, kernel]], |x, w| {
                 let y = x.conv2d_by(w, None, &options, kernels);
-                let (of_weight, of_input) = (
-                    x.conv2d_gradient(w, y, true, &options, kernels),
-                    x.conv2d_gradient(w, y, false, &options, kernels),
-                );
-                vec![y, of_weight, of_input]
+                let gradient = |of_weight| x.conv2d_gradient(w, y, of_weight, &options, kernels);
+                vec![y, gradient(true), gradient(false)]
             })
         };
-        let (first, others) = (product(MatMulKernels::Best), convolution(ConvKernels::Best));
-        assert!(first[0].iter().any(|b| *b != first[0][0]));
+        let same = Conv2dOptions { padding: Padding::all(1), ..Default::default() };
+        let strided = Conv2dOptions { stride: [2, 2], groups: 2, ..same };
+        let pointwise = Conv2dOptions::default();
+        let all = |products, kernels| {
+            let mut all = product(products);
+            for (kernel, options) in [(3, same), (3, strided), (1, pointwise), (2, strided)] {
+                all.extend(convolution(kernels, kernel, options));
+            }
+            all
+        };
+        let first = all(MatMulKernels::Best, ConvKernels::Best);
+        assert!(first.iter().all(|bits| bits.iter().any(|b| *b != bits[0])));
         for form in FORMS {
-            assert_eq!(product(MatMulKernels::Block(form)), first, "form {form}");
-            assert_eq!(convolution(ConvKernels::Block(form)), others, "form {form}");
+            assert!(all(MatMulKernels::Block(form), ConvKernels::Block(form)) == first, "form {form}");
         }
     }
 }
@@ -110,6 +124,16 @@ fn trials_change_no_result_and_are_made_once() {
         assert_eq!(again.trials(), 0);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), kept);
 
+        // Whatever form it names: products of all kinds, with biases and their gradients.
+        for form in FORMS {
+            let mut table: Table = serde_json::from_str(&kept).unwrap();
+            table.values_mut().flat_map(|forms| forms.values_mut()).for_each(|known| *known = form);
+            std::fs::write(&file, serde_json::to_string(&table).unwrap()).unwrap();
+            let of_form = gpu.tuned(Some(&file)).unwrap();
+            assert_eq!(losses(&of_form), plain, "form {form}");
+            assert_eq!(of_form.trials(), 0);
+        }
+
         // Another driver's are kept beside them.
         let other = kept.replace("wgrad ", "another ");
         std::fs::write(&file, &other).unwrap();
@@ -144,6 +168,21 @@ fn bad_files_are_explained_and_kept() {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "my notes");
         assert!(matches!(gpu.tuned(Some(folder.path())), Err(wgrad::Error::Io { .. })));
 
+        // A link stays a link, and who may read the file still may.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let gpu = gpu.with_class(AdapterClass::Gpu);
+            let (shared, link) = (folder.path().join("shared.json"), folder.path().join("link.json"));
+            std::fs::write(&shared, "{}").unwrap();
+            std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o664)).unwrap();
+            std::os::unix::fs::symlink(&shared, &link).unwrap();
+            losses(&gpu.tuned_within(Some(&link), Some(Duration::from_secs(600))).unwrap());
+            assert!(std::fs::read_link(&link).unwrap() == shared);
+            assert!(std::fs::read_to_string(&shared).unwrap().contains("conv2d"));
+            assert_eq!(std::fs::metadata(&shared).unwrap().permissions().mode() & 0o777, 0o664);
+        }
+
         // Forms that this version does not have are the table's, and a folder that is not there is no reason to stop.
         let gpu = gpu.with_class(AdapterClass::Gpu);
         let missing = folder.path().join("missing").join("tuned.json");
@@ -153,7 +192,7 @@ fn bad_files_are_explained_and_kept() {
         let good = gpu.tuned_within(Some(&wild), Some(Duration::from_secs(600))).unwrap();
         losses(&good);
         let text = std::fs::read_to_string(&wild).unwrap();
-        let mut table: BTreeMap<String, BTreeMap<String, usize>> = serde_json::from_str(&text).unwrap();
+        let mut table: Table = serde_json::from_str(&text).unwrap();
         table.values_mut().flat_map(|forms| forms.values_mut()).for_each(|form| *form = 999);
         std::fs::write(&wild, serde_json::to_string(&table).unwrap()).unwrap();
         assert_eq!(losses(&gpu.tuned(Some(&wild)).unwrap()), losses(&gpu));

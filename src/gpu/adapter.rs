@@ -142,13 +142,15 @@ pub(super) fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
     let fault = Arc::default();
     watch(&device, &fault);
     let mut gpu = wrap(device, queue, &info, fault);
+    let tuner = match std::env::var_os("WGRAD_TUNE").filter(|file| !file.is_empty()) {
+        Some(file) => Some(super::tune::Tuner::open(&gpu.0, Some(file.as_ref()), None)?),
+        None => None,
+    };
     if let Some(shared) = Arc::get_mut(&mut gpu.0) {
         shared.ahead = super::ahead::Ahead::of(adapter);
+        shared.tuner = tuner.map(Arc::new);
     }
-    match std::env::var_os("WGRAD_TUNE").filter(|file| !file.is_empty()) {
-        Some(file) => gpu.tuned(Some(file.as_ref())),
-        None => Ok(gpu),
-    }
+    Ok(gpu)
 }
 
 /// Catches what the device reports outside of error scopes, and its loss, for the next read-back: an error

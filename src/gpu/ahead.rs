@@ -42,6 +42,13 @@ impl Ahead {
         ahead
     }
 
+    /// For another device of the same adapter.
+    pub(super) fn again(&self) -> Self {
+        let mut ahead = Ahead::default();
+        ahead.adapter = self.adapter.clone();
+        ahead
+    }
+
     /// Counts a first launch, once the queue has finished it.
     pub(super) fn count(&self, queue: &wgpu::Queue) {
         if self.adapter.is_some() {

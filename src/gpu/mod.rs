@@ -156,11 +156,13 @@ impl Gpu {
     }
 
     /// The same device, which finds the fastest forms of products and convolutions by trial when a graph is compiled that
-    /// needs one it does not know. All trials of a device together take no more than about a second, and what they
-    /// find never changes a result. On software adapters there is one form and nothing to try.
+    /// needs one it does not know. No trial is begun when all of a device have taken about a second, and what is left is
+    /// tried by the next process. All forms add up in the same order, so that what is found changes no result, unless
+    /// a driver's compiler takes a multiply-add apart in one form and not in another. On software adapters there is one form
+    /// and nothing to try.
     ///
     /// `file` keeps what was found, for the next time and by adapter, driver and version of wgrad; it need not be there
-    /// yet. `WGRAD_TUNE=FILE` does this for all devices.
+    /// yet. `WGRAD_TUNE=FILE` does this for all devices that wgrad opens.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Invalid`] for a file that cannot be read, or holds something else.
@@ -179,6 +181,7 @@ impl Gpu {
         let mut gpu = self.derive(self.0.check, self.0.planted, self.0.caps.clone());
         if let Some(shared) = Arc::get_mut(&mut gpu.0) {
             shared.tuner = Some(Arc::new(tuner));
+            shared.ahead = self.0.ahead.again();
         }
         Ok(gpu)
     }

@@ -18,14 +18,18 @@ use crate::ops::{AdapterClass, Arg, Caps, Forms, KernelContext, Op, Trial};
 use crate::shape::TensorType;
 use crate::tensor::Feed;
 
-/// Seconds that all trials of a process may take together.
+/// What all trials of a device may take together. A form that is being compiled is not stopped.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// How long one timing takes, more or less, and how many of each form there are.
+/// Seconds that one timing takes, more or less, the most runs in it, and how many timings of each form there are.
 const WINDOW: f64 = 0.002;
+const MOST_RUNS: usize = 256;
 const ROUNDS: usize = 3;
 
-/// Bytes that the tensors of a trial may take.
+/// How much faster than the table's form another must be to be taken: less is noise.
+const MARGIN: f64 = 0.97;
+
+/// Bytes that the inputs and outputs of a trial may take.
 const MOST_BYTES: usize = 256 << 20;
 
 /// What was found, for all adapters that a file knows: by adapter and driver, then by what an op asks.
@@ -103,7 +107,10 @@ impl Tuner {
                     continue;
                 }
                 let start = Instant::now();
-                let fastest = self.fastest(gpu, &mut state, &*node.op, (&inputs, &outputs), &trial);
+                // A trial that fails must not fail the graph that is being compiled.
+                let fastest = gpu.scoped("a trial", || {
+                    self.fastest(gpu, &mut state, &*node.op, (&inputs, &outputs), &trial)
+                });
                 state.spent += start.elapsed();
                 match fastest {
                     Ok(Some(form)) => {
@@ -122,7 +129,7 @@ impl Tuner {
         Caps { forms: state.forms.clone(), ..gpu.caps.clone() }
     }
 
-    /// The fastest form, or `None` where there is no time to find out.
+    /// The fastest form of those that there is time for, or `None` where that is less than two.
     fn fastest(
         &self,
         gpu: &Shared,
@@ -136,34 +143,43 @@ impl Tuner {
             return Ok(None);
         }
         let start = Instant::now();
+        let tensors = Tensors::new(gpu, inputs, outputs)?;
         let mut runs = Vec::new();
         for &form in &trial.forms {
             // What one form takes to compile is not known before, but likely what others took.
             let (begun, spent) = (Instant::now(), state.spent + start.elapsed());
             if spent + state.longest >= self.limit {
-                return Ok(None);
+                break;
             }
             let caps = Caps { forms: Arc::new(Forms::one(&trial.key, form)), ..gpu.caps.clone() };
             let context = KernelContext { caps: &caps, inputs, outputs };
-            let run = gpu.scoped("a trial's tensors", || Run::new(gpu, op, &context))?;
+            let run = Run::new(gpu, op, &context, &tensors)?;
             // Once outside of time: drivers finish compiling when a kernel is first launched.
             run.time(gpu, 1)?;
             state.longest = state.longest.max(begun.elapsed());
             runs.push((form, run, f64::INFINITY));
         }
-        let once = runs.iter().map(|(_, run, _)| run.time(gpu, 1)).collect::<Result<Vec<f64>>>()?;
-        let shortest = once.into_iter().fold(f64::INFINITY, f64::min);
-        let times = (WINDOW / shortest.max(1e-6)).clamp(1.0, 200.0) as usize;
-        for _ in 0..ROUNDS {
+        if runs.len() < 2 {
+            return Ok(None);
+        }
+        // So many runs that their time is not that of a submission.
+        let mut times = 1;
+        while times < MOST_RUNS && runs[0].1.time(gpu, times)? * (times as f64) < WINDOW {
+            times *= 2;
+        }
+        for round in 0..ROUNDS {
+            // Once each at least: to have made them ready was the long part.
+            if round > 0 && state.spent + start.elapsed() >= self.limit {
+                break;
+            }
             for (_, run, best) in &mut runs {
-                if state.spent + start.elapsed() >= self.limit {
-                    return Ok(None);
-                }
                 *best = best.min(run.time(gpu, times)?);
             }
         }
+        let of_table = runs[0].2;
         let fastest = runs.iter().min_by(|a, b| a.2.total_cmp(&b.2));
-        Ok(fastest.map(|(form, ..)| *form))
+        let better = fastest.filter(|(_, _, seconds)| *seconds < MARGIN * of_table);
+        Ok(Some(better.map_or(trial.forms[0], |(form, ..)| *form)))
     }
 
     /// Adds what was found to the file. It is a help, so that a file that cannot be written is no error.
@@ -173,12 +189,20 @@ impl Tuner {
             // Others may have added to it meanwhile.
             let mut table = read(path)?;
             table.entry(self.identity.clone()).or_default().extend(forms.entries());
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            // A link stays one, and a file that others share stays theirs too.
+            let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let text = serde_json::to_string_pretty(&table).map_err(|e| Error::Invalid(e.to_string()))?;
             let failed = |error| Error::io(path, error);
-            let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+            let mut builder = tempfile::Builder::new();
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            let mut file = builder.tempfile_in(folder).map_err(failed)?;
             file.write_all(text.as_bytes()).map_err(failed)?;
-            file.persist(path).map_err(|error| failed(error.error))?;
+            if let Ok(old) = std::fs::metadata(&target) {
+                file.as_file().set_permissions(old.permissions()).map_err(failed)?;
+            }
+            file.persist(&target).map_err(|error| failed(error.error))?;
             Ok(())
         };
         if let Err(error) = write() {
@@ -187,28 +211,39 @@ impl Tuner {
     }
 }
 
-/// An op on tensors of its own, ready to be launched.
+/// What all forms of a trial read and write.
+struct Tensors {
+    inputs: Vec<wgpu::Buffer>,
+    outputs: Vec<wgpu::Buffer>,
+}
+
+impl Tensors {
+    fn new(gpu: &Shared, inputs: &[TensorType], outputs: &[TensorType]) -> Result<Self> {
+        let buffers = |what: &str, types: &[TensorType]| {
+            types.iter().map(|ty| gpu.buffer(what, ty.bytes(), storage_usage())).collect::<Result<Vec<_>>>()
+        };
+        Ok(Tensors { inputs: buffers("input", inputs)?, outputs: buffers("output", outputs)? })
+    }
+}
+
+/// An op in one form, ready to be launched.
 struct Run {
     launches: Vec<(Arc<Pipeline>, wgpu::BindGroup, [u32; 3])>,
 }
 
 impl Run {
-    fn new(gpu: &Shared, op: &dyn Op, context: &KernelContext<'_>) -> Result<Self> {
+    fn new(gpu: &Shared, op: &dyn Op, context: &KernelContext<'_>, tensors: &Tensors) -> Result<Self> {
         let program = op.dispatch(context)?;
-        let buffers = |what: &str, bytes: &mut dyn Iterator<Item = usize>| {
-            bytes.map(|n| gpu.buffer(what, n, storage_usage())).collect::<Result<Vec<_>>>()
-        };
         let padded = |bytes: usize| bytes.next_multiple_of(16).max(16);
-        let inputs = buffers("input", &mut context.inputs.iter().map(TensorType::bytes))?;
-        let outputs = buffers("output", &mut context.outputs.iter().map(TensorType::bytes))?;
-        let scratch = buffers("scratch", &mut program.scratch.iter().map(|&n| padded(n)))?;
+        let scratch = program.scratch.iter().map(|&n| gpu.buffer("scratch", padded(n), storage_usage()));
+        let scratch = scratch.collect::<Result<Vec<_>>>()?;
         let mut launches = Vec::new();
         for dispatch in &program.dispatches {
             let pipeline = gpu.cache.get(gpu, &dispatch.kernel)?;
             let region = |arg: &Arg| {
                 let buffer = match *arg {
-                    Arg::Input(i) => inputs.get(i),
-                    Arg::Output(i) | Arg::OutputRead(i) => outputs.get(i),
+                    Arg::Input(i) => tensors.inputs.get(i),
+                    Arg::Output(i) | Arg::OutputRead(i) => tensors.outputs.get(i),
                     Arg::Scratch(i) | Arg::ScratchRead(i) => scratch.get(i),
                 };
                 let wrong = || Error::Invalid(format!("op `{}` has no argument {arg:?}", op.name()));

@@ -88,10 +88,10 @@ impl Colouring {
         if other.bytes() < self.bytes() { other } else { self }
     }
 
-    /// Gives the lives slots in this order. Each takes the tightest gap of a slot, else lets a slot grow, at most to so many
-    /// of the largest lives, else takes a new one.
-    fn greedy(lives: &[Life], order: &[usize], largest: usize) -> Self {
-        let most = largest.saturating_mul(lives.iter().map(|l| l.bytes).max().unwrap_or(0));
+    /// Gives the lives slots in this order. Each takes the tightest gap of a slot, else lets a slot grow, at most to the
+    /// largest life, else takes a new one.
+    fn greedy(lives: &[Life], order: &[usize]) -> Self {
+        let most = lives.iter().map(|l| l.bytes).max().unwrap_or(0);
         let mut made = Colouring { slots: Vec::new(), chosen: vec![(0, 0); lives.len()] };
         let mut held: Vec<Vec<Held>> = Vec::new();
         for &i in order {
@@ -164,7 +164,7 @@ impl Colouring {
         let by = |key: &dyn Fn(&Life) -> (usize, usize)| {
             let mut order: Vec<usize> = (0..lives.len()).collect();
             order.sort_by_key(|&i| std::cmp::Reverse(key(&lives[i])));
-            Colouring::greedy(lives, &order, 1)
+            Colouring::greedy(lives, &order)
         };
         let length = |l: &Life| l.last.min(tasks) - l.first + 1;
         let others = [
@@ -185,9 +185,7 @@ impl Colouring {
             let keys: Vec<f64> = lives.iter().map(|l| size(l) + spread * rng.uniform()).collect();
             let mut order: Vec<usize> = (0..lives.len()).collect();
             order.sort_by(|&a, &b| keys[b].total_cmp(&keys[a]));
-            // A slot as large as several lives is rarely worth it, and where it is, nothing else may help.
-            let largest = if attempt % 3 == 2 { 4 } else { 1 };
-            best = best.smaller(Colouring::greedy(lives, &order, largest));
+            best = best.smaller(Colouring::greedy(lives, &order));
         }
         best
     }

@@ -113,15 +113,17 @@ fn choose(kernels: ConvKernels, g: &Geometry, caps: &Caps) -> Choice {
     }
 }
 
-/// The forms of blocks that can compute a correlation; none where groups have one channel, which have kernels of their own.
-pub(super) fn trial(kernels: ConvKernels, g: &Geometry, c: &Correlation) -> Option<Trial> {
-    let is_dense = g.c > 1 || g.groups == 1;
-    (is_dense && matches!(kernels, ConvKernels::Best | ConvKernels::Tiles)).then(|| blocks::trial(c))
+/// The forms of blocks that can compute a correlation; none where it has a kernel of its own.
+pub(super) fn trial(kernels: ConvKernels, c: &Correlation) -> Option<Trial> {
+    let by_blocks = matches!(kernels, ConvKernels::Best | ConvKernels::Tiles)
+        && depthwise::plan(c, false, AdapterClass::Gpu, None).is_none();
+    by_blocks.then(|| blocks::trial(c))
 }
 
 pub(super) fn weight_trial(kernels: ConvKernels, g: &Geometry) -> Option<Trial> {
-    let is_dense = g.c > 1 || g.groups == 1;
-    (is_dense && matches!(kernels, ConvKernels::Best | ConvKernels::Tiles)).then(|| blocks::weight_trial(g))
+    let by_blocks = matches!(kernels, ConvKernels::Best | ConvKernels::Tiles)
+        && depthwise::plan_weight(g, AdapterClass::Gpu, false).is_none();
+    by_blocks.then(|| blocks::weight_trial(g))
 }
 
 /// The plain kernel `entry`, with one invocation per element of the output.

@@ -209,7 +209,7 @@ impl Op for Conv2d {
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let g = self.window.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
-        launch::trial(self.kernels, &g, &Correlation::forward(&g))
+        launch::trial(self.kernels, &Correlation::forward(&g))
     }
 
     fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
@@ -264,7 +264,7 @@ impl Op for Conv2dBackwardInput {
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
-        launch::trial(self.kernels, &g, &Correlation::backward(&g))
+        launch::trial(self.kernels, &Correlation::backward(&g))
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
