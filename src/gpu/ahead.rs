@@ -15,8 +15,10 @@ use crate::ops::Kernel;
 
 /// Kernels from which it is worth a device.
 const FEW: usize = 4;
-/// How long a graph whose kernels are in the cache already may take.
-const PATIENCE: Duration = Duration::from_millis(80);
+/// How long the first device is watched at a time, and how many kernels it finishes meanwhile if they are in the cache:
+/// finding one takes some 5 ms, compiling one 20 to 300.
+const WATCH: Duration = Duration::from_millis(25);
+const FOUND: usize = 2;
 
 /// What a device needs to have its kernels compiled ahead.
 #[derive(Debug, Default)]
@@ -71,14 +73,21 @@ impl Ahead {
         let (finished, stop) = (self.finished.clone(), self.stop.clone());
         let before = finished.load(Ordering::Relaxed);
         let work = move || {
-            std::thread::park_timeout(PATIENCE);
             // Whether the first device has this one behind it, or at hand.
-            let is_reached = |at: usize| {
+            let done = || {
                 let _ = first.poll(wgpu::PollType::Poll);
-                finished.load(Ordering::Relaxed) - before >= at || stop.load(Ordering::Relaxed)
+                finished.load(Ordering::Relaxed) - before
             };
-            if is_reached(kernels.len() - 1) {
-                return 0;
+            let is_reached = |at: usize| done() >= at || stop.load(Ordering::Relaxed);
+            loop {
+                let start = done();
+                std::thread::park_timeout(WATCH);
+                if is_reached(kernels.len() - 1) {
+                    return 0;
+                }
+                if done() < start + FOUND {
+                    break;
+                }
             }
             let Ok(second) = adapter::open_adapter(&adapter) else { return 0 };
             let mut second = second.derive(false, None, caps);

@@ -105,6 +105,8 @@ struct Tile {
     /// Windows whose maxima are stored; the tile consists of whole ones.
     window: Option<[usize; 2]>,
     store: Store,
+    /// Whether the plane consists of whole tiles.
+    exact: bool,
 }
 
 /// Rows of the input that a tile meets as a whole.
@@ -174,6 +176,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, class: AdapterClass, ending:
         whole: (gap == 1 && columns >= c.ow).then(|| Whole::of(c)),
         window: ending.window,
         store,
+        exact: c.oh.is_multiple_of(c.gap[0] * rows) && c.ow.is_multiple_of(columns),
     };
     let group_of_channels = lanes * vectors * if broadcast { 8 } else { 1 };
     let width = c.m.next_multiple_of(group_of_channels).next_multiple_of(4);
@@ -303,6 +306,9 @@ impl Tile {
         );
         if let Some(Whole { columns, left, .. }) = self.whole {
             key += &format!(".w{columns}l{left}");
+        }
+        if self.exact {
+            key += ".e";
         }
         let mut text = self.text(chain.is_some());
         if let Some([height, width]) = self.window {

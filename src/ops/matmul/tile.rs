@@ -9,6 +9,7 @@ use std::fmt::Write;
 
 use super::{AdapterClass, Chain, Extents, Form, Kernel};
 use crate::ops::elementwise::FIRST_BINDING;
+use crate::ops::text::{chosen, chosen_component};
 
 /// A variant of the tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,9 @@ pub(super) struct Extras {
 /// Workgroups that share the work evenly among cores.
 const WORKGROUPS: usize = 16;
 
+/// Multiply-adds below which a product has small tiles: about 20 µs.
+const SMALL: usize = 1 << 19;
+
 /// The kernel for a product, and its number of workgroups.
 pub(super) fn choose(
     form: Form,
@@ -57,7 +61,9 @@ pub(super) fn choose(
     };
     let c4 = e.n.is_multiple_of(4);
     // On llvmpipe, 64 rows take 1.4 times as long as 32: their sums no longer fit the nearest cache lines.
-    let rows = if broadcast && e.m > 8 { 32 } else { 8 };
+    // Few rows compile in a third of the time, which a small product does not make up for.
+    let is_small = e.batch * e.m * e.n * e.k < SMALL;
+    let rows = if broadcast && e.m > 8 && !is_small { 32 } else { 8 };
     // SwiftShader is twice as fast with four as with two, llvmpipe through GL hardly; half of the tile would be
     // beyond the edge of a narrow product.
     let vectors = match broadcast {
@@ -400,6 +406,9 @@ impl Tile {
             true => format!("finish({value}, {at}, {column})"),
             false => value.to_string(),
         };
+        if self.broadcast {
+            return self.store_in_turn(t, finish);
+        }
         for v in 0..self.vectors {
             let col = format!("(col + {}u)", 4 * v);
             let _ = writeln!(
@@ -427,5 +436,43 @@ impl Tile {
             }
             t.push_str("    }\n");
         }
+    }
+
+    /// Stores eight rows at a time, and single elements one column after the other: a loop takes a quarter or a
+    /// sixteenth of the time to compile that all stores take.
+    fn store_in_turn(&self, t: &mut String, finish: impl Fn(&str, &str, &str) -> String) {
+        let blocks = self.rows / 8;
+        let columns = if self.c4 { 1 } else { 4 };
+        t.push_str("    if (col < p.n) {\n    let o = batch * p.c_batch + row * p.n + col;\n");
+        let blocked = match blocks {
+            1 => "let first = 0u;\n    let block = 0u;\n    {".to_string(),
+            _ => format!(
+                "let end = min({}u, p.m - row);\n    \
+                 for (var first = 0u; first < end; first += 8u) {{\n    let block = first / 8u;",
+                self.rows
+            ),
+        };
+        let _ = writeln!(t, "    {blocked}");
+        let across = match columns {
+            1 => "let j = 0u;\n    {".to_string(),
+            _ => {
+                "let columns = min(4u, p.n - col);\n    for (var j = 0u; j < columns; j += 1u) {".to_string()
+            }
+        };
+        let _ = writeln!(t, "    {across}");
+        for i in 0..8 {
+            let rows: Vec<String> = (0..blocks).map(|b| format!("c{}_0", i + 8 * b)).collect();
+            let _ = writeln!(t, "        let v{i} = {};", chosen(&rows, "block"));
+            let (value, at) = match self.c4 {
+                true => (format!("v{i}"), format!("(o + (first + {i}u) * p.n) / 4u")),
+                false => {
+                    let value = chosen_component(&format!("v{i}"), 4, "j");
+                    (value, format!("o + (first + {i}u) * p.n + j"))
+                }
+            };
+            let value = finish(&value, &at, "col + j");
+            let _ = writeln!(t, "        if (row + first + {i}u < p.m) {{ c[{at}] = {value}; }}");
+        }
+        t.push_str("    }\n    }\n    }\n");
     }
 }

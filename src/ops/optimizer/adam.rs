@@ -140,29 +140,42 @@ fn text(count: usize) -> String {
          let at = linear_workgroup(group, groups);\n",
     );
     t.push_str("    let c = p.constants;\n    let decay = p.decay;\n");
-    for k in 0..count {
-        let extent = format!("p.extents[{}].{}", k / 2, if k % 2 == 0 { "xy" } else { "zw" });
-        let start = match k {
-            0 => "0u".to_string(),
-            _ => format!("p.extents[{}].{}", (k - 1) / 2, if k % 2 == 1 { "y" } else { "w" }),
-        };
+    let of = |k: usize| format!("p.extents[{}].{}", k / 2, if k % 2 == 0 { "xy" } else { "zw" });
+    let row = |k: usize| format!("p.rows[{}][{}]", k / 4, k % 4);
+    let _ = write!(
+        t,
+        "    var extent = {};\n    var counter = {};\n    var start = 0u;\n    var parameter = 0u;\n",
+        of(0),
+        row(0)
+    );
+    for k in 1..count {
         let _ = write!(
             t,
-            "    if (at >= {start} && at < {extent}.y) {{\n        \
-             let first = (at - {start}) * {span}u + lane;\n        \
-             let row = scalars[p.rows[{}][{}]];\n        \
-             let vectors = select({extent}.x, 0u, row.w == 0.0);\n        \
-             for (var j = 0u; j < {VECTORS}u; j += 1u) {{\n            \
-             let i = first + j * 64u;\n            \
-             if (i < vectors) {{\n                \
-             let next = adam_fn(g{k}[i], w{k}[i], m{k}[i], v{k}[i], row, c, decay);\n                \
-             w{k}[i] = next.w;\n                m{k}[i] = next.m;\n                v{k}[i] = next.v;\n            \
-             }}\n        }}\n    }}\n",
-            k / 4,
-            k % 4,
-            span = VECTORS * WORKGROUP
+            "    if (at >= {before}.y) {{ extent = {}; counter = {}; start = {before}.y; parameter = {k}u; }}\n",
+            of(k),
+            row(k),
+            before = of(k - 1),
         );
     }
+    // Of which parameter is asked where memory is read and written alone, so that the rest stands here once.
+    let only = |k: usize| if count == 1 { String::new() } else { format!("if (parameter == {k}u) ") };
+    let _ = write!(
+        t,
+        "    let row = scalars[counter];\n    \
+         let first = (at - start) * {span}u + lane;\n    \
+         let end = min(select(extent.x, 0u, row.w == 0.0), first + {span}u);\n    \
+         for (var i = first; i < end; i += {WORKGROUP}u) {{\n        \
+         var g = vec4<f32>();\n        var w = g;\n        var m = g;\n        var v = g;\n",
+        span = VECTORS * WORKGROUP
+    );
+    for k in 0..count {
+        let _ = writeln!(t, "        {}{{ g = g{k}[i]; w = w{k}[i]; m = m{k}[i]; v = v{k}[i]; }}", only(k));
+    }
+    t.push_str("        let next = adam_fn(g, w, m, v, row, c, decay);\n");
+    for k in 0..count {
+        let _ = writeln!(t, "        {}{{ w{k}[i] = next.w; m{k}[i] = next.m; v{k}[i] = next.v; }}", only(k));
+    }
+    t.push_str("    }\n");
     t.push_str("}\n");
     t
 }

@@ -21,13 +21,14 @@ impl Tile {
         for i in 1..height * width {
             let _ = writeln!(t, "    let step{i} = {}u * p.ow + {}u;", i / width, i % width);
         }
-        for offset in 0..self.vectors * self.lanes {
-            let _ = write!(
-                t,
-                "    if (channel + {offset}u < p.m) {{\n        \
-                 let has_bias = p.has_bias != 0u;\n        \
-                 let b = select(0.0, bias[select(0u, first + channel + {offset}u, has_bias)], has_bias);\n        \
-                 let whole = plane * p.m + channel + {offset}u;\n        \
+        t.push_str("    let has_bias = p.has_bias != 0u;\n");
+        let blocks = |v| self.channels(v, windows / n).into_iter().map(move |(head, l)| (head, (v, l)));
+        for (head, channel) in (0..self.vectors).flat_map(blocks) {
+            t.push_str(&head);
+            t.push_str(
+                "        \
+                 let b = select(0.0, bias[select(0u, first + at_channel, has_bias)], has_bias);\n        \
+                 let whole = plane * p.m + at_channel;\n        \
                  let origin = whole * p.oh * p.ow + inner;\n        \
                  let to = whole * pooled + pooled_inner;\n",
             );
@@ -38,18 +39,21 @@ impl Tile {
                         (format!("oy + {}u < p.oh", row * height), format!("to / {n}u + {unit}u"))
                     }
                     _ => (
-                        format!("oy + {}u < p.oh && ox + {}u < p.ow", row * height, column * width),
+                        format!("(oy + {}u < p.oh) & (ox + {}u < p.ow)", row * height, column * width),
                         match n {
                             1 => format!("to + {row}u * pooled_ow + {column}u"),
                             _ => format!("(to + {row}u * pooled_ow + {column}u) / {n}u"),
                         },
                     ),
                 };
-                let _ = writeln!(t, "        if ({inside}) {{");
+                let _ = match self.exact {
+                    true => writeln!(t, "        {{"),
+                    false => writeln!(t, "        if ({inside}) {{"),
+                };
                 let (mut values, mut places) = (Vec::new(), Vec::new());
                 for window in unit * n..unit * n + n {
                     let corner = (window / across * height, window % across * width);
-                    let (value, place) = self.largest(t, [height, width], corner, offset, finishes);
+                    let (value, place) = self.largest(t, [height, width], corner, channel, finishes);
                     values.push(value);
                     places.push(place);
                 }
@@ -64,23 +68,22 @@ impl Tile {
         }
     }
 
-    /// The largest of the window at `row` and `column` of the tile in channel `offset`, and its place in the plane.
+    /// The largest of the window at `row` and `column` of the tile in a channel, and its place in the plane.
     /// Only what is larger replaces what was found before, as in the kernels of max pooling.
     fn largest(
         &self,
         t: &mut String,
         [height, width]: [usize; 2],
         (row, column): (usize, usize),
-        offset: usize,
+        (v, l): (usize, Option<usize>),
         finishes: bool,
     ) -> (String, String) {
-        let (v, l) = (offset / self.lanes, offset % self.lanes);
         let n = in_a_row(width);
         let name = format!("{row}_{column}");
         let mut elements = Vec::new();
         for y in row..row + height {
             for x in (column..column + width).step_by(n) {
-                let sum = |i: usize| component(&format!("c{}_{v}", y * self.columns + x + i), self.lanes, l);
+                let sum = |i: usize| self.channel(&format!("c{}_{v}", y * self.columns + x + i), l);
                 let value = match n {
                     1 => format!("{} + b", sum(0)),
                     _ => {

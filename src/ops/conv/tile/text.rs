@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Store, Strip, Tile, Whole};
-use crate::ops::text::{component, vector_type};
+use crate::ops::text::{chosen_component, component, vector_type};
 
 const PARAMS: &str = "struct Params {
     images: u32, groups: u32, c: u32, m: u32,
@@ -210,24 +210,55 @@ impl Tile {
         t.push_str("        }\n    }\n");
     }
 
+    /// How the channels of vector `v` are stored one after the other: heads of blocks with `at_channel`, and which
+    /// channel of the vector that is where the text says it. A loop compiles in a fraction of the time of a block for
+    /// each; but not one of many conditions, which SwiftShader takes every way through.
+    pub(super) fn channels(&self, v: usize, stores: usize) -> Vec<(String, Option<usize>)> {
+        let Tile { lanes, .. } = *self;
+        if lanes > 1 && (self.exact || stores <= 10) {
+            let first = v * lanes;
+            let head = format!(
+                "    for (var at_channel = channel + {first}u; at_channel < min(channel + {}u, p.m); at_channel += 1u) {{\n        \
+                 let l = at_channel - channel - {first}u;\n",
+                first + lanes
+            );
+            return vec![(head, None)];
+        }
+        let block = |l: usize| {
+            let at = v * lanes + l;
+            (
+                format!("    if (channel + {at}u < p.m) {{\n        let at_channel = channel + {at}u;\n"),
+                Some(l),
+            )
+        };
+        (0..lanes).map(block).collect()
+    }
+
+    /// A channel of a vector: `l` as [`Self::channels`] gives it.
+    pub(super) fn channel(&self, vector: &str, l: Option<usize>) -> String {
+        match l {
+            Some(l) => component(vector, self.lanes, l),
+            None => chosen_component(vector, self.lanes, "l"),
+        }
+    }
+
     /// Adds the bias and stores the tile, channel by channel.
     fn write(&self, t: &mut String, finishes: bool) {
         let n = self.store.vector();
-        t.push_str("    let first = plane % p.groups * p.m;\n");
+        t.push_str("    let first = plane % p.groups * p.m;\n    let has_bias = p.has_bias != 0u;\n");
+        let stores = self.rows * self.columns / n;
         for v in 0..self.vectors {
-            for l in 0..self.lanes {
-                let offset = v * self.lanes + l;
-                let _ = write!(
-                    t,
-                    "    if (channel + {offset}u < p.m) {{\n        \
-                     let has_bias = p.has_bias != 0u;\n        \
-                     let b = select(0.0, bias[select(0u, first + channel + {offset}u, has_bias)], has_bias);\n        \
-                     let to = ((plane * p.m + channel + {offset}u) * p.oh + oy) * p.ow + ox;\n"
+            for (head, l) in self.channels(v, stores) {
+                t.push_str(&head);
+                t.push_str(
+                    "        \
+                     let b = select(0.0, bias[select(0u, first + at_channel, has_bias)], has_bias);\n        \
+                     let to = ((plane * p.m + at_channel) * p.oh + oy) * p.ow + ox;\n",
                 );
-                for unit in 0..self.rows * self.columns / n {
+                for unit in 0..stores {
                     let (row, column) = (unit * n / self.columns, unit * n % self.columns);
                     let values: Vec<String> =
-                        (0..n).map(|i| component(&format!("c{}_{v}", unit * n + i), self.lanes, l)).collect();
+                        (0..n).map(|i| self.channel(&format!("c{}_{v}", unit * n + i), l)).collect();
                     let value = match n {
                         1 => format!("{} + b", values[0]),
                         _ => format!("{}({}) + b", vector_type("f32", n), values.join(", ")),
@@ -239,7 +270,7 @@ impl Tile {
                             format!("to / {n}u + {unit}u"),
                         ),
                         _ => (
-                            format!("oy + {down} < p.oh && ox + {column}u < p.ow"),
+                            format!("(oy + {down} < p.oh) & (ox + {column}u < p.ow)"),
                             match n {
                                 1 => format!("to + {down} * p.ow + {column}u"),
                                 _ => format!("(to + {down} * p.ow + {column}u) / {n}u"),
@@ -247,7 +278,10 @@ impl Tile {
                         ),
                     };
                     let value = if finishes { format!("finish({value}, {at}, 0u)") } else { value };
-                    let _ = writeln!(t, "        if ({inside}) {{ y[{at}] = {value}; }}");
+                    let _ = match self.exact {
+                        true => writeln!(t, "        y[{at}] = {value};"),
+                        false => writeln!(t, "        if ({inside}) {{ y[{at}] = {value}; }}"),
+                    };
                 }
                 t.push_str("    }\n");
             }
