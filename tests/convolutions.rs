@@ -82,6 +82,11 @@ impl Config {
                 config.channels = [one_of(rng, &[4, 6, 17, 32, 40]), one_of(rng, &[3, 5, 16, 31, 33])];
                 (config.kernel, config.stride, config.groups) = ([1, 1], [1, 1], 1);
                 (config.padding, config.kernels) = (Padding::Valid, ConvKernels::Tiles);
+                if rng.below(3) == 0 {
+                    // Of every second pixel.
+                    config.stride = [2, 2];
+                    config.size = config.size.map(|n| n.next_multiple_of(2));
+                }
             }
             if config.fits() && config.multiplications() <= LARGEST {
                 return config;
@@ -304,6 +309,9 @@ fn tiles_were_used(name: &str, gpu: &Gpu) {
         }
         let products = ["matmul_tile_nn.", "matmul_tile_tn.", "matmul_tile_nt."].map(of);
         println!("{name}: {products:?} variants of products");
+        for key in ["conv2d_take_pixels", "conv2d_spread_pixels"] {
+            assert!(of(key) > 0, "{name}: no {key}");
+        }
         assert!(products.iter().all(|n| *n >= 2), "{name}: {products:?} variants of products");
     }
 }

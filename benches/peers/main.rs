@@ -69,6 +69,7 @@ fn main() -> Result<()> {
     if workload.is_training() {
         let first = case.step().run().and_then(|()| case.step().scalar("loss"))?;
         bench.print("cold_first_step_s", format_args!("{:.3}", bench.since_start()));
+        bench.print("cold_processor_s", processor_seconds());
         bench.print("loss_step_1", first);
         bench.print("dispatches", case.step().dispatches());
         bench.print("planned_bytes", case.step().planned_bytes());

@@ -93,6 +93,10 @@ const FAMILIES: [(&str, &[&str]); 6] = [
             "conv-64-64-32-g4",
             "conv-64-128-32-s2",
             "conv-64-64-32-d2",
+            "conv-64-128-32-k1-s2",
+            "conv-64-64-32-g16",
+            "conv-63-63-32-g21",
+            "conv-64-64-32-g32",
         ],
     ),
     // 64 MiB a tensor: more than caches hold.
@@ -368,7 +372,7 @@ mod tests {
     #[test]
     fn families_are_workloads_that_there_are() {
         assert_eq!(names("resnet18").len(), 33);
-        assert_eq!(names("conv-forms").len(), 18);
+        assert_eq!(names("conv-forms").len(), 30);
         let all = names("all");
         for (family, _) in FAMILIES {
             assert!(names(family).iter().all(|name| all.contains(name)), "{family}");

@@ -111,6 +111,9 @@ fn small() -> Vec<Config> {
         // Products of matrices.
         config(2, 5, 9, [2, 6], [1, 1]),
         config(3, 7, 4, [4, 3], [1, 1]),
+        // The same over every second pixel.
+        config(2, 9, 7, [4, 8], [1, 1]).stride(2, 2),
+        config(1, 5, 17, [2, 12], [1, 1]).stride(2, 2),
     ]
 }
 
@@ -142,6 +145,13 @@ fn large() -> Vec<Config> {
         config(5, 9, 32, [12, 12], [1, 1]),
         config(9, 3, 10, [8, 8], [4, 4]).stride(2, 2).pad(Padding::all(1)),
         config(65, 2, 8, [5, 5], [3, 3]),
+        config(3, 48, 32, [16, 20], [1, 1]).stride(2, 2),
+        config(19, 17, 40, [12, 8], [1, 1]).stride(2, 2),
+        // Rows of several tiles, few channels to share.
+        config(2, 8, 8, [5, 96], [3, 3]).groups(2).same(),
+        config(1, 6, 9, [6, 74], [3, 3]).groups(3).pad(Padding::SameLower),
+        config(1, 8, 12, [9, 136], [3, 4]).groups(4).stride(2, 2).same(),
+        config(2, 4, 4, [3, 88], [2, 3]).groups(2).dilation(1, 3).same(),
     ]
 }
 

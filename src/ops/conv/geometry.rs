@@ -130,6 +130,12 @@ impl Geometry {
         self.taps() == 1 && self.stride == [1, 1] && self.groups == 1 && same
     }
 
+    /// Whether it is such a product over every second pixel of every second row, whose rows are whole vectors.
+    pub(super) fn is_product_of_half(&self) -> bool {
+        let half = (self.h, self.w, self.top, self.left) == (2 * self.oh, 2 * self.ow, 0, 0);
+        self.taps() == 1 && self.stride == [2, 2] && self.groups == 1 && half && self.w.is_multiple_of(4)
+    }
+
     /// Products that each output sums, in the group: c kh kw.
     pub(super) fn depth(&self) -> usize {
         self.c * self.taps()

@@ -1,5 +1,7 @@
 //! Which kernels compute each direction, with their parameters and grids.
 
+mod halved;
+
 use super::correlation::Correlation;
 use super::geometry::Geometry;
 use super::{
@@ -176,7 +178,7 @@ pub(super) fn backward_input(
     let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
     args.extend(chain.iter().flat_map(|c| c.args(2)));
     let choice = choose(op.kernels, &g, ctx.caps);
-    let extents = [g.n, g.c, g.h * g.w, g.o];
+    let extents = [g.n, g.c, g.oh * g.ow, g.o];
     let weight = Weight { extents, transposed: true, has_bias: false };
     if let Some(program) = fast(choice, &g, &Correlation::backward(&g), &weight, ctx, chain)? {
         return Ok(program);
@@ -279,8 +281,17 @@ struct Weight {
 impl Weight {
     /// Whether the product has the better tiles: whole vectors, and not most of a tile beyond the product's edge.
     fn pays(&self, g: &Geometry) -> bool {
+        g.is_product() && self.fits_tiles()
+    }
+
+    /// The same of a product over every second pixel.
+    fn pays_halved(&self, g: &Geometry) -> bool {
+        g.is_product_of_half() && self.fits_tiles()
+    }
+
+    fn fits_tiles(&self) -> bool {
         let [_, m, n, _] = self.extents;
-        g.is_product() && n.is_multiple_of(4) && 2 * m >= rows_of_tiles(m)
+        n.is_multiple_of(4) && 2 * m >= rows_of_tiles(m)
     }
 }
 
@@ -328,6 +339,9 @@ fn fast(
         args.extend(others());
         return Ok(Some(Dispatch::new(of.kernel, args, &of.params, ctx.caps.grid(of.workgroups)?).into()));
     }
+    if weight.pays_halved(g) {
+        return halved::images(g, weight, ctx, chain).map(Some);
+    }
     correlate(c, has_bias, ctx, tile::Ending { chain, window: None })
 }
 
@@ -343,7 +357,8 @@ pub(super) fn pooled(
     let has_bias = ctx.inputs.len() == 3;
     let (c, class) = (Correlation::forward(&g), ctx.caps.class);
     let weight = Weight { extents: [g.n, g.o, g.oh * g.ow, g.c], transposed: false, has_bias };
-    let others = || weight.pays(&g) || depthwise::plan(&c, has_bias, class, chain).is_some();
+    let others =
+        || weight.pays(&g) || weight.pays_halved(&g) || depthwise::plan(&c, has_bias, class, chain).is_some();
     if choose(op.kernels, &g, ctx.caps) != Choice::Registers || others() {
         return Ok(None);
     }

@@ -35,7 +35,7 @@ pub(super) struct Params {
     /// the rows of the input which that is.
     lift: u32,
     lift_rows: u32,
-    /// Columns of the input left of its first one where the first tile begins.
+    /// Vectors of columns of the input left of its first one where the first tile begins.
     left: i32,
     has_bias: u32,
     tiles_x: u32,
@@ -102,6 +102,9 @@ struct Tile {
     gap_y: bool,
     /// Set where a tile has whole rows, so that its text knows which inputs are padding.
     whole: Option<Whole>,
+    /// Elsewhere: columns that are loaded as one vector, and those that it begins before the first one needed.
+    unit: usize,
+    shift: usize,
     /// Windows whose maxima are stored; the tile consists of whole ones.
     window: Option<[usize; 2]>,
     store: Store,
@@ -141,6 +144,8 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, class: AdapterClass, ending:
         (true, 4) => 32,
         (true, 2) => 100,
         (true, _) => 112,
+        // Elsewhere, twice as many take three times as long to compile.
+        (false, _) if class == AdapterClass::SoftwareLanes8 => 32,
         (false, _) => 16,
     };
     // A gap leaves each sum fewer multiply-adds for a load of the weight.
@@ -155,12 +160,17 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, class: AdapterClass, ending:
         // Where nothing is shared, whole rows, and many sums for each load of the weight, are worth more than the stores
         // that are saved: measured on llvmpipe.
         let (alone_rows, alone_columns) = rectangle(c, most, broadcast, [1, 1])?;
-        let loses_rows = alone_columns >= c.ow && columns < c.ow;
+        let loses_rows = class == AdapterClass::Software && alone_columns >= c.ow && columns < c.ow;
         if loses_rows || 4 * rows * columns <= 3 * alone_rows * alone_columns {
             return None;
         }
     }
     let store = store(c, [rows, columns], window);
+    let whole = (gap == 1 && columns >= c.ow).then(|| Whole::of(c));
+    // Rows of the image, and tiles, start at multiples of what divides both.
+    let is_unit = |n: usize| c.w.is_multiple_of(n) && (columns * c.stride[1]).is_multiple_of(n);
+    let unit = if gap == 1 && whole.is_none() { widest(is_unit) } else { 1 };
+    let shift = (-c.before[1]).rem_euclid(unit as i64);
     let tile = Tile {
         broadcast,
         rows,
@@ -173,7 +183,9 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, class: AdapterClass, ending:
         gap,
         phase: c.before[1].rem_euclid(gap as i64) as usize,
         gap_y: c.gap[0] > 1,
-        whole: (gap == 1 && columns >= c.ow).then(|| Whole::of(c)),
+        whole,
+        unit,
+        shift: shift as usize,
         window: ending.window,
         store,
         exact: c.oh.is_multiple_of(c.gap[0] * rows) && c.ow.is_multiple_of(columns),
@@ -198,7 +210,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, class: AdapterClass, ending:
         gap_y: c.gap[0] as u32,
         lift: (lift - c.before[0]) as u32,
         lift_rows: (lift / c.gap[0] as i64) as u32,
-        left: ((c.before[1] - tile.phase as i64) / gap as i64) as i32,
+        left: ((c.before[1] - tile.phase as i64 + shift) / (gap * unit) as i64) as i32,
         has_bias: u32::from(has_bias),
         tiles_x: tiles_x as u32,
         tiles_y: tiles_y as u32,
@@ -307,6 +319,9 @@ impl Tile {
         if let Some(Whole { columns, left, .. }) = self.whole {
             key += &format!(".w{columns}l{left}");
         }
+        if self.unit > 1 {
+            key += &format!(".u{}+{}", self.unit, self.shift);
+        }
         if self.exact {
             key += ".e";
         }
@@ -331,7 +346,7 @@ impl Tile {
         match self.whole {
             Some(whole) => usize::try_from(u as i64 - whole.left).ok().filter(|&at| at < whole.columns),
             None => (u >= self.phase && (u - self.phase).is_multiple_of(self.gap))
-                .then(|| (u - self.phase) / self.gap),
+                .then(|| (u - self.phase) / self.gap + self.shift),
         }
     }
 
@@ -343,6 +358,10 @@ impl Tile {
             let first = all.clone().min().unwrap_or(0) / unit;
             let last = all.max().unwrap_or(0) / unit;
             return Strip { first, unit, step: 1, loads: last + 1 - first };
+        }
+        if self.unit > 1 {
+            let loads = all.max().unwrap_or(0) / self.unit + 1;
+            return Strip { first: 0, unit: self.unit, step: 1, loads };
         }
         let step = all.clone().fold(0, greatest_common_divisor).max(1);
         Strip { first: 0, unit: 1, step, loads: all.max().unwrap_or(0) / step + 1 }

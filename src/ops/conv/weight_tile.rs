@@ -80,11 +80,11 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn of(g: &Geometry, pixels: usize, broadcast: bool) -> Self {
+    fn of(g: &Geometry, pixels: usize, class: AdapterClass) -> Self {
         let left = g.left as i64;
         let span = (pixels - 1) * g.stride[1] + (g.kw - 1) * g.dilation[1] + 1;
         let single = Inputs { unit: 1, first: -left, loads: span, whole: None, left };
-        if !broadcast {
+        if class != AdapterClass::SoftwareLanes8 {
             return single;
         }
         if pixels == g.ow {
@@ -140,7 +140,11 @@ pub(super) fn plan(g: &Geometry, class: AdapterClass, bias: bool) -> Option<Plan
         (true, 9..=16 | 33..=48) | (false, 2) => 2,
         _ => 4,
     };
-    let (sums, lines) = if broadcast { (SUMS, LINES) } else { (OWN_SUMS, OWN_LINES) };
+    let (sums, lines) = match (broadcast, class) {
+        (true, _) => (SUMS, LINES),
+        (false, AdapterClass::SoftwareLanes8) => (OWN_SUMS, LINES),
+        _ => (OWN_SUMS, OWN_LINES),
+    };
     // As many as fit, evenly.
     let rows = g.kh.div_ceil(g.kh.div_ceil((sums / g.kw).max(1)));
     let channels = (sums / (g.kw * rows)).clamp(1, if g.taps() == 1 { 8 } else { 4 });
@@ -155,7 +159,7 @@ pub(super) fn plan(g: &Geometry, class: AdapterClass, bias: bool) -> Option<Plan
         dilation: g.dilation[1],
         pixels,
         bias,
-        inputs: Inputs::of(g, pixels, broadcast),
+        inputs: Inputs::of(g, pixels, class),
         last: false,
         vector: widest(|v| [pixels, g.ow].iter().all(|n| n % v == 0)),
     };

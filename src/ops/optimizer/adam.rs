@@ -140,7 +140,7 @@ fn text(count: usize) -> String {
          let at = linear_workgroup(group, groups);\n",
     );
     t.push_str("    let c = p.constants;\n    let decay = p.decay;\n");
-    let of = |k: usize| format!("p.extents[{}].{}", k / 2, if k % 2 == 0 { "xy" } else { "zw" });
+    let of = |k: usize| format!("p.extents[{}].{}", k / 2, if k.is_multiple_of(2) { "xy" } else { "zw" });
     let row = |k: usize| format!("p.rows[{}][{}]", k / 4, k % 4);
     let _ = write!(
         t,
@@ -149,16 +149,26 @@ fn text(count: usize) -> String {
         row(0)
     );
     for k in 1..count {
-        let _ = write!(
+        let _ = writeln!(
             t,
-            "    if (at >= {before}.y) {{ extent = {}; counter = {}; start = {before}.y; parameter = {k}u; }}\n",
+            "    if (at >= {before}.y) {{ extent = {}; counter = {}; start = {before}.y; parameter = {k}u; }}",
             of(k),
             row(k),
             before = of(k - 1),
         );
     }
-    // Of which parameter is asked where memory is read and written alone, so that the rest stands here once.
-    let only = |k: usize| if count == 1 { String::new() } else { format!("if (parameter == {k}u) ") };
+    // Which parameter it is matters where memory is read and written alone, so that the rest stands here once.
+    let of_each = |t: &mut String, statements: &dyn Fn(usize) -> String| {
+        if count == 1 {
+            let _ = writeln!(t, "        {}", statements(0));
+            return;
+        }
+        t.push_str("        switch (parameter) {\n");
+        for k in 1..count {
+            let _ = writeln!(t, "            case {k}u: {{ {} }}", statements(k));
+        }
+        let _ = writeln!(t, "            default: {{ {} }}\n        }}", statements(0));
+    };
     let _ = write!(
         t,
         "    let row = scalars[counter];\n    \
@@ -168,13 +178,9 @@ fn text(count: usize) -> String {
          var g = vec4<f32>();\n        var w = g;\n        var m = g;\n        var v = g;\n",
         span = VECTORS * WORKGROUP
     );
-    for k in 0..count {
-        let _ = writeln!(t, "        {}{{ g = g{k}[i]; w = w{k}[i]; m = m{k}[i]; v = v{k}[i]; }}", only(k));
-    }
+    of_each(&mut t, &|k| format!("g = g{k}[i]; w = w{k}[i]; m = m{k}[i]; v = v{k}[i];"));
     t.push_str("        let next = adam_fn(g, w, m, v, row, c, decay);\n");
-    for k in 0..count {
-        let _ = writeln!(t, "        {}{{ w{k}[i] = next.w; m{k}[i] = next.m; v{k}[i] = next.v; }}", only(k));
-    }
+    of_each(&mut t, &|k| format!("w{k}[i] = next.w; m{k}[i] = next.m; v{k}[i] = next.v;"));
     t.push_str("    }\n");
     t.push_str("}\n");
     t

@@ -104,7 +104,8 @@ impl Tile {
         }
         let Strip { first, step, loads, .. } = self.strip();
         if self.whole.is_none() {
-            let _ = writeln!(t, "    let ix = i32(ox * {}u / {}u) - p.left;", self.stride, self.gap);
+            let (stride, divisor) = (self.stride, self.gap * self.unit);
+            let _ = writeln!(t, "    let ix = i32(ox * {stride}u / {divisor}u) - p.left;");
         }
         for i in 0..self.loads() {
             // Row and load of the row; which lanes have one.
@@ -122,7 +123,11 @@ impl Tile {
                 let _ = writeln!(t, "    let h{i} = select(0u, p.h, true{exists});");
             } else {
                 let _ = writeln!(t, "    let ix{i} = ix + i32({across} * {step}u);");
-                let _ = writeln!(t, "    let h{i} = select(0u, p.h, (u32(ix{i}) < p.w){exists});");
+                let _ = writeln!(
+                    t,
+                    "    let h{i} = select(0u, p.h, (u32(ix{i}) < p.w / {}u){exists});",
+                    self.unit
+                );
             }
         }
     }
@@ -174,7 +179,10 @@ impl Tile {
                 Some(Whole { columns, unit, .. }) => {
                     format!("start / {unit}u + u32(iy{i}) * {}u + ix{i}", columns / unit)
                 }
-                None => format!("start + u32(iy{i}) * p.w + u32(ix{i})"),
+                None => {
+                    let unit = self.unit;
+                    format!("start / {unit}u + u32(iy{i}) * (p.w / {unit}u) + u32(ix{i})")
+                }
             };
             let _ = write!(
                 t,

@@ -216,7 +216,7 @@ impl Tile {
                             let value = component(&format!("v{}", input / 8), unit, place);
                             format!("subgroupBroadcast({value}, {}u)", input % 8)
                         }
-                        false => format!("v{input}"),
+                        false => component(&format!("v{input}"), unit, place),
                     };
                     let _ = writeln!(t, "            let {b} = {}({value});", vector_type("f32", lanes));
                     t.push_str(&lines);
@@ -243,8 +243,9 @@ impl Tile {
                 "    if (o + {l}u < p.o && c == 0u && ky == 0u) {{ db[(part * p.groups + g) * p.o + o + {l}u] = {value}; }}"
             );
         }
-        if self.last {
-            // A loop compiles in a fraction of the time of the stores of all channels.
+        // A loop compiles in a fraction of the time of the stores of all channels; but not one of many conditions.
+        let in_turn = self.last && rows <= 10;
+        if in_turn {
             let _ = writeln!(
                 t,
                 "    let channels = min({channels}u, p.c - c);\n    \
@@ -261,6 +262,18 @@ impl Tile {
                     let _ = writeln!(t, "            dw[at + {kx}u * p.width] = {};", chosen(&sums, "i"));
                 }
                 t.push_str("        }\n");
+            }
+            t.push_str("    }\n");
+        }
+        let each = (0..channels).flat_map(|c| (0..rows).map(move |ky| (c, ky)));
+        for (c, ky) in each.filter(|_| self.last && !in_turn) {
+            let _ = writeln!(
+                t,
+                "    if (c + {c}u < p.c && ky + {ky}u < p.kh) {{\n        \
+                 let at = to + ({c}u * p.kh + {ky}u) * {kw}u * p.width;"
+            );
+            for kx in 0..kw {
+                let _ = writeln!(t, "        dw[at + {kx}u * p.width] = s{c}_{ky}_{kx};");
             }
             t.push_str("    }\n");
         }

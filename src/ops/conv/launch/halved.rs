@@ -1,0 +1,68 @@
+//! Convolutions by 1 × 1 with stride 2, as the shortcuts of residual networks have: products of matrices over every
+//! second pixel, which a launch before takes together, or one behind spreads. The weight's gradient stays with register
+//! tiles, which are as fast.
+
+use super::super::geometry::Geometry;
+use super::Weight;
+use crate::error::Result;
+use crate::ops::elementwise::FIRST_BINDING;
+use crate::ops::matmul::images as products;
+use crate::ops::{Arg, Chain, Dispatch, Kernel, KernelContext, Program};
+
+/// Uniform of the kernels that move pixels.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    /// Rows of all planes of half the height, and vectors of four in a row of the others.
+    rows: u32,
+    vectors: u32,
+    _pad: [u32; 2],
+}
+
+/// Moves pixels between planes `[n, c, h, w]` and those of half the extents.
+fn moving(kernel: Kernel, args: Vec<Arg>, g: &Geometry, ctx: &KernelContext<'_>) -> Result<Dispatch> {
+    let rows = g.n * g.c * g.oh;
+    let params = Params { rows: rows as u32, vectors: (g.w / 4) as u32, _pad: [0; 2] };
+    Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(rows.div_ceil(8))?))
+}
+
+/// Bytes of the planes of half the extents.
+fn bytes(g: &Geometry) -> usize {
+    4 * g.n * g.c * g.oh * g.ow
+}
+
+/// The forward direction, or the gradient of the images.
+pub(super) fn images(
+    g: &Geometry,
+    weight: &Weight,
+    ctx: &KernelContext<'_>,
+    chain: Option<&Chain>,
+) -> Result<Program> {
+    let Weight { extents, transposed, has_bias } = *weight;
+    let others = chain.iter().flat_map(|c| c.args(ctx.inputs.len()));
+    let inner = chain.filter(|_| !transposed);
+    let of = products::shared(transposed, extents, ctx.caps.class, inner, has_bias);
+    let grid = ctx.caps.grid(of.workgroups)?;
+    let dispatches = if transposed {
+        let args = vec![Arg::Input(1), Arg::Input(0), Arg::Scratch(0)];
+        let product = Dispatch::new(of.kernel, args, &of.params, grid);
+        let args = [Arg::ScratchRead(0), Arg::Output(0)].into_iter().chain(others).collect();
+        vec![product, moving(spread(chain)?, args, g, ctx)?]
+    } else {
+        let mut args = vec![Arg::Input(1), Arg::ScratchRead(0), Arg::Output(0)];
+        args.extend(has_bias.then_some(Arg::Input(2)));
+        args.extend(others);
+        let take = vec![Arg::Input(0), Arg::Scratch(0)];
+        let take = moving(Kernel::library("conv2d_take_pixels")?, take, g, ctx)?;
+        vec![take, Dispatch::new(of.kernel, args, &of.params, grid)]
+    };
+    Ok(Program { dispatches, scratch: vec![bytes(g)] })
+}
+
+fn spread(chain: Option<&Chain>) -> Result<Kernel> {
+    let entry = "conv2d_spread_pixels";
+    let Some(chain) = chain else { return Kernel::library(entry) };
+    let finish = chain.finish4(FIRST_BINDING);
+    let key = format!("{entry}.then.{}", chain.key(None));
+    Kernel::library_with(entry, key, &["finish4"], &format!("{}{}", finish.bindings, finish.functions))
+}
