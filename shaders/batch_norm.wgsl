@@ -53,7 +53,7 @@ fn mean_or_infinity(mean: f32, c: u32, q: BatchNorm) -> f32 {
     let end = select(q.images * q.spatial, 0u, is_finite);
     var sum = 0.0;
     for (var k = 0u; k < end; k += 1u) { sum += x_in[place(start(k, q), c, q)]; }
-    return select(sum, mean, is_finite);
+    return select(sum / f32(q.images * q.spatial), mean, is_finite);
 }
 
 fn mean_or_infinity4(mean: f32, c: u32, q: BatchNorm) -> f32 {
@@ -61,7 +61,7 @@ fn mean_or_infinity4(mean: f32, c: u32, q: BatchNorm) -> f32 {
     let end = select(q.images * q.spatial, 0u, is_finite);
     var sum = vec4<f32>(0.0);
     for (var k = 0u; k < end; k += 1u) { sum += x_in4[place(start(k, q), c, q)]; }
-    return select(sum4(sum), mean, is_finite);
+    return select(sum4(sum) / f32(4u * q.images * q.spatial), mean, is_finite);
 }
 
 // mean, variance [channels]

@@ -113,7 +113,7 @@ fn mean_or_infinity(mean: f32, base: u32) -> f32 {
     let end = select(p.width, 0u, is_finite);
     var sum = 0.0;
     for (var k = 0u; k < end; k += 1u) { sum += x[base + k]; }
-    return select(sum, mean, is_finite);
+    return select(sum / f32(p.width), mean, is_finite);
 }
 
 fn mean_or_infinity4(mean: f32, base: u32) -> f32 {
@@ -121,7 +121,7 @@ fn mean_or_infinity4(mean: f32, base: u32) -> f32 {
     let end = select(p.width, 0u, is_finite);
     var sum = vec4<f32>(0.0);
     for (var k = 0u; k < end; k += 1u) { sum += x4[base + k]; }
-    return select(sum4(sum), mean, is_finite);
+    return select(sum4(sum) / f32(4u * p.width), mean, is_finite);
 }
 
 fn write_from(base: u32, origin: f32, center: f32, deviation: f32, first: u32, step: u32) {

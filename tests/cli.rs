@@ -411,6 +411,8 @@ fn a_memory_budget_changes_no_result_and_is_refused_where_it_cannot_be_met() {
     run["settings"]["memory_budget"] = Value::from(1024);
     std::fs::write(folder.path().join("runs/digits-resnet/run.json"), run.to_string()).unwrap();
     refused(folder.path(), &resume, 1, "need at least");
+    let free = objects(folder.path(), &[&resume[..], &["--memory-budget", "none"]].concat()).pop().unwrap();
+    assert!(free["memory_budget"].is_null(), "{free}");
     for wrong in ["0", "64MB", "MiB", "99999999999GiB"] {
         refused(folder.path(), &[&train[..], &["--memory-budget", wrong]].concat(), 2, "--memory-budget");
     }

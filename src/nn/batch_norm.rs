@@ -63,8 +63,8 @@ macro_rules! layer {
         ///
         /// While training, each channel is normalized by its mean and variance over the batch, through which
         /// gradients flow, and `running = (1 - momentum) · running + momentum · batch` is kept of both, with
-        /// the unbiased variance: PyTorch's convention, where a small momentum remembers long. A channel whose statistics
-        /// are not finite, as where 16 bits overflow, leaves its averages as they are. In a graph made
+        /// the unbiased variance: PyTorch's convention, where a small momentum remembers long. An average stays as it
+        /// is where the batch's mean or variance, each on its own, is not finite, as where 16 bits overflow. In a graph made
         /// with [`crate::Graph::inference`] the running averages take their place.
         ///
         /// States are named as in PyTorch: `weight` and `bias`, which are trained, `running_mean` and

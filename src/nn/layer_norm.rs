@@ -9,7 +9,8 @@ use crate::graph::{Init, Param, Params, Var};
 /// y = (x - mean) / √(variance + eps) · weight + bias,
 ///
 /// with the mean and the biased variance of the row, so that training and inference are the same. Parameters are named
-/// as in PyTorch: `weight` and `bias`, both `[width]`.
+/// as in PyTorch: `weight` and `bias`, both `[width]`. Unlike there, it is always the last axis alone that is normalized,
+/// both parameters are there, and eps is above 0.
 ///
 /// ```
 /// use wgrad::nn::{Layer, LayerNorm};

@@ -62,7 +62,7 @@ pub(super) struct Args {
     workloads: Vec<String>,
     /// Print how far each workload is from its floors: operations at the device's peak, bytes at its bandwidth, both
     /// measured in turns with the workload [default workloads: mlp-a mlp-b cnn-a cnn-8 matmul-512 conv64]
-    #[arg(long, conflicts_with = "precision")]
+    #[arg(long)]
     floors: bool,
     /// `mixed`: time training steps in 32 bits and in mixed precision, in turns, on the GPUs, or on the CPU where it is
     /// alone [default workloads: mlp-a mlp-b cnn-a cnn-8 lstm transformer]
@@ -175,6 +175,11 @@ struct Chosen {
 
 fn chosen(args: &Args) -> Outcome<Chosen> {
     let is_mixed = args.precision == Stored::Mixed;
+    if is_mixed && args.floors {
+        return Err(Failure::usage(
+            "--floors are of steps in 32 bits: leave --precision mixed or --floors out",
+        ));
+    }
     let names: Vec<&str> = match &args.workloads[..] {
         [] if is_mixed => bench_precision::DEFAULT.to_vec(),
         [] if args.floors => FLOORS.to_vec(),

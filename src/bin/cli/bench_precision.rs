@@ -20,15 +20,16 @@ struct Compared {
 
 impl Compared {
     /// Times both, in turns.
-    fn measure(workload: &Workload, on: &Contestant, timer: &Timer) -> Outcome<Self> {
+    fn measure(workload: &Workload, on: &Contestant, timer: &Timer) -> wgrad::Result<Self> {
         let compile =
             |precision| workload.compile_with(&on.device, CompileOptions::new().precision(precision));
         let (mut exact, mut mixed) = (compile(Precision::F32)?, compile(Precision::Mixed)?);
         let planned = [&mut exact, &mut mixed].map(|case: &mut Case| case.step().planned_bytes());
-        match timer.rates(&mut [&mut exact, &mut mixed])?.try_into() {
-            Ok(rates) => Ok(Compared { workload: workload.name().into(), rates, planned }),
-            Err(_) => Err(Failure::new("two steps have two rates; please report this")),
-        }
+        let both = timer.rates(&mut [&mut exact, &mut mixed])?;
+        let rates = both
+            .try_into()
+            .map_err(|_| wgrad::Error::Invalid("two steps have two rates; please report this".into()))?;
+        Ok(Compared { workload: workload.name().into(), rates, planned })
     }
 
     /// Speed and planned bytes of mixed precision over those in 32 bits.
@@ -59,19 +60,19 @@ pub(super) fn compare(
     rows: &mut Rows,
     show: bool,
 ) -> Outcome {
+    let mut measured = false;
     for on in devices {
         let mut all = Vec::new();
         for workload in workloads {
-            let one = Compared::measure(workload, on, timer);
-            // Of all adapters, some cannot.
-            let one = match one {
-                Err(reason) if devices.len() > 1 && show => {
-                    say(format!("{} is left out: {reason}", on.adapter()));
+            // Of several adapters, some have no 16-bit floats.
+            let one = match Compared::measure(workload, on, timer) {
+                Err(wgrad::Error::Adapter(reason)) if devices.len() > 1 => {
+                    eprintln!("{} is left out: {reason}", on.adapter());
                     break;
                 }
-                Err(_) if devices.len() > 1 => break,
                 one => one?,
             };
+            measured = true;
             one.rows(on, rows)?;
             all.push(one);
         }
@@ -83,7 +84,12 @@ pub(super) fn compare(
             say("");
         }
     }
-    Ok(())
+    match measured {
+        true => Ok(()),
+        false => Err(Failure::new(
+            "no adapter here has 16-bit floats in shaders; `--device cpu` rounds as one would",
+        )),
+    }
 }
 
 fn line(one: &Compared) -> [String; 7] {

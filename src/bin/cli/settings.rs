@@ -68,8 +68,9 @@ pub(super) struct Args {
     #[arg(long, value_enum)]
     precision: Option<Stored>,
     /// Memory for the intermediate values of a training step, in bytes, KiB, MiB or GiB: activations that do not fit are
-    /// computed again in the backward pass, which changes no result [default: no limit]
-    #[arg(long, value_name = "BYTES|MiB", value_parser = bytes)]
+    /// computed again in the backward pass, which changes no result; `none` for a resumed run without its limit
+    /// [default: no limit]
+    #[arg(long, value_name = "BYTES|MiB", value_parser = budget)]
     memory_budget: Option<usize>,
     /// Stop after so many epochs in which the validation loss was not lower than before; --keep is then best, if
     /// nothing else is said [default: 0, never]
@@ -286,7 +287,7 @@ impl Args {
     pub(super) fn compiling_alone(&self) -> Option<CompileOptions> {
         let &Args { precision, memory_budget, .. } = self;
         let mut options = CompileOptions::new().precision(precision.unwrap_or(Stored::F32).into());
-        if let Some(bytes) = memory_budget {
+        if let Some(bytes) = memory_budget.filter(|bytes| *bytes != NO_LIMIT) {
             options = options.memory_budget(bytes);
         }
         (*self == Args { precision, memory_budget, ..Args::default() }).then_some(options)
@@ -390,7 +391,8 @@ impl Settings {
             precision: args.precision.or_else(|| earlier.choice("precision")).unwrap_or(Stored::F32),
             memory_budget: args
                 .memory_budget
-                .or_else(|| earlier.number("memory_budget").and_then(|n| usize::try_from(n).ok())),
+                .or_else(|| earlier.number("memory_budget").and_then(|n| usize::try_from(n).ok()))
+                .filter(|bytes| *bytes != NO_LIMIT),
             patience,
             table: args.table(&data, seed, all)?,
             seed,
@@ -459,6 +461,14 @@ impl Settings {
         }
         all
     }
+}
+
+/// What `none` stands for.
+const NO_LIMIT: usize = usize::MAX;
+
+/// Bytes that a step may plan, or `none`.
+fn budget(text: &str) -> Result<usize, String> {
+    if text == "none" { Ok(NO_LIMIT) } else { bytes(text) }
 }
 
 /// A number of bytes, with or without a unit.

@@ -49,14 +49,25 @@ impl Layout {
         });
     }
 
-    /// Mean and biased variance of every channel.
+    /// Mean and biased variance of every channel. As on GPUs the channel's first element is taken off before anything is
+    /// added, so that a large mean cancels nothing.
     pub(in crate::ops) fn moments<T: Real>(self, x: &[T], means: &mut [T], variances: &mut [T]) {
         let m = T::of(self.count() as f64);
-        self.sums(x, x, means, |_, x, _| x);
-        means.iter_mut().for_each(|mean| *mean = *mean / m);
-        let means = &*means;
-        self.sums(x, x, variances, |c, x, _| (x - means[c]) * (x - means[c]));
+        let origins: Vec<T> = (0..self.channels).map(|c| x[c * self.spatial]).collect();
+        self.sums(x, x, means, |c, x, _| x - origins[c]);
+        means.iter_mut().for_each(|center| *center = *center / m);
+        let centers = &*means;
+        let square = |c: usize, x: T| (x - origins[c] - centers[c]) * (x - origins[c] - centers[c]);
+        self.sums(x, x, variances, |c, x, _| square(c, x));
         variances.iter_mut().for_each(|variance| *variance = *variance / m);
+        means.iter_mut().zip(&origins).for_each(|(mean, &origin)| *mean = origin + *mean);
+        // Differences of infinities are no numbers: all elements say what the mean is.
+        if means.iter().any(|mean| !mean.is_finite()) {
+            let mut sums = vec![T::zero(); means.len()];
+            self.sums(x, x, &mut sums, |_, x, _| x);
+            let broken = means.iter_mut().zip(sums).filter(|(mean, _)| !mean.is_finite());
+            broken.for_each(|(mean, sum)| *mean = sum / m);
+        }
     }
 
     /// y = f(c, a, b) for every element of every channel c.

@@ -175,22 +175,19 @@ impl<T: Real> Reference<T> for BatchNorm {
     }
 }
 
-/// Bounds of the errors of mean and variance of a channel, for both ways to find them.
+/// Bounds of the errors of mean and variance of a channel.
 pub(super) fn moment_bounds(x: &[f64], layout: Layout, c: usize, mean: f64, variance: f64) -> (f64, f64) {
     let m = layout.count() as f64;
     let average = |from: f64| layout.elements(c).map(|i| (x[i] - from).abs()).sum::<f64>() / m;
-    // A CPU adds x, then squares of x - mean: m - 1 additions in any order and a quotient. A wrong centre adds its
-    // square; each x - mean and its square are rounded, and the sum as before.
-    let cpu_mean = (m + 3.0) * UNIT * average(0.0) + TINY;
-    let cpu = (m + 8.0) * UNIT * (variance + cpu_mean * cpu_mean) + 2.0 * cpu_mean * cpu_mean + TINY;
-    // A GPU has everything less the first element. A step to the mean of n elements has four roundings of numbers not
+    // Everything is less the first element. On a GPU a step to the mean of n elements has four roundings of numbers not
     // above the mean of their magnitudes, of which later ones leave their share. Each square is of a number that is off by
-    // such an error, once, and rounded like their sum.
+    // such an error, once, and rounded like their sum. A CPU adds, in m - 1 additions and a quotient, then adds squares
+    // of what is off by no more.
     let first = layout.elements(c).next().map_or(0.0, |i| x[i]);
     let off = (m + 16.0) * UNIT * average(first) + TINY;
-    let gpu_mean = off + 2.0 * UNIT * mean.abs();
-    let gpu = (m + 24.0) * UNIT * variance + 2.0 * off * variance.sqrt() + 2.0 * off * off + TINY;
-    (cpu_mean.max(gpu_mean), cpu.max(gpu))
+    let of_mean = off + 2.0 * UNIT * mean.abs();
+    let of_variance = (m + 24.0) * UNIT * variance + 2.0 * off * variance.sqrt() + 2.0 * off * off + TINY;
+    (of_mean, of_variance)
 }
 
 /// Bound of the relative error of 1/√(variance + eps) where the variance is off by `error`.

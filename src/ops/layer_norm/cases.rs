@@ -48,9 +48,11 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     let forward = |x: &[usize; 2], filling: Fillings| {
         Case::new(LayerNorm { eps: 1e-5 }, &[x, &x[1..], &x[1..]]).fill(0, filling).no_gradient()
     };
-    for x in [[5, 12], [4, 131], [3, 256], [2, 2050]] {
+    for x in [[5, 12], [4, 131], [3, 256], [2, 2050], [2, 8192]] {
         // A mean that is large beside the spread: the sum of squares would lose everything.
-        cases.push(forward(&x, Fillings::Uniform(1000.0, 1001.0)));
+        let mut far = forward(&x, Fillings::Uniform(1000.0, 1001.0));
+        far.name += " far from 0";
+        cases.push(far);
         // The first element far from all others; no spread at all.
         let mut outlier = vec![-0.5, 0.25, 1.0, -1.25, 0.75, 0.5, -0.75];
         outlier.resize(x[1], 0.125);
