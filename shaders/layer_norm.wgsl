@@ -368,24 +368,3 @@ fn layer_norm_backward_workgroup_vec4(@builtin(local_invocation_index) lane: u32
     let products = across_lanes(lane, own.y, false);
     write_dx4_from(row * q.width, row, vec2<f32>(sum, products) / f32(4u * q.width), lane, 64u);
 }
-
-// Sums over chunks [chunks, width].
-@group(0) @binding(0) var<storage, read> weight_parts: array<f32>;
-@group(0) @binding(1) var<storage, read> bias_parts: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dweight_out: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dbias_out: array<f32>;
-@group(0) @binding(4) var<uniform> s: LayerNormGrad;
-
-// Here `width` counts elements.
-@compute @workgroup_size(64)
-fn layer_norm_add_parts(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let column = linear_index(id, groups, 64u);
-    if (column >= s.width) { return; }
-    var sum = vec2<f32>(0.0);
-    for (var chunk = 0u; chunk < s.chunks; chunk += 1u) {
-        let at = chunk * s.width + column;
-        sum += vec2<f32>(weight_parts[at], bias_parts[at]);
-    }
-    dweight_out[column] = sum.x;
-    dbias_out[column] = sum.y;
-}

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use wgrad::gpu::Gpu;
@@ -78,6 +78,19 @@ fn all_forms_give_the_same_bits() {
         assert!(first.iter().all(|bits| bits.iter().any(|b| *b != bits[0])));
         for form in FORMS {
             assert!(all(MatMulKernels::Block(form), ConvKernels::Block(form)) == first, "form {form}");
+        }
+        // Each by kernels of its own, or nothing would have been compared.
+        for start in [
+            "matmul_block_nn.",
+            "conv2d_block.",
+            "conv2d_backward_input_block.",
+            "conv2d_backward_weight_block.",
+        ] {
+            let keys = gpu.kernels().into_iter().map(|kernel| kernel.key);
+            let forms: BTreeSet<String> = keys
+                .filter_map(|key| Some(key.strip_prefix(start)?.split('.').next()?.to_string()))
+                .collect();
+            assert_eq!(forms.len(), FORMS.len(), "{start}: {forms:?}");
         }
     }
 }

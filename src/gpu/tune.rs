@@ -1,7 +1,7 @@
 //! Which form of blocks is the fastest here, by trial: on GPUs no single form is.
 //!
-//! Only forms that add up every output in the same order are tried, so that what is found decides how fast a step is and
-//! never what it computes. A trial that cannot be made, for lack of memory or time, leaves the choice to the table.
+//! Only forms that add up every output in the same order are tried, so that what is found decides how fast a step is and not
+//! what it computes, as far as a driver's compiler treats multiply-adds alike in all of them. A trial that cannot be made, for lack of memory or time, leaves the choice to the table.
 
 use std::collections::BTreeMap;
 use std::io::Write;

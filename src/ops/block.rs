@@ -53,6 +53,9 @@ pub(super) struct Body<'a> {
     pub(super) sums: bool,
 }
 
+/// Least extent of a part of k: less is not worth a second launch.
+const LEAST_PART: usize = 128;
+
 /// Forms that a trial compares at most.
 const MOST_FORMS: usize = 5;
 
@@ -99,7 +102,7 @@ impl Block {
     ];
 
     /// The largest depth: parts of k are multiples of it, so that only the last ends within a step.
-    pub(super) const DEEPEST: usize = 32;
+    const DEEPEST: usize = 32;
 
     /// Workgroups for `outputs`, rows and columns.
     pub(super) fn workgroups(&self, outputs: [usize; 2]) -> usize {
@@ -135,10 +138,12 @@ impl Block {
         *Block::ALL.get(form).unwrap_or(&Block::ALL[trial.forms[0]])
     }
 
-    /// How many parts k is cut into, of at least `least` each. It depends on the extents alone, and never on the form,
-    /// which may be measured: it decides the order of a sum.
-    pub(super) fn parts(outputs: [usize; 2], matrices: usize, k: usize, least: usize) -> usize {
-        (BUSY / (Block::ALL[1].workgroups(outputs) * matrices).max(1)).min(k / least).max(1)
+    /// How many parts k is cut into, and the extent of each. It depends on the extents alone, and never on the form, which
+    /// may be measured: it decides the order of a sum.
+    pub(super) fn parts(outputs: [usize; 2], matrices: usize, k: usize) -> (usize, usize) {
+        let wanted = (BUSY / (Block::ALL[1].workgroups(outputs) * matrices).max(1)).min(k / LEAST_PART);
+        let length = k.div_ceil(wanted.max(1)).next_multiple_of(Block::DEEPEST);
+        (k.div_ceil(length), length)
     }
 
     /// Invocations of a workgroup.

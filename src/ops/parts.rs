@@ -24,6 +24,8 @@ struct Params {
 pub(super) struct Parts<'a> {
     /// How many there are; with one, the results are written at once.
     pub(super) parts: usize,
+    /// Which output of the op the first of them is; they follow each other.
+    pub(super) first: usize,
     /// Elements of each result.
     pub(super) sizes: &'a [usize],
     /// Elements of a row of the first, for what follows it.
@@ -43,7 +45,7 @@ pub(super) struct ChannelsLast {
 
 impl<'a> Parts<'a> {
     pub(super) fn of(parts: usize, sizes: &'a [usize]) -> Self {
-        Parts { parts, sizes, columns: 1, last: None }
+        Parts { parts, first: 0, sizes, columns: 1, last: None }
     }
 }
 
@@ -56,8 +58,9 @@ pub(super) fn in_parts(
     launch: impl FnOnce(&[Arg], Option<&Chain>) -> Result<Dispatch>,
 ) -> Result<Program> {
     let all = |arg: fn(usize) -> Arg| (0..of.sizes.len()).map(arg).collect::<Vec<_>>();
+    let outputs: Vec<Arg> = (of.first..of.first + of.sizes.len()).map(Arg::Output).collect();
     if of.parts == 1 {
-        return Ok(launch(&all(Arg::Output), chain.map(|(c, _)| c))?.into());
+        return Ok(launch(&outputs, chain.map(|(c, _)| c))?.into());
     }
     let entry = if of.sizes.len() == 2 { "add_parts_of_two" } else { "add_parts" };
     let (elements, channels) = (of.sizes[0], of.sizes.get(1).copied().unwrap_or(0));
@@ -74,7 +77,7 @@ pub(super) fn in_parts(
         width: width as u32,
         columns: of.columns as u32,
     };
-    let mut args = [all(Arg::ScratchRead), all(Arg::Output)].concat();
+    let mut args = [all(Arg::ScratchRead), outputs].concat();
     args.extend(chain.iter().flat_map(|(c, inputs)| c.args(*inputs)));
     let grid = ctx.caps.grid((elements + channels).div_ceil(64))?;
     let kernel = library_then(entry, chain.map(|(c, _)| c), chain.and_then(|(c, _)| c.columns))?;

@@ -125,7 +125,7 @@ pub(super) fn trial(kernels: ConvKernels, c: &Correlation) -> Option<Trial> {
 pub(super) fn weight_trial(kernels: ConvKernels, g: &Geometry) -> Option<Trial> {
     let by_blocks = matches!(kernels, ConvKernels::Best | ConvKernels::Tiles)
         && depthwise::plan_weight(g, AdapterClass::Gpu, false).is_none();
-    by_blocks.then(|| blocks::weight_trial(g))
+    by_blocks.then(|| blocks::weight::trial(g))
 }
 
 /// The plain kernel `entry`, with one invocation per element of the output.
@@ -213,7 +213,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
         });
     }
     if let Choice::Blocks(forced) = choice {
-        return blocks::weight_gradient(&g, forced, op.bias, ctx);
+        return blocks::weight::gradient(&g, forced, op.bias, ctx);
     }
     if choice == Choice::Registers && product_of_images_pays(&g) {
         let (of, parts) = images::summed([g.n, g.o, g.c, g.oh * g.ow], ctx.caps.class, op.bias);

@@ -5,8 +5,9 @@ use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::batch_norm::dot;
+use crate::ops::parts::{Parts, in_parts};
 use crate::ops::softmax::rows_of;
-use crate::ops::{AdapterClass, Arg, Chain, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real};
+use crate::ops::{AdapterClass, Arg, Chain, In, KernelContext, Op, Out, Program, Real};
 use crate::ops::{Reference, TINY, UNIT, expect};
 use crate::shape::{DType, TensorType};
 
@@ -123,23 +124,14 @@ impl LayerNormGrad {
             length: length as u32,
             _pad: [0; 3],
         };
-        let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
-        args.push(Arg::Output(0));
-        args.extend(match chunks {
-            1 => [Arg::Output(1), Arg::Output(2)],
-            _ => [Arg::Scratch(0), Arg::Scratch(1)],
-        });
         let workgroups = blocks * chunks + walk.workgroups();
-        let first = walk.launch("layer_norm_backward", args, &params, workgroups, (ctx, then))?;
-        if chunks == 1 {
-            return Ok(first.into());
-        }
-        let args = vec![Arg::ScratchRead(0), Arg::ScratchRead(1), Arg::Output(1), Arg::Output(2)];
-        let grid = ctx.caps.grid(walk.width.div_ceil(64))?;
-        let params = Params { width: walk.width as u32, ..params };
-        let second = Dispatch::new(Kernel::library("layer_norm_add_parts")?, args, &params, grid);
-        let bytes = (4 * chunks * walk.width).next_multiple_of(16);
-        Ok(Program { dispatches: vec![first, second], scratch: vec![bytes; 2] })
+        let sizes = [walk.width; 2];
+        in_parts(&Parts { first: 1, ..Parts::of(chunks, &sizes) }, ctx, None, |to, _| {
+            let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
+            args.push(Arg::Output(0));
+            args.extend(to);
+            walk.launch("layer_norm_backward", args, &params, workgroups, (ctx, then))
+        })
     }
 }
 

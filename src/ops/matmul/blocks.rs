@@ -23,9 +23,6 @@ struct Params {
     _pad: [u32; 2],
 }
 
-/// Least extent of a part of k: less is not worth a second launch.
-const LEAST_PART: usize = 128;
-
 /// The forms that can compute it.
 pub(super) fn trial(form: Form, e: &Extents, sums: bool) -> Trial {
     let aligned: String = aligned(form, e).iter().map(|a| if *a { '4' } else { '1' }).collect();
@@ -50,12 +47,10 @@ pub(super) fn product(
     sums: bool,
 ) -> Result<Program> {
     let block = Block::of(forced, &trial(form, e, sums), ctx.caps);
-    let wanted = match e.batch {
-        1 => Block::parts([e.m, e.n], 1, e.k, LEAST_PART),
-        _ => 1,
+    let (parts, length) = match e.batch {
+        1 => Block::parts([e.m, e.n], 1, e.k),
+        _ => (1, e.k),
     };
-    let length = e.k.div_ceil(wanted).next_multiple_of(Block::DEEPEST);
-    let parts = e.k.div_ceil(length);
     let params = Params {
         m: e.m as u32,
         n: e.n as u32,
@@ -141,14 +136,12 @@ impl Variant {
             t,
             "\n// Its first row and column, its part of k, and where its matrices begin.\n\
              struct Tile {{ row: u32, column: u32, begin: u32, end: u32, a_base: u32, b_base: u32, c_base: u32, part: u32 }}\n\n\
-             // Eight tiles below each other, then the eight to the right of them: they share what caches hold.\n\
              fn tile_of(id: u32) -> Tile {{\n    \
              let high = (p.m + {}u) / {rows}u;\n    let wide = (p.n + {}u) / {columns}u;\n    \
-             let matrix = id / (high * wide);\n    let place = id % (high * wide);\n    \
-             let first = place / (8u * wide) * 8u;\n    let below = min(high - first, 8u);\n    \
-             let within = place % (8u * wide);\n    let batch = matrix % p.batches;\n    let part = matrix / p.batches;\n    \
+             let matrix = id / (high * wide);\n    let at = tile_in_order(id % (high * wide), high, wide);\n    \
+             let batch = matrix % p.batches;\n    let part = matrix / p.batches;\n    \
              let end = select(min((part + 1u) * p.length, p.k), 0u, part >= p.parts);\n    \
-             return Tile((first + within % below) * {rows}u, within / below * {columns}u, part * p.length, end,\n        \
+             return Tile(at.x * {rows}u, at.y * {columns}u, part * p.length, end,\n        \
              batch * p.m * p.k, batch * p.n * p.k, matrix * p.m * p.n, part);\n}}\n\n",
             rows - 1,
             columns - 1,
