@@ -1,11 +1,14 @@
-// Where each row has its largest element; the first place, if there are several:
+// Where each row has its largest element; the first place, if there are several, or the first NaN:
 //
 //   out[i] = min { k : in[i, k] = max_j in[i, j] }      in [rows, columns], out [rows]
 //
 //   argmax_rows        one invocation per row
 //   argmax_workgroup   64 invocations per row
+//
+// Rows that are too long are cut in pieces of `length` columns, for each of which a place is found; `argmax_join` finds
+// the row's among them.
 
-struct Rows { rows: u32, columns: u32 }
+struct Rows { rows: u32, columns: u32, pieces: u32, length: u32 }
 
 struct Place { value: f32, index: u32 }
 
@@ -13,22 +16,26 @@ struct Place { value: f32, index: u32 }
 @group(0) @binding(1) var<storage, read_write> places: array<u32>;
 @group(0) @binding(2) var<uniform> p: Rows;
 
-// The place of the largest element of a row among `first`, `first + step`, ...
-fn place_from(row: u32, first: u32, step: u32) -> Place {
-    let base = row * p.columns;
+// The place of the largest element of a piece among its columns `offset`, `offset + step`, ...; one that is not there is
+// the last, which changes nothing.
+fn place_from(piece: u32, offset: u32, step: u32) -> Place {
+    let base = piece / p.pieces * p.columns;
+    let begin = piece % p.pieces * p.length;
+    let end = min(begin + p.length, p.columns);
+    let first = min(begin + offset, end - 1u);
     var best = Place(elements[base + first], first);
-    for (var k = first + step; k < p.columns; k += step) {
+    for (var k = first + step; k < end; k += step) {
         let value = elements[base + k];
-        if (value > best.value) { best = Place(value, k); }
+        if (beats(value, best.value)) { best = Place(value, k); }
     }
     return best;
 }
 
 @compute @workgroup_size(64)
 fn argmax_rows(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let row = linear_index(id, groups, 64u);
-    if (row >= p.rows) { return; }
-    places[row] = place_from(row, 0u, 1u).index;
+    let piece = linear_index(id, groups, 64u);
+    if (piece >= p.rows * p.pieces) { return; }
+    places[piece] = place_from(piece, 0u, 1u).index;
 }
 
 var<workgroup> found: array<Place, 64>;
@@ -36,18 +43,40 @@ var<workgroup> found: array<Place, 64>;
 @compute @workgroup_size(64)
 fn argmax_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
-    let row = linear_workgroup(group, groups);
-    if (row >= p.rows) { return; }
-    // An invocation beyond a short row repeats its last element, which changes nothing.
-    found[lane] = place_from(row, min(lane, p.columns - 1u), 64u);
+    let piece = linear_workgroup(group, groups);
+    if (piece >= p.rows * p.pieces) { return; }
+    found[lane] = place_from(piece, lane, 64u);
     workgroupBarrier();
     for (var span = 32u; span > 0u; span /= 2u) {
         if (lane < span) {
             let a = found[lane];
             let b = found[lane + span];
-            if (b.value > a.value || (b.value == a.value && b.index < a.index)) { found[lane] = b; }
+            let is_tie = !beats(a.value, b.value) && b.index < a.index;
+            if (beats(b.value, a.value) || is_tie) { found[lane] = b; }
         }
         workgroupBarrier();
     }
-    if (lane == 0u) { places[row] = found[0].index; }
+    if (lane == 0u) { places[piece] = found[0].index; }
+}
+
+@group(0) @binding(1) var<storage, read> places_of_pieces: array<u32>;
+@group(0) @binding(2) var<storage, read_write> places_of_rows: array<u32>;
+@group(0) @binding(3) var<uniform> q: Rows;
+
+@compute @workgroup_size(64)
+fn argmax_join(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let row = linear_index(id, groups, 64u);
+    if (row >= q.rows) { return; }
+    let first = row * q.pieces;
+    var at = places_of_pieces[first];
+    var largest = elements[row * q.columns + at];
+    for (var piece = 1u; piece < q.pieces; piece += 1u) {
+        let k = places_of_pieces[first + piece];
+        let value = elements[row * q.columns + k];
+        if (beats(value, largest)) {
+            largest = value;
+            at = k;
+        }
+    }
+    places_of_rows[row] = at;
 }

@@ -22,7 +22,11 @@
 // `_vec4` is for a spatial size that four divides; there `spatial` counts vectors. Kernels of single elements give
 // `each` neighbours of a channel to one invocation, so that what belongs to the channel is read once for them.
 
-struct BatchNorm { images: u32, channels: u32, spatial: u32, each: u32, eps: f32 }
+//
+// Channels that are too long for an adapter's loops are gone over in parts of `length`, by a workgroup each. Their moments
+// are put together by batch_norm_join, other sums by add_parts.
+
+struct BatchNorm { images: u32, channels: u32, spatial: u32, each: u32, eps: f32, length: u32 }
 
 @group(0) @binding(0) var<storage, read> x_in: array<f32>;
 @group(0) @binding(0) var<storage, read> x_in4: array<vec4<f32>>;
@@ -47,26 +51,63 @@ fn place(at: vec2<u32>, c: u32, q: BatchNorm) -> u32 {
     return (at.x * q.channels + c) * q.spatial + at.y;
 }
 
-// The mean of channel c, or, where it is not finite, what all elements say: differences of infinities are no numbers.
-fn mean_or_infinity(mean: f32, c: u32, q: BatchNorm) -> f32 {
-    let is_finite = (bitcast<u32>(mean) & 0x7f800000u) != 0x7f800000u;
-    let end = select(q.images * q.spatial, 0u, is_finite);
-    var sum = 0.0;
-    for (var k = 0u; k < end; k += 1u) { sum += x_in[place(start(k, q), c, q)]; }
-    return select(sum / f32(q.images * q.spatial), mean, is_finite);
-}
-
-fn mean_or_infinity4(mean: f32, c: u32, q: BatchNorm) -> f32 {
-    let is_finite = (bitcast<u32>(mean) & 0x7f800000u) != 0x7f800000u;
-    let end = select(q.images * q.spatial, 0u, is_finite);
-    var sum = vec4<f32>(0.0);
-    for (var k = 0u; k < end; k += 1u) { sum += x_in4[place(start(k, q), c, q)]; }
-    return select(sum4(sum) / f32(4u * q.images * q.spatial), mean, is_finite);
-}
-
 // mean, variance [channels]
 @group(0) @binding(1) var<storage, read_write> mean_out: array<f32>;
 @group(0) @binding(2) var<storage, read_write> variance_out: array<f32>;
+// [parts, channels, 3]
+@group(0) @binding(1) var<storage, read_write> part_moments: array<f32>;
+
+// Of the elements `begin` to `end` of channel c: their mean less its first element, the sum of squares about it, and their
+// plain sum.
+fn moments_of(lane: u32, c: u32, begin: u32, end: u32) -> vec3<f32> {
+    let first = x_in[c * p.spatial];
+    let step = start(64u, p);
+    var at = start(begin + lane, p);
+    var n = 0.0;
+    var mean = 0.0;
+    var squares = 0.0;
+    var total = 0.0;
+    var k = begin + lane;
+    for (; k + 192u < end; k += 256u) {
+        let x0 = x_in[place(at, c, p)];
+        at = onward(at, step, p);
+        let x1 = x_in[place(at, c, p)];
+        at = onward(at, step, p);
+        let x2 = x_in[place(at, c, p)];
+        at = onward(at, step, p);
+        let x3 = x_in[place(at, c, p)];
+        at = onward(at, step, p);
+        total += (x0 + x1) + (x2 + x3);
+        let v0 = x0 - first;
+        let v1 = x1 - first;
+        let v2 = x2 - first;
+        let v3 = x3 - first;
+        let center = 0.25 * ((v0 + v1) + (v2 + v3));
+        let d0 = v0 - center;
+        let d1 = v1 - center;
+        let d2 = v2 - center;
+        let d3 = v3 - center;
+        let delta = center - mean;
+        let share = 4.0 / (n + 4.0);
+        mean += delta * share;
+        squares += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3) + delta * ((n * share) * delta);
+        n += 4.0;
+    }
+    for (; k < end; k += 64u) {
+        let value = x_in[place(at, c, p)];
+        total += value;
+        let delta = value - first - mean;
+        at = onward(at, step, p);
+        n += 1.0;
+        let change = delta / n;
+        mean += change;
+        squares += delta * (delta - change);
+    }
+    let sums = sums_across_lanes(lane, vec2<f32>(n * mean, total));
+    let center = sums.x / f32(end - begin);
+    let d = mean - center;
+    return vec3<f32>(center, across_lanes(lane, squares + n * d * d, false), sums.y);
+}
 
 @compute @workgroup_size(64)
 fn batch_norm_moments(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
@@ -74,72 +115,51 @@ fn batch_norm_moments(@builtin(local_invocation_index) lane: u32, @builtin(workg
     let c = linear_workgroup(group, groups);
     if (c >= p.channels) { return; }
     let m = p.images * p.spatial;
-    let first = x_in[c * p.spatial];
-    let step = start(64u, p);
-    var at = start(lane, p);
-    var n = 0.0;
-    var mean = 0.0;
-    var squares = 0.0;
-    var k = lane;
-    for (; k + 192u < m; k += 256u) {
-        let v0 = x_in[place(at, c, p)] - first;
-        at = onward(at, step, p);
-        let v1 = x_in[place(at, c, p)] - first;
-        at = onward(at, step, p);
-        let v2 = x_in[place(at, c, p)] - first;
-        at = onward(at, step, p);
-        let v3 = x_in[place(at, c, p)] - first;
-        at = onward(at, step, p);
-        let center = 0.25 * ((v0 + v1) + (v2 + v3));
-        let d0 = v0 - center;
-        let d1 = v1 - center;
-        let d2 = v2 - center;
-        let d3 = v3 - center;
-        let delta = center - mean;
-        let share = 4.0 / (n + 4.0);
-        mean += delta * share;
-        squares += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3) + delta * ((n * share) * delta);
-        n += 4.0;
-    }
-    for (; k < m; k += 64u) {
-        let delta = x_in[place(at, c, p)] - first - mean;
-        at = onward(at, step, p);
-        n += 1.0;
-        let change = delta / n;
-        mean += change;
-        squares += delta * (delta - change);
-    }
-    let center = across_lanes(lane, n * mean, false) / f32(m);
-    let d = mean - center;
-    let variance = across_lanes(lane, squares + n * d * d, false) / f32(m);
+    let found = moments_of(lane, c, 0u, m);
     if (lane == 0u) {
-        mean_out[c] = mean_or_infinity(first + center, c, p);
-        variance_out[c] = variance;
+        mean_out[c] = mean_or_infinity(x_in[c * p.spatial] + found.x, found.z, f32(m));
+        variance_out[c] = found.y / f32(m);
     }
 }
 
 @compute @workgroup_size(64)
-fn batch_norm_moments_vec4(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
+fn batch_norm_part(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
-    let c = linear_workgroup(group, groups);
-    if (c >= p.channels) { return; }
+    let at = linear_workgroup(group, groups);
+    let begin = at / p.channels * p.length;
     let m = p.images * p.spatial;
+    if (begin >= m) { return; }
+    let found = moments_of(lane, at % p.channels, begin, min(begin + p.length, m));
+    if (lane == 0u) {
+        part_moments[3u * at] = found.x;
+        part_moments[3u * at + 1u] = found.y;
+        part_moments[3u * at + 2u] = found.z;
+    }
+}
+
+fn moments_of4(lane: u32, c: u32, begin: u32, end: u32) -> vec3<f32> {
     let first = x_in4[c * p.spatial].x;
     let step = start(64u, p);
-    var at = start(lane, p);
+    var at = start(begin + lane, p);
     var n = 0.0;
     var mean = vec4<f32>(0.0);
     var squares = vec4<f32>(0.0);
-    var k = lane;
-    for (; k + 192u < m; k += 256u) {
-        let v0 = x_in4[place(at, c, p)] - first;
+    var total = vec4<f32>(0.0);
+    var k = begin + lane;
+    for (; k + 192u < end; k += 256u) {
+        let x0 = x_in4[place(at, c, p)];
         at = onward(at, step, p);
-        let v1 = x_in4[place(at, c, p)] - first;
+        let x1 = x_in4[place(at, c, p)];
         at = onward(at, step, p);
-        let v2 = x_in4[place(at, c, p)] - first;
+        let x2 = x_in4[place(at, c, p)];
         at = onward(at, step, p);
-        let v3 = x_in4[place(at, c, p)] - first;
+        let x3 = x_in4[place(at, c, p)];
         at = onward(at, step, p);
+        total += (x0 + x1) + (x2 + x3);
+        let v0 = x0 - first;
+        let v1 = x1 - first;
+        let v2 = x2 - first;
+        let v3 = x3 - first;
         let center = 0.25 * ((v0 + v1) + (v2 + v3));
         let d0 = v0 - center;
         let d1 = v1 - center;
@@ -151,8 +171,10 @@ fn batch_norm_moments_vec4(@builtin(local_invocation_index) lane: u32, @builtin(
         squares += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3) + delta * ((n * share) * delta);
         n += 4.0;
     }
-    for (; k < m; k += 64u) {
-        let delta = x_in4[place(at, c, p)] - first - mean;
+    for (; k < end; k += 64u) {
+        let value = x_in4[place(at, c, p)];
+        total += value;
+        let delta = value - first - mean;
         at = onward(at, step, p);
         n += 1.0;
         let change = delta / n;
@@ -163,13 +185,65 @@ fn batch_norm_moments_vec4(@builtin(local_invocation_index) lane: u32, @builtin(
     let own = 0.25 * sum4(mean);
     let apart = mean - own;
     let own_squares = sum4(squares + n * apart * apart);
-    let center = across_lanes(lane, n * own, false) / f32(m);
+    let sums = sums_across_lanes(lane, vec2<f32>(n * own, sum4(total)));
+    let center = sums.x / f32(end - begin);
     let d = own - center;
-    let variance = across_lanes(lane, own_squares + 4.0 * n * d * d, false) / f32(4u * m);
+    return vec3<f32>(center, across_lanes(lane, own_squares + 4.0 * n * d * d, false), sums.y);
+}
+
+@compute @workgroup_size(64)
+fn batch_norm_moments_vec4(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>) {
+    let c = linear_workgroup(group, groups);
+    if (c >= p.channels) { return; }
+    let m = p.images * p.spatial;
+    let found = moments_of4(lane, c, 0u, m);
     if (lane == 0u) {
-        mean_out[c] = mean_or_infinity4(first + center, c, p);
-        variance_out[c] = variance;
+        mean_out[c] = mean_or_infinity(x_in4[c * p.spatial].x + found.x, found.z, f32(4u * m));
+        variance_out[c] = found.y / f32(4u * m);
     }
+}
+
+@compute @workgroup_size(64)
+fn batch_norm_part_vec4(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>) {
+    let at = linear_workgroup(group, groups);
+    let begin = at / p.channels * p.length;
+    let m = p.images * p.spatial;
+    if (begin >= m) { return; }
+    let found = moments_of4(lane, at % p.channels, begin, min(begin + p.length, m));
+    if (lane == 0u) {
+        part_moments[3u * at] = found.x;
+        part_moments[3u * at + 1u] = found.y;
+        part_moments[3u * at + 2u] = found.z;
+    }
+}
+
+// moments [parts, channels, 3]; spatial counts elements here, and so does length.
+@group(0) @binding(1) var<storage, read> moments: array<f32>;
+@group(0) @binding(2) var<storage, read_write> joined_mean: array<f32>;
+@group(0) @binding(3) var<storage, read_write> joined_variance: array<f32>;
+@group(0) @binding(4) var<uniform> j: BatchNorm;
+
+@compute @workgroup_size(64)
+fn batch_norm_join(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let c = linear_index(id, groups, 64u);
+    if (c >= j.channels) { return; }
+    let m = j.images * j.spatial;
+    var mean = 0.0;
+    var squares = 0.0;
+    var total = 0.0;
+    for (var begin = 0u; begin < m; begin += j.length) {
+        let at = 3u * (begin / j.length * j.channels + c);
+        let count = f32(min(j.length, m - begin));
+        let delta = moments[at] - mean;
+        let share = count / (f32(begin) + count);
+        mean += delta * share;
+        squares += moments[at + 1u] + delta * ((f32(begin) * share) * delta);
+        total += moments[at + 2u];
+    }
+    joined_mean[c] = mean_or_infinity(x_in[c * j.spatial] + mean, total, f32(m));
+    joined_variance[c] = squares / f32(m);
 }
 
 // weight, bias, mean, variance [channels]; y as x
@@ -216,7 +290,7 @@ fn batch_norm_apply_vec4(@builtin(global_invocation_id) id: vec3<u32>,
     }
 }
 
-// mean, variance [channels]; dy as x; dweight, dbias [channels]
+// mean, variance [channels]; dy as x; dweight, dbias [parts, channels]
 @group(0) @binding(1) var<storage, read> sums_mean: array<f32>;
 @group(0) @binding(2) var<storage, read> sums_variance: array<f32>;
 @group(0) @binding(3) var<storage, read> sums_dy: array<f32>;
@@ -228,14 +302,16 @@ fn batch_norm_apply_vec4(@builtin(global_invocation_id) id: vec3<u32>,
 @compute @workgroup_size(64)
 fn batch_norm_sums(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
-    let c = linear_workgroup(group, groups);
-    if (c >= s.channels) { return; }
-    let m = s.images * s.spatial;
+    let to = linear_workgroup(group, groups);
+    let c = to % s.channels;
+    let begin = to / s.channels * s.length;
+    if (begin >= s.images * s.spatial) { return; }
+    let end = min(begin + s.length, s.images * s.spatial);
     let center = sums_mean[c];
     let step = start(64u, s);
-    var at = start(lane, s);
+    var at = start(begin + lane, s);
     var sum = vec2<f32>(0.0);
-    for (var k = lane; k < m; k += 64u) {
+    for (var k = begin + lane; k < end; k += 64u) {
         let i = place(at, c, s);
         at = onward(at, step, s);
         sum += sums_dy[i] * vec2<f32>(1.0, x_in[i] - center);
@@ -243,23 +319,25 @@ fn batch_norm_sums(@builtin(local_invocation_index) lane: u32, @builtin(workgrou
     let total = across_lanes(lane, sum.x, false);
     let dot = across_lanes(lane, sum.y, false);
     if (lane == 0u) {
-        dweight_out[c] = dot * inverseSqrt(sums_variance[c] + s.eps);
-        dbias_out[c] = total;
+        dweight_out[to] = dot * inverseSqrt(sums_variance[c] + s.eps);
+        dbias_out[to] = total;
     }
 }
 
 @compute @workgroup_size(64)
 fn batch_norm_sums_vec4(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
-    let c = linear_workgroup(group, groups);
-    if (c >= s.channels) { return; }
-    let m = s.images * s.spatial;
+    let to = linear_workgroup(group, groups);
+    let c = to % s.channels;
+    let begin = to / s.channels * s.length;
+    if (begin >= s.images * s.spatial) { return; }
+    let end = min(begin + s.length, s.images * s.spatial);
     let center = sums_mean[c];
     var sum = vec4<f32>(0.0);
     let step = start(64u, s);
-    var at = start(lane, s);
+    var at = start(begin + lane, s);
     var products = vec4<f32>(0.0);
-    for (var k = lane; k < m; k += 64u) {
+    for (var k = begin + lane; k < end; k += 64u) {
         let i = place(at, c, s);
         at = onward(at, step, s);
         let d = sums_dy4[i];
@@ -269,8 +347,8 @@ fn batch_norm_sums_vec4(@builtin(local_invocation_index) lane: u32, @builtin(wor
     let total = across_lanes(lane, sum4(sum), false);
     let dot = across_lanes(lane, sum4(products), false);
     if (lane == 0u) {
-        dweight_out[c] = dot * inverseSqrt(sums_variance[c] + s.eps);
-        dbias_out[c] = total;
+        dweight_out[to] = dot * inverseSqrt(sums_variance[c] + s.eps);
+        dbias_out[to] = total;
     }
 }
 

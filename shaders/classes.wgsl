@@ -96,8 +96,9 @@ fn take_rows_bytes(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
         | (taken_byte(at + 3u) << 24u);
 }
 
-// `elements` of the result, `row` elements a row, `count` indices.
-struct Scatter { elements: u32, row: u32, count: u32 }
+// `elements` of the result, `row` elements a row; the indices `first` to `end`: where there are many, several launches
+// go on one after the other, so that the order of a sum stays as it is.
+struct Scatter { elements: u32, row: u32, first: u32, end: u32 }
 
 @group(0) @binding(0) var<storage, read> scatter_index: array<u32>;
 @group(0) @binding(1) var<storage, read> scatter_x: array<f32>;
@@ -111,9 +112,10 @@ fn scatter_rows(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     let i = linear_index(id, groups, 64u);
     if (i >= scatter.elements) { return; }
     let r = i / scatter.row;
-    var at = i % scatter.row;
+    var at = scatter.first * scatter.row + i % scatter.row;
     var sum = 0.0;
-    for (var j = 0u; j < scatter.count; j += 1u) {
+    if (scatter.first > 0u) { sum = scatter_out[i]; }
+    for (var j = scatter.first; j < scatter.end; j += 1u) {
         if (scatter_index[j] == r) { sum += scatter_x[at]; }
         at += scatter.row;
     }
@@ -126,9 +128,10 @@ fn scatter_rows_vec4(@builtin(global_invocation_id) id: vec3<u32>,
     let i = linear_index(id, groups, 64u);
     if (i >= scatter.elements) { return; }
     let r = i / scatter.row;
-    var at = i % scatter.row;
+    var at = scatter.first * scatter.row + i % scatter.row;
     var sum = vec4<f32>(0.0);
-    for (var j = 0u; j < scatter.count; j += 1u) {
+    if (scatter.first > 0u) { sum = scatter_out_vec4[i]; }
+    for (var j = scatter.first; j < scatter.end; j += 1u) {
         if (scatter_index[j] == r) { sum += scatter_x_vec4[at]; }
         at += scatter.row;
     }
@@ -161,7 +164,8 @@ fn advance() {
     cycle_counter[0] = select(next % max(cycle.modulus, 1u), next, cycle.modulus == 0u);
 }
 
-struct Count { elements: u32 }
+// The elements `first` to `end`: what is long is counted by several launches, one after the other.
+struct Count { first: u32, end: u32 }
 
 @group(0) @binding(0) var<storage, read> count_a: array<u32>;
 @group(0) @binding(1) var<storage, read> count_b: array<u32>;
@@ -173,7 +177,7 @@ var<workgroup> counts: array<u32, 64>;
 @compute @workgroup_size(64)
 fn count_equal(@builtin(local_invocation_index) lane: u32) {
     var count = 0u;
-    for (var i = lane; i < counted.elements; i += 64u) {
+    for (var i = counted.first + lane; i < counted.end; i += 64u) {
         count += select(0u, 1u, count_a[i] == count_b[i]);
     }
     counts[lane] = count;

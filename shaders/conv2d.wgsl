@@ -6,7 +6,8 @@
 //
 //   x, dx [n, groups c, h, w]   weight, dw [groups o, c, kh, kw]   bias [groups o]   y, dy [n, groups o, oh, ow]
 //
-// The plain kernels are the formulas, one output per invocation: to be read, and the yardstick of the rest.
+// The plain kernels are the formulas, one output per invocation: to be read, and the yardstick of the rest. A sum that is
+// too long for an adapter's loops is cut in parts of `length` terms, which add_parts adds.
 // The tiled ones are for GPUs: each direction as a product of matrices that exist only as 32 x 64 tiles in
 // workgroup memory, gathered from the images as they are. Software adapters get register tiles, generated
 // in src/ops/conv/tile.rs and weight_tile.rs.
@@ -48,84 +49,126 @@ fn weight_at(group: u32, o: u32, c: u32, ky: u32, kx: u32) -> u32 {
 
 @compute @workgroup_size(8)
 fn conv2d_plain(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let index = linear_index(id, groups, 8u);
+    let id_in_parts = linear_index(id, groups, 8u);
     let size = p.oh * p.ow;
-    if (index >= p.n * p.groups * p.o * size) { return; }
+    let outputs = p.n * p.groups * p.o * size;
+    if (id_in_parts >= outputs * p.parts) { return; }
+    let index = id_in_parts % outputs;
+    let part = id_in_parts / outputs;
     let oy = index % size / p.ow;
     let ox = index % p.ow;
     let o = index / size % p.o;
     let group = index / (size * p.o) % p.groups;
     let n = index / (size * p.o * p.groups);
     var sum = 0.0;
-    if (p.has_bias != 0u) { sum = bias[group * p.o + o]; }
-    for (var c = 0u; c < p.c; c += 1u) {
-        for (var ky = 0u; ky < p.kh; ky += 1u) {
-            for (var kx = 0u; kx < p.kw; kx += 1u) {
-                let iy = oy * p.stride_y + ky * p.dilation_y - p.top;
-                let ix = ox * p.stride_x + kx * p.dilation_x - p.left;
-                if (iy < p.h && ix < p.w) {
-                    sum += x[x_plane(n, group, c) + iy * p.w + ix] * weight[weight_at(group, o, c, ky, kx)];
-                }
-            }
+    if (p.has_bias != 0u && part == 0u) { sum = bias[group * p.o + o]; }
+    let taps = p.kh * p.kw;
+    let begin = part * p.length;
+    let end = min(begin + p.length, p.c * taps);
+    // The input channel and the element of the kernel of each term.
+    var c = begin / taps;
+    var ky = begin % taps / p.kw;
+    var kx = begin % p.kw;
+    for (var term = begin; term < end; term += 1u) {
+        let iy = oy * p.stride_y + ky * p.dilation_y - p.top;
+        let ix = ox * p.stride_x + kx * p.dilation_x - p.left;
+        if (iy < p.h && ix < p.w) {
+            sum += x[x_plane(n, group, c) + iy * p.w + ix] * weight[weight_at(group, o, c, ky, kx)];
+        }
+        kx += 1u;
+        if (kx == p.kw) {
+            kx = 0u;
+            ky += 1u;
+        }
+        if (ky == p.kh) {
+            ky = 0u;
+            c += 1u;
         }
     }
-    y[index] = finish(sum, index, 0u);
+    y[id_in_parts] = finish(sum, id_in_parts, 0u);
 }
 
 @compute @workgroup_size(8)
 fn conv2d_backward_input_plain(@builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
-    let index = linear_index(id, groups, 8u);
+    let id_in_parts = linear_index(id, groups, 8u);
     let size = p.h * p.w;
-    if (index >= p.n * p.groups * p.c * size) { return; }
+    let outputs = p.n * p.groups * p.c * size;
+    if (id_in_parts >= outputs * p.parts) { return; }
+    let index = id_in_parts % outputs;
     let iy = index % size / p.w;
     let ix = index % p.w;
     let c = index / size % p.c;
     let group = index / (size * p.c) % p.groups;
     let n = index / (size * p.c * p.groups);
+    let taps = p.kh * p.kw;
+    let begin = id_in_parts / outputs * p.length;
+    let end = min(begin + p.length, p.o * taps);
+    // The output channel and the element of the kernel of each term.
+    var o = begin / taps;
+    var ky = begin % taps / p.kw;
+    var kx = begin % p.kw;
     var sum = 0.0;
-    for (var o = 0u; o < p.o; o += 1u) {
-        for (var ky = 0u; ky < p.kh; ky += 1u) {
-            for (var kx = 0u; kx < p.kw; kx += 1u) {
-                // oy stride_y and ox stride_x, if there are such outputs.
-                let sy = iy + p.top - ky * p.dilation_y;
-                let sx = ix + p.left - kx * p.dilation_x;
-                let oy = sy / p.stride_y;
-                let ox = sx / p.stride_x;
-                if (oy < p.oh && ox < p.ow && oy * p.stride_y == sy && ox * p.stride_x == sx) {
-                    sum += dy[y_plane(n, group, o) + oy * p.ow + ox] * weight[weight_at(group, o, c, ky, kx)];
-                }
-            }
+    for (var term = begin; term < end; term += 1u) {
+        // oy stride_y and ox stride_x, if there are such outputs.
+        let sy = iy + p.top - ky * p.dilation_y;
+        let sx = ix + p.left - kx * p.dilation_x;
+        let oy = sy / p.stride_y;
+        let ox = sx / p.stride_x;
+        if (oy < p.oh && ox < p.ow && oy * p.stride_y == sy && ox * p.stride_x == sx) {
+            sum += dy[y_plane(n, group, o) + oy * p.ow + ox] * weight[weight_at(group, o, c, ky, kx)];
+        }
+        kx += 1u;
+        if (kx == p.kw) {
+            kx = 0u;
+            ky += 1u;
+        }
+        if (ky == p.kh) {
+            ky = 0u;
+            o += 1u;
         }
     }
-    dx[index] = finish(sum, index, 0u);
+    dx[id_in_parts] = finish(sum, id_in_parts, 0u);
 }
 
 @compute @workgroup_size(8)
 fn conv2d_backward_weight_plain(@builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
-    let index = linear_index(id, groups, 8u);
+    let id_in_parts = linear_index(id, groups, 8u);
     let taps = p.kh * p.kw;
-    if (index >= p.groups * p.o * p.c * taps) { return; }
+    let outputs = p.groups * p.o * p.c * taps;
+    if (id_in_parts >= outputs * p.parts) { return; }
+    let index = id_in_parts % outputs;
     let ky = index % taps / p.kw;
     let kx = index % p.kw;
     let c = index / taps % p.c;
     let o = index / (taps * p.c) % p.o;
     let group = index / (taps * p.c * p.o);
+    let size = p.oh * p.ow;
+    let begin = id_in_parts / outputs * p.length;
+    let end = min(begin + p.length, p.n * size);
+    // The image and the pixel of each term.
+    var n = begin / size;
+    var oy = begin % size / p.ow;
+    var ox = begin % p.ow;
     var sum = 0.0;
-    for (var n = 0u; n < p.n; n += 1u) {
-        for (var oy = 0u; oy < p.oh; oy += 1u) {
-            for (var ox = 0u; ox < p.ow; ox += 1u) {
-                let iy = oy * p.stride_y + ky * p.dilation_y - p.top;
-                let ix = ox * p.stride_x + kx * p.dilation_x - p.left;
-                if (iy < p.h && ix < p.w) {
-                    sum += x[x_plane(n, group, c) + iy * p.w + ix]
-                        * dy_second[y_plane(n, group, o) + oy * p.ow + ox];
-                }
-            }
+    for (var term = begin; term < end; term += 1u) {
+        let iy = oy * p.stride_y + ky * p.dilation_y - p.top;
+        let ix = ox * p.stride_x + kx * p.dilation_x - p.left;
+        if (iy < p.h && ix < p.w) {
+            sum += x[x_plane(n, group, c) + iy * p.w + ix] * dy_second[y_plane(n, group, o) + oy * p.ow + ox];
+        }
+        ox += 1u;
+        if (ox == p.ow) {
+            ox = 0u;
+            oy += 1u;
+        }
+        if (oy == p.oh) {
+            oy = 0u;
+            n += 1u;
         }
     }
-    dw[index] = sum;
+    dw[id_in_parts] = sum;
 }
 
 // The products: C = A B with ROWS x COLUMNS elements of C per workgroup of 16 x 8 invocations, 4 x 4 each.
@@ -330,7 +373,8 @@ fn conv2d_backward_weight_tiled(@builtin(workgroup_id) workgroup: vec3<u32>,
 
 // db[o] = sum over n, oy, ox of dy[n, o, oy, ox], for a channel of `groups o` per workgroup.
 
-struct BiasParams { images: u32, channels: u32, size: u32 }
+// Parts of `length` of a channel's elements, which add_parts adds.
+struct BiasParams { images: u32, channels: u32, size: u32, length: u32 }
 
 @group(0) @binding(2) var<storage, read_write> db: array<f32>;
 @group(0) @binding(3) var<uniform> of_bias: BiasParams;
@@ -338,15 +382,18 @@ struct BiasParams { images: u32, channels: u32, size: u32 }
 @compute @workgroup_size(64)
 fn conv2d_backward_bias(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32) {
-    let channel = linear_workgroup(workgroup, groups);
-    if (channel >= of_bias.channels) { return; }
+    let channel = linear_workgroup(workgroup, groups) % of_bias.channels;
+    let part = linear_workgroup(workgroup, groups) / of_bias.channels;
+    let all = of_bias.images * of_bias.size;
+    if (part * of_bias.length >= all) { return; }
+    let end = min((part + 1u) * of_bias.length, all);
     var sum = 0.0;
-    for (var i = lane; i < of_bias.images * of_bias.size; i += 64u) {
+    for (var i = part * of_bias.length + lane; i < end; i += 64u) {
         let plane = i / of_bias.size * of_bias.channels + channel;
         sum += dy[plane * of_bias.size + i % of_bias.size];
     }
     let total_of_channel = across_lanes(lane, sum, false);
-    if (lane == 0u) { db[channel] = total_of_channel; }
+    if (lane == 0u) { db[part * of_bias.channels + channel] = total_of_channel; }
 }
 
 // What the register tiles need besides.

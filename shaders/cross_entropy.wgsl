@@ -25,10 +25,10 @@ struct Rows { rows: u32, columns: u32, share: f32 }
 @group(0) @binding(4) var<uniform> p: Rows;
 
 fn largest_from(row: u32, first: u32, step: u32) -> f32 {
-    var largest = LOWEST;
+    var largest = minus_infinity();
     for (var k = first; k < p.columns; k += step) {
         let value = logits[row * p.columns + k];
-        largest = select(largest, value, value > largest);
+        largest = larger(largest, value);
     }
     return largest;
 }

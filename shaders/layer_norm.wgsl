@@ -34,17 +34,23 @@ fn sum4(v: vec4<f32>) -> f32 {
     return (v.x + v.y) + (v.z + v.w);
 }
 
-// How many elements there are, their mean less `origin`, and the sum of squares about it.
-fn moments_from(base: u32, origin: f32, first: u32, step: u32) -> vec3<f32> {
+// How many elements there are, their mean less `origin`, the sum of squares about it, and their plain sum.
+fn moments_from(base: u32, origin: f32, first: u32, step: u32) -> vec4<f32> {
     var n = 0.0;
     var mean = 0.0;
     var squares = 0.0;
+    var total = 0.0;
     var k = first;
     for (; k + 3u * step < p.width; k += 4u * step) {
-        let v0 = x[base + k] - origin;
-        let v1 = x[base + k + step] - origin;
-        let v2 = x[base + k + 2u * step] - origin;
-        let v3 = x[base + k + 3u * step] - origin;
+        let x0 = x[base + k];
+        let x1 = x[base + k + step];
+        let x2 = x[base + k + 2u * step];
+        let x3 = x[base + k + 3u * step];
+        total += (x0 + x1) + (x2 + x3);
+        let v0 = x0 - origin;
+        let v1 = x1 - origin;
+        let v2 = x2 - origin;
+        let v3 = x3 - origin;
         let center = 0.25 * ((v0 + v1) + (v2 + v3));
         let d0 = v0 - center;
         let d1 = v1 - center;
@@ -57,25 +63,33 @@ fn moments_from(base: u32, origin: f32, first: u32, step: u32) -> vec3<f32> {
         n += 4.0;
     }
     for (; k < p.width; k += step) {
-        let delta = x[base + k] - origin - mean;
+        let value = x[base + k];
+        total += value;
+        let delta = value - origin - mean;
         n += 1.0;
         let change = delta / n;
         mean += change;
         squares += delta * (delta - change);
     }
-    return vec3<f32>(n, mean, squares);
+    return vec4<f32>(n, mean, squares, total);
 }
 
-fn moments4_from(base: u32, origin: f32, first: u32, step: u32) -> vec3<f32> {
+fn moments4_from(base: u32, origin: f32, first: u32, step: u32) -> vec4<f32> {
     var n = 0.0;
     var mean = vec4<f32>(0.0);
     var squares = vec4<f32>(0.0);
+    var total = vec4<f32>(0.0);
     var k = first;
     for (; k + 3u * step < p.width; k += 4u * step) {
-        let v0 = x4[base + k] - origin;
-        let v1 = x4[base + k + step] - origin;
-        let v2 = x4[base + k + 2u * step] - origin;
-        let v3 = x4[base + k + 3u * step] - origin;
+        let x0 = x4[base + k];
+        let x1 = x4[base + k + step];
+        let x2 = x4[base + k + 2u * step];
+        let x3 = x4[base + k + 3u * step];
+        total += (x0 + x1) + (x2 + x3);
+        let v0 = x0 - origin;
+        let v1 = x1 - origin;
+        let v2 = x2 - origin;
+        let v3 = x3 - origin;
         let center = 0.25 * ((v0 + v1) + (v2 + v3));
         let d0 = v0 - center;
         let d1 = v1 - center;
@@ -88,7 +102,9 @@ fn moments4_from(base: u32, origin: f32, first: u32, step: u32) -> vec3<f32> {
         n += 4.0;
     }
     for (; k < p.width; k += step) {
-        let delta = x4[base + k] - origin - mean;
+        let value = x4[base + k];
+        total += value;
+        let delta = value - origin - mean;
         n += 1.0;
         let change = delta / n;
         mean += change;
@@ -97,31 +113,15 @@ fn moments4_from(base: u32, origin: f32, first: u32, step: u32) -> vec3<f32> {
     // The four components.
     let own = 0.25 * sum4(mean);
     let apart = mean - own;
-    return vec3<f32>(4.0 * n, own, sum4(squares + n * apart * apart));
+    return vec4<f32>(4.0 * n, own, sum4(squares + n * apart * apart), sum4(total));
 }
 
-// Mean less the origin, and variance, of what 64 invocations have found of a row.
-fn joined(lane: u32, found: vec3<f32>, count: f32) -> vec2<f32> {
-    let center = across_lanes(lane, found.x * found.y, false) / count;
+// Mean less the origin, variance, and plain sum, of what 64 invocations have found of a row.
+fn joined(lane: u32, found: vec4<f32>, count: f32) -> vec3<f32> {
+    let sums = sums_across_lanes(lane, vec2<f32>(found.x * found.y, found.w));
+    let center = sums.x / count;
     let d = found.y - center;
-    return vec2<f32>(center, across_lanes(lane, found.z + found.x * d * d, false) / count);
-}
-
-// The mean of a row, or, where it is not finite, what all elements say: differences of infinities are no numbers.
-fn mean_or_infinity(mean: f32, base: u32) -> f32 {
-    let is_finite = (bitcast<u32>(mean) & 0x7f800000u) != 0x7f800000u;
-    let end = select(p.width, 0u, is_finite);
-    var sum = 0.0;
-    for (var k = 0u; k < end; k += 1u) { sum += x[base + k]; }
-    return select(sum / f32(p.width), mean, is_finite);
-}
-
-fn mean_or_infinity4(mean: f32, base: u32) -> f32 {
-    let is_finite = (bitcast<u32>(mean) & 0x7f800000u) != 0x7f800000u;
-    let end = select(p.width, 0u, is_finite);
-    var sum = vec4<f32>(0.0);
-    for (var k = 0u; k < end; k += 1u) { sum += x4[base + k]; }
-    return select(sum4(sum) / f32(4u * p.width), mean, is_finite);
+    return vec3<f32>(center, across_lanes(lane, found.z + found.x * d * d, false) / count, sums.y);
 }
 
 fn write_from(base: u32, origin: f32, center: f32, deviation: f32, first: u32, step: u32) {
@@ -146,7 +146,7 @@ fn layer_norm_rows(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
     let origin = x[base];
     let found = moments_from(base, origin, 0u, 1u);
     let deviation = inverseSqrt(found.z / f32(p.width) + p.eps);
-    mean_out[row] = mean_or_infinity(origin + found.y, base);
+    mean_out[row] = mean_or_infinity(origin + found.y, found.w, f32(p.width));
     deviation_out[row] = deviation;
     write_from(base, origin, found.y, deviation, 0u, 1u);
 }
@@ -160,7 +160,7 @@ fn layer_norm_rows_vec4(@builtin(global_invocation_id) id: vec3<u32>,
     let origin = x4[base].x;
     let found = moments4_from(base, origin, 0u, 1u);
     let deviation = inverseSqrt(found.z / f32(4u * p.width) + p.eps);
-    mean_out[row] = mean_or_infinity4(origin + found.y, base);
+    mean_out[row] = mean_or_infinity(origin + found.y, found.w, f32(4u * p.width));
     deviation_out[row] = deviation;
     write4_from(base, origin, found.y, deviation, 0u, 1u);
 }
@@ -175,7 +175,7 @@ fn layer_norm_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(wor
     let found = joined(lane, moments_from(base, origin, lane, 64u), f32(p.width));
     let deviation = inverseSqrt(found.y + p.eps);
     if (lane == 0u) {
-        mean_out[row] = mean_or_infinity(origin + found.x, base);
+        mean_out[row] = mean_or_infinity(origin + found.x, found.z, f32(p.width));
         deviation_out[row] = deviation;
     }
     write_from(base, origin, found.x, deviation, lane, 64u);
@@ -191,7 +191,7 @@ fn layer_norm_workgroup_vec4(@builtin(local_invocation_index) lane: u32, @builti
     let found = joined(lane, moments4_from(base, origin, lane, 64u), f32(4u * p.width));
     let deviation = inverseSqrt(found.y + p.eps);
     if (lane == 0u) {
-        mean_out[row] = mean_or_infinity4(origin + found.x, base);
+        mean_out[row] = mean_or_infinity(origin + found.x, found.z, f32(4u * p.width));
         deviation_out[row] = deviation;
     }
     write4_from(base, origin, found.x, deviation, lane, 64u);

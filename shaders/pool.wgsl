@@ -9,6 +9,9 @@
 //   adaptive   start = floor(o in / out),         up to ceil((o + 1) in / out), step = 1
 //
 // The gradients gather: each x sums over the windows that hold it.
+//
+// Windows are gone through in one loop, row by row. Where that is too long for an adapter, it is cut in parts of `length`
+// turns: invocations of their own, whose sums add_parts adds; max_pool2d_join takes the largest of their maxima.
 
 struct Axis {
     extent: u32, outputs: u32, kernel: u32, stride: u32,
@@ -19,6 +22,8 @@ struct Pool {
     elements: u32,
     // 1: padding counts in averages.
     count_padding: u32,
+    parts: u32,
+    length: u32,
     @align(16) y: Axis,
     @align(16) x: Axis,
 }
@@ -63,61 +68,76 @@ fn holds(o: u32, i: u32, a: Axis) -> bool {
 // How many elements window `o` has, for averages: all inside the plane, or all inside the padded plane.
 fn window_size(o: u32, a: Axis, padding: bool) -> u32 {
     let w = window_of(o, a);
-    var n = 0u;
-    for (var i = 0; i < w.count; i += 1) {
-        let at = w.start + i * w.step;
-        let low = select(0, -i32(a.before), padding);
-        let high = i32(a.extent) + select(0, i32(a.after), padding);
-        n += select(0u, 1u, at >= low && at < high);
-    }
-    return n;
+    let low = select(0, -i32(a.before), padding) - w.start;
+    let high = i32(a.extent) + select(0, i32(a.after), padding) - w.start;
+    // Elements before the first inside, and before the first behind it.
+    let first = min((max(low, 0) + w.step - 1) / w.step, w.count);
+    let last = min((max(high, 0) + w.step - 1) / w.step, w.count);
+    return u32(last - first);
 }
 
 @compute @workgroup_size(64)
 fn max_pool2d(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let o = linear_index(id, groups, 64u);
-    if (o >= p.elements) { return; }
+    let id_in_parts = linear_index(id, groups, 64u);
+    if (id_in_parts >= p.elements * p.parts) { return; }
+    let o = id_in_parts % p.elements;
     let plane = o / (p.x.outputs * p.y.outputs) * (p.x.extent * p.y.extent);
     let wy = window_of(o / p.x.outputs % p.y.outputs, p.y);
     let wx = window_of(o % p.x.outputs, p.x);
+    let begin = i32(id_in_parts / p.elements * p.length);
+    let end = min(begin + i32(p.length), wy.count * wx.count);
+    var i = begin / wx.count;
+    var j = begin % wx.count;
     var best = 0.0;
     // No index is as large: nothing found yet.
     var where_best = 0xffffffffu;
-    for (var i = 0; i < wy.count; i += 1) {
-        let iy = wy.start + i * wy.step;
-        if (iy < 0 || iy >= i32(p.y.extent)) { continue; }
-        for (var j = 0; j < wx.count; j += 1) {
-            let ix = wx.start + j * wx.step;
-            if (ix < 0 || ix >= i32(p.x.extent)) { continue; }
-            let at = u32(iy) * p.x.extent + u32(ix);
-            let value = source[plane + at];
-            if (where_best == 0xffffffffu || value > best) {
-                best = value;
-                where_best = at;
-            }
+    for (var turn = begin; turn < end; turn += 1) {
+        let iy = u32(wy.start + i * wy.step);
+        let ix = u32(wx.start + j * wx.step);
+        // Positions before the first wrap around.
+        let inside = iy < p.y.extent && ix < p.x.extent;
+        let at = iy * p.x.extent + ix;
+        let value = source[select(0u, plane + at, inside)];
+        if (inside && (where_best == 0xffffffffu || beats(value, best))) {
+            best = value;
+            where_best = at;
+        }
+        j += 1;
+        if (j == wx.count) {
+            j = 0;
+            i += 1;
         }
     }
-    pooled[o] = best;
-    index[o] = where_best;
+    pooled[id_in_parts] = best;
+    index[id_in_parts] = where_best;
 }
 
 // dx[i] = sum of dy[o] over the windows o whose maximum is at i.
 @compute @workgroup_size(64)
 fn max_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = linear_index(id, groups, 64u);
-    if (i >= p.elements) { return; }
+    let id_in_parts = linear_index(id, groups, 64u);
+    if (id_in_parts >= p.elements * p.parts) { return; }
+    let i = id_in_parts % p.elements;
     let at = i % (p.x.extent * p.y.extent);
     let plane = i / (p.x.extent * p.y.extent) * (p.x.outputs * p.y.outputs);
     let wy = windows_with(at / p.x.extent, p.y);
     let wx = windows_with(at % p.x.extent, p.x);
+    let across = wx.y + 1u - wx.x;
+    let begin = id_in_parts / p.elements * p.length;
+    let end = min(begin + p.length, (wy.y + 1u - wy.x) * across);
+    var oy = wy.x + begin / across;
+    var ox = wx.x + begin % across;
     var sum = 0.0;
-    for (var oy = wy.x; oy <= wy.y; oy += 1u) {
-        for (var ox = wx.x; ox <= wx.y; ox += 1u) {
-            let o = plane + oy * p.x.outputs + ox;
-            sum += select(0.0, source[o], source_index[o] == at);
+    for (var turn = begin; turn < end; turn += 1u) {
+        let o = plane + oy * p.x.outputs + ox;
+        sum += select(0.0, source[o], source_index[o] == at);
+        ox += 1u;
+        if (ox > wx.y) {
+            ox = wx.x;
+            oy += 1u;
         }
     }
-    gathered[i] = finish(sum, i, 0u);
+    gathered[id_in_parts] = finish(sum, id_in_parts, 0u);
 }
 
 // u at the maxima: du[o] = u[index o]. What the second derivative needs.
@@ -131,32 +151,40 @@ fn max_pool2d_gather(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_
 
 @compute @workgroup_size(64)
 fn avg_pool2d(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let o = linear_index(id, groups, 64u);
-    if (o >= q.elements) { return; }
+    let id_in_parts = linear_index(id, groups, 64u);
+    if (id_in_parts >= q.elements * q.parts) { return; }
+    let o = id_in_parts % q.elements;
     let plane = o / (q.x.outputs * q.y.outputs) * (q.x.extent * q.y.extent);
     let oy = o / q.x.outputs % q.y.outputs;
     let ox = o % q.x.outputs;
     let wy = window_of(oy, q.y);
     let wx = window_of(ox, q.x);
+    let begin = i32(id_in_parts / q.elements * q.length);
+    let end = min(begin + i32(q.length), wy.count * wx.count);
+    var i = begin / wx.count;
+    var j = begin % wx.count;
     var sum = 0.0;
-    for (var i = 0; i < wy.count; i += 1) {
-        let iy = wy.start + i * wy.step;
-        if (iy < 0 || iy >= i32(q.y.extent)) { continue; }
-        for (var j = 0; j < wx.count; j += 1) {
-            let ix = wx.start + j * wx.step;
-            if (ix < 0 || ix >= i32(q.x.extent)) { continue; }
-            sum += source[plane + u32(iy) * q.x.extent + u32(ix)];
+    for (var turn = begin; turn < end; turn += 1) {
+        let iy = u32(wy.start + i * wy.step);
+        let ix = u32(wx.start + j * wx.step);
+        let inside = iy < q.y.extent && ix < q.x.extent;
+        sum += select(0.0, source[select(0u, plane + iy * q.x.extent + ix, inside)], inside);
+        j += 1;
+        if (j == wx.count) {
+            j = 0;
+            i += 1;
         }
     }
     let padding = q.count_padding == 1u;
-    pooled[o] = sum / f32(window_size(oy, q.y, padding) * window_size(ox, q.x, padding));
+    pooled[id_in_parts] = sum / f32(window_size(oy, q.y, padding) * window_size(ox, q.x, padding));
 }
 
 // dx[i] = sum of dy[o] / count(o) over the windows o that hold i.
 @compute @workgroup_size(64)
 fn avg_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = linear_index(id, groups, 64u);
-    if (i >= q.elements) { return; }
+    let id_in_parts = linear_index(id, groups, 64u);
+    if (id_in_parts >= q.elements * q.parts) { return; }
+    let i = id_in_parts % q.elements;
     let at = i % (q.x.extent * q.y.extent);
     let plane = i / (q.x.extent * q.y.extent) * (q.x.outputs * q.y.outputs);
     let iy = at / q.x.extent;
@@ -164,15 +192,47 @@ fn avg_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
     let wy = windows_with(iy, q.y);
     let wx = windows_with(ix, q.x);
     let padding = q.count_padding == 1u;
+    let across = wx.y + 1u - wx.x;
+    let begin = id_in_parts / q.elements * q.length;
+    let end = min(begin + q.length, (wy.y + 1u - wy.x) * across);
+    var oy = wy.x + begin / across;
+    var ox = wx.x + begin % across;
     var sum = 0.0;
-    for (var oy = wy.x; oy <= wy.y; oy += 1u) {
-        if (!holds(oy, iy, q.y)) { continue; }
-        let count_y = window_size(oy, q.y, padding);
-        for (var ox = wx.x; ox <= wx.y; ox += 1u) {
-            if (!holds(ox, ix, q.x)) { continue; }
-            let count = count_y * window_size(ox, q.x, padding);
-            sum += source[plane + oy * q.x.outputs + ox] / f32(count);
+    for (var turn = begin; turn < end; turn += 1u) {
+        let held = holds(oy, iy, q.y) && holds(ox, ix, q.x);
+        let count = window_size(oy, q.y, padding) * window_size(ox, q.x, padding);
+        sum += select(0.0, source[plane + oy * q.x.outputs + ox] / f32(max(count, 1u)), held);
+        ox += 1u;
+        if (ox > wx.y) {
+            ox = wx.x;
+            oy += 1u;
         }
     }
-    pooled[i] = finish(sum, i, 0u);
+    pooled[id_in_parts] = finish(sum, id_in_parts, 0u);
+}
+
+// pooled, index [parts, elements]: the first of the largest of all parts.
+@group(0) @binding(0) var<storage, read> part_maxima: array<f32>;
+@group(0) @binding(1) var<storage, read> part_places: array<u32>;
+@group(0) @binding(2) var<storage, read_write> joined_maxima: array<f32>;
+@group(0) @binding(3) var<storage, read_write> joined_places: array<u32>;
+@group(0) @binding(4) var<uniform> join: Pool;
+
+@compute @workgroup_size(64)
+fn max_pool2d_join(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let o = linear_index(id, groups, 64u);
+    if (o >= join.elements) { return; }
+    var best = part_maxima[o];
+    var where_best = part_places[o];
+    for (var part = 1u; part < join.parts; part += 1u) {
+        let value = part_maxima[part * join.elements + o];
+        let at = part_places[part * join.elements + o];
+        let is_first = where_best == 0xffffffffu;
+        if (at != 0xffffffffu && (is_first || beats(value, best))) {
+            best = value;
+            where_best = at;
+        }
+    }
+    joined_maxima[o] = best;
+    joined_places[o] = where_best;
 }

@@ -15,7 +15,6 @@
 struct Reduction {
     outer: u32, extent: u32, inner: u32,
     chunks: u32, length: u32,
-    is_max: u32,
     scale: f32,
 }
 
@@ -33,14 +32,13 @@ fn term(at: u32, row: u32, k: u32, column: u32) -> f32 { return terms[at]; }
 // Vector `at` of terms; the axis that it lies along is counted in vectors.
 fn term4(at: u32, row: u32, k: u32, column: u32) -> vec4<f32> { return terms4[at]; }
 
-fn neutral() -> f32 { return select(0.0, LOWEST, p.is_max != 0u); }
+// What terms are put together by, and what that starts from. In kernels of maxima `minus_infinity`, `larger` and
+// `larger4` stand here: a maximum is a copy of a term, bit for bit, as its gradient looks for the terms equal to it.
+fn neutral() -> f32 { return 0.0; }
 
-// A maximum is a copy of a term, bit for bit: its gradient looks for the terms equal to it.
-fn combine(a: f32, b: f32) -> f32 { return select(a + b, select(a, b, b > a), p.is_max != 0u); }
+fn combine(a: f32, b: f32) -> f32 { return a + b; }
 
-fn combine4(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-    return select(a + b, select(a, b, b > a), p.is_max != 0u);
-}
+fn combine4(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> { return a + b; }
 
 @compute @workgroup_size(64)
 fn reduce_any(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {

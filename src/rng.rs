@@ -4,11 +4,14 @@
 //! SC 2011, section 4.3. A number depends on (key, counter) alone, so a kernel needs no state and two
 //! executors agree bit for bit. `shaders/common/philox.wgsl` is its twin.
 
+/// Rounds of Philox4x32-10.
+pub(crate) const PHILOX_ROUNDS: usize = 10;
+
 /// Ten rounds of Philox4x32.
 pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let [mut c0, mut c1, mut c2, mut c3] = counter;
     let [mut k0, mut k1] = key;
-    for _ in 0..10 {
+    for _ in 0..PHILOX_ROUNDS {
         let p0 = u64::from(c0) * 0xD251_1F53;
         let p1 = u64::from(c2) * 0xCD9E_8D57;
         (c0, c1, c2, c3) = ((p1 >> 32) as u32 ^ c1 ^ k0, p1 as u32, (p0 >> 32) as u32 ^ c3 ^ k1, p0 as u32);

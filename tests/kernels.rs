@@ -53,6 +53,27 @@ fn folded_grids_cover_everything() {
     }
 }
 
+/// As if the driver ended loops after few turns, and in fact ended after as many as each launch says: what is longer is cut
+/// in pieces, or refused. This is about kernels and not about adapters, so that one is enough.
+#[test]
+fn long_loops_are_cut_in_pieces_and_none_is_longer_than_its_launch_says() {
+    let Some(gpu) = common::gpus().into_iter().next().filter(|_| std::env::var_os("WGRAD_ADAPTER").is_none())
+    else {
+        println!("SKIPPED: no adapter, or one that was asked for");
+        return;
+    };
+    for class in classes(&gpu) {
+        let short = gpu.with_class(class).with_fault(PlantedFault::EndedLoops).with_max_turns(256);
+        let report = check_gpu(&short, |_, _| {});
+        assert_passed(&report, &format!(" as {class:?}, with loops of 256 turns"));
+        let skipped: Vec<String> =
+            report.skipped.iter().map(|s| format!("{}: {}", s.case, s.message)).collect();
+        println!("{}", skipped.join("\n"));
+        assert!(report.skipped.len() < report.cases() / 50, "{}", report.skipped.len());
+        assert!(report.skipped.iter().all(|s| s.message.contains("turns of loops")));
+    }
+}
+
 /// Pipelines do not zero workgroup memory, which takes some drivers long: no kernel may read what it has not
 /// written.
 #[test]

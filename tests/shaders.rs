@@ -20,6 +20,12 @@ fn variants() -> impl Iterator<Item = (AdapterClass, u32)> {
     CLASSES.into_iter().flat_map(|class| STORAGE_BUFFERS.map(|n| (class, n)))
 }
 
+/// The same for cases, and short loops, which are cut in pieces.
+fn case_variants() -> impl Iterator<Item = Caps> {
+    let limits = variants().map(|(class, storage_buffers)| Caps { storage_buffers, ..Caps::default_of(class) });
+    limits.chain(CLASSES.map(|class| Caps { max_turns: 256, ..Caps::default_of(class) }))
+}
+
 /// A text with one entry point, and who dispatches it.
 #[derive(Debug)]
 struct Shader {
@@ -56,8 +62,8 @@ fn collect() -> Vec<Shader> {
     for case in registry() {
         let inputs: Vec<_> = case.inputs.iter().map(|(ty, _)| *ty).collect();
         let outputs = case.op.infer(&inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-        for (class, storage_buffers) in variants() {
-            let caps = Caps { storage_buffers, ..Caps::default_of(class) };
+        for caps in case_variants() {
+            let class = caps.class;
             let context = KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs };
             let program = case.op.dispatch(&context).unwrap_or_else(|e| panic!("{}: {e}", case.name));
             let halves = program.clone().in_halves(&*case.op, &inputs, &outputs);

@@ -1,8 +1,5 @@
 // Numbers that several families share.
 
-// Start value of a maximum: below every finite f32 but the lowest, which it is.
-const LOWEST: f32 = -3.40282346e38;
-
 // Smallest normal f32.
 const SMALLEST_NORMAL: f32 = 1.17549435e-38;
 
@@ -15,4 +12,40 @@ fn flush_denormal(x: f32) -> f32 {
 fn not_a_number() -> f32 {
     var bits = 0x7fc00000u;
     return bitcast<f32>(bits);
+}
+
+// Start value of a maximum. In a variable, because a constant expression must not be infinite.
+fn minus_infinity() -> f32 {
+    var bits = 0xff800000u;
+    return bitcast<f32>(bits);
+}
+
+// By its bits, since compilers may assume that no number is NaN.
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+fn is_nan4(x: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+}
+
+// A mean that was found by differences, or, where it is not finite, what the plain sum says: differences of infinities
+// are NaN, and those of large numbers may overflow.
+fn mean_or_infinity(mean: f32, total: f32, count: f32) -> f32 {
+    let is_finite = (bitcast<u32>(mean) & 0x7f800000u) != 0x7f800000u;
+    return select(total / count, mean, is_finite);
+}
+
+// Whether `b` takes the place of `a` as the largest so far: it is larger, or the first NaN.
+fn beats(b: f32, a: f32) -> bool {
+    return (b > a) | (is_nan(b) & !is_nan(a));
+}
+
+// The larger of two, the first of equal ones, and NaN where one of them is: a copy, bit for bit.
+fn larger(a: f32, b: f32) -> f32 {
+    return select(a, b, (b > a) | is_nan(b));
+}
+
+fn larger4(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
+    return select(a, b, (b > a) | is_nan4(b));
 }

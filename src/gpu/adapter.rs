@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::{Gpu, Shared, lock};
 use crate::device::DeviceInfo;
 use crate::error::{Error, Result};
-use crate::ops::{AdapterClass, Caps};
+use crate::ops::{AdapterClass, Caps, SOFTWARE_TURNS};
 
 const INSTALL: &str = "install a Vulkan driver (on Debian and Ubuntu the package mesa-vulkan-drivers brings a \
                        software one), or use the CPU with --device cpu";
@@ -189,6 +189,7 @@ pub(super) fn wrap(
         storage_buffers: limits
             .max_storage_buffers_per_shader_stage
             .min(limits.max_buffers_and_acceleration_structures_per_shader_stage.saturating_sub(1)),
+        max_turns: most_turns(info),
         forms: Arc::default(),
     };
     Gpu(Arc::new(Shared {
@@ -212,6 +213,16 @@ pub(super) fn wrap(
     }))
 }
 
+/// llvmpipe calls itself a processor on Vulkan, and something else through GL.
+fn is_software(info: &wgpu::AdapterInfo) -> bool {
+    info.device_type == wgpu::DeviceType::Cpu
+        || ["llvmpipe", "SwiftShader"].iter().any(|name| info.name.contains(name))
+}
+
+fn most_turns(info: &wgpu::AdapterInfo) -> u32 {
+    if is_software(info) { SOFTWARE_TURNS } else { u32::MAX }
+}
+
 /// `WGRAD_CLASS` (gpu, software) overrides it, to run one class's kernels on another's adapter.
 fn class_of(info: &wgpu::AdapterInfo, features: wgpu::Features) -> AdapterClass {
     match std::env::var("WGRAD_CLASS").as_deref() {
@@ -225,9 +236,7 @@ fn class_of(info: &wgpu::AdapterInfo, features: wgpu::Features) -> AdapterClass 
         wgpu::DeviceType::Cpu if lanes8 && features.contains(wgpu::Features::SUBGROUP) => {
             AdapterClass::SoftwareLanes8
         }
-        wgpu::DeviceType::Cpu => AdapterClass::Software,
-        // llvmpipe through GL calls itself something else.
-        _ if info.name.contains("llvmpipe") || info.name.contains("SwiftShader") => AdapterClass::Software,
+        _ if is_software(info) => AdapterClass::Software,
         _ => AdapterClass::Gpu,
     }
 }

@@ -100,6 +100,12 @@ fn run_unscoped(
         .map(|&bytes| fenced(gpu, "scratch", &[], padded(bytes)))
         .collect::<Result<_>>()?;
     let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    for dispatch in &mut program.dispatches {
+        dispatch.check_turns(op.name(), &gpu.caps)?;
+        if let Some(fault) = gpu.planted {
+            fault.plant_in(dispatch);
+        }
+    }
     for dispatch in &program.dispatches {
         let pipeline = gpu.cache.get(gpu, &dispatch.kernel)?;
         let region = |arg: &Arg| {

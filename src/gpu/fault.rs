@@ -1,6 +1,6 @@
 //! Faults planted on purpose, to test that they are found.
 
-use crate::ops::Kernel;
+use crate::ops::{Dispatch, Kernel};
 
 /// A fault planted on purpose.
 #[doc(hidden)]
@@ -20,9 +20,20 @@ pub enum PlantedFault {
     /// Leaves NaN in workgroup memory, where a driver may leave anything: no fault of a kernel that writes
     /// before it reads.
     Garbage,
+    /// Ends all loops of an invocation after as many turns as [`crate::ops::Dispatch::turns`] said: no fault where that
+    /// is true.
+    EndedLoops,
 }
 
 impl PlantedFault {
+    /// The dispatch's kernel with the fault, where that depends on the launch.
+    pub(super) fn plant_in(self, dispatch: &mut Dispatch) {
+        if let (PlantedFault::EndedLoops, Some(most)) = (self, dispatch.most_turns()) {
+            dispatch.kernel.text = crate::wgsl::ended_after(&dispatch.kernel.text, most).into();
+            dispatch.kernel.key += &format!(".ended{most}");
+        }
+    }
+
     /// The kernel's text with the fault.
     pub(super) fn plant(self, kernel: &Kernel) -> String {
         match self {

@@ -144,6 +144,13 @@ impl Gpu {
         self.derive(self.0.check, None, Caps { max_workgroups, ..self.0.caps.clone() })
     }
 
+    /// The same device as if its driver ended loops after so many turns.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_max_turns(&self, max_turns: u32) -> Self {
+        self.derive(self.0.check, self.0.planted, Caps { max_turns, ..self.0.caps.clone() })
+    }
+
     /// The same device without fusion: every op runs its own kernels.
     #[doc(hidden)]
     #[must_use]

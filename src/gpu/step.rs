@@ -163,6 +163,7 @@ impl GpuStep {
         let nodes = || self.plan.tasks.iter().flat_map(|t| &t.members);
         for &n in nodes() {
             for dispatch in &programs[n].dispatches {
+                dispatch.check_turns(&self.plan.recording.label(n), &gpu.caps)?;
                 uniforms.resize(uniforms.len().next_multiple_of(align), 0);
                 offsets.push(uniforms.len());
                 uniforms.extend_from_slice(&dispatch.uniform);

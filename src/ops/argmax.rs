@@ -1,15 +1,26 @@
 //! Where the largest element is. Kernels: `shaders/argmax.wgsl`.
 
-use super::softmax::{over_rows, rows_of, to_last};
-use super::{Arg, Case, Fillings, KernelContext, Op, Program};
-use super::{In, Out, Real, Reference, expect};
+use super::softmax::{rows_of, to_last};
+use super::{AdapterClass, Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program};
+use super::{In, Out, Real, Reference, beats, expect};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::{DType, Shape, TensorType};
 
-/// Index of the largest element along the last axis, which the output drops; the lowest index of several.
+/// Index of the largest element along the last axis, which the output drops; the lowest index of several, and that of
+/// the first NaN where there is one, as PyTorch has it.
 #[derive(Debug, Clone)]
 pub(crate) struct ArgMax;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    columns: u32,
+    /// Pieces of a row, and their extent.
+    pieces: u32,
+    length: u32,
+}
 
 impl<T: Real> Reference<T> for ArgMax {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
@@ -17,7 +28,7 @@ impl<T: Real> Reference<T> for ArgMax {
         for (place, row) in outputs[0].u32().iter_mut().zip(inputs[0].f().chunks_exact(columns)) {
             let mut best = 0;
             for k in 1..columns {
-                if row[k] > row[best] {
+                if beats(row[k], row[best]) {
                     best = k;
                 }
             }
@@ -43,7 +54,33 @@ impl Op for ArgMax {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        over_rows("argmax", rows_of(&ctx.inputs[0].shape), vec![Arg::Input(0), Arg::Output(0)], ctx)
+        let (rows, columns) = rows_of(&ctx.inputs[0].shape);
+        let in_workgroup = ctx.caps.class == AdapterClass::Gpu && columns >= 64 || !ctx.caps.allows(columns);
+        // Turns of a workgroup's invocation beside those of its own columns.
+        let (entry, lanes, join) =
+            if in_workgroup { ("argmax_workgroup", 64, 6) } else { ("argmax_rows", 1, 0) };
+        let most = lanes * (ctx.caps.max_turns as usize).saturating_sub(join);
+        let length = columns.div_ceil(ctx.caps.pieces(columns, most));
+        let pieces = columns.div_ceil(length);
+        let params = Params {
+            rows: rows as u32,
+            columns: columns as u32,
+            pieces: pieces as u32,
+            length: length as u32,
+        };
+        let workgroups = if in_workgroup { rows * pieces } else { (rows * pieces).div_ceil(64) };
+        let turns = length.div_ceil(lanes) + join;
+        let launch = |to: Arg| -> Result<Dispatch> {
+            let (kernel, grid) = (Kernel::library(entry)?, ctx.caps.grid(workgroups)?);
+            Ok(Dispatch::new(kernel, vec![Arg::Input(0), to], &params, grid).turns(turns))
+        };
+        if pieces == 1 {
+            return Ok(launch(Arg::Output(0))?.into());
+        }
+        let (kernel, grid) = (Kernel::library("argmax_join")?, ctx.caps.grid(rows.div_ceil(64))?);
+        let args = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(0)];
+        let join = Dispatch::new(kernel, args, &params, grid).turns(pieces);
+        Ok(Program { dispatches: vec![launch(Arg::Scratch(0))?, join], scratch: vec![4 * rows * pieces] })
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
@@ -53,7 +90,7 @@ impl Op for ArgMax {
 
 impl<'g> Var<'g> {
     /// Index of the largest element along `axis`, which the result lacks, as `u32`. Of several equal ones
-    /// it is the lowest index. It has no gradient.
+    /// it is the lowest index, and of NaN the first. It has no gradient.
     #[track_caller]
     pub fn argmax(self, axis: usize) -> Var<'g> {
         match to_last(self, "argmax", axis) {

@@ -140,10 +140,31 @@ impl Block {
 
     /// How many parts k is cut into, and the extent of each. It depends on the extents alone, and never on the form, which
     /// may be measured: it decides the order of a sum.
-    pub(super) fn parts(outputs: [usize; 2], matrices: usize, k: usize) -> (usize, usize) {
+    pub(super) fn parts(outputs: [usize; 2], matrices: usize, k: usize, caps: &Caps) -> (usize, usize) {
         let wanted = (BUSY / (Block::ALL[1].workgroups(outputs) * matrices).max(1)).min(k / LEAST_PART);
-        let length = k.div_ceil(wanted.max(1)).next_multiple_of(Block::DEEPEST);
-        (k.div_ceil(length), length)
+        Block::cut(k, wanted, caps)
+    }
+
+    /// As few parts as loops that end early allow.
+    pub(super) fn whole(k: usize, caps: &Caps) -> (usize, usize) {
+        Block::cut(k, 1, caps)
+    }
+
+    /// At least `wanted` parts.
+    fn cut(k: usize, wanted: usize, caps: &Caps) -> (usize, usize) {
+        // A loop over steps of eight of k at least, in each of which there is one over k.
+        let most = (caps.max_turns as usize).saturating_sub(Block::STORES) / 9 * 8;
+        let needed = caps.pieces(k, most.saturating_sub(Block::DEEPEST));
+        let length = k.div_ceil(wanted.max(needed)).next_multiple_of(Block::DEEPEST);
+        (k.div_ceil(length).max(1), length)
+    }
+
+    /// Most turns of loops where results are stored: four for each of 16 vectors and of two sums.
+    const STORES: usize = 4 * (16 + 2);
+
+    /// Turns of loops for a part of k.
+    pub(super) fn turns(&self, length: usize) -> usize {
+        length.div_ceil(self.depth) * (1 + self.depth) + Block::STORES
     }
 
     /// Invocations of a workgroup.

@@ -4,6 +4,7 @@ use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, R
 use super::{In, Out, expect, relative_bound};
 use crate::error::Result;
 use crate::graph::{Graph, Params, Var};
+use crate::rng::PHILOX_ROUNDS;
 use crate::rng::{philox, stream_of};
 use crate::shape::{DType, TensorType};
 
@@ -120,7 +121,7 @@ impl Op for Dropout {
         };
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-        Ok(Dispatch::new(Kernel::library("dropout")?, args, &params, grid).into())
+        Ok(Dispatch::new(Kernel::library("dropout")?, args, &params, grid).turns(PHILOX_ROUNDS).into())
     }
 
     /// The scale is rounded, and the product.

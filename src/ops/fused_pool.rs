@@ -97,15 +97,15 @@ impl Pooling {
         for (o, (places, &found)) in self.windows().zip(found.u32()).enumerate() {
             let value = |i: usize| values[places[i].element];
             let error = |i: usize| errors[places[i].element];
-            // Nothing is larger than a NaN that comes first; others are larger than nothing.
-            if value(0).is_nan() {
+            // The first NaN is the maximum, whatever the others are.
+            if (0..places.len()).any(|i| value(i).is_nan()) {
                 continue;
             }
             let beats = |i: usize, k: usize| {
                 let is_tie = value(i) == value(k) && error(i).max(error(k)) <= NONE;
                 match is_tie {
                     true => i < k,
-                    false => value(k).is_nan() || value(i) + error(i) >= value(k) - error(k),
+                    false => value(i) + error(i) >= value(k) - error(k),
                 }
             };
             let all = 0..places.len();
@@ -143,6 +143,6 @@ mod tests {
         // An element that is sure to be larger than another excludes it, whatever the largest may be.
         assert_eq!(others([1.0, 1.2, 1.3, 0.0], [0.1, 0.0, 0.4, 0.1], 2), [1]);
         assert_eq!(others([f64::NAN, 1.0, 1.0, 0.0], e, 0), [0; 0]);
-        assert_eq!(others([1.0, f64::NAN, 1.0, 0.0], e, 0), [2]);
+        assert_eq!(others([1.0, f64::NAN, 1.0, 0.0], e, 1), [0; 0]);
     }
 }

@@ -76,12 +76,30 @@ pub struct Caps {
     pub max_workgroups: u32,
     /// Most storage buffers that one kernel can bind.
     pub storage_buffers: u32,
+    /// Most turns that one invocation may take, all its loops together; `u32::MAX` where nothing is known to end
+    /// them. llvmpipe up to Mesa 24 ends every loop of an invocation after 65,535 turns in all, and says nothing.
+    pub max_turns: u32,
 }
+
+/// [`Caps::max_turns`] of software adapters: half of what llvmpipe allows, which counts a loop's turns for the slowest
+/// of eight invocations.
+pub(crate) const SOFTWARE_TURNS: u32 = 1 << 15;
 
 impl Caps {
     /// WebGPU's default limits, for a class of adapter.
     pub fn default_of(class: AdapterClass) -> Self {
-        Caps { class, max_workgroups: 65_535, storage_buffers: 8, forms: Arc::default() }
+        let max_turns = if class == AdapterClass::Gpu { u32::MAX } else { SOFTWARE_TURNS };
+        Caps { class, max_workgroups: 65_535, storage_buffers: 8, max_turns, forms: Arc::default() }
+    }
+
+    /// Whether an invocation may take so many turns of loops.
+    pub(crate) fn allows(&self, turns: usize) -> bool {
+        turns as u64 <= u64::from(self.max_turns)
+    }
+
+    /// Into how many parts work must be cut, of which each invocation can do `most` in the turns it may take.
+    pub(crate) fn pieces(&self, work: usize, most: usize) -> usize {
+        if self.max_turns == u32::MAX { 1 } else { work.div_ceil(most.max(1)).max(1) }
     }
 
     /// Folds a number of workgroups into a grid within the limits; kernels undo it with
@@ -225,12 +243,47 @@ pub struct Dispatch {
     pub uniform: Vec<u8>,
     /// Workgroups.
     pub grid: [u32; 3],
+    /// Most turns that one invocation takes, all its loops together, if it was said; see [`Dispatch::turns`].
+    turns: Option<usize>,
 }
 
 impl Dispatch {
     /// A launch with a `#[repr(C)]` struct of parameters.
     pub fn new(kernel: Kernel, args: Vec<Arg>, uniform: &impl bytemuck::NoUninit, grid: [u32; 3]) -> Self {
-        Dispatch { kernel, args, uniform: bytemuck::bytes_of(uniform).to_vec(), grid }
+        Dispatch::with_bytes(kernel, args, bytemuck::bytes_of(uniform).to_vec(), grid)
+    }
+
+    /// A launch with these bytes of parameters.
+    pub(crate) fn with_bytes(kernel: Kernel, args: Vec<Arg>, uniform: Vec<u8>, grid: [u32; 3]) -> Self {
+        Dispatch { kernel, args, uniform, grid, turns: None }
+    }
+
+    /// Says how many turns one invocation takes at most, all its loops together and those of the functions that it
+    /// calls: a loop within a loop counts as often as it is entered. Some software adapters (llvmpipe up to Mesa 24)
+    /// end all loops after 65,535 such turns and say nothing, so that a longer sum would be wrong in silence. A graph whose
+    /// kernels take more than [`Caps::max_turns`] is refused when it is compiled; an op that can have long loops
+    /// should cut them in several launches, or among more invocations, where `Caps::max_turns` asks for it.
+    #[must_use]
+    pub fn turns(mut self, most: usize) -> Self {
+        self.turns = Some(most);
+        self
+    }
+
+    /// What [`Dispatch::turns`] said, 0 for a kernel without loops, `None` if nobody said.
+    pub fn most_turns(&self) -> Option<usize> {
+        self.turns.or_else(|| (!wgsl::has_loops(&self.kernel.text)).then_some(0))
+    }
+
+    /// Refuses a launch whose loops the adapter would end before they are done.
+    pub(crate) fn check_turns(&self, op: &str, caps: &Caps) -> Result<()> {
+        match self.most_turns() {
+            Some(turns) if !caps.allows(turns) => Err(Error::Limit(format!(
+                "`{op}`: an invocation of kernel `{}` would take {turns} turns of loops, and this adapter's driver may end loops \
+                 after {} turns without a word; use the CPU device, a GPU, or smaller extents",
+                self.kernel.entry, caps.max_turns
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -244,6 +297,19 @@ pub struct Program {
 }
 
 impl Program {
+    /// The launches of both, one after the other.
+    pub(crate) fn then(mut self, mut next: Program) -> Program {
+        let offset = self.scratch.len();
+        for arg in next.dispatches.iter_mut().flat_map(|d| &mut d.args) {
+            if let Arg::Scratch(i) | Arg::ScratchRead(i) = arg {
+                *i += offset;
+            }
+        }
+        self.scratch.append(&mut next.scratch);
+        self.dispatches.append(&mut next.dispatches);
+        self
+    }
+
     /// The same with some inputs and outputs stored in 16 bits; `None` where a kernel is not wgrad's own, or uses
     /// one of them in a way that cannot be rewritten. States, which are the last outputs, keep their 32 bits.
     pub(crate) fn with_halves(mut self, inputs: &[bool], outputs: &[bool]) -> Option<Self> {

@@ -20,8 +20,10 @@ mod fused_cases;
 mod fused_pool;
 pub(crate) mod kernel;
 mod layer_norm;
+mod long_cases;
 pub(crate) mod matmul;
 mod movement;
+mod nonfinite_cases;
 pub(crate) mod optimizer;
 mod parts;
 pub(crate) mod pool;
@@ -44,9 +46,13 @@ pub(crate) use elementwise::{Operand, Step as ChainStep, is_literal};
 pub use elementwise::{Pointwise, chain::Chain};
 pub(crate) use fill::Fill;
 pub(crate) use fused::Fused;
+#[cfg(feature = "gpu")]
+pub(crate) use kernel::SOFTWARE_TURNS;
 pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
 #[doc(hidden)]
 pub use kernel::{Forms, Trial};
+#[doc(hidden)]
+pub use long_cases::{long_registry, stretched};
 pub use matmul::MatMulKernels;
 pub(crate) use matmul::MatMulSum;
 pub(crate) use optimizer::{AdamTick, AdamUpdate, FlagNonFinite, MOST_SCALE, NextScale, SgdUpdate};
@@ -303,6 +309,18 @@ pub(crate) fn relative_bound(output: &In<'_, f64>, units: f64) -> Vec<f64> {
     }
 }
 
+/// Whether `b` takes the place of `a` as the largest so far: it is larger, or the first NaN. The shaders' `beats`.
+#[inline(always)]
+pub(crate) fn beats<T: Real>(b: T, a: T) -> bool {
+    b > a || (b.is_nan() && !a.is_nan())
+}
+
+/// The larger of two, the first of equal ones, and NaN where one of them is. The shaders' `larger`.
+#[inline(always)]
+pub(crate) fn larger<T: Real>(a: T, b: T) -> T {
+    if b > a || b.is_nan() { b } else { a }
+}
+
 /// How a case's input is filled.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fillings {
@@ -399,6 +417,8 @@ pub fn registry() -> Vec<Case> {
     cases.extend(optimizer::cases());
     cases.extend(accumulate::cases());
     cases.extend(fused_cases::cases());
+    cases.extend(long_cases::cases());
+    cases.extend(nonfinite_cases::cases());
     cases
 }
 

@@ -1,7 +1,7 @@
 //! Softmax, its logarithm, and their derivatives. Kernels: `shaders/softmax.wgsl`.
 
 use super::{AdapterClass, Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program};
-use super::{In, Out, Real, Reference, TINY, UNIT, expect};
+use super::{In, Out, Real, Reference, TINY, UNIT, expect, larger};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::{DType, Shape, TensorType};
@@ -27,21 +27,37 @@ pub(super) fn rows_of(shape: &Shape) -> (usize, usize) {
     (shape.elements() / columns, columns)
 }
 
-/// A launch of `<name>_workgroup`, 64 invocations per row, where a GPU has long rows; else of `<name>_rows`,
-/// one per row.
-pub(super) fn over_rows(
-    name: &str,
-    (rows, columns): (usize, usize),
-    args: Vec<Arg>,
-    ctx: &KernelContext<'_>,
-) -> Result<Program> {
-    let (kind, workgroups) = match ctx.caps.class {
-        AdapterClass::Gpu if columns >= 64 => ("workgroup", rows),
-        _ => ("rows", rows.div_ceil(64)),
-    };
-    let kernel = Kernel::library(&format!("{name}_{kind}"))?;
-    let grid = ctx.caps.grid(workgroups)?;
-    Ok(Dispatch::new(kernel, args, &Rows::new(rows, columns), grid).into())
+/// Which kernels go over rows, and what their loops are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OverRows {
+    /// How often a kernel goes over its row, and how often 64 invocations put together what they found.
+    pub(super) passes: usize,
+    pub(super) joins: usize,
+    /// Invocations of a workgroup where each has a row.
+    pub(super) side_by_side: usize,
+}
+
+impl OverRows {
+    /// A launch of `<name>_workgroup`, 64 invocations per row, where a GPU has long rows, or where one invocation would take
+    /// more turns than it may; else of `<name>_rows`, one per row.
+    pub(super) fn launch(
+        self,
+        name: &str,
+        (rows, columns): (usize, usize),
+        args: Vec<Arg>,
+        params: &impl bytemuck::NoUninit,
+        ctx: &KernelContext<'_>,
+    ) -> Result<Program> {
+        let OverRows { passes, joins, side_by_side } = self;
+        let is_long = ctx.caps.class == AdapterClass::Gpu && columns >= 64;
+        let (kind, workgroups, turns) = match is_long || !ctx.caps.allows(passes * columns) {
+            true => ("workgroup", rows, passes * columns.div_ceil(64) + 6 * joins),
+            false => ("rows", rows.div_ceil(side_by_side), passes * columns),
+        };
+        let kernel = Kernel::library(&format!("{name}_{kind}"))?;
+        let grid = ctx.caps.grid(workgroups)?;
+        Ok(Dispatch::new(kernel, args, params, grid).turns(turns).into())
+    }
 }
 
 /// `x` with `axis` behind all others, and the order of axes that undoes it, if it was not there before.
@@ -83,7 +99,7 @@ pub(crate) struct SoftmaxGrad {
 
 /// The largest element and the sum of e^(x - largest) of a row.
 pub(super) fn stats<T: Real>(row: &[T]) -> (T, T) {
-    let m = row.iter().fold(T::min_value(), |m, &x| if x > m { x } else { m });
+    let m = row.iter().fold(T::neg_infinity(), |m, &x| larger(m, x));
     (m, row.iter().fold(T::zero(), |s, &x| s + (x - m).exp()))
 }
 
@@ -171,7 +187,10 @@ impl Op for Softmax {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        over_rows(self.name(), rows_of(&ctx.inputs[0].shape), vec![Arg::Input(0), Arg::Output(0)], ctx)
+        let (rows, columns) = rows_of(&ctx.inputs[0].shape);
+        let args = vec![Arg::Input(0), Arg::Output(0)];
+        let over = OverRows { passes: 3, joins: 2, side_by_side: 64 };
+        over.launch(self.name(), (rows, columns), args, &Rows::new(rows, columns), ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -239,7 +258,9 @@ impl Op for SoftmaxGrad {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        over_rows(self.name(), rows_of(&ctx.inputs[0].shape), args, ctx)
+        let (rows, columns) = rows_of(&ctx.inputs[0].shape);
+        let over = OverRows { passes: 2, joins: 1, side_by_side: 64 };
+        over.launch(self.name(), (rows, columns), args, &Rows::new(rows, columns), ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

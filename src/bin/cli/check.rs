@@ -21,6 +21,9 @@ pub(super) struct Args {
     /// `all` adapters, `auto` (the best), part of an adapter's name, or `cpu` (derivatives only)
     #[arg(long, default_value = "all")]
     device: String,
+    /// Check, besides, every op with axes of 30,000 to 200,000: some drivers end long loops and say nothing. Takes minutes
+    #[arg(long)]
+    long: bool,
     /// Print one JSON object an adapter, and one for the derivatives with adapter `reference`
     #[arg(long)]
     json: bool,
@@ -30,7 +33,7 @@ pub(super) struct Args {
 const ELEMENTS: usize = 12;
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let cases = cases(&args.ops)?;
+    let cases = cases(&args.ops, args.long)?;
     let adapters = adapters(&args.device)?;
     let mut failures = 0;
     let mut reports = 0;
@@ -55,8 +58,11 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 /// The cases of these ops, or of all.
-fn cases(ops: &[String]) -> Outcome<Vec<Case>> {
+fn cases(ops: &[String], long: bool) -> Outcome<Vec<Case>> {
     let mut cases = wgrad::ops::registry();
+    if long {
+        cases.extend(wgrad::ops::long_registry());
+    }
     if let Some(unknown) = ops.iter().find(|op| !cases.iter().any(|case| case.op.name() == **op)) {
         let mut known: Vec<&str> = cases.iter().map(|case| case.op.name()).collect();
         known.sort_unstable();

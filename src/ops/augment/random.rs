@@ -6,6 +6,7 @@ use crate::ops::{
     Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Program, Real, Reference,
 };
 use crate::ops::{UNIT, expect};
+use crate::rng::PHILOX_ROUNDS;
 use crate::rng::philox;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -104,7 +105,9 @@ impl Op for RandomAffine {
         };
         let grid = ctx.caps.grid(self.images.div_ceil(64))?;
         let args = vec![Arg::Input(0), Arg::Output(0)];
-        Ok(Dispatch::new(Kernel::library("random_affine")?, args, &params, grid).into())
+        // Two doublings of the angle.
+        let turns = PHILOX_ROUNDS + 2;
+        Ok(Dispatch::new(Kernel::library("random_affine")?, args, &params, grid).turns(turns).into())
     }
 
     /// Some ten roundings of numbers up to 1, quadrupled by doubling the angle twice, and a quotient.

@@ -3,6 +3,7 @@
 use super::{Layout, Walk, layout, per_channel};
 use crate::error::Result;
 use crate::graph::Var;
+use crate::ops::parts::{Parts, in_parts};
 use crate::ops::{Arg, Chain, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
 use crate::shape::{DType, TensorType};
 
@@ -68,15 +69,16 @@ impl BatchNormGrad {
     /// The launches; `then` is applied to dx.
     fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
         let layout = Layout::of(&ctx.inputs[0].shape);
-        let sums =
-            vec![Arg::Input(0), Arg::Input(2), Arg::Input(3), Arg::Input(4), Arg::Output(1), Arg::Output(2)];
+        let channels = [layout.channels; 2];
+        let of = Parts { first: 1, ..Parts::of(layout.parts(ctx.caps).0, &channels) };
+        let sums = in_parts(&of, ctx, None, |to, _| {
+            let args = [&[0, 2, 3, 4].map(Arg::Input), to].concat();
+            layout.launch("batch_norm_sums", args, self.eps, Walk::Channels, ctx)
+        })?;
         let mut backward: Vec<Arg> = (0..5).map(Arg::Input).collect();
         backward.extend([Arg::OutputRead(1), Arg::OutputRead(2), Arg::Output(0)]);
-        let dispatches = vec![
-            layout.launch("batch_norm_sums", sums, self.eps, Walk::Channels, ctx)?,
-            layout.launch("batch_norm_backward", backward, self.eps, Walk::Elements(then), ctx)?,
-        ];
-        Ok(Program { dispatches, scratch: Vec::new() })
+        let dx = layout.launch("batch_norm_backward", backward, self.eps, Walk::Elements(then), ctx)?;
+        Ok(sums.then(dx.into()))
     }
 }
 

@@ -12,8 +12,8 @@ use inference::BatchNormInference;
 
 use super::elementwise::Around;
 use super::{
-    AdapterClass, Arg, Chain, Dispatch, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT,
-    expect,
+    AdapterClass, Arg, Caps, Chain, Dispatch, In, KernelContext, Op, Out, Program, Real, Reference, TINY,
+    UNIT, expect,
 };
 use crate::error::Result;
 use crate::graph::Var;
@@ -29,6 +29,10 @@ pub(crate) struct BatchNorm {
 
 /// Elements or vectors that an invocation goes over one after the other on a software adapter.
 const EACH: usize = 4;
+
+/// Turns of the 64 invocations of a channel beside one for each of their elements: steps of four leave three, and two
+/// things are put together.
+const BESIDE: usize = 3 + 2 * 6;
 
 /// x as `[images, channels, spatial]`.
 #[derive(Debug, Clone, Copy)]
@@ -46,14 +50,18 @@ struct Params {
     spatial: u32,
     each: u32,
     eps: f32,
-    _pad: [u32; 3],
+    /// Elements, or vectors, of a part of a channel.
+    length: u32,
+    _pad: [u32; 2],
 }
 
 /// What a kernel goes over.
 #[derive(Debug, Clone, Copy)]
 enum Walk<'a> {
-    /// A workgroup for each channel.
+    /// A workgroup for each part of each channel.
     Channels,
+    /// An invocation for each channel, which puts parts together.
+    Parts,
     /// Elements one by one, or vectors, of which the results go on with a chain that takes the place of no output but the
     /// first.
     Elements(Option<&'a Chain>),
@@ -88,6 +96,14 @@ impl Layout {
         self.spatial.is_multiple_of(4)
     }
 
+    /// Parts that a channel is gone over in, and elements, or vectors, of each.
+    fn parts(&self, caps: &Caps) -> (usize, usize) {
+        let all = self.count() / if self.is_vec4() { 4 } else { 1 };
+        let length =
+            all.div_ceil(caps.pieces(all, 64 * (caps.max_turns as usize).saturating_sub(BESIDE))).max(1);
+        (all.div_ceil(length).max(1), length)
+    }
+
     /// A launch of `entry`, or of its form for vectors where they fit.
     fn launch(
         &self,
@@ -97,9 +113,12 @@ impl Layout {
         walk: Walk<'_>,
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
-        let (name, spatial) = match self.is_vec4() {
-            true => (format!("{entry}_vec4"), self.spatial / 4),
-            false => (entry.to_string(), self.spatial),
+        let joins = matches!(walk, Walk::Parts);
+        let (parts, length) = self.parts(ctx.caps);
+        let (name, spatial, length) = match self.is_vec4() {
+            true if joins => (entry.to_string(), self.spatial, 4 * length),
+            true => (format!("{entry}_vec4"), self.spatial / 4, length),
+            false => (entry.to_string(), self.spatial, length),
         };
         // A load costs a software adapter as much whether its neighbours want the same or not; a GPU wants neighbours
         // to read neighbours.
@@ -110,17 +129,19 @@ impl Layout {
             spatial: spatial as u32,
             each: each as u32,
             eps,
-            _pad: [0; 3],
+            length: length as u32,
+            _pad: [0; 2],
         };
-        let (workgroups, then) = match walk {
-            Walk::Channels => (self.channels, None),
+        let (workgroups, then, turns) = match walk {
+            Walk::Channels => (self.channels * parts, None, length.div_ceil(64) + BESIDE),
+            Walk::Parts => (self.channels.div_ceil(64), None, parts),
             Walk::Elements(then) => {
-                ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), then)
+                ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), then, each)
             }
         };
         args.extend(then.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
         let around = Around { then: then.map(|chain| (chain, self.is_vec4())), ..Around::default() };
-        Ok(Dispatch::new(around.kernel(&name)?, args, &params, ctx.caps.grid(workgroups)?))
+        Ok(Dispatch::new(around.kernel(&name)?, args, &params, ctx.caps.grid(workgroups)?).turns(turns))
     }
 }
 
@@ -210,11 +231,20 @@ impl BatchNorm {
             Arg::OutputRead(2),
             Arg::Output(0),
         ];
-        let dispatches = vec![
-            layout.launch("batch_norm_moments", moments, self.eps, Walk::Channels, ctx)?,
-            layout.launch("batch_norm_apply", apply, self.eps, Walk::Elements(then), ctx)?,
-        ];
-        Ok(Program { dispatches, scratch: Vec::new() })
+        let launch = |entry, args, walk| layout.launch(entry, args, self.eps, walk, ctx);
+        let (mut dispatches, mut scratch) = (Vec::new(), Vec::new());
+        match layout.parts(ctx.caps).0 {
+            1 => dispatches.push(launch("batch_norm_moments", moments, Walk::Channels)?),
+            parts => {
+                let join = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(1), Arg::Output(2)];
+                let part = vec![Arg::Input(0), Arg::Scratch(0)];
+                dispatches.push(launch("batch_norm_part", part, Walk::Channels)?);
+                dispatches.push(launch("batch_norm_join", join, Walk::Parts)?);
+                scratch.push(4 * 3 * parts * layout.channels);
+            }
+        }
+        dispatches.push(launch("batch_norm_apply", apply, Walk::Elements(then))?);
+        Ok(Program { dispatches, scratch })
     }
 }
 

@@ -50,7 +50,7 @@ impl Op for OneHot {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let elements = ctx.outputs[0].shape.elements();
         let params = ClassParams { elements: elements as u32, classes: self.classes as u32, _pad: [0; 2] };
-        launch(ctx, "one_hot", &[Arg::Input(0), Arg::Output(0)], elements, &params)
+        Ok(launch(ctx, "one_hot", &[Arg::Input(0), Arg::Output(0)], elements, &params)?.into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
@@ -108,7 +108,8 @@ impl Op for Pick {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let x = ctx.inputs[0].shape;
         let params = ClassParams { elements: x.dim(0) as u32, classes: x.dim(1) as u32, _pad: [0; 2] };
-        launch(ctx, "pick", &[Arg::Input(0), Arg::Input(1), Arg::Output(0)], x.dim(0), &params)
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        Ok(launch(ctx, "pick", &args, x.dim(0), &params)?.into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {

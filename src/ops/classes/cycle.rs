@@ -60,7 +60,8 @@ impl Op for BatchRows {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let rows = ctx.inputs[0].shape.elements() as u32;
         let params = WindowParams { batch: self.batch as u32, rows, _pad: [0; 2] };
-        launch(ctx, "batch_rows", &[Arg::Input(0), Arg::Input(1), Arg::Output(0)], self.batch, &params)
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        Ok(launch(ctx, "batch_rows", &args, self.batch, &params)?.into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {

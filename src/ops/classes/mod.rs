@@ -8,7 +8,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Program};
+use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::shape::{DType, Shape, TensorType};
@@ -37,9 +37,9 @@ fn launch(
     args: &[Arg],
     elements: usize,
     params: &impl bytemuck::NoUninit,
-) -> Result<Program> {
+) -> Result<Dispatch> {
     let grid = ctx.caps.grid(elements.div_ceil(WORKGROUP))?;
-    Ok(Dispatch::new(Kernel::library(entry)?, args.to_vec(), params, grid).into())
+    Ok(Dispatch::new(Kernel::library(entry)?, args.to_vec(), params, grid))
 }
 
 /// The shape of `lead` axes before those of `rest`.
@@ -96,6 +96,17 @@ impl<'g> Var<'g> {
     pub(crate) fn advance(self, modulus: u32) -> Var<'g> {
         self.graph.record_one(Advance { modulus }, &[self])
     }
+}
+
+/// Many rows added to few.
+pub(super) fn long_cases() -> Vec<Case> {
+    let n = 70_001;
+    let scatter = |row: usize| {
+        let mut case = Case::new(ScatterRows { rows: 3 }, &[&[n], &[n, row]]).exact().index(0, 3);
+        case.name += " of many rows";
+        case
+    };
+    vec![scatter(1), scatter(4)]
 }
 
 pub(super) fn cases() -> Vec<Case> {

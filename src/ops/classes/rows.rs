@@ -24,8 +24,8 @@ pub(super) struct RowParams {
 struct ScatterParams {
     elements: u32,
     row: u32,
-    count: u32,
-    _pad: u32,
+    first: u32,
+    end: u32,
 }
 
 /// Rows of a table, by number.
@@ -103,7 +103,8 @@ impl Op for TakeRows {
             rows: table.shape.dim(0) as u32,
             missing: if table.dtype == DType::F32 { NAN_BITS } else { 0 },
         };
-        launch(ctx, entry, &[Arg::Input(0), Arg::Input(1), Arg::Output(0)], invocations, &params)
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        Ok(launch(ctx, entry, &args, invocations, &params)?.into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
@@ -167,18 +168,31 @@ impl Op for ScatterRows {
         Ok(vec![None, upstream[0].map(|dy| dy.take_rows(inputs[0]))])
     }
 
+    /// A later launch goes on with the sums of the one before.
+    fn keeps_f32(&self, _: usize) -> bool {
+        true
+    }
+
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let elements = ctx.outputs[0].shape.elements();
         let row = elements / self.rows;
         let (entry, unit) =
             if row.is_multiple_of(4) { ("scatter_rows_vec4", 4) } else { ("scatter_rows", 1) };
-        let params = ScatterParams {
-            elements: (elements / unit) as u32,
-            row: (row / unit) as u32,
-            count: ctx.inputs[0].shape.elements() as u32,
-            _pad: 0,
+        let count = ctx.inputs[0].shape.elements();
+        let length = count.div_ceil(ctx.caps.pieces(count, ctx.caps.max_turns as usize)).max(1);
+        let launch = |first: usize| {
+            let end = count.min(first + length);
+            let params = ScatterParams {
+                elements: (elements / unit) as u32,
+                row: (row / unit) as u32,
+                first: first as u32,
+                end: end as u32,
+            };
+            let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+            Ok(launch(ctx, entry, &args, elements / unit, &params)?.turns(end - first))
         };
-        launch(ctx, entry, &[Arg::Input(0), Arg::Input(1), Arg::Output(0)], elements / unit, &params)
+        let dispatches = (0..count.max(1)).step_by(length).map(launch).collect::<Result<_>>()?;
+        Ok(Program { dispatches, scratch: Vec::new() })
     }
 
     /// Adding n numbers one after the other: n roundings of partial sums that Σ|x| limits.

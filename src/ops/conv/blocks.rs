@@ -12,6 +12,7 @@ use super::correlation::Correlation;
 use crate::error::Result;
 use crate::ops::block::{Along, Block, Body};
 use crate::ops::elementwise::FIRST_BINDING;
+use crate::ops::parts::{Parts, in_parts};
 use crate::ops::{Arg, Chain, Dispatch, Kernel, KernelContext, Program, Trial};
 
 /// Uniform of the forward direction and the gradient of the images: [`Correlation`].
@@ -40,7 +41,9 @@ struct Params {
     has_bias: u32,
     kw: u32,
     taps: u32,
-    _pad: [u32; 2],
+    /// Parts that the sum is cut into, and the extent of each.
+    parts: u32,
+    length: u32,
 }
 
 /// Where the tile of a workgroup is: its rows and columns, where its part of k begins, and the statement that says where it
@@ -90,6 +93,7 @@ pub(super) fn correlate(
     // The weight of a row is contiguous along k, and so is a vector of it.
     let in_line = !c.flip && c.weight_steps[1] == depth;
     let taps = Taps::of(c.kh, c.kw);
+    let (parts, length) = Block::whole(depth, ctx.caps);
     let text = Text {
         block,
         taps,
@@ -122,14 +126,19 @@ pub(super) fn correlate(
         has_bias: u32::from(has_bias),
         kw: c.kw as u32,
         taps: (c.kh * c.kw) as u32,
-        _pad: [0; 2],
+        parts: parts as u32,
+        length: length as u32,
     };
     // Without a bias something has to be bound in its place.
     let bias = Arg::Input(if has_bias { 2 } else { 1 });
-    let mut args = vec![Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)];
-    args.extend(chain.iter().flat_map(|chain| chain.args(ctx.inputs.len())));
-    let grid = ctx.caps.grid(block.workgroups([c.m, pixels]) * c.groups)?;
-    Ok(Dispatch::new(text.kernel(chain), args, &params, grid).into())
+    let inputs = ctx.inputs.len();
+    let elements = [c.groups * c.m * pixels];
+    in_parts(&Parts::of(parts, &elements), ctx, chain.map(|c| (c, inputs)), |to, chain| {
+        let mut args = [&[Arg::Input(0), Arg::Input(1), bias], to].concat();
+        args.extend(chain.iter().flat_map(|chain| chain.args(inputs)));
+        let grid = ctx.caps.grid(block.workgroups([c.m, pixels]) * c.groups * parts)?;
+        Ok(Dispatch::new(text.kernel(chain), args, &params, grid).turns(block.turns(length)))
+    })
 }
 
 /// What the text of a correlation depends on.
@@ -199,7 +208,7 @@ impl Text {
             "struct Params {{\n    images: u32, groups: u32, c: u32, m: u32,\n    h: u32, w: u32, oh: u32, ow: u32,\n    \
              stride_y: u32, stride_x: u32, gap_y: u32, gap_x: u32,\n    \
              dilation_y: u32, dilation_x: u32, before_y: u32, before_x: u32,\n    \
-             group_step: u32, m_step: u32, c_step: u32, has_bias: u32, kw: u32, taps: u32,\n}}\n\n\
+             group_step: u32, m_step: u32, c_step: u32, has_bias: u32, kw: u32, taps: u32,\n    parts: u32, length: u32,\n}}\n\n\
              @group(0) @binding(0) var<storage, read> input: array<f32>;\n\
              @group(0) @binding(1) var<storage, read> weight: array<{}>;\n\
              @group(0) @binding(2) var<storage, read> bias: array<f32>;\n\
@@ -212,8 +221,8 @@ impl Text {
             &self.block,
             "p.m",
             "(p.images * p.oh * p.ow)",
-            "0u",
-            "let end = select(p.c * TAPS, 0u, part > 0u);",
+            "part * p.length",
+            "let end = select(min((part + 1u) * p.length, p.c * TAPS), 0u, part >= p.parts);",
         );
         self.weight(&mut t);
         self.images(&mut t);
@@ -308,9 +317,9 @@ impl Text {
              if (row >= p.m || column >= p.images * size) { return; }\n",
         );
         t.push_str(
-            "    var value = sum;\n    if (p.has_bias != 0u) { value += bias[tile.group * p.m + row]; }\n",
+            "    var value = sum;\n    if (p.has_bias != 0u && tile.part == 0u) { value += bias[tile.group * p.m + row]; }\n",
         );
-        let place = "((image * p.groups + tile.group) * p.m + row) * size";
+        let place = "(((tile.part * p.images + image) * p.groups + tile.group) * p.m + row) * size";
         if self.rows_of_four {
             let _ = write!(
                 t,

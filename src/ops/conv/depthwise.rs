@@ -14,7 +14,7 @@ use super::correlation::Correlation;
 use super::tile::greatest_common_divisor;
 use crate::ops::elementwise::FIRST_BINDING;
 use crate::ops::text::widest;
-use crate::ops::{AdapterClass, Chain, Kernel};
+use crate::ops::{AdapterClass, Caps, Chain, Kernel};
 use strip::Strip;
 pub(super) use weight::plan as plan_weight;
 
@@ -119,6 +119,8 @@ pub(super) struct Plan {
     pub(super) kernel: Kernel,
     pub(super) params: Params,
     pub(super) workgroups: usize,
+    /// Of an invocation's loop.
+    pub(super) turns: usize,
 }
 
 /// A variant of the kernel: what its text depends on.
@@ -149,16 +151,11 @@ fn vector(numbers: &[usize]) -> usize {
 }
 
 /// The kernel for a correlation with one input channel in each group; `None` where its text would be too long.
-pub(super) fn plan(
-    c: &Correlation,
-    has_bias: bool,
-    class: AdapterClass,
-    chain: Option<&Chain>,
-) -> Option<Plan> {
+pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, chain: Option<&Chain>) -> Option<Plan> {
     if c.c != 1 || c.m > OUTPUTS {
         return None;
     }
-    let shape = Shape::of(class);
+    let shape = Shape::of(caps.class);
     let schedule = Schedule::new(c.kh, c.stride[0], c.dilation[0], c.gap[0]);
     let gap = c.gap[1];
     let store = vector(&[c.ow]);
@@ -178,7 +175,8 @@ pub(super) fn plan(
     let planes = c.images * c.groups * c.m;
     let walks = planes * tiles_x * schedule.phases;
     // A part loads the rows again that it shares with the one before.
-    let wanted = shape.invocations.div_ceil(walks).min(steps / (2 * schedule.kept() + 1)).max(1);
+    let needed = caps.pieces(steps, caps.max_turns as usize);
+    let wanted = shape.invocations.div_ceil(walks).min(steps / (2 * schedule.kept() + 1)).max(needed);
     let length = steps.div_ceil(wanted);
     let parts = steps.div_ceil(length);
     let params = Params {
@@ -211,7 +209,8 @@ pub(super) fn plan(
             c.stride[0], c.stride[1], c.gap[0], c.gap[1], c.dilation[0], c.dilation[1], c.before[1]
         ),
     };
-    Some(Plan { kernel: walk.kernel(chain), params, workgroups: (walks * parts).div_ceil(shape.workgroup) })
+    let workgroups = (walks * parts).div_ceil(shape.workgroup);
+    Some(Plan { kernel: walk.kernel(chain), params, workgroups, turns: length })
 }
 
 fn least_common_multiple(a: usize, b: usize) -> usize {

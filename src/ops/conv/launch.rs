@@ -118,26 +118,39 @@ fn choose(kernels: ConvKernels, g: &Geometry, caps: &Caps) -> Choice {
 /// The forms of blocks that can compute a correlation; none where it has a kernel of its own.
 pub(super) fn trial(kernels: ConvKernels, c: &Correlation) -> Option<Trial> {
     let by_blocks = matches!(kernels, ConvKernels::Best | ConvKernels::Tiles)
-        && depthwise::plan(c, false, AdapterClass::Gpu, None).is_none();
+        && depthwise::plan(c, false, &Caps::default_of(AdapterClass::Gpu), None).is_none();
     by_blocks.then(|| blocks::trial(c))
 }
 
 pub(super) fn weight_trial(kernels: ConvKernels, g: &Geometry) -> Option<Trial> {
     let by_blocks = matches!(kernels, ConvKernels::Best | ConvKernels::Tiles)
-        && depthwise::plan_weight(g, AdapterClass::Gpu, false).is_none();
+        && depthwise::plan_weight(g, &Caps::default_of(AdapterClass::Gpu), false).is_none();
     by_blocks.then(|| blocks::weight::trial(g))
 }
 
-/// The plain kernel `entry`, with one invocation per element of the output.
+/// The plain kernel `entry`, with one invocation per element of the output and part of its sum of `terms`.
 fn plain(
     (entry, chain): (&str, Option<&Chain>),
-    args: Vec<Arg>,
-    params: &Params,
-    outputs: usize,
+    inputs: &[Arg],
+    params: Params,
+    (outputs, terms): (usize, usize),
     ctx: &KernelContext<'_>,
 ) -> Result<Program> {
-    let grid = ctx.caps.grid(outputs.div_ceil(8))?;
-    Ok(Dispatch::new(library_then(entry, chain, None)?, args, params, grid).into())
+    let length = terms.div_ceil(ctx.caps.pieces(terms, ctx.caps.max_turns as usize)).max(1);
+    let parts = terms.div_ceil(length).max(1);
+    let params = Params { parts: parts as u32, length: length as u32, ..params };
+    let own = ctx.inputs.len();
+    in_parts(&Parts::of(parts, &[outputs]), ctx, chain.map(|c| (c, own)), |to, chain| {
+        let mut args = [inputs, to].concat();
+        args.extend(chain.iter().flat_map(|c| c.args(own)));
+        let grid = ctx.caps.grid((outputs * parts).div_ceil(8))?;
+        Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).turns(length))
+    })
+}
+
+/// Turns of loops of the `_tiled` kernels for an extent of the sum: loads and products of each step, and stores.
+fn tiled_turns(terms: usize) -> usize {
+    terms.div_ceil(DEPTH) * (1 + 4 + 8 + DEPTH) + 4 * (1 + 4)
 }
 
 /// Workgroups of the `_tiled` kernels for a product in each group.
@@ -151,8 +164,7 @@ pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>, chain: Option<&Chain
     // Without a bias something has to be bound in its place.
     let bias = Arg::Input(if has_bias { 2 } else { 1 });
     let params = Params { has_bias: u32::from(has_bias), ..Params::new(&g) };
-    let mut args = vec![Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)];
-    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
+    let inputs = [Arg::Input(0), Arg::Input(1), bias];
     let choice = choose(op.kernels, &g, ctx.caps);
     let extents = [g.n, g.o, g.oh * g.ow, g.c];
     let weight = Weight { extents, transposed: false, has_bias };
@@ -161,10 +173,16 @@ pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>, chain: Option<&Chain
     }
     match choice {
         Choice::Workgroup => {
+            let mut args = [&inputs[..], &[Arg::Output(0)]].concat();
+            args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
             let grid = ctx.caps.grid(tiles(&g, g.o, g.n * g.oh * g.ow))?;
-            Ok(Dispatch::new(library_then("conv2d_tiled", chain, None)?, args, &params, grid).into())
+            let kernel = library_then("conv2d_tiled", chain, None)?;
+            Ok(Dispatch::new(kernel, args, &params, grid).turns(tiled_turns(g.depth())).into())
         }
-        _ => plain(("conv2d_plain", chain), args, &params, g.output().iter().product(), ctx),
+        _ => {
+            let extents = (g.output().iter().product(), g.depth());
+            plain(("conv2d_plain", chain), &inputs, params, extents, ctx)
+        }
     }
 }
 
@@ -175,8 +193,7 @@ pub(super) fn backward_input(
 ) -> Result<Program> {
     let g = geometry(op.geometry(dims(ctx, 0), dims(ctx, 1)))?;
     let params = Params::new(&g);
-    let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-    args.extend(chain.iter().flat_map(|c| c.args(2)));
+    let inputs = [Arg::Input(0), Arg::Input(1)];
     let choice = choose(op.kernels, &g, ctx.caps);
     let extents = [g.n, g.c, g.oh * g.ow, g.o];
     let weight = Weight { extents, transposed: true, has_bias: false };
@@ -187,11 +204,14 @@ pub(super) fn backward_input(
         Choice::Workgroup => {
             let grid = ctx.caps.grid(tiles(&g, g.c, g.n * g.h * g.w))?;
             let kernel = library_then("conv2d_backward_input_tiled", chain, None)?;
-            Ok(Dispatch::new(kernel, args, &params, grid).into())
+            let mut args = [&inputs[..], &[Arg::Output(0)]].concat();
+            args.extend(chain.iter().flat_map(|c| c.args(2)));
+            let turns = tiled_turns(g.o * g.taps());
+            Ok(Dispatch::new(kernel, args, &params, grid).turns(turns).into())
         }
         _ => {
-            let elements = g.n * g.groups * g.c * g.h * g.w;
-            plain(("conv2d_backward_input_plain", chain), args, &params, elements, ctx)
+            let extents = (g.n * g.groups * g.c * g.h * g.w, g.o * g.taps());
+            plain(("conv2d_backward_input_plain", chain), &inputs, params, extents, ctx)
         }
     }
 }
@@ -205,34 +225,40 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
     let sizes = [elements, g.groups * g.o];
     let sizes = &sizes[..1 + usize::from(op.bias)];
     if choice != Choice::Plain
-        && let Some(plan) = depthwise::plan_weight(&g, ctx.caps.class, op.bias)
+        && let Some(plan) = depthwise::plan_weight(&g, ctx.caps, op.bias)
     {
         return in_parts(&Parts::of(plan.parts, sizes), ctx, None, |to, _| {
             let args = [&inputs, to].concat();
-            Ok(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?))
+            let grid = ctx.caps.grid(plan.workgroups)?;
+            Ok(Dispatch::new(plan.kernel, args, &plan.params, grid).turns(plan.turns))
         });
     }
     if let Choice::Blocks(forced) = choice {
         return blocks::weight::gradient(&g, forced, op.bias, ctx);
     }
-    if choice == Choice::Registers && product_of_images_pays(&g) {
-        let (of, parts) = images::summed([g.n, g.o, g.c, g.oh * g.ow], ctx.caps.class, op.bias);
+    if choice == Choice::Registers
+        && product_of_images_pays(&g)
+        && let (of, parts) = images::summed([g.n, g.o, g.c, g.oh * g.ow], ctx.caps, op.bias)
+        && ctx.caps.allows(of.turns.max(parts))
+    {
         return in_parts(&Parts::of(parts, sizes), ctx, None, |to, _| {
             let args = [&[Arg::Input(1), Arg::Input(0)], to].concat();
-            Ok(Dispatch::new(of.kernel, args, &of.params, ctx.caps.grid(of.workgroups)?))
+            let grid = ctx.caps.grid(of.workgroups)?;
+            Ok(Dispatch::new(of.kernel, args, &of.params, grid).turns(of.turns))
         });
     }
     if choice == Choice::Registers
-        && let Some(plan) = weight_tile::plan(&g, ctx.caps.class, op.bias)
+        && let Some(plan) = weight_tile::plan(&g, ctx.caps, op.bias)
     {
         let last = plan.width.map(|width| ChannelsLast { groups: g.groups, o: g.o, depth: g.depth(), width });
         let parts = Parts { last, ..Parts::of(plan.parts, sizes) };
         return in_parts(&parts, ctx, None, |to, _| {
             let args = [&inputs, to].concat();
-            Ok(Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?))
+            let grid = ctx.caps.grid(plan.workgroups)?;
+            Ok(Dispatch::new(plan.kernel, args, &plan.params, grid).turns(plan.turns))
         });
     }
-    let mut program = match choice {
+    let program = match choice {
         Choice::Workgroup => {
             let tiles = tiles(&g, g.o, g.depth());
             let pixels = g.n * g.oh * g.ow;
@@ -244,22 +270,31 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
             in_parts(&Parts::of(parts, &[elements]), ctx, None, |to, _| {
                 let kernel = Kernel::library("conv2d_backward_weight_tiled")?;
                 let args = [&inputs, to].concat();
-                Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(tiles * parts)?))
+                let grid = ctx.caps.grid(tiles * parts)?;
+                Ok(Dispatch::new(kernel, args, &params, grid).turns(tiled_turns(length)))
             })?
         }
         _ => {
-            let args = vec![inputs[0], inputs[1], Arg::Output(0)];
-            plain(("conv2d_backward_weight_plain", None), args, &Params::new(&g), elements, ctx)?
+            let extents = (elements, g.n * g.oh * g.ow);
+            plain(("conv2d_backward_weight_plain", None), &inputs, Params::new(&g), extents, ctx)?
         }
     };
-    if op.bias {
-        let channels = g.groups * g.o;
-        let params = [g.n as u32, channels as u32, (g.oh * g.ow) as u32, 0];
-        let args = vec![Arg::Input(1), Arg::Output(1)];
-        let kernel = Kernel::library("conv2d_backward_bias")?;
-        program.dispatches.push(Dispatch::new(kernel, args, &params, ctx.caps.grid(channels)?));
-    }
-    Ok(program)
+    if op.bias { Ok(program.then(bias_gradient(&g, ctx)?)) } else { Ok(program) }
+}
+
+/// The sum of dy over images and pixels, a workgroup per channel and part.
+fn bias_gradient(g: &Geometry, ctx: &KernelContext<'_>) -> Result<Program> {
+    let (channels, all) = (g.groups * g.o, g.n * g.oh * g.ow);
+    // What 64 invocations found is put together by six turns.
+    let most = 64 * (ctx.caps.max_turns as usize).saturating_sub(6);
+    let length = all.div_ceil(ctx.caps.pieces(all, most)).max(1);
+    let parts = all.div_ceil(length).max(1);
+    let params = [g.n as u32, channels as u32, (g.oh * g.ow) as u32, length as u32];
+    in_parts(&Parts { first: 1, ..Parts::of(parts, &[channels]) }, ctx, None, |to, _| {
+        let args = [&[Arg::Input(1)], to].concat();
+        let (kernel, grid) = (Kernel::library("conv2d_backward_bias")?, ctx.caps.grid(channels * parts)?);
+        Ok(Dispatch::new(kernel, args, &params, grid).turns(length.div_ceil(64) + 6))
+    })
 }
 
 fn dims<'a>(ctx: &KernelContext<'a>, input: usize) -> &'a [usize] {
@@ -287,6 +322,11 @@ impl Weight {
     /// The same of a product over every second pixel.
     fn pays_halved(&self, g: &Geometry) -> bool {
         g.is_product_of_half() && self.fits_tiles()
+    }
+
+    /// Whether its loops, and those over the vectors of a row that is halved, are none that an adapter ends early.
+    fn is_allowed(&self, g: &Geometry, caps: &Caps) -> bool {
+        caps.allows(images::turns(self.extents[3]).max(g.w.div_ceil(4)))
     }
 
     fn fits_tiles(&self) -> bool {
@@ -320,26 +360,27 @@ fn fast(
     if choice == Choice::Plain {
         return Ok(None);
     }
-    if let Some(plan) = depthwise::plan(c, has_bias, class, chain) {
+    if let Some(plan) = depthwise::plan(c, has_bias, ctx.caps, chain) {
         // Without a bias something has to be bound in its place.
         let bias = Arg::Input(if has_bias { 2 } else { 1 });
         let args = [&[Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)], &others()[..]].concat();
         let grid = ctx.caps.grid(plan.workgroups)?;
-        return Ok(Some(Dispatch::new(plan.kernel, args, &plan.params, grid).into()));
+        return Ok(Some(Dispatch::new(plan.kernel, args, &plan.params, grid).turns(plan.turns).into()));
     }
     match choice {
         Choice::Workgroup => return Ok(None),
         Choice::Blocks(forced) => return blocks::correlate(c, forced, has_bias, ctx, chain).map(Some),
         _ => {}
     }
-    if weight.pays(g) {
+    if weight.pays(g) && weight.is_allowed(g, ctx.caps) {
         let of = images::shared(weight.transposed, weight.extents, class, chain, has_bias);
         let mut args = vec![Arg::Input(1), Arg::Input(0), Arg::Output(0)];
         args.extend(has_bias.then_some(Arg::Input(2)));
         args.extend(others());
-        return Ok(Some(Dispatch::new(of.kernel, args, &of.params, ctx.caps.grid(of.workgroups)?).into()));
+        let grid = ctx.caps.grid(of.workgroups)?;
+        return Ok(Some(Dispatch::new(of.kernel, args, &of.params, grid).turns(of.turns).into()));
     }
-    if weight.pays_halved(g) {
+    if weight.pays_halved(g) && weight.is_allowed(g, ctx.caps) {
         return halved::images(g, weight, ctx, chain).map(Some);
     }
     correlate(c, has_bias, ctx, tile::Ending { chain, window: None })
@@ -355,10 +396,11 @@ pub(super) fn pooled(
 ) -> Result<Option<Program>> {
     let g = geometry(op.window.geometry(dims(ctx, 0), dims(ctx, 1)))?;
     let has_bias = ctx.inputs.len() == 3;
-    let (c, class) = (Correlation::forward(&g), ctx.caps.class);
+    let c = Correlation::forward(&g);
     let weight = Weight { extents: [g.n, g.o, g.oh * g.ow, g.c], transposed: false, has_bias };
-    let others =
-        || weight.pays(&g) || weight.pays_halved(&g) || depthwise::plan(&c, has_bias, class, chain).is_some();
+    let others = || {
+        weight.pays(&g) || weight.pays_halved(&g) || depthwise::plan(&c, has_bias, ctx.caps, chain).is_some()
+    };
     if choose(op.kernels, &g, ctx.caps) != Choice::Registers || others() {
         return Ok(None);
     }
@@ -372,7 +414,7 @@ fn correlate(
     ctx: &KernelContext<'_>,
     ending: tile::Ending<'_>,
 ) -> Result<Option<Program>> {
-    let Some(plan) = tile::plan(c, has_bias, ctx.caps.class, ending) else { return Ok(None) };
+    let Some(plan) = tile::plan(c, has_bias, ctx.caps, ending) else { return Ok(None) };
     let vectors = c.groups * c.c * c.kh * c.kw * plan.width / 4;
     let params = PackParams {
         groups: c.groups as u32,
@@ -396,6 +438,7 @@ fn correlate(
     let mut args = vec![Arg::Input(0), Arg::ScratchRead(0), bias, Arg::Output(0)];
     args.extend(ending.window.map(|_| Arg::Output(1)));
     args.extend(ending.chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
-    let run = Dispatch::new(plan.kernel, args, &plan.params, ctx.caps.grid(plan.workgroups)?);
+    let grid = ctx.caps.grid(plan.workgroups)?;
+    let run = Dispatch::new(plan.kernel, args, &plan.params, grid).turns(plan.turns);
     Ok(Some(Program { dispatches: vec![pack, run], scratch: vec![16 * vectors] }))
 }

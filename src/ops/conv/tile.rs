@@ -13,7 +13,7 @@ mod text;
 use super::correlation::Correlation;
 use crate::ops::elementwise::FIRST_BINDING;
 use crate::ops::text::widest;
-use crate::ops::{AdapterClass, Chain, Kernel};
+use crate::ops::{AdapterClass, Caps, Chain, Kernel};
 
 /// Uniform of the generated kernels.
 #[repr(C)]
@@ -60,6 +60,8 @@ pub(super) struct Plan {
     pub(super) params: Params,
     pub(super) width: usize,
     pub(super) workgroups: usize,
+    /// Of an invocation's loops.
+    pub(super) turns: usize,
 }
 
 /// How outputs lie in memory, so that several are stored at once.
@@ -133,8 +135,10 @@ impl Whole {
 /// Multiply-adds of four floats in one kernel, which decide how long it compiles.
 const LINES: usize = 150;
 
-/// The best tile for a correlation; `None` where a kernel is too wide for any, or a window too large for the tiles.
-pub(super) fn plan(c: &Correlation, has_bias: bool, class: AdapterClass, ending: Ending<'_>) -> Option<Plan> {
+/// The best tile for a correlation; `None` where a kernel is too wide for any, a window too large for the tiles, or a sum
+/// too long for an adapter's loops.
+pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<'_>) -> Option<Plan> {
+    let class = caps.class;
     let broadcast = class == AdapterClass::SoftwareLanes8 && c.m > 4;
     let (lanes, vectors) = channels(c.m, broadcast);
     let gap = c.gap[1];
@@ -151,7 +155,9 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, class: AdapterClass, ending:
     // A gap leaves each sum fewer multiply-adds for a load of the weight.
     let most = if broadcast && gap > 1 { 2 * most } else { most };
     let most = most.min(LINES * (4 / lanes) * gap / (c.kw * vectors)).max(gap);
-    if c.kw * vectors > LINES || gap > 8 {
+    // Where it begins in the kernel, channels and rows of the kernel, and the channels that are stored.
+    let turns = c.gap[0] + c.c * (1 + c.kh) + lanes * vectors;
+    if c.kw * vectors > LINES || gap > 8 || !caps.allows(turns) {
         return None;
     }
     let window = ending.window.unwrap_or([1, 1]);
@@ -219,7 +225,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, class: AdapterClass, ending:
     };
     let tiles = c.images * c.groups * c.m.div_ceil(group_of_channels) * tiles_x * tiles_y;
     let workgroups = if broadcast { tiles } else { tiles.div_ceil(8) };
-    Some(Plan { kernel: tile.kernel(ending.chain), params, width, workgroups })
+    Some(Plan { kernel: tile.kernel(ending.chain), params, width, workgroups, turns })
 }
 
 trait NextMultiple {

@@ -7,7 +7,7 @@ mod text;
 
 use super::geometry::Geometry;
 use crate::ops::text::widest;
-use crate::ops::{AdapterClass, Kernel};
+use crate::ops::{AdapterClass, Caps, Kernel};
 
 /// Uniform of the generated kernels.
 #[repr(C)]
@@ -41,6 +41,8 @@ pub(super) struct Plan {
     /// Set where a part is [groups, input channels, kernel, `width`], the output channels last.
     pub(super) width: Option<usize>,
     pub(super) workgroups: usize,
+    /// Of an invocation's loops.
+    pub(super) turns: usize,
 }
 
 /// A variant of the kernel: what its text depends on.
@@ -129,8 +131,9 @@ const OWN_LINES: usize = 72;
 /// Workgroups that share the work evenly among cores.
 const WORKGROUPS: usize = 16;
 
-/// The best tile; `None` where a kernel is too wide for any.
-pub(super) fn plan(g: &Geometry, class: AdapterClass, bias: bool) -> Option<Plan> {
+/// The best tile; `None` where a kernel is too wide for any, or a row of pixels too long for an adapter's loops.
+pub(super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
+    let class = caps.class;
     if g.kw > SUMS {
         return None;
     }
@@ -175,7 +178,14 @@ pub(super) fn plan(g: &Geometry, class: AdapterClass, bias: bool) -> Option<Plan
     // Each part of some work, and enough of them.
     let all_rows = g.n * g.oh;
     let enough = if broadcast { WORKGROUPS.div_ceil(tiles) } else { (8 * WORKGROUPS).div_ceil(tiles) };
-    let length = all_rows.div_ceil(enough.clamp(1, (all_rows / 8).max(1)));
+    // A row is one step, or a loop over several; at the end channels are stored.
+    let of_row = 1 + if tile.inputs.whole.is_some() { 0 } else { g.ow.div_ceil(tile.pixels) };
+    if !caps.allows(of_row + channels) {
+        return None;
+    }
+    let needed = caps.pieces(all_rows, (caps.max_turns as usize - channels) / of_row);
+    let length = all_rows.div_ceil(enough.clamp(1, (all_rows / 8).max(1)).max(needed));
+    let turns = length * of_row + channels;
     let parts = all_rows.div_ceil(length);
     tile.last = parts > 1;
     let width = tile.last.then_some(g.o.next_multiple_of(width));
@@ -197,7 +207,7 @@ pub(super) fn plan(g: &Geometry, class: AdapterClass, bias: bool) -> Option<Plan
         length: length as u32,
         width: (width.unwrap_or(0) / lanes) as u32,
     };
-    Some(Plan { kernel: tile.kernel(), params, parts, width, workgroups: workgroups(parts) })
+    Some(Plan { kernel: tile.kernel(), params, parts, width, workgroups: workgroups(parts), turns })
 }
 
 impl Tile {

@@ -1,8 +1,8 @@
 //! The loss and its gradient in one op, which the planner makes where the cotangent of the losses is a number: a
 //! mean's, as a rule.
 
-use super::super::softmax::{log_units, rows_of, stats, sum_units};
-use super::super::{AdapterClass, Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, float};
+use super::super::softmax::{OverRows, log_units, rows_of, stats, sum_units};
+use super::super::{Arg, Case, Fillings, KernelContext, Op, Program, float};
 use super::super::{In, Out, Real, Reference, Slice, SliceMut, TINY, UNIT};
 use super::{CrossEntropy, CrossEntropyGrad};
 use crate::error::Result;
@@ -77,14 +77,10 @@ impl Op for CrossEntropyBoth {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
-        let (kind, workgroups) = match ctx.caps.class {
-            AdapterClass::Gpu if columns >= 64 => ("workgroup", rows),
-            _ => ("rows", rows.div_ceil(8)),
-        };
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0), Arg::Output(1)];
         let params = Params { rows: rows as u32, columns: columns as u32, share: self.share, _pad: 0 };
-        let kernel = Kernel::library(&format!("cross_entropy_both_{kind}"))?;
-        Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(workgroups)?).into())
+        let over = OverRows { passes: 3, joins: 2, side_by_side: 8 };
+        over.launch(self.name(), (rows, columns), args, &params, ctx)
     }
 
     /// The errors of both, and what that of L makes of the gradient.

@@ -9,7 +9,7 @@ mod both;
 mod cases;
 mod grad;
 
-use super::softmax::{log_units, over_rows, rows_of, stats, sum_units};
+use super::softmax::{OverRows, Rows, log_units, rows_of, stats, sum_units};
 use super::{Arg, KernelContext, Op, Program};
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, float};
 use crate::error::Result;
@@ -126,7 +126,10 @@ impl Op for CrossEntropy {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0), Arg::Output(1)];
-        over_rows(self.name(), rows_of(&ctx.inputs[0].shape), args, ctx)
+        let (rows, columns) = rows_of(&ctx.inputs[0].shape);
+        let (passes, joins) = if self.soft { (3, 4) } else { (2, 2) };
+        let over = OverRows { passes, joins, side_by_side: 64 };
+        over.launch(self.name(), (rows, columns), args, &Rows::new(rows, columns), ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -66,7 +66,10 @@ pub(crate) fn program(name: &str, chain: &Chain, results: &[usize], caps: &Caps)
     let mut args: Vec<Arg> = (0..reads.len()).map(Arg::Input).collect();
     args.extend((0..results.len()).map(Arg::Output));
     let grid = caps.grid(vectors.div_ceil(WORKGROUP))?;
-    Ok(Dispatch { kernel, args, uniform: uniform(&walk, &reads, &attributes), grid }.into())
+    let strided = reads.iter().filter(|read| **read == Read::General).count();
+    let uniform = uniform(&walk, &reads, &attributes);
+    // Each of four elements finds its place by a division per axis.
+    Ok(Dispatch::with_bytes(kernel, args, uniform, grid).turns(4 * strided * walk.dims.len()).into())
 }
 
 /// The uniform; [`Text::params`] declares its twin.

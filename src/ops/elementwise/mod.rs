@@ -16,7 +16,7 @@ use std::fmt::Debug;
 pub use chain::Pointwise;
 pub(crate) use chain::{Chain, FIRST_BINDING, Operand, Step, is_literal, library_then};
 pub(crate) use generate::program;
-pub(crate) use term::{Around, Walked};
+pub(crate) use term::{Around, Functions, Walked};
 
 use super::{
     Case, Fillings, In, KernelContext, Op, Out, Pattern, Program, Real, Reference, UNIT, expect, float,

@@ -180,6 +180,23 @@ pub(crate) struct Around<'a> {
     /// Applied to what it stores, and whether that is in vectors of four. Inputs are read element for element, or are
     /// one number.
     pub(crate) then: Option<(&'a Chain, bool)>,
+    /// In the place of further functions of its family.
+    pub(crate) functions: Option<&'a Functions>,
+}
+
+/// Functions in the place of those of a shader file.
+#[derive(Debug, Clone)]
+pub(crate) struct Functions {
+    /// Tells the kernel from others.
+    key: &'static str,
+    /// Name and text of each.
+    texts: Vec<(&'static str, &'static str)>,
+}
+
+impl Functions {
+    pub(crate) fn new(key: &'static str, texts: Vec<(&'static str, &'static str)>) -> Self {
+        Functions { key, texts }
+    }
 }
 
 impl Around<'_> {
@@ -190,9 +207,16 @@ impl Around<'_> {
     /// As [`Kernel::library`].
     pub(crate) fn kernel(&self, entry: &str) -> Result<Kernel> {
         let (mut key, mut bindings, mut functions) = (entry.to_string(), String::new(), String::new());
-        let (mut replaced, mut next) = (Vec::new(), FIRST_BINDING);
+        let (mut replaced, mut next) = (Vec::<&str>::new(), FIRST_BINDING);
         // Functions of vectors that both may use.
         let mut vectors: Vec<&Chain> = Vec::new();
+        if let Some(Functions { key: name, texts }) = self.functions {
+            key += &format!(".{name}");
+            for &(name, text) in texts {
+                replaced.push(name);
+                functions += text;
+            }
+        }
         if let Some((chain, walked)) = self.before {
             let name = if walked.vectors.is_some() { "term4" } else { "term" };
             let term = chain.term_as(name, next, walked);

@@ -7,7 +7,7 @@ use crate::graph::Var;
 use crate::ops::batch_norm::dot;
 use crate::ops::parts::{Parts, in_parts};
 use crate::ops::softmax::rows_of;
-use crate::ops::{AdapterClass, Arg, Chain, In, KernelContext, Op, Out, Program, Real};
+use crate::ops::{AdapterClass, Arg, Caps, Chain, In, KernelContext, Op, Out, Program, Real};
 use crate::ops::{Reference, TINY, UNIT, expect};
 use crate::shape::{DType, TensorType};
 
@@ -36,20 +36,21 @@ struct Params {
 const COLUMNS: usize = 8;
 
 /// In how many chunks rows are cut where they are added, and how long these are.
-fn cut(class: AdapterClass, rows: usize, blocks: usize) -> (usize, usize) {
+fn cut(caps: &Caps, rows: usize, blocks: usize) -> (usize, usize) {
+    let needed = caps.pieces(rows, COLUMNS * (caps.max_turns as usize).saturating_sub(1 + COLUMNS));
     // Loads that follow each other in one invocation.
     let steps = rows.div_ceil(COLUMNS);
-    let (wanted, long, least) = match class {
+    let (wanted, long, least) = match caps.class {
         AdapterClass::Gpu => (512, 64, 16),
         // A step takes 0.5 us there, a launch 25, and the rows are shared among threads beside it.
         AdapterClass::Software | AdapterClass::SoftwareLanes8 => (16, 512, 128),
     };
-    if steps < long || blocks >= wanted {
-        return (1, rows.max(1));
-    }
-    let chunks = (wanted / blocks).min(steps / least).max(1);
-    let length = rows.div_ceil(chunks);
-    (rows.div_ceil(length), length)
+    let chunks = match steps < long || blocks >= wanted {
+        true => needed,
+        false => (wanted / blocks).min(steps / least).max(needed),
+    };
+    let length = rows.div_ceil(chunks).max(1);
+    (rows.div_ceil(length).max(1), length)
 }
 
 impl<T: Real> Reference<T> for LayerNormGrad {
@@ -115,7 +116,7 @@ impl LayerNormGrad {
     fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
         let walk = Walk::new(ctx);
         let blocks = walk.units().div_ceil(COLUMNS);
-        let (chunks, length) = cut(ctx.caps.class, walk.rows, blocks);
+        let (chunks, length) = cut(ctx.caps, walk.rows, blocks);
         let params = Params {
             rows: walk.rows as u32,
             width: walk.units() as u32,
@@ -130,7 +131,9 @@ impl LayerNormGrad {
             let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
             args.push(Arg::Output(0));
             args.extend(to);
-            walk.launch("layer_norm_backward", args, &params, workgroups, (ctx, then))
+            // Rows, or sums over them: a step, and what eight invocations of each column found.
+            let turns = walk.turns().max(length.div_ceil(COLUMNS) + COLUMNS);
+            walk.launch("layer_norm_backward", args, &params, workgroups, turns, (ctx, then))
         })
     }
 }

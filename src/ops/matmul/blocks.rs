@@ -48,8 +48,8 @@ pub(super) fn product(
 ) -> Result<Program> {
     let block = Block::of(forced, &trial(form, e, sums), ctx.caps);
     let (parts, length) = match e.batch {
-        1 => Block::parts([e.m, e.n], 1, e.k),
-        _ => (1, e.k),
+        1 => Block::parts([e.m, e.n], 1, e.k, ctx.caps),
+        _ => Block::whole(e.k, ctx.caps),
     };
     let params = Params {
         m: e.m as u32,
@@ -68,7 +68,7 @@ pub(super) fn product(
         args.extend(to);
         args.extend(chain.iter().flat_map(|c| c.args(2)));
         let grid = ctx.caps.grid(block.workgroups([e.m, e.n]) * e.batch * parts.parts)?;
-        Ok(Dispatch::new(kernel, args, &params, grid))
+        Ok(Dispatch::new(kernel, args, &params, grid).turns(block.turns(length)))
     };
     in_parts(&parts, ctx, chain.map(|c| (c, 2)), launch)
 }

@@ -1,11 +1,10 @@
 //! Both gradients of a dense layer in one op, which the planner makes: that of the weight and that of the bias.
 
-use super::{Chain, Extents, Form, MatMul, MatMulKernels, blocks, tile};
+use super::{Extents, Form, MatMul, MatMulKernels, blocks};
 use crate::error::Result;
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::{
-    AdapterClass, Arg, Case, Dispatch, In, KernelContext, Op, Out, Program, Real, Reference, TINY, Trial,
-    UNIT, float,
+    AdapterClass, Case, In, KernelContext, Op, Out, Program, Real, Reference, TINY, Trial, UNIT, float,
 };
 use crate::shape::TensorType;
 
@@ -57,11 +56,7 @@ impl Op for MatMulSum {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let e = extents(ctx.inputs);
         if ctx.caps.class != AdapterClass::Gpu {
-            let no_chain: Option<&Chain> = None;
-            let sums = tile::Extras { sums: true, ..Default::default() };
-            let (kernel, tiles) = tile::choose(Form::Tn, &e, ctx.caps.class, no_chain, sums);
-            let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0), Arg::Output(1)];
-            return Ok(Dispatch::new(kernel, args, &PRODUCT.params(&e), ctx.caps.grid(tiles)?).into());
+            return PRODUCT.in_tiles(&e, ctx, None, true);
         }
         blocks::product(Form::Tn, &e, None, ctx, None, true)
     }

@@ -2,7 +2,7 @@
 //! each image is a matrix of channels by pixels.
 
 use super::{Extents, Form, MatMul, MatMulKernels, Params, tile};
-use crate::ops::{AdapterClass, Chain, Kernel};
+use crate::ops::{AdapterClass, Caps, Chain, Kernel};
 
 /// Workgroups that share the work evenly among cores.
 const WORKGROUPS: usize = 16;
@@ -12,6 +12,8 @@ pub(in crate::ops) struct Launch {
     pub(in crate::ops) kernel: Kernel,
     pub(in crate::ops) params: Params,
     pub(in crate::ops) workgroups: usize,
+    /// Of an invocation's loops.
+    pub(in crate::ops) turns: usize,
 }
 
 /// C\[image\] = W B\[image\], plus a number for each row with `bias`, for W `[m, k]`, or of Wᵀ with `transposed`,
@@ -26,27 +28,32 @@ pub(in crate::ops) fn shared(
     let form = if transposed { Form::Tn } else { Form::Nn };
     let e = Extents { batch: images, m, n, k };
     let extras = tile::Extras { bias, ..Default::default() };
-    let (kernel, workgroups) = tile::choose(form, &e, class, chain, extras);
+    let tile::Chosen { kernel, tiles } = tile::choose(form, &e, class, chain, extras);
     let params = Params { a_batch: 0, ..MatMul { form, kernels: MatMulKernels::Best }.params(&e) };
-    Launch { kernel, params, workgroups }
+    Launch { kernel, params, workgroups: tiles, turns: tile::turns(k) }
 }
 
 /// C\[part\] = Σ A\[image\] B\[image\]ᵀ over the images of each part; with `sums` those of A's rows too. Binds A, B, C and the
 /// sums. Says how many parts there are.
-pub(in crate::ops) fn summed(
-    [images, m, n, k]: [usize; 4],
-    class: AdapterClass,
-    sums: bool,
-) -> (Launch, usize) {
+pub(in crate::ops) fn summed([images, m, n, k]: [usize; 4], caps: &Caps, sums: bool) -> (Launch, usize) {
     let form = Form::Nt;
     let extras = tile::Extras { sums, images: true, ..Default::default() };
-    let (kernel, tiles) = tile::choose(form, &Extents { batch: 1, m, n, k }, class, None, extras);
-    let enough = |parts: &usize| images.is_multiple_of(*parts) && tiles * parts >= WORKGROUPS;
+    let tile::Chosen { kernel, tiles } =
+        tile::choose(form, &Extents { batch: 1, m, n, k }, caps.class, None, extras);
+    let turns = |parts: usize| images / parts * (1 + tile::turns(k));
+    let enough = |parts: &usize| {
+        images.is_multiple_of(*parts) && tiles * parts >= WORKGROUPS && caps.allows(turns(*parts))
+    };
     let parts = (1..images).find(enough).unwrap_or(images);
     let e = Extents { batch: parts, m, n, k };
     let params = Params {
         images: (images / parts) as u32,
         ..MatMul { form, kernels: MatMulKernels::Best }.params(&e)
     };
-    (Launch { kernel, params, workgroups: tiles * parts }, parts)
+    (Launch { kernel, params, workgroups: tiles * parts, turns: turns(parts) }, parts)
+}
+
+/// Turns of loops of [`shared`] for an extent of k.
+pub(in crate::ops) fn turns(k: usize) -> usize {
+    tile::turns(k)
 }

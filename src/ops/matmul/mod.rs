@@ -10,6 +10,7 @@ mod tile;
 pub(crate) use gradient::MatMulSum;
 
 use super::elementwise::library_then;
+use super::parts::{Parts, in_parts};
 use super::{
     AdapterClass, Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Pattern, Program, Real, Reference,
     Trial,
@@ -91,7 +92,7 @@ pub(super) struct Params {
     a_batch: u32,
     b_batch: u32,
     c_batch: u32,
-    /// Products that are added up, where the tile does that.
+    /// Products that are added up, where the tile does that, or the extent of a part of k.
     images: u32,
 }
 
@@ -125,13 +126,37 @@ impl MatMul {
                 };
                 return blocks::product(self.form, &e, forced, ctx, chain, false);
             }
-            _ => {
-                let (kernel, tiles) =
-                    tile::choose(self.form, &e, ctx.caps.class, chain, tile::Extras::default());
-                return Ok(Dispatch::new(kernel, args, &params, grid(tiles)?).into());
-            }
+            _ => return self.in_tiles(&e, ctx, chain, false),
         };
-        Ok(Dispatch::new(library_then(entry, chain, columns)?, args, &params, grid).into())
+        // The simple tile takes 16 of k a step: four loads, and four products for each k.
+        let turns = if entry == "matmul_plain" { e.k } else { e.k.div_ceil(16) * (5 + 16 * 5) + 20 };
+        Ok(Dispatch::new(library_then(entry, chain, columns)?, args, &params, grid).turns(turns).into())
+    }
+
+    /// The launches of register tiles, which sum parts of k where that is long; with `sums`, those of A's rows along k as a
+    /// second output.
+    fn in_tiles(
+        &self,
+        e: &Extents,
+        ctx: &KernelContext<'_>,
+        chain: Option<&Chain>,
+        sums: bool,
+    ) -> Result<Program> {
+        let (parts, length) = tile::parts(e.k, ctx.caps);
+        let extras = tile::Extras { sums, parts: parts > 1, ..Default::default() };
+        let params = match parts {
+            1 => self.params(e),
+            _ => Params { images: length as u32, ..self.params(e) },
+        };
+        let sizes = [e.batch * e.m * e.n, e.m];
+        let of = Parts { columns: e.n, ..Parts::of(parts, &sizes[..1 + usize::from(sums)]) };
+        in_parts(&of, ctx, chain.map(|c| (c, 2)), |to, chain| {
+            let chosen = tile::choose(self.form, e, ctx.caps.class, chain, extras);
+            let mut args = [&[Arg::Input(0), Arg::Input(1)][..], to].concat();
+            args.extend(chain.iter().flat_map(|c| c.args(2)));
+            let grid = ctx.caps.grid(chosen.tiles * parts)?;
+            Ok(Dispatch::new(chosen.kernel, args, &params, grid).turns(tile::turns(length.min(e.k))))
+        })
     }
 
     fn params(&self, e: &Extents) -> Params {
@@ -344,6 +369,20 @@ impl<'g> Var<'g> {
         let full = |s: &Shape| [batch.dims(), &s.dims()[s.rank() - 2..]].concat();
         self.broadcast_to(&full(&a)).product(other.broadcast_to(&full(&b)), form)
     }
+}
+
+/// Products whose k one invocation of a tile cannot walk.
+pub(super) fn long_cases() -> Vec<Case> {
+    let k = 140_001;
+    let of =
+        |form, a: &[usize], b: &[usize]| Case::new(MatMul { form, kernels: MatMulKernels::Best }, &[a, b]);
+    vec![
+        of(Form::Nn, &[2, k], &[k, 3]).exact(),
+        of(Form::Nn, &[2, 3, k + 3], &[2, k + 3, 4]).exact(),
+        of(Form::Nt, &[5, k], &[2, k]).exact(),
+        of(Form::Tn, &[k, 4], &[k, 4]).exact(),
+        Case::new(MatMulSum, &[&[k, 3], &[k, 5]]).exact(),
+    ]
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -8,6 +8,7 @@
 use std::fmt::Write;
 
 use super::{AdapterClass, Chain, Extents, Form, Kernel};
+use crate::ops::Caps;
 use crate::ops::elementwise::FIRST_BINDING;
 use crate::ops::text::{chosen, chosen_component};
 
@@ -37,6 +38,30 @@ pub(super) struct Extras {
     pub(super) bias: bool,
     /// Adds up the products of several matrices.
     pub(super) images: bool,
+    /// Sums a part of k alone, of which the uniform has the length.
+    pub(super) parts: bool,
+}
+
+/// The kernel of a tile, and how many tiles there are.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) kernel: Kernel,
+    pub(super) tiles: usize,
+}
+
+/// Turns of loops for an extent of k, those of the loops that store included.
+pub(super) fn turns(k: usize) -> usize {
+    k.div_ceil(4) + STORES
+}
+
+/// At most four blocks of rows, and four columns of each.
+const STORES: usize = 4 * (1 + 4);
+
+/// How many parts k must be cut into, and the extent of each: whole steps of four.
+pub(super) fn parts(k: usize, caps: &Caps) -> (usize, usize) {
+    let needed = caps.pieces(k, 4 * (caps.max_turns as usize).saturating_sub(STORES));
+    let length = k.div_ceil(needed).next_multiple_of(4).max(4);
+    (k.div_ceil(length).max(1), length)
 }
 
 /// Workgroups that share the work evenly among cores.
@@ -52,7 +77,7 @@ pub(super) fn choose(
     class: AdapterClass,
     chain: Option<&Chain>,
     extras: Extras,
-) -> (Kernel, usize) {
+) -> Chosen {
     let broadcast = class == AdapterClass::SoftwareLanes8;
     let (a4, b4) = match form {
         Form::Nn => (e.k.is_multiple_of(4), e.n.is_multiple_of(4)),
@@ -76,7 +101,7 @@ pub(super) fn choose(
     // SwiftShader is faster with twice the rows, where enough tiles are left for all cores.
     let rows = if !broadcast && tiles(2 * rows) >= WORKGROUPS { 2 * rows } else { rows };
     let tile = Tile { form, rows, vectors, broadcast, a4, b4, c4, extras };
-    (tile.kernel(chain), tiles(rows))
+    Chosen { kernel: tile.kernel(chain), tiles: tiles(rows) }
 }
 
 const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
@@ -91,7 +116,7 @@ impl Tile {
         };
         let entry = format!("matmul_tile_{form}");
         let mut key = format!(
-            "{entry}.{}x{}{}.{}{}{}{}{}{}",
+            "{entry}.{}x{}{}.{}{}{}{}{}{}{}",
             self.rows,
             self.vectors,
             if self.broadcast { "b" } else { "" },
@@ -101,6 +126,7 @@ impl Tile {
             if self.extras.sums { ".sums" } else { "" },
             if self.extras.bias { ".bias" } else { "" },
             if self.extras.images { ".images" } else { "" },
+            if self.extras.parts { ".parts" } else { "" },
         );
         let mut text = self.text(&entry, chain.is_some());
         if let Some(chain) = chain {
@@ -120,13 +146,14 @@ impl Tile {
             t,
             "// C = A B for one tile of {} rows and {} columns per workgroup.\n\
              struct Params {{\n    m: u32, n: u32, k: u32, batches: u32,\n    \
-             a_m: u32, a_k: u32, b_k: u32, b_n: u32,\n    a_batch: u32, b_batch: u32, c_batch: u32, images: u32,\n}}\n\n\
+             a_m: u32, a_k: u32, b_k: u32, b_n: u32,\n    a_batch: u32, b_batch: u32, c_batch: u32, {}: u32,\n}}\n\n\
              @group(0) @binding(0) var<storage, read> a: array<{}>;\n\
              @group(0) @binding(1) var<storage, read> b: array<{}>;\n\
              @group(0) @binding(2) var<storage, read_write> c: array<{}>;\n\
              @group(0) @binding(4) var<uniform> p: Params;\n",
             self.rows,
             32 * self.vectors,
+            if self.extras.parts { "length" } else { "images" },
             element(self.a4),
             element(self.b4),
             element(self.c4)
@@ -150,9 +177,10 @@ impl Tile {
              @builtin(num_workgroups) groups: vec3<u32>, {lane} lane: u32) {{\n    \
              let tiles_n = (p.n + {w}u) / {c}u;\n    let tiles_m = (p.m + {rm}u) / {r}u;\n    \
              let id = linear_workgroup(group, groups);\n    \
-             if (id >= tiles_n * tiles_m * p.batches) {{ return; }}\n    \
+             if (id >= tiles_n * tiles_m * p.batches{parts}) {{ return; }}\n    \
              let col = (id % tiles_n) * {c}u + lane * {v}u;\n    \
              let row = (id / tiles_n % tiles_m) * {r}u;\n    let batch = id / (tiles_n * tiles_m);\n",
+            parts = if self.extras.parts { " * ((p.k + p.length - 1u) / p.length)" } else { "" },
             w = 32 * self.vectors - 1,
             c = 32 * self.vectors,
             r = self.rows,
@@ -170,9 +198,18 @@ impl Tile {
                  let a_base = i * p.a_batch;\n    let b_base = i * p.b_batch;\n",
             );
         } else {
-            t.push_str("    let a_base = batch * p.a_batch;\n    let b_base = batch * p.b_batch;\n");
+            let matrix = if self.extras.parts { "batch % p.batches" } else { "batch" };
+            let _ =
+                writeln!(t, "    let a_base = {matrix} * p.a_batch;\n    let b_base = {matrix} * p.b_batch;");
         }
-        t.push_str("    for (var k = 0u; k < p.k; k += 4u) {\n");
+        if self.extras.parts {
+            t.push_str(
+                "    let part = batch / p.batches;\n    let end = min((part + 1u) * p.length, p.k);\n    \
+                 for (var k = part * p.length; k < end; k += 4u) {\n",
+            );
+        } else {
+            t.push_str("    for (var k = 0u; k < p.k; k += 4u) {\n");
+        }
         self.load_a(&mut t);
         for r in (0..loads).filter(|_| self.extras.sums) {
             let _ = match self.form {
@@ -395,7 +432,8 @@ impl Tile {
             };
             let _ = writeln!(t, "    if (id % tiles_n == 0u && {mine}) {{\n        let o = {row};");
             for (j, x) in COMPONENTS.iter().enumerate() {
-                let _ = writeln!(t, "        if (o + {j}u < p.m) {{ sums[o + {j}u] = sum{r}.{x}; }}");
+                let part = if self.extras.parts { "part * p.m + " } else { "" };
+                let _ = writeln!(t, "        if (o + {j}u < p.m) {{ sums[{part}o + {j}u] = sum{r}.{x}; }}");
             }
             t.push_str("    }\n");
         }

@@ -77,7 +77,8 @@ impl MoveParams {
     fn launch(&self, caps: &Caps, input: usize, entry: &str) -> Result<Dispatch> {
         let width = if entry.ends_with('4') { 4 } else { 1 };
         let grid = caps.grid((self.elements as usize / width).div_ceil(WORKGROUP))?;
-        Ok(Dispatch::new(Kernel::library(entry)?, vec![Arg::Input(input), Arg::Output(0)], self, grid))
+        Ok(Dispatch::new(Kernel::library(entry)?, vec![Arg::Input(input), Arg::Output(0)], self, grid)
+            .turns(4 * self.rank as usize))
     }
 }
 

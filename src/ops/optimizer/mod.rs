@@ -74,18 +74,15 @@ fn launch(
     params: impl FnOnce(u32) -> Vec<u8>,
 ) -> Result<Program> {
     let vectors = ctx.inputs[0].shape.elements().div_ceil(4);
-    Ok(Program::from(Dispatch {
-        kernel: match has_factor {
-            false => Kernel::library(entry)?,
-            true => {
-                let text = factor(args.len());
-                Kernel::library_with(entry, format!("{entry}.factor"), &["gradient_factor"], &text)?
-            }
-        },
-        args: args.to_vec(),
-        uniform: params(vectors as u32),
-        grid: ctx.caps.grid(vectors.div_ceil(WORKGROUP))?,
-    }))
+    let kernel = match has_factor {
+        false => Kernel::library(entry)?,
+        true => {
+            let text = factor(args.len());
+            Kernel::library_with(entry, format!("{entry}.factor"), &["gradient_factor"], &text)?
+        }
+    };
+    let grid = ctx.caps.grid(vectors.div_ceil(WORKGROUP))?;
+    Ok(Dispatch::with_bytes(kernel, args.to_vec(), params(vectors as u32), grid).into())
 }
 
 pub(super) fn cases() -> Vec<Case> {

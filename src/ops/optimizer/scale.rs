@@ -148,7 +148,9 @@ impl Op for FlagNonFinite {
             }
             let key = format!("flag_nonfinite.{}", gradients.len());
             let kernel = Kernel::generated(key, "flag_nonfinite", &text(gradients.len()));
-            Ok(Dispatch::new(kernel, args, &FlagParams { extents }, ctx.caps.grid(workgroups)?))
+            let grid = ctx.caps.grid(workgroups)?;
+            // A loop for each gradient, of which a workgroup takes one.
+            Ok(Dispatch::new(kernel, args, &FlagParams { extents }, grid).turns(gradients.len() * VECTORS))
         };
         let all: Vec<usize> = (0..self.count).collect();
         let dispatches = all.chunks(most).map(launch).collect::<Result<_>>()?;

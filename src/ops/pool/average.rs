@@ -93,13 +93,11 @@ impl Op for AvgPool {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let args = vec![Arg::Input(0), Arg::Output(0)];
-        let n = ctx.outputs[0].shape.elements();
         launch(
             ctx,
-            (Some(Pooling::Average), "avg_pool2d"),
-            args,
-            n,
+            (Pooling::Average, "avg_pool2d"),
+            &[Arg::Input(0)],
+            ctx.outputs[0].shape.elements(),
             &ctx.inputs[0].shape,
             (&self.windows, self.count_padding),
             None,
@@ -162,13 +160,11 @@ impl<T: Real> Reference<T> for AvgPoolBackward {
 
 impl AvgPoolBackward {
     fn launch(&self, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
-        let args = vec![Arg::Input(0), Arg::Output(0)];
-        let n = self.input.elements();
         launch(
             ctx,
-            (Some(Pooling::AverageBackward), "avg_pool2d_backward"),
-            args,
-            n,
+            (Pooling::AverageBackward, "avg_pool2d_backward"),
+            &[Arg::Input(0)],
+            self.input.elements(),
             &self.input,
             (&self.windows, self.count_padding),
             chain,

@@ -189,8 +189,8 @@ fn largest<T: Real, const N: usize>(
         let from = &plane[place..place + (N - 1) * stride + 1];
         for lane in 0..N {
             let x = from[lane * stride];
-            // Whatever comes first is taken, even what is no number.
-            let is_larger = (k == 0) | (x > best[lane]);
+            // Whatever comes first is taken.
+            let is_larger = (k == 0) | (x > best[lane]) | (x.is_nan() & !best[lane].is_nan());
             best[lane] = if is_larger { x } else { best[lane] };
             at[lane] = if is_larger { (place + lane * stride) as u32 } else { at[lane] };
         }

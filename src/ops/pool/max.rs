@@ -1,16 +1,17 @@
 //! Maxima over windows.
 
 use super::fast::Taps;
-use super::{Pooling, Windows, launch, pooled};
+use super::{Params, Pooling, WORKGROUP, Windows, launch, pooled};
 use crate::cpu::threads;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::ops::{
-    Arg, Chain, In, KernelContext, Op, Out, Pattern, Program, Real, Reference, TINY, UNIT, expect,
+    Arg, Chain, Dispatch, In, Kernel, KernelContext, Op, Out, Pattern, Program, Real, Reference, TINY, UNIT,
+    beats, expect,
 };
 use crate::shape::{DType, Shape, TensorType};
 
-/// The largest element of each window, and where in its plane it is.
+/// The largest element of each window, and where in its plane it is; the first NaN, where there is one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MaxPool {
     pub(super) windows: Windows,
@@ -29,7 +30,7 @@ impl<T: Real> Reference<T> for MaxPool {
                     for iy in y.window(oy) {
                         for ix in x.window(ox) {
                             let at = iy * x.extent as usize + ix;
-                            if best.is_none_or(|(b, _)| source[at] > b) {
+                            if best.is_none_or(|(b, _)| beats(source[at], b)) {
                                 best = Some((source[at], at));
                             }
                         }
@@ -81,13 +82,11 @@ impl Op for MaxPool {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let args = vec![Arg::Input(0), Arg::Output(0), Arg::Output(1)];
-        let n = ctx.outputs[0].shape.elements();
         launch(
             ctx,
-            (Some(Pooling::Max), "max_pool2d"),
-            args,
-            n,
+            (Pooling::Max, "max_pool2d"),
+            &[Arg::Input(0)],
+            ctx.outputs[0].shape.elements(),
             &ctx.inputs[0].shape,
             (&self.windows, false),
             None,
@@ -145,11 +144,10 @@ impl<T: Real> Reference<T> for MaxPoolBackward {
 
 impl MaxPoolBackward {
     fn launch(&self, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
-        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         launch(
             ctx,
-            (Some(Pooling::MaxBackward), "max_pool2d_backward"),
-            args,
+            (Pooling::MaxBackward, "max_pool2d_backward"),
+            &[Arg::Input(0), Arg::Input(1)],
             self.input.elements(),
             &self.input,
             (&self.windows, false),
@@ -262,7 +260,10 @@ impl Op for MaxPoolGather {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let n = ctx.outputs[0].shape.elements();
-        launch(ctx, (None, "max_pool2d_gather"), args, n, &ctx.inputs[0].shape, (&self.windows, false), None)
+        let [y, x] = self.windows.axes(&ctx.inputs[0].shape).map_err(Error::Invalid)?;
+        let params = Params { elements: n as u32, count_padding: 0, parts: 1, length: 0, y, x };
+        let grid = ctx.caps.grid(n.div_ceil(WORKGROUP))?;
+        Ok(Dispatch::new(Kernel::library("max_pool2d_gather")?, args, &params, grid).into())
     }
 
     fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

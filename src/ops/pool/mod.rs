@@ -8,7 +8,8 @@ mod rows;
 mod window;
 
 use super::elementwise::library_then;
-use super::{Arg, Case, Chain, Dispatch, KernelContext, Program};
+use super::parts::{Parts, in_parts};
+use super::{Arg, Case, Chain, Dispatch, Kernel, KernelContext, Program};
 use crate::error::{Error, Result};
 use crate::graph::{Var, shape_rule};
 use crate::shape::Shape;
@@ -26,34 +27,61 @@ const WORKGROUP: usize = 64;
 struct Params {
     elements: u32,
     count_padding: u32,
-    // Structs within a uniform start at multiples of 16 bytes.
-    _pad: [u32; 2],
+    /// Parts that a window, or all windows with an element, are cut in, and elements of each.
+    parts: u32,
+    length: u32,
     y: Axis,
     x: Axis,
 }
 
-/// The kernel for rows, or `entry` over `elements` invocations.
+/// The kernel for rows, or `entry` over `elements` invocations. The results follow `inputs`: a maximum and its place, or one
+/// number.
 fn launch(
     ctx: &KernelContext<'_>,
-    (what, entry): (Option<Pooling>, &str),
-    args: Vec<Arg>,
+    (what, entry): (Pooling, &str),
+    inputs: &[Arg],
     elements: usize,
     plane: &Shape,
     (windows, count_padding): (&Windows, bool),
     chain: Option<&Chain>,
 ) -> Result<Program> {
-    let mut args = args;
-    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
-    if let Some(what) = what
-        && let Some(program) = rows::program(what, windows, plane, args.clone(), (count_padding, chain), ctx)?
-    {
+    let results = if what == Pooling::Max { 2 } else { 1 };
+    let outputs: Vec<Arg> = (0..results).map(Arg::Output).collect();
+    let others: Vec<Arg> = chain.iter().flat_map(|c| c.args(ctx.inputs.len())).collect();
+    let args = [inputs, &outputs, &others].concat();
+    if let Some(program) = rows::program(what, windows, plane, args, (count_padding, chain), ctx)? {
         return Ok(program);
     }
-    let [y, x] = windows.axes(plane).map_err(Error::Invalid)?;
-    let count_padding = u32::from(count_padding);
-    let params = Params { elements: elements as u32, count_padding, _pad: [0; 2], y, x };
-    let grid = ctx.caps.grid(elements.div_ceil(WORKGROUP))?;
-    Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).into())
+    let axes = windows.axes(plane).map_err(Error::Invalid)?;
+    let along = |axis: &Axis| if what.is_backward() { axis.most_windows() } else { axis.most_elements() };
+    let all = axes.iter().map(along).product::<usize>();
+    let length = all.div_ceil(ctx.caps.pieces(all, ctx.caps.max_turns as usize));
+    let parts = all.div_ceil(length);
+    let [y, x] = axes;
+    let params = Params {
+        elements: elements as u32,
+        count_padding: u32::from(count_padding),
+        parts: parts as u32,
+        length: length as u32,
+        y,
+        x,
+    };
+    let one = |to: &[Arg], chain: Option<&Chain>| {
+        let args = [inputs, to, if chain.is_some() { &others[..] } else { &[] }].concat();
+        let grid = ctx.caps.grid((elements * parts).div_ceil(WORKGROUP))?;
+        Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).turns(length))
+    };
+    if what != Pooling::Max {
+        return in_parts(&Parts::of(parts, &[elements]), ctx, chain.map(|c| (c, ctx.inputs.len())), one);
+    }
+    if parts == 1 {
+        return Ok(one(&outputs, chain)?.into());
+    }
+    let scratch: Vec<Arg> = (0..results).map(Arg::Scratch).collect();
+    let args = [Arg::ScratchRead(0), Arg::ScratchRead(1), Arg::Output(0), Arg::Output(1)].to_vec();
+    let (kernel, grid) = (Kernel::library("max_pool2d_join")?, ctx.caps.grid(elements.div_ceil(WORKGROUP))?);
+    let join = Dispatch::new(kernel, args, &params, grid).turns(parts);
+    Ok(Program { dispatches: vec![one(&scratch, None)?, join], scratch: vec![4 * elements * parts; 2] })
 }
 
 /// `input` with its planes replaced by those of the windows.
@@ -155,6 +183,53 @@ impl<'g> Var<'g> {
     fn max_windows(self, windows: Windows) -> Var<'g> {
         self.graph.record(MaxPool { windows }, &[self])[0]
     }
+}
+
+/// Maxima over windows of every kind of kernel.
+pub(super) fn nonfinite_cases() -> Vec<Case> {
+    let fixed = |kernel, stride, padding| Windows::Fixed { kernel, stride, padding, dilation: [1, 1] };
+    [
+        (fixed([2, 2], [2, 2], [0; 4]), [1, 16, 16]),
+        (fixed([2, 2], [2, 2], [0; 4]), [1, 15, 9]),
+        (fixed([1, 8], [1, 8], [0; 4]), [1, 8, 32]),
+        (fixed([3, 3], [2, 2], [1; 4]), [1, 16, 11]),
+        (fixed([7, 7], [1, 1], [3; 4]), [1, 16, 10]),
+        (Windows::Adaptive { outputs: [8, 1] }, [1, 8, 40]),
+    ]
+    .map(|(windows, shape)| Case::new(MaxPool { windows }, &[&shape]))
+    .to_vec()
+}
+
+/// Windows of many elements, elements in many windows, and long rows.
+pub(super) fn long_cases() -> Vec<Case> {
+    let whole = Windows::Adaptive { outputs: [1, 1] };
+    let plane = &[2, 301, 257][..];
+    let mut cases = vec![
+        // A maximum at the end of the window, among negative numbers.
+        Case::new(MaxPool { windows: whole }, &[plane]).fill(0, super::Fillings::Given(rising(301 * 257))),
+        Case::new(AvgPool { windows: whole, count_padding: false }, &[plane]),
+    ];
+    let row = Windows::Fixed { kernel: [1, 2], stride: [1, 2], padding: [0; 4], dilation: [1, 1] };
+    let many = Windows::Adaptive { outputs: [1, 70_001] };
+    for (windows, input) in [(row, &[1, 1, 140_003][..]), (many, &[1, 1, 2])] {
+        let input = super::float(input).shape;
+        let Ok(output) = windows.axes(&input).and_then(|a| pooled(&input, &a)) else { continue };
+        let (x, out) = (input.dims(), output.dims());
+        let mut backward = Case::new(MaxPoolBackward { windows, input }, &[out, out]).index(1, 1);
+        backward.inputs[1].1 = super::Fillings::Given(max::some_index(&windows, &input));
+        cases.extend([
+            Case::new(MaxPool { windows }, &[x]),
+            backward,
+            Case::new(AvgPool { windows, count_padding: false }, &[x]),
+            Case::new(AvgPoolBackward { windows, count_padding: false, input }, &[out]),
+        ]);
+    }
+    cases
+}
+
+/// `n` negative numbers, each larger than the one before.
+fn rising(n: usize) -> Vec<f64> {
+    (0..n).map(|i| (i as f64 - n as f64) / n as f64).collect()
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -31,7 +31,7 @@ impl Pooling {
         }
     }
 
-    fn is_backward(self) -> bool {
+    pub(super) fn is_backward(self) -> bool {
         matches!(self, Pooling::MaxBackward | Pooling::AverageBackward)
     }
 
@@ -130,8 +130,12 @@ pub(super) fn program(
         left: x.before,
         count_padding: u32::from(count_padding),
     };
+    let turns = rows.turns(&[y, x]);
+    if !ctx.caps.allows(turns) {
+        return Ok(None);
+    }
     let grid = ctx.caps.grid((planes * each).div_ceil(WORKGROUP))?;
-    Ok(Some(Dispatch::new(rows.kernel(chain), args, &params, grid).into()))
+    Ok(Some(Dispatch::new(rows.kernel(chain), args, &params, grid).turns(turns).into()))
 }
 
 /// `value` as it is stored at `at`.
@@ -178,6 +182,20 @@ impl Rows {
             }
         }
         best
+    }
+
+    /// Turns of an invocation's loops.
+    fn turns(&self, [y, x]: &[Axis; 2]) -> usize {
+        let [h, w, oh, ow] = [y.extent, x.extent, y.outputs, x.outputs].map(|n| n as usize);
+        match (self.what.is_backward(), self.side_by_side()) {
+            (true, false) => w,
+            (false, _) => ow.div_ceil(self.windows),
+            (true, true) => {
+                let [kh, kw] = self.kernel;
+                let (beside, below) = ((w - ow * kw).div_ceil(self.vector), (h - oh * kh) * w);
+                ow.div_ceil(self.windows) + beside * (1 + kh) + below.div_ceil(self.vector)
+            }
+        }
     }
 
     fn kernel(&self, chain: Option<&Chain>) -> Kernel {
@@ -290,13 +308,13 @@ impl Rows {
             if self.padded {
                 let _ = writeln!(
                     t,
-                    "        let b{window}_{i} = in{ky}_{kx} & ((found{window} == 0xffffffffu) | ({value} > best{window}));"
+                    "        let b{window}_{i} = in{ky}_{kx} & ((found{window} == 0xffffffffu) | beats({value}, best{window}));"
                 );
             } else if i == 0 {
                 let _ = write!(t, "        var best{window} = {value};\n        var found{window} = {at};\n");
                 continue;
             } else {
-                let _ = writeln!(t, "        let b{window}_{i} = {value} > best{window};");
+                let _ = writeln!(t, "        let b{window}_{i} = beats({value}, best{window});");
             }
             let _ = write!(
                 t,

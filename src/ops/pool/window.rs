@@ -37,6 +37,23 @@ impl Axis {
         (start, i64::from(self.kernel), i64::from(self.dilation))
     }
 
+    /// Elements of the largest window, those beyond the plane counted too.
+    pub(super) fn most_elements(&self) -> usize {
+        let [extent, outputs, kernel] = [self.extent, self.outputs, self.kernel].map(|n| n as usize);
+        // From floor(o extent / outputs) to ceil((o + 1) extent / outputs).
+        if self.adaptive == 1 { extent.min(extent / outputs + 2) } else { kernel }
+    }
+
+    /// Windows that are looked at for one position, at most.
+    pub(super) fn most_windows(&self) -> usize {
+        let [extent, outputs, kernel, stride, dilation] =
+            [self.extent, self.outputs, self.kernel, self.stride, self.dilation].map(|n| n as usize);
+        match self.adaptive {
+            1 => outputs.min(outputs / extent + 2),
+            _ => outputs.min((kernel - 1) * dilation / stride + 1),
+        }
+    }
+
     /// Elements of window `o` for averages: inside the plane, or inside the padded plane.
     pub(super) fn size(&self, o: usize, count_padding: bool) -> usize {
         let (start, count, step) = self.bounds(o);

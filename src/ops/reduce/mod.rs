@@ -7,7 +7,7 @@ pub(super) mod testing;
 
 use self::plan::Plan;
 use super::{Arg, Case, Chain, Fill, Fillings, KernelContext, Op, Pattern, Program};
-use super::{In, Out, Real, Reference, TINY, UNIT, expect, float};
+use super::{In, Out, Real, Reference, TINY, UNIT, expect, float, larger};
 use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
@@ -66,7 +66,7 @@ impl Reduce {
     fn start<T: Real>(&self) -> T {
         match self.kind {
             Kind::Sum => T::zero(),
-            Kind::Max => T::min_value(),
+            Kind::Max => T::neg_infinity(),
         }
     }
 
@@ -99,7 +99,7 @@ impl Reduce {
         then: Option<&Chain>,
     ) -> Result<Program> {
         let view = self.view(&ctx.inputs[0].shape);
-        let plan = Plan::new(ctx.caps.class, &view);
+        let plan = Plan::new(ctx.caps, &view);
         let (source, result) = (Arg::Input(0), Arg::Output(0));
         if plan.chunks == 1 {
             return Ok(plan.launch((self.kind, self.scale), (source, result), before, then, ctx)?.into());
@@ -127,11 +127,6 @@ impl Reduce {
             Kind::Max => larger(a, b),
         }
     }
-}
-
-#[inline(always)]
-fn larger<T: Real>(a: T, b: T) -> T {
-    if b > a { b } else { a }
 }
 
 /// Folds a row with eight accumulators, which compilers turn into vector instructions.
@@ -277,7 +272,7 @@ impl Op for Reduce {
 
     fn can_follow(&self, _: usize, chain: &Chain, ctx: &KernelContext<'_>) -> bool {
         chain.shape.elements() > 0
-            && Plan::new(ctx.caps.class, &self.view(&ctx.inputs[0].shape)).suits(chain, ctx.caps.class)
+            && Plan::new(ctx.caps, &self.view(&ctx.inputs[0].shape)).suits(chain, ctx.caps.class)
     }
 
     fn dispatch_behind(

@@ -2,8 +2,8 @@
 
 use super::{Kind, View};
 use crate::error::Result;
-use crate::ops::elementwise::{Around, Walked};
-use crate::ops::{AdapterClass, Arg, Chain, Dispatch, KernelContext};
+use crate::ops::elementwise::{Around, Functions, Walked};
+use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, KernelContext};
 
 /// Invocations of a workgroup.
 const WORKGROUP: usize = 64;
@@ -17,9 +17,8 @@ struct Params {
     inner: u32,
     chunks: u32,
     length: u32,
-    is_max: u32,
     scale: f32,
-    _pad: u32,
+    _pad: [u32; 2],
 }
 
 /// One launch: which kernel, and in how many pieces each reduction is cut.
@@ -59,24 +58,34 @@ impl Plan {
 
     /// Pieces where there is too little to do side by side and much one after the other: a second launch
     /// costs less than it saves.
-    pub(super) fn new(class: AdapterClass, view: &View) -> Self {
+    pub(super) fn new(caps: &Caps, view: &View) -> Self {
+        let class = caps.class;
         let mut plan = Plan::whole(class, view);
         let side_by_side = view.outer * view.inner * plan.lanes / plan.width;
         // Loads that follow each other in one invocation.
         let four = plan.entry == "reduce_rows4";
-        let steps = view.extent / plan.lanes / if four { 4 } else { 1 };
+        let each = plan.lanes * if four { 4 } else { 1 };
+        let steps = view.extent / each;
         let (wanted, long, least) = match class {
             AdapterClass::Gpu => (32_768, 64, 16),
             // A step takes 2 ns there, a launch 25 us.
             AdapterClass::Software | AdapterClass::SoftwareLanes8 => (256, 2048, 64),
         };
-        if steps >= long && side_by_side < wanted {
-            let chunks = (wanted / side_by_side.max(1)).min(steps / least).max(1);
+        // So many that no invocation takes more turns than it may, some of which a workgroup needs at the end.
+        let needed = caps.pieces(view.extent, each * (caps.max_turns as usize).saturating_sub(plan.turns(0)));
+        if steps >= long && side_by_side < wanted || needed > 1 {
+            let chunks = (wanted / side_by_side.max(1)).min(steps / least).max(needed);
             // Whole vectors to each piece.
             plan.length = view.extent.div_ceil(chunks).next_multiple_of(if four { 4 } else { 1 });
             plan.chunks = view.extent.div_ceil(plan.length);
         }
         plan
+    }
+
+    /// Turns of loops for a piece of `length`.
+    fn turns(&self, length: usize) -> usize {
+        let each = self.lanes * if self.entry == "reduce_rows4" { 4 } else { 1 };
+        length.div_ceil(each) + if self.lanes > 1 { WORKGROUP.ilog2() as usize } else { 0 }
     }
 
     /// How the kernel walks over its terms.
@@ -114,20 +123,38 @@ impl Plan {
             inner: inner as u32,
             chunks: self.chunks as u32,
             length: self.length as u32,
-            is_max: u32::from(reduce.0 == Kind::Max),
             scale: reduce.1,
-            _pad: 0,
+            _pad: [0; 2],
         };
         let invocations = outer * self.chunks * inner / self.width * self.lanes;
         let workgroup = if self.width == 16 { 8 } else { WORKGROUP };
         let grid = ctx.caps.grid(invocations.div_ceil(workgroup))?;
         let walked = self.walked();
-        let around = Around { before: before.map(|c| (c, &walked)), then: then.map(|c| (c, self.width > 1)) };
+        let maxima = self.maxima();
+        let around = Around {
+            before: before.map(|c| (c, &walked)),
+            then: then.map(|c| (c, self.width > 1)),
+            functions: (reduce.0 == Kind::Max).then_some(&maxima),
+        };
         let mut args = if before.is_none() { vec![from, to] } else { vec![to] };
         let behind = ctx.inputs.len() + before.map_or(0, |chain| chain.inputs.len());
         args.extend(before.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
         args.extend(then.into_iter().flat_map(|chain| chain.args(behind)));
-        Ok(Dispatch::new(around.kernel(self.entry)?, args, &params, grid))
+        Ok(Dispatch::new(around.kernel(self.entry)?, args, &params, grid).turns(self.turns(self.length)))
+    }
+
+    /// What kernels of maxima put terms together by.
+    fn maxima(&self) -> Functions {
+        let one = ("combine", "fn combine(a: f32, b: f32) -> f32 { return larger(a, b); }\n");
+        let four =
+            ("combine4", "fn combine4(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> { return larger4(a, b); }\n");
+        let used = match self.entry {
+            "reduce_columns4" | "reduce_columns16" => &[four][..],
+            "reduce_rows4" => &[one, four],
+            _ => &[one],
+        };
+        let start = ("neutral", "fn neutral() -> f32 { return minus_infinity(); }\n");
+        Functions::new("max", [&[start], used].concat())
     }
 }
 
@@ -138,7 +165,7 @@ mod tests {
     #[test]
     fn reductions_are_cut_in_pieces_only_where_it_helps() {
         let chunks = |class, outer, extent, inner| {
-            let plan = Plan::new(class, &View { outer, extent, inner });
+            let plan = Plan::new(&Caps::default_of(class), &View { outer, extent, inner });
             assert!(plan.chunks * plan.length >= extent && (plan.chunks - 1) * plan.length < extent);
             (plan.entry, plan.chunks)
         };

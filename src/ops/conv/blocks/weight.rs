@@ -49,7 +49,7 @@ pub(in crate::ops::conv) fn gradient(
 ) -> Result<Program> {
     let (columns, pixels) = (g.depth(), g.n * g.oh * g.ow);
     let block = Block::of(forced, &trial(g), ctx.caps);
-    let (parts, length) = Block::parts([g.o, columns], g.groups, pixels);
+    let (parts, length) = Block::parts([g.o, columns], g.groups, pixels, ctx.caps);
     let params = Params {
         images: g.n as u32,
         groups: g.groups as u32,
@@ -77,7 +77,7 @@ pub(in crate::ops::conv) fn gradient(
     in_parts(&Parts::of(parts, &sizes[..1 + usize::from(bias)]), ctx, None, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
         let grid = ctx.caps.grid(block.workgroups([g.o, columns]) * g.groups * parts)?;
-        Ok(Dispatch::new(text.kernel(), args, &params, grid))
+        Ok(Dispatch::new(text.kernel(), args, &params, grid).turns(block.turns(length)))
     })
 }
 

@@ -7,7 +7,7 @@ use super::super::geometry::Geometry;
 use super::strip::Strip;
 use super::{LINES, OUTPUTS, ROWS, Schedule, Shape, columns, vector};
 use crate::ops::text::{component, vector_type};
-use crate::ops::{AdapterClass, Kernel};
+use crate::ops::{Caps, Kernel};
 
 /// Uniform of the generated kernels.
 #[repr(C)]
@@ -47,6 +47,8 @@ pub(in super::super) struct Plan {
     pub(in super::super) params: Params,
     pub(in super::super) parts: usize,
     pub(in super::super) workgroups: usize,
+    /// Of an invocation's loops.
+    pub(in super::super) turns: usize,
 }
 
 struct Walk {
@@ -65,11 +67,11 @@ struct Walk {
 const PARTS: usize = 256;
 
 /// The kernel for groups of one input channel; `None` for others, and where its text would be too long.
-pub(in super::super) fn plan(g: &Geometry, class: AdapterClass, bias: bool) -> Option<Plan> {
+pub(in super::super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     if g.c != 1 || g.o > OUTPUTS {
         return None;
     }
-    let shape = Shape::of(class);
+    let shape = Shape::of(caps.class);
     let schedule = Schedule::new(g.kh, g.stride[0], g.dilation[0], 1);
     let unit = vector(&[g.ow]);
     let columns = columns(g.ow, unit, shape.columns.min(LINES / g.taps()));
@@ -85,7 +87,11 @@ pub(in super::super) fn plan(g: &Geometry, class: AdapterClass, bias: bool) -> O
     let pieces = wanted.div_ceil(walks).min(steps / (2 * schedule.kept() + 1)).max(1);
     let length = steps.div_ceil(pieces);
     let pieces = steps.div_ceil(length);
-    let items = (walks * pieces).div_ceil(wanted);
+    if !caps.allows(1 + length) {
+        return None;
+    }
+    let needed = caps.pieces(walks * pieces, caps.max_turns as usize / (1 + length));
+    let items = (walks * pieces).div_ceil(wanted.max(needed));
     let parts = (walks * pieces).div_ceil(items);
     let params = Params {
         images: g.n as u32,
@@ -129,7 +135,8 @@ pub(in super::super) fn plan(g: &Geometry, class: AdapterClass, bias: bool) -> O
         bias,
     };
     let kernel = Kernel::generated(key, "conv2d_depthwise_weight", &walk.text());
-    Some(Plan { kernel, params, parts, workgroups: (channels * parts).div_ceil(shape.workgroup) })
+    let workgroups = (channels * parts).div_ceil(shape.workgroup);
+    Some(Plan { kernel, params, parts, workgroups, turns: items * (1 + length) })
 }
 
 impl Walk {

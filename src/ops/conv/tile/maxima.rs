@@ -69,7 +69,7 @@ impl Tile {
     }
 
     /// The largest of the window at `row` and `column` of the tile in a channel, and its place in the plane.
-    /// Only what is larger replaces what was found before, as in the kernels of max pooling.
+    /// Only what is larger, or the first NaN, replaces what was found before, as in the kernels of max pooling.
     fn largest(
         &self,
         t: &mut String,
@@ -104,7 +104,7 @@ impl Tile {
         for (i, value) in elements.iter().enumerate().skip(1) {
             let _ = write!(
                 t,
-                "            let larger{name}_{i} = {value} > {best};\n            \
+                "            let larger{name}_{i} = beats({value}, {best});\n            \
                  let best{name}_{i} = select({best}, {value}, larger{name}_{i});\n            \
                  let place{name}_{i} = select({step}, step{i}, larger{name}_{i});\n"
             );
