@@ -22,7 +22,8 @@ fn variants() -> impl Iterator<Item = (AdapterClass, u32)> {
 
 /// The same for cases, and short loops, which are cut in pieces.
 fn case_variants() -> impl Iterator<Item = Caps> {
-    let limits = variants().map(|(class, storage_buffers)| Caps { storage_buffers, ..Caps::default_of(class) });
+    let limits =
+        variants().map(|(class, storage_buffers)| Caps { storage_buffers, ..Caps::default_of(class) });
     limits.chain(CLASSES.map(|class| Caps { max_turns: 256, ..Caps::default_of(class) }))
 }
 
