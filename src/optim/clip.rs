@@ -8,7 +8,7 @@ use crate::graph::{Graph, Param, Place, Var};
 /// Scales gradients down, all by one factor, where their norm is above `max_norm`: the norm of all elements of
 /// all gradients together. Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural
 /// networks", ICML 2013, algorithm 1; as PyTorch's `clip_grad_norm_`, with 1e-6 added to the norm. Gradients are
-/// scaled before they are squared, so that the norm is right from the smallest to the largest of `f32`, and beyond.
+/// scaled before they are squared, so that the norm is right up to the largest of `f32`, and beyond.
 /// Where one is NaN, all become NaN; beside an infinite one the finite ones become 0 and it becomes NaN.
 ///
 /// `max_norm` must be above 0.
@@ -36,25 +36,23 @@ const TWO_40: f32 = 1_099_511_627_776.0;
 struct Clip<'g> {
     /// Times `shift`.
     norm: Var<'g>,
-    /// A power of two, by which multiplying rounds nothing: 1 unless the largest element is below 2^-40 or above 2^40.
+    /// A power of two, by which multiplying rounds nothing: 1 unless the largest element is above 2^40.
     shift: Var<'g>,
-    /// Whether it is above 2^40.
+    /// Whether it is.
     is_large: Var<'g>,
 }
 
 impl<'g> Clip<'g> {
-    /// With the largest magnitude between 2^-48 and 2^40, its square and a sum of 2^32 such squares are normal numbers.
-    /// Scaling by the largest is what Hammarling's and Blue's norms do (Anderson, "Algorithm 978: Safe Scaling in the
-    /// Level 1 BLAS", TOMS 2017); by powers of two the norm has the bits that it has without, where that needs none.
+    /// The largest magnitude is scaled to at most 2^40, so that a sum of 2^32 squares is in range. By the largest is how
+    /// the norms of BLAS scale (Anderson, "Algorithm 978: Safe Scaling in the Level 1 BLAS", TOMS 2017); by a power of two
+    /// the norm has the bits that it has without, where that needs none. Squares that underflow are those of numbers
+    /// below 1e-19, which are nothing beside the 1e-6 that is added.
     #[track_caller]
     fn of(gradients: &[Var<'g>]) -> Option<Self> {
         let largest = gradients.iter().map(|v| v.abs().max_all()).reduce(Var::maximum)?;
         let number = |x: f32| largest.graph().scalar(x);
         let is_large = largest.greater(number(TWO_40));
-        let is_small = largest.less(number(TWO_40.recip()));
-        let shift = is_small.select(number(TWO_40 * TWO_40), number(1.0));
-        // 2^-88.
-        let shift = is_large.select(number((TWO_40 * TWO_40 * 256.0).recip()), shift);
+        let shift = is_large.select(number(2f32.powi(-88)), number(1.0));
         let squares = gradients.iter().map(|&v| (v * shift).square().sum_all());
         Some(Clip { norm: squares.reduce(|a, b| a + b)?.sqrt(), shift, is_large })
     }
@@ -188,6 +186,7 @@ mod tests {
         assert!((a + 0.6).abs() < 1e-6 && (b + 0.8).abs() < 1e-6, "{a} {b}");
         assert_eq!(moved([3.0, 4.0], 6.0)?, [-3.0, -4.0]);
         assert_eq!(moved([0.0, 0.0], 1.0)?, [0.0, 0.0]);
+        assert_eq!(moved([3e-25, -4e-25], 1.0)?, [-3e-25, 4e-25]);
         Ok(())
     }
 

@@ -232,8 +232,9 @@ fn cotangent(name: &str, k: usize, x: [f32; 3], p: &[f32], dy: f32) -> f32 {
 /// NaN for NaN, infinity for infinity, and numbers within what exponentials in f32, or half precision, lose.
 fn agree(found: f32, expected: f32, is_mixed: bool) -> bool {
     let close = |e: f32| {
-        let relative = if is_mixed { 4e-3 } else { 1e-5 };
-        found == e || (found.is_nan() && e.is_nan()) || (found - e).abs() <= relative * e.abs().max(1e-2)
+        // Of a value near 1 that was rounded, half a unit may be all that is left of 1 - y².
+        let (relative, least) = if is_mixed { (4e-3, 0.25) } else { (1e-5, 1e-2) };
+        found == e || (found.is_nan() && e.is_nan()) || (found - e).abs() <= relative * e.abs().max(least)
     };
     close(expected) || (is_mixed && close(half::round(f64::from(expected)) as f32))
 }
