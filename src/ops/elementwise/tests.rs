@@ -75,8 +75,8 @@ fn value(name: &str, [a, b, c]: [f32; 3], p: &[f32]) -> f32 {
         "less_equal" => flag(a <= b),
         "greater" => flag(a > b),
         "greater_equal" => flag(a >= b),
-        "is_nan" => flag(a != a),
-        "is_finite" => flag(a - a == 0.0),
+        "is_nan" => flag(a.partial_cmp(&a).is_none()),
+        "is_finite" => flag(a.abs() < f32::INFINITY),
         "select" => {
             if a != 0.0 {
                 b
@@ -171,27 +171,9 @@ fn cotangent(name: &str, k: usize, x: [f32; 3], p: &[f32], dy: f32) -> f32 {
                 dy
             }
         }
-        ("clamp", _) => {
-            if (p[0]..=p[1]).contains(&a) {
-                dy
-            } else {
-                0.0
-            }
-        }
-        ("select", 1) => {
-            if a != 0.0 {
-                dy
-            } else {
-                0.0
-            }
-        }
-        ("select", 2) => {
-            if a != 0.0 {
-                0.0
-            } else {
-                dy
-            }
-        }
+        ("clamp", _) if (p[0]..=p[1]).contains(&a) => dy,
+        ("select", 1) if a != 0.0 => dy,
+        ("select", 2) if a == 0.0 => dy,
         ("cotangent_mul", _) => dy * x[1 - k],
         ("cotangent_div", 0) => dy / b,
         ("cotangent_div", _) => -masked(dy * y, 1.0 / b),
@@ -224,7 +206,7 @@ fn cotangent(name: &str, k: usize, x: [f32; 3], p: &[f32], dy: f32) -> f32 {
         }
         ("bce_logits", 0) => dy * (value("sigmoid", x, p) - b),
         ("bce_logits", _) => -dy * a,
-        // Steps, and what chooses.
+        // Steps, what chooses, and what was not chosen.
         _ => 0.0,
     }
 }
