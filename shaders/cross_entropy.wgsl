@@ -47,7 +47,8 @@ fn soft_sums_from(row: u32, m: f32, log_sum: f32, first: u32, step: u32) -> vec2
     for (var k = first; k < p.columns; k += step) {
         let i = row * p.columns + k;
         let t = targets[i];
-        sums += vec2<f32>(t * ((m - logits[i]) + log_sum), t);
+        // A target of 0 counts nothing, also of a logit of -infinity.
+        sums += vec2<f32>(select(t * ((m - logits[i]) + log_sum), 0.0, is_zero(t)), t);
     }
     return sums;
 }

@@ -66,7 +66,7 @@ struct Sgd { vectors: u32, nesterov: u32, momentum: f32, decay: f32 }
 fn sgd_update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, 64u);
     let factor = gradient_factor();
-    if (i >= sgd.vectors || factor == 0.0) { return; }
+    if (i >= sgd.vectors || is_zero(factor)) { return; }
     let w = sgd_w[i];
     sgd_w[i] = w - sgd_rate[0] * (sgd_grad[i] * factor + sgd.decay * w);
 }
@@ -79,7 +79,7 @@ fn sgd_momentum_update(@builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, 64u);
     let factor = gradient_factor();
-    if (i >= sgd_m.vectors || factor == 0.0) { return; }
+    if (i >= sgd_m.vectors || is_zero(factor)) { return; }
     let w = sgd_w[i];
     let g = sgd_grad[i] * factor + sgd_m.decay * w;
     let b = flush_denormals(sgd_m.momentum * sgd_buffer[i] + g);

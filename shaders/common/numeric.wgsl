@@ -3,9 +3,10 @@
 // Smallest normal f32.
 const SMALLEST_NORMAL: f32 = 1.17549435e-38;
 
-// Denormals cost some processors a hundred cycles each, and mean nothing in a moment or a gradient.
+// Denormals cost some processors a hundred cycles each, and mean nothing in a moment or a gradient. Told by an exponent
+// of 0, which NaN does not have, whatever a compiler makes of a comparison.
 fn flush_denormal(x: f32) -> f32 {
-    return select(x, 0.0, abs(x) < SMALLEST_NORMAL);
+    return select(x, 0.0, (bitcast<u32>(x) & 0x7f800000u) == 0u);
 }
 
 // In a variable, because a constant expression must not be NaN.
@@ -20,10 +21,15 @@ fn minus_infinity() -> f32 {
     return bitcast<f32>(bits);
 }
 
-// By its bits, since compilers may assume that no number is NaN.
-fn is_nan(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+// Compilers may assume that no number is NaN and turn comparisons around, so that only the bits tell.
+fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }
+
+fn either_is_nan(a: f32, b: f32) -> bool {
+    return max(bitcast<u32>(a) & 0x7fffffffu, bitcast<u32>(b) & 0x7fffffffu) > 0x7f800000u;
 }
+
+// Whether it is 0 or -0; NaN is not.
+fn is_zero(x: f32) -> bool { return (bitcast<u32>(x) << 1u) == 0u; }
 
 fn is_nan4(x: vec4<f32>) -> vec4<bool> {
     return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);

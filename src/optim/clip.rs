@@ -7,8 +7,9 @@ use crate::graph::{Graph, Param, Place, Var};
 
 /// Scales gradients down, all by one factor, where their norm is above `max_norm`: the norm of all elements of
 /// all gradients together. Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural
-/// networks", ICML 2013, algorithm 1; as PyTorch's `clip_grad_norm_`, with 1e-6 added to the norm. Where the sum
-/// of squares is above the range of `f32`, at a norm of 1.8e19, all become 0.
+/// networks", ICML 2013, algorithm 1; as PyTorch's `clip_grad_norm_`, with 1e-6 added to the norm. Gradients are
+/// scaled before they are squared, so that the norm is right up to the largest of `f32`, and beyond.
+/// Where one is NaN, all become NaN; beside an infinite one the finite ones become 0 and it becomes NaN.
 ///
 /// `max_norm` must be above 0.
 #[track_caller]
@@ -18,17 +19,43 @@ pub fn clip_by_global_norm<'g>(gradients: &[Var<'g>], max_norm: f32) -> Vec<Var<
         let message = format!("the largest norm must be a number above 0, got {max_norm}");
         return vec![first.graph().refuse("clip_by_global_norm", message, first); gradients.len()];
     }
-    let Some(factor) = clip_factor(gradients, max_norm, None) else { return Vec::new() };
-    gradients.iter().map(|&v| v * factor).collect()
+    let Some(Clip { norm, shift, is_large }) = Clip::of(gradients) else { return Vec::new() };
+    // In two steps where they are large: one factor might be below the normal numbers, and flushed.
+    let choose = |large: f32| is_large.select(norm.graph().scalar(large), norm.graph().scalar(1.0));
+    let (first, back) = (choose(TWO_24.recip()), choose(TWO_24));
+    let clip = (norm + shift * 1e-6).recip() * max_norm * (shift * back);
+    let factor = clip.minimum(back);
+    gradients.iter().map(|&v| v * first * factor).collect()
 }
 
-/// What gradients, which are to be multiplied by `scale` first, are multiplied by to clip them.
-#[track_caller]
-fn clip_factor<'g>(gradients: &[Var<'g>], max_norm: f32, scale: Option<Var<'g>>) -> Option<Var<'g>> {
-    let squares = gradients.iter().map(|v| v.square().sum_all());
-    let norm = squares.reduce(|a, b| a + b)?.sqrt();
-    let norm = scale.map_or(norm, |scale| norm * scale);
-    Some(((norm + 1e-6).recip() * max_norm).clamp(0.0, 1.0))
+/// 2^24 and 2^40.
+const TWO_24: f32 = 16_777_216.0;
+const TWO_40: f32 = 1_099_511_627_776.0;
+
+/// The norm of gradients, found without an overflow.
+struct Clip<'g> {
+    /// Times `shift`.
+    norm: Var<'g>,
+    /// A power of two, by which multiplying rounds nothing: 1 unless the largest element is above 2^40.
+    shift: Var<'g>,
+    /// Whether it is.
+    is_large: Var<'g>,
+}
+
+impl<'g> Clip<'g> {
+    /// The largest magnitude is scaled to at most 2^40, so that a sum of 2^32 squares is in range. By the largest is how
+    /// the norms of BLAS scale (Anderson, "Algorithm 978: Safe Scaling in the Level 1 BLAS", TOMS 2017); by a power of two
+    /// the norm has the bits that it has without, where that needs none. Squares that underflow are those of numbers
+    /// below 1e-19, which are nothing beside the 1e-6 that is added.
+    #[track_caller]
+    fn of(gradients: &[Var<'g>]) -> Option<Self> {
+        let largest = gradients.iter().map(|v| v.abs().max_all()).reduce(Var::maximum)?;
+        let number = |x: f32| largest.graph().scalar(x);
+        let is_large = largest.greater(number(TWO_40));
+        let shift = is_large.select(number(2f32.powi(-88)), number(1.0));
+        let squares = gradients.iter().map(|&v| (v * shift).square().sum_all());
+        Some(Clip { norm: squares.reduce(|a, b| a + b)?.sqrt(), shift, is_large })
+    }
 }
 
 /// An optimizer whose gradients are clipped by their global norm first; see [`clip_by_global_norm`].
@@ -91,8 +118,8 @@ impl<O: Optimizer> Optimizer for ClipNorm<O> {
         self.inner.apply(g, &params, &clipped);
     }
 
-    /// The norm is that of the gradients times the factor. Where it is above the range of `f32`, the step
-    /// is left out; the scale stays, and is at most 2^40.
+    /// The norm is that of the gradients times the factor. Where it is so large that the whole factor is below the
+    /// range of `f32`, the step is left out; the scale stays, and is at most 2^40.
     #[track_caller]
     fn apply_scaled<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Var<'g>) {
         let Some((params, kept)) = Self::updated(params, gradients) else {
@@ -104,8 +131,10 @@ impl<O: Optimizer> Optimizer for ClipNorm<O> {
                 clip_by_global_norm(&kept, self.max_norm);
             }
             // Of gradients that are not finite the norm says nothing: the factor, which is 0 then, stays.
-            let clip = clip_factor(&kept, self.max_norm, Some(factor));
-            clip.map_or(factor, |clip| factor.select(factor * clip, factor))
+            Clip::of(&kept).map_or(factor, |Clip { norm, shift, .. }| {
+                let clip = (norm * factor + shift * 1e-6).recip() * self.max_norm * shift;
+                factor.select(factor * clip.minimum(g.scalar(1.0)), factor)
+            })
         };
         self.inner.apply_scaled(g, &params, &kept, factor);
     }
@@ -157,6 +186,7 @@ mod tests {
         assert!((a + 0.6).abs() < 1e-6 && (b + 0.8).abs() < 1e-6, "{a} {b}");
         assert_eq!(moved([3.0, 4.0], 6.0)?, [-3.0, -4.0]);
         assert_eq!(moved([0.0, 0.0], 1.0)?, [0.0, 0.0]);
+        assert_eq!(moved([3e-25, -4e-25], 1.0)?, [-3e-25, 4e-25]);
         Ok(())
     }
 

@@ -366,13 +366,13 @@ mod tests {
             [
                 "mul",
                 "fill",
-                "mul",
+                "cotangent_mul",
                 "adam_tick",
                 "adam_update",
                 "mul",
                 "fill",
-                "mul",
-                "mul",
+                "cotangent_mul",
+                "cotangent_mul",
                 "adam_tick",
                 "adam_update"
             ]

@@ -2,7 +2,8 @@
 //! gradients. Kernels compute in 32 bits all the same.
 //!
 //! Micikevicius et al., "Mixed Precision Training", ICLR 2018: weights, their gradients and all that updates them keep
-//! 32 bits, and so does what adds up much.
+//! 32 bits, and so does what adds up much. As under PyTorch's `autocast`, which has lists of ops that are computed in 32
+//! bits (powers, exponentials, sums, losses) and lets what is made of their results element by element have 32 as well.
 
 use super::{needed_nodes, roots};
 use crate::graph::{Node, Recording, Source, ValueId};
@@ -15,23 +16,19 @@ const LEAST_ELEMENTS: usize = 256;
 pub(crate) fn halves(r: &Recording, refuses: impl Fn(usize) -> bool) -> Vec<bool> {
     let needed = needed_nodes(r);
     let beside = beside_the_data(r, &needed);
+    let wide = made_of_wide(r, &needed);
     let mut keeps: Vec<bool> = (0..r.values.len())
         .map(|v| {
             let value = &r.values[v];
             let computed =
                 matches!(value.source, Source::Node(n) if needed[n] && !r.nodes[n].inputs.is_empty());
             let is_large = value.ty.dtype == DType::F32 && value.ty.shape.elements() >= LEAST_ELEMENTS;
-            beside[v] || !computed || !is_large
+            beside[v] || wide[v] || !computed || !is_large
         })
         .collect();
     r.outputs.iter().for_each(|o| keeps[o.value as usize] = true);
-    for (n, node) in r.nodes.iter().enumerate().filter(|(n, _)| needed[*n]) {
-        for (i, &v) in node.outputs.iter().enumerate() {
-            keeps[v as usize] |= node.op.keeps_f32(i);
-        }
-        if refuses(n) {
-            node.inputs.iter().chain(&node.outputs).for_each(|&v| keeps[v as usize] = true);
-        }
+    for (_, node) in r.nodes.iter().enumerate().filter(|(n, _)| needed[*n] && refuses(*n)) {
+        node.inputs.iter().chain(&node.outputs).for_each(|&v| keeps[v as usize] = true);
     }
     // What shares memory is stored in one way.
     let roots = roots(r);
@@ -42,13 +39,30 @@ pub(crate) fn halves(r: &Recording, refuses: impl Fn(usize) -> bool) -> Vec<bool
     (0..keeps.len()).map(|v| !keeps[v] && !keeps[roots[v] as usize]).collect()
 }
 
+/// The nodes that a node was made of, by the fusion.
+fn members(node: &Node) -> &[Node] {
+    if node.members.is_empty() { std::slice::from_ref(node) } else { &node.members }
+}
+
 /// Whether a node makes of each element one at the same place, or moves elements.
 fn is_local(node: &Node) -> bool {
     let alone = |n: &Node| n.op.pointwise().is_some() || n.op.is_alias() || n.op.moves_input().is_some();
-    match &node.members[..] {
-        [] => alone(node),
-        members => members.iter().all(alone),
+    members(node).iter().all(alone)
+}
+
+/// By value, whether an op keeps it in 32 bits, or it is made of such values element by element: what left the range
+/// of half precision once may not come back at once, as in `x.exp().log()` and its gradient. Fused or not, this is
+/// told of single nodes, so that the same values are rounded.
+fn made_of_wide(r: &Recording, needed: &[bool]) -> Vec<bool> {
+    let mut wide = vec![false; r.values.len()];
+    let nodes = r.nodes.iter().zip(needed).filter(|(_, needed)| **needed);
+    for node in nodes.flat_map(|(node, _)| members(node)) {
+        let from_wide = is_local(node) && node.inputs.iter().any(|&v| wide[v as usize]);
+        for (i, &v) in node.outputs.iter().enumerate() {
+            wide[v as usize] |= from_wide || node.op.keeps_f32(i);
+        }
     }
+    wide
 }
 
 /// By value, whether it belongs to the weights and not to the data: what updates of states read, and what is made of
@@ -123,8 +137,9 @@ mod tests {
         assert_eq!(count(&full, "matmul_tn"), 2, "{full:?}");
         assert_eq!((count(&half, "relu"), count(&half, "relu_grad"), count(&half, "tanh")), (1, 1, 1));
         assert!(!half.contains(&"sum") && !half.contains(&"matmul_tn"), "{half:?}");
-        // w², its gradients, and the squares that clipping adds up.
-        assert!(count(&full, "mul") >= 3 && !half.contains(&"add_scalar"), "{half:?} {full:?}");
+        // w² and its gradient, and of clipping scaled gradients and their squares, and two factors.
+        assert!(count(&full, "square") == 4 && !half.contains(&"add_scalar"), "{half:?} {full:?}");
+        assert!(count(&full, "mul") >= 4 && !half.contains(&"mul"), "{half:?} {full:?}");
     }
 
     #[test]

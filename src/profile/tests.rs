@@ -116,7 +116,7 @@ fn bytes_are_those_that_must_move() {
     let profile = step.profile(2).unwrap();
     let bytes = |op: &str| profile.launches.iter().find(|l| l.op == op).map(|l| l.bytes);
     assert_eq!(bytes("take_rows"), Some(192 + 16 + 192));
-    assert_eq!(bytes("mul"), Some(192 + 192));
+    assert_eq!(bytes("square"), Some(192 + 192));
     assert_eq!(bytes("sum"), Some(192 + 48));
     assert_eq!(bytes("accumulate"), Some(48 + 2 * 48));
 }

@@ -75,7 +75,9 @@ impl<T: Real> Reference<T> for CrossEntropy {
             let loss = if self.soft {
                 let t = &inputs[1].f()[row * columns..(row + 1) * columns];
                 outputs[1].f()[row * kept + 2] = t.iter().fold(T::zero(), |sum, &t| sum + t);
-                z.iter().zip(t).fold(T::zero(), |sum, (&z, &t)| sum + t * ((m - z) + log_sum))
+                // A target of 0 counts nothing, also of a logit of -infinity.
+                let counts = z.iter().zip(t).filter(|(_, t)| **t != T::zero());
+                counts.fold(T::zero(), |sum, (&z, &t)| sum + t * ((m - z) + log_sum))
             } else {
                 let class = class_of(row, inputs[1].u32()[row], columns)?;
                 (m - z[class]) + log_sum
@@ -145,7 +147,7 @@ impl Op for CrossEntropy {
                 let t = &inputs[1].f()[row * columns..(row + 1) * columns];
                 let n = columns as f64;
                 let term = |(z, t): (&f64, &f64)| t.abs() * (log + (n + 3.0) * ((m - z).abs() + s.ln()));
-                let units: f64 = z.iter().zip(t).map(term).sum();
+                let units: f64 = z.iter().zip(t).filter(|(_, t)| **t != 0.0).map(term).sum();
                 let sum: f64 = t.iter().map(|t| t.abs()).sum();
                 loss.push(units * UNIT + (n + 1.0) * TINY);
                 kept.extend([TINY, log * UNIT + TINY, n * (sum * UNIT + TINY)]);

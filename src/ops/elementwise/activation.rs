@@ -16,11 +16,11 @@ formula!(
     bound: |_s, x, y| (14.0 + 4.0 * x[0].abs()) * UNIT * y.abs());
 
 formula!(
-    /// Derivative of the sigmoid from its value: y (1 - y) dy.
+    /// Derivative of the sigmoid from its value: y (1 - y) dy, 0 where dy is.
     SigmoidGrad = "sigmoid_grad", 2,
-    eval: |_s, x| x[1] * x[0] * (T::one() - x[0]),
+    eval: |_s, x| if x[1] == T::zero() { x[1] } else { x[1] * x[0] * (T::one() - x[0]) },
     grad: |_s, k, x, y, dy| Some(match k {
-        0 => dy * x[1] * (x[0] * -2.0 + 1.0),
+        0 => dy.cotangent_mul(x[1]).cotangent_mul(x[0] * -2.0 + 1.0),
         _ => x[0].pair(dy, SigmoidGrad),
     }),
     bound: |_s, x, y| 4.0 * UNIT * (x[1] * x[0]).abs(),
@@ -35,11 +35,11 @@ formula!(
     bound: |_s, x, y| 24.0 * UNIT * y.abs());
 
 formula!(
-    /// Derivative of tanh from its value: (1 - y²) dy.
+    /// Derivative of tanh from its value: (1 - y²) dy, 0 where dy is.
     TanhGrad = "tanh_grad", 2,
-    eval: |_s, x| x[1] * (T::one() - x[0] * x[0]),
+    eval: |_s, x| if x[1] == T::zero() { x[1] } else { x[1] * (T::one() - x[0] * x[0]) },
     grad: |_s, k, x, y, dy| Some(match k {
-        0 => dy * x[1] * x[0] * -2.0,
+        0 => dy.cotangent_mul(x[1]).cotangent_mul(x[0]) * -2.0,
         _ => x[0].pair(dy, TanhGrad),
     }),
     bound: |_s, x, y| 4.0 * UNIT * x[1].abs(),
@@ -54,7 +54,7 @@ formula!(
     filling: |k| Fillings::AwayFromZero(0.05));
 
 formula!(
-    /// dy where the result of ReLU is positive, else 0.
+    /// dy where the result of ReLU is positive or NaN, else 0.
     ReluGrad = "relu_grad", 2,
     eval: |_s, x| if x[0] <= T::zero() { T::zero() } else { x[1] },
     grad: |_s, k, x, y, dy| (k == 1).then(|| x[0].pair(dy, ReluGrad)),
@@ -75,16 +75,18 @@ formula!(
     filling: |k| Fillings::AwayFromZero(0.05));
 
 formula!(
-    /// Binary cross-entropy of a logit z and a target y: max(z, 0) - z y + log(1 + e^-|z|). One formula, so
-    /// that its gradient σ(z) - y is right at z = 0 too, where the parts have kinks.
+    /// Binary cross-entropy of a logit z and a target y: log(1 + e^-|z|) + |z| (1 - y above 0, y below), where a target
+    /// of 0 counts nothing however large z is. One formula, so that its gradient σ(z) - y is right at z = 0 too, where
+    /// the parts have kinks.
     BceLogits = "bce_logits", 2,
     eval: |_s, x| {
         let tail = (T::one() + (-x[0].abs()).exp()).ln();
-        x[0].max(T::zero()) - x[0] * x[1] + tail
+        let other = if x[0] > T::zero() { T::one() - x[1] } else { x[1] };
+        if other == T::zero() { tail } else { other * x[0].abs() + tail }
     },
     grad: |_s, k, x, y, dy| Some(match k {
-        0 => dy * (x[0].sigmoid() - x[1]),
-        _ => -(dy * x[0]),
+        0 => dy.cotangent_mul(x[0].sigmoid() - x[1]),
+        _ => -dy.cotangent_mul(x[0]),
     }),
     // log is good to 2^-21 near 1, exp to 3 + 2|z| units of at most 1; then three roundings of the terms.
     bound: |_s, x, y| (16.0 + 4.0 * (x[0].abs() + (x[0] * x[1]).abs())) * UNIT + 4.0 * UNIT * y.abs(),

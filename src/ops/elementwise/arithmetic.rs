@@ -20,13 +20,16 @@ formula!(
     /// a · b.
     Mul = "mul", 2,
     eval: |_s, x| x[0] * x[1],
-    grad: |_s, k, x, y, dy| Some(dy * x[1 - k]));
+    grad: |_s, k, x, y, dy| Some(dy.cotangent_mul(x[1 - k])));
 
 formula!(
     /// a / b.
     Div = "div", 2,
     eval: |_s, x| x[0] / x[1],
-    grad: |_s, k, x, y, dy| Some(if k == 0 { dy / x[1] } else { -(dy * y / x[1]) }),
+    grad: |_s, k, x, y, dy| Some(match k {
+        0 => dy.cotangent_div(x[1]),
+        _ => -dy.cotangent_mul(y).cotangent_div(x[1]),
+    }),
     // WGSL promises 2.5 units in the last place, and a unit is two roundoffs.
     bound: |_s, x, y| 6.0 * UNIT * y.abs(),
     filling: |k| Fillings::AwayFromZero(if k == 1 { 0.3 } else { 0.0 }));
@@ -44,6 +47,12 @@ formula!(
     grad: |s, k, x, y, dy| Some(dy * s.0));
 
 formula!(
+    /// a².
+    Square = "square", 1,
+    eval: |_s, x| x[0] * x[0],
+    grad: |_s, k, x, y, dy| Some(dy.cotangent_mul(x[0]) * 2.0));
+
+formula!(
     /// -a.
     Neg = "neg", 1,
     eval: |_s, x| -x[0],
@@ -53,7 +62,7 @@ formula!(
     /// 1 / a.
     Recip = "recip", 1,
     eval: |_s, x| x[0].recip(),
-    grad: |_s, k, x, y, dy| Some(-(dy * y * y)),
+    grad: |_s, k, x, y, dy| Some(-dy.cotangent_mul(y).cotangent_mul(y)),
     bound: |_s, x, y| 6.0 * UNIT * y.abs(),
     filling: |k| Fillings::AwayFromZero(0.3));
 
@@ -61,7 +70,7 @@ formula!(
     /// e^a.
     Exp = "exp", 1,
     eval: |_s, x| x[0].exp(),
-    grad: |_s, k, x, y, dy| Some(dy * y),
+    grad: |_s, k, x, y, dy| Some(dy.cotangent_mul(y)),
     // WGSL promises 3 + 2|x| units in the last place.
     bound: |_s, x, y| 2.0 * (3.0 + 2.0 * x[0].abs()) * UNIT * y.abs());
 
@@ -69,7 +78,7 @@ formula!(
     /// Natural logarithm.
     Log = "log", 1,
     eval: |_s, x| x[0].ln(),
-    grad: |_s, k, x, y, dy| Some(dy / x[0]),
+    grad: |_s, k, x, y, dy| Some(dy.cotangent_div(x[0])),
     // WGSL: 2^-21 absolute between 0.5 and 2, 3 units in the last place elsewhere.
     bound: |_s, x, y| 8.0 * UNIT + 6.0 * UNIT * y.abs(),
     filling: |k| Fillings::Uniform(0.1, 5.0));
@@ -78,7 +87,7 @@ formula!(
     /// Square root.
     Sqrt = "sqrt", 1,
     eval: |_s, x| x[0].sqrt(),
-    grad: |_s, k, x, y, dy| Some(dy / y * 0.5),
+    grad: |_s, k, x, y, dy| Some(dy.cotangent_div(y) * 0.5),
     // WGSL derives it from 1 / inverseSqrt: 2 and 2.5 units in the last place.
     bound: |_s, x, y| 9.0 * UNIT * y.abs(),
     filling: |k| Fillings::Uniform(0.1, 5.0));
@@ -89,11 +98,12 @@ formula!(
     Pow = "pow", 2,
     eval: |_s, x| x[0].powf(x[1]),
     grad: |_s, k, x, y, dy| Some(match k {
-        // 0 where the exponent is 0, also at base 0, where the formula is 0 · ∞.
-        0 => x[1].select(dy * x[1] * x[0].pow(x[1] + -1.0), x[0].graph().scalar(0.0)),
+        // 0 where the exponent is 0, also at base 0, where the power is infinite.
+        0 => dy.cotangent_mul(x[1]).cotangent_mul(x[0].pow(x[1] + -1.0)),
+        // 0 where the base is, also at a negative exponent, where the power is infinite.
         _ => {
-            let positive = x[0].greater(x[0].graph().scalar(0.0));
-            dy * y * positive.select(x[0], x[0].graph().scalar(1.0)).log()
+            let other = x[0].less_equal(x[0].graph().scalar(0.0));
+            dy.cotangent_mul(other.select(x[0].graph().scalar(1.0), x[0]).log()).cotangent_mul(y)
         }
     }),
     bound: |_s, x, y| pow_bound(x[0], x[1], y),
@@ -105,7 +115,7 @@ formula!(
     eval: |s, x| x[0].powf(T::of(f64::from(s.0))),
     grad: |s, k, x, y, dy| Some(match s.0 {
         0.0 => return None,
-        c => dy * x[0].powf(c - 1.0) * c,
+        c => dy.cotangent_mul(x[0].powf(c - 1.0)) * c,
     }),
     bound: |s, x, y| pow_bound(x[0], f64::from(s.0), y),
     filling: |k| Fillings::Uniform(0.2, 3.0));
@@ -122,35 +132,50 @@ formula!(
     /// |a|; derivative 0 at 0.
     Abs = "abs", 1,
     eval: |_s, x| x[0].abs(),
-    grad: |_s, k, x, y, dy| Some(dy * x[0].sign()),
+    grad: |_s, k, x, y, dy| Some(dy.cotangent_mul(x[0].sign())),
     filling: |k| Fillings::AwayFromZero(0.1));
 
 formula!(
-    /// -1, 0 or 1.
+    /// -1, 0 or 1; NaN of NaN.
     Sign = "sign", 1,
-    eval: |_s, x| if x[0] > T::zero() { T::one() } else if x[0] < T::zero() { -T::one() } else { T::zero() },
+    eval: |_s, x| match x[0] {
+        x if x > T::zero() => T::one(),
+        x if x < T::zero() => -T::one(),
+        x if x.is_nan() => x,
+        _ => T::zero(),
+    },
     grad: |_s, k, x, y, dy| None,
     filling: |k| Fillings::AwayFromZero(0.1));
 
 formula!(
-    /// The smaller of two; where they are equal each gets half of the gradient.
+    /// The smaller of two, NaN if one is; where they are equal each gets half of the gradient.
     Minimum = "minimum", 2,
-    eval: |_s, x| if x[1] < x[0] { x[1] } else { x[0] },
-    grad: |_s, k, x, y, dy| Some(dy * x[k].less(x[1 - k]) + dy * x[k].equal(x[1 - k]) * 0.5),
+    eval: |_s, x| if x[1] < x[0] || x[1].is_nan() { x[1] } else { x[0] },
+    grad: |_s, k, x, y, dy| Some(shared(x[k].greater(x[1 - k]), x[k].equal(x[1 - k]), dy)),
     filling: |k| Fillings::Normal);
 
 formula!(
-    /// The larger of two; where they are equal each gets half of the gradient.
+    /// The larger of two, NaN if one is; where they are equal each gets half of the gradient.
     Maximum = "maximum", 2,
-    eval: |_s, x| if x[1] > x[0] { x[1] } else { x[0] },
-    grad: |_s, k, x, y, dy| Some(dy * x[k].greater(x[1 - k]) + dy * x[k].equal(x[1 - k]) * 0.5),
+    eval: |_s, x| if x[1] > x[0] || x[1].is_nan() { x[1] } else { x[0] },
+    grad: |_s, k, x, y, dy| Some(shared(x[k].less(x[1 - k]), x[k].equal(x[1 - k]), dy)),
     filling: |k| Fillings::Normal);
 
+/// The cotangent of one of two of which one was taken: none where that is the other, half where they are equal.
+fn shared<'g>(is_other: Var<'g>, is_equal: Var<'g>, dy: Var<'g>) -> Var<'g> {
+    is_other.select(dy.graph().scalar(0.0), is_equal.select(dy * 0.5, dy))
+}
+
 formula!(
-    /// Limited to [low, high]; the gradient passes inside, bounds included.
+    /// Limited to [low, high], NaN of NaN; the gradient passes inside, bounds included.
     Clamp(low, high) = "clamp", 1,
-    eval: |s, x| x[0].max(T::of(f64::from(s.0))).min(T::of(f64::from(s.1))),
-    grad: |s, k, x, y, dy| Some(dy * x[0].elementwise(InRange(s.0, s.1))),
+    eval: |s, x| match x[0] {
+        x if x.is_nan() => x,
+        x => x.max(T::of(f64::from(s.0))).min(T::of(f64::from(s.1))),
+    },
+    grad: |s, k, x, y, dy| {
+        Some(x[0].elementwise(InRange(s.0, s.1)).select(dy, dy.graph().scalar(0.0)))
+    },
     filling: |k| Fillings::Given(vec![-3.0, -1.6, -0.4, 0.1, 0.3, 0.7, 1.4, 2.5]));
 
 formula!(
@@ -172,6 +197,18 @@ macro_rules! comparison {
             filling: |k| Fillings::Whole(3), smooth: false);
     )*};
 }
+formula!(
+    /// 1 where a is NaN, else 0.
+    IsNan = "is_nan", 1,
+    eval: |_s, x| flag(x[0].is_nan()),
+    grad: |_s, k, x, y, dy| None);
+
+formula!(
+    /// 1 where a is neither infinite nor NaN, else 0.
+    IsFinite = "is_finite", 1,
+    eval: |_s, x| flag(x[0].is_finite()),
+    grad: |_s, k, x, y, dy| None);
+
 comparison! {
     /// 1 where a = b, else 0.
     Equal = "equal", ==;
@@ -253,7 +290,7 @@ impl<'g> Var<'g> {
     /// x².
     #[track_caller]
     pub fn square(self) -> Var<'g> {
-        self.with(self, Mul)
+        self.elementwise(Square)
     }
 
     /// Absolute value.
@@ -262,28 +299,46 @@ impl<'g> Var<'g> {
         self.elementwise(Abs)
     }
 
-    /// -1, 0 or 1.
+    /// -1, 0 or 1; NaN where this is NaN.
     #[track_caller]
     pub fn sign(self) -> Var<'g> {
         self.elementwise(Sign)
     }
 
-    /// The smaller of two values.
+    /// The smaller of two values; NaN where one is NaN.
     #[track_caller]
     pub fn minimum(self, other: Var<'g>) -> Var<'g> {
         self.with(other, Minimum)
     }
 
-    /// The larger of two values.
+    /// The larger of two values; NaN where one is NaN.
     #[track_caller]
     pub fn maximum(self, other: Var<'g>) -> Var<'g> {
         self.with(other, Maximum)
     }
 
-    /// Limits each element to [low, high].
+    /// Limits each element to [low, high], or to `high` if that is below `low`; NaN stays NaN. A bound that is NaN is
+    /// a recording error.
     #[track_caller]
     pub fn clamp(self, low: f32, high: f32) -> Var<'g> {
+        if low.is_nan() || high.is_nan() {
+            let message =
+                format!("the bounds must be numbers, got {low} and {high}; without one use an infinity");
+            return self.graph.refuse("clamp", message, self);
+        }
         self.elementwise(Clamp(low, high))
+    }
+
+    /// 1 where this is NaN, else 0. Its gradient is 0.
+    #[track_caller]
+    pub fn is_nan(self) -> Var<'g> {
+        self.elementwise(IsNan)
+    }
+
+    /// 1 where this is neither infinite nor NaN, else 0. Its gradient is 0.
+    #[track_caller]
+    pub fn is_finite(self) -> Var<'g> {
+        self.elementwise(IsFinite)
     }
 
     /// 1 where equal, else 0.
@@ -322,7 +377,8 @@ impl<'g> Var<'g> {
         self.with(other, GreaterEqual)
     }
 
-    /// `yes` where this is not 0, else `no`.
+    /// `yes` where this is not 0, else `no`. The gradient of the one that was not taken is 0, whatever it was computed
+    /// from: with `x.greater(zero).select(x.sqrt(), zero)` it is 0 at 0.
     #[track_caller]
     pub fn select(self, yes: Var<'g>, no: Var<'g>) -> Var<'g> {
         self.graph.record_one(Elementwise(Select), &[self, yes, no])
@@ -330,11 +386,14 @@ impl<'g> Var<'g> {
 }
 
 macro_rules! operator {
-    ($($trait:ident $method:ident: $formula:expr, |$a:ident, $c:ident| $left:expr, $right:expr;)*) => {$(
+    ($($trait:ident $method:ident: |$a:ident, $b:ident| $both:expr, |$c:ident| $left:expr, $right:expr;)*) => {$(
         impl<'g> ops::$trait for Var<'g> {
             type Output = Var<'g>;
             #[track_caller]
-            fn $method(self, other: Var<'g>) -> Var<'g> { self.with(other, $formula) }
+            fn $method(self, other: Var<'g>) -> Var<'g> {
+                let ($a, $b) = (self, other);
+                $both
+            }
         }
         impl<'g> ops::$trait<f32> for Var<'g> {
             type Output = Var<'g>;
@@ -349,10 +408,12 @@ macro_rules! operator {
     )*};
 }
 operator! {
-    Add add: Add, |a, c| a.elementwise(AddScalar(c)), a.elementwise(AddScalar(c));
-    Sub sub: Sub, |a, c| a.elementwise(AddScalar(-c)), a.elementwise(Neg).elementwise(AddScalar(c));
-    Mul mul: Mul, |a, c| a.elementwise(MulScalar(c)), a.elementwise(MulScalar(c));
-    Div div: Div, |a, c| if (1.0 / c).is_normal() {
+    Add add: |a, b| a.with(b, Add), |c| a.elementwise(AddScalar(c)), a.elementwise(AddScalar(c));
+    Sub sub: |a, b| a.with(b, Sub),
+        |c| a.elementwise(AddScalar(-c)), a.elementwise(Neg).elementwise(AddScalar(c));
+    Mul mul: |a, b| if std::ptr::eq(a.graph, b.graph) && a.id == b.id { a.square() } else { a.with(b, Mul) },
+        |c| a.elementwise(MulScalar(c)), a.elementwise(MulScalar(c));
+    Div div: |a, b| a.with(b, Div), |c| if (1.0 / c).is_normal() {
         a.elementwise(MulScalar(1.0 / c))
     } else {
         a.with(a.graph.scalar(c), Div)
@@ -375,6 +436,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(cases_of(Div));
     cases.extend(cases_of(AddScalar(1.5)));
     cases.extend(cases_of(MulScalar(-0.7)));
+    cases.extend(cases_of(Square));
     cases.extend(cases_of(Neg));
     cases.extend(cases_of(Recip));
     cases.extend(cases_of(Exp));
@@ -395,9 +457,16 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(cases_of(Greater));
     cases.extend(cases_of(GreaterEqual));
     cases.extend(cases_of(Select));
+    cases.extend(cases_of(IsNan));
+    cases.extend(cases_of(IsFinite));
     cases.push(points(Exp, &[&[-100.0, -80.0, 0.0, 80.0, 88.0]]));
     cases.push(points(Pow, &[&[-2.0, -2.0, -1.5, 0.0, 0.0, 2.0], &[3.0, 2.0, -3.0, 2.0, 0.0, 0.0]]));
     cases.push(points(Pow, &[&[-2.0, -0.5, 4.0], &[0.5, 1.5, 0.5]]));
+    // Whole numbers from 2^24 on are even.
+    cases.push(points(Pow, &[&[-0.5, -2.0, -1.0, -0.0, -1.0], &[3e7, 3e38, 16_777_217.0, -2.5, 3e38]]));
+    for exponent in [-2.5, -1.0, 2.0, 3.0] {
+        cases.push(points(PowScalar(exponent), &[&super::SPECIAL]));
+    }
     cases.push(points(PowScalar(3.0), &[&[-2.0, -0.5, 0.0, 1.0, 7.0]]));
     cases.push(points(PowScalar(0.0), &[&[-2.0, 0.0, 3.0]]));
     cases.push(points(Clamp(-1.5, 0.5), &[&[-1.5, 0.5, 1e30, -1e30]]));

@@ -8,8 +8,11 @@ mod activation;
 mod arithmetic;
 pub(crate) mod chain;
 mod generate;
+mod gradient;
 mod rows;
 mod term;
+#[cfg(all(test, feature = "gpu"))]
+mod tests;
 
 use std::fmt::Debug;
 
@@ -41,7 +44,8 @@ pub(crate) trait Formula: Copy + Debug + Send + Sync + 'static {
     fn eval<T: Real>(&self, x: [T; 3]) -> T;
 
     /// The cotangent of argument `k`, in the shape of the result; `None` where the derivative is zero
-    /// almost everywhere.
+    /// almost everywhere. It is 0 where `dy` is, also where the derivative is infinite or NaN: see
+    /// [`Var::cotangent_mul`].
     fn grad<'g>(&self, k: usize, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Option<Var<'g>>;
 
     /// The largest error that f32 explains, given arguments and result.
@@ -210,9 +214,12 @@ impl<F: Formula> Op for Elementwise<F> {
         generate::program(F::NAME, &chain, &[0], ctx.caps)
     }
 
-    /// What grows beyond the range of half precision, or loses the digits that count in it.
+    /// What grows beyond the range of half precision, or loses the digits that count in it. Differences are what losses
+    /// square.
     fn keeps_f32(&self, _: usize) -> bool {
-        matches!(F::NAME, "exp" | "log" | "pow" | "pow_scalar" | "recip" | "bce_logits")
+        const KEPT: [&str; 9] =
+            ["exp", "log", "pow", "pow_scalar", "square", "recip", "sub", "cotangent_div", "bce_logits"];
+        KEPT.contains(&F::NAME)
     }
 
     fn pointwise(&self) -> Option<&dyn Pointwise> {
@@ -285,19 +292,30 @@ fn cases_of<F: Formula>(formula: F) -> Vec<Case> {
             rest(&[1, 8], &[6, 1]),
         ]);
     }
-    shapes
+    let mut cases: Vec<Case> = shapes
         .iter()
         .map(|s| {
             let shapes: Vec<&[usize]> = s.iter().map(Vec::as_slice).collect();
             fill(Case::new(Elementwise(formula), &shapes))
         })
-        .collect()
+        .collect();
+    // All of these against each other.
+    let n = SPECIAL.len().pow(F::ARITY as u32);
+    let argument =
+        |k: usize| (0..n).map(|i| SPECIAL[i / SPECIAL.len().pow(k as u32) % SPECIAL.len()]).collect();
+    let arguments: Vec<Vec<f64>> = (0..F::ARITY).map(argument).collect();
+    cases.push(points(formula, &arguments.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+    cases
 }
+
+/// Where formulas are told apart that agree elsewhere.
+const SPECIAL: [f64; 9] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.0, -1.0, 2.5, -3.0];
 
 /// Cases of the whole family.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = arithmetic::cases();
     cases.extend(activation::cases());
+    cases.extend(gradient::cases());
     cases
 }
 

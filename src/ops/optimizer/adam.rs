@@ -173,7 +173,7 @@ fn text(count: usize) -> String {
         t,
         "    let row = scalars[counter];\n    \
          let first = (at - start) * {span}u + lane;\n    \
-         let end = min(select(extent.x, 0u, row.w == 0.0), first + {span}u);\n    \
+         let end = min(select(extent.x, 0u, is_zero(row.w)), first + {span}u);\n    \
          for (var i = first; i < end; i += {WORKGROUP}u) {{\n        \
          var g = vec4<f32>();\n        var w = g;\n        var m = g;\n        var v = g;\n",
         span = VECTORS * WORKGROUP

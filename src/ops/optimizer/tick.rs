@@ -42,7 +42,7 @@ impl AdamTick {
             t.push_str(
                 "@compute @workgroup_size(1)\nfn adam_tick() {\n    let factor = gradient_factor();\n",
             );
-            t.push_str("    if (factor == 0.0) {\n");
+            t.push_str("    if (is_zero(factor)) {\n");
             for i in 0..counts {
                 let _ = writeln!(t, "        scalars[p.first + {i}u] = vec4<f32>(0.0);");
             }

@@ -1,0 +1,358 @@
+//! What every formula and its gradient give for NaN, infinities, zeros and signs: the values of IEEE 754 and of PyTorch's
+//! formulas, written out here, on every device, fused and not, in 32 bits and in mixed precision.
+
+use std::collections::BTreeSet;
+
+use super::SPECIAL;
+use crate::half;
+use crate::ops::{Op, registry};
+use crate::{CompileOptions, Device, Graph, Precision, Var};
+
+fn flag(condition: bool) -> f32 {
+    f32::from(u8::from(condition))
+}
+
+/// a · b, and 0 where a is 0.
+fn masked(a: f32, b: f32) -> f32 {
+    if a == 0.0 { 0.0 } else { a * b }
+}
+
+fn softplus(x: f32) -> f32 {
+    f64::from(x).exp().ln_1p() as f32
+}
+
+/// The value of a formula with attributes `p`.
+fn value(name: &str, [a, b, c]: [f32; 3], p: &[f32]) -> f32 {
+    let nan = a.is_nan() || b.is_nan();
+    match name {
+        "add" => a + b,
+        "sub" => a - b,
+        "mul" => a * b,
+        "div" => a / b,
+        "add_scalar" => a + p[0],
+        "mul_scalar" => a * p[0],
+        "square" => a * a,
+        "neg" => -a,
+        "recip" => 1.0 / a,
+        "exp" => f64::from(a).exp() as f32,
+        "log" => f64::from(a).ln() as f32,
+        "sqrt" => f64::from(a).sqrt() as f32,
+        "pow" => f64::from(a).powf(f64::from(b)) as f32,
+        "pow_scalar" => f64::from(a).powf(f64::from(p[0])) as f32,
+        "abs" => f32::from_bits(a.to_bits() & 0x7fff_ffff),
+        "sign" => {
+            if a == 0.0 || a.is_nan() {
+                a
+            } else {
+                a.signum()
+            }
+        }
+        "minimum" => {
+            if nan {
+                f32::NAN
+            } else {
+                a.min(b)
+            }
+        }
+        "maximum" => {
+            if nan {
+                f32::NAN
+            } else {
+                a.max(b)
+            }
+        }
+        "clamp" => {
+            if a.is_nan() {
+                a
+            } else {
+                a.clamp(p[0], p[1])
+            }
+        }
+        "in_range" => flag((p[0]..=p[1]).contains(&a)),
+        "equal" => flag(a == b),
+        "not_equal" => flag(a != b),
+        "less" => flag(a < b),
+        "less_equal" => flag(a <= b),
+        "greater" => flag(a > b),
+        "greater_equal" => flag(a >= b),
+        "is_nan" => flag(a.partial_cmp(&a).is_none()),
+        "is_finite" => flag(a.abs() < f32::INFINITY),
+        "select" => {
+            if a != 0.0 {
+                b
+            } else {
+                c
+            }
+        }
+        "cotangent_mul" => masked(a, b),
+        "cotangent_div" => {
+            if a == 0.0 {
+                0.0
+            } else {
+                a / b
+            }
+        }
+        "sigmoid" => 1.0 / (1.0 + (-a).exp()),
+        "sigmoid_grad" => masked(b, a * (1.0 - a)),
+        "tanh" => f64::from(a).tanh() as f32,
+        "tanh_grad" => masked(b, 1.0 - a * a),
+        "relu" => {
+            if a <= 0.0 {
+                0.0
+            } else {
+                a
+            }
+        }
+        "relu_grad" => {
+            if a <= 0.0 {
+                0.0
+            } else {
+                b
+            }
+        }
+        "leaky_relu" => {
+            if a > 0.0 {
+                a
+            } else {
+                p[0] * a
+            }
+        }
+        "leaky_relu_grad" => {
+            if a > 0.0 {
+                b
+            } else {
+                p[0] * b
+            }
+        }
+        // log(1 + e^z) - z y, and z (1 - y) taken out of it above 0.
+        "bce_logits" => {
+            if a > 0.0 {
+                softplus(-a) + masked(1.0 - b, a)
+            } else {
+                softplus(a) - masked(b, a)
+            }
+        }
+        _ => panic!("say here what `{name}` gives for NaN and infinity, and its gradient below"),
+    }
+}
+
+/// The cotangent of argument `k` for that of the result: 0 for 0, and else what PyTorch's derivatives.yaml says, but for
+/// `pow`'s exponent at a base of 0 or below, where it is 0.
+fn cotangent(name: &str, k: usize, x: [f32; 3], p: &[f32], dy: f32) -> f32 {
+    let ([a, b, _], y) = (x, value(name, x, p));
+    if dy == 0.0 {
+        return 0.0;
+    }
+    match (name, k) {
+        ("add" | "add_scalar", _) | ("sub", 0) => dy,
+        ("sub", _) | ("neg", _) => -dy,
+        ("mul", _) => dy * x[1 - k],
+        ("div", 0) => dy / b,
+        ("div", _) => -dy * (y / b),
+        ("mul_scalar", _) => dy * p[0],
+        ("square", _) => dy * 2.0 * a,
+        ("recip", _) => -dy * y * y,
+        ("exp", _) => dy * y,
+        ("log", _) => dy / a,
+        ("sqrt", _) => dy / (2.0 * y),
+        ("pow", 0) if b == 0.0 => dy * 0.0,
+        ("pow", 0) => dy * (b * value("pow", [a, b - 1.0, 0.0], p)),
+        ("pow", _) if a <= 0.0 => dy * 0.0,
+        ("pow", _) => dy * (masked(f64::from(a).ln() as f32, y)),
+        ("pow_scalar", _) if p[0] == 0.0 => 0.0,
+        ("pow_scalar", _) => dy * p[0] * value("pow", [a, p[0] - 1.0, 0.0], p),
+        ("abs", _) => dy * value("sign", x, p),
+        ("minimum", _) if x[k] > x[1 - k] => 0.0,
+        ("maximum", _) if x[k] < x[1 - k] => 0.0,
+        ("minimum" | "maximum", _) => {
+            if a == b {
+                dy / 2.0
+            } else {
+                dy
+            }
+        }
+        ("clamp", _) if (p[0]..=p[1]).contains(&a) => dy,
+        ("select", 1) if a != 0.0 => dy,
+        ("select", 2) if a == 0.0 => dy,
+        ("cotangent_mul", _) => dy * x[1 - k],
+        ("cotangent_div", 0) => dy / b,
+        ("cotangent_div", _) => -masked(dy * y, 1.0 / b),
+        ("sigmoid", _) => dy * (1.0 - y) * y,
+        ("sigmoid_grad", 0) => masked(dy * b, 1.0 - 2.0 * a),
+        ("sigmoid_grad", _) => dy * (1.0 - a) * a,
+        ("tanh", _) => dy * (1.0 - y * y),
+        ("tanh_grad", 0) => -2.0 * masked(dy * b, a),
+        ("tanh_grad", _) => dy * (1.0 - a * a),
+        ("relu", _) => {
+            if y <= 0.0 {
+                0.0
+            } else {
+                dy
+            }
+        }
+        ("relu_grad", 1) => {
+            if a <= 0.0 {
+                0.0
+            } else {
+                dy
+            }
+        }
+        ("leaky_relu", _) | ("leaky_relu_grad", 1) => {
+            if a > 0.0 {
+                dy
+            } else {
+                p[0] * dy
+            }
+        }
+        ("bce_logits", 0) => dy * (value("sigmoid", x, p) - b),
+        ("bce_logits", _) => -dy * a,
+        // Steps, what chooses, and what was not chosen.
+        _ => 0.0,
+    }
+}
+
+/// NaN for NaN, infinity for infinity, and numbers within what exponentials in f32, or half precision, lose.
+fn agree(found: f32, expected: f32, is_mixed: bool) -> bool {
+    let close = |e: f32| {
+        // Of a value near 1 that was rounded, half a unit may be all that is left of 1 - y².
+        let (relative, least) = if is_mixed { (4e-3, 0.25) } else { (1e-5, 1e-2) };
+        found == e || (found.is_nan() && e.is_nan()) || (found - e).abs() <= relative * e.abs().max(least)
+    };
+    close(expected) || (is_mixed && close(half::round(f64::from(expected)) as f32))
+}
+
+/// Every device, fused and not.
+fn devices() -> Vec<(String, Device, bool)> {
+    let mut devices: Vec<(String, Device, bool)> = [Device::cpu(), Device::reference()]
+        .map(|device| (format!("{device:?}"), device.clone(), device.info().name != "reference"))
+        .to_vec();
+    let name = std::env::var("WGRAD_ADAPTER").unwrap_or_default();
+    let found = crate::gpu::adapters_named(&name);
+    let is_required = std::env::var("WGRAD_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    assert!(found.is_ok() || !is_required, "{found:?}");
+    for gpu in found.unwrap_or_default() {
+        let halves = gpu.has_halves();
+        devices.push((format!("{gpu:?} unfused"), gpu.unfused().into(), halves));
+        devices.push((format!("{gpu:?}"), gpu.into(), halves));
+    }
+    devices
+}
+
+/// One of each formula, with attributes.
+fn formulas() -> Vec<std::sync::Arc<dyn Op>> {
+    let mut seen = BTreeSet::new();
+    let ops = registry().into_iter().map(|case| case.op).filter(|op| op.pointwise().is_some());
+    ops.filter(|op| seen.insert(format!("{op:?}"))).collect()
+}
+
+/// All special arguments against each other, repeated until half precision stores them.
+fn arguments(arity: usize) -> Vec<[f32; 3]> {
+    let mut values: Vec<f32> = SPECIAL.iter().map(|&x| x as f32).collect();
+    values.extend([f32::from_bits(0xffc0_0000), f32::from_bits(0x7fc0_1234)]);
+    let n = values.len().pow(arity as u32);
+    let at = |i: usize| {
+        [0, 1, 2].map(|k| if k < arity { values[i / values.len().pow(k as u32) % values.len()] } else { 0.0 })
+    };
+    (0..n.max(260)).map(|i| at(i % n)).collect()
+}
+
+#[test]
+fn nan_and_infinity_are_those_of_ieee_754_everywhere() {
+    let (devices, formulas) = (devices(), formulas());
+    assert!(formulas.len() > 45, "{}", formulas.len());
+    let mut failures = Vec::new();
+    for op in &formulas {
+        let f = op.pointwise().unwrap();
+        let (name, arity, p) = (f.function(), f.arity(), f.attributes());
+        let rows = arguments(arity);
+        let g = Graph::new();
+        let x: Vec<Var<'_>> = (0..arity).map(|k| g.input(&format!("x{k}"), [rows.len()])).collect();
+        let dy = g.input("dy", [rows.len()]);
+        let y = g.record_shared(op.clone(), &x)[0];
+        // Something behind it, so that it is fused, or stored in 16 bits.
+        g.output("y", -y);
+        for (k, d) in g.gradients((y * dy).sum_all(), &x).into_iter().enumerate() {
+            g.output(&format!("d{k}"), d);
+        }
+        for (device, is_mixed) in devices.iter().flat_map(|d| [(d, false), (d, true)]) {
+            let (label, device, has_halves) = device;
+            if is_mixed && !has_halves {
+                continue;
+            }
+            let precision = if is_mixed { Precision::Mixed } else { Precision::F32 };
+            let options = CompileOptions::new().precision(precision);
+            let mut step = device.compile_with(&g, options).unwrap_or_else(|e| panic!("{name}: {e}"));
+            for k in 0..arity {
+                step.feed(&format!("x{k}"), &rows.iter().map(|x| x[k]).collect::<Vec<f32>>()).unwrap();
+            }
+            let mut compare = |what: &str, found: &[f32], expected: &dyn Fn([f32; 3]) -> f32| {
+                let wrong = rows.iter().zip(found).filter(|(x, y)| !agree(**y, expected(**x), is_mixed));
+                failures.extend(wrong.take(3).map(|(x, y)| {
+                    let expected = expected(*x);
+                    format!(
+                        "{what} of {op:?} at {:?}: {y}, not {expected}: {label}, mixed {is_mixed}",
+                        &x[..arity]
+                    )
+                }));
+            };
+            for dy in [0.0, 1.0, f32::NAN] {
+                step.feed("dy", &vec![dy; rows.len()]).unwrap();
+                step.run().unwrap();
+                if dy == 0.0 {
+                    compare("value", &step.values("y").unwrap(), &|x| -value(name, x, &p));
+                }
+                for k in 0..arity {
+                    let found = step.values(&format!("d{k}")).unwrap();
+                    compare(&format!("cotangent {k} for {dy}"), &found, &|x| cotangent(name, k, x, &p, dy));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn powers_are_those_of_the_c_standard() {
+    let inf = f64::INFINITY;
+    // C17, F.10.4.4.
+    for (a, b, expected) in [
+        (-0.0, -2.5, inf),
+        (-0.0, -3.0, -inf),
+        (0.0, -3.0, inf),
+        (0.0, -inf, inf),
+        (-1.0, inf, 1.0),
+        (-1.0, -inf, 1.0),
+        (1.0, f64::NAN, 1.0),
+        (f64::NAN, 0.0, 1.0),
+        (f64::NAN, -0.0, 1.0),
+        (-2.5, 0.5, f64::NAN),
+        (0.5, -inf, inf),
+        (0.5, inf, 0.0),
+        (2.5, -inf, 0.0),
+        (2.5, inf, inf),
+        (-inf, -3.0, 0.0),
+        (-inf, -2.5, 0.0),
+        (-inf, 3.0, -inf),
+        (-inf, 2.5, inf),
+        (inf, -1.0, 0.0),
+        (inf, 2.5, inf),
+        (f64::NAN, 2.0, f64::NAN),
+        (2.0, f64::NAN, f64::NAN),
+    ] {
+        let found = value("pow", [a as f32, b as f32, 0.0], &[]);
+        assert!(agree(found, expected as f32, false), "{a}^{b}: {found}");
+    }
+    // With logits that are sure of it, and right or wrong.
+    for (z, y, expected) in [(inf, 1.0, 0.0), (inf, 0.0, inf), (-inf, 1.0, inf), (-inf, 0.0, 0.0)] {
+        assert_eq!(value("bce_logits", [z as f32, y, 0.0], &[]), expected as f32);
+    }
+}
+
+#[test]
+fn bounds_that_are_no_numbers_are_refused() {
+    for (low, high) in [(f32::NAN, 1.0), (0.0, f32::NAN)] {
+        let g = Graph::new();
+        let _ = g.input("x", [2]).clamp(low, high);
+        assert!(g.error().unwrap().to_string().contains("the bounds must be numbers"));
+    }
+}
