@@ -7,7 +7,7 @@ use super::step::{Region, bind};
 use super::{Gpu, Shared};
 use crate::error::{Error, Result};
 use crate::half;
-use crate::ops::{Arg, KernelContext, Op};
+use crate::ops::{Arg, Kernel, KernelContext, Op};
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Feed, Tensor};
 
@@ -50,14 +50,19 @@ fn fenced(gpu: &Shared, label: &str, content: &[u32], bytes: usize) -> Result<wg
 
 /// Runs `op` on `inputs`, the states it updates at their end; gives its outputs, then the new states.
 pub(crate) fn run(gpu: &Gpu, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-    let shared = &gpu.0;
-    shared.scoped("one op's tensors", || run_unscoped(shared, op, inputs, false))
+    run_changed(gpu, op, inputs, false, &|_| {})
 }
 
-/// As [`run`], with all floats but the states stored in 16 bits.
-pub(crate) fn run_halves(gpu: &Gpu, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+/// As [`run`], with each kernel passed through `change` first; `as_halves`: with all floats but the states stored in 16 bits.
+pub(crate) fn run_changed(
+    gpu: &Gpu,
+    op: &Arc<dyn Op>,
+    inputs: &[Tensor],
+    as_halves: bool,
+    change: &dyn Fn(&mut Kernel),
+) -> Result<Vec<Tensor>> {
     let shared = &gpu.0;
-    shared.scoped("one op's tensors", || run_unscoped(shared, op, inputs, true))
+    shared.scoped("one op's tensors", || run_unscoped(shared, op, inputs, as_halves, change))
 }
 
 fn run_unscoped(
@@ -65,11 +70,13 @@ fn run_unscoped(
     op: &Arc<dyn Op>,
     inputs: &[Tensor],
     as_halves: bool,
+    change: &dyn Fn(&mut Kernel),
 ) -> Result<Vec<Tensor>> {
     let mut in_types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
     let mut out_types = op.infer(&in_types).map_err(Error::Invalid)?;
     let context = KernelContext { caps: &gpu.caps, inputs: &in_types, outputs: &out_types };
     let mut program = op.dispatch(&context)?;
+    program.dispatches.iter_mut().for_each(|dispatch| change(&mut dispatch.kernel));
     let reads = inputs.len() - op.writes();
     let results = out_types.len() - op.writes();
     if as_halves {
