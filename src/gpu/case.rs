@@ -1,5 +1,6 @@
 //! One op on its own, in buffers that show every mistake: outputs start as NaN, padding holds NaN, and
-//! guard words stand before and after.
+//! guard words stand before and after. Bindings reach over those behind: an adapter that drops what is written past a
+//! binding would hide it, and one that writes it elsewhere would not.
 
 use std::sync::Arc;
 
@@ -36,13 +37,14 @@ fn words(data: &Data, ty: TensorType) -> Vec<u32> {
     }
 }
 
-/// A fenced buffer with these words, poison behind them up to the padded size.
-fn fenced(gpu: &Shared, label: &str, content: &[u32], bytes: usize) -> Result<wgpu::Buffer> {
+/// A buffer with these words between two fences, poison behind them up to the padded size. What is only read has poison in its
+/// fences too.
+fn fenced(gpu: &Shared, label: &str, content: &[u32], bytes: usize, guard: u32) -> Result<wgpu::Buffer> {
     let fence = FENCE / 4;
-    let mut all = vec![GUARD; fence];
+    let mut all = vec![guard; fence];
     all.extend_from_slice(content);
     all.resize(fence + bytes / 4, POISON);
-    all.resize(2 * fence + bytes / 4, GUARD);
+    all.resize(2 * fence + bytes / 4, guard);
     let buffer = gpu.buffer(label, all.len() * 4, super::storage_usage())?;
     gpu.write(&buffer, Feed::U32(&all));
     Ok(buffer)
@@ -89,7 +91,7 @@ fn run_unscoped(
     let sources: Vec<wgpu::Buffer> = inputs[..reads]
         .iter()
         .zip(&in_types)
-        .map(|(t, ty)| fenced(gpu, "input", &words(t.data(), *ty), ty.bytes()))
+        .map(|(t, ty)| fenced(gpu, "input", &words(t.data(), *ty), ty.bytes(), POISON))
         .collect::<Result<_>>()?;
     let targets: Vec<wgpu::Buffer> = out_types
         .iter()
@@ -97,14 +99,14 @@ fn run_unscoped(
         .map(|(k, ty)| {
             let content =
                 if k < results { Vec::new() } else { words(inputs[reads + k - results].data(), *ty) };
-            fenced(gpu, "output", &content, ty.bytes())
+            fenced(gpu, "output", &content, ty.bytes(), GUARD)
         })
         .collect::<Result<_>>()?;
     let padded = |bytes: usize| bytes.next_multiple_of(16).max(16);
     let scratch: Vec<wgpu::Buffer> = program
         .scratch
         .iter()
-        .map(|&bytes| fenced(gpu, "scratch", &[], padded(bytes)))
+        .map(|&bytes| fenced(gpu, "scratch", &[], padded(bytes), POISON))
         .collect::<Result<_>>()?;
     let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     for dispatch in &program.dispatches {
@@ -115,7 +117,7 @@ fn run_unscoped(
                 Arg::Output(i) | Arg::OutputRead(i) => (&targets[i], out_types[i].bytes()),
                 Arg::Scratch(i) | Arg::ScratchRead(i) => (&scratch[i], padded(program.scratch[i])),
             };
-            Region { buffer, offset: FENCE, bytes }
+            Region { buffer, offset: FENCE, bytes: bytes + FENCE }
         };
         let storage: Vec<Region<'_>> = dispatch.args.iter().map(region).collect();
         let bytes = dispatch.uniform.len().next_multiple_of(16).max(16);
