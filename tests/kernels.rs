@@ -45,11 +45,13 @@ fn every_kernel_agrees_with_the_reference_on_every_adapter() {
 #[test]
 fn folded_grids_cover_everything() {
     for gpu in common::gpus() {
-        let report = check_gpu(&gpu.with_max_workgroups(11), |_, _| {});
-        assert_passed(&report, "");
-        // What needs more than 11 x 11 workgroups is a limit, said so, and no failure.
-        assert!(!report.skipped.is_empty() && report.skipped.len() < report.cases() / 4);
-        assert!(report.skipped.iter().all(|s| s.message.contains("workgroups")));
+        for class in classes(&gpu) {
+            let report = check_gpu(&gpu.with_class(class).with_max_workgroups(11), |_, _| {});
+            assert_passed(&report, &format!(" as {class:?}, folded"));
+            // What needs more than 11 x 11 workgroups is a limit, said so, and no failure.
+            assert!(!report.skipped.is_empty() && report.skipped.len() < report.cases() / 4);
+            assert!(report.skipped.iter().all(|s| s.message.contains("workgroups")));
+        }
     }
 }
 

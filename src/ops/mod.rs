@@ -13,6 +13,7 @@ mod classes;
 mod conv;
 pub(crate) mod cross_entropy;
 mod dropout;
+mod edge_cases;
 pub(crate) mod elementwise;
 mod fill;
 mod fused;
@@ -399,6 +400,7 @@ pub fn registry() -> Vec<Case> {
     cases.extend(optimizer::cases());
     cases.extend(accumulate::cases());
     cases.extend(fused_cases::cases());
+    cases.extend(edge_cases::cases());
     cases
 }
 

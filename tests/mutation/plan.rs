@@ -90,7 +90,8 @@ fn ways(gpu: &Gpu) -> Vec<Way> {
     let classes: Vec<Gpu> = mutation::classes(gpu).into_iter().map(|c| gpu.with_class(c)).rev().collect();
     let class = |gpu: &Gpu| format!("{:?}", gpu.caps().class);
     let mut ways: Vec<Way> = classes.iter().map(|gpu| way(class(gpu), gpu.clone(), false)).collect();
-    ways.push(way("folded".into(), gpu.with_max_workgroups(11), false));
+    let folded = |gpu: &Gpu| way(format!("{} folded", class(gpu)), gpu.with_max_workgroups(11), false);
+    ways.extend(classes.iter().map(folded));
     if gpu.has_halves() {
         ways.extend(classes.iter().map(|gpu| way(format!("{} in 16 bits", class(gpu)), gpu.clone(), true)));
     }
