@@ -85,7 +85,8 @@ pub fn faults(line: &str, from: usize, context: &Context) -> Vec<LineFault> {
         return found;
     }
     let header = loop_header(&all);
-    for (i, t) in all.iter().enumerate().filter(|(_, t)| t.at >= from) {
+    let zero = zero_products(&all);
+    for (i, t) in all.iter().enumerate().filter(|(i, t)| t.at >= from && !zero.contains(i)) {
         let before = i.checked_sub(1).map(|i| all[i]);
         let part = header.as_ref().map_or(Part::Body, |h| h.part(i));
         match t.kind {
@@ -100,12 +101,15 @@ pub fn faults(line: &str, from: usize, context: &Context) -> Vec<LineFault> {
             }
             // The direction of a loop stays: without an end nothing is to be seen.
             Kind::Sign if part == Part::Step => {}
+            // What is added or subtracted is nothing.
+            Kind::Sign if matches!(t.text, "+" | "-") && all.get(i + 1).is_some_and(is_zero) => {}
+            Kind::Sign if matches!(t.text, "*" | "/") && all.get(i + 1).is_some_and(is_one) => {}
             Kind::Sign => {
                 for (kind, other) in other_signs(t.text) {
                     put(kind, t.at..t.end(), other);
                 }
             }
-            Kind::Number => numbers(t, &mut put),
+            Kind::Number => numbers(t, divisor(&all, i), &mut put),
             Kind::Name => {
                 let is_field = before.is_some_and(|b| b.is("."));
                 for (kind, _, other) in NAMES.iter().filter(|n| n.1 == t.text) {
@@ -138,11 +142,50 @@ pub fn faults(line: &str, from: usize, context: &Context) -> Vec<LineFault> {
 
 type Put<'a> = dyn FnMut(&'static str, std::ops::Range<usize>, &str) + 'a;
 
-fn numbers(t: &Token<'_>, put: &mut Put<'_>) {
+fn is_zero(t: &Token<'_>) -> bool {
+    t.kind == Kind::Number && t.text.trim_end_matches(['u', 'i']) == "0"
+}
+
+fn is_one(t: &Token<'_>) -> bool {
+    t.kind == Kind::Number && matches!(t.text.trim_end_matches(['u', 'i']), "1" | "1.0")
+}
+
+/// Tokens of products behind a factor that is written as 0, as unrolled text has it: no fault of theirs changes anything.
+fn zero_products(all: &[Token<'_>]) -> Vec<usize> {
+    let mut found = Vec::new();
+    for start in (0..all.len()).filter(|&i| is_zero(&all[i])) {
+        let mut at = start + 1;
+        while all.get(at).is_some_and(|t| t.is("*")) {
+            let mut end = at + 1;
+            if all.get(end).is_some_and(|t| t.is("(")) {
+                end = closing(all, end).unwrap_or(end);
+            }
+            while all.get(end + 1).is_some_and(|t| t.is(".")) {
+                end += 2;
+            }
+            found.extend(at..=end);
+            at = end + 1;
+        }
+    }
+    found
+}
+
+/// The number that the brackets around token `i` are divided by, or 1: a smaller change could be lost in the quotient.
+fn divisor(all: &[Token<'_>], i: usize) -> u32 {
+    let around = |open: &usize| all[*open].is("(") && closing(all, *open).is_some_and(|close| close > i);
+    let quotient = |open: usize| {
+        let close = closing(all, open)?;
+        let by = all.get(close + 1).filter(|t| t.is("/")).and_then(|_| all.get(close + 2))?;
+        by.text.trim_end_matches('u').parse::<u32>().ok()
+    };
+    (0..i).filter(around).filter_map(quotient).product()
+}
+
+fn numbers(t: &Token<'_>, step: u32, put: &mut Put<'_>) {
     let is_hex = t.text.starts_with("0x");
     let digits = t.text.trim_end_matches(['u', 'i']);
     if let (Ok(n), false) = (digits.parse::<u32>(), is_hex) {
-        put("number", t.at..t.end(), &format!("{}{}", n.wrapping_add(1), &t.text[digits.len()..]));
+        put("number", t.at..t.end(), &format!("{}{}", n.wrapping_add(step), &t.text[digits.len()..]));
     } else if is_hex {
         let hex = &digits[2..];
         if let Ok(n) = u32::from_str_radix(hex, 16) {

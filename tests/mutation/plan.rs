@@ -57,8 +57,8 @@ type At = (usize, usize, usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
     All,
-    First,
-    Last,
+    /// The last in the text that most cases run.
+    One,
 }
 
 /// A fault to be planted.
@@ -211,8 +211,7 @@ impl Plan {
             let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
             places.iter().for_each(|(t, ..)| *counts.entry(*t).or_default() += 1);
             let repeats = place.line == 0 && counts.values().any(|n| *n > 1);
-            let which: &[Which] =
-                if repeats { &[Which::All, Which::First, Which::Last] } else { &[Which::All] };
+            let which: &[Which] = if repeats { &[Which::All, Which::One] } else { &[Which::All] };
             let before = self.line_at(places[0]).trim().to_string();
             for (number, fault) in self.faults_at(places[0]).into_iter().enumerate() {
                 for &which in which {
@@ -245,12 +244,10 @@ impl Plan {
             }
         }
         if fault.which != Which::All {
-            let most = changes.iter().max_by_key(|(_, lines)| lines.len()).map(|(t, _)| *t);
+            let several = changes.iter().filter(|(_, lines)| lines.len() > 1);
+            let most = several.max_by_key(|(t, _)| self.texts[**t].runs.len()).map(|(t, _)| *t);
             changes.retain(|t, _| Some(*t) == most);
-            for lines in changes.values_mut() {
-                let one = if fault.which == Which::First { 0 } else { lines.len() - 1 };
-                *lines = vec![lines.swap_remove(one)];
-            }
+            changes.values_mut().for_each(|lines| lines.drain(..lines.len() - 1).for_each(drop));
         }
         let with = |(t, changed): (usize, Vec<(usize, String)>)| {
             let mut lines: Vec<&str> = self.texts[t].text.split('\n').collect();
@@ -270,8 +267,7 @@ impl Plan {
         let line = if place.line > 0 { format!(":{}", place.line) } else { String::new() };
         let which = match fault.which {
             Which::All => "",
-            Which::First => " (first place alone)",
-            Which::Last => " (last place alone)",
+            Which::One => " (one place alone)",
         };
         format!("{}{line} {}{which}\n    - {}\n    + {}", place.file, place.item, fault.before, fault.after)
     }
