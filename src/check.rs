@@ -1,6 +1,9 @@
 //! Proof on the user's own machine: every op's cases against the f64 reference, and its derivative
 //! against finite differences.
 
+#[cfg(feature = "gpu")]
+mod folded;
+
 use crate::cpu::Buffer;
 use crate::device::DeviceInfo;
 use crate::graph::{Graph, Var};
@@ -9,6 +12,11 @@ use crate::ops::{Case, Fillings, In, Op, Out, Reference};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Tensor};
+
+#[cfg(feature = "gpu")]
+pub use folded::check_gpu_cases_folded;
+#[cfg(feature = "gpu")]
+pub(crate) use folded::program_of;
 
 /// A case that failed.
 #[derive(Debug, Clone)]

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use crate::check::{Expected, prepared};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::ops::{AdapterClass, Case, Kernel, KernelContext, Op, Program};
-use crate::shape::TensorType;
+use crate::ops::{AdapterClass, Case, Kernel, Op, Program};
 use crate::tensor::Tensor;
 
 /// Every file under `shaders/`, by name without ending.
@@ -60,9 +59,7 @@ impl Prepared {
 /// # Errors
 /// Where the adapter cannot run it.
 pub fn program(gpu: &Gpu, case: &Case) -> Result<Program> {
-    let inputs: Vec<TensorType> = case.inputs.iter().map(|(ty, _)| *ty).collect();
-    let outputs = case.op.infer(&inputs).map_err(crate::error::Error::Invalid)?;
-    case.op.dispatch(&KernelContext { caps: gpu.caps(), inputs: &inputs, outputs: &outputs })
+    crate::check::program_of(gpu, case)
 }
 
 /// The text as the adapter gets it, which must be valid WGSL.
