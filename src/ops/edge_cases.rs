@@ -85,6 +85,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(indices().into_iter().flatten());
     cases.extend(ties().into_iter().flatten());
     cases.extend(optimizers());
+    cases.extend(folded());
+    cases.extend(many_axes().into_iter().flatten());
     cases
 }
 
@@ -156,6 +158,12 @@ fn maxima() -> Vec<Case> {
         cases.push(Case::new(sum(1, 1), &[&shape]));
         cases.push(Case::new(sum(1, 1), &[&shape]).exact());
         cases.push(Case::new(max(1, 1), &[&shape]).no_gradient());
+    }
+    // Terms with an input along the row, or one for each row, in the workgroup's kernel.
+    for dims in [&[40][..], &[5, 1]] {
+        cases.extend(super::fused_cases::case_of(&format!("sums of rows of 40 with {dims:?}"), |g| {
+            g.output("y", (g.input("x", [5, 40]) - g.input("y", dims)).square().sum(&[1]));
+        }));
     }
     // Two that tie share the gradient evenly, as central differences have it.
     let pairs = [1.0, 3.0, 3.0, 0.0, -1.0, -1.0, -5.0, -2.0, 7.0, 2.0, 7.0, 1.0];
@@ -306,11 +314,86 @@ fn optimizers() -> Vec<Case> {
     cases
 }
 
+/// Grids of five or eight workgroups, which fold with some of their last row left over where three are allowed.
+fn folded() -> Vec<Case> {
+    let sum = |first| Reduce { kind: Kind::Sum, first, count: 1, scale: 1.0 };
+    let mut cases = Vec::new();
+    for rows in [5, 8] {
+        let long = &[rows, 64][..];
+        cases.push(Case::new(sum(1), &[long]).no_gradient());
+        cases.push(Case::new(ArgMax, &[long]).no_gradient());
+        for log in [false, true] {
+            cases.push(Case::new(Softmax { log }, &[long]).no_gradient());
+            cases.push(Case::new(SoftmaxGrad { log }, &[long, long]).no_gradient());
+        }
+        cases.push(Case::new(CrossEntropy { soft: false }, &[long, &[rows]]).index(1, 64).no_gradient());
+        cases.push(Case::new(CrossEntropy { soft: true }, &[long, long]).no_gradient());
+        cases.push(Case::new(CrossEntropyBoth { share: 0.5 }, &[long, &[rows]]).index(1, 64).no_gradient());
+    }
+    for rows in [300, 40] {
+        let (short, labels) = (&[rows, 8][..], &[rows][..]);
+        cases.push(Case::new(sum(1), &[short]).no_gradient());
+        cases.push(Case::new(sum(1), &[&[rows, 7]]).no_gradient());
+        cases.push(Case::new(ArgMax, &[short]).no_gradient());
+        for log in [false, true] {
+            cases.push(Case::new(Softmax { log }, &[short]).no_gradient());
+            cases.push(Case::new(SoftmaxGrad { log }, &[short, short]).no_gradient());
+        }
+        cases.push(Case::new(CrossEntropy { soft: false }, &[short, labels]).index(1, 8).no_gradient());
+        cases.push(Case::new(CrossEntropy { soft: true }, &[short, short]).no_gradient());
+        cases.push(Case::new(CrossEntropyBoth { share: 0.5 }, &[short, labels]).index(1, 8).no_gradient());
+    }
+    let whole = recorded("one_hot", |g| g.output("y", g.classes("i", [100]).one_hot(3)));
+    cases.extend(whole.map(|case| Case { exact: true, ..case.fill(0, Fillings::Whole(3)) }));
+    let window = recorded("batch_rows", |g| {
+        g.output("y", g.classes("order", [1000]).batch_rows(g.classes("counter", [1]), 300));
+    });
+    cases.extend(window.map(|case| case.fill(0, Fillings::Whole(1000)).fill(1, given(&[2.0]))));
+    for (rows, row, bytes) in
+        [(300, 1, false), (75, 4, false), (300, 4, false), (300, 4, true), (100, 13, true)]
+    {
+        let take = recorded("take_rows", |g| {
+            let table = if bytes { g.bytes("x", [7, row]) } else { g.input("x", [7, row]) };
+            g.output("y", table.take_rows(g.classes("i", [rows])));
+        });
+        let take = take.map(|case| case.fill(1, Fillings::Whole(7)));
+        cases.extend(take.map(|case| if bytes { case.fill(0, Fillings::Whole(256)) } else { case }));
+    }
+    let pick = recorded("pick", |g| g.output("y", g.input("x", [300, 3]).pick(g.classes("i", [300]))));
+    cases.extend(pick.map(|case| case.fill(1, Fillings::Whole(3))));
+    for row in [3, 4] {
+        let scatter = recorded("scatter_rows", |g| {
+            let (table, index) = (g.input("x", [300, row]), g.classes("i", [9]));
+            g.output("dx", g.gradients(table.take_rows(index).square().sum_all(), &[table])[0]);
+        });
+        cases.extend(scatter.map(|case| case.fill(0, Fillings::Whole(300))));
+    }
+    cases
+}
+
+/// Six axes, where sizes and strides of the last two lie in a second vector of the uniform.
+fn many_axes() -> Vec<Option<Case>> {
+    let shape = [2, 3, 2, 3, 2, 5];
+    let pad = recorded("pad", |g| {
+        g.output("y", g.input("x", shape).pad(&[1, 0, 1, 2, 1, 3], &[0, 1, 1, 1, 2, 1], 0.5));
+    });
+    let permuted = recorded("permute", |g| g.output("y", g.input("x", shape).permute(&[5, 2, 4, 0, 3, 1])));
+    let broadcast = recorded("add", |g| {
+        g.output("y", g.input("a", [2, 1, 2, 1, 2, 1]) + g.input("b", [1, 3, 1, 3, 1, 5]));
+    });
+    let some = recorded("mul", |g| {
+        g.output("y", g.input("a", [2, 3, 1, 3, 1, 4]) * g.input("b", [2, 1, 2, 3, 2, 1]));
+    });
+    vec![pad, permuted, broadcast, some]
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn what_is_recorded_has_the_op() {
         let missing = |list: &[Option<super::Case>]| list.iter().position(Option::is_none);
         assert_eq!((missing(&super::indices()), missing(&super::ties())), (None, None));
+        assert_eq!(missing(&super::many_axes()), None);
+        assert_eq!(super::folded().len(), 48);
     }
 }

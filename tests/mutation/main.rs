@@ -112,6 +112,8 @@ fn plant(gpu: &Gpu, args: &Args) -> ExitCode {
     }
     wgrad::Rng::new(args.seed, "faults").shuffle(&mut numbers);
     numbers.truncate(args.sample.unwrap_or(usize::MAX));
+    // Neighbours are found by the same cases.
+    numbers.sort_unstable();
     if args.list {
         let fates: BTreeMap<usize, Fate> = numbers.iter().map(|n| (*n, Fate::Found(String::new()))).collect();
         report::print(&plan, &fates, args.verbose);

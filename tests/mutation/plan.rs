@@ -90,8 +90,11 @@ fn ways(gpu: &Gpu) -> Vec<Way> {
     let classes: Vec<Gpu> = mutation::classes(gpu).into_iter().map(|c| gpu.with_class(c)).rev().collect();
     let class = |gpu: &Gpu| format!("{:?}", gpu.caps().class);
     let mut ways: Vec<Way> = classes.iter().map(|gpu| way(class(gpu), gpu.clone(), false)).collect();
-    let folded = |gpu: &Gpu| way(format!("{} folded", class(gpu)), gpu.with_max_workgroups(11), false);
-    ways.extend(classes.iter().map(folded));
+    for most in [3, 11] {
+        let folded =
+            |gpu: &Gpu| way(format!("{} folded at {most}", class(gpu)), gpu.with_max_workgroups(most), false);
+        ways.extend(classes.iter().map(folded));
+    }
     if gpu.has_halves() {
         ways.extend(classes.iter().map(|gpu| way(format!("{} in 16 bits", class(gpu)), gpu.clone(), true)));
     }
@@ -157,7 +160,10 @@ impl Plan {
                 let types: Vec<_> = case.inputs.iter().map(|(ty, _)| *ty).collect();
                 let outputs = case.op.infer(&types).unwrap_or_default();
                 let flops = case.op.flops(&types, &outputs) as usize;
-                let cost = elements + flops / 16 + if way.as_halves { 1 << 16 } else { 0 };
+                // What is smallest shows little.
+                let cost = elements.max(if elements < 32 { 1 << 13 } else { 0 })
+                    + flops / 16
+                    + if way.as_halves { 1 << 16 } else { 0 };
                 self.runs.push(Run { case: c, way: w, texts, cost });
             }
         }

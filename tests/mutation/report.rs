@@ -56,11 +56,11 @@ impl Equivalent {
     pub fn fits(&self, plan: &Plan, fault: &Fault) -> bool {
         let place = plan.place(fault);
         let same = |listed: &str, own: &str| match place.line {
-            0 => shape(listed) == shape(own),
-            _ => listed == own,
+            0 => matches(&shape(listed), &shape(own)),
+            _ => matches(listed, own),
         };
-        self.file == place.file
-            && (self.item == place.item || self.item == "*")
+        matches(&self.file, &place.file)
+            && matches(&self.item, &place.item)
             && same(&self.before, &fault.before)
             && same(&self.after, &fault.after)
     }
@@ -68,6 +68,19 @@ impl Equivalent {
     pub fn describe(&self) -> String {
         format!("{} {}\n    - {}\n    + {}", self.file, self.item, self.before, self.after)
     }
+}
+
+/// Whether a text is the pattern, in which `…` stands for anything.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('…');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        let Some((_, behind)) = rest.split_once(part) else { return false };
+        rest = behind;
+    }
+    rest.ends_with(last)
 }
 
 /// Prints the share found by file, and what survived; gives the numbers of all.
