@@ -220,7 +220,7 @@ fn indices() -> Vec<Option<Case>> {
     let elements: Vec<f64> = (0..12).map(f64::from).collect();
     cases.push(pick.map(|case| {
         let case = case.fill(0, given(&elements)).fill(1, given(&[3.0, 2.0, 4e9, 0.0]));
-        refused(case, &[&[NAN, 2.0, NAN, 9.0]])
+        refused(case, &[&[NAN, 5.0, NAN, 9.0]])
     }));
     let hot = recorded("one_hot", |g| g.output("y", g.classes("i", [3]).one_hot(3)));
     let rows = [NAN, NAN, NAN, 0.0, 0.0, 1.0, NAN, NAN, NAN];
