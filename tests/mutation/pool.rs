@@ -114,10 +114,7 @@ impl Worker {
                 "found" => return Some(Fate::Found(rest.to_string())),
                 "survived" => return Some(Fate::Survived),
                 "refused" => return Some(Fate::Refused),
-                "broken" => {
-                    eprintln!("{rest}");
-                    return None;
-                }
+                "broken" => eprintln!("{rest}"),
                 _ => {}
             }
         }
