@@ -37,13 +37,18 @@ fn words(data: &Data, ty: TensorType) -> Vec<u32> {
     }
 }
 
-/// A buffer with these words between two fences, poison behind them up to the padded size. What is only read has poison in its
-/// fences too.
-fn fenced(gpu: &Shared, label: &str, content: &[u32], bytes: usize, guard: u32) -> Result<wgpu::Buffer> {
+/// A buffer with these words between two fences of `guard`, and `poison` behind them up to the padded size.
+fn fenced(
+    gpu: &Shared,
+    label: &str,
+    content: &[u32],
+    bytes: usize,
+    (guard, poison): (u32, u32),
+) -> Result<wgpu::Buffer> {
     let fence = FENCE / 4;
     let mut all = vec![guard; fence];
     all.extend_from_slice(content);
-    all.resize(fence + bytes / 4, POISON);
+    all.resize(fence + bytes / 4, poison);
     all.resize(2 * fence + bytes / 4, guard);
     let buffer = gpu.buffer(label, all.len() * 4, super::storage_usage())?;
     gpu.write(&buffer, Feed::U32(&all));
@@ -91,7 +96,11 @@ fn run_unscoped(
     let sources: Vec<wgpu::Buffer> = inputs[..reads]
         .iter()
         .zip(&in_types)
-        .map(|(t, ty)| fenced(gpu, "input", &words(t.data(), *ty), ty.bytes(), POISON))
+        .map(|(t, ty)| {
+            // Behind row and class numbers stands one that exists: taking it must be seen.
+            let beyond = if ty.dtype == DType::U32 { 0 } else { POISON };
+            fenced(gpu, "input", &words(t.data(), *ty), ty.bytes(), (beyond, beyond))
+        })
         .collect::<Result<_>>()?;
     let targets: Vec<wgpu::Buffer> = out_types
         .iter()
@@ -99,14 +108,14 @@ fn run_unscoped(
         .map(|(k, ty)| {
             let content =
                 if k < results { Vec::new() } else { words(inputs[reads + k - results].data(), *ty) };
-            fenced(gpu, "output", &content, ty.bytes(), GUARD)
+            fenced(gpu, "output", &content, ty.bytes(), (GUARD, POISON))
         })
         .collect::<Result<_>>()?;
     let padded = |bytes: usize| bytes.next_multiple_of(16).max(16);
     let scratch: Vec<wgpu::Buffer> = program
         .scratch
         .iter()
-        .map(|&bytes| fenced(gpu, "scratch", &[], padded(bytes), POISON))
+        .map(|&bytes| fenced(gpu, "scratch", &[], padded(bytes), (POISON, POISON)))
         .collect::<Result<_>>()?;
     let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     for dispatch in &program.dispatches {

@@ -250,6 +250,8 @@ fn ties() -> Vec<Option<Case>> {
         ([3, 100], Fillings::Whole(3)),
         ([70, 64], Fillings::Whole(2)),
         ([2, 130], given(&[-2.0])),
+        // The last of the shortest row that has a workgroup.
+        ([3, 64], Fillings::Given((0..64).map(|k| if k == 63 { 2.0 } else { 1.0 }).collect())),
         // The largest at the first place of one invocation and a later one of the invocation before it.
         ([1, 130], Fillings::Given((0..130).map(|k| if k == 66 || k == 127 { 1.0 } else { -1.0 }).collect())),
     ] {
