@@ -171,6 +171,12 @@ fn unfence(gpu: &Arc<Shared>, op: &str, buffer: &wgpu::Buffer, ty: &TensorType) 
     }
     let n = ty.shape.elements();
     let payload = &all[fence..end];
+    // Where NaN is due, the one that was there before must not pass for it.
+    if matches!(ty.dtype, DType::F32 | DType::U32)
+        && let Some(at) = payload[..n].iter().position(|&word| word == POISON)
+    {
+        return Err(Error::Invalid(format!("{op}: did not write element {at}")));
+    }
     let data = match ty.dtype {
         DType::F32 => Data::F32(payload[..n].iter().map(|&w| f32::from_bits(w)).collect()),
         DType::F16 => Data::F32(half::decode(bytemuck::cast_slice(payload), n)),

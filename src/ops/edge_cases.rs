@@ -351,9 +351,15 @@ fn folded() -> Vec<Case> {
         g.output("y", g.classes("order", [1000]).batch_rows(g.classes("counter", [1]), 300));
     });
     cases.extend(window.map(|case| case.fill(0, Fillings::Whole(1000)).fill(1, given(&[2.0]))));
-    for (rows, row, bytes) in
-        [(300, 1, false), (75, 4, false), (300, 4, false), (300, 4, true), (100, 13, true)]
-    {
+    let bytes = true;
+    for (rows, row, bytes) in [
+        (300, 1, !bytes),
+        (75, 4, !bytes),
+        (300, 4, !bytes),
+        (300, 4, bytes),
+        (100, 13, bytes),
+        (112, 3, bytes),
+    ] {
         let take = recorded("take_rows", |g| {
             let table = if bytes { g.bytes("x", [7, row]) } else { g.input("x", [7, row]) };
             g.output("y", table.take_rows(g.classes("i", [rows])));
@@ -396,6 +402,6 @@ mod tests {
         let missing = |list: &[Option<super::Case>]| list.iter().position(Option::is_none);
         assert_eq!((missing(&super::indices()), missing(&super::ties())), (None, None));
         assert_eq!(missing(&super::many_axes()), None);
-        assert_eq!(super::folded().len(), 48);
+        assert_eq!(super::folded().len(), 49);
     }
 }
