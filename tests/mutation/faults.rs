@@ -1,10 +1,14 @@
 //! Single faults of a line of WGSL.
 
+use std::cell::Cell;
+
 use super::tokens::{Kind, Token, closing, tokens};
 
 /// A fault of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineFault {
+    /// Which token it is at, and which of that token's faults it is: the same in all lines of one shape.
+    pub id: (usize, usize),
     pub kind: &'static str,
     /// The line with the fault.
     pub after: String,
@@ -73,20 +77,26 @@ pub struct Context {
     pub uniforms: Vec<(String, Fields)>,
 }
 
-/// All faults of a line's code from byte `from` on, in an order that depends on the shape of the line alone.
+/// Stands for a token where a fault is of the line as a whole.
+const LINE: usize = usize::MAX;
+
+/// All faults of a line's code from byte `from` on.
 pub fn faults(line: &str, from: usize, context: &Context) -> Vec<LineFault> {
     let all = tokens(line);
     let mut found = Vec::new();
-    let mut put = |kind, range: std::ops::Range<usize>, text: &str| {
-        let after = format!("{}{text}{}", &line[..range.start], &line[range.end..]);
-        found.push(LineFault { kind, after });
-    };
     if all.iter().any(|t| t.is("@")) && !line.contains('{') {
         return found;
     }
+    let site = Cell::new(LINE);
+    let mut put = |kind, range: std::ops::Range<usize>, text: &str| {
+        let after = format!("{}{text}{}", &line[..range.start], &line[range.end..]);
+        let id = (site.get(), found.iter().filter(|f: &&LineFault| f.id.0 == site.get()).count());
+        found.push(LineFault { id, kind, after });
+    };
     let header = loop_header(&all);
     let zero = zero_products(&all);
     for (i, t) in all.iter().enumerate().filter(|(i, t)| t.at >= from && !zero.contains(i)) {
+        site.set(i);
         let before = i.checked_sub(1).map(|i| all[i]);
         let part = header.as_ref().map_or(Part::Body, |h| h.part(i));
         match t.kind {
@@ -133,6 +143,7 @@ pub fn faults(line: &str, from: usize, context: &Context) -> Vec<LineFault> {
             Kind::Template => {}
         }
     }
+    site.set(LINE);
     if let Some(header) = header.filter(|_| all[0].at >= from) {
         header.edges(line, &all, &mut put);
     }

@@ -67,7 +67,7 @@ pub struct Fault {
     /// In [`Plan::lines`].
     pub line: usize,
     /// Which of the line's faults.
-    pub number: usize,
+    pub id: (usize, usize),
     pub which: Which,
     pub kind: &'static str,
     pub before: String,
@@ -212,23 +212,35 @@ impl Plan {
     }
 
     fn collect_faults(&mut self) {
+        let mut faults = Vec::new();
         for (at, (place, places)) in self.lines.iter().enumerate() {
-            // Lines of one shape in one text: the text that has most of them.
-            let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-            places.iter().for_each(|(t, ..)| *counts.entry(*t).or_default() += 1);
-            let repeats = place.line == 0 && counts.values().any(|n| *n > 1);
-            let which: &[Which] = if repeats { &[Which::All, Which::One] } else { &[Which::All] };
-            let before = self.line_at(places[0]).trim().to_string();
-            for (number, fault) in self.faults_at(places[0]).into_iter().enumerate() {
+            // Lines of one shape differ in numbers, and some of them make a fault none.
+            let mut found: BTreeMap<(usize, usize), (LineFault, String, bool)> = BTreeMap::new();
+            let mut seen: HashMap<(usize, (usize, usize)), usize> = HashMap::new();
+            let mut known: HashMap<&str, Vec<LineFault>> = HashMap::new();
+            for &one in places {
+                let line = self.line_at(one);
+                let own = known.entry(line).or_insert_with(|| self.faults_at(one));
+                for fault in own.iter().filter(|f| f.after.trim() != line.trim()) {
+                    let times = seen.entry((one.0, fault.id)).or_default();
+                    *times += 1;
+                    let entry = found
+                        .entry(fault.id)
+                        .or_insert_with(|| (fault.clone(), line.trim().to_string(), false));
+                    entry.2 |= *times > 1;
+                }
+            }
+            for (id, (fault, before, repeats)) in found {
+                // In one place alone, where a text has several of them.
+                let which: &[Which] =
+                    if repeats && place.line == 0 { &[Which::All, Which::One] } else { &[Which::All] };
                 for &which in which {
-                    let after = fault.after.trim().to_string();
-                    if after != before {
-                        let (before, kind) = (before.clone(), fault.kind);
-                        self.faults.push(Fault { line: at, number, which, kind, before, after });
-                    }
+                    let (before, after) = (before.clone(), fault.after.trim().to_string());
+                    faults.push(Fault { line: at, id, which, kind: fault.kind, before, after });
                 }
             }
         }
+        self.faults = faults;
     }
 
     fn line_at(&self, (t, line, _): At) -> &str {
@@ -245,7 +257,7 @@ impl Plan {
         let mut changes: BTreeMap<usize, Vec<(usize, String)>> = BTreeMap::new();
         for &at in places {
             let of = self.faults_at(at);
-            if let Some(changed) = of.get(fault.number).filter(|f| f.kind == fault.kind) {
+            if let Some(changed) = of.iter().find(|f| f.id == fault.id && f.kind == fault.kind) {
                 changes.entry(at.0).or_default().push((at.1, changed.after.clone()));
             }
         }
