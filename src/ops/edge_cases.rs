@@ -194,13 +194,15 @@ fn indices() -> Vec<Option<Case>> {
                 Some(class) => 1.0 / n - if k == class { 1.0 } else { 0.0 },
             })
         };
-        let dz: Vec<f64> =
-            row(None).chain(row(Some(0))).chain(row(None)).chain(row(Some(columns - 1))).collect();
+        let four = |a, b, c, d| -> Vec<f64> { row(a).chain(row(b)).chain(row(c)).chain(row(d)).collect() };
+        let dz = four(None, Some(0), None, Some(columns - 1));
         let both = fill(Case::new(CrossEntropyBoth { share: 1.0 }, &[shape, &[4]]));
         cases.push(Some(refused(both, &[&[NAN, l, NAN, l], &dz])));
         let grad = fill(Case::new(CrossEntropyGrad { soft: false }, &[shape, &[4], &[4, 2], &[4]]));
-        let grad = grad.fill(2, given(&stats)).fill(3, given(&[1.0]));
-        cases.push(Some(refused(grad, &[&dz])));
+        // With m = L = 0, e^0 is 1 in any precision: 0 at the class, 1 elsewhere.
+        let grad = grad.fill(2, zeros.clone()).fill(3, given(&[1.0]));
+        let ones: Vec<f64> = dz.iter().map(|d| if *d > 0.0 { 1.0 } else { d * 0.0 }).collect();
+        cases.push(Some(refused(grad, &[&ones])));
     }
     // Rows 0, 1, 2 of a table hold 1, 2, 3; words, vectors of four and bytes.
     for (row, bytes) in [(1usize, false), (3, false), (4, false), (8, false), (3, true), (4, true), (5, true)]
@@ -287,6 +289,17 @@ fn ties() -> Vec<Option<Case>> {
             cases.push(case.clone().map(|case| case.fill(0, around.clone())));
             cases.push(case.map(|case| case.fill(1, around.clone())));
         }
+        for name in ["sign", "relu"] {
+            let values = [0.0, -0.0, 0.5, -0.5, 3.0, -3.0, f64::INFINITY, f64::NEG_INFINITY];
+            let case = recorded(name, |g| {
+                let x = g.input("x", shape);
+                g.output("y", if name == "relu" { x.relu() } else { x.sign() });
+            });
+            cases.push(case.map(|case| case.fill(0, given(&values))));
+        }
+        let case = recorded("pow", |g| g.output("y", g.input("a", shape).pow(g.input("b", shape))));
+        let (a, b) = ([0.0, 0.0, -2.0, -2.0, -1.5, 0.5, -1.0], [-1.0, 0.5, 5.0, -5.0, 7.0, 3.0, -3.0]);
+        cases.push(case.map(|case| case.fill(0, given(&a)).fill(1, given(&b))));
         let case = recorded("leaky_relu", |g| g.output("y", g.input("x", shape).leaky_relu(0.25)));
         cases.push(case.map(|case| case.fill(0, around.clone())));
     }
@@ -379,7 +392,7 @@ fn folded() -> Vec<Case> {
     cases
 }
 
-/// Six axes, where sizes and strides of the last two lie in a second vector of the uniform.
+/// Six axes, where sizes and strides of the last two lie in a second vector of the uniform; and columns of parts.
 fn many_axes() -> Vec<Option<Case>> {
     let shape = [2, 3, 2, 3, 2, 5];
     let pad = recorded("pad", |g| {
@@ -392,7 +405,12 @@ fn many_axes() -> Vec<Option<Case>> {
     let some = recorded("mul", |g| {
         g.output("y", g.input("a", [2, 3, 1, 3, 1, 4]) * g.input("b", [2, 1, 2, 3, 2, 1]));
     });
-    vec![pad, permuted, broadcast, some]
+    // A long product, which GPUs cut in parts, with something for each column behind it.
+    let parts = super::fused_cases::case_of("a long product of 5 columns, bias and relu", |g| {
+        let y = g.input("a", [3, 20_000]).matmul(g.input("b", [20_000, 5])) + g.input("bias", [5]);
+        g.output("y", y.relu());
+    });
+    vec![pad, permuted, broadcast, some, parts]
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub struct Text {
     pub text: Arc<str>,
     /// The runs that it is in.
     pub runs: Vec<usize>,
+    /// Where its lines begin.
+    lines: Vec<usize>,
     context: Context,
 }
 
@@ -148,7 +150,9 @@ impl Plan {
                     let at = *known.entry(text.clone()).or_insert_with(|| {
                         entries.push(dispatch.kernel.entry.clone());
                         let context = Context { uniforms: uniforms(&text) };
-                        self.texts.push(Text { text, runs: Vec::new(), context });
+                        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+                        let lines = std::iter::once(0).chain(ends).collect();
+                        self.texts.push(Text { text, runs: Vec::new(), lines, context });
                         self.texts.len() - 1
                     });
                     if !texts.contains(&at) {
@@ -244,7 +248,9 @@ impl Plan {
     }
 
     fn line_at(&self, (t, line, _): At) -> &str {
-        self.texts[t].text.split('\n').nth(line).unwrap_or_default()
+        let text = &self.texts[t];
+        let from = text.lines.get(line).copied().unwrap_or(text.text.len());
+        text.text[from..].split('\n').next().unwrap_or_default()
     }
 
     fn faults_at(&self, at: At) -> Vec<LineFault> {
