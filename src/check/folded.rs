@@ -21,8 +21,9 @@ pub fn check_gpu_cases_folded(gpu: &Gpu, cases: &[Case], mut progress: impl FnMu
         let folded = gpu.with_max_workgroups(limit);
         let is_new = |case: &&Case| {
             let Ok(program) = program_of(&folded, case) else { return false };
-            let grids = program.dispatches.iter().filter(|d| d.grid[1] > 1);
-            grids.fold(false, |new, d| seen.insert(d.kernel.key.clone()) || new)
+            let folded = program.dispatches.iter().filter(|d| d.grid[1] > 1);
+            let new = folded.filter(|d| seen.insert(d.kernel.key.clone())).count();
+            new > 0
         };
         let chosen: Vec<Case> = cases.iter().filter(is_new).cloned().collect();
         let part = check_cases(&folded, &chosen, false, |done, of| {

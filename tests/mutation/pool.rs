@@ -33,7 +33,7 @@ pub fn judge(numbers: Vec<usize>, jobs: usize, plan: &Plan) -> BTreeMap<usize, F
                     }
                     let mut fates = fates.lock().unwrap();
                     fates.insert(number, fate);
-                    if fates.len() % 100 == 0 {
+                    if fates.len().is_multiple_of(100) {
                         eprintln!("{} of {all} in {:.0} s", fates.len(), start.elapsed().as_secs_f64());
                     }
                 }

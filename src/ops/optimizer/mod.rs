@@ -267,6 +267,13 @@ fn scaled() -> Vec<Case> {
             }
             cases.push(plain.clone().fill(k, Fillings::Given(values)));
         }
+        // In each of the vectors that one invocation looks at.
+        for (k, shape) in shapes.iter().enumerate().filter(|(_, s)| s.iter().product::<usize>() > 1000) {
+            for at in [5, 64 * 4 + 2, 2 * 64 * 4 + 1, 3 * 64 * 4] {
+                let values = (0..shape.iter().product()).map(|i| if i == at { f64::INFINITY } else { 1.5 });
+                cases.push(plain.clone().fill(k, Fillings::Given(values.collect())));
+            }
+        }
         let found = plain.clone().fill(count, given(1.0));
         cases.extend([plain.clone().fill(0, given(3e38)), plain, found]);
     }
