@@ -1,6 +1,9 @@
 //! Proof on the user's own machine: every op's cases against the f64 reference, and its derivative
 //! against finite differences.
 
+#[cfg(feature = "gpu")]
+mod folded;
+
 use crate::cpu::Buffer;
 use crate::device::DeviceInfo;
 use crate::graph::{Graph, Var};
@@ -9,6 +12,11 @@ use crate::ops::{Case, Fillings, In, Op, Out, Reference};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Tensor};
+
+#[cfg(feature = "gpu")]
+pub use folded::check_gpu_cases_folded;
+#[cfg(feature = "gpu")]
+pub(crate) use folded::program_of;
 
 /// A case that failed.
 #[derive(Debug, Clone)]
@@ -77,6 +85,7 @@ fn show_wide(values: &Wide, i: usize) -> String {
 }
 
 /// What the reference gives for an op, and how far off rounding in f32 may be.
+#[derive(Debug)]
 pub(crate) struct Expected {
     values: Vec<Wide>,
     bounds: Vec<Vec<f64>>,
@@ -288,6 +297,18 @@ fn rounded_inputs(case: &Case) -> Option<Vec<Tensor>> {
     Some(inputs)
 }
 
+/// The inputs of a case and what the reference makes of them; `None` where half precision has no numbers for them.
+#[cfg(feature = "gpu")]
+pub(crate) fn prepared(case: &Case, as_halves: bool) -> Option<Result<(Vec<Tensor>, Expected), String>> {
+    let inputs = if as_halves { rounded_inputs(case)? } else { case_inputs(case) };
+    Some(Expected::new(&*case.op, &inputs, true).map(|expected| {
+        let expected = if case.exact { expected.exactly() } else { expected };
+        let results = expected.values.len() - case.op.writes();
+        let expected = expected.stored(|k| as_halves && k < results && !case.op.keeps_f32(k));
+        (inputs, expected)
+    }))
+}
+
 #[cfg(feature = "gpu")]
 fn check_cases(
     gpu: &crate::gpu::Gpu,
@@ -299,14 +320,10 @@ fn check_cases(
     let mut report = Report { device: info, ops: Vec::new(), failures: Vec::new(), skipped: Vec::new() };
     for (i, case) in cases.iter().enumerate() {
         progress(i, cases.len());
-        let inputs = if as_halves { rounded_inputs(case) } else { Some(case_inputs(case)) };
-        let Some(inputs) = inputs else { continue };
-        let outcome = Expected::new(&*case.op, &inputs, true).map(|expected| {
-            let expected = if case.exact { expected.exactly() } else { expected };
-            let run = if as_halves { crate::gpu::case::run_halves } else { crate::gpu::case::run };
-            let results = expected.values.len() - case.op.writes();
-            let expected = expected.stored(|k| as_halves && k < results && !case.op.keeps_f32(k));
-            run(gpu, &case.op, &inputs).map(|outputs| expected.compare(&outputs))
+        let Some(ready) = prepared(case, as_halves) else { continue };
+        let outcome = ready.map(|(inputs, expected)| {
+            let outputs = crate::gpu::case::run_changed(gpu, &case.op, &inputs, as_halves, &|_| {});
+            outputs.map(|outputs| expected.compare(&outputs))
         });
         let failure =
             |message: String| Failure { op: case.op.name().to_string(), case: case.name.clone(), message };

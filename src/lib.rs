@@ -36,6 +36,9 @@ pub mod gpu;
 mod graph;
 mod half;
 pub mod losses;
+#[cfg(feature = "gpu")]
+#[doc(hidden)]
+pub mod mutation;
 pub mod nn;
 pub mod ops;
 pub mod optim;

@@ -200,7 +200,7 @@ pub(crate) fn functions(file: &str) -> Vec<&'static str> {
 }
 
 /// The top-level declarations of a text: name and text, attributes included, comments before it not.
-fn split(text: &str) -> Vec<(&str, &str)> {
+pub(crate) fn split(text: &str) -> Vec<(&str, &str)> {
     let mut items = Vec::new();
     let bytes = text.as_bytes();
     let (mut start, mut depth, mut at) = (None, 0usize, 0usize);

@@ -45,11 +45,13 @@ fn every_kernel_agrees_with_the_reference_on_every_adapter() {
 #[test]
 fn folded_grids_cover_everything() {
     for gpu in common::gpus() {
-        let report = check_gpu(&gpu.with_max_workgroups(11), |_, _| {});
-        assert_passed(&report, "");
-        // What needs more than 11 x 11 workgroups is a limit, said so, and no failure.
-        assert!(!report.skipped.is_empty() && report.skipped.len() < report.cases() / 4);
-        assert!(report.skipped.iter().all(|s| s.message.contains("workgroups")));
+        for class in classes(&gpu) {
+            let report = check_gpu(&gpu.with_class(class).with_max_workgroups(11), |_, _| {});
+            assert_passed(&report, &format!(" as {class:?}, folded"));
+            // What needs more than 11 x 11 workgroups is a limit, said so, and no failure.
+            assert!(!report.skipped.is_empty() && report.skipped.len() < report.cases() / 4);
+            assert!(report.skipped.iter().all(|s| s.message.contains("workgroups")));
+        }
     }
 }
 
@@ -62,7 +64,7 @@ fn long_loops_are_cut_in_pieces_and_none_is_longer_than_its_launch_says() {
         println!("SKIPPED: no adapter, or one that was asked for");
         return;
     };
-    for class in classes(&gpu) {
+    for class in [AdapterClass::Gpu, gpu.caps().class] {
         let short = gpu.with_class(class).with_fault(PlantedFault::EndedLoops).with_max_turns(256);
         let report = check_gpu(&short, |_, _| {});
         assert_passed(&report, &format!(" as {class:?}, with loops of 256 turns"));

@@ -44,6 +44,11 @@ impl Cache {
         kernels.filter(|k| !known.contains_key(&k.key) && keys.insert(&k.key)).cloned().collect()
     }
 
+    /// Drops those whose key begins with `prefix`.
+    pub(crate) fn forget(&self, prefix: &str) {
+        lock(&self.pipelines).retain(|key, _| !key.starts_with(prefix));
+    }
+
     pub(crate) fn kernels(&self) -> Vec<Kernel> {
         lock(&self.pipelines).values().map(|p| p.kernel.clone()).collect()
     }

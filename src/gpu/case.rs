@@ -1,5 +1,6 @@
 //! One op on its own, in buffers that show every mistake: outputs start as NaN, padding holds NaN, and
-//! guard words stand before and after.
+//! guard words stand before and after. Bindings reach over those behind: an adapter that drops what is written past a
+//! binding would hide it, and one that writes it elsewhere would not.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use super::step::{Region, bind};
 use super::{Gpu, Shared};
 use crate::error::{Error, Result};
 use crate::half;
-use crate::ops::{Arg, KernelContext, Op};
+use crate::ops::{Arg, Kernel, KernelContext, Op};
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Feed, Tensor};
 
@@ -36,13 +37,19 @@ fn words(data: &Data, ty: TensorType) -> Vec<u32> {
     }
 }
 
-/// A fenced buffer with these words, poison behind them up to the padded size.
-fn fenced(gpu: &Shared, label: &str, content: &[u32], bytes: usize) -> Result<wgpu::Buffer> {
+/// A buffer with these words between two fences of `guard`, and `poison` behind them up to the padded size.
+fn fenced(
+    gpu: &Shared,
+    label: &str,
+    content: &[u32],
+    bytes: usize,
+    (guard, poison): (u32, u32),
+) -> Result<wgpu::Buffer> {
     let fence = FENCE / 4;
-    let mut all = vec![GUARD; fence];
+    let mut all = vec![guard; fence];
     all.extend_from_slice(content);
-    all.resize(fence + bytes / 4, POISON);
-    all.resize(2 * fence + bytes / 4, GUARD);
+    all.resize(fence + bytes / 4, poison);
+    all.resize(2 * fence + bytes / 4, guard);
     let buffer = gpu.buffer(label, all.len() * 4, super::storage_usage())?;
     gpu.write(&buffer, Feed::U32(&all));
     Ok(buffer)
@@ -50,14 +57,19 @@ fn fenced(gpu: &Shared, label: &str, content: &[u32], bytes: usize) -> Result<wg
 
 /// Runs `op` on `inputs`, the states it updates at their end; gives its outputs, then the new states.
 pub(crate) fn run(gpu: &Gpu, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-    let shared = &gpu.0;
-    shared.scoped("one op's tensors", || run_unscoped(shared, op, inputs, false))
+    run_changed(gpu, op, inputs, false, &|_| {})
 }
 
-/// As [`run`], with all floats but the states stored in 16 bits.
-pub(crate) fn run_halves(gpu: &Gpu, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+/// As [`run`], with each kernel passed through `change` first; `as_halves`: with all floats but the states stored in 16 bits.
+pub(crate) fn run_changed(
+    gpu: &Gpu,
+    op: &Arc<dyn Op>,
+    inputs: &[Tensor],
+    as_halves: bool,
+    change: &dyn Fn(&mut Kernel),
+) -> Result<Vec<Tensor>> {
     let shared = &gpu.0;
-    shared.scoped("one op's tensors", || run_unscoped(shared, op, inputs, true))
+    shared.scoped("one op's tensors", || run_unscoped(shared, op, inputs, as_halves, change))
 }
 
 fn run_unscoped(
@@ -65,11 +77,13 @@ fn run_unscoped(
     op: &Arc<dyn Op>,
     inputs: &[Tensor],
     as_halves: bool,
+    change: &dyn Fn(&mut Kernel),
 ) -> Result<Vec<Tensor>> {
     let mut in_types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
     let mut out_types = op.infer(&in_types).map_err(Error::Invalid)?;
     let context = KernelContext { caps: &gpu.caps, inputs: &in_types, outputs: &out_types };
     let mut program = op.dispatch(&context)?;
+    program.dispatches.iter_mut().for_each(|dispatch| change(&mut dispatch.kernel));
     let reads = inputs.len() - op.writes();
     let results = out_types.len() - op.writes();
     if as_halves {
@@ -82,7 +96,11 @@ fn run_unscoped(
     let sources: Vec<wgpu::Buffer> = inputs[..reads]
         .iter()
         .zip(&in_types)
-        .map(|(t, ty)| fenced(gpu, "input", &words(t.data(), *ty), ty.bytes()))
+        .map(|(t, ty)| {
+            // Behind row and class numbers stands one that exists: taking it must be seen.
+            let beyond = if ty.dtype == DType::U32 { 0 } else { POISON };
+            fenced(gpu, "input", &words(t.data(), *ty), ty.bytes(), (beyond, beyond))
+        })
         .collect::<Result<_>>()?;
     let targets: Vec<wgpu::Buffer> = out_types
         .iter()
@@ -90,14 +108,14 @@ fn run_unscoped(
         .map(|(k, ty)| {
             let content =
                 if k < results { Vec::new() } else { words(inputs[reads + k - results].data(), *ty) };
-            fenced(gpu, "output", &content, ty.bytes())
+            fenced(gpu, "output", &content, ty.bytes(), (GUARD, POISON))
         })
         .collect::<Result<_>>()?;
     let padded = |bytes: usize| bytes.next_multiple_of(16).max(16);
     let scratch: Vec<wgpu::Buffer> = program
         .scratch
         .iter()
-        .map(|&bytes| fenced(gpu, "scratch", &[], padded(bytes)))
+        .map(|&bytes| fenced(gpu, "scratch", &[], padded(bytes), (POISON, POISON)))
         .collect::<Result<_>>()?;
     let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     for dispatch in &mut program.dispatches {
@@ -114,7 +132,7 @@ fn run_unscoped(
                 Arg::Output(i) | Arg::OutputRead(i) => (&targets[i], out_types[i].bytes()),
                 Arg::Scratch(i) | Arg::ScratchRead(i) => (&scratch[i], padded(program.scratch[i])),
             };
-            Region { buffer, offset: FENCE, bytes }
+            Region { buffer, offset: FENCE, bytes: bytes + FENCE }
         };
         let storage: Vec<Region<'_>> = dispatch.args.iter().map(region).collect();
         let bytes = dispatch.uniform.len().next_multiple_of(16).max(16);
@@ -159,6 +177,12 @@ fn unfence(gpu: &Arc<Shared>, op: &str, buffer: &wgpu::Buffer, ty: &TensorType) 
     }
     let n = ty.shape.elements();
     let payload = &all[fence..end];
+    // Where NaN is due, the one that was there before must not pass for it.
+    if matches!(ty.dtype, DType::F32 | DType::U32)
+        && let Some(at) = payload[..n].iter().position(|&word| word == POISON)
+    {
+        return Err(Error::Invalid(format!("{op}: did not write element {at}")));
+    }
     let data = match ty.dtype {
         DType::F32 => Data::F32(payload[..n].iter().map(|&w| f32::from_bits(w)).collect()),
         DType::F16 => Data::F32(half::decode(bytemuck::cast_slice(payload), n)),

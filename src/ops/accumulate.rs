@@ -109,7 +109,9 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         average(0.9, 0.1, &[17]),
         average(0.0, 1.0, &[5]),
-        average(0.9, 0.1, &[13]).fill(0, Fillings::Given(broken)),
+        average(0.9, 0.1, &[13]).fill(0, Fillings::Given(broken.clone())),
+        case(0.5, &[5]).fill(0, Fillings::Given(broken.clone())),
+        case(1.0, &[1200]),
         case(1.0, &[]),
         case(1.0, &[1]),
         case(32.0, &[7]),

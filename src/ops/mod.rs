@@ -13,6 +13,7 @@ mod classes;
 mod conv;
 pub(crate) mod cross_entropy;
 mod dropout;
+mod edge_cases;
 pub(crate) mod elementwise;
 mod fill;
 mod fused;
@@ -419,6 +420,7 @@ pub fn registry() -> Vec<Case> {
     cases.extend(fused_cases::cases());
     cases.extend(long_cases::cases());
     cases.extend(nonfinite_cases::cases());
+    cases.extend(edge_cases::cases());
     cases
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 use wgrad::check::{Failure as Failed, OpReport, Report, check_gradient};
 #[cfg(feature = "gpu")]
-use wgrad::check::{check_gpu_cases, check_gpu_cases_halves};
+use wgrad::check::{check_gpu_cases, check_gpu_cases_folded, check_gpu_cases_halves};
 use wgrad::ops::Case;
 use wgrad::{Device, DeviceInfo};
 
@@ -107,21 +107,27 @@ impl Adapter {
         let name = Device::from(self.gpu.clone()).info().name;
         let mut report =
             watched(quiet, &format!("cases on {name}"), |p| check_gpu_cases(&self.gpu, cases, p));
+        let mut add = |what: &str, part: Report| {
+            report.ops.push(OpReport {
+                op: what.into(),
+                cases: part.cases(),
+                failures: part.failures.len(),
+                worst: part.worst(),
+            });
+            report.failures.extend(part.failures);
+            report.skipped.extend(part.skipped);
+        };
+        let what = format!("cases with folded grids on {name}");
+        let folded = watched(quiet, &what, |p| check_gpu_cases_folded(&self.gpu, cases, p));
+        if folded.cases() > 0 {
+            add("some, with folded grids", folded);
+        }
         // Once more as mixed precision stores values, where the adapter can.
         if self.gpu.has_halves() {
             let what = format!("cases in 16 bits on {name}");
             let halves = watched(quiet, &what, |p| check_gpu_cases_halves(&self.gpu, cases, p));
             match halves {
-                Ok(halves) => {
-                    report.ops.push(OpReport {
-                        op: "all, stored in 16 bits".into(),
-                        cases: halves.cases(),
-                        failures: halves.failures.len(),
-                        worst: halves.worst(),
-                    });
-                    report.failures.extend(halves.failures);
-                    report.skipped.extend(halves.skipped);
-                }
+                Ok(halves) => add("all, stored in 16 bits", halves),
                 Err(error) => report.failures.push(wgrad::check::Failure {
                     op: "all, stored in 16 bits".into(),
                     case: what,

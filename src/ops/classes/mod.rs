@@ -167,6 +167,7 @@ pub(super) fn cases() -> Vec<Case> {
         window(300, 2.0, 65),
         // Beyond the end, and beyond 2^32.
         window(7, 4_000_000_000.0, 20),
+        advance(1, 0.0),
         advance(5, 0.0),
         advance(5, 4.0),
         advance(0, 7.0),

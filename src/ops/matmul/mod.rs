@@ -393,6 +393,9 @@ pub(super) fn cases() -> Vec<Case> {
         (2, 3, 4),
         (8, 32, 4),
         (7, 10, 5),
+        // The row behind the last would begin behind the result.
+        (12, 7, 9),
+        (4, 35, 6),
         (9, 33, 13),
         (10, 128, 64),
         (16, 12, 8),

@@ -93,7 +93,21 @@ pub(super) fn cases() -> Vec<Case> {
         case.fill(0, Fillings::Uniform(1e-4, 1e-1)).index(1, 1).fill(1, Fillings::Given(vec![t]))
     };
     // Around the ends of the series (y = 0.5) for both betas, past 2^24, and at the last number.
-    for t in [0.0, 1.0, 3.0, 4.0, 5.0, 99.0, 498.0, 499.0, 500.0, 1e4, 16_777_217.0, 4_294_967_295.0] {
+    for t in [
+        0.0,
+        1.0,
+        3.0,
+        4.0,
+        5.0,
+        99.0,
+        498.0,
+        499.0,
+        500.0,
+        1e4,
+        16_777_217.0,
+        4_294_967_294.0,
+        4_294_967_295.0,
+    ] {
         cases.push(tick(0.9, 0.999, t));
     }
     cases.extend([tick(0.0, 0.0, 0.0), tick(0.5, 0.999_999_9, 7.0), tick(0.999_999_9, 0.0, 1e6)]);
@@ -250,6 +264,13 @@ fn scaled() -> Vec<Case> {
             }
             cases.push(plain.clone().fill(k, Fillings::Given(values)));
         }
+        // In each of the vectors that one invocation looks at.
+        for (k, shape) in shapes.iter().enumerate().filter(|(_, s)| s.iter().product::<usize>() > 1000) {
+            for at in [5, 64 * 4 + 2, 2 * 64 * 4 + 1, 3 * 64 * 4] {
+                let values = (0..shape.iter().product()).map(|i| if i == at { f64::INFINITY } else { 1.5 });
+                cases.push(plain.clone().fill(k, Fillings::Given(values.collect())));
+            }
+        }
         let found = plain.clone().fill(count, given(1.0));
         cases.extend([plain.clone().fill(0, given(3e38)), plain, found]);
     }
@@ -260,6 +281,9 @@ fn scaled() -> Vec<Case> {
         (65_536.0, 1999.0, 1.0),
         (1e-7, 5.0, 1.0),
         (3e38, 1999.0, 0.0),
+        // To the largest there is, and no further.
+        (549_755_813_888.0, 1999.0, 0.0),
+        (1_099_511_627_776.0, 1999.0, 0.0),
         (3.7, 7.0, 0.0),
     ] {
         let op = NextScale { growth: 2.0, backoff: 0.5, interval: 2000 };

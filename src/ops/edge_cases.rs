@@ -1,0 +1,425 @@
+//! Cases at the edges that faults planted in kernels showed to be unwatched: start values of maxima, indices equal to the
+//! count, ties, and rows around the extents at which kernels change. See `tests/mutation`.
+
+use std::sync::Arc;
+
+use super::argmax::ArgMax;
+use super::cross_entropy::{CrossEntropy, CrossEntropyBoth, CrossEntropyGrad};
+use super::optimizer::AdamUpdate;
+use super::reduce::{Kind, Reduce};
+use super::relative_bound;
+use super::softmax::{Softmax, SoftmaxGrad};
+use super::{Case, Fillings, In, KernelContext, Op, Out, PoolOptions, Program, Real, Reference, SliceMut};
+use crate::error::Result;
+use crate::graph::{Graph, Var};
+use crate::shape::TensorType;
+
+/// An op on inputs that its formula refuses, such as a class that does not exist, with the outputs that its kernels owe.
+#[derive(Debug)]
+struct Refused {
+    op: Arc<dyn Op>,
+    outputs: Vec<Vec<f64>>,
+}
+
+impl<T: Real> Reference<T> for Refused {
+    fn eval(&self, _: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+        for (out, values) in outputs.iter_mut().zip(&self.outputs) {
+            match &mut out.data {
+                SliceMut::F(y) => y.iter_mut().zip(values).for_each(|(y, x)| *y = T::of(*x)),
+                SliceMut::U32(y) => y.iter_mut().zip(values).for_each(|(y, x)| *y = *x as u32),
+                SliceMut::U8(y) => y.iter_mut().zip(values).for_each(|(y, x)| *y = *x as u8),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Op for Refused {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
+        self.op.infer(inputs)
+    }
+
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        self.op.dispatch(ctx)
+    }
+
+    /// The exponentials, the sum and the logarithm of a loss of equal logits are off by 20 roundoffs.
+    fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
+        outputs.iter().map(|o| relative_bound(o, 32.0)).collect()
+    }
+
+    fn keeps_f32(&self, i: usize) -> bool {
+        self.op.keeps_f32(i)
+    }
+}
+
+/// The case with these outputs in the place of its reference's.
+fn refused(case: Case, outputs: &[&[f64]]) -> Case {
+    let outputs: Vec<Vec<f64>> = outputs.iter().map(|o| o.to_vec()).collect();
+    let name = format!("{}, index out of range", case.name);
+    Case { op: Arc::new(Refused { op: case.op, outputs }), name, ..case }.no_gradient()
+}
+
+/// The node with this op of a recording, as a case of its own. Tests demand that there is one.
+fn recorded(op: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
+    let g = Graph::new();
+    record(&g);
+    let r = g.finish().ok()?;
+    let node = r.nodes.iter().find(|n| n.op.name() == op)?;
+    let inputs: Vec<_> = node.inputs.iter().map(|&v| (r.values[v as usize].ty, Fillings::Normal)).collect();
+    let name = format!("{:?} {:?}", node.op, inputs.iter().map(|(ty, _)| ty.to_string()).collect::<Vec<_>>());
+    Some(Case { name, op: node.op.clone(), inputs, gradient: false, exact: false })
+}
+
+fn given(values: &[f64]) -> Fillings {
+    Fillings::Given(values.to_vec())
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = rows_of_softmax();
+    cases.extend(maxima());
+    cases.extend(indices().into_iter().flatten());
+    cases.extend(ties().into_iter().flatten());
+    cases.extend(optimizers());
+    cases.extend(folded());
+    cases.extend(many_axes().into_iter().flatten());
+    cases
+}
+
+/// Rows in which a wrong maximum takes all exponentials out of range.
+fn rows_of_softmax() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // All far below 0; the next row far above.
+    let below = [-1000.0, -1001.0, -1002.0, 1000.0, 1001.0, 1002.0];
+    // The one that counts is not the first, and lies at an odd place.
+    let second = [0.0, 500.0, 1.0, 2.0];
+    // It is the first, or the last, that another invocation of a workgroup looks at.
+    let one_at =
+        |n: usize, at: usize| (0..n).map(|k| if k == at { 500.0 } else { 0.0 }).collect::<Vec<f64>>();
+    let rows: [(usize, usize, Vec<f64>); 7] = [
+        (2, 3, below.to_vec()),
+        (4, 4, second.to_vec()),
+        (2, 150, one_at(150, 64)),
+        (2, 150, one_at(150, 149)),
+        (3, 128, one_at(128, 127)),
+        // The rows have another maximum each; the last element is the next row's first.
+        (3, 66, (0..198).map(|i| f64::from(i / 66 * 900 - 1000)).collect()),
+        (2, 96, below.iter().copied().cycle().take(96).collect()),
+    ];
+    for (rows, columns, logits) in rows {
+        let shape = &[rows, columns][..];
+        let fill = |case: Case| case.fill(0, given(&logits)).no_gradient();
+        cases.push(fill(Case::new(Softmax { log: false }, &[shape])));
+        cases.push(fill(Case::new(Softmax { log: true }, &[shape])));
+        let classes = |case: Case| case.index(1, columns as u32);
+        cases.push(fill(classes(Case::new(CrossEntropy { soft: false }, &[shape, &[rows]]))));
+        cases.push(fill(classes(Case::new(CrossEntropyBoth { share: 0.5 }, &[shape, &[rows]]))));
+        let soft = Case::new(CrossEntropy { soft: true }, &[shape, shape]);
+        cases.push(fill(soft.fill(1, Fillings::Uniform(0.0, 1.0))));
+    }
+    // More rows than columns, in kernels with a workgroup for each row.
+    let shape = &[70, 64][..];
+    for log in [false, true] {
+        cases.push(Case::new(Softmax { log }, &[shape]).no_gradient());
+        cases.push(Case::new(SoftmaxGrad { log }, &[shape, shape]).no_gradient());
+    }
+    let soft = Case::new(CrossEntropy { soft: true }, &[shape, shape]).no_gradient();
+    cases.push(soft.fill(1, Fillings::Uniform(0.0, 1.0)));
+    cases.push(Case::new(CrossEntropyBoth { share: 0.5 }, &[shape, &[70]]).index(1, 64).no_gradient());
+    cases
+}
+
+/// Maxima of negative numbers in every kernel; sums and maxima of rows around the shortest that a workgroup takes.
+fn maxima() -> Vec<Case> {
+    let max = |first, count| Reduce { kind: Kind::Max, first, count, scale: 1.0 };
+    let sum = |first, count| Reduce { kind: Kind::Sum, ..max(first, count) };
+    let mut cases = Vec::new();
+    for (first, shape) in [
+        (0, &[5, 7][..]),
+        (0, &[9, 8]),
+        (0, &[37, 256]),
+        (1, &[3, 5, 64]),
+        (1, &[6, 12]),
+        (1, &[5, 17]),
+        (1, &[5, 300]),
+        (1, &[3, 8196]),
+        (0, &[20_011, 3]),
+        (0, &[4099, 12]),
+        (0, &[4100, 272]),
+    ] {
+        let case = Case::new(max(first, 1), &[shape]).fill(0, Fillings::Uniform(-3.0, -1.0));
+        cases.push(case.no_gradient());
+    }
+    for shape in [[33, 32], [5, 33], [7, 37], [3, 48], [65, 63], [2, 63], [70, 65]] {
+        cases.push(Case::new(sum(1, 1), &[&shape]));
+        cases.push(Case::new(sum(1, 1), &[&shape]).exact());
+        cases.push(Case::new(max(1, 1), &[&shape]).no_gradient());
+    }
+    // Terms with an input along the row, or one for each row, in the workgroup's kernel.
+    for dims in [&[40][..], &[5, 1]] {
+        cases.extend(super::fused_cases::case_of(&format!("sums of rows of 40 with {dims:?}"), |g| {
+            g.output("y", (g.input("x", [5, 40]) - g.input("y", dims)).square().sum(&[1]));
+        }));
+    }
+    // Two that tie share the gradient evenly, as central differences have it.
+    let pairs = [1.0, 3.0, 3.0, 0.0, -1.0, -1.0, -5.0, -2.0, 7.0, 2.0, 7.0, 1.0];
+    cases.push(Case::new(max(1, 1), &[&[3, 4]]).fill(0, given(&pairs)));
+    cases.push(
+        Case::new(max(0, 1), &[&[4, 3]]).fill(0, given(&[2.0, -1.0, 0.0, 2.0, -4.0, 0.0, 1.0, -1.0, -3.0])),
+    );
+    cases
+}
+
+/// Indices of the count itself, and beyond. By hand: of n equal logits each loss is ln n, and each share 1 / n.
+fn indices() -> Vec<Option<Case>> {
+    const NAN: f64 = f64::NAN;
+    let zeros = given(&[0.0]);
+    let mut cases = Vec::new();
+    for columns in [3usize, 64] {
+        let n = columns as f64;
+        let (l, classes) = (n.ln(), given(&[n, 0.0, 4e9, n - 1.0]));
+        let stats = [0.0, l, 0.0, l, 0.0, l, 0.0, l];
+        let shape = &[4, columns][..];
+        let fill = |case: Case| case.index(1, 1).fill(0, zeros.clone()).fill(1, classes.clone());
+        let loss = fill(Case::new(CrossEntropy { soft: false }, &[shape, &[4]]));
+        cases.push(Some(refused(loss, &[&[NAN, l, NAN, l], &stats])));
+        // dz of a cotangent of 1.
+        let row = |class: Option<usize>| {
+            (0..columns).map(move |k| match class {
+                None => NAN,
+                Some(class) => 1.0 / n - if k == class { 1.0 } else { 0.0 },
+            })
+        };
+        let four = |a, b, c, d| -> Vec<f64> { row(a).chain(row(b)).chain(row(c)).chain(row(d)).collect() };
+        let dz = four(None, Some(0), None, Some(columns - 1));
+        let both = fill(Case::new(CrossEntropyBoth { share: 1.0 }, &[shape, &[4]]));
+        cases.push(Some(refused(both, &[&[NAN, l, NAN, l], &dz])));
+        let grad = fill(Case::new(CrossEntropyGrad { soft: false }, &[shape, &[4], &[4, 2], &[4]]));
+        // With m = L = 0, e^0 is 1 in any precision: 0 at the class, 1 elsewhere.
+        let grad = grad.fill(2, zeros.clone()).fill(3, given(&[1.0]));
+        let ones: Vec<f64> = dz.iter().map(|d| if *d > 0.0 { 1.0 } else { d * 0.0 }).collect();
+        cases.push(Some(refused(grad, &[&ones])));
+    }
+    // Rows 0, 1, 2 of a table hold 1, 2, 3; words, vectors of four and bytes.
+    for (row, bytes) in [(1usize, false), (3, false), (4, false), (8, false), (3, true), (4, true), (5, true)]
+    {
+        let index = [3.0, 2.0, 4e9, 0.0, 3.0];
+        let take = recorded("take_rows", |g| {
+            let table = if bytes { g.bytes("x", [3, row]) } else { g.input("x", [3, row]) };
+            g.output("y", table.take_rows(g.classes("i", [5])));
+        });
+        let spread = |values: &[f64]| values.iter().flat_map(|v| vec![*v; row]).collect::<Vec<f64>>();
+        let missing = if bytes { 0.0 } else { NAN };
+        let taken = spread(&[missing, 3.0, missing, 1.0, missing]);
+        let table = given(&spread(&[1.0, 2.0, 3.0]));
+        cases.push(take.map(|case| refused(case.fill(0, table).fill(1, given(&index)), &[&taken])));
+    }
+    let pick = recorded("pick", |g| g.output("y", g.input("x", [4, 3]).pick(g.classes("i", [4]))));
+    let elements: Vec<f64> = (0..12).map(f64::from).collect();
+    cases.push(pick.map(|case| {
+        let case = case.fill(0, given(&elements)).fill(1, given(&[3.0, 2.0, 4e9, 0.0]));
+        refused(case, &[&[NAN, 5.0, NAN, 9.0]])
+    }));
+    let hot = recorded("one_hot", |g| g.output("y", g.classes("i", [3]).one_hot(3)));
+    let rows = [NAN, NAN, NAN, 0.0, 0.0, 1.0, NAN, NAN, NAN];
+    cases.push(hot.map(|case| refused(case.fill(0, given(&[3.0, 2.0, 4e9])), &[&rows])));
+    // A row that is added nowhere: 1 + 16 to row 0, 4 to row 2, and none to row 1.
+    for row in [1usize, 4] {
+        let scatter = recorded("scatter_rows", |g| {
+            let (table, index) = (g.input("x", [3, row]), g.classes("i", [5]));
+            g.output("dx", g.gradients(table.take_rows(index).square().sum_all(), &[table])[0]);
+        });
+        let spread = |values: &[f64]| values.iter().flat_map(|v| vec![*v; row]).collect::<Vec<f64>>();
+        let x = given(&spread(&[1.0, 2.0, 4.0, 8.0, 16.0]));
+        let sums = spread(&[17.0, 0.0, 4.0]);
+        cases.push(
+            scatter.map(|case| refused(case.fill(0, given(&[0.0, 3.0, 2.0, 4e9, 0.0])).fill(1, x), &[&sums])),
+        );
+    }
+    cases
+}
+
+/// Rules for equal elements: the first place counts. And slopes at 0.
+fn ties() -> Vec<Option<Case>> {
+    let mut cases = Vec::new();
+    for (shape, filling) in [
+        ([5, 7], Fillings::Whole(2)),
+        ([66, 3], Fillings::Whole(2)),
+        ([3, 100], Fillings::Whole(3)),
+        ([70, 64], Fillings::Whole(2)),
+        ([2, 130], given(&[-2.0])),
+        // The last of the shortest row that has a workgroup.
+        ([3, 64], Fillings::Given((0..64).map(|k| if k == 63 { 2.0 } else { 1.0 }).collect())),
+        // The largest at the first place of one invocation and a later one of the invocation before it.
+        ([1, 130], Fillings::Given((0..130).map(|k| if k == 66 || k == 127 { 1.0 } else { -1.0 }).collect())),
+    ] {
+        cases.push(Some(Case::new(ArgMax, &[&shape]).fill(0, filling).no_gradient()));
+    }
+    let mut pool = |shape: [usize; 3], values: Fillings, record: &dyn for<'g> Fn(Var<'g>) -> Var<'g>| {
+        let case = recorded("max_pool2d", |g| g.output("y", record(g.input("x", shape))));
+        cases.push(case.map(|case| case.fill(0, values)));
+    };
+    let forms = [
+        ([2, 8, 8], PoolOptions::square(2)),
+        ([2, 7, 9], PoolOptions::square(3).stride(2).padding(1)),
+        ([2, 6, 12], PoolOptions::square(3)),
+        ([2, 5, 6], PoolOptions::square(2).stride(1)),
+    ];
+    for (shape, options) in forms {
+        pool(shape, Fillings::Whole(2), &|x| x.max_pool2d(options));
+        pool(shape, given(&[-2.0]), &|x| x.max_pool2d(options));
+        // The largest of them all is below 0.
+        pool(shape, Fillings::Uniform(-3.0, -1.0), &|x| x.max_pool2d(options));
+    }
+    pool([2, 7, 9], Fillings::Whole(2), &|x| x.adaptive_max_pool2d([3, 4]));
+    pool([2, 7, 9], Fillings::Uniform(-3.0, -1.0), &|x| x.adaptive_max_pool2d([3, 4]));
+    for shape in [&[7][..], &[5, 8]] {
+        let around = given(&[0.0, -0.0, 1.0, -1.0, 0.0]);
+        for name in ["relu_grad", "leaky_relu_grad"] {
+            let case = recorded(name, |g| {
+                let x = g.input("x", shape);
+                let y = if name == "relu_grad" { x.relu() } else { x.leaky_relu(0.25) };
+                g.output("dx", g.gradients((y * g.input("w", shape)).sum_all(), &[x])[0]);
+            });
+            // Either argument may be the one that decides: it is at 0, and at neither.
+            cases.push(case.clone().map(|case| case.fill(0, around.clone())));
+            cases.push(case.map(|case| case.fill(1, around.clone())));
+        }
+        for name in ["sign", "relu"] {
+            let values = [0.0, -0.0, 0.5, -0.5, 3.0, -3.0, f64::INFINITY, f64::NEG_INFINITY];
+            let case = recorded(name, |g| {
+                let x = g.input("x", shape);
+                g.output("y", if name == "relu" { x.relu() } else { x.sign() });
+            });
+            cases.push(case.map(|case| case.fill(0, given(&values))));
+        }
+        let case = recorded("pow", |g| g.output("y", g.input("a", shape).pow(g.input("b", shape))));
+        let (a, b) = ([0.0, 0.0, -2.0, -2.0, -1.5, 0.5, -1.0], [-1.0, 0.5, 5.0, -5.0, 7.0, 3.0, -3.0]);
+        cases.push(case.map(|case| case.fill(0, given(&a)).fill(1, given(&b))));
+        let case = recorded("leaky_relu", |g| g.output("y", g.input("x", shape).leaky_relu(0.25)));
+        cases.push(case.map(|case| case.fill(0, around.clone())));
+    }
+    cases
+}
+
+/// Adam where its ε is as large as the root beside it, for one parameter and for several.
+fn optimizers() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (eps, decoupled) in [(0.5f32, false), (1e-3, true)] {
+        let op = |rows: Vec<usize>| AdamUpdate {
+            beta1: 0.9,
+            beta2: 0.99,
+            eps,
+            weight_decay: 0.1,
+            decoupled,
+            rows,
+        };
+        let small = Fillings::Uniform(0.0, 4.0 * f64::from(eps * eps));
+        let one = Case::new(op(vec![0]), &[&[37], &[4], &[37], &[37], &[37]]).no_gradient();
+        cases.push(one.fill(1, given(&[2e-2, 3.0, 1e-2, 1.0])).fill(4, small.clone()));
+        let shapes: [&[usize]; 9] = [&[5], &[1030], &[8], &[5], &[5], &[5], &[1030], &[1030], &[1030]];
+        let two = Case::new(op(vec![0, 1]), &shapes).no_gradient();
+        let two = two.fill(2, given(&[2e-2, 3.0, 1e-2, 1.0, 5e-3, 2.0, 2e-3, 1.0]));
+        cases.push(two.fill(5, small.clone()).fill(8, small));
+    }
+    cases
+}
+
+/// Grids of five or eight workgroups, which fold with some of their last row left over where three are allowed.
+fn folded() -> Vec<Case> {
+    let sum = |first| Reduce { kind: Kind::Sum, first, count: 1, scale: 1.0 };
+    let mut cases = Vec::new();
+    for rows in [5, 8] {
+        let long = &[rows, 64][..];
+        cases.push(Case::new(sum(1), &[long]).no_gradient());
+        cases.push(Case::new(ArgMax, &[long]).no_gradient());
+        for log in [false, true] {
+            cases.push(Case::new(Softmax { log }, &[long]).no_gradient());
+            cases.push(Case::new(SoftmaxGrad { log }, &[long, long]).no_gradient());
+        }
+        cases.push(Case::new(CrossEntropy { soft: false }, &[long, &[rows]]).index(1, 64).no_gradient());
+        cases.push(Case::new(CrossEntropy { soft: true }, &[long, long]).no_gradient());
+        cases.push(Case::new(CrossEntropyBoth { share: 0.5 }, &[long, &[rows]]).index(1, 64).no_gradient());
+    }
+    for rows in [300, 40] {
+        let (short, labels) = (&[rows, 8][..], &[rows][..]);
+        cases.push(Case::new(sum(1), &[short]).no_gradient());
+        cases.push(Case::new(sum(1), &[&[rows, 7]]).no_gradient());
+        cases.push(Case::new(ArgMax, &[short]).no_gradient());
+        for log in [false, true] {
+            cases.push(Case::new(Softmax { log }, &[short]).no_gradient());
+            cases.push(Case::new(SoftmaxGrad { log }, &[short, short]).no_gradient());
+        }
+        cases.push(Case::new(CrossEntropy { soft: false }, &[short, labels]).index(1, 8).no_gradient());
+        cases.push(Case::new(CrossEntropy { soft: true }, &[short, short]).no_gradient());
+        cases.push(Case::new(CrossEntropyBoth { share: 0.5 }, &[short, labels]).index(1, 8).no_gradient());
+    }
+    let whole = recorded("one_hot", |g| g.output("y", g.classes("i", [100]).one_hot(3)));
+    cases.extend(whole.map(|case| Case { exact: true, ..case.fill(0, Fillings::Whole(3)) }));
+    let window = recorded("batch_rows", |g| {
+        g.output("y", g.classes("order", [1000]).batch_rows(g.classes("counter", [1]), 300));
+    });
+    cases.extend(window.map(|case| case.fill(0, Fillings::Whole(1000)).fill(1, given(&[2.0]))));
+    let bytes = true;
+    for (rows, row, bytes) in [
+        (300, 1, !bytes),
+        (75, 4, !bytes),
+        (300, 4, !bytes),
+        (300, 4, bytes),
+        (100, 13, bytes),
+        (112, 3, bytes),
+    ] {
+        let take = recorded("take_rows", |g| {
+            let table = if bytes { g.bytes("x", [7, row]) } else { g.input("x", [7, row]) };
+            g.output("y", table.take_rows(g.classes("i", [rows])));
+        });
+        let take = take.map(|case| case.fill(1, Fillings::Whole(7)));
+        cases.extend(take.map(|case| if bytes { case.fill(0, Fillings::Whole(256)) } else { case }));
+    }
+    let pick = recorded("pick", |g| g.output("y", g.input("x", [300, 3]).pick(g.classes("i", [300]))));
+    cases.extend(pick.map(|case| case.fill(1, Fillings::Whole(3))));
+    for row in [3, 4] {
+        let scatter = recorded("scatter_rows", |g| {
+            let (table, index) = (g.input("x", [300, row]), g.classes("i", [9]));
+            g.output("dx", g.gradients(table.take_rows(index).square().sum_all(), &[table])[0]);
+        });
+        cases.extend(scatter.map(|case| case.fill(0, Fillings::Whole(300))));
+    }
+    cases
+}
+
+/// Six axes, where sizes and strides of the last two lie in a second vector of the uniform; and columns of parts.
+fn many_axes() -> Vec<Option<Case>> {
+    let shape = [2, 3, 2, 3, 2, 5];
+    let pad = recorded("pad", |g| {
+        g.output("y", g.input("x", shape).pad(&[1, 0, 1, 2, 1, 3], &[0, 1, 1, 1, 2, 1], 0.5));
+    });
+    let permuted = recorded("permute", |g| g.output("y", g.input("x", shape).permute(&[5, 2, 4, 0, 3, 1])));
+    let broadcast = recorded("add", |g| {
+        g.output("y", g.input("a", [2, 1, 2, 1, 2, 1]) + g.input("b", [1, 3, 1, 3, 1, 5]));
+    });
+    let some = recorded("mul", |g| {
+        g.output("y", g.input("a", [2, 3, 1, 3, 1, 4]) * g.input("b", [2, 1, 2, 3, 2, 1]));
+    });
+    // A long product, which GPUs cut in parts, with something for each column behind it.
+    let parts = super::fused_cases::case_of("a long product of 5 columns, bias and relu", |g| {
+        let y = g.input("a", [3, 20_000]).matmul(g.input("b", [20_000, 5])) + g.input("bias", [5]);
+        g.output("y", y.relu());
+    });
+    vec![pad, permuted, broadcast, some, parts]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_recorded_has_the_op() {
+        let missing = |list: &[Option<super::Case>]| list.iter().position(Option::is_none);
+        assert_eq!((missing(&super::indices()), missing(&super::ties())), (None, None));
+        assert_eq!(missing(&super::many_axes()), None);
+        assert_eq!(super::folded().len(), 49);
+    }
+}

@@ -1,0 +1,121 @@
+//! What became of the faults, and which of them change nothing.
+
+use std::collections::BTreeMap;
+
+use super::plan::{Fault, Plan, shape};
+
+/// What became of a fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// A case failed, or the shader did not end.
+    Found(String),
+    Survived,
+    /// It is no WGSL.
+    Refused,
+}
+
+/// A fault that is known to change no result, and why.
+#[derive(Debug)]
+pub struct Equivalent {
+    pub reason: String,
+    file: String,
+    item: String,
+    before: String,
+    after: String,
+}
+
+const LIST: &str = include_str!("equivalent.txt");
+
+/// The list of `equivalent.txt`.
+pub fn equivalents() -> Vec<Equivalent> {
+    let mut list: Vec<Equivalent> = Vec::new();
+    let (mut reason, mut place, mut before) = (String::new(), (String::new(), String::new()), String::new());
+    let mut after_entry = true;
+    for line in LIST.lines() {
+        if let Some(text) = line.strip_prefix("# ") {
+            if after_entry {
+                reason.clear();
+            }
+            after_entry = false;
+            reason = format!("{reason} {text}").trim().to_string();
+        } else if let Some(text) = line.strip_prefix("@ ") {
+            let (file, item) = text.rsplit_once(' ').unwrap_or((text, ""));
+            place = (file.to_string(), item.to_string());
+        } else if let Some(text) = line.strip_prefix("- ") {
+            before = text.to_string();
+        } else if let Some(text) = line.strip_prefix('+') {
+            after_entry = true;
+            let ((file, item), after) = (place.clone(), text.trim().to_string());
+            list.push(Equivalent { reason: reason.clone(), file, item, before: before.clone(), after });
+        }
+    }
+    list
+}
+
+impl Equivalent {
+    pub fn fits(&self, plan: &Plan, fault: &Fault) -> bool {
+        let place = plan.place(fault);
+        let same = |listed: &str, own: &str| match place.line {
+            0 => matches(&shape(listed), &shape(own)),
+            _ => matches(listed, own),
+        };
+        matches(&self.file, &place.file)
+            && matches(&self.item, &place.item)
+            && same(&self.before, &fault.before)
+            && same(&self.after, &fault.after)
+    }
+
+    pub fn describe(&self) -> String {
+        format!("{} {}\n    - {}\n    + {}", self.file, self.item, self.before, self.after)
+    }
+}
+
+/// Whether a text is the pattern, in which `…` stands for anything.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('…');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        let Some((_, behind)) = rest.split_once(part) else { return false };
+        rest = behind;
+    }
+    rest.ends_with(last)
+}
+
+/// Prints the share found by file, and what survived; gives the numbers of all.
+pub fn print(plan: &Plan, fates: &BTreeMap<usize, Fate>, verbose: bool) -> (usize, usize) {
+    let mut files: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
+    for (number, fate) in fates {
+        let file = &plan.place(&plan.faults[*number]).file;
+        let counts = files.entry(file).or_default();
+        match fate {
+            Fate::Found(_) => counts[0] += 1,
+            Fate::Survived => counts[1] += 1,
+            Fate::Refused => counts[2] += 1,
+        }
+    }
+    for (number, fate) in fates {
+        match fate {
+            Fate::Survived => println!("survived #{number} {}", plan.describe(&plan.faults[*number])),
+            Fate::Found(by) if verbose => {
+                println!("found #{number} {}\n    by {by}", plan.describe(&plan.faults[*number]))
+            }
+            _ => {}
+        }
+    }
+    println!("{:40} {:>7} {:>7} {:>8} {:>8}", "", "found", "of", "share", "no WGSL");
+    let mut all = [0; 3];
+    for (file, counts) in &files {
+        row(file, *counts);
+        (0..3).for_each(|k| all[k] += counts[k]);
+    }
+    row("all", all);
+    (all[0], all[0] + all[1])
+}
+
+fn row(name: &str, [found, survived, refused]: [usize; 3]) {
+    let of = found + survived;
+    let share = if of > 0 { 100.0 * found as f64 / of as f64 } else { 100.0 };
+    println!("{name:40} {found:>7} {of:>7} {share:>7.1}% {refused:>8}");
+}
