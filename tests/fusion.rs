@@ -296,7 +296,7 @@ fn a_fault_in_the_maxima_names_the_members() {
         let fault = |from, to| PlantedFault::Shader { key: ".max2x2", from, to };
         // The last of equal ones, where all are zero; a wrong row; and a wrong value.
         for (from, to, zeros) in [
-            ("= f0_0.y > f0_0.x", "= f0_0.y >= f0_0.x", 108),
+            ("= beats(f0_0.y, f0_0.x)", "= !beats(f0_0.x, f0_0.y)", 108),
             ("inner + 0u * p.ow", "inner + 1u * p.ow", 0),
             ("select(f0_0.x, f0_0.y", "select(f0_0.y, f0_0.x", 0),
         ] {

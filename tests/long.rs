@@ -182,3 +182,20 @@ fn loops_that_cannot_be_cut_are_refused() {
         assert!(message.contains("softmax") && message.contains("turns of loops"), "{message}");
     }
 }
+
+/// What `wgrad check --long` adds, in every class of kernels. By hand: it takes minutes.
+#[test]
+#[ignore = "takes minutes"]
+fn every_op_with_long_axes_agrees_with_the_reference() {
+    let cases = wgrad::ops::long_registry();
+    for gpu in common::gpus() {
+        for class in [AdapterClass::Gpu, AdapterClass::Software, gpu.caps().class] {
+            let report = wgrad::check::check_gpu_cases(&gpu.with_class(class), &cases, |_, _| {});
+            println!("{} as {class:?}: {} long cases", report.device, report.cases());
+            for failure in report.failures.iter().chain(&report.skipped) {
+                println!("{}: {}", failure.case, failure.message);
+            }
+            assert!(report.cases() > 200 && report.failures.is_empty());
+        }
+    }
+}

@@ -8,7 +8,7 @@ use super::cross_entropy::{CrossEntropy, CrossEntropyBoth};
 use super::layer_norm::LayerNorm;
 use super::reduce::{Kind, Reduce};
 use super::softmax::{Softmax, SoftmaxGrad};
-use super::{Case, Fillings, classes, matmul, pool};
+use super::{Case, Fillings, batch_norm, classes, matmul, pool};
 use crate::shape::Shape;
 
 /// Cheap ones, which are checked with all others: along axes that one invocation walks where nothing is cut.
@@ -40,6 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
     let max = Reduce { kind: Kind::Max, first: 0, count: 1, scale: 1.0 };
     cases.push(Case::new(max, &[&[70_001]]).fill(0, Fillings::Given(at_the_end)));
     cases.push(Case::new(LayerNorm { eps: 1e-5 }, &[&[65, 30_001], &[30_001], &[30_001]]));
+    cases.extend(batch_norm::long_cases());
     cases.extend(matmul::long_cases());
     cases.extend(classes::long_cases());
     cases.extend(pool::long_cases());

@@ -3,6 +3,16 @@
 use super::{BatchNorm, BatchNormGrad, BatchNormInference};
 use crate::ops::{Case, Fillings};
 
+/// Channels that are gone over in parts where loops are short, by vectors and not.
+pub(in crate::ops) fn long_cases() -> Vec<Case> {
+    let of = |x: [usize; 4]| {
+        let c = [x[1]];
+        let grad = Case::new(BatchNormGrad { eps: 1e-3 }, &[&x, &c, &c, &c, &x]);
+        [Case::new(BatchNorm { eps: 1e-5 }, &[&x, &c, &c]), grad.fill(3, Fillings::Uniform(0.1, 3.0))]
+    };
+    [[2, 2, 251, 128], [2, 3, 67, 119]].into_iter().flat_map(of).collect()
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let shapes: [(&[usize], bool); 9] = [
