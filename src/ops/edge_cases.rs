@@ -87,6 +87,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(optimizers());
     cases.extend(folded());
     cases.extend(many_axes().into_iter().flatten());
+    cases.extend(averages().into_iter().flatten());
     cases
 }
 
@@ -414,13 +415,40 @@ fn many_axes() -> Vec<Option<Case>> {
     vec![pad, permuted, broadcast, some, parts]
 }
 
+/// Averages of windows that hang over each edge by another width, in planes that are no squares.
+fn averages() -> Vec<Option<Case>> {
+    let mut cases = Vec::new();
+    for (shape, kernel, stride, padding) in [
+        ([2, 5, 16], [2, 4], [2, 5], [1, 0, 1, 2]),
+        ([2, 16, 5], [4, 2], [5, 2], [2, 1, 0, 1]),
+        ([2, 4, 9], [3, 3], [2, 3], [1, 1, 1, 1]),
+        ([2, 9, 4], [3, 3], [3, 2], [0, 1, 1, 0]),
+        ([3, 6, 8], [2, 2], [2, 2], [1, 1, 1, 1]),
+        ([3, 8, 3], [3, 1], [2, 1], [1, 0, 0, 0]),
+    ] {
+        let options = PoolOptions { kernel, stride, padding, dilation: [1, 1] };
+        for count_padding in [false, true] {
+            for op in ["avg_pool2d", "avg_pool2d_backward"] {
+                cases.push(recorded(op, |g| {
+                    let x = g.input("x", shape);
+                    let y = x.avg_pool2d(options, count_padding);
+                    let loss = (y * g.input("w", y.shape())).sum_all();
+                    g.output("y", y);
+                    g.output("dx", g.gradients(loss, &[x])[0]);
+                }));
+            }
+        }
+    }
+    cases
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn what_is_recorded_has_the_op() {
         let missing = |list: &[Option<super::Case>]| list.iter().position(Option::is_none);
         assert_eq!((missing(&super::indices()), missing(&super::ties())), (None, None));
-        assert_eq!(missing(&super::many_axes()), None);
+        assert_eq!((missing(&super::many_axes()), missing(&super::averages())), (None, None));
         assert_eq!(super::folded().len(), 49);
     }
 }
