@@ -144,22 +144,22 @@ fn self_test(gpu: &Gpu) {
     };
     let tie = number(
         "argmax.wgsl",
-        "place_from",
-        "if (value > best.value) { best = Place(value, k); }",
-        "if (value >= best.value) { best = Place(value, k); }",
+        "argmax_workgroup",
+        "let is_tie = !beats(a.value, b.value) && b.index < a.index;",
+        "let is_tie = !beats(a.value, b.value) && b.index >= a.index;",
     );
     // Of two equal elements either is the maximum.
     let same = number(
-        "softmax.wgsl",
-        "largest_from",
-        "largest = select(largest, value, value > largest);",
-        "largest = select(largest, value, value >= largest);",
+        "common/numeric.wgsl",
+        "larger4",
+        "return select(a, b, (b > a) | is_nan4(b));",
+        "return select(a, b, (b >= a) | is_nan4(b));",
     );
     let start = number(
         "argmax.wgsl",
         "place_from",
-        "for (var k = first + step; k < p.columns; k += step) {",
-        "for (var k = first - step; k < p.columns; k += step) {",
+        "for (var k = first + step; k < end; k += step) {",
+        "for (var k = first - step; k < end; k += step) {",
     );
     let fates = pool::judge(vec![tie, same, start], 1, &plan);
     assert!(matches!(&fates[&tie], Fate::Found(by) if by.contains("ArgMax")), "{:?}", fates[&tie]);
