@@ -176,12 +176,12 @@ impl Device {
     /// use wgrad::{CompileOptions, Device, Graph, Precision};
     /// let g = Graph::new();
     /// let x = g.input("x", [1024]);
-    /// g.output("y", (x * x).sum_all());
+    /// g.output("y", (x * 0.1).sum_all());
     /// let options = CompileOptions::new().precision(Precision::Mixed);
     /// let mut step = Device::cpu().compile_with(&g, options)?;
-    /// step.run_with(&[("x", (&[0.1f32; 1024]).into())])?;
-    /// // Each square is rounded to half precision, their sum is not.
-    /// assert_eq!(step.scalar("y")?, 10.242_187_5);
+    /// step.run_with(&[("x", (&[1.0f32; 1024]).into())])?;
+    /// // Each product is rounded to half precision, their sum is not.
+    /// assert_eq!(step.scalar("y")?, 102.375);
     /// # Ok::<(), wgrad::Error>(())
     /// ```
     ///
