@@ -48,5 +48,5 @@ fn leaky_relu_grad_fn(x: f32, dy: f32, slope: f32) -> f32 {
 // form that cannot overflow: log(1 + e^-|z|), and |z| times the target of the other side, of which 0 gives 0.
 fn bce_logits_fn(z: f32, y: f32) -> f32 {
     let other = select(y, 1.0 - y, z > 0.0);
-    return select(other * abs(z), 0.0, is_zero(other)) + log(1.0 + exp(-abs(z)));
+    return select(other * abs(z), 0.0, is_zero(other)) + log_of(1.0 + exp_of(-abs(z)));
 }

@@ -19,9 +19,9 @@ fn neg_fn(a: f32) -> f32 { return -a; }
 
 fn recip_fn(a: f32) -> f32 { return 1.0 / a; }
 
-fn exp_fn(a: f32) -> f32 { return exp(a); }
+fn exp_fn(a: f32) -> f32 { return exp_of(a); }
 
-fn log_fn(a: f32) -> f32 { return log(a); }
+fn log_fn(a: f32) -> f32 { return log_of(a); }
 
 fn sqrt_fn(a: f32) -> f32 { return sqrt(a); }
 

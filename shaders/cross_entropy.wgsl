@@ -36,7 +36,7 @@ fn largest_from(row: u32, first: u32, step: u32) -> f32 {
 fn exp_sum_from(row: u32, m: f32, first: u32, step: u32) -> f32 {
     var sum = 0.0;
     for (var k = first; k < p.columns; k += step) {
-        sum += exp(logits[row * p.columns + k] - m);
+        sum += exp_of(logits[row * p.columns + k] - m);
     }
     return sum;
 }
@@ -77,7 +77,7 @@ fn cross_entropy_rows(@builtin(global_invocation_id) id: vec3<u32>,
     let row = linear_index(id, groups, 64u);
     if (row >= p.rows) { return; }
     let m = largest_from(row, 0u, 1u);
-    write_row(row, m, log(exp_sum_from(row, m, 0u, 1u)));
+    write_row(row, m, log_of(exp_sum_from(row, m, 0u, 1u)));
 }
 
 @compute @workgroup_size(64)
@@ -86,7 +86,7 @@ fn soft_cross_entropy_rows(@builtin(global_invocation_id) id: vec3<u32>,
     let row = linear_index(id, groups, 64u);
     if (row >= p.rows) { return; }
     let m = largest_from(row, 0u, 1u);
-    let log_sum = log(exp_sum_from(row, m, 0u, 1u));
+    let log_sum = log_of(exp_sum_from(row, m, 0u, 1u));
     write_soft_row(row, m, log_sum, soft_sums_from(row, m, log_sum, 0u, 1u));
 }
 
@@ -97,7 +97,7 @@ fn cross_entropy_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(
     if (row >= p.rows) { return; }
     let m = across_lanes(lane, largest_from(row, lane, 64u), true);
     let s = across_lanes(lane, exp_sum_from(row, m, lane, 64u), false);
-    if (lane == 0u) { write_row(row, m, log(s)); }
+    if (lane == 0u) { write_row(row, m, log_of(s)); }
 }
 
 @compute @workgroup_size(64)
@@ -106,7 +106,7 @@ fn soft_cross_entropy_workgroup(@builtin(local_invocation_index) lane: u32,
     let row = linear_workgroup(group, groups);
     if (row >= p.rows) { return; }
     let m = across_lanes(lane, largest_from(row, lane, 64u), true);
-    let log_sum = log(across_lanes(lane, exp_sum_from(row, m, lane, 64u), false));
+    let log_sum = log_of(across_lanes(lane, exp_sum_from(row, m, lane, 64u), false));
     let own = soft_sums_from(row, m, log_sum, lane, 64u);
     let loss_sum = across_lanes(lane, own.x, false);
     let target_sum = across_lanes(lane, own.y, false);
@@ -130,7 +130,7 @@ fn cross_entropy_grad_elements(@builtin(global_invocation_id) id: vec3<u32>,
         dlogits[i] = not_a_number();
         return;
     }
-    let share = exp((logits[i] - row_stats[2u * row]) - row_stats[2u * row + 1u]);
+    let share = exp_of((logits[i] - row_stats[2u * row]) - row_stats[2u * row + 1u]);
     let t = select(0.0, 1.0, i - row * q.columns == class_number);
     dlogits[i] = (share - t) * dloss[row];
 }
@@ -141,7 +141,7 @@ fn soft_cross_entropy_grad_elements(@builtin(global_invocation_id) id: vec3<u32>
     let i = linear_index(id, groups, 64u);
     if (i >= q.rows * q.columns) { return; }
     let row = i / q.columns;
-    let share = exp((logits[i] - row_stats[3u * row]) - row_stats[3u * row + 1u]);
+    let share = exp_of((logits[i] - row_stats[3u * row]) - row_stats[3u * row + 1u]);
     dlogits[i] = (share * row_stats[3u * row + 2u] - targets[i]) * dloss[row];
 }
 
@@ -157,7 +157,7 @@ fn write_both(row: u32, m: f32, log_sum: f32, first: u32, step: u32) {
     }
     for (var k = first; k < p.columns; k += step) {
         let i = row * p.columns + k;
-        let share = exp((logits[i] - m) - log_sum);
+        let share = exp_of((logits[i] - m) - log_sum);
         let t = select(0.0, 1.0, k == class_number);
         dlogits_too[i] = select(not_a_number(), (share - t) * p.share, exists);
     }
@@ -169,7 +169,7 @@ fn cross_entropy_both_rows(@builtin(global_invocation_id) id: vec3<u32>,
     let row = linear_index(id, groups, 8u);
     if (row >= p.rows) { return; }
     let m = largest_from(row, 0u, 1u);
-    write_both(row, m, log(exp_sum_from(row, m, 0u, 1u)), 0u, 1u);
+    write_both(row, m, log_of(exp_sum_from(row, m, 0u, 1u)), 0u, 1u);
 }
 
 @compute @workgroup_size(64)
@@ -179,5 +179,5 @@ fn cross_entropy_both_workgroup(@builtin(local_invocation_index) lane: u32,
     if (row >= p.rows) { return; }
     let m = across_lanes(lane, largest_from(row, lane, 64u), true);
     let s = across_lanes(lane, exp_sum_from(row, m, lane, 64u), false);
-    write_both(row, m, log(s), lane, 64u);
+    write_both(row, m, log_of(s), lane, 64u);
 }

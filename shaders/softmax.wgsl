@@ -28,7 +28,7 @@ fn largest_from(row: u32, first: u32, step: u32) -> f32 {
 fn exp_sum_from(row: u32, m: f32, first: u32, step: u32) -> f32 {
     var sum = 0.0;
     for (var k = first; k < p.columns; k += step) {
-        sum += exp(x[row * p.columns + k] - m);
+        sum += exp_of(x[row * p.columns + k] - m);
     }
     return sum;
 }
@@ -36,12 +36,12 @@ fn exp_sum_from(row: u32, m: f32, first: u32, step: u32) -> f32 {
 fn write_softmax_from(row: u32, m: f32, s: f32, first: u32, step: u32) {
     for (var k = first; k < p.columns; k += step) {
         let i = row * p.columns + k;
-        y[i] = exp(x[i] - m) / s;
+        y[i] = exp_of(x[i] - m) / s;
     }
 }
 
 fn write_log_softmax_from(row: u32, m: f32, s: f32, first: u32, step: u32) {
-    let log_sum = log(s);
+    let log_sum = log_of(s);
     for (var k = first; k < p.columns; k += step) {
         let i = row * p.columns + k;
         y[i] = (x[i] - m) - log_sum;
@@ -117,7 +117,7 @@ fn write_softmax_grad_from(row: u32, dot: f32, first: u32, step: u32) {
 fn write_log_softmax_grad_from(row: u32, total: f32, first: u32, step: u32) {
     for (var k = first; k < q.columns; k += step) {
         let i = row * q.columns + k;
-        dx[i] = dy[i] - exp(results[i]) * total;
+        dx[i] = dy[i] - exp_of(results[i]) * total;
     }
 }
 
