@@ -7,11 +7,13 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::files::write_renamed;
 use crate::graph::Param;
-use crate::shape::DType;
+use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Tensor};
 
-fn dtype(dtype: DType) -> Dtype {
+/// What safetensors calls an element type.
+pub(crate) fn dtype(dtype: DType) -> Dtype {
     match dtype {
         DType::F32 => Dtype::F32,
         DType::F16 => Dtype::F16,
@@ -20,7 +22,8 @@ fn dtype(dtype: DType) -> Dtype {
     }
 }
 
-fn bytes(data: &Data) -> &[u8] {
+/// The elements as a file holds them.
+pub(crate) fn bytes(data: &Data) -> &[u8] {
     match data {
         Data::F32(v) => bytemuck::cast_slice(v),
         Data::U32(v) => bytemuck::cast_slice(v),
@@ -52,24 +55,30 @@ pub(crate) fn save(device: &Device, params: &[Param], path: &Path) -> Result<()>
     write_renamed(path, &content)
 }
 
-/// Writes a file under a temporary name beside it and renames it, so that a reader never sees half of
-/// it and a crash leaves the old one.
-pub(crate) fn write_renamed(path: &Path, content: &[u8]) -> Result<()> {
-    use std::io::Write;
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let fail = |e: std::io::Error| Error::io(path, e);
-    std::fs::create_dir_all(folder).map_err(fail)?;
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are private by default; this one is to be read by whom the umask allows.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(fail)?;
-    file.write_all(content).and_then(|()| file.as_file().sync_all()).map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
-    Ok(())
+/// Reads a tensor of this type.
+///
+/// # Errors
+/// [`Error::Invalid`] where it is not there or has another type; [`Error::NotFinite`] where a float is none to go on
+/// with: nothing that is computed from it would be a number.
+pub(crate) fn read(file: &SafeTensors<'_>, name: &str, expected: &TensorType, path: &Path) -> Result<Data> {
+    let view = file
+        .tensor(name)
+        .map_err(|_| Error::Invalid(format!("{} has no tensor `{name}` ({expected})", path.display())))?;
+    if view.shape() != expected.shape.dims() || view.dtype() != dtype(expected.dtype) {
+        return Err(Error::Invalid(format!(
+            "{}: tensor `{name}` is {:?}{:?}, the model needs {expected}",
+            path.display(),
+            view.dtype(),
+            view.shape()
+        )));
+    }
+    let data = data(expected.dtype, view.data());
+    if let Data::F32(values) = &data
+        && let Some(at) = values.iter().position(|x| !x.is_finite())
+    {
+        return Err(Error::NotFinite { path: path.into(), name: name.into(), value: values[at], at });
+    }
+    Ok(data)
 }
 
 pub(crate) fn load(device: &Device, params: &[Param], path: &Path) -> Result<()> {
@@ -79,23 +88,8 @@ pub(crate) fn load(device: &Device, params: &[Param], path: &Path) -> Result<()>
         offset: 0,
         message: format!("not a safetensors file: {e}"),
     })?;
-    let mut values = Vec::new();
-    for param in params {
-        let expected = param.tensor_type();
-        let view = file.tensor(param.name()).map_err(|_| {
-            Error::Invalid(format!("{} has no tensor `{}` ({expected})", path.display(), param.name()))
-        })?;
-        if view.shape() != expected.shape.dims() || view.dtype() != dtype(expected.dtype) {
-            return Err(Error::Invalid(format!(
-                "{}: tensor `{}` is {:?}{:?}, the model needs {expected}",
-                path.display(),
-                param.name(),
-                view.dtype(),
-                view.shape()
-            )));
-        }
-        values.push((param, data(expected.dtype, view.data())));
-    }
+    let value = |p: &Param| Ok((p.clone(), read(&file, p.name(), &p.tensor_type(), path)?));
+    let values: Vec<(Param, Data)> = params.iter().map(value).collect::<Result<_>>()?;
     // Only now, when everything fits, is anything changed.
     values.iter().try_for_each(|(param, data)| device.write_param(param, data))
 }

@@ -53,6 +53,10 @@ pub(crate) trait Backend: Send + Sync {
     fn write_state(&self, param: &Param, data: Feed<'_>) -> Result<()>;
     /// Waits until everything submitted has run.
     fn wait(&self) -> Result<()>;
+    /// The most bytes that a tensor can have.
+    fn largest_tensor(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// A compiled graph.
@@ -197,6 +201,15 @@ impl Device {
         if crate::env::dumps("plan") {
             eprintln!("{}", executor.plan());
         }
+        let plan = executor.plan();
+        for (input, _) in
+            plan.recording.inputs.iter().zip(&plan.reads_input).filter(|(_, is_read)| !**is_read)
+        {
+            tracing::warn!(
+                input = input.name,
+                "no output and no update depends on this input; it need not be fed"
+            );
+        }
         Ok(Step { executor })
     }
 
@@ -226,6 +239,11 @@ impl Device {
         self.0.wait()
     }
 
+    /// The most bytes that a tensor can have here.
+    pub(crate) fn largest_tensor(&self) -> usize {
+        self.0.largest_tensor()
+    }
+
     /// Saves states as safetensors, to a temporary file that is then renamed.
     ///
     /// # Errors
@@ -238,7 +256,8 @@ impl Device {
     /// the right types and shapes.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Format`], or [`Error::Invalid`] naming the first tensor that does not fit.
+    /// [`Error::Io`], [`Error::Format`], or [`Error::Invalid`] naming the first tensor that does not fit, or
+    /// [`Error::NotFinite`] the first that holds NaN or an infinity.
     pub fn load(&self, params: &[Param], path: impl AsRef<Path>) -> Result<()> {
         crate::checkpoint::load(self, params, path.as_ref())
     }
@@ -256,7 +275,8 @@ impl fmt::Debug for Step {
 }
 
 impl Step {
-    /// Gives an input its value, which it keeps until it is fed again. Values are copied at once.
+    /// Gives an input its value, which it keeps until it is fed again. Values are copied at once. Those of an input
+    /// that no output and no update depends on are checked and not kept.
     ///
     /// # Errors
     /// [`Error::Feed`] for a wrong size, type, or a class outside its range; [`Error::Unknown`] for a
@@ -275,7 +295,7 @@ impl Step {
     /// Runs the graph once; on a GPU it returns when the work is submitted.
     ///
     /// # Errors
-    /// [`Error::Feed`] for an input that was never fed, or a failure of the device.
+    /// [`Error::Feed`] for an input that something depends on and that was never fed, or a failure of the device.
     pub fn run(&mut self) -> Result<()> {
         let _span = tracing::trace_span!("step").entered();
         self.executor.run()

@@ -48,6 +48,34 @@ pub enum Error {
         /// What was wrong.
         message: String,
     },
+    /// A saved tensor that holds NaN or an infinity.
+    #[error(
+        "{path}: tensor `{name}` holds {value} (element {at}), and what is computed from it would be no number: the run \
+         that saved it diverged, or the file is damaged; take an earlier file, or train again with a lower learning rate",
+        path = path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The first such value.
+        value: f32,
+        /// Its place in the tensor, row-major, from 0.
+        at: usize,
+    },
+    /// A folder that another run writes to.
+    #[error(
+        "{folder}: {} writes to this folder; wait until its run has ended, or give this run another folder (--out)",
+        process.map_or_else(|| "another process".to_string(), |id| format!("process {id}")),
+        folder = folder.display()
+    )]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+        /// The process that has it, where that can be told.
+        process: Option<u32>,
+    },
     /// A table, such as a CSV file, whose content makes no sense.
     #[error("{0}")]
     Table(Box<TableError>),

@@ -31,6 +31,7 @@ pub mod data;
 mod device;
 mod env;
 mod error;
+mod files;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod graph;
@@ -54,6 +55,8 @@ mod wgsl;
 
 pub use device::{CompileOptions, Device, DeviceInfo, Precision, Readback, Step};
 pub use error::{CheckError, CheckKind, Error, RecordingError, Result};
+#[doc(hidden)]
+pub use files::write_renamed;
 pub use graph::{Graph, Init, Param, Params, Scope, Var};
 pub use plan::Traffic;
 pub use rng::{Rng, fnv1a, philox};

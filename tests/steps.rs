@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use wgrad::gpu::{Gpu, PlantedFault};
 use wgrad::nn::{Layer, Mlp};
 use wgrad::optim::{Adam, Optimizer};
@@ -164,6 +166,58 @@ fn a_forgotten_input_a_wrong_name_and_a_wrong_size_are_explained() {
         assert!(step.feed("x", &[1.0f32]).unwrap_err().to_string().contains("got 1"));
         assert!(step.feed("x", &[1u32; 4]).unwrap_err().to_string().contains("u32"));
         assert!(step.read("w").unwrap_err().to_string().contains("there is `y`"));
+    }
+}
+
+/// Keeps the fields of every warning.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Fields<'a>(&'a mut String);
+        impl tracing::field::Visit for Fields<'_> {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.push_str(&format!("{field}={value:?} "));
+            }
+        }
+        let mut text = String::new();
+        event.record(&mut Fields(&mut text));
+        self.0.lock().unwrap().push(text);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// The mask's one reader is a value that no output needs: it may be left out, is checked where it is fed, and changes
+/// nothing. `x` is needed through a reshape.
+#[test]
+fn an_input_that_feeds_nothing_need_not_be_fed() {
+    for device in [Some(Device::cpu()), common::gpu().map(Device::from)].into_iter().flatten() {
+        let g = Graph::new();
+        let (x, mask, unread) = (g.input("x", [2, 2]), g.input("mask", [4]), g.classes("unread", [3]));
+        let _ = (x.reshape([4]) * mask, unread);
+        g.output("y", x.reshape([4]) + 1.0);
+        let warnings = Warnings::default();
+        let mut step = tracing::subscriber::with_default(warnings.clone(), || device.compile(&g)).unwrap();
+        let told = warnings.0.lock().unwrap().join("\n");
+        assert!(told.contains("mask") && told.contains("unread") && !told.contains("input=\"x\""), "{told}");
+        assert!(told.contains("need not be fed"), "{told}");
+        assert!(step.run().unwrap_err().to_string().contains("`x`: was never fed"));
+        step.feed("x", &[1.0f32, 2.0, 3.0, 4.0]).unwrap();
+        step.run().unwrap();
+        assert_eq!(step.values("y").unwrap(), [2.0, 3.0, 4.0, 5.0]);
+        step.run_with(&[("mask", (&[f32::NAN; 4]).into()), ("unread", (&[7u32, 8, 9]).into())]).unwrap();
+        assert_eq!(step.values("y").unwrap(), [2.0, 3.0, 4.0, 5.0]);
+        assert!(step.feed("mask", &[1.0f32]).unwrap_err().to_string().contains("got 1"));
     }
 }
 

@@ -461,3 +461,218 @@ fn training_makes_its_objects_once() {
     let (short, long) = (count(2), count(6));
     assert_eq!(short, long);
 }
+
+/// Trains on 203 digits in batches of 48 on a GPU whose tensors have at most so many bytes; stops after some steps and
+/// goes on, if asked to.
+#[cfg(feature = "gpu")]
+fn train_within(
+    device: &Device,
+    stop_at: Option<usize>,
+) -> Result<(TrainingReport, Vec<(String, wgrad::Data)>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("checkpoint.safetensors");
+    let train = |resume: bool, stop_at: Option<usize>| {
+        let params = Params::seeded(6);
+        let (net, adam) = (Net::new(&params), Adam::new(&params, 3e-3));
+        let flag = Arc::new(AtomicBool::new(false));
+        let trainer = Trainer::new(device, net, &params, adam, split(203));
+        let mut trainer = trainer.epochs(3).batch(24).seed(6).out(folder.path()).stop(flag.clone());
+        if resume {
+            trainer = trainer.resume(&checkpoint);
+        }
+        let mut watcher = Watcher { flag, stop_at, start: None, steps: Vec::new(), epochs: Vec::new() };
+        let report = trainer.run(&mut watcher)?;
+        let value = |p: wgrad::Param| (p.name().to_string(), device.read_param(&p).unwrap().data().clone());
+        Ok((report, params.all().into_iter().map(value).collect()))
+    };
+    match stop_at {
+        None => train(false, None),
+        Some(_) => {
+            let (mut first, _) = train(false, stop_at)?;
+            let (second, states) = train(true, None)?;
+            first.epochs.extend(second.epochs.iter().cloned());
+            Ok((TrainingReport { epochs: first.epochs, ..second }, states))
+        }
+    }
+}
+
+/// Rows that do not fit one tensor: 192 rows of 64 bytes have 12,288, and a piece of 8,000 bytes has five batches of 24
+/// rows (1,536 bytes each), one of 6,160 four. Evaluations of 360 rows go in pieces too, in batches of as many rows as the
+/// model's floats allow. All bits are those of rows that fit.
+#[test]
+#[cfg(feature = "gpu")]
+fn rows_that_do_not_fit_one_tensor_are_fed_in_pieces_to_the_same_bits() {
+    let Some(gpu) = common::gpu() else { return };
+    let (whole, expected) = train_within(&gpu.with_largest_tensor(1 << 20).into(), None).unwrap();
+    for (bytes, stop_at) in [(8000, None), (6160, None), (6160, Some(2)), (6160, Some(8)), (6160, Some(5))] {
+        let (report, states) = train_within(&gpu.with_largest_tensor(bytes).into(), stop_at).unwrap();
+        assert_eq!(states, expected, "{bytes} bytes, stopped at {stop_at:?}");
+        let train = |r: &TrainingReport| r.epochs.iter().map(|e| e.train_loss.to_bits()).collect::<Vec<_>>();
+        assert_eq!(train(&report), train(&whole), "{bytes} bytes, stopped at {stop_at:?}");
+        assert_eq!(report.test_accuracy, whole.test_accuracy);
+        assert!((report.test_loss / whole.test_loss - 1.0).abs() < 1e-6);
+    }
+}
+
+/// Where one batch does not fit, the message is about the data, and what it says helps.
+#[test]
+#[cfg(feature = "gpu")]
+fn a_batch_that_does_not_fit_is_refused_with_its_size() {
+    let Some(gpu) = common::gpu() else { return };
+    let device: Device = gpu.with_largest_tensor(16384).into();
+    let train = |batch: usize| {
+        let (train, test) = digits().unwrap();
+        let params = Params::seeded(6);
+        let (net, sgd) = (Mlp::new(&params, &[64, 10]), Sgd::new(&params, 0.1));
+        let split = Split::new(train, test, 100).unwrap();
+        Trainer::new(&device, net, &params, sgd, split).epochs(1).batch(batch).run(&mut ())
+    };
+    // 512 rows of 64 bytes have 32 KiB; as floats, 64 rows of 256 bytes have 16.
+    let error = train(512).unwrap_err();
+    assert!(matches!(error, Error::Limit(_)), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("digits/train") && text.contains("a batch of 512 rows"), "{text}");
+    assert!(text.contains("use a smaller batch"), "{text}");
+    assert!(train(64).unwrap().test_accuracy > 0.5);
+}
+
+fn refusal(change: impl Fn(&mut Split), with: impl Fn(Trainer<'_>) -> Trainer<'_>) -> String {
+    let params = Params::seeded(1);
+    let (net, sgd) = (Mlp::new(&params, &[64, 10]), Sgd::new(&params, 0.1));
+    let mut split = split(50);
+    change(&mut split);
+    let trainer = Trainer::new(&Device::cpu(), net, &params, sgd, split).epochs(3);
+    with(trainer).run(&mut ()).unwrap_err().to_string()
+}
+
+/// The values of a data set as floats, with one of them replaced.
+fn with_value(data: &Dataset, at: usize, value: f32) -> Dataset {
+    let mut values = data.values.to_floats().into_owned();
+    values[at] = value;
+    Dataset { values: values.into(), ..data.clone() }
+}
+
+#[test]
+fn what_is_no_number_is_blamed_on_what_it_comes_from() {
+    // Fields of a data set are public, so that a row can hold what `Dataset::new` refuses.
+    let text = refusal(|s| s.train = with_value(&s.train, 3 * 64 + 5, f32::NAN), |t| t);
+    assert!(text.contains("some digits") && text.contains("row 3 holds NaN"), "{text}");
+    let text = refusal(|s| s.test = with_value(&s.test, 64, f32::INFINITY), |t| t);
+    assert!(text.contains("row 1 holds inf"), "{text}");
+    // Finite, but too large to be multiplied.
+    let huge = |s: &mut Split| {
+        let large = |d: &Dataset| {
+            let values: Vec<f32> = d.values.to_floats().iter().map(|x| x * 3e38).collect();
+            Dataset { values: values.into(), ..d.clone() }
+        };
+        (s.train, s.validation, s.test) = (large(&s.train), large(&s.validation), large(&s.test));
+    };
+    let text = refusal(huge, |t| t);
+    assert!(text.contains("in the first step, before any weight has changed"), "{text}");
+    assert!(
+        text.contains("reach 3") && text.contains("scale them") && !text.contains("learning rate"),
+        "{text}"
+    );
+
+    // A schedule is looked at before the first step, epochs ahead.
+    for (factor, words) in
+        [(-0.5, "by -0.5 in epoch 3 of 3"), (f32::NAN, "by NaN in epoch 3"), (f32::INFINITY, "by inf")]
+    {
+        let text = refusal(|_| {}, |t| t.schedule(move |epoch, _| if epoch == 2 { factor } else { 1.0 }));
+        assert!(
+            text.contains("the schedule multiplies the learning rate, 0.1") && text.contains(words),
+            "{text}"
+        );
+    }
+    // Steps that are too large are still called that, with the rate of the epoch and not that of the start.
+    let text = refusal(|_| {}, |t| t.batch(5).schedule(|epoch, _| if epoch == 0 { 1e-3 } else { 3e38 }));
+    assert!(text.contains("in epoch 2: the steps are too large"), "{text}");
+    assert!(text.contains(&format!("which is {}", 0.1f32 * 3e38)), "{text}");
+}
+
+#[test]
+fn weights_and_checkpoints_that_hold_nan_are_named() {
+    let device = Device::cpu();
+    let train = |poison: bool, folder: &Path, resume: bool| {
+        let params = Params::seeded(7);
+        let net = Net::new(&params);
+        let adam = Adam::new(&params, 3e-3);
+        if poison {
+            let bias = params.get("fc2.bias").unwrap();
+            device.write_param(&bias, &[0.0, 0.0, f32::NAN, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0f32]).unwrap();
+        }
+        let trainer = Trainer::new(&device, net, &params, adam, split(200)).epochs(2).batch(48).out(folder);
+        let checkpoint = folder.join("checkpoint.safetensors");
+        let trainer = if resume { trainer.resume(checkpoint) } else { trainer };
+        trainer.run(&mut ())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let text = train(true, folder.path(), false).unwrap_err().to_string();
+    assert!(text.contains("`fc2.bias` holds NaN (element 2) before the first step"), "{text}");
+
+    train(false, folder.path(), false).unwrap();
+    // The moments of a weight, as a run that diverged would have left them: only their bytes are changed.
+    let path = folder.path().join("checkpoint.safetensors");
+    let mut content = std::fs::read(&path).unwrap();
+    let header = u64::from_le_bytes(content[..8].try_into().unwrap()) as usize;
+    let json: serde_json::Value = serde_json::from_slice(&content[8..8 + header]).unwrap();
+    let start = json["adam.m.fc1.bias"]["data_offsets"][0].as_u64().unwrap() as usize;
+    content[8 + header + start + 4..][..4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    std::fs::write(&path, content).unwrap();
+    let error = train(false, folder.path(), true).unwrap_err();
+    assert!(matches!(&error, Error::NotFinite { name, at: 1, .. } if name == "adam.m.fc1.bias"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("holds inf (element 1)") && text.contains("take an earlier file"), "{text}");
+}
+
+#[test]
+fn rows_of_one_class_are_refused() {
+    let text = refusal(|s| s.train.labels.fill(3), |t| t);
+    assert!(text.contains("all 50 rows have the class 3; there is nothing to tell apart"), "{text}");
+}
+
+#[test]
+fn a_checkpoint_of_another_optimizer_is_told_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Device::cpu();
+    let checkpoint = folder.path().join("checkpoint.safetensors");
+    let train = |make: &dyn Fn(&Params) -> Box<dyn Optimizer>, resume: bool| {
+        let params = Params::seeded(7);
+        let net = Net::new(&params);
+        let trainer = Trainer::new(&device, net, &params, make(&params), split(100)).epochs(1).batch(48);
+        let trainer = if resume { trainer.resume(&checkpoint) } else { trainer.out(folder.path()) };
+        trainer.run(&mut ()).map(|_| ()).map_err(|e| e.to_string())
+    };
+    let adam = |p: &Params| -> Box<dyn Optimizer> { Box::new(Adam::new(p, 1e-3)) };
+    let sgd = |p: &Params| -> Box<dyn Optimizer> { Box::new(Sgd::new(p, 1e-3)) };
+    let momentum = |p: &Params| -> Box<dyn Optimizer> { Box::new(Sgd::new(p, 1e-3).momentum(0.9)) };
+    train(&adam, false).unwrap();
+    // Plain SGD has no state that could be missing.
+    for other in [&sgd as &dyn Fn(&Params) -> Box<dyn Optimizer>, &momentum] {
+        let text = train(other, true).unwrap_err();
+        assert!(text.contains("a run with the optimizer `adam`, and this one has `sgd`"), "{text}");
+        assert!(text.contains("go on with `adam` (--optimizer)"), "{text}");
+    }
+    train(&adam, true).unwrap();
+    train(&sgd, false).unwrap();
+    let text = train(&momentum, true).unwrap_err();
+    assert!(
+        text.contains("has no `sgd.momentum.fc1.") && text.contains("another optimizer, momentum"),
+        "{text}"
+    );
+}
+
+/// Two runs in one folder: the second is refused, and changes nothing.
+#[test]
+fn a_folder_is_for_one_run_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = wgrad::train::FolderLock::acquire(folder.path()).unwrap();
+    let device = Device::cpu();
+    let error =
+        run(&device, Settings { epochs: 1, out: Some(folder.path()), ..PLAIN }).map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Locked { process: Some(_), .. }), "{error}");
+    assert!(!folder.path().join("model.safetensors").exists());
+    drop(lock);
+    run(&device, Settings { epochs: 1, out: Some(folder.path()), ..PLAIN }).unwrap();
+    run(&device, Settings { epochs: 1, out: Some(folder.path()), ..PLAIN }).unwrap();
+}

@@ -224,6 +224,9 @@ impl<T: Real> Executor for CpuStep<T> {
     }
 
     fn feed(&mut self, input: usize, values: Feed<'_>) -> Result<()> {
+        if !self.plan.reads_input[input] {
+            return Ok(());
+        }
         match &mut self.inputs[input] {
             Some(buffer) => buffer.assign(values),
             empty => *empty = Some(Buffer::from_feed(values)),
@@ -302,9 +305,8 @@ impl<T: Real> CpuStep<T> {
 
     /// Runs once, and gives the start and the end of each op to `took`.
     fn run_timed(&mut self, took: impl FnMut(Instant, Instant)) -> Result<()> {
-        if let Some(at) = self.inputs.iter().position(Option::is_none) {
-            let name = self.plan.recording.inputs[at].name.clone();
-            return Err(Error::Feed { name, message: "was never fed".into() });
+        if let Some(name) = self.plan.unfed(|i| self.inputs[i].is_some()) {
+            return Err(Error::Feed { name: name.into(), message: "was never fed".into() });
         }
         self.has_run = true;
         let threads = self.threads.clone();

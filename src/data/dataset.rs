@@ -177,7 +177,7 @@ impl Dataset {
     }
 
     /// The fields are public, so what needs them to agree asks again.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let Dataset { name, shape, values, labels, classes, class_names } = self;
         let invalid = |message: String| Err(Error::Invalid(format!("data set `{name}`: {message}")));
         if labels.is_empty() {

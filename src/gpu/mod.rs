@@ -151,6 +151,17 @@ impl Gpu {
         self.derive(self.0.check, self.0.planted, Caps { max_turns, ..self.0.caps.clone() })
     }
 
+    /// The same device with tensors of at most so many bytes.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_largest_tensor(&self, bytes: u64) -> Self {
+        let mut gpu = self.derive(self.0.check, None, self.0.caps.clone());
+        if let Some(shared) = Arc::get_mut(&mut gpu.0) {
+            shared.limits.max_storage_buffer_binding_size = bytes;
+        }
+        gpu
+    }
+
     /// The same device without fusion: every op runs its own kernels.
     #[doc(hidden)]
     #[must_use]
@@ -291,6 +302,11 @@ impl Shared {
         self.counters.pipelines.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The most bytes that one buffer can have and a kernel bind.
+    fn largest_buffer(&self) -> u64 {
+        self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size)
+    }
+
     /// A buffer, after checking it against the adapter's limits.
     pub(crate) fn buffer(
         &self,
@@ -298,11 +314,22 @@ impl Shared {
         bytes: usize,
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer> {
+        self.buffer_or(label, bytes, usage, "use a smaller batch or layer")
+    }
+
+    /// As [`Shared::buffer`], with what to do where it is too large.
+    pub(crate) fn buffer_or(
+        &self,
+        label: &str,
+        bytes: usize,
+        usage: wgpu::BufferUsages,
+        advice: &str,
+    ) -> Result<wgpu::Buffer> {
         let size = bytes as u64;
-        let most = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size);
+        let most = self.largest_buffer();
         if size > most {
             return Err(Error::Limit(format!(
-                "{label} needs {:.1} MiB in one buffer; {} allows {:.1} MiB (use a smaller batch or layer)",
+                "{label} needs {:.1} MiB in one buffer; {} allows {:.1} MiB ({advice})",
                 size as f64 / f64::from(1 << 20),
                 self.info.name,
                 most as f64 / f64::from(1 << 20)
@@ -364,7 +391,8 @@ impl Shared {
         }
         // A scope of its own: a buffer that the device could not make must not be kept.
         let buffer = self.scoped(param.name(), || {
-            let buffer = self.buffer(param.name(), param.tensor_type().bytes(), storage_usage())?;
+            let (name, bytes) = (format!("state `{}`", param.name()), param.tensor_type().bytes());
+            let buffer = self.buffer_or(&name, bytes, storage_usage(), "use a smaller layer")?;
             self.write(&buffer, (&param.initial()).into());
             Ok(buffer)
         })?;
@@ -423,5 +451,9 @@ impl Backend for Gpu {
 
     fn wait(&self) -> Result<()> {
         self.0.wait_all()
+    }
+
+    fn largest_tensor(&self) -> usize {
+        usize::try_from(self.0.largest_buffer()).unwrap_or(usize::MAX)
     }
 }

@@ -129,7 +129,13 @@ impl GpuStep {
         let inputs = r
             .inputs
             .iter()
-            .map(|i| gpu.buffer(&i.name, r.values[i.value as usize].ty.bytes(), storage_usage()))
+            .zip(&plan.reads_input)
+            .map(|(i, &is_read)| {
+                // One that feeds nothing is never written: any buffer does.
+                let bytes = if is_read { r.values[i.value as usize].ty.bytes() } else { 16 };
+                let label = format!("input `{}`", i.name);
+                gpu.buffer_or(&label, bytes, storage_usage(), "feed fewer rows at once")
+            })
             .collect::<Result<Vec<_>>>()?;
         let states = r.states.iter().map(|s| gpu.state(&s.param)).collect::<Result<Vec<_>>>()?;
         let constants = plan
@@ -264,9 +270,8 @@ impl GpuStep {
 
     /// Submits steps together, once every input was fed.
     pub(super) fn submit_steps(&mut self, steps: usize) -> Result<()> {
-        if let Some(at) = self.fed.iter().position(|fed| !fed) {
-            let name = self.plan.recording.inputs[at].name.clone();
-            return Err(Error::Feed { name, message: "was never fed".into() });
+        if let Some(name) = self.plan.unfed(|i| self.fed[i]) {
+            return Err(Error::Feed { name: name.into(), message: "was never fed".into() });
         }
         self.has_run = true;
         if self.gpu.check {
@@ -391,7 +396,8 @@ pub(crate) fn bind(
 
 /// A constant's buffer, filled.
 fn constant(gpu: &Shared, r: &Recording, source: ConstantSource, ty: TensorType) -> Result<wgpu::Buffer> {
-    let buffer = gpu.buffer("constant", ty.bytes(), storage_usage())?;
+    let advice = "give data of this size as an input, in pieces";
+    let buffer = gpu.buffer_or(&format!("a constant {ty}"), ty.bytes(), storage_usage(), advice)?;
     match source {
         ConstantSource::Tensor(i) => gpu.write(&buffer, (&*r.constants[i].0).into()),
         ConstantSource::Node(n) => {
@@ -410,8 +416,10 @@ impl Executor for GpuStep {
     }
 
     fn feed(&mut self, input: usize, values: Feed<'_>) -> Result<()> {
-        self.gpu.write(&self.inputs[input], values);
-        self.fed[input] = true;
+        if self.plan.reads_input[input] {
+            self.gpu.write(&self.inputs[input], values);
+            self.fed[input] = true;
+        }
         Ok(())
     }
 

@@ -4,7 +4,6 @@
 //! what it computes, as far as a driver's compiler treats multiply-adds alike in all of them. A trial that cannot be made, for lack of memory or time, leaves the choice to the table.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use super::cache::Pipeline;
 use super::step::{Region, bind};
 use super::{Shared, lock, storage_usage};
 use crate::error::{Error, Result};
+use crate::files::write_renamed;
 use crate::graph::Recording;
 use crate::ops::{AdapterClass, Arg, Caps, Forms, KernelContext, Op, Trial};
 use crate::shape::TensorType;
@@ -189,21 +189,10 @@ impl Tuner {
             // Others may have added to it meanwhile.
             let mut table = read(path)?;
             table.entry(self.identity.clone()).or_default().extend(forms.entries());
-            // A link stays one, and a file that others share stays theirs too.
+            // A link stays one.
             let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-            let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let text = serde_json::to_string_pretty(&table).map_err(|e| Error::Invalid(e.to_string()))?;
-            let failed = |error| Error::io(path, error);
-            let mut builder = tempfile::Builder::new();
-            #[cfg(unix)]
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-            let mut file = builder.tempfile_in(folder).map_err(failed)?;
-            file.write_all(text.as_bytes()).map_err(failed)?;
-            if let Ok(old) = std::fs::metadata(&target) {
-                file.as_file().set_permissions(old.permissions()).map_err(failed)?;
-            }
-            file.persist(&target).map_err(|error| failed(error.error))?;
-            Ok(())
+            write_renamed(&target, text.as_bytes())
         };
         if let Err(error) = write() {
             tracing::warn!(%error, "what was measured of kernels is not kept");

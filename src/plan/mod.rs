@@ -67,6 +67,8 @@ pub(crate) struct Plan {
     /// By value; `None` for values that nothing needs.
     pub(crate) locations: Vec<Option<Location>>,
     pub(crate) constants: Vec<(ConstantSource, ValueId)>,
+    /// By input of the recording, whether a task reads it: one that feeds nothing need not be fed.
+    pub(crate) reads_input: Vec<bool>,
     pub(crate) slots: Vec<Slot>,
     /// The most bytes that are live at once, scratch included: no plan of these tasks in this order can need less.
     pub(crate) live_bytes: usize,
@@ -102,6 +104,7 @@ impl Plan {
             locations: vec![None; recording.values.len()],
             tasks: Vec::new(),
             constants: Vec::new(),
+            reads_input: recording.inputs.iter().map(|i| is_read(&recording, &needed, i.value)).collect(),
             slots: Vec::new(),
             live_bytes: 0,
             recording,
@@ -151,6 +154,12 @@ impl Plan {
         self.slots.iter().map(|s| s.bytes).sum()
     }
 
+    /// The first input that a task reads and `is_fed` says was not fed.
+    pub(crate) fn unfed(&self, is_fed: impl Fn(usize) -> bool) -> Option<&str> {
+        let at = (0..self.reads_input.len()).find(|&i| self.reads_input[i] && !is_fed(i))?;
+        Some(&self.recording.inputs[at].name)
+    }
+
     /// Inputs of a node that are not states it updates.
     pub(crate) fn reads(&self, node: usize) -> &[ValueId] {
         let n = &self.recording.nodes[node];
@@ -195,6 +204,13 @@ impl Plan {
         }
         None
     }
+}
+
+/// Whether an output is the value, or a needed node reads it.
+fn is_read(recording: &Recording, needed: &[bool], value: ValueId) -> bool {
+    let mut readers = recording.nodes.iter().zip(needed).filter(|(_, needed)| **needed);
+    recording.outputs.iter().any(|o| o.value == value)
+        || readers.any(|(node, _)| node.inputs.contains(&value))
 }
 
 /// Nodes that an output or an update of a state depends on.

@@ -57,7 +57,7 @@ const GRID: RGBColor = RGBColor(225, 225, 225);
 /// # Errors
 /// [`Error::Io`].
 pub fn save(path: impl AsRef<Path>, svg: &str) -> Result<()> {
-    crate::checkpoint::write_renamed(path.as_ref(), svg.as_bytes())
+    crate::files::write_renamed(path.as_ref(), svg.as_bytes())
 }
 
 /// What plotters could not draw.

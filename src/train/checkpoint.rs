@@ -5,15 +5,15 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 
-use crate::checkpoint::write_renamed;
+use crate::checkpoint::{bytes, dtype, read};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::files::write_renamed;
 use crate::graph::Param;
-use crate::shape::DType;
-use crate::tensor::{Data, Tensor};
+use crate::tensor::Tensor;
 
 /// Before the names of the best weights in a checkpoint; the current ones have no prefix.
 const BEST: &str = "best.";
@@ -66,23 +66,10 @@ pub(super) struct Progress {
 pub(super) struct Checkpoint {
     pub(super) progress: Progress,
     pub(super) best: Option<Best>,
-}
-
-fn dtype(dtype: DType) -> Dtype {
-    match dtype {
-        DType::F32 => Dtype::F32,
-        DType::F16 => Dtype::F16,
-        DType::U32 => Dtype::U32,
-        DType::U8 => Dtype::U8,
-    }
-}
-
-fn bytes(data: &Data) -> &[u8] {
-    match data {
-        Data::F32(v) => bytemuck::cast_slice(v),
-        Data::U32(v) => bytemuck::cast_slice(v),
-        Data::U8(v) => v,
-    }
+    /// Name of the optimizer; not known of files of earlier versions.
+    pub(super) optimizer: Option<String>,
+    /// Of all tensors in the file.
+    pub(super) names: Vec<String>,
 }
 
 fn write(path: &Path, tensors: &[(String, &Tensor)], metadata: HashMap<String, String>) -> Result<()> {
@@ -105,10 +92,16 @@ pub(super) fn save_model(path: &Path, weights: &Snapshot) -> Result<()> {
 }
 
 impl Checkpoint {
-    /// Saves the current states and the best weights. They may share a name, so the best get a prefix.
-    pub(super) fn save(&self, path: &Path, states: &Snapshot) -> Result<()> {
-        let Progress { epochs, step, loss, correct, lowest_loss, since_lowest, seed, batch, rows } =
-            &self.progress;
+    /// Saves where training stands, the current states and the best weights. They may share a name, so the best get a
+    /// prefix.
+    pub(super) fn save(
+        path: &Path,
+        progress: &Progress,
+        optimizer: &str,
+        states: &Snapshot,
+        best: Option<&Best>,
+    ) -> Result<()> {
+        let Progress { epochs, step, loss, correct, lowest_loss, since_lowest, seed, batch, rows } = progress;
         let mut metadata: HashMap<String, String> = HashMap::new();
         let mut put = |key: &str, value: &dyn Display| metadata.insert(key.to_string(), value.to_string());
         put("wgrad", &FORMAT);
@@ -121,9 +114,10 @@ impl Checkpoint {
         put("seed", seed);
         put("batch", batch);
         put("rows", rows);
+        put("optimizer", &optimizer);
         let mut tensors: Vec<(String, &Tensor)> =
             states.iter().map(|(p, t)| (p.name().to_string(), t)).collect();
-        if let Some(best) = &self.best {
+        if let Some(best) = best {
             put("best_epoch", &best.epoch);
             put("best_accuracy", &best.accuracy);
             put("best_loss", &best.loss);
@@ -157,11 +151,23 @@ impl Checkpoint {
             batch: fields.get("batch")?,
             rows: fields.get("rows")?,
         };
+        if !(progress.loss.is_finite() && progress.correct.is_finite()) {
+            return Err(Error::Invalid(format!(
+                "{} was saved in the middle of an epoch whose losses add up to {}: its run diverged; resume from an \
+                 earlier file, or start another run with a lower learning rate",
+                path.display(),
+                progress.loss
+            )));
+        }
         let mut best = None;
         if metadata.contains_key("best_epoch") {
             let file = SafeTensors::deserialize(&content)
                 .map_err(|e| format(format!("not a safetensors file: {e}")))?;
-            let weight = |param: &Param| Ok((param.clone(), tensor(&file, param, path)?));
+            let weight = |param: &Param| {
+                let ty = param.tensor_type();
+                let values = read(&file, &format!("{BEST}{}", param.name()), &ty, path)?;
+                Ok((param.clone(), Tensor::new(ty.shape, values)?))
+            };
             best = Some(Best {
                 epoch: fields.get("best_epoch")?,
                 accuracy: fields.get("best_accuracy")?,
@@ -169,30 +175,8 @@ impl Checkpoint {
                 weights: weights.iter().map(weight).collect::<Result<_>>()?,
             });
         }
-        Ok(Checkpoint { progress, best })
-    }
-}
-
-/// The best value of a parameter.
-fn tensor(file: &SafeTensors<'_>, param: &Param, path: &Path) -> Result<Tensor> {
-    let name = format!("{BEST}{}", param.name());
-    let ty = param.tensor_type();
-    match file.tensor(&name) {
-        Ok(view) if view.shape() == ty.shape.dims() && view.dtype() == dtype(ty.dtype) => {
-            let words = || view.data().chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-            let data = match ty.dtype {
-                DType::F32 => Data::F32(words().map(f32::from_bits).collect()),
-                DType::U32 => Data::U32(words().collect()),
-                DType::U8 => Data::U8(view.data().to_vec()),
-                DType::F16 => Data::F32(crate::half::decode(view.data(), ty.shape.elements())),
-            };
-            Tensor::new(ty.shape, data)
-        }
-        Ok(_) => Err(Error::Invalid(format!(
-            "{}: `{name}` has another type or shape than the model's {ty}",
-            path.display()
-        ))),
-        Err(_) => Err(Error::Invalid(format!("{} has no tensor `{name}` ({ty})", path.display()))),
+        let names = header.tensors().into_keys().collect();
+        Ok(Checkpoint { progress, best, optimizer: metadata.get("optimizer").cloned(), names })
     }
 }
 

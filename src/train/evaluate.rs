@@ -1,5 +1,6 @@
 //! Loss, accuracy and confusion matrix of a classifier on a data set.
 
+use super::pieces::{Rows, within_limits};
 use crate::data::{Dataset, Values};
 use crate::device::{Device, Step};
 use crate::error::{Error, Result};
@@ -7,7 +8,7 @@ use crate::graph::{Graph, Init, Param, Params, Var};
 use crate::nn::Layer;
 use crate::tensor::Tensor;
 
-/// Rows of a full batch.
+/// Rows of a full batch, where the device can hold what the model makes of so many.
 const BATCH: usize = 512;
 
 /// How a classifier does on a data set.
@@ -21,17 +22,46 @@ pub struct Evaluation {
     pub confusion: Vec<Vec<u32>>,
 }
 
-/// A model compiled to be evaluated on a data set, again and again. The data set lies on the device, the sums
-/// are made there, and an evaluation reads them once.
+/// A model compiled to be evaluated on a data set, again and again. The data set lies on the device, or, where it is larger
+/// than one buffer there may be, is uploaded in pieces each time. The sums are made on the device, and an evaluation reads
+/// them once.
 #[derive(Debug)]
 pub struct Evaluator {
     device: Device,
-    /// For batches of [`BATCH`] rows, with their number.
-    full: Option<(Step, usize)>,
+    /// For full batches.
+    full: Option<Full>,
     /// For the rows left over.
     short: Option<Step>,
     sums: Sums,
     rows: usize,
+}
+
+/// The step of full batches.
+#[derive(Debug)]
+struct Full {
+    step: Step,
+    batches: usize,
+    /// Rows of a batch.
+    size: usize,
+    rows: Rows,
+    /// What pieces are made of, and its order; nothing where the rows are resident.
+    data: Option<(Dataset, Vec<u32>)>,
+}
+
+impl Full {
+    /// Runs all batches.
+    fn run(&mut self) -> Result<()> {
+        let mut at = 0;
+        while at < self.batches {
+            if let (0, Some((data, order))) = (self.rows.ready(at), &self.data) {
+                self.rows.load(&mut self.step, data, order, at, self.size)?;
+            }
+            let together = self.rows.ready(at).clamp(1, self.batches - at);
+            self.step.run_many(together)?;
+            at += together;
+        }
+        Ok(())
+    }
 }
 
 /// States of the graphs, in a store of their own: they are no part of the model.
@@ -52,23 +82,29 @@ impl Evaluator {
         if data.is_empty() {
             return Err(Error::Invalid(format!("data set `{}` has no rows to evaluate", data.name)));
         }
+        Ok(within_limits(BATCH, |batch| Evaluator::in_batches(device, model, data, batch))?.0)
+    }
+
+    fn in_batches(device: &Device, model: &dyn Layer, data: &Dataset, size: usize) -> Result<Self> {
         let rows = data.len();
-        let batches = rows / BATCH;
-        let left = rows % BATCH;
+        let batches = rows / size;
+        let left = rows % size;
         let store = Params::seeded(0).at("evaluation");
         let batch = store.counter("batch");
         let mut sums = None;
         let mut full = None;
         if batches > 0 {
             let g = Graph::inference();
-            let order: Vec<u32> = (0..(batches * BATCH) as u32).collect();
-            let order = g.constant(Tensor::new([order.len()], order)?);
-            let (values, labels) = tables(&g, data, 0, batches * BATCH)?;
-            let at = order.batch_rows(g.param(&batch), BATCH);
-            let x = floats(values.take_rows(at), data);
-            record(&g, model, x, labels.take_rows(at), data, &store, &batch, &mut sums)?;
+            let all = batches * size;
+            let source = Rows::of(device, data, all, size)?;
+            let order: Vec<u32> = (0..all as u32).collect();
+            let resident = || Ok(g.constant(Tensor::new([all], order.clone())?));
+            let (x, labels) = source.batch(&g, data, all, resident, g.param(&batch), size)?;
+            record(&g, model, x, labels, data, &store, &batch, &mut sums)?;
             g.param(&batch).advance(batches as u32);
-            full = Some((device.compile(&g)?, batches));
+            let step = device.compile(&g)?;
+            let data = matches!(source, Rows::Pieces { .. }).then(|| (data.clone(), order));
+            full = Some(Full { step, batches, size, rows: source, data });
         }
         let mut short = None;
         if left > 0 {
@@ -85,7 +121,7 @@ impl Evaluator {
 
     /// Bytes planned for intermediate values.
     pub(super) fn planned_bytes(&self) -> usize {
-        let full = self.full.as_ref().map(|(step, _)| step);
+        let full = self.full.as_ref().map(|full| &full.step);
         full.into_iter().chain(&self.short).map(Step::planned_bytes).sum()
     }
 
@@ -99,8 +135,8 @@ impl Evaluator {
         self.device.write_param(batch, &[0u32])?;
         self.device.write_param(loss, &[0.0f32])?;
         self.device.write_param(confusion, &vec![0.0f32; classes * classes])?;
-        if let Some((step, batches)) = &mut self.full {
-            step.run_many(*batches)?;
+        if let Some(full) = &mut self.full {
+            full.run()?;
         }
         if let Some(step) = &mut self.short {
             step.run()?;

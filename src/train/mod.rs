@@ -20,10 +20,13 @@
 
 mod checkpoint;
 mod evaluate;
+mod numbers;
+mod pieces;
 mod predict;
 mod run;
 mod trainer;
 
+pub use crate::files::FolderLock;
 pub use evaluate::{Evaluation, Evaluator};
 pub use predict::{Predictions, Predictor};
 pub use trainer::Trainer;

@@ -1,12 +1,13 @@
 //! What a classifier says of single rows: classes and probabilities.
 
+use super::pieces::within_limits;
 use crate::data::Dataset;
 use crate::device::{Device, Step};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::nn::Layer;
 
-/// Rows of a full batch.
+/// Rows of a full batch, where the device can hold what the model makes of so many.
 const BATCH: usize = 256;
 
 /// A classifier compiled to say how probable each class is for given rows, with the weights that are on the
@@ -30,7 +31,9 @@ pub struct Predictor<'a> {
     /// Shape of one row.
     shape: Vec<usize>,
     classes: usize,
-    /// For [`BATCH`] rows.
+    /// Rows of a full batch.
+    batch: usize,
+    /// For so many rows.
     full: Option<Step>,
     /// For fewer, with their number: that of the last time.
     short: Option<(Step, usize)>,
@@ -82,6 +85,7 @@ impl<'a> Predictor<'a> {
             model: Box::new(model),
             shape,
             classes,
+            batch: BATCH,
             full: None,
             short: None,
         })
@@ -110,27 +114,44 @@ impl<'a> Predictor<'a> {
             )));
         }
         let mut log = Vec::with_capacity(values.len() / len * self.classes);
-        for rows in values.chunks(BATCH * len) {
-            let count = rows.len() / len;
-            let step = if count == BATCH {
-                match &mut self.full {
-                    Some(step) => step,
-                    empty => empty.insert(compile(&self.device, &*self.model, &self.shape, count)?),
-                }
-            } else {
-                match &mut self.short {
-                    Some((step, n)) if *n == count => step,
-                    other => {
-                        let step = compile(&self.device, &*self.model, &self.shape, count)?;
-                        &mut other.insert((step, count)).0
-                    }
-                }
-            };
+        let mut left = values;
+        while !left.is_empty() {
+            let count = self.batch.min(left.len() / len);
+            let (step, count) = self.step(count)?;
+            let (rows, others) = left.split_at(count * len);
             step.feed("x", rows)?;
             step.run()?;
             log.extend(step.values("log")?);
+            left = others;
         }
         Ok(Predictions { classes: self.classes, log })
+    }
+
+    /// The step for so many rows, or for as many as the device can hold, with their number.
+    fn step(&mut self, count: usize) -> Result<(&mut Step, usize)> {
+        let is_there = match count == self.batch {
+            true => self.full.is_some(),
+            false => self.short.as_ref().is_some_and(|(_, n)| *n == count),
+        };
+        if !is_there {
+            let compile = |count| compile(&self.device, &*self.model, &self.shape, count);
+            let (step, held) = within_limits(count, compile)?;
+            if held < count {
+                self.batch = held;
+            }
+            if held == self.batch {
+                self.full = Some(step);
+            } else {
+                self.short = Some((step, held));
+            }
+            return self.step(held);
+        }
+        match (&mut self.full, &mut self.short) {
+            (Some(step), _) if count == self.batch => Ok((step, count)),
+            (_, Some((step, _))) => Ok((step, count)),
+            // One was made just now, or found.
+            _ => Err(Error::Invalid(format!("no step of {count} rows was made"))),
+        }
     }
 
     /// Predicts all rows of a data set.

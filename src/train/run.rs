@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{Best, Checkpoint, Progress, save_model, snapshot};
-use super::evaluate::{floats, input, logits, shape_of, tables};
+use super::evaluate::{floats, input, logits, shape_of};
+use super::numbers;
+use super::pieces::Rows;
 use super::{EpochRecord, Evaluator, Keep, Observer, Trainer};
 use crate::data::{Dataset, LastBatch, epoch_order};
 use crate::device::Step;
@@ -38,13 +40,23 @@ struct Sums {
     correct: Param,
 }
 
+/// The step of full batches.
+struct Full {
+    step: Step,
+    /// Their number in an epoch.
+    batches: usize,
+    rows: Rows,
+}
+
 /// A run under way.
 pub(super) struct Run<'t> {
     trainer: &'t Trainer<'t>,
     /// Steps of an epoch.
     pub(super) steps: usize,
-    /// For batches of `batch` rows, with their number in an epoch.
-    full: Option<(Step, usize)>,
+    /// For batches of `batch` rows.
+    full: Option<Full>,
+    /// The order of this epoch.
+    order: Vec<u32>,
     /// Steps of `full` that are to be submitted together with those that follow.
     pending: usize,
     /// For the rows left over, with their number.
@@ -52,7 +64,7 @@ pub(super) struct Run<'t> {
     validation: Option<Evaluator>,
     sums: Sums,
     /// What the model reads for inference: what is saved as the model.
-    weights: Vec<Param>,
+    pub(super) weights: Vec<Param>,
     pub(super) progress: Progress,
     pub(super) best: Option<Best>,
     pub(super) records: Vec<EpochRecord>,
@@ -75,18 +87,19 @@ impl<'t> Run<'t> {
         let weights = weights(&*trainer.model, train)?;
         let batches = rows / batch;
         let mut full = None;
+        let source = Rows::of(device, train, rows, rows.min(*batch))?;
         if batches > 0 {
             let g = Graph::new();
             let (x, labels) = {
                 let _scope = g.scope_at("data");
-                let order = g.classes("order", [rows]);
-                let (values, labels) = tables(&g, train, 0, rows)?;
-                let at = order.batch_rows(g.param(&sums.step), *batch);
-                g.param(&sums.step).advance(0);
-                (floats(values.take_rows(at), train), labels.take_rows(at))
+                let counter = g.param(&sums.step);
+                let order = || Ok(g.classes("order", [rows]));
+                let batch = source.batch(&g, train, rows, order, counter, *batch)?;
+                counter.advance(0);
+                batch
             };
             trainer.record(x, labels, &sums)?;
-            full = Some((device.compile_with(&g, trainer.options)?, batches));
+            full = Some(Full { step: device.compile_with(&g, trainer.options)?, batches, rows: source });
         }
         let mut short = None;
         let left = rows % batch;
@@ -127,6 +140,7 @@ impl<'t> Run<'t> {
             trainer,
             steps,
             full,
+            order: Vec::new(),
             pending: 0,
             short,
             validation,
@@ -144,6 +158,25 @@ impl<'t> Run<'t> {
     pub(super) fn resume(&mut self) -> Result<()> {
         let Some(path) = &self.trainer.resume else { return Ok(()) };
         let checkpoint = Checkpoint::load(path, &self.weights)?;
+        let states = self.states();
+        let optimizer = self.trainer.optimizer_name();
+        if let Some(other) = checkpoint.optimizer.as_ref().filter(|other| **other != optimizer) {
+            return Err(Error::Invalid(format!(
+                "{} was saved by a run with the optimizer `{other}`, and this one has `{optimizer}`, for which the \
+                 averages in it mean nothing; go on with `{other}` (--optimizer), or start another run",
+                path.display()
+            )));
+        }
+        let is_missing = |state: &&Param| !checkpoint.names.iter().any(|name| name == state.name());
+        let is_weight = |state: &Param| self.weights.iter().any(|weight| weight.id() == state.id());
+        if let Some(state) = states.iter().find(|state| is_missing(state) && !is_weight(state)) {
+            return Err(Error::Invalid(format!(
+                "{} has no `{}`, which this run keeps beside the weights: it was saved with another optimizer, \
+                 momentum or precision; go on with the same (--optimizer, --precision), or start another run",
+                path.display(),
+                state.name()
+            )));
+        }
         let (old, new) = (&checkpoint.progress, &self.progress);
         if old.step > 0 && (old.seed, old.batch, old.rows) != (new.seed, new.batch, new.rows) {
             return Err(Error::Invalid(format!(
@@ -166,7 +199,7 @@ impl<'t> Run<'t> {
                 self.steps
             )));
         }
-        self.trainer.device.load(&self.states(), path)?;
+        self.trainer.device.load(&states, path)?;
         self.progress = Progress { seed: new.seed, batch: new.batch, rows: new.rows, ..checkpoint.progress };
         // Where nothing is compared, nothing could beat them.
         let compares = self.trainer.keep == Keep::Best && self.validation.is_some();
@@ -221,18 +254,19 @@ impl<'t> Run<'t> {
         let (device, train) = (&self.trainer.device, &self.trainer.split.train);
         let Progress { epochs, step, loss, correct, .. } = self.progress;
         let order = epoch_order(train.len(), self.trainer.seed, epochs as u64);
-        if let Some((full, _)) = &mut self.full {
-            full.feed("order", &order)?;
+        match &mut self.full {
+            Some(Full { step, rows: Rows::Resident, .. }) => step.feed("order", &order)?,
+            Some(Full { rows, .. }) => rows.forget(),
+            None => {}
         }
         if let Some((short, left)) = &mut self.short {
             let (values, labels) = train.gather(&order[order.len() - *left..])?;
             short.feed("values", &values)?;
             short.feed("labels", &labels)?;
         }
-        if let Some(factor) = &self.trainer.schedule {
-            let optimizer = &self.trainer.optimizer;
-            let rate = optimizer.lr() * factor(epochs, self.trainer.epochs);
-            device.write_param(&optimizer.lr_state(), &[rate])?;
+        self.order = order;
+        if self.trainer.schedule.is_some() {
+            device.write_param(&self.trainer.optimizer.lr_state(), &[self.trainer.rate(epochs)?])?;
         }
         device.write_param(&self.sums.step, &[step as u32])?;
         device.write_param(&self.sums.loss, &[loss])?;
@@ -243,9 +277,14 @@ impl<'t> Run<'t> {
         let start = Instant::now();
         let at = self.progress.step;
         match (&mut self.full, &mut self.short) {
-            (Some((full, batches)), _) if at < *batches => {
+            (Some(Full { step, batches, rows }), _) if at < *batches => {
+                let t = self.trainer;
+                if rows.ready(at) == 0 {
+                    rows.load(step, &t.split.train, &self.order, at, t.batch)?;
+                }
                 self.pending += 1;
-                if self.pending >= full.runs_per_submission() || at + 1 == *batches {
+                let is_last = at + 1 == *batches || rows.ready(at) == 1;
+                if is_last || self.pending >= step.runs_per_submission() {
                     self.submit_pending()?;
                 }
             }
@@ -257,6 +296,10 @@ impl<'t> Run<'t> {
             self.trainer.device.wait()?;
             self.clock.first_step = start.elapsed();
             self.clock.until_first_step = self.trainer.started.unwrap_or(began).elapsed();
+            let loss = self.read_state(&self.sums.loss)?;
+            if !loss.is_finite() {
+                return Err(numbers::of_first_step(self.trainer, loss));
+            }
         }
         self.clock.steps += 1;
         self.clock.training += start.elapsed();
@@ -267,33 +310,43 @@ impl<'t> Run<'t> {
     fn submit_pending(&mut self) -> Result<()> {
         let steps = std::mem::take(&mut self.pending);
         match &mut self.full {
-            Some((full, _)) if steps > 0 => full.run_many(steps),
+            Some(full) if steps > 0 => full.step.run_many(steps),
             _ => Ok(()),
         }
     }
 
     /// Bytes planned for intermediate values of all graphs that lie on the device.
     pub(super) fn planned_bytes(&self) -> usize {
-        let steps = [&self.full, &self.short].into_iter().flatten().map(|(step, _)| step.planned_bytes());
-        steps.sum::<usize>() + self.validation.as_ref().map_or(0, Evaluator::planned_bytes)
+        let full = self.full.as_ref().map(|full| &full.step);
+        let steps = full.into_iter().chain(self.short.as_ref().map(|(step, _)| step));
+        steps.map(Step::planned_bytes).sum::<usize>()
+            + self.validation.as_ref().map_or(0, Evaluator::planned_bytes)
     }
 
     /// Where the time of a step goes, of a full batch if there is one.
     pub(super) fn profile(&mut self, runs: usize, clock: Option<profile::Clock>) -> Result<Profile> {
         self.begin_epoch()?;
-        match self.full.as_mut().or(self.short.as_mut()) {
-            Some((step, _)) => step.profiled(runs, clock),
-            None => Err(Error::Invalid("there is no step to profile".into())),
+        let Trainer { split, batch, .. } = self.trainer;
+        match (&mut self.full, &mut self.short) {
+            (Some(Full { step, rows, .. }), _) => {
+                rows.load(step, &split.train, &self.order, 0, *batch)?;
+                step.profiled(runs, clock)
+            }
+            (None, Some((step, _))) => step.profiled(runs, clock),
+            (None, None) => Err(Error::Invalid("there is no step to profile".into())),
         }
+    }
+
+    /// A sum so far, waited for.
+    fn read_state(&self, sum: &Param) -> Result<f32> {
+        Ok(self.trainer.device.read_param(sum)?.as_f32().first().copied().unwrap_or(0.0))
     }
 
     /// The sums so far, waited for.
     fn read_sums(&mut self) -> Result<()> {
         let start = Instant::now();
-        let read = |param: &Param| -> Result<f32> {
-            Ok(self.trainer.device.read_param(param)?.as_f32().first().copied().unwrap_or(0.0))
-        };
-        (self.progress.loss, self.progress.correct) = (read(&self.sums.loss)?, read(&self.sums.correct)?);
+        let Sums { loss, correct, .. } = &self.sums;
+        (self.progress.loss, self.progress.correct) = (self.read_state(loss)?, self.read_state(correct)?);
         self.clock.training += start.elapsed();
         Ok(())
     }
@@ -303,8 +356,8 @@ impl<'t> Run<'t> {
         let t = self.trainer;
         self.read_sums()?;
         let training = start.elapsed();
-        let rows_of = |batches: Option<&(Step, usize)>, each: usize| batches.map_or(0, |(_, n)| n * each);
-        let seen = rows_of(self.full.as_ref(), t.batch) + rows_of(self.short.as_ref(), 1);
+        let in_full = self.full.as_ref().map_or(0, |full| full.batches * t.batch);
+        let seen = in_full + self.short.as_ref().map_or(0, |(_, rows)| *rows);
         let epoch = self.progress.epochs + 1;
         let train_loss = f64::from(self.progress.loss) / seen as f64;
         let train_accuracy = f64::from(self.progress.correct) / seen as f64;
@@ -368,11 +421,7 @@ impl<'t> Run<'t> {
             }
             _ => String::new(),
         };
-        Err(Error::Invalid(format!(
-            "the {what} loss is {loss} in epoch {epoch}: the steps are too large; lower the learning rate, which \
-             is {}{kept}",
-            self.trainer.optimizer.lr()
-        )))
+        Err(numbers::of_epoch(self.trainer, what, epoch, loss, &kept))
     }
 
     /// Saves where the flag stopped it.
@@ -380,6 +429,7 @@ impl<'t> Run<'t> {
         self.submit_pending()?;
         if self.progress.step > 0 {
             self.read_sums()?;
+            self.expect_number("training", self.progress.epochs + 1, f64::from(self.progress.loss))?;
         }
         if let Some(out) = &self.trainer.out {
             self.save_checkpoint(out)?;
@@ -397,9 +447,10 @@ impl<'t> Run<'t> {
     }
 
     fn save_checkpoint(&mut self, out: &Path) -> Result<()> {
-        let checkpoint = Checkpoint { progress: self.progress.clone(), best: self.best.clone() };
         let states = snapshot(&self.trainer.device, &self.states())?;
-        checkpoint.save(&out.join(CHECKPOINT), &states)?;
+        let optimizer = self.trainer.optimizer_name();
+        let path = out.join(CHECKPOINT);
+        Checkpoint::save(&path, &self.progress, &optimizer, &states, self.best.as_ref())?;
         self.saved = Some((self.progress.epochs, Instant::now()));
         Ok(())
     }

@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::checkpoint::restore;
+use super::numbers::{check_data, check_weights};
 use super::run::Run;
-use super::{Evaluator, Keep, Observer, TrainingReport};
+use super::{Evaluator, FolderLock, Keep, Observer, TrainingReport};
 use crate::data::{LastBatch, Split, batches, epoch_order};
 use crate::device::{CompileOptions, Device, Precision};
 use crate::error::{Error, Result};
@@ -18,7 +19,8 @@ use crate::profile::{Clock, Profile};
 
 /// Trains a classifier.
 ///
-/// The training rows are uploaded once. Each step takes its rows from them by an order that is fed once an
+/// The training rows are uploaded once; where they are larger than one buffer of the device may be, pieces of each
+/// epoch's order are uploaded one after the other, with the same result to the bit. Each step takes its rows from them by an order that is fed once an
 /// epoch and a counter on the device, and adds its loss and hits to sums there, so that a step neither
 /// uploads nor reads anything. After each epoch the validation rows are evaluated; [`Keep`] says whether they
 /// choose the weights that are tested at the end and saved. The test rows choose nothing.
@@ -36,6 +38,8 @@ pub struct Trainer<'a> {
     pub(super) last: LastBatch,
     pub(super) keep: Keep,
     pub(super) out: Option<PathBuf>,
+    /// Whether the caller holds the lock on `out`.
+    pub(super) is_locked: bool,
     pub(super) resume: Option<PathBuf>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) started: Option<Instant>,
@@ -84,6 +88,7 @@ impl<'a> Trainer<'a> {
             last: LastBatch::Keep,
             keep: Keep::Best,
             out: None,
+            is_locked: false,
             resume: None,
             stop: Arc::default(),
             started: None,
@@ -132,10 +137,20 @@ impl<'a> Trainer<'a> {
 
     /// A folder for `model.safetensors`, the kept weights under PyTorch's names, and
     /// `checkpoint.safetensors`, all states. That one is written after the first epoch and the last, at a stop,
-    /// and after others once a second. The folder is made if it is not there.
+    /// and after others once a second. The folder is made if it is not there, and locked until the run ends
+    /// ([`FolderLock`]).
     #[must_use]
     pub fn out(mut self, folder: impl Into<PathBuf>) -> Self {
         self.out = Some(folder.into());
+        self.is_locked = false;
+        self
+    }
+
+    /// As [`Trainer::out`], for a folder that the caller has locked, such as to write there before and afterwards.
+    #[must_use]
+    pub fn out_locked(mut self, lock: &'a FolderLock) -> Self {
+        self.out = Some(lock.folder().into());
+        self.is_locked = true;
         self
     }
 
@@ -164,7 +179,8 @@ impl<'a> Trainer<'a> {
 
     /// Multiplies the optimizer's learning rate by `factor(epoch, epochs)` before each epoch, counted from 0:
     /// `|epoch, epochs| 1.0 - epoch as f32 / epochs as f32` lowers it evenly to nothing. A run that resumes
-    /// goes on where it stood, as long as the number of epochs is the same.
+    /// goes on where it stood, as long as the number of epochs is the same. A factor below 0, or that is no number, ends
+    /// the run before its first step.
     #[must_use]
     pub fn schedule(mut self, factor: impl Fn(usize, usize) -> f32 + 'a) -> Self {
         self.schedule = Some(Box::new(factor));
@@ -212,17 +228,41 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer::run`] and [`Step::profile_by`](crate::Step::profile_by).
     pub fn profile(self, runs: usize, clock: Option<Clock>) -> Result<Profile> {
+        check_data(&self)?;
         let order = epoch_order(self.split.train.len(), self.seed, 0);
         let steps = batches(&order, self.batch, self.last)?.len();
         Run::new(&self, steps)?.profile(runs, clock)
     }
 
+    /// The learning rate of an epoch, counted from 0.
+    pub(super) fn rate(&self, epoch: usize) -> Result<f32> {
+        let lr = self.optimizer.lr();
+        let factor = self.schedule.as_ref().map_or(1.0, |schedule| schedule(epoch, self.epochs));
+        let rate = lr * factor;
+        if factor >= 0.0 && rate.is_finite() {
+            return Ok(rate);
+        }
+        Err(Error::Invalid(format!(
+            "the schedule multiplies the learning rate, {lr}, by {factor} in epoch {} of {}, counted from 1; a factor is \
+             0 or more, and the product finite",
+            epoch + 1,
+            self.epochs
+        )))
+    }
+
+    /// Under which its states are in the store.
+    pub(super) fn optimizer_name(&self) -> String {
+        let rate = self.optimizer.lr_state();
+        rate.name().strip_suffix(".lr").unwrap_or(rate.name()).to_string()
+    }
+
     /// Trains. Afterwards the device holds the kept weights, and the optimizer's states as they were last.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for settings or data that do not fit together, and where the loss is no number any
-    /// more: the files of the epochs before stay. The first recording mistake, [`Error::Io`], or a failure of
-    /// the device.
+    /// [`Error::Invalid`] for settings or data that do not fit together, training rows of one class, and where the
+    /// loss is no number any more: the files of the epochs before stay. [`Error::Locked`] where another run writes to
+    /// the folder, [`Error::NotFinite`] for a checkpoint to go on from that holds NaN, [`Error::Limit`] where the device
+    /// cannot hold a batch. The first recording mistake, [`Error::Io`], or a failure of the device.
     pub fn run(self, observer: &mut dyn Observer) -> Result<TrainingReport> {
         let began = Instant::now();
         if self.epochs == 0 {
@@ -235,11 +275,22 @@ impl<'a> Trainer<'a> {
                     .into(),
             ));
         }
+        check_data(&self)?;
         // Says what is wrong with the batch size.
         let order = epoch_order(self.split.train.len(), self.seed, 0);
         let steps = batches(&order, self.batch, self.last)?.len();
         let mut run = Run::new(&self, steps)?;
-        run.resume()?;
+        let _lock = match &self.out {
+            Some(out) if !self.is_locked => Some(FolderLock::acquire(out)?),
+            _ => None,
+        };
+        match self.resume {
+            // Loading looks at every value.
+            Some(_) => run.resume()?,
+            None => check_weights(&self, &run.weights)?,
+        }
+        // A schedule that goes wrong should not do so after hours.
+        (run.progress.epochs..self.epochs).try_for_each(|epoch| self.rate(epoch).map(drop))?;
         observer.on_start(run.progress.epochs * run.steps + run.progress.step, self.epochs * run.steps);
         let stopped = run.train(observer, began)?;
         if let Some(out) = &self.out {

@@ -9,9 +9,9 @@ use super::error::listed;
 use super::options::Missing;
 use super::schema::{Schema, find, usable_rows};
 use super::{Table, TableErrorKind};
-use crate::checkpoint::write_renamed;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::files::write_renamed;
 
 /// Names the layout of the file.
 const FORMAT: &str = "wgrad-table-1";
