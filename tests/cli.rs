@@ -461,3 +461,45 @@ fn mixed_precision_is_kept_by_a_resumed_run_and_refused_where_it_cannot_be() {
         refused(folder.path(), &train, 1, "use f32 there, or another adapter");
     }
 }
+
+#[test]
+fn a_folder_that_another_run_writes_to_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let lock = wgrad::train::FolderLock::acquire(&out).unwrap();
+    let owner = format!("process {} writes to this folder", std::process::id());
+    let train = [&QUICK[..], &["--out", "run"]].concat();
+    refused(folder.path(), &train, 1, &owner);
+    assert!(!out.join("run.json").exists() && !out.join("model.safetensors").exists());
+    drop(lock);
+    // What a killed run left half written is cleared by the next one; files of others stay.
+    std::fs::write(out.join(".wgrad-abc.tmp"), "half").unwrap();
+    std::fs::write(out.join("notes.tmp"), "mine").unwrap();
+    assert!(wgrad(folder.path(), &train).status.success());
+    assert!(!out.join(".wgrad-abc.tmp").exists() && out.join("notes.tmp").exists());
+    let lock = wgrad::train::FolderLock::acquire(&out).unwrap();
+    refused(folder.path(), &[&train[..], &["--resume"]].concat(), 1, &owner);
+    // Reading needs no lock.
+    assert!(
+        wgrad(folder.path(), &["eval", "--device", "cpu", "--model-file", "run/model.safetensors"])
+            .status
+            .success()
+    );
+    drop(lock);
+}
+
+#[test]
+fn predict_shows_what_test_rows_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |i: usize| format!("{},{},{}\n", i, 20 - i, if i < 10 { "low" } else { "high" });
+    let table = (0..20).fold("a,b,kind\n".to_string(), |all, i| all + &row(i));
+    std::fs::write(folder.path().join("few.csv"), table).unwrap();
+    let data = ["--data", "few.csv", "--target", "kind", "--device", "cpu"];
+    let train =
+        [&["train", "--epochs", "1", "--test-fraction", "0.1", "--out", "run", "--no-pictures"], &data[..]]
+            .concat();
+    let output = wgrad(folder.path(), &train);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rows = objects(folder.path(), &["predict", "--out", "run", "--device", "cpu", "--json"]);
+    assert!(!rows.is_empty() && rows.len() < 5, "{rows:?}");
+}

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use crate::error::{Error, Result};
 
@@ -65,9 +65,39 @@ fn read(mut reader: impl BufRead, path: &Path) -> Result<Idx> {
     let gzip = start == [0x1f, 0x8b]; // RFC 1952, section 2.3.1; IDX starts with zeros
     let whole = start.as_slice().chain(reader);
     if gzip {
-        Content { reader: MultiGzDecoder::new(whole), gzip, path, offset: 0 }.parse()
+        Content { reader: Members(Some(GzDecoder::new(whole))), gzip, path, offset: 0 }.parse()
     } else {
         Content { reader: whole, gzip, path, offset: 0 }.parse()
+    }
+}
+
+/// The members of a gzip file one after another; zeros behind a member, which tapes and blocks of disks leave, are passed
+/// over, as gzip does.
+struct Members<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while let Some(decoder) = &mut self.0 {
+            let got = decoder.read(into)?;
+            if got > 0 || into.is_empty() {
+                return Ok(got);
+            }
+            let Some(mut rest) = self.0.take().map(GzDecoder::into_inner) else { break };
+            loop {
+                let buffer = rest.fill_buf()?;
+                let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
+                let (all, is_end) = (zeros == buffer.len(), buffer.is_empty());
+                rest.consume(zeros);
+                if is_end {
+                    return Ok(0);
+                }
+                if !all {
+                    break;
+                }
+            }
+            self.0 = Some(GzDecoder::new(rest));
+        }
+        Ok(0)
     }
 }
 
@@ -328,6 +358,20 @@ pub(super) mod tests {
         let bomb = gzip(&encode(&[10], &vec![0; 10 << 20]));
         assert!(bomb.len() < 1 << 20);
         assert_eq!(format_of(parse(&bomb)).0, 18);
+    }
+
+    #[test]
+    fn zeros_behind_gzip_are_padding_and_other_bytes_are_not() {
+        let whole = encode(&[6], &[1, 2, 3, 4, 5, 6]);
+        let (first, second) = (gzip(&whole[..9]), gzip(&whole[9..]));
+        let expected = parse(&whole).unwrap();
+        for zeros in [1, 7, 512, 100_000] {
+            let padding = vec![0; zeros];
+            assert_eq!(parse(&[gzip(&whole), padding.clone()].concat()).unwrap(), expected);
+            // Two members, with zeros between them.
+            assert_eq!(parse(&[&first[..], &padding, &second, &padding].concat()).unwrap(), expected);
+        }
+        assert!(parse(&[&gzip(&whole)[..], &[0, 0, 7]].concat()).is_err());
     }
 
     #[test]

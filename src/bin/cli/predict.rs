@@ -82,8 +82,9 @@ pub(super) fn run(args: &Args) -> Outcome {
             None => inputs.push(image(file, args.invert, &architecture.input)?),
         }
     }
-    if let Some(rows) = args.rows.or(args.inputs.is_empty().then_some((0, 5))) {
+    if args.rows.is_some() || args.inputs.is_empty() {
         let test = subject.test()?;
+        let rows = args.rows.unwrap_or((0, test.len().min(5)));
         if test.shape != architecture.input {
             return Err(Failure::new(format!(
                 "the model takes examples of shape {:?}, and those of `{}` have {:?}",

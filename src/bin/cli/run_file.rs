@@ -13,12 +13,9 @@ pub(super) const NAME: &str = "run.json";
 /// Writes the file, by way of a temporary one, so that a crash leaves the old.
 pub(super) fn write(folder: &Path, value: &Value) -> Outcome {
     let path = folder.join(NAME);
-    let fail = |e: &dyn std::fmt::Display| Failure::new(format!("{}: {e}", path.display()));
-    std::fs::create_dir_all(folder).map_err(|e| fail(&e))?;
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(|e| fail(&e))?;
-    serde_json::to_writer_pretty(&file, value).map_err(|e| fail(&e))?;
-    file.persist(&path).map_err(|e| fail(&e.error))?;
-    Ok(())
+    let text =
+        serde_json::to_vec_pretty(value).map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
+    Ok(wgrad::write_renamed(&path, &text)?)
 }
 
 /// The settings of the run in a folder, if it has the file.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wgrad::data::Dataset;
 use wgrad::nn::Summary;
 use wgrad::optim::{Adam, AdamW, ClipNorm, LossScale, Optimizer as Optimizes, Sgd};
-use wgrad::train::{EpochRecord, Keep, Observer, Trainer, TrainingReport};
+use wgrad::train::{EpochRecord, FolderLock, Keep, Observer, Trainer, TrainingReport};
 use wgrad::{DeviceInfo, Params, Precision};
 
 use super::data::Loaded;
@@ -62,10 +62,13 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let out = given.out.clone().unwrap_or_else(|| folder(given.data(), given.kind()));
     let checkpoint = out.join("checkpoint.safetensors");
     let mut before = Value::Null;
+    // What is resumed is locked before it is read; a new run locks when it is about to write.
+    let mut lock = None;
     if args.resume {
         if !checkpoint.exists() {
             return Err(Failure::new(format!("nothing to resume: there is no {}", checkpoint.display())));
         }
+        lock = Some(FolderLock::acquire(&out)?);
         before = run_file::read(&out)?.unwrap_or_default();
     }
     let mut settings = Settings::new(given, &before["settings"])?;
@@ -81,6 +84,10 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let shape = [&[batch], &split.train.shape[..]].concat();
     let summary = Summary::of(&model, &shape)?;
     let described = settings.json(split.validation.len());
+    let lock = match lock {
+        Some(lock) => lock,
+        None => FolderLock::acquire(&out)?,
+    };
     if !args.json {
         say_device(&info, no_gpu.as_deref());
         say(format!(
@@ -115,7 +122,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
             Kept::Best => Keep::Best,
             Kept::Last => Keep::Last,
         })
-        .out(&out)
+        .out_locked(&lock)
         .stop(stop.clone())
         .started(started);
     if let Some(layer) = settings.augment.layer(&params) {
