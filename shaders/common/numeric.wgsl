@@ -35,10 +35,12 @@ fn is_nan4(x: vec4<f32>) -> vec4<bool> {
     return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
 }
 
-// WGSL's exp and log of NaN may be numbers: SwiftShader gives infinity and 89.
+// WGSL's exp and log of NaN may be numbers: SwiftShader gives infinity and 89, which is what it gives for log(-inf) too.
 fn exp_of(x: f32) -> f32 { return select(exp(x), x, is_nan(x)); }
 
-fn log_of(x: f32) -> f32 { return select(log(x), x, is_nan(x)); }
+fn log_of(x: f32) -> f32 {
+    return select(select(log(x), not_a_number(), x < 0.0), x, is_nan(x));
+}
 
 // A mean that was found by differences, or, where it is not finite, what the plain sum says: differences of infinities
 // are NaN, and those of large numbers may overflow.
