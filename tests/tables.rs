@@ -152,7 +152,12 @@ fn a_file_with_gaps_and_categories_is_trained_on() {
         .replace("0.", "7.")
         .replace("\"1.", "\"9.");
     std::fs::write(here.join("animals.csv"), changed).unwrap();
-    refused(here, &["eval", "--out", "runs/animals-mlp"], 1, "has changed since the model was trained");
+    refused(
+        here,
+        &["eval", "--out", "runs/animals-mlp"],
+        1,
+        "it has 90 rows as before, but not the same ones",
+    );
     std::fs::remove_file(here.join("runs/animals-mlp/preprocessing.json")).unwrap();
     refused(here, &["eval", "--out", "runs/animals-mlp"], 1, "no runs/animals-mlp/preprocessing.json");
 }
@@ -225,12 +230,98 @@ fn a_file_that_has_grown_is_another_one() {
     std::fs::write(here.join("rows.csv"), format!("x,y\n{rows}{rows}")).unwrap();
     refused(here, &["eval", "--out", "run"], 1, "`rows.csv` has changed since the model was trained");
     refused(here, &["predict", "--out", "run"], 1, "it had 40 rows");
-    refused(here, &["train", "--resume", "--epochs", "2", "--out", "run"], 1, "and has 80 rows");
+    refused(here, &["train", "--resume", "--epochs", "2", "--out", "run"], 1, "it had 40 rows, and has 80;");
     std::fs::copy(here.join("rows.csv"), here.join("more.csv")).unwrap();
     assert_eq!(objects(here, &["eval", "--out", "run", "--data", "more.csv"])[0]["rows"], 80);
     // The old content is the old file.
     std::fs::write(here.join("rows.csv"), format!("x,y\n{rows}")).unwrap();
     objects(here, &["train", "--resume", "--epochs", "2", "--no-pictures", "--out", "run"]);
+}
+
+#[test]
+fn what_another_run_left_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    for (out, seed) in [("one", "1"), ("two", "2")] {
+        let train =
+            ["train", "--data", "iris", "--epochs", "1", "--no-pictures", "--out", out, "--seed", seed];
+        objects(here, &train);
+    }
+    let copy = |file: &str| std::fs::copy(here.join("two").join(file), here.join("one").join(file)).unwrap();
+    copy("preprocessing.json");
+    let words = "preprocessing.json is not what the settings in run.json make of `iris` (column `sepal_length_cm` is (x - ";
+    refused(here, &["eval", "--out", "one"], 1, words);
+    copy("run.json");
+    objects(here, &["eval", "--out", "one"]);
+}
+
+#[test]
+fn numbers_may_have_a_decimal_comma() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let rows = |mark: &str| -> String {
+        let row = |i: usize| format!("{}{mark}{:02};{}\n", i % 10, i, ["a", "b"][(i % 10) / 5]);
+        format!("x;y\n{}", (0..80).map(row).collect::<String>())
+    };
+    std::fs::write(here.join("comma.csv"), rows(",")).unwrap();
+    std::fs::write(here.join("point.csv"), rows(".")).unwrap();
+    let train = |data: &'static str, out: &'static str| {
+        ["train", "--data", data, "--delimiter", ";", "--epochs", "3", "--no-pictures", "--out", out]
+    };
+    let comma = train("comma.csv", "comma");
+    refused(
+        here,
+        &comma,
+        1,
+        "column `x`: `0,00` is no number, unless it has a decimal comma; say so (--decimal comma)",
+    );
+    let last = objects(here, &[&comma[..], &["--decimal", "comma"]].concat()).pop().unwrap();
+    let point = objects(here, &train("point.csv", "point")).pop().unwrap();
+    assert_eq!((&last["test_loss"], &last["table"]["decimal"]), (&point["test_loss"], &json!(",")));
+    // Later rows are read as the training rows were.
+    let classes = |file: &str, out: &str| -> Vec<Value> {
+        objects(here, &["predict", file, "--out", out])
+            .iter()
+            .map(|row| row["probabilities"].clone())
+            .collect()
+    };
+    assert_eq!(classes("comma.csv", "comma"), classes("point.csv", "point"));
+    refused(
+        here,
+        &["predict", "point.csv", "--out", "comma"],
+        1,
+        "`0.00` is no number, unless it has a decimal point",
+    );
+    refused(here, &["train", "--resume", "--out", "comma", "--decimal", "point"], 2, "--decimal");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn paths_need_not_be_utf8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let (data, out) = (OsStr::from_bytes(b"rows\xff.csv"), OsStr::from_bytes(b"run\xfe"));
+    let rows: String = (0..40).map(|i| format!("{},{}\n", i, ["a", "b"][i / 20])).collect();
+    std::fs::write(here.join(data), format!("x,y\n{rows}")).unwrap();
+    let run = |args: &[&OsStr]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wgrad"));
+        let output =
+            command.args(args).args(["--device", "cpu", "--json"]).current_dir(here).output().unwrap();
+        let text = text(&output);
+        assert!(output.status.success(), "{args:?}: {text}");
+        text.lines().last().map(|line| serde_json::from_str::<Value>(line).unwrap()).unwrap()
+    };
+    let word = OsStr::new;
+    let trained =
+        run(&[word("train"), word("--data"), data, word("--out"), out, word("--epochs"), word("2")]);
+    assert_eq!(trained["out"], "run\u{fffd}");
+    let resume = [word("train"), word("--resume"), word("--epochs"), word("3"), word("--out"), out];
+    run(&resume);
+    assert_eq!(run(&[word("eval"), word("--out"), out])["data"], "rows\u{fffd}.csv");
+    run(&[word("predict"), data, word("--out"), out]);
+    run(&[word("eval"), word("--data"), data, word("--out"), out]);
 }
 
 #[test]
@@ -244,6 +335,7 @@ fn options_that_do_not_fit_are_usage_errors() {
         &["--data", "iris", "--test-fraction", "-0.1"],
         &["--data", "iris", "--missing", "guess"],
         &["--data", "iris", "--delimiter", ";;"],
+        &["--data", "iris", "--decimal", ";"],
     ] {
         refused(here, &[&["train"][..], args].concat(), 2, "");
     }

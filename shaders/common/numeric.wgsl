@@ -35,11 +35,14 @@ fn is_nan4(x: vec4<f32>) -> vec4<bool> {
     return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
 }
 
-// WGSL's exp and log of NaN may be numbers: SwiftShader gives infinity and 89, which is what it gives for log(-inf) too.
+// WGSL's exp of NaN may be a number: SwiftShader gives infinity.
 fn exp_of(x: f32) -> f32 { return select(exp(x), x, is_nan(x)); }
 
+// Its log may be one of 0, infinity, negative numbers and NaN: SwiftShader gives -88 for 0 and 89 for the others.
 fn log_of(x: f32) -> f32 {
-    return select(select(log(x), not_a_number(), x < 0.0), x, is_nan(x));
+    let special = select(select(x, not_a_number(), x < 0.0), minus_infinity(), is_zero(x));
+    // Positive and finite, by the bits.
+    return select(special, log(x), bitcast<u32>(x) - 1u < 0x7f7fffffu);
 }
 
 // A mean that was found by differences, or, where it is not finite, what the plain sum says: differences of infinities

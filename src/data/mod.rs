@@ -45,6 +45,6 @@ pub use idx_folder::load_idx_folder;
 pub use iris::iris;
 pub use split::{Holdout, Split};
 pub use table::{
-    ColumnKind, Missing, Scaling, Table, TableError, TableErrorKind, TableOptions, TablePreprocessor,
-    TableRows,
+    ColumnKind, DecimalMark, Missing, Scaling, Table, TableError, TableErrorKind, TableOptions,
+    TablePreprocessor, TableRows,
 };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use wgrad::data::{Dataset, Split, Table, TablePreprocessor, digits, iris, load_idx_folder};
 
+use super::data_name::DataName;
 use super::table::{Content, TableSettings};
 use super::{Failure, Outcome, run_file};
 
@@ -22,14 +23,13 @@ pub(super) struct Loaded {
 ///
 /// `table` learns what the file holds. It is that of a run which is resumed if it knows already, and of another content
 /// other rows would be drawn.
-pub(super) fn load(name: &str, table: &mut TableSettings, validation: Option<usize>) -> Outcome<Loaded> {
-    if is_table(name) {
+pub(super) fn load(name: &DataName, table: &mut TableSettings, validation: Option<usize>) -> Outcome<Loaded> {
+    if name.is_table() {
         let (rows, content) = read_table(name, table)?;
-        if table.has_other(&content) {
+        if let Some(change) = table.change(&content) {
             return Err(Failure::new(format!(
-                "`{name}` has changed since the run began: it had {}, and has {content}; a run on a table is resumed \
-                 with the rows it had, so start another run, or bring the file back",
-                table.content_or_unknown()
+                "`{name}` has changed since the run began: {change}; a run on a table is resumed with the rows it had, \
+                 so start another run, or bring the file back"
             )));
         }
         let (split, preprocessor) = table.split(&rows)?;
@@ -54,29 +54,18 @@ pub(super) fn save(preprocessor: Option<&TablePreprocessor>, out: &Path) -> Outc
 }
 
 /// The digits that come with wgrad, or a folder: (training rows, test rows).
-fn load_images(name: &str) -> Outcome<(Dataset, Dataset)> {
-    if name == "digits" {
-        return Ok(digits()?);
+fn load_images(name: &DataName) -> Outcome<(Dataset, Dataset)> {
+    name.refuse_missing()?;
+    match name.file() {
+        Some(folder) => Ok(load_idx_folder(folder)?),
+        None => Ok(digits()?),
     }
-    refuse_missing(name)?;
-    Ok(load_idx_folder(name)?)
-}
-
-/// Where there is no data set of the name.
-pub(super) fn refuse_missing(name: &str) -> Outcome {
-    if matches!(name, "digits" | "iris") || Path::new(name).exists() {
-        return Ok(());
-    }
-    Err(Failure::new(format!(
-        "no data set `{name}`; there are `digits` and `iris`, which come with wgrad, or give a CSV file with a \
-         header, or a folder with the four files of MNIST or of a set published like it"
-    )))
 }
 
 /// What a model of a table cannot be asked about: its rows would be cut out of other values.
-fn refuse_no_table(name: &str) -> Outcome {
-    refuse_missing(name)?;
-    if is_table(name) {
+fn refuse_no_table(name: &DataName) -> Outcome {
+    name.refuse_missing()?;
+    if name.is_table() {
         return Ok(());
     }
     Err(Failure::new(format!(
@@ -86,47 +75,28 @@ fn refuse_no_table(name: &str) -> Outcome {
 }
 
 /// A table, and what tells whether it is the same another time.
-fn read_table(name: &str, table: &TableSettings) -> Outcome<(Table, Content)> {
-    if name == "iris" {
+fn read_table(name: &DataName, table: &TableSettings) -> Outcome<(Table, Content)> {
+    let Some(path) = name.file() else {
         let rows = iris()?;
         // It comes with the program.
         let content = Content::of(rows.len(), &[]);
         return Ok((rows, content));
-    }
-    let bytes = std::fs::read(name).map_err(|e| Failure::new(format!("{name}: {e}")))?;
-    let rows = Table::from_bytes(&bytes, name, table.delimiter(name))?;
+    };
+    let bytes = std::fs::read(path).map_err(|e| Failure::new(format!("{name}: {e}")))?;
+    let rows = Table::from_bytes(&bytes, path, table.delimiter(path))?;
     let content = Content::of(rows.len(), &bytes);
     Ok((rows, content))
 }
 
-/// Whether the examples are images, going by the name.
-pub(super) fn has_images(name: &str) -> bool {
-    name == "digits" || Path::new(name).is_dir()
-}
-
-/// Whether it is a table, going by the name.
-pub(super) fn is_table(name: &str) -> bool {
-    name == "iris" || (name != "digits" && Path::new(name).is_file())
-}
-
-/// What a data set is called in the name of a folder: that of a file without its ending.
-pub(super) fn short_name(data: &str) -> String {
-    let path = Path::new(data);
-    let name = if is_table(data) { path.file_stem() } else { path.file_name() };
-    let name = name.map(|n| n.to_string_lossy().into_owned());
-    name.filter(|n| !n.is_empty()).unwrap_or_else(|| "data".into())
-}
-
-/// Whether two names are one data set.
-pub(super) fn are_same(a: &str, b: &str) -> bool {
-    let place = |name: &str| std::fs::canonicalize(name).ok();
-    a == b || place(a).is_some_and(|a| Some(a) == place(b))
+/// The data set in the settings of a run.
+pub(super) fn name_in(settings: &serde_json::Value) -> Option<DataName> {
+    settings.get("data").and_then(|name| serde_json::from_value(name.clone()).ok())
 }
 
 /// The data that a saved model is tested on or asked about.
 pub(super) struct Subject {
     /// What was given, what the run.json beside the model says, or the digits.
-    pub(super) data: String,
+    pub(super) data: DataName,
     /// What rows of a table go through, if the model is for one.
     pub(super) preprocessor: Option<TablePreprocessor>,
     table: TableSettings,
@@ -135,24 +105,24 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn of(model: &Path, given: Option<&str>) -> Outcome<Self> {
+    pub(super) fn of(model: &Path, given: Option<&DataName>) -> Outcome<Self> {
         let folder = match model.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
         let settings = run_file::settings(folder)?.unwrap_or_default();
-        let trained = settings.get("data").and_then(|data| data.as_str()).unwrap_or("digits");
-        let data = given.unwrap_or(trained).to_string();
+        let trained = name_in(&settings).unwrap_or_default();
+        let data = given.unwrap_or(&trained).clone();
         let path: PathBuf = folder.join(PREPROCESSING);
         let preprocessor = if path.exists() { Some(TablePreprocessor::load(&path)?) } else { None };
-        if is_table(&data) && preprocessor.is_none() {
+        if data.is_table() && preprocessor.is_none() {
             return Err(Failure::new(format!(
                 "`{data}` is a table, and there is no {}, which says how its rows become numbers; a run on a table \
                  leaves it beside the model",
                 path.display()
             )));
         }
-        let is_own = are_same(&data, trained);
+        let is_own = data.is_same(&trained);
         if preprocessor.is_some() && given.is_some() {
             refuse_no_table(&data)?;
         }
@@ -170,24 +140,31 @@ impl Subject {
             return Ok(preprocessor.dataset(&table)?);
         }
         // Of another file other rows would be drawn, among them some of those trained on.
-        let changed = || {
+        let unknown = |why: String| {
             Failure::new(format!(
-                "`{}` has changed since the model was trained on a part of it: it had {}, and has {content}, so that \
-                 the test rows cannot be told; give rows it was not trained on with --data FILE.csv",
-                self.data,
-                self.table.content_or_unknown()
+                "{why}, so that the test rows cannot be told; give rows the model was not trained on with --data FILE.csv"
             ))
         };
-        if self.table.has_other(&content) {
-            return Err(changed());
+        if let Some(change) = self.table.change(&content) {
+            return Err(unknown(format!(
+                "`{}` has changed since the model was trained on a part of it: {change}",
+                self.data
+            )));
         }
         let (split, fitted) = self.table.split(&table)?;
-        if fitted == *preprocessor { Ok(split.test) } else { Err(changed()) }
+        match fitted.difference(preprocessor) {
+            None => Ok(split.test),
+            Some(difference) => Err(unknown(format!(
+                "{PREPROCESSING} is not what the settings in run.json make of `{}` ({difference}): one of the three \
+                 was changed after the run",
+                self.data
+            ))),
+        }
     }
 
     /// A file of rows like those it was trained on.
     pub(super) fn read_rows(&self, path: &Path) -> Outcome<Table> {
-        Ok(Table::read_delimited(path, self.table.delimiter(&path.to_string_lossy()))?)
+        Ok(Table::read_delimited(path, self.table.delimiter(path))?)
     }
 
     /// Shape of an example.
@@ -205,6 +182,6 @@ impl Subject {
 
     /// How the rows to test on are called.
     pub(super) fn rows(&self) -> &'static str {
-        if self.is_own || !is_table(&self.data) { "test rows" } else { "rows, all of the table" }
+        if self.is_own || !self.data.is_table() { "test rows" } else { "rows, all of the table" }
     }
 }

@@ -8,6 +8,7 @@ use wgrad::Params;
 use wgrad::train::Evaluator;
 
 use super::data::Subject;
+use super::data_name::DataName;
 use super::model::{Architecture, Kind};
 use super::settings::name;
 use super::{Failure, Outcome, open, percent, say, say_device, thousands};
@@ -30,7 +31,7 @@ pub(super) struct Args {
     /// `digits`, `iris`, a CSV file, or a folder with MNIST's four files [default: what run.json beside the model says,
     /// or digits]. Of a CSV file that the model was not trained on, all rows are tested
     #[arg(long, value_name = "digits|iris|FILE.csv|DIR")]
-    data: Option<String>,
+    data: Option<DataName>,
     /// `auto` (a GPU if there is one, else the CPU), `gpu`, `cpu`, or part of an adapter's name
     #[arg(long, default_value = "auto")]
     device: String,
@@ -40,8 +41,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_deref())?;
-    let subject = Subject::of(&path, args.data.as_deref())?;
+    let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_ref())?;
+    let subject = Subject::of(&path, args.data.as_ref())?;
     let (test, data_name) = (subject.test()?, &subject.data);
     let architecture = Architecture::read(&path, &test.shape)?;
     let (device, no_gpu) = open(&args.device)?;
@@ -57,8 +58,8 @@ pub(super) fn run(args: &Args) -> Outcome {
             "rows": test.len(),
             "confusion": result.confusion,
             "class_names": test.class_names,
-            "data": data_name,
-            "model_file": path,
+            "data": data_name.to_string(),
+            "model_file": path.display().to_string(),
             "model": name(&architecture.kind),
             "widths": architecture.widths,
             "adapter": info.name,
@@ -78,15 +79,15 @@ pub(super) fn run(args: &Args) -> Outcome {
 pub(super) fn model_file(
     file: Option<&PathBuf>,
     folder: Option<&PathBuf>,
-    data: Option<&str>,
+    data: Option<&DataName>,
 ) -> Outcome<PathBuf> {
     const NAME: &str = "model.safetensors";
     if let Some(path) = file.cloned().or_else(|| folder.map(|f| f.join(NAME))) {
         return Ok(path);
     }
-    let data = data.unwrap_or("digits");
+    let data = data.cloned().unwrap_or_default();
     let all: Vec<PathBuf> =
-        Kind::value_variants().iter().map(|&kind| super::train::folder(data, kind).join(NAME)).collect();
+        Kind::value_variants().iter().map(|&kind| super::train::folder(&data, kind).join(NAME)).collect();
     let written = |path: &PathBuf| std::fs::metadata(path).and_then(|m| m.modified()).ok();
     let newest = all.iter().filter_map(|p| Some((written(p)?, p))).max();
     newest.map(|(_, path)| path.clone()).ok_or_else(|| {

@@ -7,6 +7,7 @@ mod bench_precision;
 mod bench_table;
 mod check;
 mod data;
+mod data_name;
 mod devices;
 mod eval;
 mod model;

@@ -8,6 +8,7 @@ use wgrad::data::{Dataset, TablePreprocessor};
 use wgrad::train::{Predictions, Predictor};
 
 use super::data::Subject;
+use super::data_name::DataName;
 use super::eval::model_file;
 use super::model::Architecture;
 use super::picture::{Invert, Picture};
@@ -38,7 +39,7 @@ pub(super) struct Args {
     /// `digits`, `iris`, a CSV file, or a folder with MNIST's four files [default: what run.json beside the model says,
     /// or digits]
     #[arg(long, value_name = "digits|iris|FILE.csv|DIR")]
-    data: Option<String>,
+    data: Option<DataName>,
     /// Exchange dark and light in the images, as models of digits have light ink on dark ground
     #[arg(long, value_enum, default_value = "auto")]
     invert: Invert,
@@ -72,8 +73,8 @@ struct Input {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_deref())?;
-    let subject = Subject::of(&path, args.data.as_deref())?;
+    let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_ref())?;
+    let subject = Subject::of(&path, args.data.as_ref())?;
     let architecture = Architecture::read(&path, &subject.shape()?)?;
     let mut inputs = Vec::new();
     for file in &args.inputs {
@@ -154,12 +155,11 @@ fn rows_of_file(path: &Path, subject: &Subject, preprocessor: &TablePreprocessor
 }
 
 /// Rows of the data set.
-fn rows_of(test: &Dataset, name: &str, (from, to): (usize, usize)) -> Outcome<Vec<Input>> {
+fn rows_of(test: &Dataset, name: &DataName, (from, to): (usize, usize)) -> Outcome<Vec<Input>> {
     if to > test.len() {
         return Err(Failure::new(format!(
-            "`{name}` has {} test rows, 0 to {}; there is no row {}",
+            "`{name}` has {} test rows, counted from 0; there is no row {}",
             test.len(),
-            test.len() - 1,
             to - 1
         )));
     }

@@ -1,13 +1,15 @@
 //! How a table is read and split: arguments, and what `run.json` keeps of them.
 
-use std::fmt::{self, Display};
 use std::path::Path;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wgrad::data::{ColumnKind, Holdout, Missing, Scaling, Split, Table, TableOptions, TablePreprocessor};
+use wgrad::data::{
+    ColumnKind, DecimalMark, Holdout, Missing, Scaling, Split, Table, TableOptions, TablePreprocessor,
+};
 
+use super::data_name::DataName;
 use super::{Failure, Outcome};
 
 /// Share of a table's rows to test on.
@@ -33,6 +35,9 @@ pub(super) struct TableArgs {
     /// What separates fields: one character, or `tab` [default: a comma; for a file .tsv, tab]
     #[arg(long, value_name = "CHAR", value_parser = separator)]
     delimiter: Option<char>,
+    /// What stands before the fraction of a number: `point` or `comma` [default: point]
+    #[arg(long, value_name = "MARK", value_parser = decimal)]
+    decimal: Option<DecimalMark>,
     /// A column of categories, whatever it looks like; may be given several times
     #[arg(long, value_name = "COLUMN")]
     categorical: Vec<String>,
@@ -83,6 +88,14 @@ fn separator(text: &str) -> Result<char, String> {
     }
 }
 
+fn decimal(text: &str) -> Result<DecimalMark, String> {
+    match text {
+        "." | "point" => Ok(DecimalMark::Point),
+        "," | "comma" => Ok(DecimalMark::Comma),
+        _ => Err("neither `point` nor `comma`".into()),
+    }
+}
+
 /// What tells whether a table's file is the same another time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Content {
@@ -97,12 +110,6 @@ impl Content {
     }
 }
 
-impl Display for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} rows (hash {})", self.rows, self.hash)
-    }
-}
-
 /// How a table is read and split; `run.json` keeps it as `table`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct TableSettings {
@@ -113,6 +120,8 @@ pub(super) struct TableSettings {
     /// What draws the test rows: the seed of the run, and that of the first where it is resumed with another.
     split_seed: u64,
     delimiter: Option<char>,
+    #[serde(default)]
+    decimal: DecimalMark,
     categorical: Vec<String>,
     numeric: Vec<String>,
     ignore: Vec<String>,
@@ -141,6 +150,7 @@ impl TableSettings {
             test_fraction: args.test_fraction.unwrap_or(TEST_FRACTION),
             split_seed: seed,
             delimiter: args.delimiter,
+            decimal: args.decimal.unwrap_or_default(),
             categorical: args.categorical.clone(),
             numeric: args.numeric.clone(),
             ignore: args.ignore.clone(),
@@ -152,7 +162,7 @@ impl TableSettings {
     /// The first argument that asks for something else than these.
     pub(super) fn changed(
         &self,
-        data: &str,
+        data: &DataName,
         args: &TableArgs,
         validation: Option<usize>,
     ) -> Option<&'static str> {
@@ -163,7 +173,11 @@ impl TableSettings {
             (args.missing.is_some() && asked.missing != self.missing, "--missing"),
             (args.scaling.is_some() && asked.scaling != self.scaling, "--scaling"),
             (args.test_fraction.is_some_and(|share| share != self.test_fraction), "--test-fraction"),
-            (args.delimiter.is_some() && asked.delimiter(data) != self.delimiter(data), "--delimiter"),
+            (
+                args.delimiter.is_some() && asked.delimiter(data.path()) != self.delimiter(data.path()),
+                "--delimiter",
+            ),
+            (args.decimal.is_some_and(|mark| mark != self.decimal), "--decimal"),
             (is_given(&args.categorical) && asked.categorical != self.categorical, "--categorical"),
             (is_given(&args.numeric) && asked.numeric != self.numeric, "--numeric"),
             (is_given(&args.ignore) && asked.ignore != self.ignore, "--ignore"),
@@ -172,14 +186,17 @@ impl TableSettings {
         all.iter().find(|(is, _)| *is).map(|&(_, name)| name)
     }
 
-    /// Whether the file held something else.
-    pub(super) fn has_other(&self, content: &Content) -> bool {
-        self.content.as_ref().is_some_and(|earlier| earlier != content)
-    }
-
-    /// What the file held, in words.
-    pub(super) fn content_or_unknown(&self) -> String {
-        self.content.as_ref().map_or_else(|| "other rows".into(), Content::to_string)
+    /// How the file differs from what it held, in words, if it does; not of runs that did not write that down.
+    pub(super) fn change(&self, now: &Content) -> Option<String> {
+        let before = self.content.as_ref().filter(|before| *before != now)?;
+        Some(if before.rows == now.rows {
+            format!(
+                "it has {} rows as before, but not the same ones (hash {}, now {})",
+                now.rows, before.hash, now.hash
+            )
+        } else {
+            format!("it had {} rows, and has {}", before.rows, now.rows)
+        })
     }
 
     /// Writes down what the file holds, and the column that holds the class.
@@ -198,15 +215,16 @@ impl TableSettings {
     }
 
     /// What separates the fields of a file.
-    pub(super) fn delimiter(&self, path: &str) -> u8 {
-        let is_tsv = Path::new(path).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tsv"));
+    pub(super) fn delimiter(&self, path: &Path) -> u8 {
+        let is_tsv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tsv"));
         let usual = if is_tsv { '\t' } else { ',' };
         u8::try_from(self.delimiter.unwrap_or(usual)).unwrap_or(b',')
     }
 
     /// The rows to train, validate and test on, and what later ones go through.
     pub(super) fn split(&self, table: &Table) -> Outcome<(Split, TablePreprocessor)> {
-        let mut options = TableOptions::default().missing(self.missing).scaling(self.scaling);
+        let mut options =
+            TableOptions::default().missing(self.missing).scaling(self.scaling).decimal(self.decimal);
         if let Some(target) = &self.target {
             options = options.target(target);
         }
@@ -246,6 +264,7 @@ impl TableArgs {
             (self.scaling.is_some(), "--scaling"),
             (self.test_fraction.is_some(), "--test-fraction"),
             (self.delimiter.is_some(), "--delimiter"),
+            (self.decimal.is_some(), "--decimal"),
             (!self.categorical.is_empty(), "--categorical"),
             (!self.numeric.is_empty(), "--numeric"),
             (!self.ignore.is_empty(), "--ignore"),
@@ -263,10 +282,7 @@ mod tests {
         assert_eq!((separator(";"), separator("tab"), separator("\\t")), (Ok(';'), Ok('\t'), Ok('\t')));
         assert!(["", ";;", "é", "\"", "\n"].iter().all(|text| separator(text).is_err()));
         let settings = TableSettings::earlier(&Value::Null).unwrap();
-        assert_eq!(
-            (settings.delimiter("a.TSV"), settings.delimiter("a.csv"), settings.delimiter("a")),
-            (9, 44, 44)
-        );
+        assert_eq!(["a.TSV", "a.csv", "a"].map(|path| settings.delimiter(Path::new(path))), [9, 44, 44]);
     }
 
     #[test]

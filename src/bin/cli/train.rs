@@ -13,6 +13,7 @@ use wgrad::train::{EpochRecord, FolderLock, Keep, Observer, Trainer, TrainingRep
 use wgrad::{DeviceInfo, Params, Precision};
 
 use super::data::Loaded;
+use super::data_name::DataName;
 use super::model::{Architecture, Kind};
 use super::progress::Progress;
 use super::settings::{self, Kept, Optimizer, Settings, name};
@@ -52,14 +53,14 @@ pub(super) struct Args {
 }
 
 /// The folder of a run.
-pub(super) fn folder(data: &str, model: Kind) -> PathBuf {
-    PathBuf::from("runs").join(format!("{}-{}", data::short_name(data), name(&model)))
+pub(super) fn folder(data: &DataName, model: Kind) -> PathBuf {
+    PathBuf::from("runs").join(format!("{}-{}", data.short(), name(&model)))
 }
 
 pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let stop = stop_on_ctrl_c()?;
     let Args { settings: given, .. } = args;
-    let out = given.out.clone().unwrap_or_else(|| folder(given.data(), given.kind()));
+    let out = given.out.clone().unwrap_or_else(|| folder(&given.data(), given.kind()));
     let checkpoint = out.join("checkpoint.safetensors");
     let mut before = Value::Null;
     // What is resumed is locked before it is read; a new run locks when it is about to write.
@@ -167,7 +168,11 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     };
     if args.json {
         let mut all = described;
-        for part in [result, json!({ "out": out, "model_file": model_file, "pictures": pictures })] {
+        // Serializing a path that is not UTF-8 fails.
+        let shown = |path: &PathBuf| path.display().to_string();
+        let pictures: Vec<String> = pictures.iter().map(shown).collect();
+        let written = json!({ "out": shown(&out), "model_file": shown(&model_file), "pictures": pictures });
+        for part in [result, written] {
             if let (Some(all), Value::Object(part)) = (all.as_object_mut(), part) {
                 all.extend(part);
             }

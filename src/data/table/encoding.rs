@@ -1,23 +1,45 @@
 //! From a field to numbers.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::options::Scaling;
+use super::error::listed;
+use super::options::{DecimalMark, Scaling};
 
 /// Whether a field holds no value.
 pub(super) fn is_missing(field: &str) -> bool {
     matches!(field, "" | "NA" | "?") || field.eq_ignore_ascii_case("nan")
 }
 
-/// The number in a field. What Rust also takes for numbers, infinities, is none here.
-pub(super) fn number(field: &str) -> Option<f64> {
-    field.parse::<f64>().ok().filter(|x| x.is_finite())
-}
+impl DecimalMark {
+    /// The number in a field. What Rust also takes for numbers, infinities, is none here.
+    pub(super) fn number(self, field: &str) -> Option<f64> {
+        let number = match self {
+            DecimalMark::Point => field.parse::<f64>(),
+            DecimalMark::Comma if field.contains('.') => return None,
+            DecimalMark::Comma => field.replace(',', ".").parse(),
+        };
+        number.ok().filter(|x| x.is_finite())
+    }
 
-/// The whole number in a field as it is usually written, so that `1`, `01` and `1.0` are one class.
-pub(super) fn whole(field: &str) -> Option<String> {
-    // Adding 0 takes the sign of -0 away.
-    number(field).filter(|x| x.fract() == 0.0).map(|x| format!("{:.0}", x + 0.0))
+    /// The whole number in a field as it is usually written, so that `1`, `01` and `1.0` are one class.
+    pub(super) fn whole(self, field: &str) -> Option<String> {
+        // Adding 0 takes the sign of -0 away.
+        self.number(field).filter(|x| x.fract() == 0.0).map(|x| format!("{:.0}", x + 0.0))
+    }
+
+    /// Whether a field is a number with the other mark alone.
+    pub(super) fn is_other(self, field: &str) -> bool {
+        self.number(field).is_none() && self.other().number(field).is_some()
+    }
+
+    pub(super) fn other(self) -> Self {
+        match self {
+            DecimalMark::Point => DecimalMark::Comma,
+            DecimalMark::Comma => DecimalMark::Point,
+        }
+    }
 }
 
 /// How a column becomes numbers.
@@ -37,6 +59,15 @@ pub(super) enum Encoding {
         /// In place of a missing value, its place in the list.
         fill: usize,
     },
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Encoding::Numeric { offset, divisor, .. } => write!(f, "(x - {offset}) / {divisor}"),
+            Encoding::Categorical { categories, .. } => write!(f, "one of {}", listed(categories)),
+        }
+    }
 }
 
 impl Encoding {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::options::DecimalMark;
 use crate::error::{Error, Result};
 
 /// What is wrong with a table, and where.
@@ -89,6 +90,17 @@ pub enum TableErrorKind {
     NotANumber {
         /// The field.
         value: String,
+    },
+    /// A number with the other decimal mark.
+    #[error(
+        "`{value}` is no number, unless it has a decimal {mark}; say so (--decimal {mark}), or correct it, or make the \
+             column categorical (--categorical) or ignore it (--ignore)"
+    )]
+    OtherDecimalMark {
+        /// The field.
+        value: String,
+        /// The mark it has.
+        mark: DecimalMark,
     },
     /// A number that 32-bit floats do not reach, or that scaling brings there.
     #[error("{value} is too large for 32-bit floats, as it is or scaled")]

@@ -9,7 +9,7 @@ mod schema;
 mod tests;
 
 pub use error::{TableError, TableErrorKind};
-pub use options::{ColumnKind, Missing, Scaling, TableOptions};
+pub use options::{ColumnKind, DecimalMark, Missing, Scaling, TableOptions};
 pub use preprocess::{TablePreprocessor, TableRows};
 
 use std::collections::HashSet;
@@ -269,7 +269,10 @@ fn unnamed(column: usize) -> String {
 fn columns(path: &Path, line: u64, header: &StringRecord) -> Result<(Vec<String>, Vec<bool>)> {
     let names = || header.iter().map(str::trim);
     // A year may name a column; 5.1 does not.
-    if let Some(number) = names().find(|name| name.contains('.') && encoding::number(name).is_some()) {
+    if let Some(number) = names().find(|name| {
+        let is_number = |mark: DecimalMark| mark.number(name).is_some();
+        name.contains(['.', ',']) && [DecimalMark::Point, DecimalMark::Comma].into_iter().any(is_number)
+    }) {
         return table_error(path, line, None, TableErrorKind::HeaderIsData(number.to_string()));
     }
     let columns: Vec<String> =

@@ -1,5 +1,7 @@
 //! How the columns of a table are read.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What a column is.
@@ -42,17 +44,40 @@ pub enum Scaling {
     None,
 }
 
+/// What stands before the fraction of a number. Digits are not grouped either way: with a comma `1.234,5` is no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum DecimalMark {
+    /// `3.14`
+    #[default]
+    #[serde(rename = ".")]
+    Point,
+    /// `3,14`
+    #[serde(rename = ",")]
+    Comma,
+}
+
+/// `point` or `comma`.
+impl fmt::Display for DecimalMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DecimalMark::Point => "point",
+            DecimalMark::Comma => "comma",
+        })
+    }
+}
+
 /// How a [`Table`](super::Table) becomes a data set: by default the class is in the last column, a missing value is
 /// an error, and numbers become standard scores.
 ///
 /// The kind of a column that is not given is inferred: it is numeric if more than half of its values are numbers
 /// (others are then errors: a typing mistake must not turn measurements into categories), else categorical if there
-/// are at most 64 different texts. A column without a name is ignored, as that is how row numbers are written.
+/// are at most 64 different texts, and they are not numbers with another [`DecimalMark`]. A column without a name is ignored, as that is how row numbers are written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TableOptions {
     pub(super) target: Option<String>,
     pub(super) missing: Missing,
     pub(super) scaling: Scaling,
+    pub(super) decimal: DecimalMark,
     pub(super) kinds: Vec<(String, ColumnKind)>,
 }
 
@@ -75,6 +100,14 @@ impl TableOptions {
     #[must_use]
     pub fn scaling(mut self, scaling: Scaling) -> Self {
         self.scaling = scaling;
+        self
+    }
+
+    /// What stands before the fraction of a number. Files with a decimal comma separate fields by something else, or
+    /// quote them.
+    #[must_use]
+    pub fn decimal(mut self, mark: DecimalMark) -> Self {
+        self.decimal = mark;
         self
     }
 

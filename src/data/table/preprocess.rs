@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::encoding::{Encoding, is_missing, number, whole};
+use super::encoding::{Encoding, is_missing};
 use super::error::listed;
-use super::options::Missing;
+use super::options::{DecimalMark, Missing};
 use super::schema::{Schema, find, usable_rows};
 use super::{Table, TableErrorKind};
 use crate::data::Dataset;
@@ -34,6 +34,9 @@ struct Parts {
     target: String,
     classes: Vec<String>,
     missing: Missing,
+    /// Versions without it knew the point alone.
+    #[serde(default)]
+    decimal: DecimalMark,
     columns: Vec<Column>,
 }
 
@@ -61,7 +64,8 @@ impl TablePreprocessor {
             let fields: Vec<&str> = rows.iter().map(|&row| table.field(row, column)).collect();
             let known: Vec<&str> = fields.into_iter().filter(|field| !is_missing(field)).collect();
             let encoding = if is_numeric {
-                let numbers: Vec<f64> = known.iter().filter_map(|field| number(field)).collect();
+                let numbers: Vec<f64> =
+                    known.iter().filter_map(|field| schema.decimal.number(field)).collect();
                 Encoding::of_numbers(&numbers, schema.scaling)
             } else {
                 Encoding::of_categories(&known)
@@ -73,8 +77,9 @@ impl TablePreprocessor {
             }
         }
         let target = table.columns[schema.target].clone();
-        let (classes, missing) = (schema.classes.clone(), schema.missing);
-        Ok(TablePreprocessor { parts: Parts { format: FORMAT.into(), target, classes, missing, columns } })
+        let &Schema { missing, decimal, .. } = schema;
+        let (format, classes) = (FORMAT.into(), schema.classes.clone());
+        Ok(TablePreprocessor { parts: Parts { format, target, classes, missing, decimal, columns } })
     }
 
     /// How many numbers a row becomes.
@@ -115,7 +120,7 @@ impl TablePreprocessor {
     /// was an error in training.
     pub fn rows(&self, table: &Table) -> Result<TableRows> {
         let columns = self.find(table)?;
-        let rows = usable_rows(table, &columns, None, self.parts.missing)?;
+        let rows = usable_rows(table, &columns, None, self.parts.missing, self.parts.decimal)?;
         let values = self.encode(table, &columns, &rows)?;
         Ok(TableRows { rows, values })
     }
@@ -127,7 +132,8 @@ impl TablePreprocessor {
     /// know.
     pub fn dataset(&self, table: &Table) -> Result<Dataset> {
         let target = find(table, &self.parts.target)?;
-        let rows = usable_rows(table, &self.find(table)?, Some(target), self.parts.missing)?;
+        let columns = self.find(table)?;
+        let rows = usable_rows(table, &columns, Some(target), self.parts.missing, self.parts.decimal)?;
         self.dataset_of(table, &table.name(), &rows)
     }
 
@@ -158,7 +164,33 @@ impl TablePreprocessor {
     /// The number of the class in a field of the target; `None` for one that training did not know.
     pub fn class(&self, field: &str) -> Option<usize> {
         let find = |name: &str| self.parts.classes.iter().position(|class| class == name);
-        find(field).or_else(|| find(&whole(field)?))
+        find(field).or_else(|| find(&self.parts.decimal.whole(field)?))
+    }
+
+    /// The first thing in which another differs, in words; `None` where nothing does.
+    pub fn difference(&self, other: &TablePreprocessor) -> Option<String> {
+        let (own, its) = (&self.parts, &other.parts);
+        if own.target != its.target {
+            return Some(format!("the target is `{}` in one and `{}` in the other", own.target, its.target));
+        }
+        if own.classes != its.classes {
+            let (own, its) = (listed(&own.classes), listed(&its.classes));
+            return Some(format!("the classes are {own} in one and {its} in the other"));
+        }
+        let names =
+            |parts: &Parts| parts.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+        if names(own) != names(its) {
+            let (own, its) = (listed(&names(own)), listed(&names(its)));
+            return Some(format!("the columns are {own} in one and {its} in the other"));
+        }
+        let mut both = own.columns.iter().zip(&its.columns);
+        if let Some((own, its)) = both.find(|(own, its)| own != its) {
+            return Some(format!(
+                "column `{}` is {} in one and {} in the other",
+                own.name, own.encoding, its.encoding
+            ));
+        }
+        (own != its).then(|| "missing values or decimal marks are treated otherwise".into())
     }
 
     /// The columns in a table, and whether they are numeric.
@@ -187,7 +219,8 @@ impl TablePreprocessor {
                 let field = table.field(row, at);
                 match &column.encoding {
                     Encoding::Numeric { offset, divisor, fill } => {
-                        let x = if is_missing(field) { *fill } else { number(field).unwrap_or(*fill) };
+                        let number = self.parts.decimal.number(field).filter(|_| !is_missing(field));
+                        let x = number.unwrap_or(*fill);
                         let scaled = ((x - offset) / divisor) as f32;
                         if !scaled.is_finite() {
                             return table.wrong(row, at, TableErrorKind::TooLarge { value: field.into() });

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::encoding::{is_missing, number, whole};
+use super::encoding::is_missing;
 use super::error::listed;
-use super::{ColumnKind, Missing, Scaling, Table, TableErrorKind, TableOptions};
+use super::{ColumnKind, DecimalMark, Missing, Scaling, Table, TableErrorKind, TableOptions};
 use crate::error::{Error, Result};
 
 /// How many different texts are taken for categories, unless the column is said to hold some.
@@ -21,6 +21,7 @@ pub(super) struct Schema {
     pub(super) features: Vec<(usize, bool)>,
     pub(super) missing: Missing,
     pub(super) scaling: Scaling,
+    pub(super) decimal: DecimalMark,
     /// The rows that are not dropped.
     pub(super) rows: Vec<usize>,
     /// The class of each of `rows`.
@@ -42,10 +43,10 @@ impl Schema {
         if features.is_empty() {
             return table.wrong_column(&table.columns[target], TableErrorKind::NoFeatures(one_column(table)));
         }
-        let rows = usable_rows(table, &features, Some(target), options.missing)?;
-        let (classes, labels) = classes(table, target, &rows)?;
-        let (missing, scaling) = (options.missing, options.scaling);
-        Ok(Schema { target, features, missing, scaling, rows, labels, classes })
+        let rows = usable_rows(table, &features, Some(target), options.missing, options.decimal)?;
+        let (classes, labels) = classes(table, target, &rows, options.decimal)?;
+        let &TableOptions { missing, scaling, decimal, .. } = options;
+        Ok(Schema { target, features, missing, scaling, decimal, rows, labels, classes })
     }
 }
 
@@ -102,12 +103,18 @@ fn kind(table: &Table, options: &TableOptions, column: usize) -> Result<ColumnKi
         return Ok(ColumnKind::Ignored);
     }
     let fields = || (0..table.len()).map(|row| table.field(row, column)).filter(|field| !is_missing(field));
-    let (all, numbers) = (fields().count(), fields().filter(|field| number(field).is_some()).count());
+    let mark = options.decimal;
+    let (all, numbers) = (fields().count(), fields().filter(|field| mark.number(field).is_some()).count());
     if all == 0 {
         return table.wrong_column(&table.columns[column], TableErrorKind::NoValues);
     }
     if numbers * 2 > all {
         return Ok(ColumnKind::Numeric);
+    }
+    // With the other mark, the column would be numeric.
+    let others = fields().filter(|field| mark.is_other(field)).count();
+    if let Some(value) = fields().find(|field| (numbers + others) * 2 > all && mark.is_other(field)) {
+        return table.wrong_column(&table.columns[column], other_mark(value, mark));
     }
     let count = fields().collect::<BTreeSet<_>>().len();
     if count > MOST_CATEGORIES {
@@ -117,6 +124,11 @@ fn kind(table: &Table, options: &TableOptions, column: usize) -> Result<ColumnKi
     Ok(ColumnKind::Categorical)
 }
 
+/// A field that would be a number with the other mark.
+fn other_mark(value: &str, mark: DecimalMark) -> TableErrorKind {
+    TableErrorKind::OtherDecimalMark { value: value.to_string(), mark: mark.other() }
+}
+
 /// The rows that are not dropped, once every field that is read makes sense; the first that does not, in the order
 /// of the file, is the error.
 pub(super) fn usable_rows(
@@ -124,6 +136,7 @@ pub(super) fn usable_rows(
     features: &[(usize, bool)],
     target: Option<usize>,
     missing: Missing,
+    mark: DecimalMark,
 ) -> Result<Vec<usize>> {
     let mut columns: Vec<(usize, bool)> = features.to_vec();
     columns.extend(target.map(|target| (target, false)));
@@ -146,7 +159,8 @@ pub(super) fn usable_rows(
                 }
             } else if is_numeric {
                 let value = || field.to_string();
-                match number(field) {
+                match mark.number(field) {
+                    None if mark.is_other(field) => return table.wrong(row, column, other_mark(field, mark)),
                     None => {
                         return table.wrong(row, column, TableErrorKind::NotANumber { value: value() });
                     }
@@ -167,20 +181,26 @@ pub(super) fn usable_rows(
 }
 
 /// The classes in order, by value if all are whole numbers, else by name; and the class of each row.
-fn classes(table: &Table, target: usize, rows: &[usize]) -> Result<(Vec<String>, Vec<u32>)> {
+fn classes(
+    table: &Table,
+    target: usize,
+    rows: &[usize],
+    mark: DecimalMark,
+) -> Result<(Vec<String>, Vec<u32>)> {
     let field = |row: usize| table.field(row, target);
-    let are_numbers = rows.iter().all(|&row| number(field(row)).is_some());
-    if let Some(&row) = rows.iter().find(|&&row| are_numbers && whole(field(row)).is_none()) {
+    let are_numbers = rows.iter().all(|&row| mark.number(field(row)).is_some());
+    if let Some(&row) = rows.iter().find(|&&row| are_numbers && mark.whole(field(row)).is_none()) {
         return table.wrong(row, target, TableErrorKind::FractionalClass { value: field(row).to_string() });
     }
-    let name = |&row: &usize| match whole(field(row)) {
+    let name = |&row: &usize| match mark.whole(field(row)) {
         Some(name) if are_numbers => name,
         _ => field(row).to_string(),
     };
     let of_rows: Vec<String> = rows.iter().map(name).collect();
     let mut names: Vec<String> = of_rows.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
     if are_numbers {
-        let value = |name: &str| number(name).unwrap_or_default();
+        // They are whole, without a mark.
+        let value = |name: &str| mark.number(name).unwrap_or_default();
         names.sort_by(|a, b| value(a).total_cmp(&value(b)));
     }
     let column = &table.columns[target];
@@ -188,6 +208,11 @@ fn classes(table: &Table, target: usize, rows: &[usize]) -> Result<(Vec<String>,
         return table.wrong_column(column, TableErrorKind::OneClass { class: class.clone() });
     }
     if names.len() > FEW_CLASSES && names.len() * 2 > rows.len() {
+        if names.iter().all(|name| mark.number(name).is_some() || mark.is_other(name))
+            && let Some(value) = names.iter().find(|name| mark.is_other(name))
+        {
+            return table.wrong_column(column, other_mark(value, mark));
+        }
         let kind = TableErrorKind::TooManyClasses { classes: names.len(), rows: rows.len() };
         return table.wrong_column(column, kind);
     }

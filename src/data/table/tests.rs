@@ -162,7 +162,7 @@ fn fields_that_do_not_fit_are_refused_with_their_place() {
     let at = |field: &str, options: &TableOptions| {
         unfit(&with_column(["1", "2", "3", "4", field, "6", "7", "8"]), options)
     };
-    for field in ["5.0x", "inf", "-infinity", "1,5", "0x10", "five"] {
+    for field in ["5.0x", "inf", "-infinity", "1,5x", "0x10", "five"] {
         let field = format!("\"{field}\"");
         let value = field.trim_matches('"').to_string();
         assert_eq!(at(&field, &plain), (6, "f".into(), NotANumber { value }));
@@ -340,6 +340,45 @@ fn missing_values_are_filled_from_the_training_rows_or_dropped() {
     assert!((fill - mean(&present)).abs() < 1e-3, "{fill}");
     assert_eq!(all.values[3 * 4..4 * 4], [9.0, 0.0, 0.0, 1.0]);
     assert_eq!(all.values[9 * 4..10 * 4], [81.0, 1.0, 0.0, 0.0]);
+}
+
+#[test]
+fn decimal_marks_are_told_apart() {
+    let read = |text: &str| Table::from_bytes(text.as_bytes(), "t.csv", b';');
+    let (point, comma) = (DecimalMark::Point, DecimalMark::Comma);
+    let all = ["1.5", "1,5", "1e3", "-2", "1.234,5", "1,234,567", "inf"];
+    assert_eq!(
+        all.map(|field| point.number(field)),
+        [Some(1.5), None, Some(1e3), Some(-2.0), None, None, None]
+    );
+    assert_eq!(
+        all.map(|field| comma.number(field)),
+        [None, Some(1.5), Some(1e3), Some(-2.0), None, None, None]
+    );
+    assert_eq!((comma.whole("2,0"), comma.whole("2,5")), (Some("2".into()), None));
+
+    // Whole numbers and gaps tell nothing.
+    let table = read("x;y\n1,5;a\n2;b\n?;a\n").unwrap();
+    let kind = TableErrorKind::OtherDecimalMark { value: "1,5".into(), mark: comma };
+    assert_eq!(wrong(table.split(&TableOptions::default(), &HALF)), (1, "x".into(), kind));
+    // Among numbers with points, one with a comma is a slip.
+    let table = read("x;y\n1.5;a\n2.5;b\n3,5;a\n").unwrap();
+    let kind = TableErrorKind::OtherDecimalMark { value: "3,5".into(), mark: comma };
+    assert_eq!(wrong(table.split(&TableOptions::default(), &HALF)), (4, "x".into(), kind));
+    // Categories may look as they like, where they are said to be some.
+    let rows: String = (0..20).map(|i| format!("{},5;{}\n", i % 3, i % 2)).collect();
+    let table = read(&format!("x;y\n{rows}")).unwrap();
+    let options = TableOptions::default().column("x", ColumnKind::Categorical);
+    assert_eq!(table.split(&options, &HALF).unwrap().1.features(), ["x=0,5", "x=1,5", "x=2,5"]);
+    let options = TableOptions::default().decimal(comma).scaling(Scaling::None);
+    let (_, fitted) = table.split(&options, &HALF).unwrap();
+    assert_eq!(fitted.rows(&table).unwrap().values[..3], [0.5, 1.5, 2.5]);
+    // A target of measurements with commas is not one of many classes.
+    let rows: String = (0..30).map(|i| format!("{i};{i},25\n")).collect();
+    let found = wrong(read(&format!("x;y\n{rows}")).unwrap().split(&TableOptions::default(), &HALF));
+    let kind = TableErrorKind::OtherDecimalMark { value: "0,25".into(), mark: comma };
+    assert_eq!(found, (1, "y".into(), kind));
+    assert!(matches!(wrong(read("1,5;2,5\n1;2\n")).2, TableErrorKind::HeaderIsData(_)));
 }
 
 #[test]
