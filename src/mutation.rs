@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::check::{Expected, prepared};
+use crate::check::prepared;
 use crate::error::Result;
+use crate::expected::Expected;
 use crate::gpu::Gpu;
 use crate::ops::{AdapterClass, Case, Kernel, Op, Program};
 use crate::tensor::Tensor;

@@ -14,7 +14,7 @@ const LIMITS: [u32; 3] = [3, 5, 11];
 /// As [`super::check_gpu`], with a pretended small limit of workgroups a dimension, of one case for each kernel whose grid is
 /// folded by it: as if its tensors were huge.
 pub fn check_gpu_cases_folded(gpu: &Gpu, cases: &[Case], mut progress: impl FnMut(usize, usize)) -> Report {
-    let info = crate::device::Backend::info(gpu);
+    let info = crate::backend::Backend::info(gpu);
     let mut report = Report { device: info, ops: Vec::new(), failures: Vec::new(), skipped: Vec::new() };
     let mut seen: HashSet<String> = HashSet::new();
     for (i, limit) in LIMITS.into_iter().enumerate() {

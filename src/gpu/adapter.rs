@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use super::{Gpu, Shared, lock};
-use crate::device::DeviceInfo;
+use crate::backend::DeviceInfo;
 use crate::error::{Error, Result};
-use crate::ops::{AdapterClass, Caps, SOFTWARE_TURNS};
+use crate::op::{AdapterClass, Caps, SOFTWARE_TURNS};
 
 const INSTALL: &str = "install a Vulkan driver (on Debian and Ubuntu the package mesa-vulkan-drivers brings a \
                        software one), or use the CPU with --device cpu";

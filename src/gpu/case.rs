@@ -165,7 +165,7 @@ fn unfence(gpu: &Arc<Shared>, op: &str, buffer: &wgpu::Buffer, ty: &TensorType) 
     let whole = crate::shape::Shape::new(&[buffer.size() as usize / 4])
         .ok_or_else(|| Error::Limit("a tensor of more than 2^32 words".into()))?;
     let read = super::readback::Read::start(gpu, buffer, 0, TensorType::u32(whole))?;
-    let all = crate::device::Readback::pending(read).wait()?;
+    let all = crate::backend::Readback::pending(read).wait()?;
     let Data::U32(all) = all.data() else {
         return Err(Error::Invalid("a read-back changed its type".into()));
     };

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use adapter::{adapters, adapters_named};
 pub use fault::PlantedFault;
 
-use crate::device::{Backend, CompileOptions, Device, DeviceInfo, Executor};
+use crate::backend::{Backend, CompileOptions, DeviceInfo, Executor};
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recording, WeakParam};
 use crate::ops::Caps;
@@ -80,12 +80,6 @@ pub struct Gpu(pub(crate) Arc<Shared>);
 impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Gpu({})", self.0.info)
-    }
-}
-
-impl From<Gpu> for Device {
-    fn from(gpu: Gpu) -> Self {
-        Device::from_backend(gpu)
     }
 }
 
@@ -440,7 +434,7 @@ impl Backend for Gpu {
     fn read_state(&self, param: &Param) -> Result<Data> {
         let buffer = self.0.state(param)?;
         let read = readback::Read::start(&self.0, &buffer, 0, param.tensor_type())?;
-        Ok(crate::device::Readback::pending(read).wait()?.data().clone())
+        Ok(crate::backend::Readback::pending(read).wait()?.data().clone())
     }
 
     fn write_state(&self, param: &Param, data: Feed<'_>) -> Result<()> {

@@ -19,7 +19,7 @@ pub use param::{Init, Param, Params};
 pub use var::Var;
 
 use crate::error::{Error, RecordingError, Result};
-use crate::ops::Op;
+use crate::op::Op;
 use crate::shape::{DType, IntoShape, Shape, TensorType};
 use crate::tensor::Tensor;
 
@@ -72,6 +72,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The recorded nodes that it stands for: itself, unless several were fused.
+    pub(crate) fn members(&self) -> &[Node] {
+        if self.members.is_empty() { std::slice::from_ref(self) } else { &self.members }
+    }
+
     /// A short name for messages: `%12 fc1.relu`.
     pub(crate) fn label(&self) -> String {
         if !self.members.is_empty() {

@@ -60,6 +60,12 @@ impl Graph {
         self.record_one(Fill { value, shape: Shape::scalar() }, &[])
     }
 
+    /// A constant of a shape as one op.
+    #[track_caller]
+    pub(crate) fn filled(&self, shape: Shape, value: f32) -> Var<'_> {
+        self.record_one(Fill { value, shape }, &[])
+    }
+
     /// A constant of a shape, every element the same.
     #[track_caller]
     pub fn full(&self, shape: impl crate::shape::IntoShape, value: f32) -> Var<'_> {

@@ -7,8 +7,8 @@ use super::fused_pool::Pooling;
 use super::{
     Chain, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, Trial, elementwise,
 };
-use crate::cpu::Buffer;
 use crate::error::Result;
+use crate::host::Buffer;
 use crate::shape::TensorType;
 
 /// Elementwise ops in a row, over one shape; perhaps behind another op, whose first output they go on with; perhaps with
@@ -177,7 +177,7 @@ impl Fused {
                     Operand::Input(j) => {
                         let strides = extra[*j].shape.broadcast_strides(&shape);
                         let v = extra[*j].f();
-                        super::value::strided(&shape, &strides[..shape.rank()], 0, |at, from| {
+                        crate::op::strided(&shape, &strides[..shape.rank()], 0, |at, from| {
                             x[at][k] = v[from];
                         });
                     }

@@ -4,7 +4,7 @@ use super::{
     AdapterClass, Caps, Case, Conv2dOptions, ConvKernels, Fillings, MatMulKernels, Padding, PoolOptions,
 };
 use crate::graph::{Graph, Var};
-use crate::plan::fuse;
+use crate::plan::fused;
 
 /// The one fused node of a recording, as a case.
 pub(super) fn case_of(name: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
@@ -15,7 +15,7 @@ pub(super) fn case_of(name: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<
 fn case_for(class: AdapterClass, name: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
     let g = Graph::new();
     record(&g);
-    let r = fuse(g.finish().ok()?, &Caps::default_of(class));
+    let r = fused(g.finish().ok()?, &Caps::default_of(class));
     let node = r.nodes.iter().find(|n| n.members.len() > 1)?;
     let inputs = node.inputs.iter().map(|&v| (r.values[v as usize].ty, Fillings::Normal)).collect();
     Some(Case { name: name.into(), op: node.op.clone(), inputs, gradient: false, exact: false })

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::{Arg, Chain, Fused, In, KernelContext, Op, Out, Program, Real, Reference};
-use crate::cpu::Buffer;
 use crate::error::Result;
+use crate::host::Buffer;
 use crate::shape::TensorType;
 
 /// Elementwise ops in a row, over one shape, and an op of which they make one input.

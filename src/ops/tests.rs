@@ -127,7 +127,7 @@ fn the_check_of_gradients_finds_a_wrong_one() {
 fn fast_paths_agree_with_the_plain_formulas() {
     for case in registry() {
         let inputs = case_inputs(&case);
-        let expected = crate::check::Expected::new(&*case.op, &inputs, true).unwrap();
+        let expected = crate::expected::Expected::new(&*case.op, &inputs, true).unwrap();
         let fast = crate::cpu::run_op::<f32>(&*case.op, &inputs, false).unwrap();
         let (_, message) = expected.compare(&fast);
         assert!(message.is_none(), "{}: {}", case.name, message.unwrap_or_default());

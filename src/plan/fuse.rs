@@ -10,9 +10,10 @@ mod prologue;
 
 use std::sync::Arc;
 
-use super::{needed_nodes, simplify};
+use super::needed_nodes;
 use crate::graph::{Node, Recording, Source, ValueId};
-use crate::ops::{Caps, Chain, ChainStep, Fused, KernelContext, Operand, Pattern};
+use crate::op::{Caps, Chain, KernelContext, Operand, Pattern, Step};
+use crate::ops::Fused;
 use crate::shape::{DType, Shape, TensorType};
 
 /// Formulas in one kernel at most.
@@ -37,9 +38,8 @@ struct Pass<'a> {
     group_of: Vec<Option<usize>>,
 }
 
-/// The recording with groups of nodes fused, for kernels of an adapter.
-pub(crate) fn fuse(mut recording: Recording, caps: &Caps) -> Recording {
-    simplify::simplify(&mut recording);
+/// The recording, which is simplified, with groups of nodes fused, for kernels of an adapter.
+pub(super) fn fuse(recording: Recording, caps: &Caps) -> Recording {
     let recording = delay::delay(prologue::take_in(recording, caps), caps);
     let needed = needed_nodes(&recording);
     let mut pass = Pass::new(&recording, caps, &needed);
@@ -317,11 +317,11 @@ impl Pass<'_> {
                 inputs.len() - 1
             }))
         };
-        let steps: Vec<ChainStep> = steps
+        let steps: Vec<Step> = steps
             .iter()
             .map(|&s| {
                 let node = &self.r.nodes[s];
-                ChainStep {
+                Step {
                     op: node.op.clone(),
                     args: node.inputs.iter().map(|&v| operand(v, &mut inputs)).collect(),
                 }

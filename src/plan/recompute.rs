@@ -19,7 +19,7 @@ const MOST_REVISED: usize = 64;
 ///
 /// # Errors
 /// [`Error::MemoryBudget`] where that cannot be done, or what `planned` fails with.
-pub(crate) fn within(
+pub(super) fn within(
     recording: Recording,
     budget: usize,
     planned: impl Fn(&Recording) -> Result<usize>,

@@ -7,7 +7,7 @@ use crate::graph::{Node, Recording, Source, ValueId};
 use crate::ops::{Fill, MatMulSum, Pattern};
 
 /// All of them. Again on what they leave, they change nothing.
-pub(crate) fn simplify(recording: &mut Recording) {
+pub(super) fn simplify(recording: &mut Recording) {
     fold(recording);
     relu_before_pooling(recording);
     weight_with_bias(recording);

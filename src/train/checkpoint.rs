@@ -8,8 +8,8 @@ use std::str::FromStr;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
-use crate::checkpoint::{bytes, dtype, read};
 use crate::device::Device;
+use crate::device::checkpoint::{bytes, dtype, read};
 use crate::error::{Error, Result};
 use crate::files::write_renamed;
 use crate::graph::Param;

@@ -16,10 +16,11 @@ mod tests;
 
 use std::fmt::Debug;
 
-pub use chain::Pointwise;
-pub(crate) use chain::{Chain, FIRST_BINDING, Operand, Step, is_literal, library_then};
+pub(crate) use chain::{FIRST_BINDING, is_literal, library_then};
 pub(crate) use generate::program;
 pub(crate) use term::{Around, Functions, Walked};
+
+pub(crate) use crate::op::{Chain, Operand, Pointwise};
 
 use super::{
     Case, Fillings, In, KernelContext, Op, Out, Pattern, Program, Real, Reference, UNIT, expect, float,
@@ -157,7 +158,7 @@ impl<T: Real, F: Formula> Reference<T> for Elementwise<F> {
             inputs.get(k).map(|x| {
                 let strides = x.shape.broadcast_strides(&shape);
                 let (mut offsets, values) = (vec![0; shape.elements()], x.f());
-                super::value::strided(&shape, &strides[..shape.rank()], 0, |at, from| offsets[at] = from);
+                crate::op::strided(&shape, &strides[..shape.rank()], 0, |at, from| offsets[at] = from);
                 offsets.into_iter().map(move |o| values[o])
             })
         };
@@ -235,7 +236,7 @@ impl<F: Formula> Op for Elementwise<F> {
         let mut arguments = vec![[0.0; 3]; shape.elements()];
         for (k, x) in inputs.iter().enumerate() {
             let strides = x.shape.broadcast_strides(&shape);
-            super::value::strided(&shape, &strides[..shape.rank()], 0, |at, from| {
+            crate::op::strided(&shape, &strides[..shape.rank()], 0, |at, from| {
                 arguments[at][k] = x.f()[from];
             });
         }

@@ -1,9 +1,9 @@
 //! The backward pass.
 
 use super::{Walk, check, per_row, per_row_shape};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::host::threads;
 use crate::ops::batch_norm::dot;
 use crate::ops::parts::{Parts, in_parts};
 use crate::ops::softmax::rows_of;

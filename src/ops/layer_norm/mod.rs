@@ -11,9 +11,9 @@ use super::elementwise::Around;
 use super::softmax::rows_of;
 use super::{AdapterClass, Arg, Chain, Dispatch, In, KernelContext, Op, Out, Program, Real, Reference};
 use super::{TINY, UNIT, expect};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::host::threads;
 use crate::shape::{DType, Shape, TensorType};
 
 /// y = (x - mean) r · weight + bias, with r = 1/√(variance + eps) and the mean and the biased variance of each row,

@@ -18,10 +18,10 @@ use super::{
 use super::{In, Out, Slice, TINY, UNIT, expect};
 use ndarray::ArrayViewMut2;
 
-use crate::cpu::product::{PART, product};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
+use crate::host::threads;
+use crate::host::{PART, product};
 use crate::shape::{DType, Shape, TensorType};
 
 /// Which operand is read transposed.

@@ -92,7 +92,7 @@ impl<T: Real> Reference<T> for Pad {
         let strides: Vec<usize> = (0..inner.rank()).map(|i| step[i] * (self.interior[i] + 1)).collect();
         let base = (0..inner.rank()).map(|i| step[i] * self.before[i]).sum();
         transfer(&inputs[0], &mut outputs[0], |visit| {
-            crate::ops::value::strided(&inner, &strides, base, |from, to| visit(to, from));
+            crate::op::strided(&inner, &strides, base, |from, to| visit(to, from));
         });
         Ok(())
     }

@@ -31,9 +31,7 @@ impl<P: Debug> Debug for Moved<P> {
 impl<T: Real, P: Pattern> Reference<T> for Moved<P> {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let (shape, strides, base) = self.0.read(&inputs[0].shape)?;
-        transfer(&inputs[0], &mut outputs[0], |visit| {
-            crate::ops::value::strided(&shape, &strides, base, visit)
-        });
+        transfer(&inputs[0], &mut outputs[0], |visit| crate::op::strided(&shape, &strides, base, visit));
         Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::{AdamTick, WORKGROUP, check_update, leaf, scalars_of, wide};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::host::threads;
 use crate::ops::{
     AdapterClass, Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT,
     expect,

@@ -4,9 +4,9 @@
 use std::fmt::Write;
 
 use super::{WORKGROUP, leaf};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::host::threads;
 use crate::ops::{
     Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
 };

@@ -2,9 +2,9 @@
 
 use super::fast::Taps;
 use super::{Params, Pooling, WORKGROUP, Windows, launch, pooled};
-use crate::cpu::threads;
 use crate::error::{Error, Result};
 use crate::graph::Var;
+use crate::host::threads;
 use crate::ops::{
     Arg, Chain, Dispatch, In, Kernel, KernelContext, Op, Out, Pattern, Program, Real, Reference, TINY, UNIT,
     beats, expect,

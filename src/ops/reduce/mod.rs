@@ -8,9 +8,9 @@ pub(super) mod testing;
 use self::plan::Plan;
 use super::{Arg, Case, Chain, Fill, Fillings, KernelContext, Op, Pattern, Program};
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, float, larger};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::host::threads;
 use crate::shape::{DType, Shape, TensorType};
 
 /// Elements of a long row that are folded by one thread.

@@ -5,7 +5,7 @@ use std::path::Path;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::device::Device;
+use super::Device;
 use crate::error::{Error, Result};
 use crate::files::write_renamed;
 use crate::graph::Param;
