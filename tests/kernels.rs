@@ -55,7 +55,7 @@ fn folded_grids_cover_everything() {
     }
 }
 
-/// As if the driver ended loops after few turns, and in fact ended after as many as each launch says: what is longer is cut
+/// As if the driver ended loops after few iterations, and in fact ended after as many as each launch says: what is longer is cut
 /// in pieces, or refused. This is about kernels and not about adapters, so that one is enough.
 #[test]
 fn long_loops_are_cut_in_pieces_and_none_is_longer_than_its_launch_says() {
@@ -65,14 +65,14 @@ fn long_loops_are_cut_in_pieces_and_none_is_longer_than_its_launch_says() {
         return;
     };
     for class in [AdapterClass::Gpu, gpu.caps().class] {
-        let short = gpu.with_class(class).with_fault(PlantedFault::EndedLoops).with_max_turns(256);
+        let short = gpu.with_class(class).with_fault(PlantedFault::EndedLoops).with_max_loop_iterations(256);
         let report = check_gpu(&short, |_, _| {});
-        assert_passed(&report, &format!(" as {class:?}, with loops of 256 turns"));
+        assert_passed(&report, &format!(" as {class:?}, with loops of 256 iterations"));
         let skipped: Vec<String> =
             report.skipped.iter().map(|s| format!("{}: {}", s.case, s.message)).collect();
         println!("{}", skipped.join("\n"));
         assert!(report.skipped.len() < report.cases() / 50, "{}", report.skipped.len());
-        assert!(report.skipped.iter().all(|s| s.message.contains("turns of loops")));
+        assert!(report.skipped.iter().all(|s| s.message.contains("loop iterations")));
     }
 }
 

@@ -10,7 +10,7 @@ use wgrad::nn::{Activation, Layer, Mlp};
 use wgrad::ops::AdapterClass;
 use wgrad::optim::{Adam, ClipNorm, LossScale, Optimizer, Sgd, clip_by_global_norm};
 use wgrad::train::Trainer;
-use wgrad::{CompileOptions, Device, Graph, Init, Params, Precision, Tensor, Var};
+use wgrad::{CompileOptions, Device, Error, Graph, Init, Params, Precision, Tensor, Var};
 
 /// Devices with how to compile: the CPU, and every adapter fused and not, in 32 bits and, where they can, mixed.
 fn devices() -> Vec<(String, Device, CompileOptions)> {
@@ -149,6 +149,50 @@ fn a_mask_keeps_out_the_gradient_of_what_it_did_not_take() {
             assert!(found[..3].iter().zip(&expected).all(close), "{function} on {name}: {:?}", &found[..3]);
         }
     }
+}
+
+/// What gathers or takes the largest spreads its cotangent by a choice, not by a product with 0.
+#[test]
+fn an_infinite_cotangent_reaches_what_was_taken_alone() {
+    for (name, device, options) in devices() {
+        let g = Graph::new();
+        let (p, y) = (g.input("p", [1, 3]), g.classes("y", [1]));
+        let picked = p.pick(y).log();
+        g.output("picked", g.gradients(picked.sum_all(), &[p])[0]);
+        let x = g.input("x", [2, 3]);
+        let largest = x.max(&[1]);
+        g.output("largest", g.gradients(largest.log().sum_all(), &[x])[0]);
+        // Of a row of NaN nothing is the largest, and a mask leaves nothing of it.
+        let z = g.input("z", [2, 2]);
+        let m = z.max(&[1]);
+        let masked = m.is_nan().select(g.full([2], 0.0), m);
+        g.output("masked", g.gradients(masked.sum_all(), &[z])[0]);
+        let mut step = device.compile_with(&g, options).unwrap();
+        step.feed("p", &[0.0f32, 1.0, 0.5]).unwrap();
+        step.feed("y", &[0u32]).unwrap();
+        step.feed("x", &[0.0f32, -1.0, -2.0, 2.0, 4.0, 4.0]).unwrap();
+        step.feed("z", &[f32::NAN, f32::NAN, 1.0, 2.0]).unwrap();
+        step.run().unwrap();
+        let inf = f32::INFINITY;
+        assert_eq!(step.values("picked").unwrap(), [inf, 0.0, 0.0], "{name}");
+        assert_eq!(step.values("largest").unwrap(), [inf, 0.0, 0.0, 0.0, 0.125, 0.125], "{name}");
+        assert_eq!(step.values("masked").unwrap(), [0.0, 0.0, 0.0, 1.0], "{name}");
+    }
+}
+
+#[test]
+fn states_that_are_not_trained_may_be_infinite_in_a_file() {
+    let params = Params::seeded(1);
+    let mask = params.state("mask", [2], Init::Constant(f32::NEG_INFINITY));
+    let weight = params.param("weight", [2], Init::Constant(f32::INFINITY));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("states.safetensors");
+    let device = Device::cpu();
+    device.save(&params.all(), &path).unwrap();
+    device.load(&[mask.clone()], &path).unwrap();
+    assert_eq!(device.read_param(&mask).unwrap().as_f32(), [f32::NEG_INFINITY; 2]);
+    let error = device.load(&[weight], &path).unwrap_err();
+    assert!(matches!(&error, Error::NotFinite { name, .. } if name == "weight"), "{error}");
 }
 
 /// A cotangent of 0 that is no mask's: derivatives of gradients are those of the formulas.

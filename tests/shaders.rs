@@ -24,7 +24,7 @@ fn variants() -> impl Iterator<Item = (AdapterClass, u32)> {
 fn case_variants() -> impl Iterator<Item = Caps> {
     let limits =
         variants().map(|(class, storage_buffers)| Caps { storage_buffers, ..Caps::default_of(class) });
-    limits.chain(CLASSES.map(|class| Caps { max_turns: 256, ..Caps::default_of(class) }))
+    limits.chain(CLASSES.map(|class| Caps { max_loop_iterations: 256, ..Caps::default_of(class) }))
 }
 
 /// A text with one entry point, and who dispatches it.

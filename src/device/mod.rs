@@ -200,7 +200,7 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Format`], or [`Error::Invalid`] naming the first tensor that does not fit, or
-    /// [`Error::NotFinite`] the first that holds NaN or an infinity.
+    /// [`Error::NotFinite`] the first that holds NaN or, if it is trainable, an infinity.
     pub fn load(&self, params: &[Param], path: impl AsRef<Path>) -> Result<()> {
         checkpoint::load(self, params, path.as_ref())
     }

@@ -119,7 +119,7 @@ fn run_unscoped(
         .collect::<Result<_>>()?;
     let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     for dispatch in &mut program.dispatches {
-        dispatch.check_turns(op.name(), &gpu.caps)?;
+        dispatch.check_loop_iterations(op.name(), &gpu.caps)?;
         if let Some(fault) = gpu.planted {
             fault.plant_in(dispatch);
         }

@@ -138,11 +138,11 @@ impl Gpu {
         self.derive(self.0.check, None, Caps { max_workgroups, ..self.0.caps.clone() })
     }
 
-    /// The same device as if its driver ended loops after so many turns.
+    /// The same device as if its driver ended loops after so many iterations.
     #[doc(hidden)]
     #[must_use]
-    pub fn with_max_turns(&self, max_turns: u32) -> Self {
-        self.derive(self.0.check, self.0.planted, Caps { max_turns, ..self.0.caps.clone() })
+    pub fn with_max_loop_iterations(&self, max_loop_iterations: u32) -> Self {
+        self.derive(self.0.check, self.0.planted, Caps { max_loop_iterations, ..self.0.caps.clone() })
     }
 
     /// The same device with tensors of at most so many bytes.

@@ -156,7 +156,16 @@ impl GpuStep {
         let mut offsets = Vec::new();
         for task in &self.plan.tasks {
             for dispatch in &task.program.dispatches {
-                dispatch.check_turns(&self.plan.recording.label(task.node), &gpu.caps)?;
+                let label = self.plan.recording.label(task.node);
+                dispatch.check_loop_iterations(&label, &gpu.caps)?;
+                if dispatch.most_loop_iterations().is_none() && gpu.caps.max_loop_iterations != u32::MAX {
+                    tracing::warn!(
+                        op = label,
+                        kernel = dispatch.kernel.entry,
+                        "this driver ends loops after {} iterations, and the kernel does not say how many it takes",
+                        gpu.caps.max_loop_iterations
+                    );
+                }
                 uniforms.resize(uniforms.len().next_multiple_of(align), 0);
                 offsets.push(uniforms.len());
                 uniforms.extend_from_slice(&dispatch.uniform);

@@ -13,8 +13,9 @@ pub(crate) use case::float;
 pub use case::{Case, Fillings};
 pub use chain::{Chain, Pointwise};
 pub(crate) use chain::{Operand, Step};
+pub(crate) use kernel::Cut;
 #[cfg(feature = "gpu")]
-pub(crate) use kernel::SOFTWARE_TURNS;
+pub(crate) use kernel::LLVMPIPE_ITERATIONS;
 pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
 #[doc(hidden)]
 pub use kernel::{Forms, Trial};

@@ -121,7 +121,9 @@ impl Op for Dropout {
         };
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-        Ok(Dispatch::new(Kernel::library("dropout")?, args, &params, grid).turns(PHILOX_ROUNDS).into())
+        Ok(Dispatch::new(Kernel::library("dropout")?, args, &params, grid)
+            .loop_iterations(PHILOX_ROUNDS)
+            .into())
     }
 
     /// The scale is rounded, and the product.

@@ -53,9 +53,9 @@ pub use crate::op::{
     AdapterClass, Arg, Caps, Case, Chain, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Pattern,
     Pointwise, Program, Real, Reference, Slice, SliceMut, TINY, UNIT,
 };
+pub(crate) use crate::op::{Cut, beats, expect, float, larger, relative_bound};
 #[doc(hidden)]
 pub use crate::op::{Forms, Trial};
-pub(crate) use crate::op::{beats, expect, float, larger, relative_bound};
 
 /// Every op with its cases: what `wgrad check` and the tests run.
 pub fn registry() -> Vec<Case> {

@@ -39,7 +39,7 @@ pub(super) struct OverRows {
 
 impl OverRows {
     /// A launch of `<name>_workgroup`, 64 invocations per row, where a GPU has long rows, or where one invocation would take
-    /// more turns than it may; else of `<name>_rows`, one per row.
+    /// more iterations than it may; else of `<name>_rows`, one per row.
     pub(super) fn launch(
         self,
         name: &str,
@@ -50,13 +50,13 @@ impl OverRows {
     ) -> Result<Program> {
         let OverRows { passes, joins, side_by_side } = self;
         let is_long = ctx.caps.class == AdapterClass::Gpu && columns >= 64;
-        let (kind, workgroups, turns) = match is_long || !ctx.caps.allows(passes * columns) {
+        let (kind, workgroups, iterations) = match is_long || !ctx.caps.allows(passes * columns) {
             true => ("workgroup", rows, passes * columns.div_ceil(64) + 6 * joins),
             false => ("rows", rows.div_ceil(side_by_side), passes * columns),
         };
         let kernel = Kernel::library(&format!("{name}_{kind}"))?;
         let grid = ctx.caps.grid(workgroups)?;
-        Ok(Dispatch::new(kernel, args, params, grid).turns(turns).into())
+        Ok(Dispatch::new(kernel, args, params, grid).loop_iterations(iterations).into())
     }
 }
 

@@ -12,7 +12,7 @@ const CLASSES: [AdapterClass; 3] = [AdapterClass::Gpu, AdapterClass::Software, A
 fn all_caps() -> impl Iterator<Item = Caps> {
     CLASSES.into_iter().flat_map(|class| {
         let caps = Caps::default_of(class);
-        [caps.clone(), Caps { max_turns: 256, ..caps }]
+        [caps.clone(), Caps { max_loop_iterations: 256, ..caps }]
     })
 }
 

@@ -37,7 +37,7 @@ pub(crate) enum Location {
     Slot { slot: usize, offset: usize },
 }
 
-/// A buffer that values take turns in.
+/// A buffer that values take iterations in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) bytes: usize,

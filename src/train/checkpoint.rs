@@ -165,7 +165,7 @@ impl Checkpoint {
                 .map_err(|e| format(format!("not a safetensors file: {e}")))?;
             let weight = |param: &Param| {
                 let ty = param.tensor_type();
-                let values = read(&file, &format!("{BEST}{}", param.name()), &ty, path)?;
+                let values = read(&file, &format!("{BEST}{}", param.name()), param, path)?;
                 Ok((param.clone(), Tensor::new(ty.shape, values)?))
             };
             best = Some(Best {

@@ -107,7 +107,9 @@ impl Op for RandomAffine {
         let args = vec![Arg::Input(0), Arg::Output(0)];
         // Two doublings of the angle.
         let turns = PHILOX_ROUNDS + 2;
-        Ok(Dispatch::new(Kernel::library("random_affine")?, args, &params, grid).turns(turns).into())
+        Ok(Dispatch::new(Kernel::library("random_affine")?, args, &params, grid)
+            .loop_iterations(turns)
+            .into())
     }
 
     /// Some ten roundings of numbers up to 1, quadrupled by doubling the angle twice, and a quotient.

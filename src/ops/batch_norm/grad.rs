@@ -70,7 +70,7 @@ impl BatchNormGrad {
     fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
         let layout = Layout::of(&ctx.inputs[0].shape);
         let channels = [layout.channels; 2];
-        let of = Parts { first: 1, ..Parts::of(layout.parts(ctx.caps).0, &channels) };
+        let of = Parts { first: 1, ..Parts::of(layout.parts(ctx.caps).parts, &channels) };
         let sums = in_parts(&of, ctx, None, |to, _| {
             let args = [&[0, 2, 3, 4].map(Arg::Input), to].concat();
             layout.launch("batch_norm_sums", args, self.eps, Walk::Channels, ctx)

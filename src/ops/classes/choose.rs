@@ -101,7 +101,11 @@ impl Op for Pick {
         _: &[bool],
     ) -> Result<Vec<Option<Var<'g>>>, String> {
         let (x, index) = (inputs[0], inputs[1]);
-        let dx = upstream[0].map(|dy| index.one_hot(x.dim(1)) * dy.reshape([x.dim(0), 1]));
+        // Chosen, not multiplied: 0 times an infinite cotangent would be NaN.
+        let dx = upstream[0].map(|dy| {
+            let is_taken = index.one_hot(x.dim(1));
+            is_taken.select(dy.reshape([x.dim(0), 1]), x.graph().scalar(0.0))
+        });
         Ok(vec![dx, None])
     }
 

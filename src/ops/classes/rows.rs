@@ -4,7 +4,7 @@ use super::{NAN_BITS, check, joined, launch, not_empty};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::{
-    Arg, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, UNIT, expect,
+    Arg, Cut, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, UNIT, expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -179,7 +179,7 @@ impl Op for ScatterRows {
         let (entry, unit) =
             if row.is_multiple_of(4) { ("scatter_rows_vec4", 4) } else { ("scatter_rows", 1) };
         let count = ctx.inputs[0].shape.elements();
-        let length = count.div_ceil(ctx.caps.pieces(count, ctx.caps.max_turns as usize)).max(1);
+        let Cut { length, .. } = ctx.caps.cut(count, ctx.caps.max_loop_iterations as usize);
         let launch = |first: usize| {
             let end = count.min(first + length);
             let params = ScatterParams {
@@ -189,7 +189,7 @@ impl Op for ScatterRows {
                 end: end as u32,
             };
             let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-            Ok(launch(ctx, entry, &args, elements / unit, &params)?.turns(end - first))
+            Ok(launch(ctx, entry, &args, elements / unit, &params)?.loop_iterations(end - first))
         };
         let dispatches = (0..count.max(1)).step_by(length).map(launch).collect::<Result<_>>()?;
         Ok(Program { dispatches, scratch: Vec::new() })

@@ -120,7 +120,7 @@ pub(super) struct Plan {
     pub(super) params: Params,
     pub(super) workgroups: usize,
     /// Of an invocation's loop.
-    pub(super) turns: usize,
+    pub(super) iterations: usize,
 }
 
 /// A variant of the kernel: what its text depends on.
@@ -175,7 +175,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, chain: Option<&
     let planes = c.images * c.groups * c.m;
     let walks = planes * tiles_x * schedule.phases;
     // A part loads the rows again that it shares with the one before.
-    let needed = caps.pieces(steps, caps.max_turns as usize);
+    let needed = caps.pieces(steps, caps.max_loop_iterations as usize);
     let wanted = shape.invocations.div_ceil(walks).min(steps / (2 * schedule.kept() + 1)).max(needed);
     let length = steps.div_ceil(wanted);
     let parts = steps.div_ceil(length);
@@ -210,7 +210,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, chain: Option<&
         ),
     };
     let workgroups = (walks * parts).div_ceil(shape.workgroup);
-    Some(Plan { kernel: walk.kernel(chain), params, workgroups, turns: length })
+    Some(Plan { kernel: walk.kernel(chain), params, workgroups, iterations: length })
 }
 
 fn least_common_multiple(a: usize, b: usize) -> usize {

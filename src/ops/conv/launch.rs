@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::ops::elementwise::library_then;
 use crate::ops::matmul::images;
 use crate::ops::parts::{ChannelsLast, Parts, in_parts};
-use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Trial};
+use crate::ops::{AdapterClass, Arg, Caps, Chain, Cut, Dispatch, Kernel, KernelContext, Program, Trial};
 
 /// Uniform of the plain and the workgroup-memory kernels.
 #[repr(C)]
@@ -136,20 +136,19 @@ fn plain(
     (outputs, terms): (usize, usize),
     ctx: &KernelContext<'_>,
 ) -> Result<Program> {
-    let length = terms.div_ceil(ctx.caps.pieces(terms, ctx.caps.max_turns as usize)).max(1);
-    let parts = terms.div_ceil(length).max(1);
+    let Cut { parts, length } = ctx.caps.cut(terms, ctx.caps.max_loop_iterations as usize);
     let params = Params { parts: parts as u32, length: length as u32, ..params };
     let own = ctx.inputs.len();
     in_parts(&Parts::of(parts, &[outputs]), ctx, chain.map(|c| (c, own)), |to, chain| {
         let mut args = [inputs, to].concat();
         args.extend(chain.iter().flat_map(|c| c.args(own)));
         let grid = ctx.caps.grid((outputs * parts).div_ceil(8))?;
-        Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).turns(length))
+        Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).loop_iterations(length))
     })
 }
 
 /// Turns of loops of the `_tiled` kernels for an extent of the sum: loads and products of each step, and stores.
-fn tiled_turns(terms: usize) -> usize {
+fn tiled_iterations(terms: usize) -> usize {
     terms.div_ceil(DEPTH) * (1 + 4 + 8 + DEPTH) + 4 * (1 + 4)
 }
 
@@ -177,7 +176,7 @@ pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>, chain: Option<&Chain
             args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
             let grid = ctx.caps.grid(tiles(&g, g.o, g.n * g.oh * g.ow))?;
             let kernel = library_then("conv2d_tiled", chain, None)?;
-            Ok(Dispatch::new(kernel, args, &params, grid).turns(tiled_turns(g.depth())).into())
+            Ok(Dispatch::new(kernel, args, &params, grid).loop_iterations(tiled_iterations(g.depth())).into())
         }
         _ => {
             let extents = (g.output().iter().product(), g.depth());
@@ -206,8 +205,8 @@ pub(super) fn backward_input(
             let kernel = library_then("conv2d_backward_input_tiled", chain, None)?;
             let mut args = [&inputs[..], &[Arg::Output(0)]].concat();
             args.extend(chain.iter().flat_map(|c| c.args(2)));
-            let turns = tiled_turns(g.o * g.taps());
-            Ok(Dispatch::new(kernel, args, &params, grid).turns(turns).into())
+            let iterations = tiled_iterations(g.o * g.taps());
+            Ok(Dispatch::new(kernel, args, &params, grid).loop_iterations(iterations).into())
         }
         _ => {
             let extents = (g.n * g.groups * g.c * g.h * g.w, g.o * g.taps());
@@ -230,7 +229,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
         return in_parts(&Parts::of(plan.parts, sizes), ctx, None, |to, _| {
             let args = [&inputs, to].concat();
             let grid = ctx.caps.grid(plan.workgroups)?;
-            Ok(Dispatch::new(plan.kernel, args, &plan.params, grid).turns(plan.turns))
+            Ok(Dispatch::new(plan.kernel, args, &plan.params, grid).loop_iterations(plan.iterations))
         });
     }
     if let Choice::Blocks(forced) = choice {
@@ -239,12 +238,12 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
     if choice == Choice::Registers
         && product_of_images_pays(&g)
         && let (of, parts) = images::summed([g.n, g.o, g.c, g.oh * g.ow], ctx.caps, op.bias)
-        && ctx.caps.allows(of.turns.max(parts))
+        && ctx.caps.allows(of.iterations.max(parts))
     {
         return in_parts(&Parts::of(parts, sizes), ctx, None, |to, _| {
             let args = [&[Arg::Input(1), Arg::Input(0)], to].concat();
             let grid = ctx.caps.grid(of.workgroups)?;
-            Ok(Dispatch::new(of.kernel, args, &of.params, grid).turns(of.turns))
+            Ok(Dispatch::new(of.kernel, args, &of.params, grid).loop_iterations(of.iterations))
         });
     }
     if choice == Choice::Registers
@@ -255,7 +254,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
         return in_parts(&parts, ctx, None, |to, _| {
             let args = [&inputs, to].concat();
             let grid = ctx.caps.grid(plan.workgroups)?;
-            Ok(Dispatch::new(plan.kernel, args, &plan.params, grid).turns(plan.turns))
+            Ok(Dispatch::new(plan.kernel, args, &plan.params, grid).loop_iterations(plan.iterations))
         });
     }
     let program = match choice {
@@ -271,7 +270,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
                 let kernel = Kernel::library("conv2d_backward_weight_tiled")?;
                 let args = [&inputs, to].concat();
                 let grid = ctx.caps.grid(tiles * parts)?;
-                Ok(Dispatch::new(kernel, args, &params, grid).turns(tiled_turns(length)))
+                Ok(Dispatch::new(kernel, args, &params, grid).loop_iterations(tiled_iterations(length)))
             })?
         }
         _ => {
@@ -285,15 +284,14 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
 /// The sum of dy over images and pixels, a workgroup per channel and part.
 fn bias_gradient(g: &Geometry, ctx: &KernelContext<'_>) -> Result<Program> {
     let (channels, all) = (g.groups * g.o, g.n * g.oh * g.ow);
-    // What 64 invocations found is put together by six turns.
-    let most = 64 * (ctx.caps.max_turns as usize).saturating_sub(6);
-    let length = all.div_ceil(ctx.caps.pieces(all, most)).max(1);
-    let parts = all.div_ceil(length).max(1);
+    // What 64 invocations found is put together by six iterations.
+    let most = 64 * (ctx.caps.max_loop_iterations as usize).saturating_sub(6);
+    let Cut { parts, length } = ctx.caps.cut(all, most);
     let params = [g.n as u32, channels as u32, (g.oh * g.ow) as u32, length as u32];
     in_parts(&Parts { first: 1, ..Parts::of(parts, &[channels]) }, ctx, None, |to, _| {
         let args = [&[Arg::Input(1)], to].concat();
         let (kernel, grid) = (Kernel::library("conv2d_backward_bias")?, ctx.caps.grid(channels * parts)?);
-        Ok(Dispatch::new(kernel, args, &params, grid).turns(length.div_ceil(64) + 6))
+        Ok(Dispatch::new(kernel, args, &params, grid).loop_iterations(length.div_ceil(64) + 6))
     })
 }
 
@@ -326,7 +324,7 @@ impl Weight {
 
     /// Whether its loops, and those over the vectors of a row that is halved, are none that an adapter ends early.
     fn is_allowed(&self, g: &Geometry, caps: &Caps) -> bool {
-        caps.allows(images::turns(self.extents[3]).max(g.w.div_ceil(4)))
+        caps.allows(images::loop_iterations(self.extents[3]).max(g.w.div_ceil(4)))
     }
 
     fn fits_tiles(&self) -> bool {
@@ -365,7 +363,9 @@ fn fast(
         let bias = Arg::Input(if has_bias { 2 } else { 1 });
         let args = [&[Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)], &others()[..]].concat();
         let grid = ctx.caps.grid(plan.workgroups)?;
-        return Ok(Some(Dispatch::new(plan.kernel, args, &plan.params, grid).turns(plan.turns).into()));
+        return Ok(Some(
+            Dispatch::new(plan.kernel, args, &plan.params, grid).loop_iterations(plan.iterations).into(),
+        ));
     }
     match choice {
         Choice::Workgroup => return Ok(None),
@@ -378,7 +378,9 @@ fn fast(
         args.extend(has_bias.then_some(Arg::Input(2)));
         args.extend(others());
         let grid = ctx.caps.grid(of.workgroups)?;
-        return Ok(Some(Dispatch::new(of.kernel, args, &of.params, grid).turns(of.turns).into()));
+        return Ok(Some(
+            Dispatch::new(of.kernel, args, &of.params, grid).loop_iterations(of.iterations).into(),
+        ));
     }
     if weight.pays_halved(g) && weight.is_allowed(g, ctx.caps) {
         return halved::images(g, weight, ctx, chain).map(Some);
@@ -439,6 +441,6 @@ fn correlate(
     args.extend(ending.window.map(|_| Arg::Output(1)));
     args.extend(ending.chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let grid = ctx.caps.grid(plan.workgroups)?;
-    let run = Dispatch::new(plan.kernel, args, &plan.params, grid).turns(plan.turns);
+    let run = Dispatch::new(plan.kernel, args, &plan.params, grid).loop_iterations(plan.iterations);
     Ok(Some(Program { dispatches: vec![pack, run], scratch: vec![16 * vectors] }))
 }

@@ -61,7 +61,7 @@ pub(super) struct Plan {
     pub(super) width: usize,
     pub(super) workgroups: usize,
     /// Of an invocation's loops.
-    pub(super) turns: usize,
+    pub(super) iterations: usize,
 }
 
 /// How outputs lie in memory, so that several are stored at once.
@@ -156,8 +156,8 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<
     let most = if broadcast && gap > 1 { 2 * most } else { most };
     let most = most.min(LINES * (4 / lanes) * gap / (c.kw * vectors)).max(gap);
     // Where it begins in the kernel, channels and rows of the kernel, and the channels that are stored.
-    let turns = c.gap[0] + c.c * (1 + c.kh) + lanes * vectors;
-    if c.kw * vectors > LINES || gap > 8 || !caps.allows(turns) {
+    let iterations = c.gap[0] + c.c * (1 + c.kh) + lanes * vectors;
+    if c.kw * vectors > LINES || gap > 8 || !caps.allows(iterations) {
         return None;
     }
     let window = ending.window.unwrap_or([1, 1]);
@@ -225,7 +225,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<
     };
     let tiles = c.images * c.groups * c.m.div_ceil(group_of_channels) * tiles_x * tiles_y;
     let workgroups = if broadcast { tiles } else { tiles.div_ceil(8) };
-    Some(Plan { kernel: tile.kernel(ending.chain), params, width, workgroups, turns })
+    Some(Plan { kernel: tile.kernel(ending.chain), params, width, workgroups, iterations })
 }
 
 trait NextMultiple {

@@ -377,8 +377,8 @@ impl<'g> Var<'g> {
         self.with(other, GreaterEqual)
     }
 
-    /// `yes` where this is not 0, else `no`. The gradient of the one that was not taken is 0, whatever it was computed
-    /// from: with `x.greater(zero).select(x.sqrt(), zero)` it is 0 at 0.
+    /// `yes` where this is not 0, else `no`. The gradient of the one that was not taken is 0, whatever elementwise
+    /// functions it was computed by: with `x.greater(zero).select(x.sqrt(), zero)` it is 0 at 0.
     #[track_caller]
     pub fn select(self, yes: Var<'g>, no: Var<'g>) -> Var<'g> {
         self.graph.record_one(Elementwise(Select), &[self, yes, no])

@@ -37,7 +37,7 @@ const COLUMNS: usize = 8;
 
 /// In how many chunks rows are cut where they are added, and how long these are.
 fn cut(caps: &Caps, rows: usize, blocks: usize) -> (usize, usize) {
-    let needed = caps.pieces(rows, COLUMNS * (caps.max_turns as usize).saturating_sub(1 + COLUMNS));
+    let needed = caps.pieces(rows, COLUMNS * (caps.max_loop_iterations as usize).saturating_sub(1 + COLUMNS));
     // Loads that follow each other in one invocation.
     let steps = rows.div_ceil(COLUMNS);
     let (wanted, long, least) = match caps.class {
@@ -132,8 +132,8 @@ impl LayerNormGrad {
             args.push(Arg::Output(0));
             args.extend(to);
             // Rows, or sums over them: a step, and what eight invocations of each column found.
-            let turns = walk.turns().max(length.div_ceil(COLUMNS) + COLUMNS);
-            walk.launch("layer_norm_backward", args, &params, workgroups, turns, (ctx, then))
+            let iterations = walk.loop_iterations().max(length.div_ceil(COLUMNS) + COLUMNS);
+            walk.launch("layer_norm_backward", args, &params, workgroups, iterations, (ctx, then))
         })
     }
 }

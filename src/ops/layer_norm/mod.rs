@@ -51,12 +51,12 @@ impl Walk {
             AdapterClass::Software | AdapterClass::SoftwareLanes8 => rows < 64 && width >= 2048,
         };
         let walk = Walk { rows, width, in_workgroup };
-        Walk { in_workgroup: in_workgroup || !ctx.caps.allows(walk.turns()), ..walk }
+        Walk { in_workgroup: in_workgroup || !ctx.caps.allows(walk.loop_iterations()), ..walk }
     }
 
     /// Turns of loops along a row, for the forward or the backward direction: both go over it twice, and put together
     /// at most two things that 64 invocations found.
-    fn turns(self) -> usize {
+    fn loop_iterations(self) -> usize {
         let lanes = if self.in_workgroup { 64 } else { 1 };
         2 * self.units().div_ceil(lanes) + 3 + 2 * 6
     }
@@ -88,13 +88,13 @@ impl Walk {
         mut args: Vec<Arg>,
         params: &impl bytemuck::NoUninit,
         workgroups: usize,
-        turns: usize,
+        iterations: usize,
         (ctx, then): (&KernelContext<'_>, Option<&Chain>),
     ) -> Result<Dispatch> {
         args.extend(then.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
         let around = Around { then: then.map(|chain| (chain, self.is_vec4())), ..Around::default() };
         let kernel = around.kernel(&self.entry(name))?;
-        Ok(Dispatch::new(kernel, args, params, ctx.caps.grid(workgroups)?).turns(turns))
+        Ok(Dispatch::new(kernel, args, params, ctx.caps.grid(workgroups)?).loop_iterations(iterations))
     }
 }
 
@@ -167,7 +167,9 @@ impl LayerNorm {
         let params = Params { rows: walk.rows as u32, width: walk.units() as u32, eps: self.eps, _pad: 0 };
         let mut args: Vec<Arg> = (0..3).map(Arg::Input).collect();
         args.extend((0..3).map(Arg::Output));
-        Ok(walk.launch("layer_norm", args, &params, walk.workgroups(), walk.turns(), (ctx, then))?.into())
+        Ok(walk
+            .launch("layer_norm", args, &params, walk.workgroups(), walk.loop_iterations(), (ctx, then))?
+            .into())
     }
 }
 

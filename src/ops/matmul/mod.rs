@@ -129,8 +129,10 @@ impl MatMul {
             _ => return self.in_tiles(&e, ctx, chain, false),
         };
         // The simple tile takes 16 of k a step: four loads, and four products for each k.
-        let turns = if entry == "matmul_plain" { e.k } else { e.k.div_ceil(16) * (5 + 16 * 5) + 20 };
-        Ok(Dispatch::new(library_then(entry, chain, columns)?, args, &params, grid).turns(turns).into())
+        let iterations = if entry == "matmul_plain" { e.k } else { e.k.div_ceil(16) * (5 + 16 * 5) + 20 };
+        Ok(Dispatch::new(library_then(entry, chain, columns)?, args, &params, grid)
+            .loop_iterations(iterations)
+            .into())
     }
 
     /// The launches of register tiles, which sum parts of k where that is long; with `sums`, those of A's rows along k as a
@@ -155,7 +157,8 @@ impl MatMul {
             let mut args = [&[Arg::Input(0), Arg::Input(1)][..], to].concat();
             args.extend(chain.iter().flat_map(|c| c.args(2)));
             let grid = ctx.caps.grid(chosen.tiles * parts)?;
-            Ok(Dispatch::new(chosen.kernel, args, &params, grid).turns(tile::turns(length.min(e.k))))
+            Ok(Dispatch::new(chosen.kernel, args, &params, grid)
+                .loop_iterations(tile::loop_iterations(length.min(e.k))))
         })
     }
 

@@ -50,7 +50,7 @@ pub(super) struct Chosen {
 }
 
 /// Turns of loops for an extent of k, those of the loops that store included.
-pub(super) fn turns(k: usize) -> usize {
+pub(super) fn loop_iterations(k: usize) -> usize {
     k.div_ceil(4) + STORES
 }
 
@@ -59,7 +59,7 @@ const STORES: usize = 4 * (1 + 4);
 
 /// How many parts k must be cut into, and the extent of each: whole steps of four.
 pub(super) fn parts(k: usize, caps: &Caps) -> (usize, usize) {
-    let needed = caps.pieces(k, 4 * (caps.max_turns as usize).saturating_sub(STORES));
+    let needed = caps.pieces(k, 4 * (caps.max_loop_iterations as usize).saturating_sub(STORES));
     let length = k.div_ceil(needed).next_multiple_of(4).max(4);
     (k.div_ceil(length).max(1), length)
 }

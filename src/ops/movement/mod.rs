@@ -78,7 +78,7 @@ impl MoveParams {
         let width = if entry.ends_with('4') { 4 } else { 1 };
         let grid = caps.grid((self.elements as usize / width).div_ceil(WORKGROUP))?;
         Ok(Dispatch::new(Kernel::library(entry)?, vec![Arg::Input(input), Arg::Output(0)], self, grid)
-            .turns(4 * self.rank as usize))
+            .loop_iterations(4 * self.rank as usize))
     }
 }
 

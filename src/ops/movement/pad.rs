@@ -158,7 +158,7 @@ impl Op for Pad {
         let (entry, each) = if axes.last().is_some_and(by_four) { ("pad4", 4) } else { ("pad", 1) };
         let grid = ctx.caps.grid((outer.elements() / each).div_ceil(WORKGROUP))?;
         let args = vec![Arg::Input(0), Arg::Output(0)];
-        Ok(Dispatch::new(Kernel::library(entry)?, args, &p, grid).turns(axes.len()).into())
+        Ok(Dispatch::new(Kernel::library(entry)?, args, &p, grid).loop_iterations(axes.len()).into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {

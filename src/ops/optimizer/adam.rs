@@ -105,7 +105,7 @@ impl AdamUpdate {
         };
         let key = format!("adam_update.{}", parameters.len());
         let kernel = Kernel::generated(key, "adam_update", &text(parameters.len()));
-        Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(workgroups)?).turns(VECTORS))
+        Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(workgroups)?).loop_iterations(VECTORS))
     }
 }
 

@@ -150,7 +150,8 @@ impl Op for FlagNonFinite {
             let kernel = Kernel::generated(key, "flag_nonfinite", &text(gradients.len()));
             let grid = ctx.caps.grid(workgroups)?;
             // A loop for each gradient, of which a workgroup takes one.
-            Ok(Dispatch::new(kernel, args, &FlagParams { extents }, grid).turns(gradients.len() * VECTORS))
+            Ok(Dispatch::new(kernel, args, &FlagParams { extents }, grid)
+                .loop_iterations(gradients.len() * VECTORS))
         };
         let all: Vec<usize> = (0..self.count).collect();
         let dispatches = all.chunks(most).map(launch).collect::<Result<_>>()?;

@@ -9,7 +9,7 @@ mod window;
 
 use super::elementwise::library_then;
 use super::parts::{Parts, in_parts};
-use super::{Arg, Case, Chain, Dispatch, Kernel, KernelContext, Program};
+use super::{Arg, Case, Chain, Cut, Dispatch, Kernel, KernelContext, Program};
 use crate::error::{Error, Result};
 use crate::graph::{Var, shape_rule};
 use crate::shape::Shape;
@@ -55,8 +55,7 @@ fn launch(
     let axes = windows.axes(plane).map_err(Error::Invalid)?;
     let along = |axis: &Axis| if what.is_backward() { axis.most_windows() } else { axis.most_elements() };
     let all = axes.iter().map(along).product::<usize>();
-    let length = all.div_ceil(ctx.caps.pieces(all, ctx.caps.max_turns as usize));
-    let parts = all.div_ceil(length);
+    let Cut { parts, length } = ctx.caps.cut(all, ctx.caps.max_loop_iterations as usize);
     let [y, x] = axes;
     let params = Params {
         elements: elements as u32,
@@ -69,7 +68,7 @@ fn launch(
     let one = |to: &[Arg], chain: Option<&Chain>| {
         let args = [inputs, to, if chain.is_some() { &others[..] } else { &[] }].concat();
         let grid = ctx.caps.grid((elements * parts).div_ceil(WORKGROUP))?;
-        Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).turns(length))
+        Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).loop_iterations(length))
     };
     if what != Pooling::Max {
         return in_parts(&Parts::of(parts, &[elements]), ctx, chain.map(|c| (c, ctx.inputs.len())), one);
@@ -80,7 +79,7 @@ fn launch(
     let scratch: Vec<Arg> = (0..results).map(Arg::Scratch).collect();
     let args = [Arg::ScratchRead(0), Arg::ScratchRead(1), Arg::Output(0), Arg::Output(1)].to_vec();
     let (kernel, grid) = (Kernel::library("max_pool2d_join")?, ctx.caps.grid(elements.div_ceil(WORKGROUP))?);
-    let join = Dispatch::new(kernel, args, &params, grid).turns(parts);
+    let join = Dispatch::new(kernel, args, &params, grid).loop_iterations(parts);
     Ok(Program { dispatches: vec![one(&scratch, None)?, join], scratch: vec![4 * elements * parts; 2] })
 }
 

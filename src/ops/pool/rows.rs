@@ -130,12 +130,12 @@ pub(super) fn program(
         left: x.before,
         count_padding: u32::from(count_padding),
     };
-    let turns = rows.turns(&[y, x]);
-    if !ctx.caps.allows(turns) {
+    let iterations = rows.loop_iterations(&[y, x]);
+    if !ctx.caps.allows(iterations) {
         return Ok(None);
     }
     let grid = ctx.caps.grid((planes * each).div_ceil(WORKGROUP))?;
-    Ok(Some(Dispatch::new(rows.kernel(chain), args, &params, grid).turns(turns).into()))
+    Ok(Some(Dispatch::new(rows.kernel(chain), args, &params, grid).loop_iterations(iterations).into()))
 }
 
 /// `value` as it is stored at `at`.
@@ -185,7 +185,7 @@ impl Rows {
     }
 
     /// Turns of an invocation's loops.
-    fn turns(&self, [y, x]: &[Axis; 2]) -> usize {
+    fn loop_iterations(&self, [y, x]: &[Axis; 2]) -> usize {
         let [h, w, oh, ow] = [y.extent, x.extent, y.outputs, x.outputs].map(|n| n as usize);
         match (self.what.is_backward(), self.side_by_side()) {
             (true, false) => w,

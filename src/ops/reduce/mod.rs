@@ -248,7 +248,9 @@ impl Op for Reduce {
             Kind::Max => {
                 let largest = x.equal(outputs[0].reshape(keep));
                 let axes: Vec<usize> = self.axes().collect();
-                largest * (dy.reshape(keep) / largest.sum_keep(&axes))
+                // Chosen, not multiplied: 0 times an infinite cotangent would be NaN. Of NaN nothing is the largest.
+                let share = dy.reshape(keep).cotangent_div(largest.sum_keep(&axes));
+                largest.select(share, x.graph().scalar(0.0))
             }
         };
         Ok(vec![Some(dx)])
