@@ -164,7 +164,7 @@ pub(crate) fn prepared(case: &Case, as_halves: bool) -> Option<Result<(Vec<Tenso
     Some(Expected::new(&*case.op, &inputs, true).map(|expected| {
         let expected = if case.exact { expected.exactly() } else { expected };
         let results = expected.values.len() - case.op.writes();
-        let expected = expected.stored(|k| as_halves && k < results && !case.op.keeps_f32(k));
+        let expected = expected.stored(|k| as_halves && k < results && !case.op.traits().keeps_f32.has(k));
         (inputs, expected)
     }))
 }
@@ -234,7 +234,7 @@ pub fn check_gradient(case: &Case, most: usize) -> Result<usize, String> {
     let mut rng = Rng::new(0xc07a, &case.name);
     let mut objective: Option<Var<'_>> = None;
     for (k, y) in outputs.iter().enumerate() {
-        if y.tensor_type().dtype != DType::F32 || !case.op.differentiable_output(k) {
+        if y.tensor_type().dtype != DType::F32 || case.op.traits().not_differentiable.has(k) {
             continue;
         }
         let cotangent: Vec<f32> = (0..y.shape().elements()).map(|_| rng.normal() as f32).collect();

@@ -189,7 +189,7 @@ fn states_that_are_not_trained_may_be_infinite_in_a_file() {
     let path = folder.path().join("states.safetensors");
     let device = Device::cpu();
     device.save(&params.all(), &path).unwrap();
-    device.load(&[mask.clone()], &path).unwrap();
+    device.load(std::slice::from_ref(&mask), &path).unwrap();
     assert_eq!(device.read_param(&mask).unwrap().as_f32(), [f32::NEG_INFINITY; 2]);
     let error = device.load(&[weight], &path).unwrap_err();
     assert!(matches!(&error, Error::NotFinite { name, .. } if name == "weight"), "{error}");

@@ -65,7 +65,7 @@ fn collect() -> Vec<Shader> {
         let outputs = case.op.infer(&inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         for caps in case_variants() {
             let class = caps.class;
-            let context = KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs };
+            let context = KernelContext::new(&caps, &inputs, &outputs);
             let program = case.op.dispatch(&context).unwrap_or_else(|e| panic!("{}: {e}", case.name));
             let halves = program.clone().in_halves(&*case.op, &inputs, &outputs);
             let halves = halves.unwrap_or_else(|| panic!("{}: cannot be stored in 16 bits", case.name));

@@ -53,5 +53,5 @@ pub fn check_gpu_cases_folded(gpu: &Gpu, cases: &[Case], mut progress: impl FnMu
 pub(crate) fn program_of(gpu: &Gpu, case: &Case) -> Result<Program> {
     let inputs: Vec<TensorType> = case.inputs.iter().map(|(ty, _)| *ty).collect();
     let outputs = case.op.infer(&inputs).map_err(Error::Invalid)?;
-    case.op.dispatch(&KernelContext { caps: gpu.caps(), inputs: &inputs, outputs: &outputs })
+    case.op.dispatch(&KernelContext::new(gpu.caps(), &inputs, &outputs))
 }

@@ -86,7 +86,7 @@ impl GpuStep {
             let mut root = v;
             while let Some(producer) = self.plan.recording.values[root as usize].producer
                 && !left.contains_key(&root)
-                && self.plan.recording.nodes[producer].op.is_alias()
+                && self.plan.recording.nodes[producer].op.traits().is_alias
             {
                 root = self.plan.recording.nodes[producer].inputs[0];
             }
@@ -125,7 +125,7 @@ impl GpuStep {
     fn number(&self, value: u32) -> Option<Tensor> {
         let r = &self.plan.recording;
         let info = &r.values[value as usize];
-        let number = r.nodes[info.producer?].op.fill_value()?;
+        let number = r.nodes[info.producer?].op.traits().constant?;
         Tensor::new(info.ty.shape, vec![number; info.ty.shape.elements()]).ok()
     }
 

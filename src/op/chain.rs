@@ -17,6 +17,10 @@ pub trait Pointwise {
     fn value(&self, x: [f64; 3]) -> f64;
     /// The largest error that f32 explains, given exact arguments and the result.
     fn bound(&self, x: [f64; 3], y: f64) -> f64;
+    /// Whether it tells if its first two arguments are equal, which the least error of one changes.
+    fn tells_equality(&self) -> bool {
+        false
+    }
 }
 
 /// What an argument of a step is.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Op;
+use super::{Chain, Op};
 use crate::error::{Error, Result};
 use crate::shape::{DType, TensorType};
 use crate::wgsl;
@@ -142,6 +142,42 @@ pub struct KernelContext<'a> {
     pub inputs: &'a [TensorType],
     /// Types of the outputs, states included.
     pub outputs: &'a [TensorType],
+    /// What else the kernels are to compute; nothing, unless the op said that they can ([`Op::can_fuse`]).
+    pub fusion: Fusion<'a>,
+}
+
+/// What is computed by the kernels of an op besides it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fusion<'a> {
+    /// Formulas that make this input where it is read, so that it needs no memory. Their inputs are bound as inputs behind
+    /// the op's own.
+    pub prologue: Option<(usize, &'a Chain)>,
+    /// Formulas that are applied to the first output before it is stored. Their inputs are bound behind those of the
+    /// prologue.
+    pub epilogue: Option<&'a Chain>,
+    /// Of what comes of that only the maxima of windows of these extents, which lie side by side and cover each plane, and
+    /// where in the plane they are: both as max pooling gives them, in the place of the op's outputs.
+    pub max_pooling: Option<[usize; 2]>,
+}
+
+impl<'a> Fusion<'a> {
+    /// The epilogue, if there is one and nothing else.
+    pub(crate) fn epilogue_alone(&self) -> Option<&'a Chain> {
+        self.epilogue.filter(|_| self.prologue.is_none() && self.max_pooling.is_none())
+    }
+}
+
+impl<'a> KernelContext<'a> {
+    /// The op alone.
+    pub fn new(caps: &'a Caps, inputs: &'a [TensorType], outputs: &'a [TensorType]) -> Self {
+        KernelContext { caps, inputs, outputs, fusion: Fusion::default() }
+    }
+
+    /// With this as well.
+    #[must_use]
+    pub fn fusing(self, fusion: Fusion<'a>) -> Self {
+        KernelContext { fusion, ..self }
+    }
 }
 
 /// A shader with one entry point. Kernels of equal key have equal text.
@@ -347,7 +383,8 @@ impl Program {
         let results = outputs.len() - op.writes();
         let is_float = |ty: &TensorType| ty.dtype == DType::F32;
         let ins: Vec<bool> = inputs[..reads].iter().map(is_float).collect();
-        let outs = outputs[..results].iter().enumerate().map(|(k, ty)| is_float(ty) && !op.keeps_f32(k));
+        let keeps = op.traits().keeps_f32;
+        let outs = outputs[..results].iter().enumerate().map(|(k, ty)| is_float(ty) && !keeps.has(k));
         self.with_halves(&ins, &outs.collect::<Vec<bool>>())
     }
 }

@@ -4,10 +4,10 @@
 mod case;
 mod chain;
 mod kernel;
+mod traits;
 mod value;
 
 use std::fmt::Debug;
-use std::sync::Arc;
 
 pub(crate) use case::float;
 pub use case::{Case, Fillings};
@@ -16,9 +16,11 @@ pub(crate) use chain::{Operand, Step};
 pub(crate) use kernel::Cut;
 #[cfg(feature = "gpu")]
 pub(crate) use kernel::LLVMPIPE_ITERATIONS;
-pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
+pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Fusion, Kernel, KernelContext, Program};
 #[doc(hidden)]
 pub use kernel::{Forms, Trial};
+pub(crate) use traits::Pattern;
+pub use traits::{Below, Outputs, Traits};
 pub(crate) use value::strided;
 pub use value::{In, Out, Real, Slice, SliceMut};
 
@@ -77,23 +79,29 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
         Err(format!("`{}` has no derivative", self.name()))
     }
 
-    /// The kernels that compute it, with their arguments and grids.
+    /// The kernels that compute it, with their arguments and grids, and with what `ctx` fuses with it.
     ///
     /// # Errors
     /// Where the adapter cannot run it.
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program>;
+
+    /// Whether its kernels can compute what `ctx` fuses with it, of which there is something. Asked often, so that it
+    /// builds none.
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        let _ = ctx;
+        false
+    }
+
+    /// What graph and planner need to know of it.
+    fn traits(&self) -> Traits {
+        Traits::default()
+    }
 
     /// For each float output, the largest difference from the f64 reference that rounding in f32
     /// explains, per element. Inputs and outputs are the reference's.
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let _ = inputs;
         outputs.iter().map(|o| relative_bound(o, 8.0)).collect()
-    }
-
-    /// Whether output `i` can be differentiated; outputs kept for the backward pass alone cannot.
-    fn differentiable_output(&self, i: usize) -> bool {
-        let _ = i;
-        true
     }
 
     /// Forms of its kernel for GPUs, if it has several of which trials can find the fastest.
@@ -109,82 +117,10 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
         outputs.iter().map(|o| o.shape.elements() as u64).sum()
     }
 
-    /// Inputs that hold indices, with the number they must stay below.
-    fn index_bounds(&self, inputs: &[TensorType]) -> Vec<(usize, u32)> {
-        let _ = inputs;
-        Vec::new()
-    }
-
-    /// The input whose elements the output consists of, if the op only moves elements.
-    fn moves_input(&self) -> Option<usize> {
-        None
-    }
-
-    /// Whether output `i` stays in 32 bits in mixed precision, because it adds up much, has a range beyond that of half
-    /// precision, or is read again by a later launch of the op.
-    fn keeps_f32(&self, i: usize) -> bool {
-        let _ = i;
-        false
-    }
-
-    /// The number that every element of the output holds, for a constant.
-    fn fill_value(&self) -> Option<f32> {
-        None
-    }
-
-    /// The cotangent of logits from the losses' as an op that computes the losses too, if that of each loss is
-    /// `share`.
-    #[doc(hidden)]
-    fn with_losses(&self, share: f32) -> Option<Arc<dyn Op>> {
-        let _ = share;
-        None
-    }
-
-    /// What the planner knows it as; names are not enough, since ops from outside may have any.
-    #[doc(hidden)]
-    fn pattern(&self) -> Option<Pattern> {
-        None
-    }
-
     /// The formula, if the op is one that is applied to each element: such ops can be fused.
     #[doc(hidden)]
     fn pointwise(&self) -> Option<&dyn Pointwise> {
         None
-    }
-
-    /// Whether the kernels of the op can go on with elementwise formulas before they store the first output.
-    #[doc(hidden)]
-    fn can_precede(&self, chain: &Chain) -> bool {
-        let _ = chain;
-        false
-    }
-
-    /// As [`Op::dispatch`], with the formulas of `chain` applied to the first output. The chain's inputs are
-    /// bound as inputs behind the op's own.
-    ///
-    /// # Errors
-    /// Where the adapter, or the op, cannot do that.
-    #[doc(hidden)]
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        let _ = (ctx, chain);
-        Err(crate::error::Error::Invalid(format!("nothing can be fused behind `{}`", self.name())))
-    }
-
-    /// As [`Op::dispatch`], with the formulas of `chain` applied to the first output, and of the result only the maxima
-    /// of windows of these extents, which lie side by side and cover each plane, and where in the plane they are: both
-    /// as max pooling gives them, in the place of the op's outputs. `None` where no kernel does that.
-    ///
-    /// # Errors
-    /// Where the adapter cannot run it.
-    #[doc(hidden)]
-    fn dispatch_pooled(
-        &self,
-        ctx: &KernelContext<'_>,
-        chain: Option<&Chain>,
-        window: [usize; 2],
-    ) -> Result<Option<Program>> {
-        let _ = (ctx, chain, window);
-        Ok(None)
     }
 
     /// For each output of whole numbers, what elements may be besides what the reference gives, because rounding in
@@ -193,31 +129,6 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     fn other_numbers(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<(usize, u32)>> {
         let _ = inputs;
         vec![Vec::new(); outputs.len()]
-    }
-
-    /// Whether the op's kernels can compute input `i` by elementwise formulas where they read it, so that it needs no
-    /// memory.
-    #[doc(hidden)]
-    fn can_follow(&self, i: usize, chain: &Chain, ctx: &KernelContext<'_>) -> bool {
-        let _ = (i, chain, ctx);
-        false
-    }
-
-    /// As [`Op::dispatch`], with input `i` computed by the formulas of `before`, and those of `then` applied to the
-    /// first output. Inputs of `before` are bound as inputs behind the op's own, then those of `then`.
-    ///
-    /// # Errors
-    /// Where the adapter, or the op, cannot do that.
-    #[doc(hidden)]
-    fn dispatch_behind(
-        &self,
-        ctx: &KernelContext<'_>,
-        i: usize,
-        before: &Chain,
-        then: Option<&Chain>,
-    ) -> Result<Program> {
-        let _ = (ctx, i, before, then);
-        Err(crate::error::Error::Invalid(format!("nothing can be fused before `{}`", self.name())))
     }
 
     /// For each float output, how much it changes at most where the elements of input `i` are off by `errors`: for ops
@@ -234,27 +145,6 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
         // No number allows nothing.
         outputs.iter().map(|o| vec![f64::NAN; o.shape.elements()]).collect()
     }
-
-    /// Whether the output is the input under another shape, so that both can share memory.
-    fn is_alias(&self) -> bool {
-        false
-    }
-}
-
-/// Ops that the planner treats together with others.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pattern {
-    /// C = Aᵀ B.
-    MatMulTn,
-    /// The sum of the rows of a matrix, unscaled.
-    SumOfRows,
-    /// dy where the result of ReLU is positive.
-    ReluGrad,
-    /// Maxima of windows, and where they are. The extents are those of windows that lie side by side, without padding.
-    MaxPool(Option<[usize; 2]>),
-    /// The gradient of what the maxima were taken of.
-    MaxPoolBackward,
 }
 
 /// Unit roundoff of f32: half the distance from 1 to the next number.

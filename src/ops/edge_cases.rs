@@ -9,7 +9,9 @@ use super::optimizer::AdamUpdate;
 use super::reduce::{Kind, Reduce};
 use super::relative_bound;
 use super::softmax::{Softmax, SoftmaxGrad};
-use super::{Case, Fillings, In, KernelContext, Op, Out, PoolOptions, Program, Real, Reference, SliceMut};
+use super::{
+    Case, Fillings, In, KernelContext, Op, Out, PoolOptions, Program, Real, Reference, SliceMut, Traits,
+};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::shape::TensorType;
@@ -55,8 +57,8 @@ impl Op for Refused {
         outputs.iter().map(|o| relative_bound(o, 32.0)).collect()
     }
 
-    fn keeps_f32(&self, i: usize) -> bool {
-        self.op.keeps_f32(i)
+    fn traits(&self) -> Traits {
+        self.op.traits()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A constant of any shape. It is computed once, when a graph is compiled.
 
-use super::{Case, KernelContext, Op, Program, Real, Reference};
+use super::{Case, KernelContext, Op, Program, Real, Reference, Traits};
 use super::{In, Out};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -44,12 +44,12 @@ impl Op for Fill {
         Ok(Dispatch::new(Kernel::library("fill")?, vec![Arg::Output(0)], &params, grid).into())
     }
 
-    fn fill_value(&self) -> Option<f32> {
-        Some(self.value)
-    }
-
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
         0
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().constant(self.value)
     }
 }
 

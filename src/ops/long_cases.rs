@@ -131,7 +131,7 @@ mod tests {
         let caps = Caps { max_loop_iterations: 1 << 15, ..Caps::default_of(class) };
         let inputs: Vec<_> = case.inputs.iter().map(|(ty, _)| *ty).collect();
         let outputs = case.op.infer(&inputs).unwrap();
-        case.op.dispatch(&KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs }).ok()
+        case.op.dispatch(&KernelContext::new(&caps, &inputs, &outputs)).ok()
     }
 
     #[test]

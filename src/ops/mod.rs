@@ -37,7 +37,8 @@ mod text;
 pub(crate) use augment::{AffineSample, RandomAffine};
 pub(crate) use block::Block;
 pub use conv::{Conv2dOptions, ConvKernels, Padding};
-pub(crate) use dropout::{advance_random_counters, dropout, random_counter};
+pub(crate) use cross_entropy::CrossEntropyBoth;
+pub(crate) use dropout::{dropout, random_counter};
 pub(crate) use elementwise::is_literal;
 pub(crate) use fill::Fill;
 pub(crate) use fused::Fused;
@@ -50,10 +51,10 @@ pub use pool::PoolOptions;
 pub(crate) use prologue::Prologue;
 
 pub use crate::op::{
-    AdapterClass, Arg, Caps, Case, Chain, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Pattern,
-    Pointwise, Program, Real, Reference, Slice, SliceMut, TINY, UNIT,
+    AdapterClass, Arg, Below, Caps, Case, Chain, Dispatch, Fillings, Fusion, In, Kernel, KernelContext, Op,
+    Out, Outputs, Pointwise, Program, Real, Reference, Slice, SliceMut, TINY, Traits, UNIT,
 };
-pub(crate) use crate::op::{Cut, beats, expect, float, larger, relative_bound};
+pub(crate) use crate::op::{Cut, Pattern, beats, expect, float, larger, relative_bound};
 #[doc(hidden)]
 pub use crate::op::{Forms, Trial};
 

@@ -1,6 +1,8 @@
 //! Softmax, its logarithm, and their derivatives. Kernels: `shaders/softmax.wgsl`.
 
-use super::{AdapterClass, Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program};
+use super::{
+    AdapterClass, Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Outputs, Program, Traits,
+};
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, larger};
 use crate::error::Result;
 use crate::graph::Var;
@@ -181,11 +183,6 @@ impl Op for Softmax {
         Ok(vec![upstream[0].map(|dy| y.graph.record_one(SoftmaxGrad { log: self.log }, &[y, dy]))])
     }
 
-    /// Logarithms have few digits left behind the point.
-    fn keeps_f32(&self, _: usize) -> bool {
-        self.log
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
         let args = vec![Arg::Input(0), Arg::Output(0)];
@@ -216,6 +213,10 @@ impl Op for Softmax {
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         6 * inputs[0].shape.elements() as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(if self.log { Outputs::ALL } else { Outputs::default() })
     }
 }
 

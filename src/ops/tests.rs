@@ -19,7 +19,7 @@ fn all_caps() -> impl Iterator<Item = Caps> {
 fn program(case: &Case, caps: &Caps) -> Program {
     let inputs: Vec<_> = case.inputs.iter().map(|(ty, _)| *ty).collect();
     let outputs = case.op.infer(&inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-    let context = KernelContext { caps, inputs: &inputs, outputs: &outputs };
+    let context = KernelContext::new(caps, &inputs, &outputs);
     case.op.dispatch(&context).unwrap_or_else(|e| panic!("{}: {e}", case.name))
 }
 

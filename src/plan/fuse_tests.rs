@@ -100,7 +100,7 @@ fn formulas_of_numbers_are_numbers() {
     let half = (g.full([4], 2.0).recip() * g.full([4], 3.0)).reshape([2, 2]) + -1.0;
     g.output("y", g.input("x", [2, 2]) * half);
     let r = fuse_all(g.finish().unwrap(), &Caps::default_of(AdapterClass::Gpu));
-    let value = r.nodes.iter().rev().find_map(|n| n.op.fill_value());
+    let value = r.nodes.iter().rev().find_map(|n| n.op.traits().constant);
     assert_eq!(value, Some(0.5));
     assert_eq!(r.nodes.last().unwrap().op.name(), "mul");
 }
@@ -180,9 +180,7 @@ fn groups_stay_within_bindings() {
         let types = |ids: &[ValueId]| ids.iter().map(|&v| r.values[v as usize].ty).collect::<Vec<_>>();
         let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
         assert!(inputs.len() <= Chain::MOST_INPUTS);
-        node.op
-            .dispatch(&crate::ops::KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs })
-            .unwrap();
+        node.op.dispatch(&crate::ops::KernelContext::new(&caps, &inputs, &outputs)).unwrap();
     }
 }
 

@@ -119,7 +119,7 @@ fn program(r: &Recording, n: usize, caps: &Caps) -> Result<Program> {
     }
     let types = |ids: &[u32]| -> Vec<TensorType> { ids.iter().map(|&v| r.values[v as usize].ty).collect() };
     let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
-    node.op.dispatch(&KernelContext { caps, inputs: &inputs, outputs: &outputs })
+    node.op.dispatch(&KernelContext::new(caps, &inputs, &outputs))
 }
 
 fn with_halves(mut draft: Draft, target: &Target<'_>) -> Result<Draft> {

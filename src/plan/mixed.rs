@@ -41,7 +41,8 @@ pub(super) fn halves(r: &Recording, refuses: impl Fn(usize) -> bool) -> Vec<bool
 
 /// Whether a node makes of each element one at the same place, or moves elements.
 fn is_local(node: &Node) -> bool {
-    let alone = |n: &Node| n.op.pointwise().is_some() || n.op.is_alias() || n.op.moves_input().is_some();
+    let alone =
+        |n: &Node| n.op.pointwise().is_some() || n.op.traits().is_alias || n.op.traits().moves.is_some();
     node.members().iter().all(alone)
 }
 
@@ -54,7 +55,7 @@ fn made_of_wide(r: &Recording, needed: &[bool]) -> Vec<bool> {
     for node in nodes.flat_map(|(node, _)| node.members()) {
         let from_wide = is_local(node) && node.inputs.iter().any(|&v| wide[v as usize]);
         for (i, &v) in node.outputs.iter().enumerate() {
-            wide[v as usize] |= from_wide || node.op.keeps_f32(i);
+            wide[v as usize] |= from_wide || node.op.traits().keeps_f32.has(i);
         }
     }
     wide

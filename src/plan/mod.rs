@@ -126,7 +126,7 @@ impl Plan {
         plan.place_sources(&needed);
         let is_alias = |n: usize| {
             let node = &plan.recording.nodes[n];
-            node.op.is_alias() && roots[node.outputs[0] as usize] != node.outputs[0]
+            node.op.traits().is_alias && roots[node.outputs[0] as usize] != node.outputs[0]
         };
         let order: Vec<usize> = (0..plan.recording.nodes.len())
             .filter(|&n| needed[n] && !plan.is_constant(n) && !is_alias(n))
@@ -254,7 +254,7 @@ fn needed_nodes(recording: &Recording) -> Vec<bool> {
 fn roots(recording: &Recording) -> Vec<ValueId> {
     let mut roots: Vec<ValueId> = (0..recording.values.len() as ValueId).collect();
     for node in &recording.nodes {
-        if !node.op.is_alias() {
+        if !node.op.traits().is_alias {
             continue;
         }
         let root = roots[node.inputs[0] as usize];

@@ -68,7 +68,7 @@ impl<'a> Search<'a> {
     fn maker(&self, v: ValueId) -> Option<usize> {
         match self.r.values[v as usize].source {
             Source::Node(n) if n >= self.backward => None,
-            Source::Node(n) if self.r.nodes[n].op.is_alias() => self.maker(self.r.nodes[n].inputs[0]),
+            Source::Node(n) if self.r.nodes[n].op.traits().is_alias => self.maker(self.r.nodes[n].inputs[0]),
             Source::Node(n) => Some(n),
             _ => None,
         }

@@ -66,7 +66,7 @@ impl Plan {
     pub(crate) fn bytes_read(&self, node: usize, i: usize) -> u64 {
         let n = &self.recording.nodes[node];
         let all = self.bytes(n.inputs[i]);
-        if n.op.moves_input() != Some(i) {
+        if n.op.traits().moves != Some(i) {
             return all;
         }
         let arrive: usize =
@@ -79,7 +79,7 @@ impl Plan {
         while let Source::Node(n) = self.recording.values[value as usize].source {
             let node = &self.recording.nodes[n];
             // A reshape that is a task of its own has memory of its own.
-            let shares = node.op.is_alias()
+            let shares = node.op.traits().is_alias
                 && self.locations[value as usize] == self.locations[node.inputs[0] as usize]
                 && !self.is_constant(n);
             if !shares {

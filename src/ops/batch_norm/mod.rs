@@ -12,8 +12,8 @@ use inference::BatchNormInference;
 
 use super::elementwise::Around;
 use super::{
-    AdapterClass, Arg, Caps, Chain, Cut, Dispatch, In, KernelContext, Op, Out, Program, Real, Reference,
-    TINY, UNIT, expect,
+    AdapterClass, Arg, Caps, Chain, Cut, Dispatch, In, KernelContext, Op, Out, Outputs, Program, Real,
+    Reference, TINY, Traits, UNIT, expect,
 };
 use crate::error::Result;
 use crate::graph::Var;
@@ -295,21 +295,8 @@ impl Op for BatchNorm {
         Ok(gradients)
     }
 
-    /// Mean and variance.
-    fn keeps_f32(&self, i: usize) -> bool {
-        i > 0
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, None)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.program(ctx, Some(chain))
+        self.program(ctx, ctx.fusion.epilogue)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -335,6 +322,14 @@ impl Op for BatchNorm {
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         7 * inputs[0].shape.elements() as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(Outputs::OTHERS)
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
     }
 }
 

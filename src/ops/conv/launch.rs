@@ -7,7 +7,7 @@ use super::geometry::Geometry;
 use super::{
     Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, blocks, depthwise, tile, weight_tile,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::elementwise::library_then;
 use crate::ops::matmul::images;
 use crate::ops::parts::{ChannelsLast, Parts, in_parts};
@@ -118,7 +118,7 @@ fn choose(kernels: ConvKernels, g: &Geometry, caps: &Caps) -> Choice {
 /// The forms of blocks that can compute a correlation; none where it has a kernel of its own.
 pub(super) fn trial(kernels: ConvKernels, c: &Correlation) -> Option<Trial> {
     let by_blocks = matches!(kernels, ConvKernels::Best | ConvKernels::Tiles)
-        && depthwise::plan(c, false, &Caps::default_of(AdapterClass::Gpu), None).is_none();
+        && depthwise::plan(c, false, &Caps::default_of(AdapterClass::Gpu)).is_none();
     by_blocks.then(|| blocks::trial(c))
 }
 
@@ -164,6 +164,11 @@ pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>, chain: Option<&Chain
     let bias = Arg::Input(if has_bias { 2 } else { 1 });
     let params = Params { has_bias: u32::from(has_bias), ..Params::new(&g) };
     let inputs = [Arg::Input(0), Arg::Input(1), bias];
+    if ctx.fusion.max_pooling.is_some() {
+        let ending = tile::Ending { chain, window: ctx.fusion.max_pooling };
+        let program = correlate(&Correlation::forward(&g), ctx.inputs.len() == 3, ctx, ending)?;
+        return program.ok_or_else(|| Error::Invalid("no kernel of this convolution takes maxima".into()));
+    }
     let choice = choose(op.kernels, &g, ctx.caps);
     let extents = [g.n, g.o, g.oh * g.ow, g.c];
     let weight = Weight { extents, transposed: false, has_bias };
@@ -358,13 +363,15 @@ fn fast(
     if choice == Choice::Plain {
         return Ok(None);
     }
-    if let Some(plan) = depthwise::plan(c, has_bias, ctx.caps, chain) {
+    if let Some(plan) = depthwise::plan(c, has_bias, ctx.caps) {
         // Without a bias something has to be bound in its place.
         let bias = Arg::Input(if has_bias { 2 } else { 1 });
         let args = [&[Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)], &others()[..]].concat();
         let grid = ctx.caps.grid(plan.workgroups)?;
         return Ok(Some(
-            Dispatch::new(plan.kernel, args, &plan.params, grid).loop_iterations(plan.iterations).into(),
+            Dispatch::new(plan.kernel(chain), args, &plan.params, grid)
+                .loop_iterations(plan.iterations)
+                .into(),
         ));
     }
     match choice {
@@ -388,25 +395,18 @@ fn fast(
     correlate(c, has_bias, ctx, tile::Ending { chain, window: None })
 }
 
-/// The forward direction, of which the maxima of windows are stored; `None` where other kernels than register tiles are
-/// faster, or no tile fits.
-pub(super) fn pooled(
-    op: &Conv2d,
-    ctx: &KernelContext<'_>,
-    chain: Option<&Chain>,
-    window: [usize; 2],
-) -> Result<Option<Program>> {
-    let g = geometry(op.window.geometry(dims(ctx, 0), dims(ctx, 1)))?;
-    let has_bias = ctx.inputs.len() == 3;
+/// Whether register tiles compute the forward direction, and can store of it the maxima of windows.
+pub(super) fn can_pool(op: &Conv2d, ctx: &KernelContext<'_>, window: [usize; 2]) -> bool {
+    let Ok(g) = op.window.geometry(dims(ctx, 0), dims(ctx, 1)) else { return false };
+    let (chain, has_bias) = (ctx.fusion.epilogue, ctx.inputs.len() == 3);
     let c = Correlation::forward(&g);
     let weight = Weight { extents: [g.n, g.o, g.oh * g.ow, g.c], transposed: false, has_bias };
-    let others = || {
-        weight.pays(&g) || weight.pays_halved(&g) || depthwise::plan(&c, has_bias, ctx.caps, chain).is_some()
-    };
-    if choose(op.kernels, &g, ctx.caps) != Choice::Registers || others() {
-        return Ok(None);
-    }
-    correlate(&c, has_bias, ctx, tile::Ending { chain, window: Some(window) })
+    let others =
+        || weight.pays(&g) || weight.pays_halved(&g) || depthwise::plan(&c, has_bias, ctx.caps).is_some();
+    let ending = tile::Ending { chain, window: Some(window) };
+    choose(op.kernels, &g, ctx.caps) == Choice::Registers
+        && !others()
+        && tile::plan(&c, has_bias, ctx.caps, ending).is_some()
 }
 
 /// Packs the weight and runs register tiles over it; `None` where no tile fits.
@@ -441,6 +441,7 @@ fn correlate(
     args.extend(ending.window.map(|_| Arg::Output(1)));
     args.extend(ending.chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let grid = ctx.caps.grid(plan.workgroups)?;
-    let run = Dispatch::new(plan.kernel, args, &plan.params, grid).loop_iterations(plan.iterations);
+    let run =
+        Dispatch::new(plan.kernel(ending.chain), args, &plan.params, grid).loop_iterations(plan.iterations);
     Ok(Some(Program { dispatches: vec![pack, run], scratch: vec![16 * vectors] }))
 }

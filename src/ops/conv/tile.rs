@@ -56,12 +56,19 @@ pub(super) struct Ending<'a> {
 
 /// A kernel with its grid, and the width of the packed weight it reads.
 pub(super) struct Plan {
-    pub(super) kernel: Kernel,
+    tile: Tile,
     pub(super) params: Params,
     pub(super) width: usize,
     pub(super) workgroups: usize,
     /// Of an invocation's loops.
     pub(super) iterations: usize,
+}
+
+impl Plan {
+    /// Its text, with formulas behind it.
+    pub(super) fn kernel(&self, chain: Option<&Chain>) -> Kernel {
+        self.tile.kernel(chain)
+    }
 }
 
 /// How outputs lie in memory, so that several are stored at once.
@@ -225,7 +232,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<
     };
     let tiles = c.images * c.groups * c.m.div_ceil(group_of_channels) * tiles_x * tiles_y;
     let workgroups = if broadcast { tiles } else { tiles.div_ceil(8) };
-    Some(Plan { kernel: tile.kernel(ending.chain), params, width, workgroups, iterations })
+    Some(Plan { tile, params, width, workgroups, iterations })
 }
 
 trait NextMultiple {

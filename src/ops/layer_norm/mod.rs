@@ -9,7 +9,9 @@ use grad::LayerNormGrad;
 use super::batch_norm::{Layout, moment_bounds, moments, root_bound};
 use super::elementwise::Around;
 use super::softmax::rows_of;
-use super::{AdapterClass, Arg, Chain, Dispatch, In, KernelContext, Op, Out, Program, Real, Reference};
+use super::{
+    AdapterClass, Arg, Chain, Dispatch, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, Traits,
+};
 use super::{TINY, UNIT, expect};
 use crate::error::Result;
 use crate::graph::Var;
@@ -218,21 +220,8 @@ impl Op for LayerNorm {
         Ok(gradients)
     }
 
-    /// Mean and deviation.
-    fn keeps_f32(&self, i: usize) -> bool {
-        i > 0
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, None)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.program(ctx, Some(chain))
+        self.program(ctx, ctx.fusion.epilogue)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -258,6 +247,14 @@ impl Op for LayerNorm {
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         8 * inputs[0].shape.elements() as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(Outputs::OTHERS)
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
     }
 }
 
@@ -338,7 +335,7 @@ mod tests {
             let (forward, backward) = ([x, w, w], [x, w, r, r, x]);
             let run = |op: &dyn Op, inputs: &[TensorType]| {
                 let outputs = op.infer(inputs).unwrap();
-                let ctx = KernelContext { caps: &caps, inputs, outputs: &outputs };
+                let ctx = KernelContext::new(&caps, inputs, &outputs);
                 op.dispatch(&ctx).unwrap().dispatches
             };
             let forward = run(&LayerNorm { eps: 1e-5 }, &forward);

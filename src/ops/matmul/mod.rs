@@ -13,7 +13,7 @@ use super::elementwise::library_then;
 use super::parts::{Parts, in_parts};
 use super::{
     AdapterClass, Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Pattern, Program, Real, Reference,
-    Trial,
+    Traits, Trial,
 };
 use super::{In, Out, Slice, TINY, UNIT, expect};
 use ndarray::ArrayViewMut2;
@@ -278,24 +278,12 @@ impl Op for MatMul {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.launch(ctx, None)
+        self.launch(ctx, ctx.fusion.epilogue)
     }
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let e = self.extents(&inputs[0].shape, &inputs[1].shape);
         (self.kernels == MatMulKernels::Best).then(|| blocks::trial(self.form, &e, false))
-    }
-
-    fn pattern(&self) -> Option<Pattern> {
-        (self.form == Form::Tn && self.kernels == MatMulKernels::Best).then_some(Pattern::MatMulTn)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(chain.columns)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.launch(ctx, Some(chain))
     }
 
     /// A sum of k products in any order is off by at most k roundoffs of Σ|a||b| (Higham, "Accuracy and
@@ -316,6 +304,16 @@ impl Op for MatMul {
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         let e = self.extents(&inputs[0].shape, &inputs[1].shape);
         2 * (e.batch * e.m * e.n * e.k) as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().pattern(
+            (self.form == Form::Tn && self.kernels == MatMulKernels::Best).then_some(Pattern::MatMulTn),
+        )
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(chain.columns))
     }
 }
 

@@ -6,7 +6,7 @@ mod plan;
 pub(super) mod testing;
 
 use self::plan::Plan;
-use super::{Arg, Case, Chain, Fill, Fillings, KernelContext, Op, Pattern, Program};
+use super::{Arg, Case, Chain, Fill, Fillings, Fusion, KernelContext, Op, Outputs, Pattern, Program, Traits};
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, float, larger};
 use crate::error::Result;
 use crate::graph::Var;
@@ -206,11 +206,6 @@ impl<T: Real> Reference<T> for Reduce {
 }
 
 impl Op for Reduce {
-    fn pattern(&self) -> Option<Pattern> {
-        let sums_rows = self.kind == Kind::Sum && self.first == 0 && self.count == 1 && self.scale == 1.0;
-        sums_rows.then_some(Pattern::SumOfRows)
-    }
-
     fn name(&self) -> &'static str {
         match self.kind {
             Kind::Sum => "sum",
@@ -256,35 +251,8 @@ impl Op for Reduce {
         Ok(vec![Some(dx)])
     }
 
-    fn keeps_f32(&self, _: usize) -> bool {
-        true
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, None, None)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.program(ctx, None, Some(chain))
-    }
-
-    fn can_follow(&self, _: usize, chain: &Chain, ctx: &KernelContext<'_>) -> bool {
-        chain.shape.elements() > 0
-            && Plan::new(ctx.caps, &self.view(&ctx.inputs[0].shape)).suits(chain, ctx.caps.class)
-    }
-
-    fn dispatch_behind(
-        &self,
-        ctx: &KernelContext<'_>,
-        _: usize,
-        before: &Chain,
-        then: Option<&Chain>,
-    ) -> Result<Program> {
-        self.program(ctx, Some(before), then)
+        self.program(ctx, ctx.fusion.prologue.map(|(_, chain)| chain), ctx.fusion.epilogue)
     }
 
     fn carried(&self, _: usize, errors: &[f64], inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -321,6 +289,20 @@ impl Op for Reduce {
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         inputs[0].shape.elements() as u64
+    }
+
+    fn traits(&self) -> Traits {
+        let sums_rows = self.kind == Kind::Sum && self.first == 0 && self.count == 1 && self.scale == 1.0;
+        Traits::default().keeping_f32(Outputs::ALL).pattern(sums_rows.then_some(Pattern::SumOfRows))
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        let plan = || Plan::new(ctx.caps, &self.view(&ctx.inputs[0].shape));
+        let takes = |chain: &Chain| chain.shape.elements() > 0 && plan().suits(chain, ctx.caps.class);
+        let Fusion { prologue, epilogue, max_pooling } = ctx.fusion;
+        max_pooling.is_none()
+            && prologue.is_none_or(|(_, chain)| takes(chain))
+            && epilogue.is_none_or(|chain| chain.follows(None))
     }
 }
 
