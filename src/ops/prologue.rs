@@ -133,6 +133,6 @@ impl Op for Prologue {
     }
 
     fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        self.root.can_fuse(&self.of_root(ctx))
+        ctx.fusion.prologue.is_none() && self.root.can_fuse(&self.of_root(ctx))
     }
 }
