@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::checkpoint::{Best, Checkpoint, Progress, save_model, snapshot};
+use super::checkpoint::{Best, Checkpoint, Progress, Snapshot, save_model, snapshot};
 use super::evaluate::{floats, input, logits, shape_of};
 use super::numbers;
 use super::pieces::Rows;
@@ -297,9 +297,10 @@ impl<'t> Run<'t> {
             self.clock.first_step = start.elapsed();
             self.clock.until_first_step = self.trainer.started.unwrap_or(began).elapsed();
             let loss = self.read_state(&self.sums.loss)?;
-            if !loss.is_finite() {
+            if !loss.is_finite() && (self.progress.epochs, self.progress.step) == (0, 0) {
                 return Err(numbers::of_first_step(self.trainer, loss));
             }
+            self.expect_number("training", self.progress.epochs + 1, f64::from(loss))?;
         }
         self.clock.steps += 1;
         self.clock.training += start.elapsed();
@@ -411,17 +412,32 @@ impl<'t> Run<'t> {
         Ok(record)
     }
 
-    fn expect_number(&self, what: &str, epoch: usize, loss: f64) -> Result<()> {
+    pub(super) fn expect_number(&self, what: &str, epoch: usize, loss: f64) -> Result<()> {
         if loss.is_finite() {
             return Ok(());
         }
-        let kept = match (&self.trainer.out, self.saved) {
+        Err(numbers::of_epoch(self.trainer, what, epoch, loss, &self.kept()))
+    }
+
+    /// The loss of a step is that of the weights before its update: what the last one made of them shows in no loss yet.
+    fn expect_numbers(&self, states: &Snapshot) -> Result<()> {
+        match numbers::first_that_is_none(states) {
+            Some((param, value)) => {
+                let epoch = self.progress.epochs + usize::from(self.progress.step > 0);
+                Err(numbers::of_weight(self.trainer, param.name(), value, epoch, &self.kept()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Which files stand.
+    fn kept(&self) -> String {
+        match (&self.trainer.out, self.saved) {
             (Some(out), Some((saved, _))) => {
                 format!("; {} stands after epoch {saved}", out.join(CHECKPOINT).display())
             }
             _ => String::new(),
-        };
-        Err(numbers::of_epoch(self.trainer, what, epoch, loss, &kept))
+        }
     }
 
     /// Saves where the flag stopped it.
@@ -442,12 +458,17 @@ impl<'t> Run<'t> {
         let path = out.join("model.safetensors");
         match &self.best {
             Some(best) => save_model(&path, &best.weights),
-            None => save_model(&path, &snapshot(&self.trainer.device, &self.weights)?),
+            None => {
+                let weights = snapshot(&self.trainer.device, &self.weights)?;
+                self.expect_numbers(&weights)?;
+                save_model(&path, &weights)
+            }
         }
     }
 
     fn save_checkpoint(&mut self, out: &Path) -> Result<()> {
         let states = snapshot(&self.trainer.device, &self.states())?;
+        self.expect_numbers(&states)?;
         let optimizer = self.trainer.optimizer_name();
         let path = out.join(CHECKPOINT);
         Checkpoint::save(&path, &self.progress, &optimizer, &states, self.best.as_ref())?;
