@@ -299,15 +299,15 @@ impl<'a> Trainer<'a> {
         }
         observer.on_start(run.progress.epochs * run.steps + run.progress.step, self.epochs * run.steps);
         let stopped = run.train(observer, began)?;
-        if let Some(out) = &self.out {
-            run.save_model(out)?;
-        }
         let train_seconds = began.elapsed().as_secs_f64();
         if let Some(best) = &run.best {
             restore(&self.device, &best.weights)?;
         }
         let test = Evaluator::new(&self.device, &*self.model, &self.split.test)?.run()?;
         run.expect_number("test", run.progress.epochs.max(1), test.loss)?;
+        if let Some(out) = &self.out {
+            run.save_model(out)?;
+        }
         let planned_bytes = run.planned_bytes();
         let later = run.clock.training.saturating_sub(run.clock.first_step).as_secs_f64();
         let later_steps = run.clock.steps.saturating_sub(1) as f64;
