@@ -81,9 +81,10 @@ fn products(add: &mut Add<'_>) {
                 };
                 x.id
             };
-            add(&format!("{form} {m}x{n}x{k}, bias and relu"), &|g| {
+            // A bias is read by the column and another factor by the place.
+            add(&format!("{form} {m}x{n}x{k}, bias, relu and product"), &|g| {
                 let y = Var { graph: g, id: product(g) } + g.input("bias", [n]);
-                g.output("y", y.relu());
+                g.output("y", y.relu() * g.input("r", [m, n]));
             });
             // The store is the same text in every form.
             if form != "nn" {
@@ -91,16 +92,17 @@ fn products(add: &mut Add<'_>) {
             }
             add(&format!("{form} {m}x{n}x{k}, residual and scale"), &|g| {
                 let y = g.input("r", [m, n]) - Var { graph: g, id: product(g) } * g.input("one", []);
-                g.output("y", y * 0.125);
+                g.output("y", y * 0.125 - g.input("bias", [n]));
             });
         }
     }
     add("a batch of products, tanh", &|g| {
         let y = g.input("a", [3, 9, 5]).matmul(g.input("b", [3, 5, 12])) + g.input("bias", [12]);
-        g.output("y", y.tanh());
+        g.output("y", y.tanh() + g.input("r", [3, 9, 12]));
     });
     add("the plain product, relu", &|g| {
-        g.output("y", g.input("a", [9, 5]).matmul_by(g.input("b", [5, 13]), MatMulKernels::Plain).relu());
+        let y = g.input("a", [9, 5]).matmul_by(g.input("b", [5, 13]), MatMulKernels::Plain);
+        g.output("y", (y + g.input("bias", [13])).relu() * g.input("r", [9, 13]));
     });
 }
 
@@ -124,9 +126,10 @@ fn convolutions(add: &mut Add<'_>) {
             _ => &[],
         };
         for &kernels in [ConvKernels::Best].iter().chain(others) {
-            add(&format!("conv2d {name} {kernels:?}, relu"), &|g| {
+            add(&format!("conv2d {name} {kernels:?}, relu and product"), &|g| {
                 let (x, w, b) = (g.input("x", x), g.input("w", w), g.input("b", [w[0]]));
-                g.output("y", x.conv2d_by(w, Some(b), &options, kernels).relu());
+                let y = x.conv2d_by(w, Some(b), &options, kernels);
+                g.output("y", y.relu() * g.input("r", y.shape()));
             });
             add(&format!("conv2d {name} {kernels:?}, residual and relu"), &|g| {
                 let y = g.input("x", x).conv2d_by(g.input("w", w), None, &options, kernels);
@@ -136,8 +139,8 @@ fn convolutions(add: &mut Add<'_>) {
                 let (x, w) = (g.input("x", x), g.input("w", w));
                 let dy = g.input("dy", x.conv2d_by(w, None, &options, kernels).shape());
                 let dx = x.conv2d_gradient(w, dy, false, &options, kernels);
-                // What relu_grad computes, from the public functions.
-                g.output("dx", x.greater(g.scalar(0.0)) * dx);
+                // What relu_grad computes, from the public functions; and a sum, which tells one place from another.
+                g.output("dx", x.greater(g.scalar(0.0)) * dx + x);
             });
         }
     }
@@ -184,18 +187,18 @@ fn maxima() -> Vec<Case> {
     ];
     let mut cases = Vec::new();
     for (i, layout) in layouts.into_iter().enumerate() {
-        cases.extend(pooled("", layout, "relu"));
-        // How values are finished does not depend on the tile.
+        cases.extend(pooled("", layout, "residual"));
+        // How values are finished does not depend on the tile, but where what they are finished with is read.
         if i % 3 == 0 {
             cases.extend(pooled("", layout, "nothing"));
-            cases.extend(pooled("", layout, "residual"));
+            cases.extend(pooled("", layout, "relu"));
         }
         // Sums of few whole numbers: many are equal, half of them zero.
-        let ties = pooled(" with ties", layout, "relu").map(|case| {
+        let ties = pooled(" with ties", layout, "residual").map(|case| {
             let values = [1.0, -1.0, 0.0, 1.0, -2.0, 0.0, 0.0, 2.0, -1.0, 0.0, 0.0];
             let few = case.fill(0, Fillings::Given(values.to_vec()));
-            let few =
-                few.fill(1, Fillings::Given(values[..7].to_vec())).fill(2, Fillings::Given(vec![0.0, 1.0]));
+            let few = few.fill(1, Fillings::Given(values[..7].to_vec()));
+            let few = few.fill(2, Fillings::Given(vec![0.0, 1.0, -1.0])).fill(3, Fillings::Given(vec![2.0]));
             Case { exact: true, ..few }
         });
         cases.extend(ties);

@@ -57,9 +57,10 @@ impl Equivalent {
         let place = plan.place(fault);
         matches(&self.file, &place.file)
             && matches(&self.item, &place.item)
-            && captured(&self.before, &fault.before).iter().any(|before| {
+            && captured(&self.before, &fault.before).iter().any(|before| match self.after.as_str() {
+                "" => fault.after.is_empty(),
                 // What is left open is the same before and after, so that the fault is the one that is written down.
-                captured(&self.after, &fault.after).contains(before)
+                after => captured(after, &fault.after).contains(before),
             })
     }
 

@@ -48,11 +48,13 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         let case = Case::new(BatchNorm { eps: 1e-5 }, &[&x, &x[1..2], &x[1..2]]);
         cases.push(case.fill(0, Fillings::Given(values)).no_gradient());
     }
-    for x in [[1, 2, 16_501], [1, 1, 66_000]] {
+    for x in [[1, 2, 16_501], [1, 2, 66_000]] {
+        let n = x[1] * x[2];
+        // Parts of different means.
         let values = |first: f64| {
-            Fillings::Given(
-                (0..x[1] * x[2]).map(|i| if i == 5 { first } else { (i % 7) as f64 * 1e-3 }).collect(),
-            )
+            let value =
+                |i: usize| if i == 5 { first } else { (i % 7) as f64 * 1e-3 + (i * 8 / n) as f64 * 0.01 };
+            Fillings::Given((0..n).map(value).collect())
         };
         let case = Case::new(BatchNorm { eps: 1e-5 }, &[&x, &x[1..2], &x[1..2]]).no_gradient();
         cases.extend([case.clone().fill(0, values(0.0)), case.fill(0, values(f64::NEG_INFINITY))]);

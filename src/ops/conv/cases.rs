@@ -160,9 +160,9 @@ fn large() -> Vec<Config> {
 fn uneven() -> Vec<Config> {
     let explicit = |top, bottom, left, right| Padding::Explicit { top, bottom, left, right };
     vec![
-        config(4, 26, 28, [5, 5], [3, 3]).groups(2).pad(explicit(1, 0, 2, 1)),
+        config(4, 50, 50, [5, 5], [3, 3]).groups(2).pad(explicit(1, 0, 2, 1)),
         config(3, 22, 34, [6, 8], [3, 3]).groups(2).pad(explicit(2, 1, 0, 2)),
-        config(3, 13, 14, [7, 9], [3, 3]).stride(2, 3).pad(explicit(1, 2, 2, 0)),
+        config(1, 26, 28, [5, 31], [3, 3]).groups(2).stride(2, 3).pad(explicit(1, 2, 2, 0)),
         config(3, 13, 14, [7, 8], [3, 3]).stride(3, 2).pad(explicit(2, 0, 1, 1)),
         config(2, 20, 18, [6, 7], [2, 3]).stride(2, 1).dilation(2, 1).pad(explicit(1, 0, 0, 2)),
         // Four channels: none beyond them.
@@ -183,6 +183,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         // The derivative does not depend on the kernels.
         cases.extend(config.cases(ConvKernels::Tiles).into_iter().map(Case::no_gradient));
     }
+    // A sum over more pixels than an invocation of 64 takes where loops are short.
+    let long = config(1, 1, 2, [130, 131], [1, 2]).cases(ConvKernels::Plain).pop();
+    cases.extend(long.map(Case::no_gradient));
     for config in uneven() {
         cases.extend(config.cases(ConvKernels::Tiles).into_iter().map(Case::no_gradient));
     }
@@ -192,8 +195,8 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     // What GPUs have besides: the tiles to be read, and every form of blocks, more than one each way.
     let uneven_padding = Padding::Explicit { top: 1, bottom: 0, left: 0, right: 2 };
     let read = [
-        config(1, 6, 74, [7, 7], [3, 3]).groups(2).same(),
-        config(2, 36, 6, [8, 8], [3, 3]).stride(2, 1).pad(uneven_padding).groups(2),
+        config(1, 6, 74, [19, 27], [3, 3]).groups(2).same(),
+        config(2, 36, 6, [9, 8], [3, 3]).stride(2, 1).pad(uneven_padding).groups(2),
     ];
     let mut by = |config: Config, kernels| {
         cases.extend(config.cases(kernels).into_iter().map(Case::no_gradient));

@@ -409,7 +409,7 @@ pub(super) fn cases() -> Vec<Case> {
         (100, 20, 6),
         // Full rows of tiles with one, two and three columns beyond the last vector.
         (12, 9, 8),
-        (16, 10, 7),
+        (16, 10, 33),
         (20, 11, 12),
     ];
     for form in [Form::Nn, Form::Nt, Form::Tn] {
@@ -430,6 +430,7 @@ pub(super) fn cases() -> Vec<Case> {
         }
         cases.push(case(false, &[3], 9, 12, 8));
         cases.push(case(false, &[2, 2], 5, 7, 3));
+        cases.push(case(false, &[6], 5, 8, 12));
         cases.push(case(false, &[], 259, 260, 256).no_gradient());
         cases.push(case(false, &[], 260, 263, 258).no_gradient());
         cases.push(case(false, &[], 256, 300, 520).no_gradient());
@@ -449,6 +450,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case(false, &[], 33, 36, 1000).no_gradient());
         cases.push(case(false, &[], 5, 7, 517).exact().no_gradient());
         cases.push(case(true, &[], 64, 20, 130).no_gradient());
+        cases.push(case(false, &[2], 6, 9, 1030).no_gradient());
     }
     cases
 }

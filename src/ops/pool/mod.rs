@@ -303,7 +303,8 @@ fn followed(windows: Windows, input: Shape, output: &Shape, index: &[f64]) -> Ve
         let at = g.classes("at", *output);
         let backward = MaxPoolBackward { windows, input };
         let dx = g.record_one(backward, &[g.input("dy", *output), at]);
-        g.output("dx", g.input("y", input).greater(g.scalar(0.0)) * dx);
+        let y = g.input("y", input);
+        g.output("dx", y.greater(g.scalar(0.0)) * dx + y);
     });
     let average = super::fused_cases::case_of(&format!("avg_pool2d_backward {windows:?}, sum"), |g| {
         let backward = AvgPoolBackward { windows, count_padding: false, input };

@@ -463,7 +463,10 @@ impl Rows {
     fn gather(&self, t: &mut String, finishes: bool) {
         t.push_str("    let plane = row / p.h * p.oh * p.ow;\n    let iy = row % p.h;\n");
         self.holding(t, 0, "iy", "    ");
-        t.push_str("    for (var ix = 0u; ix < p.w; ix += 1u) {\n        let here = iy * p.w + ix;\n");
+        t.push_str("    for (var ix = 0u; ix < p.w; ix += 1u) {\n");
+        if self.what.is_max() {
+            t.push_str("        let here = iy * p.w + ix;\n");
+        }
         self.holding(t, 1, "ix", "        ");
         t.push_str("        var sum = 0.0;\n");
         for j in (0..self.holders(0)).rev() {
