@@ -132,7 +132,8 @@ fn convolutions(add: &mut Add<'_>) {
                 g.output("y", y.relu() * g.input("r", y.shape()));
             });
             add(&format!("conv2d {name} {kernels:?}, residual and relu"), &|g| {
-                let y = g.input("x", x).conv2d_by(g.input("w", w), None, &options, kernels);
+                let (x, w, b) = (g.input("x", x), g.input("w", w), g.input("b", [w[0]]));
+                let y = x.conv2d_by(w, Some(b), &options, kernels);
                 g.output("y", (y + g.input("r", y.shape())).relu());
             });
             add(&format!("conv2d_backward_input {name} {kernels:?}, relu_grad"), &|g| {
@@ -153,7 +154,7 @@ fn pooled(name: &str, (x, w, kernel, groups): Pooled, what: &str) -> Option<Case
     let name = format!("conv2d of {x:?} by {w:?}, {what}, maxima of {kernel:?}{name}");
     case_for(AdapterClass::SoftwareLanes8, &name, |g| {
         let options = Conv2dOptions { padding: Padding::SameUpper, groups, ..Default::default() };
-        let bias = (what != "residual").then(|| g.input("b", [w[0]]));
+        let bias = Some(g.input("b", [w[0]]));
         let y = g.input("x", x).conv2d_by(g.input("w", w), bias, &options, ConvKernels::Tiles);
         let y = match what {
             "relu" => y.relu(),
@@ -198,7 +199,8 @@ fn maxima() -> Vec<Case> {
             let values = [1.0, -1.0, 0.0, 1.0, -2.0, 0.0, 0.0, 2.0, -1.0, 0.0, 0.0];
             let few = case.fill(0, Fillings::Given(values.to_vec()));
             let few = few.fill(1, Fillings::Given(values[..7].to_vec()));
-            let few = few.fill(2, Fillings::Given(vec![0.0, 1.0, -1.0])).fill(3, Fillings::Given(vec![2.0]));
+            let few = few.fill(2, Fillings::Given(vec![0.0, 1.0])).fill(4, Fillings::Given(vec![2.0]));
+            let few = few.fill(3, Fillings::Given(vec![0.0, 1.0, -1.0]));
             Case { exact: true, ..few }
         });
         cases.extend(ties);
