@@ -60,7 +60,9 @@ impl Prepared {
 /// # Errors
 /// Where the adapter cannot run it.
 pub fn program(gpu: &Gpu, case: &Case) -> Result<Program> {
-    crate::check::program_of(gpu, case)
+    let program = crate::check::program_of(gpu, case)?;
+    program.dispatches.iter().try_for_each(|d| d.check_turns(case.op.name(), gpu.caps()))?;
+    Ok(program)
 }
 
 /// The text as the adapter gets it, which must be valid WGSL.

@@ -408,6 +408,10 @@ pub(super) fn cases() -> Vec<Case> {
         (64, 128, 100),
         (13, 64, 130),
         (100, 20, 6),
+        // Full rows of tiles with one, two and three columns beyond the last vector.
+        (12, 9, 8),
+        (16, 10, 33),
+        (20, 11, 12),
     ];
     for form in [Form::Nn, Form::Nt, Form::Tn] {
         let shapes = |batch: &[usize], m: usize, n: usize, k: usize| {
@@ -427,6 +431,7 @@ pub(super) fn cases() -> Vec<Case> {
         }
         cases.push(case(false, &[3], 9, 12, 8));
         cases.push(case(false, &[2, 2], 5, 7, 3));
+        cases.push(case(false, &[6], 5, 8, 12));
         cases.push(case(false, &[], 259, 260, 256).no_gradient());
         cases.push(case(false, &[], 260, 263, 258).no_gradient());
         cases.push(case(false, &[], 256, 300, 520).no_gradient());
@@ -434,16 +439,19 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case(false, &[], 192, 199, 250).exact());
         cases.push(case(false, &[], 192, 200, 252).exact());
         cases.push(case(true, &[2], 9, 33, 13));
-        cases.push(by(MatMulKernels::Tiled, &[2], 65, 67, 33).no_gradient());
+        cases.push(by(MatMulKernels::Tiled, &[2], 67, 65, 33).no_gradient());
         for block in 0..crate::ops::block::Block::ALL.len() {
             // More than one block each way, with edges, aligned and not; several steps of k.
             cases.push(by(MatMulKernels::Block(block), &[2], 131, 133, 67).no_gradient().exact());
             cases.push(by(MatMulKernels::Block(block), &[], 132, 136, 68).no_gradient().exact());
         }
+        // More than eight blocks below each other, and two beside.
+        cases.push(by(MatMulKernels::Block(0), &[], 131, 36, 4).no_gradient());
         // k is cut in parts.
         cases.push(case(false, &[], 33, 36, 1000).no_gradient());
         cases.push(case(false, &[], 5, 7, 517).exact().no_gradient());
         cases.push(case(true, &[], 64, 20, 130).no_gradient());
+        cases.push(case(false, &[2], 6, 9, 1030).no_gradient());
     }
     cases
 }

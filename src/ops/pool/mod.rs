@@ -237,6 +237,7 @@ pub(super) fn cases() -> Vec<Case> {
     let adaptive = |h, w| Windows::Adaptive { outputs: [h, w] };
     let layouts: Vec<(Windows, Vec<usize>)> = vec![
         (square(1, 1, 0), vec![1, 1]),
+        (square(1, 1, 0), vec![2, 3, 5]),
         (square(2, 2, 0), vec![2, 3, 8, 8]),
         (square(2, 2, 0), vec![1, 2, 7, 9]),
         (square(3, 2, 1), vec![2, 2, 7, 6]),
@@ -252,6 +253,16 @@ pub(super) fn cases() -> Vec<Case> {
         (fixed([3, 2], [2, 1], [1, 1, 0, 1], [2, 3]), vec![2, 9, 11]),
         // An element may be in more windows than are written out one by one.
         (fixed([2, 2], [1, 1], [1, 0, 0, 1], [9, 11]), vec![2, 11, 14]),
+        // The same in planes of the other form, with the padding of the other side.
+        (square(3, 2, 1), vec![2, 6, 9]),
+        (square(3, 1, 1), vec![2, 4, 7]),
+        (square(7, 3, 3), vec![1, 8, 11]),
+        (fixed([2, 3], [1, 2], [0, 1, 1, 0], [1, 1]), vec![2, 6, 5]),
+        (fixed([3, 2], [2, 1], [1, 1, 1, 0], [2, 3]), vec![2, 11, 8]),
+        // Rows below the last window, of several vectors; and planes without any.
+        (square(2, 2, 0), vec![2, 5, 24]),
+        (fixed([1, 2], [1, 2], [0; 4], [1, 1]), vec![3, 2, 5]),
+        (fixed([2, 2], [3, 3], [0; 4], [3, 2]), vec![2, 11, 9]),
         (adaptive(1, 1), vec![2, 3, 5, 7]),
         (adaptive(3, 4), vec![2, 7, 9]),
         (adaptive(5, 6), vec![1, 4, 3]),
@@ -291,7 +302,8 @@ fn followed(windows: Windows, input: Shape, output: &Shape, index: &[f64]) -> Ve
         let at = g.classes("at", *output);
         let backward = MaxPoolBackward { windows, input };
         let dx = g.record_one(backward, &[g.input("dy", *output), at]);
-        g.output("dx", g.input("y", input).greater(g.scalar(0.0)) * dx);
+        let y = g.input("y", input);
+        g.output("dx", y.greater(g.scalar(0.0)) * dx + y);
     });
     let average = super::fused_cases::case_of(&format!("avg_pool2d_backward {windows:?}, sum"), |g| {
         let backward = AvgPoolBackward { windows, count_padding: false, input };
