@@ -61,7 +61,7 @@ impl Prepared {
 /// Where the adapter cannot run it.
 pub fn program(gpu: &Gpu, case: &Case) -> Result<Program> {
     let program = crate::check::program_of(gpu, case)?;
-    program.dispatches.iter().try_for_each(|d| d.check_turns(case.op.name(), gpu.caps()))?;
+    program.dispatches.iter().try_for_each(|d| d.check_loop_iterations(case.op.name(), gpu.caps()))?;
     Ok(program)
 }
 

@@ -98,7 +98,8 @@ fn ways(gpu: &Gpu) -> Vec<Way> {
         ways.extend(classes.iter().map(folded));
     }
     // Loops of few turns, which are cut in pieces otherwise.
-    let short = |gpu: &Gpu| way(format!("{} with short loops", class(gpu)), gpu.with_max_turns(256), false);
+    let short =
+        |gpu: &Gpu| way(format!("{} with short loops", class(gpu)), gpu.with_max_loop_iterations(256), false);
     ways.extend(classes.iter().map(short));
     if gpu.has_halves() {
         ways.extend(classes.iter().map(|gpu| way(format!("{} in 16 bits", class(gpu)), gpu.clone(), true)));
