@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::collections::HashSet;
+
 use wgrad::check::{Report, check_gpu, check_gpu_cases_mid_graph, check_gpu_halves};
 use wgrad::gpu::{Gpu, PlantedFault};
 use wgrad::ops::AdapterClass;
@@ -55,7 +57,7 @@ fn every_kernel_agrees_with_the_reference_on_every_adapter() {
 #[test]
 fn every_kernel_is_right_in_the_middle_of_a_graph_and_in_the_third_run() {
     let Some(gpu) = first_unless_asked_for() else { return };
-    for class in classes(&gpu) {
+    for class in HashSet::from([AdapterClass::Gpu, gpu.caps().class]) {
         let report = check_gpu_cases_mid_graph(&gpu.with_class(class), &wgrad::ops::registry(), |_, _| {});
         assert_passed(&report, &format!(" as {class:?}, mid-graph"));
         assert!(report.cases() > 300 && report.skipped.len() < 20, "{}", report.skipped.len());
