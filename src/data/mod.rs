@@ -36,9 +36,10 @@ mod idx_folder;
 mod iris;
 mod split;
 mod table;
+mod values;
 
 pub use batches::{Batches, LastBatch, batches, epoch_order};
-pub use dataset::{Dataset, Values};
+pub use dataset::{Batch, Dataset, Input, Targets};
 pub use digits::digits;
 pub use idx::Idx;
 pub use idx_folder::load_idx_folder;
@@ -48,3 +49,4 @@ pub use table::{
     ColumnKind, DecimalMark, Missing, Scaling, Table, TableError, TableErrorKind, TableOptions,
     TablePreprocessor, TableRows,
 };
+pub use values::Values;

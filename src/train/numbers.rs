@@ -1,14 +1,14 @@
 //! What must be a number before training, and what to say where a loss is none.
 
 use super::Trainer;
-use crate::data::Dataset;
+use crate::data::{Dataset, Targets, Values};
 use crate::device::Precision;
 use crate::error::{Error, Result};
 use crate::graph::Param;
 use crate::tensor::Data;
 
 /// Refuses data that is no data set, floats that are not finite among them, and training rows that are all alike in
-/// their class: every model would be right about them.
+/// their class: every model would be right about them. Targets of other kinds may be alike.
 pub(super) fn check_data(trainer: &Trainer<'_>) -> Result<()> {
     let split = &trainer.split;
     for data in [&split.train, &split.validation, &split.test] {
@@ -16,7 +16,7 @@ pub(super) fn check_data(trainer: &Trainer<'_>) -> Result<()> {
             data.check()?;
         }
     }
-    match &split.train.labels[..] {
+    match split.train.labels() {
         [first, others @ ..] if others.iter().all(|label| label == first) => Err(Error::Invalid(format!(
             "data set `{}`: all {} rows have the class {}; there is nothing to tell apart",
             split.train.name,
@@ -44,9 +44,16 @@ pub(super) fn check_weights(trainer: &Trainer<'_>, weights: &[Param]) -> Result<
     Ok(())
 }
 
-/// The largest magnitude that the model sees.
+/// The largest magnitude that the model sees, targets included.
 fn reach(data: &Dataset) -> f32 {
-    data.values.to_floats().iter().fold(0.0, |most, x| x.abs().max(most))
+    let targets = match &data.targets {
+        Targets::Values { values, .. } => Some(values),
+        _ => None,
+    };
+    // Indices are no quantities.
+    let all = data.inputs.iter().map(|input| &input.values).chain(targets);
+    let floats = all.filter(|values| !matches!(values, Values::Indices(_))).map(Values::to_floats);
+    floats.fold(0.0, |most, values| values.iter().fold(most, |most: f32, x| x.abs().max(most)))
 }
 
 /// What is wrong where the loss is no number though no weight has changed: not the steps.

@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::checkpoint::restore;
 use super::numbers::{check_data, check_weights};
 use super::run::Run;
-use super::{Evaluator, FolderLock, Keep, Observer, TrainingReport};
+use super::task::{Better, LOSS, Objective, Task};
+use super::{Evaluator, FolderLock, Keep, Model, Observer, TrainingReport};
 use crate::data::{LastBatch, Split, batches, epoch_order};
 use crate::device::{CompileOptions, Device, Precision};
 use crate::error::{Error, Result};
@@ -17,21 +18,25 @@ use crate::nn::Layer;
 use crate::optim::Optimizer;
 use crate::profile::{Clock, Profile};
 
-/// Trains a classifier.
+/// Trains a model: a classifier, where the targets are classes, else one whose predictions come near its targets
+/// ([`Task::of`]); or by any objective ([`Trainer::task`]).
 ///
 /// The training rows are uploaded once; where they are larger than one buffer of the device may be, pieces of each
 /// epoch's order are uploaded one after the other, with the same result to the bit. Each step takes its rows from them by an order that is fed once an
-/// epoch and a counter on the device, and adds its loss and hits to sums there, so that a step neither
+/// epoch and a counter on the device, and adds its loss and metrics to sums there, so that a step neither
 /// uploads nor reads anything. After each epoch the validation rows are evaluated; [`Keep`] says whether they
 /// choose the weights that are tested at the end and saved. The test rows choose nothing.
 ///
 /// With one seed and one adapter, two runs give the same bits, stopped and resumed or not.
 pub struct Trainer<'a> {
     pub(super) device: Device,
-    pub(super) model: Box<dyn Layer + 'a>,
+    pub(super) model: Box<dyn Model + 'a>,
     pub(super) params: Params,
     pub(super) optimizer: Box<dyn Optimizer + 'a>,
     pub(super) split: Split,
+    pub(super) task: Task,
+    /// The number that best weights and patience are found by, if one was named.
+    pub(super) choose_by: Option<String>,
     pub(super) epochs: usize,
     pub(super) batch: usize,
     pub(super) seed: u64,
@@ -66,12 +71,13 @@ impl<'a> Trainer<'a> {
     /// Trains `model`, whose parameters are in `params`, with `optimizer` on `split.train`: 10 epochs of
     /// batches of 32 rows, in the order of seed 42, unless said otherwise.
     ///
-    /// The model takes floats `[rows, ...shape]`, those of the data set or its bytes times their scale, and gives
-    /// logits `[rows, classes]`; the loss is their softmax cross-entropy. What `params` holds that is frozen
-    /// stays as it is.
+    /// The model takes floats `[rows, ...shape]`, those of the data set or its bytes times their scale; of several
+    /// inputs, or integers, it is a [`Model`]. Where the targets are classes it gives logits `[rows, classes]`, and the
+    /// loss is their softmax cross-entropy; else it gives as many numbers as a target has, and the loss is their mean
+    /// squared difference, unless [`Trainer::task`] says otherwise. What `params` holds that is frozen stays as it is.
     pub fn new(
         device: &Device,
-        model: impl Layer + 'a,
+        model: impl Model + 'a,
         params: &Params,
         optimizer: impl Optimizer + 'a,
         split: Split,
@@ -81,6 +87,8 @@ impl<'a> Trainer<'a> {
             model: Box::new(model),
             params: params.clone(),
             optimizer: Box::new(optimizer),
+            task: Task::of(&split.train),
+            choose_by: None,
             split,
             epochs: 10,
             batch: 32,
@@ -97,6 +105,28 @@ impl<'a> Trainer<'a> {
             patience: None,
             options: CompileOptions::new(),
         }
+    }
+
+    /// What is minimized, and measured beside: of the training rows at each step, of the others in evaluations.
+    #[must_use]
+    pub fn task(mut self, task: Task) -> Self {
+        self.task = task;
+        self
+    }
+
+    /// Minimizes `objective`, and measures what goes with it: `task(Task::new(objective))`.
+    #[must_use]
+    pub fn objective(self, objective: impl Objective + 'static) -> Self {
+        self.task(Task::new(objective))
+    }
+
+    /// The number of the validation rows that [`Keep::Best`] and [`Trainer::early_stopping`] look at: `loss`, or the name
+    /// of a metric. Unless one is named, the weights are chosen by the first metric, for classifiers the accuracy, and
+    /// the end by the loss.
+    #[must_use]
+    pub fn choose_by(mut self, name: impl Into<String>) -> Self {
+        self.choose_by = Some(name.into());
+        self
     }
 
     /// How often the training rows are gone through, those before a resume counted.
@@ -197,8 +227,8 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Ends the run once the validation loss has not been lower than ever before for `patience` epochs, at least
-    /// one. It takes validation rows. [`Keep`] says which weights stay.
+    /// Ends the run once the validation loss, or what [`Trainer::choose_by`] names, has not been better than ever before
+    /// for `patience` epochs, at least one. It takes validation rows. [`Keep`] says which weights stay.
     #[must_use]
     pub fn early_stopping(mut self, patience: usize) -> Self {
         self.patience = Some(patience.max(1));
@@ -228,6 +258,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer::run`] and [`Step::profile_by`](crate::Step::profile_by).
     pub fn profile(self, runs: usize, clock: Option<Clock>) -> Result<Profile> {
+        self.task.check()?;
         check_data(&self)?;
         let order = epoch_order(self.split.train.len(), self.seed, 0);
         let steps = batches(&order, self.batch, self.last)?.len();
@@ -248,6 +279,19 @@ impl<'a> Trainer<'a> {
             epoch + 1,
             self.epochs
         )))
+    }
+
+    /// The number that best weights are chosen by, and which of its values is better.
+    pub(super) fn best_by(&self) -> Result<(&str, Better)> {
+        let first = self.task.metrics.first().map_or(LOSS, |metric| metric.name());
+        let name = self.choose_by.as_deref().unwrap_or(first);
+        Ok((name, self.task.find(name)?))
+    }
+
+    /// The number that patience looks at, and which of its values is better.
+    pub(super) fn patience_by(&self) -> Result<(&str, Better)> {
+        let name = self.choose_by.as_deref().unwrap_or(LOSS);
+        Ok((name, self.task.find(name)?))
     }
 
     /// Under which its states are in the store.
@@ -275,6 +319,8 @@ impl<'a> Trainer<'a> {
                     .into(),
             ));
         }
+        self.task.check()?;
+        self.best_by()?;
         check_data(&self)?;
         // Says what is wrong with the batch size.
         let order = epoch_order(self.split.train.len(), self.seed, 0);
@@ -300,15 +346,14 @@ impl<'a> Trainer<'a> {
         if let Some(best) = &run.best {
             restore(&self.device, &best.weights)?;
         }
-        let test = Evaluator::new(&self.device, &*self.model, &self.split.test)?.run()?;
+        let test = Evaluator::of(&self.device, &*self.model, &self.split.test, &self.task)?.run()?.scores;
         let planned_bytes = run.planned_bytes();
         let later = run.clock.training.saturating_sub(run.clock.first_step).as_secs_f64();
         let later_steps = run.clock.steps.saturating_sub(1) as f64;
         Ok(TrainingReport {
             best_epoch: run.best.as_ref().map(|b| b.epoch).or(Some(run.progress.epochs)).filter(|&e| e > 0),
             epochs: run.records,
-            test_loss: test.loss,
-            test_accuracy: test.accuracy,
+            test,
             train_seconds,
             first_step_seconds: run.clock.until_first_step.as_secs_f64(),
             steps: run.clock.steps,

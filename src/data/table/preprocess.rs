@@ -9,7 +9,7 @@ use super::error::listed;
 use super::options::{DecimalMark, Missing};
 use super::schema::{Schema, find, usable_rows};
 use super::{Table, TableErrorKind};
-use crate::data::Dataset;
+use crate::data::{Dataset, Input, Targets};
 use crate::error::{Error, Result};
 use crate::files::write_renamed;
 
@@ -151,14 +151,10 @@ impl TablePreprocessor {
                 }
             }
         }
-        Ok(Dataset {
-            name: name.to_string(),
-            shape: vec![self.width()],
-            values: self.encode(table, &self.find(table)?, rows)?.into(),
-            labels,
-            classes: self.parts.classes.len(),
-            class_names: self.parts.classes.clone(),
-        })
+        let x = Input::new("x", [self.width()], self.encode(table, &self.find(table)?, rows)?);
+        let (classes, names) = (self.parts.classes.len(), self.parts.classes.clone());
+        let targets = Targets::Classes { labels, classes, names };
+        Ok(Dataset { name: name.to_string(), inputs: vec![x], targets })
     }
 
     /// The number of the class in a field of the target; `None` for one that training did not know.

@@ -189,7 +189,7 @@ fn fields_that_do_not_fit_are_refused_with_their_place() {
     assert_eq!(unfit(&format!("x,name,class\n{names}"), &plain), (1, "name".into(), kind));
     let options = plain.column("name", ColumnKind::Categorical);
     let (split, _) = read(format!("x,name,class\n{names}")).unwrap().split(&options, &HALF).unwrap();
-    assert_eq!(split.train.shape, [1 + 65]);
+    assert_eq!(split.train.shape(), [1 + 65]);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn columns_that_are_not_there_are_named() {
     // The last column that is not ignored.
     let codes = with_column(["1", "0", "0", "1", "1", "0", "0", "1"]);
     let (split, fitted) = read(codes).unwrap().split(&ignored(&["class"]), &HALF).unwrap();
-    assert_eq!((fitted.target(), split.train.classes), ("f", 2));
+    assert_eq!((fitted.target(), split.train.classes()), ("f", 2));
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn classes_are_texts_or_whole_numbers() {
 
 /// The numbers of a data set's column.
 fn column(data: &Dataset, column: usize) -> Vec<f64> {
-    data.values.as_floats().unwrap().chunks(data.shape[0]).map(|row| f64::from(row[column])).collect()
+    data.values().as_floats().unwrap().chunks(data.shape()[0]).map(|row| f64::from(row[column])).collect()
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -264,7 +264,7 @@ fn scaling_is_that_of_the_training_rows() {
             .0
     };
     let (raw, standard, minmax) = (split(Scaling::None), split(Scaling::Standard), split(Scaling::Minmax));
-    assert_eq!((&raw.train.labels, &raw.test.labels), (&standard.train.labels, &standard.test.labels));
+    assert_eq!((raw.train.labels(), raw.test.labels()), (standard.train.labels(), standard.test.labels()));
     for c in 0..4 {
         let train = column(&raw.train, c);
         let (low, high) =
@@ -415,7 +415,7 @@ fn later_rows_are_treated_like_the_training_rows() {
         (3, "x".into(), TableErrorKind::NotANumber { value: "two".into() })
     );
     let labelled = loaded.dataset(&read("class,x,colour\nhigh,1,red\nlow,2,blue\n").unwrap()).unwrap();
-    assert_eq!((&labelled.labels[..], labelled.class_name(0)), (&[0, 1][..], "high".to_string()));
+    assert_eq!((labelled.labels(), labelled.class_name(0)), (&[0, 1][..], "high".to_string()));
     let (line, column, kind) = wrong(loaded.dataset(&read("class,x,colour\nmiddle,1,red\n").unwrap()));
     let known = "`high`, `low`".into();
     assert_eq!(
@@ -426,7 +426,7 @@ fn later_rows_are_treated_like_the_training_rows() {
     // Trained on the whole numbers 0 and 1, tested on a file that writes them otherwise.
     let codes = read("x,class\n1,0\n2,1\n3,0\n4,1\n").unwrap();
     let (_, fitted) = codes.split(&TableOptions::default(), &HALF).unwrap();
-    assert_eq!(fitted.dataset(&read("x,class\n1,1.0\n").unwrap()).unwrap().labels, [1]);
+    assert_eq!(fitted.dataset(&read("x,class\n1,1.0\n").unwrap()).unwrap().labels(), [1]);
 }
 
 #[test]
@@ -492,9 +492,9 @@ proptest! {
             prop_assert!(split.train.len() + split.test.len() <= all.rows.len());
             prop_assert_eq!(all.values.len(), all.rows.len() * fitted.width());
             for part in [&split.train, &split.test] {
-                prop_assert_eq!(part.values.len(), part.len() * fitted.width());
-                prop_assert!(part.values.as_floats().unwrap().iter().all(|x| x.is_finite()));
-                prop_assert!(part.labels.iter().all(|&label| (label as usize) < part.classes));
+                prop_assert_eq!(part.values().len(), part.len() * fitted.width());
+                prop_assert!(part.values().as_floats().unwrap().iter().all(|x| x.is_finite()));
+                prop_assert!(part.labels().iter().all(|&label| (label as usize) < part.classes()));
             }
         }
     }
