@@ -49,9 +49,9 @@ pub(crate) fn run(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
     let optimizer = RmsProp { params: params.clone(), lr: 2e-3, decay: 0.99, eps: 1e-8 };
     let split = Split::new(train, test, 144)?;
     let report = Trainer::new(device, model, &params, optimizer, split).epochs(15).run(&mut ())?;
-    println!("{device:?}: {:.1} % of the test digits right", 100.0 * report.test_accuracy);
-    if report.test_accuracy < 0.88 {
-        return Err(format!("only {} right", report.test_accuracy).into());
+    println!("{device:?}: {:.1} % of the test digits right", 100.0 * report.test.accuracy());
+    if report.test.accuracy() < 0.88 {
+        return Err(format!("only {} right", report.test.accuracy()).into());
     }
     Ok(())
 }

@@ -205,7 +205,10 @@ impl Dataset {
             Targets::Classes { labels, classes, names } => {
                 let row = labels.iter().position(|&label| label as usize >= *classes);
                 if let Some(row) = row {
-                    return Some(format!("row {row} has label {}, but there are {classes} classes", labels[row]));
+                    return Some(format!(
+                        "row {row} has label {}, but there are {classes} classes",
+                        labels[row]
+                    ));
                 }
                 let is_named = names.is_empty() || names.len() == *classes;
                 (!is_named).then(|| format!("{} names for {classes} classes", names.len()))
@@ -371,7 +374,9 @@ impl Dataset {
             Targets::Classes { classes, names, .. } => {
                 Targets::Classes { labels: Vec::new(), classes: *classes, names: names.clone() }
             }
-            Targets::Values { shape, values } => Targets::Values { shape: shape.clone(), values: values.none() },
+            Targets::Values { shape, values } => {
+                Targets::Values { shape: shape.clone(), values: values.none() }
+            }
             Targets::Input => Targets::Input,
         };
         Dataset { name: self.name.clone(), inputs: self.inputs.iter().map(empty).collect(), targets }
@@ -422,7 +427,9 @@ impl Dataset {
             to.values = from.values.split_off(left * product(&to.shape));
         }
         match (&mut validation.targets, &mut self.targets) {
-            (Targets::Classes { labels: to, .. }, Targets::Classes { labels, .. }) => *to = labels.split_off(left),
+            (Targets::Classes { labels: to, .. }, Targets::Classes { labels, .. }) => {
+                *to = labels.split_off(left)
+            }
             (Targets::Values { shape, values: to }, Targets::Values { values, .. }) => {
                 *to = values.split_off(left * product(shape));
             }

@@ -75,7 +75,10 @@ fn scale_is_all_that_with_scale_changes() {
 #[test]
 fn validation_rows_come_from_the_end() {
     let (train, validation) = four().split_validation(1).unwrap();
-    assert_eq!((train.values().as_bytes(), train.labels().to_vec()), (Some(&[0, 1, 2, 3, 4, 5][..]), vec![0, 1, 2]));
+    assert_eq!(
+        (train.values().as_bytes(), train.labels().to_vec()),
+        (Some(&[0, 1, 2, 3, 4, 5][..]), vec![0, 1, 2])
+    );
     assert_eq!((validation.values().as_bytes(), validation.labels()), (Some(&[6, 7][..]), &[1][..]));
     assert_eq!((train.name.as_str(), validation.name.as_str()), ("four/train", "four/validation"));
     assert_eq!(validation.scale(), 0.5);

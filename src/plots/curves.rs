@@ -69,13 +69,7 @@ pub fn curves(records: &[EpochRecord], kept: Option<usize>, loss: &str, metric: 
 }
 
 /// A panel of numbers that may have any size: on a logarithmic axis where they fall to less than a tenth.
-fn free(
-    area: &Area<'_>,
-    title: &str,
-    lines: &[Line],
-    epochs: (f64, f64),
-    kept: Option<usize>,
-) -> Result<()> {
+fn free(area: &Area<'_>, title: &str, lines: &[Line], epochs: (f64, f64), kept: Option<usize>) -> Result<()> {
     let (low, high) = bounds(lines);
     if low > 0.0 && high / low > 10.0 {
         let decades = (low / 1.3..high * 1.3).log_scale().with_key_points(one_two_five(low, high));

@@ -50,7 +50,8 @@ fn floats<'g>(x: Var<'g>, values: &Values) -> Var<'g> {
 pub(super) fn tables<'g>(g: &'g Graph, data: &Dataset, start: usize, count: usize) -> Result<Source<'g>> {
     let rows: Vec<u32> = (start..start + count).map(|row| row as u32).collect();
     let Batch { inputs, targets } = data.batch(&rows)?;
-    let constant = |values: Data, shape: &[usize]| Ok(g.constant(Tensor::new(&of_rows(count, shape), values)?));
+    let constant =
+        |values: Data, shape: &[usize]| Ok(g.constant(Tensor::new(&of_rows(count, shape), values)?));
     let made = inputs.into_iter().zip(&data.inputs).map(|(values, input)| constant(values, &input.shape));
     let inputs = made.collect::<Result<_>>()?;
     let targets = targets.map(|values| constant(values, target_shape(data))).transpose()?;

@@ -183,7 +183,9 @@ impl Checkpoint {
             batch: fields.get("batch")?,
             rows: fields.get("rows")?,
         };
-        if !(progress.loss.is_finite() && progress.sums.iter().flat_map(|(_, sum)| sum).all(|x| x.is_finite())) {
+        if !(progress.loss.is_finite()
+            && progress.sums.iter().flat_map(|(_, sum)| sum).all(|x| x.is_finite()))
+        {
             return Err(Error::Invalid(format!(
                 "{} was saved in the middle of an epoch whose losses add up to {}: its run diverged; resume from an \
                  earlier file, or start another run with a lower learning rate",

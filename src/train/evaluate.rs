@@ -1,9 +1,9 @@
 //! Loss and metrics of a model on a data set.
 
+use super::Model;
 use super::batch::{Seen, prediction, tables};
 use super::pieces::{Rows, within_limits};
 use super::task::{Scores, Sums, Task};
-use super::Model;
 use crate::data::Dataset;
 use crate::device::{Device, Step};
 use crate::error::{Error, Result};
@@ -135,7 +135,9 @@ impl Evaluator {
             short = Some(device.compile(&g)?);
         }
         match sums {
-            Some(sums) => Ok(Evaluator { device: device.clone(), full, short, task: task.clone(), batch, sums, rows }),
+            Some(sums) => {
+                Ok(Evaluator { device: device.clone(), full, short, task: task.clone(), batch, sums, rows })
+            }
             None => Err(Error::Invalid("there are no rows to evaluate".into())),
         }
     }
@@ -161,9 +163,11 @@ impl Evaluator {
         if let Some(step) = &mut self.short {
             step.run()?;
         }
-        let loss = self.device.read_param(&self.sums.loss)?.as_f32().iter().map(|&x| f64::from(x)).sum::<f64>();
+        let loss =
+            self.device.read_param(&self.sums.loss)?.as_f32().iter().map(|&x| f64::from(x)).sum::<f64>();
         let sums = self.sums.read_metrics(&self.device)?;
-        let mut confusions = self.task.metrics.iter().zip(&sums).filter_map(|(metric, sums)| metric.confusion(sums));
+        let mut confusions =
+            self.task.metrics.iter().zip(&sums).filter_map(|(metric, sums)| metric.confusion(sums));
         let confusion = confusions.next().unwrap_or_default();
         Ok(Evaluation { scores: self.task.scores(loss, &sums, self.rows), confusion })
     }

@@ -248,7 +248,8 @@ impl Metric for Accuracy {
             return vec![Sum::of_equal(class, target)];
         }
         let classes = prediction.dim(1);
-        vec![Sum::of(target.one_hot(classes).matmul_tn(class.one_hot(classes)))]
+        let taken_for = class.one_hot(classes);
+        vec![Sum::of(target.one_hot(classes).matmul_tn(taken_for))]
     }
 
     fn value(&self, sums: &[Tensor], rows: usize) -> f64 {

@@ -59,7 +59,7 @@ mod trainer;
 pub use crate::files::FolderLock;
 pub use evaluate::{Evaluation, Evaluator};
 pub use measures::{Accuracy, BinaryAccuracy, BinaryCrossEntropy, CrossEntropy, Mae, Mse, R2, Rmse};
-pub use model::{Inputs, Model, model_fn};
+pub use model::{Inputs, Model, ModelFn, model_fn};
 pub use predict::Predictor;
 pub use predictions::Predictions;
 pub use task::{Better, Metric, Objective, Scores, Sum, Task, objective_fn};

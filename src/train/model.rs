@@ -73,8 +73,9 @@ impl<'g> Inputs<'g> {
     }
 }
 
-/// From the inputs of a batch to a prediction `[rows, ..]`. Every [`Layer`] is one, of one input; [`model_fn`] makes one of
-/// a function.
+/// From the inputs of a batch to a prediction `[rows, ..]`. Every [`Layer`] is one, of one input, and so is a reference to
+/// it; [`model_fn`] makes one of a function, which may borrow what it calls: `model_fn(|x| model.predict(x))` is one
+/// that borrows another.
 pub trait Model {
     /// Records the prediction of some rows.
     fn predict<'g>(&self, inputs: &Inputs<'g>) -> Var<'g>;
@@ -87,7 +88,8 @@ impl<L: Layer + ?Sized> Model for L {
     }
 }
 
-/// A model of several inputs as a function of them. It keeps the layers that it calls, or borrows them.
+/// A model of several inputs as a function of them. It keeps the layers that it calls, or borrows them: then it can be
+/// copied, to be trained first and asked afterwards.
 ///
 /// ```
 /// use wgrad::Params;
@@ -101,13 +103,15 @@ impl<L: Layer + ?Sized> Model for L {
 ///     (left * right).sum_keep(&[1])
 /// });
 /// ```
-pub fn model_fn<F: for<'g> Fn(&Inputs<'g>) -> Var<'g>>(predict: F) -> impl Model {
-    Function(predict)
+pub fn model_fn<F: for<'g> Fn(&Inputs<'g>) -> Var<'g>>(predict: F) -> ModelFn<F> {
+    ModelFn(predict)
 }
 
-struct Function<F>(F);
+/// What [`model_fn`] makes.
+#[derive(Debug, Clone, Copy)]
+pub struct ModelFn<F>(F);
 
-impl<F: for<'g> Fn(&Inputs<'g>) -> Var<'g>> Model for Function<F> {
+impl<F: for<'g> Fn(&Inputs<'g>) -> Var<'g>> Model for ModelFn<F> {
     fn predict<'g>(&self, inputs: &Inputs<'g>) -> Var<'g> {
         (self.0)(inputs)
     }

@@ -102,7 +102,8 @@ impl Rows {
         let at = order.batch_rows(counter, size);
         let taken = |var: Var<'g>| var.take_rows(at);
         let Source { inputs, targets } = source;
-        Ok(Source { inputs: inputs.into_iter().map(taken).collect(), targets: targets.map(taken) }.seen(g, data))
+        Ok(Source { inputs: inputs.into_iter().map(taken).collect(), targets: targets.map(taken) }
+            .seen(g, data))
     }
 
     /// How many batches, from number `at` on, the rows that are on the device last; 0 where batch `at` is not there.

@@ -1,8 +1,8 @@
 //! What a model says of single rows: classes and probabilities, or its numbers.
 
-use super::{Model, Predictions};
 use super::batch::{feed, inputs, of_rows};
 use super::pieces::within_limits;
+use super::{Model, Predictions};
 use crate::data::{Batch, Dataset, Input, Targets, Values};
 use crate::device::{Device, Step};
 use crate::error::{Error, Result};
@@ -65,7 +65,11 @@ impl<'a> Predictor<'a> {
     /// mistake.
     pub fn new(device: &Device, model: impl Model + 'a, shape: impl Into<Vec<usize>>) -> Result<Self> {
         let inputs = vec![Input::new("x", shape, Vec::new())];
-        Predictor::like(device, Box::new(model), Dataset { name: "rows".into(), inputs, targets: Targets::Input })
+        Predictor::like(
+            device,
+            Box::new(model),
+            Dataset { name: "rows".into(), inputs, targets: Targets::Input },
+        )
     }
 
     /// For rows with the inputs of a data set, asked about by [`Predictor::predict_dataset`] and
@@ -249,4 +253,3 @@ impl<'a> Predictor<'a> {
         }
     }
 }
-

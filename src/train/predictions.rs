@@ -109,10 +109,10 @@ impl Predictions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
     use crate::Params;
     use crate::data::digits;
     use crate::nn::{Flatten, Mlp};
-    use crate::Device;
     use crate::train::{Evaluator, Predictor};
 
     /// Three rows: sure of class 1, sure of class 0, and even.

@@ -343,8 +343,7 @@ impl Recorded<'_> {
         for (metric, sums) in task.metrics.iter().zip(&self.sums) {
             let mut states = Vec::new();
             for (k, sum) in sums.iter().enumerate() {
-                let state =
-                    store.state(&format!("{}.{k}", metric.name()), sum.shape(), Init::Constant(0.0));
+                let state = store.state(&format!("{}.{k}", metric.name()), sum.shape(), Init::Constant(0.0));
                 sum.add_to(g.param(&state));
                 states.push(state);
             }

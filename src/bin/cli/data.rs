@@ -171,7 +171,7 @@ impl Subject {
     pub(super) fn shape(&self) -> Outcome<Vec<usize>> {
         match &self.preprocessor {
             Some(preprocessor) => Ok(vec![preprocessor.width()]),
-            None => Ok(self.test()?.shape),
+            None => Ok(self.test()?.shape().to_vec()),
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_ref())?;
     let subject = Subject::of(&path, args.data.as_ref())?;
     let (test, data_name) = (subject.test()?, &subject.data);
-    let architecture = Architecture::read(&path, &test.shape)?;
+    let architecture = Architecture::read(&path, test.shape())?;
     let (device, no_gpu) = open(&args.device)?;
     let info = device.info();
     let params = Params::seeded(0);
@@ -53,11 +53,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     let result = Evaluator::new(&device, &model, &test)?.run()?;
     if args.json {
         say(json!({
-            "test_accuracy": result.accuracy,
-            "test_loss": result.loss,
+            "test_accuracy": result.scores.accuracy(),
+            "test_loss": result.scores.loss,
             "rows": test.len(),
             "confusion": result.confusion,
-            "class_names": test.class_names,
+            "class_names": test.class_names(),
             "data": data_name.to_string(),
             "model_file": path.display().to_string(),
             "model": name(&architecture.kind),
@@ -70,8 +70,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     say_device(&info, no_gpu.as_deref());
     say(format!("model       {}: {}", path.display(), architecture.describe()));
     say(format!("data        {data_name}: {} {}\n", thousands(test.len() as f64), subject.rows()));
-    say(format!("test accuracy {} (loss {:.4})\n", percent(result.accuracy), result.loss));
-    say(matrix(&result.confusion, &test.class_names));
+    say(format!("test accuracy {} (loss {:.4})\n", percent(result.scores.accuracy()), result.scores.loss));
+    say(matrix(&result.confusion, test.class_names()));
     Ok(())
 }
 

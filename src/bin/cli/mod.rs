@@ -157,6 +157,25 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
+/// A metric for a reader, shortly: accuracies in percent, R² by its name.
+pub(crate) fn measured(name: &str, value: f64) -> String {
+    match name {
+        "accuracy" => percent(value),
+        "r2" => format!("R² {value:.3}"),
+        _ => format!("{name} {}", rounded(value)),
+    }
+}
+
+/// Five digits that count.
+pub(crate) fn rounded(x: f64) -> String {
+    let digits = if x == 0.0 || !x.is_finite() { 0 } else { 4 - x.abs().log10().floor() as i32 };
+    match digits {
+        0..=12 => format!("{x:.*}", digits as usize),
+        -12..0 => format!("{x:.0}"),
+        _ => format!("{x:.4e}"),
+    }
+}
+
 /// Columns under their headings; the last is not padded.
 pub(crate) fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) -> String {
     let width = |k: usize| {

@@ -46,27 +46,27 @@ pub(super) fn write(
     };
     match epochs {
         Some([]) => put("curves.svg", None)?,
-        Some(epochs) => put("curves.svg", Some(plots::curves(epochs, kept)?))?,
+        Some(epochs) => put("curves.svg", Some(plots::curves(epochs, kept, "cross-entropy", "accuracy")?))?,
         None => {}
     }
-    let names = &test.class_names[..];
+    let names = test.class_names();
 
-    let predictions = Predictor::new(device, model, &test.shape[..])?.predict_dataset(test)?;
-    let confusion = match test.classes > plots::MOST_CLASSES {
+    let predictions = Predictor::new(device, model, test.shape())?.predict_dataset(test)?;
+    let confusion = match test.classes() > plots::MOST_CLASSES {
         true => None,
-        false => Some(plots::confusion(&predictions.confusion(&test.labels)?, names)?),
+        false => Some(plots::confusion(&predictions.confusion(test.labels())?, names)?),
     };
     put("confusion.svg", confusion)?;
-    let is_image = matches!(test.shape[..], [_, h, w] if h > 1 && w > 1);
+    let is_image = matches!(test.shape()[..], [_, h, w] if h > 1 && w > 1);
     let mistakes = match is_image {
         false => None,
         true => {
-            let wrong = predictions.mistakes(&test.labels)?;
+            let wrong = predictions.mistakes(test.labels())?;
             let list: Vec<Mistake> = wrong
                 .into_iter()
                 .take(MISTAKES)
                 .map(|(row, _)| {
-                    let (class, taken_for) = (test.labels[row] as usize, predictions.class(row));
+                    let (class, taken_for) = (test.labels()[row] as usize, predictions.class(row));
                     Mistake {
                         row,
                         values: test.row(row).unwrap_or_default(),
@@ -77,11 +77,11 @@ pub(super) fn write(
                     }
                 })
                 .collect();
-            Some(plots::mistakes(&test.shape, &list, names)?)
+            Some(plots::mistakes(test.shape(), &list, names)?)
         }
     };
     put("mistakes.svg", mistakes)?;
-    put("filters.svg", filters(device, params, &test.shape)?)?;
+    put("filters.svg", filters(device, params, test.shape())?)?;
     Ok(files)
 }
 

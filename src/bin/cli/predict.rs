@@ -86,10 +86,12 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.rows.is_some() || args.inputs.is_empty() {
         let test = subject.test()?;
         let rows = args.rows.unwrap_or((0, test.len().min(5)));
-        if test.shape != architecture.input {
+        if test.shape() != architecture.input {
             return Err(Failure::new(format!(
                 "the model takes examples of shape {:?}, and those of `{}` have {:?}",
-                architecture.input, subject.data, test.shape
+                architecture.input,
+                subject.data,
+                test.shape()
             )));
         }
         inputs.extend(rows_of(&test, &subject.data, rows)?);
@@ -165,11 +167,11 @@ fn rows_of(test: &Dataset, name: &DataName, (from, to): (usize, usize)) -> Outco
     }
     let input = |row: usize| {
         let values = test.row(row).unwrap_or_default();
-        let picture = match test.shape[..] {
+        let picture = match test.shape()[..] {
             [channels, height, width] => Some(Picture { channels, height, width, values: values.clone() }),
             _ => None,
         };
-        let truth = test.labels.get(row).map(|&label| label as usize);
+        let truth = test.labels().get(row).map(|&label| label as usize);
         Input { name: format!("{name}, test row {row}"), values, picture, truth }
     };
     Ok((from..to).map(input).collect())

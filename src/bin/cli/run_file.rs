@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
-use wgrad::train::EpochRecord;
+use serde_json::{Map, Value, json};
+use wgrad::train::{EpochRecord, Scores};
 
 use super::{Failure, Outcome};
 
@@ -35,19 +35,43 @@ pub(super) fn read(folder: &Path) -> Outcome<Option<Value>> {
     Ok(Some(value))
 }
 
+/// Numbers by name: `test_loss`, `test_accuracy`.
+pub(super) fn put_scores(to: &mut Map<String, Value>, of: &str, scores: &Scores) {
+    to.insert(format!("{of}_loss"), json!(scores.loss));
+    for (name, value) in &scores.metrics {
+        to.insert(format!("{of}_{name}"), json!(value));
+    }
+}
+
 /// An epoch, as `run.json` keeps it and `--json` prints it.
 pub(super) fn epoch(r: &EpochRecord) -> Value {
-    json!({
+    let mut all = Map::new();
+    put_scores(&mut all, "train", &r.train);
+    match &r.validation {
+        Some(scores) => put_scores(&mut all, "validation", scores),
+        // What would be there is none.
+        None => r.train.metrics.iter().map(|(name, _)| name.as_str()).chain(["loss"]).for_each(|name| {
+            all.insert(format!("validation_{name}"), Value::Null);
+        }),
+    }
+    let others = json!({
         "epoch": r.epoch,
         "epochs": r.epochs,
-        "train_loss": r.train_loss,
-        "train_accuracy": r.train_accuracy,
-        "validation_loss": r.validation_loss,
-        "validation_accuracy": r.validation_accuracy,
         "is_best": r.is_best,
         "samples_per_second": r.samples_per_second,
         "seconds": r.seconds,
-    })
+    });
+    all.extend(others.as_object().cloned().unwrap_or_default());
+    all.into()
+}
+
+/// The numbers that an epoch has under names like `train_accuracy`; `None` without a loss.
+fn scores(epoch: &Value, of: &str) -> Option<Scores> {
+    let named = epoch.as_object()?.iter().filter_map(|(key, value)| {
+        let name = key.strip_prefix(of)?.strip_prefix('_').filter(|name| *name != "loss")?;
+        Some((name.to_string(), value.as_f64()?))
+    });
+    Some(Scores { loss: epoch[format!("{of}_loss")].as_f64()?, metrics: named.collect() })
 }
 
 /// The epochs that the content of a `run.json` tells of: none where an earlier version wrote it.
@@ -57,10 +81,8 @@ pub(super) fn epochs(file: &Value) -> Vec<EpochRecord> {
         Some(EpochRecord {
             epoch: count("epoch").filter(|&n| n > 0)?,
             epochs: count("epochs")?,
-            train_loss: r["train_loss"].as_f64()?,
-            train_accuracy: r["train_accuracy"].as_f64()?,
-            validation_loss: r["validation_loss"].as_f64(),
-            validation_accuracy: r["validation_accuracy"].as_f64(),
+            train: scores(r, "train")?,
+            validation: scores(r, "validation"),
             is_best: r["is_best"].as_bool().unwrap_or(false),
             samples_per_second: r["samples_per_second"].as_f64().unwrap_or(0.0),
             seconds: r["seconds"].as_f64().unwrap_or(0.0),

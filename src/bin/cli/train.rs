@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let model = architecture(&settings, &split.train).build(&params, settings.dropout)?;
     let test = split.test.clone();
     let batch = split.train.len().min(settings.batch as usize);
-    let shape = [&[batch], &split.train.shape[..]].concat();
+    let shape = [&[batch], split.train.shape()].concat();
     let summary = Summary::of(&model, &shape)?;
     let described = settings.json(split.validation.len());
     let lock = match lock {
@@ -97,8 +97,8 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
             thousands(split.train.len() as f64),
             thousands(split.validation.len() as f64),
             thousands(split.test.len() as f64),
-            split.train.shape,
-            split.train.classes
+            split.train.shape(),
+            split.train.classes()
         ));
         say(format!("training    {}\n", describe(&settings)));
         say(format!("{summary}\n"));
@@ -192,8 +192,8 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     }
     say(format!(
         "\ntest accuracy {} (loss {:.4}){}",
-        percent(report.test_accuracy),
-        report.test_loss,
+        percent(report.test.accuracy()),
+        report.test.loss,
         report.best_epoch.map(|e| format!(", with the weights of epoch {e}")).unwrap_or_default()
     ));
     say(format!(
@@ -247,8 +247,8 @@ pub(super) fn architecture(settings: &Settings, data: &Dataset) -> Architecture 
         kind: settings.model,
         widths: settings.widths.iter().map(|&w| w as usize).collect(),
         depth: settings.depth as usize,
-        input: data.shape.clone(),
-        classes: data.classes,
+        input: data.shape().to_vec(),
+        classes: data.classes(),
     }
 }
 
@@ -299,8 +299,8 @@ fn describe(settings: &Settings) -> String {
 
 fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Value {
     json!({
-        "test_accuracy": report.test_accuracy,
-        "test_loss": report.test_loss,
+        "test_accuracy": report.test.accuracy(),
+        "test_loss": report.test.loss,
         "best_epoch": report.best_epoch,
         "train_seconds": report.train_seconds,
         "first_step_seconds": report.first_step_seconds,
