@@ -346,6 +346,40 @@ fn what_is_chosen_by_is_measured() {
     assert!(report.test.metrics.is_empty() && report.test.accuracy().is_nan());
 }
 
+/// Inputs and targets that are larger than a tensor may be are fed in pieces, to the same bits.
+#[test]
+#[cfg(feature = "gpu")]
+fn several_tensors_are_fed_in_pieces_to_the_same_bits() {
+    let Some(gpu) = common::gpu() else { return };
+    let both = |data: &Dataset| {
+        let mut inputs = data.inputs.clone();
+        inputs.push(Input::new("row", [], (0..data.len()).map(|i| (i % 7) as f32).collect::<Vec<_>>()));
+        Dataset { inputs, ..data.clone() }
+    };
+    let train = |bytes: u64| {
+        let device = Device::from(gpu.with_largest_tensor(bytes));
+        let params = Params::seeded(4);
+        let (line, shift) = (Linear::new(&params, 2, 1), Linear::new(&params.at("shift"), 1, 1));
+        let model = model_fn(|x| {
+            let row = x.get("row");
+            line.forward(x.get("x")) + shift.forward(row.reshape([row.dim(0), 1]))
+        });
+        let data = split(5003);
+        let split =
+            Split { train: both(&data.train), validation: both(&data.validation), test: both(&data.test) };
+        let report = Trainer::new(&device, model, &params, Adam::new(&params, 1e-2), split)
+            .epochs(2)
+            .batch(64)
+            .run(&mut ())
+            .unwrap();
+        report.epochs.iter().map(|r| r.train.clone()).collect::<Vec<_>>()
+    };
+    // 4,003 rows of two numbers have 32,024 bytes: 31 batches of 512 fit 16,000, and 19 fit 10,000.
+    let whole = train(1 << 20);
+    assert_eq!(train(16_000), whole);
+    assert_eq!(train(10_000), whole);
+}
+
 /// What measuring costs of a step.
 #[test]
 #[cfg(feature = "gpu")]

@@ -34,6 +34,7 @@ mod digits;
 mod idx;
 mod idx_folder;
 mod iris;
+mod rows;
 mod split;
 mod table;
 mod values;
@@ -47,6 +48,6 @@ pub use iris::iris;
 pub use split::{Holdout, Split};
 pub use table::{
     ColumnKind, DecimalMark, Missing, Scaling, Table, TableError, TableErrorKind, TableOptions,
-    TablePreprocessor, TableRows,
+    TablePreprocessor, TableRows, TargetKind,
 };
 pub use values::Values;

@@ -99,7 +99,8 @@ impl<'g> Var<'g> {
     ///
     /// What was taken of the state before is its old version: reading that afterwards is a recording error, so `value`
     /// and all else that needs the old one is recorded first. Elementwise ops that only make `value` are one kernel
-    /// with the update. Nothing flows back through it: gradients treat the new version as they treat a parameter.
+    /// with the update. Nothing flows back through it: gradients treat the new version as they treat a parameter, so a
+    /// loss that should reach what made `value` is computed from `value` itself.
     ///
     /// ```
     /// use wgrad::{Device, Graph, Init, Params};

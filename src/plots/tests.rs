@@ -205,3 +205,21 @@ fn files_are_replaced_and_folders_made() {
     assert_eq!(std::fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
     assert!(save(path.join("below"), "x").unwrap_err().to_string().contains("picture.svg"));
 }
+
+#[test]
+fn numbers_are_drawn_against_what_they_are() {
+    let pairs: Vec<(f64, f64)> = (0..5000).map(|i| (f64::from(i), 0.9 * f64::from(i) + 3.0)).collect();
+    for svg in [predicted(&pairs, "price").unwrap(), residuals(&pairs, "price").unwrap()] {
+        assert_inside(&svg);
+        let points = svg.matches("<circle").count();
+        assert!((1000..=2000).contains(&points) && svg.contains("predicted price"), "{points}");
+    }
+    // One row, numbers that are all one, and some that are none.
+    for pairs in
+        [vec![(1.0, 1.0)], vec![(7.0, 7.0); 3], vec![(1e30, f64::NAN), (0.0, 0.0)], vec![(1e-30, 2e30)]]
+    {
+        assert_inside(&predicted(&pairs, "y").unwrap());
+        assert_inside(&residuals(&pairs, "y").unwrap());
+    }
+    assert!(predicted(&[(f64::NAN, 0.0)], "y").unwrap_err().to_string().contains("no predictions"));
+}

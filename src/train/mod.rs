@@ -46,12 +46,14 @@
 mod batch;
 mod checkpoint;
 mod evaluate;
+mod files;
 mod measures;
 mod model;
 mod numbers;
 mod pieces;
 mod predict;
 mod predictions;
+mod record;
 mod run;
 mod task;
 mod trainer;

@@ -1,16 +1,16 @@
 //! A run under way: steps, epochs, files.
 
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::batch::{Seen, feed, inputs, prediction};
-use super::checkpoint::{Best, Checkpoint, Choice, Progress, save_model, snapshot};
+use super::batch::{feed, inputs};
+use super::checkpoint::{Best, Progress, snapshot};
 use super::numbers;
 use super::pieces::Rows;
+use super::record::weights;
 use super::task::{Better, Sums};
-use super::{EpochRecord, Evaluator, Keep, Model, Observer, Trainer};
-use crate::data::{Dataset, LastBatch, epoch_order};
+use super::{EpochRecord, Evaluator, Keep, Observer, Trainer};
+use crate::data::{LastBatch, epoch_order};
 use crate::device::Step;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param, Params};
@@ -18,7 +18,7 @@ use crate::profile::{self, Profile};
 use crate::tensor::Tensor;
 
 /// Name of the file that a run goes on from.
-const CHECKPOINT: &str = "checkpoint.safetensors";
+pub(super) const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// Short epochs share a checkpoint: writing one takes longer than a small model's epoch.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ struct Full {
 
 /// A run under way.
 pub(super) struct Run<'t> {
-    trainer: &'t Trainer<'t>,
+    pub(super) trainer: &'t Trainer<'t>,
     /// Steps of an epoch.
     pub(super) steps: usize,
     /// For batches of `batch` rows.
@@ -54,7 +54,7 @@ pub(super) struct Run<'t> {
     pending: usize,
     /// For the rows left over, with their number.
     short: Option<(Step, usize)>,
-    validation: Option<Evaluator>,
+    pub(super) validation: Option<Evaluator>,
     /// The number of the next step, and sums: states of the training graphs, in a store of their own.
     counter: Param,
     sums: Sums,
@@ -66,7 +66,7 @@ pub(super) struct Run<'t> {
     pub(super) best: Option<Best>,
     pub(super) records: Vec<EpochRecord>,
     /// The epoch of the last checkpoint, and when it was written.
-    saved: Option<(usize, Instant)>,
+    pub(super) saved: Option<(usize, Instant)>,
     pub(super) clock: Clock,
 }
 
@@ -157,77 +157,6 @@ impl<'t> Run<'t> {
             saved: None,
             clock: Clock::default(),
         })
-    }
-
-    /// Loads the checkpoint that is gone on from, if there is one.
-    pub(super) fn resume(&mut self) -> Result<()> {
-        let Some(path) = &self.trainer.resume else { return Ok(()) };
-        let sums: Vec<(String, usize)> =
-            self.progress.sums.iter().map(|(name, sum)| (name.clone(), sum.len())).collect();
-        let checkpoint = Checkpoint::load(path, &self.weights, self.choice()?, &sums)?;
-        let states = self.states();
-        let optimizer = self.trainer.optimizer_name();
-        if let Some(other) = checkpoint.optimizer.as_ref().filter(|other| **other != optimizer) {
-            return Err(Error::Invalid(format!(
-                "{} was saved by a run with the optimizer `{other}`, and this one has `{optimizer}`, for which the \
-                 averages in it mean nothing; go on with `{other}` (--optimizer), or start another run",
-                path.display()
-            )));
-        }
-        let is_missing = |state: &&Param| !checkpoint.names.iter().any(|name| name == state.name());
-        let is_weight = |state: &Param| self.weights.iter().any(|weight| weight.id() == state.id());
-        if let Some(state) = states.iter().find(|state| is_missing(state) && !is_weight(state)) {
-            return Err(Error::Invalid(format!(
-                "{} has no `{}`, which this run keeps beside the weights: it was saved with another optimizer, \
-                 momentum or precision; go on with the same (--optimizer, --precision), or start another run",
-                path.display(),
-                state.name()
-            )));
-        }
-        let (old, new) = (&checkpoint.progress, &self.progress);
-        if old.step > 0 && (old.seed, old.batch, old.rows) != (new.seed, new.batch, new.rows) {
-            return Err(Error::Invalid(format!(
-                "{} was saved in the middle of an epoch, with seed {}, batches of {} and {} training rows; to go \
-                 on there, give the same instead of seed {}, batches of {} and {} rows",
-                path.display(),
-                old.seed,
-                old.batch,
-                old.rows,
-                new.seed,
-                new.batch,
-                new.rows
-            )));
-        }
-        if old.step > self.steps {
-            return Err(Error::Invalid(format!(
-                "{} stands at step {} of an epoch, which has {}",
-                path.display(),
-                old.step,
-                self.steps
-            )));
-        }
-        self.trainer.device.load(&states, path)?;
-        self.progress = Progress { seed: new.seed, batch: new.batch, rows: new.rows, ..checkpoint.progress };
-        // Where nothing is compared, nothing could beat them.
-        let compares = self.trainer.keep == Keep::Best && self.validation.is_some();
-        self.best = checkpoint.best.filter(|_| compares);
-        Ok(())
-    }
-
-    fn choice(&self) -> Result<Choice<'t>> {
-        Ok(Choice { best: self.trainer.best_by()?.0, patience: self.trainer.patience_by()?.0 })
-    }
-
-    /// All states that training changes. The learning rate is a setting, not one of them.
-    fn states(&self) -> Vec<Param> {
-        let rate = self.trainer.optimizer.lr_state();
-        let mut states = self.trainer.params.root().all();
-        states.retain(|p| p.id() != rate.id());
-        // A model may hold parameters of another store.
-        let others = self.weights.iter().filter(|w| !states.iter().any(|s| s.id() == w.id()));
-        let others: Vec<Param> = others.cloned().collect();
-        states.extend(others);
-        states
     }
 
     /// Goes through the epochs. Returns whether the flag stopped it.
@@ -454,59 +383,4 @@ impl<'t> Run<'t> {
         }
         Ok(true)
     }
-
-    /// The best weights, or the current ones where none were compared.
-    pub(super) fn save_model(&self, out: &Path) -> Result<()> {
-        let path = out.join("model.safetensors");
-        match &self.best {
-            Some(best) => save_model(&path, &best.weights),
-            None => save_model(&path, &snapshot(&self.trainer.device, &self.weights)?),
-        }
-    }
-
-    fn save_checkpoint(&mut self, out: &Path) -> Result<()> {
-        let states = snapshot(&self.trainer.device, &self.states())?;
-        let optimizer = self.trainer.optimizer_name();
-        let path = out.join(CHECKPOINT);
-        let choice = self.choice()?;
-        Checkpoint::save(&path, &self.progress, &optimizer, choice, &states, self.best.as_ref())?;
-        self.saved = Some((self.progress.epochs, Instant::now()));
-        Ok(())
-    }
-}
-
-impl Progress {
-    /// Sums of no step yet.
-    fn clear_sums(&mut self, sums: &Sums) {
-        let all = sums.metrics.iter().flatten();
-        // Names are `training.<metric>.<k>`.
-        let name = |sum: &Param| sum.name().split_once('.').map_or(sum.name(), |(_, name)| name).to_string();
-        self.sums = all.map(|sum| (name(sum), vec![0.0; sum.shape().elements()])).collect();
-    }
-}
-
-impl Trainer<'_> {
-    /// Records a step on a batch of `rows`: forward, update, sums.
-    fn record<'g>(&self, g: &'g Graph, seen: Seen<'g>, rows: usize, store: &Params) -> Result<Sums> {
-        let inputs = match &self.augment {
-            Some(layer) => seen.inputs.with_first(|x| layer.forward(x)),
-            None => seen.inputs,
-        };
-        let prediction = prediction(&*self.model, &inputs, rows, &self.split.train)?;
-        let recorded = {
-            let _scope = g.scope_at("loss");
-            self.task.record(prediction, seen.target)?
-        };
-        self.optimizer.minimize(recorded.loss, &self.params.trainable());
-        let _scope = g.scope_at("sums");
-        recorded.accumulate(&self.task, store, rows)
-    }
-}
-
-/// The states that the model reads for inference, in the order it reads them.
-fn weights(model: &dyn Model, data: &Dataset) -> Result<Vec<Param>> {
-    let g = Graph::inference();
-    prediction(model, &inputs(&g, data, 1).seen(&g, data).inputs, 1, data)?;
-    let recording = g.finish()?;
-    Ok(recording.states.iter().map(|s| s.param.clone()).collect())
 }

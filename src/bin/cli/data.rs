@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use wgrad::data::{Dataset, Split, Table, TablePreprocessor, digits, iris, load_idx_folder};
+use wgrad::train::{Mse, Task};
 
 use super::data_name::DataName;
 use super::table::{Content, TableSettings};
@@ -16,6 +17,8 @@ pub(super) struct Loaded {
     pub(super) split: Split,
     /// What later rows of a table go through.
     pub(super) preprocessor: Option<TablePreprocessor>,
+    /// What was taken for granted about a table, in one line.
+    pub(super) note: Option<String>,
 }
 
 /// The data set of a name. Of images, `validation` training rows are kept, a tenth if nothing is said; `table` says it
@@ -32,13 +35,34 @@ pub(super) fn load(name: &DataName, table: &mut TableSettings, validation: Optio
                  so start another run, or bring the file back"
             )));
         }
+        let was_auto = table.is_auto();
         let (split, preprocessor) = table.split(&rows)?;
-        table.keep(content, preprocessor.target());
-        return Ok(Loaded { split, preprocessor: Some(preprocessor) });
+        let note = was_auto.then(|| note(&rows, &preprocessor));
+        table.keep(content, &preprocessor);
+        return Ok(Loaded { split, preprocessor: Some(preprocessor), note });
     }
     let (train, test) = load_images(name)?;
     let rows = validation.unwrap_or((train.len() + 5) / 10);
-    Ok(Loaded { split: Split::new(train, test, rows)?, preprocessor: None })
+    Ok(Loaded { split: Split::new(train, test, rows)?, preprocessor: None, note: None })
+}
+
+/// What `--task auto` took a table for.
+fn note(table: &Table, fitted: &TablePreprocessor) -> String {
+    let target = fitted.target();
+    if !fitted.is_regression() {
+        return format!(
+            "classification of `{target}`: {} different values (--task regression predicts a number)",
+            fitted.classes().len()
+        );
+    }
+    let at = table.columns().iter().position(|column| column == target).unwrap_or(0);
+    let numbers = (0..table.len()).filter_map(|row| fitted.number(table.get(row, at)?));
+    let different: std::collections::BTreeSet<u64> = numbers.map(|x| (x + 0.0).to_bits()).collect();
+    format!(
+        "regression of `{target}`: {} different numbers in {} rows (--task classification takes them for classes)",
+        different.len(),
+        table.len()
+    )
 }
 
 /// Leaves what later rows go through beside the model, or removes that of an earlier run.
@@ -175,6 +199,16 @@ impl Subject {
         }
     }
 
+    /// What the model predicts a number of a table's rows with, if it does.
+    pub(super) fn regression(&self) -> Option<&TablePreprocessor> {
+        self.preprocessor.as_ref().filter(|preprocessor| preprocessor.is_regression())
+    }
+
+    /// What is measured of the model, numbers of a table in the unit of its target.
+    pub(super) fn task(&self, test: &Dataset) -> Task {
+        task(test, self.preprocessor.as_ref())
+    }
+
     /// The names of the classes; none where they have only numbers.
     pub(super) fn classes(&self) -> &[String] {
         self.preprocessor.as_ref().map_or(&[], |preprocessor| preprocessor.classes())
@@ -183,5 +217,14 @@ impl Subject {
     /// How the rows to test on are called.
     pub(super) fn rows(&self) -> &'static str {
         if self.is_own || !self.data.is_table() { "test rows" } else { "rows, all of the table" }
+    }
+}
+
+/// What is minimized and measured: of a table's numbers the metrics are in the unit of the target, the loss is that of
+/// scaled ones.
+pub(super) fn task(data: &Dataset, preprocessor: Option<&TablePreprocessor>) -> Task {
+    match preprocessor.filter(|preprocessor| preprocessor.is_regression()) {
+        Some(preprocessor) => Task::new(Mse::new().unit(preprocessor.target_unit())),
+        None => Task::of(data),
     }
 }

@@ -11,9 +11,9 @@ use super::data::Subject;
 use super::data_name::DataName;
 use super::model::{Architecture, Kind};
 use super::settings::name;
-use super::{Failure, Outcome, open, percent, say, say_device, thousands};
+use super::{Failure, Outcome, open, percent, run_file, say, say_device, tested, thousands};
 
-/// Tests a saved model: accuracy, loss and confusion matrix on the test rows.
+/// Tests a saved model on the test rows: accuracy, loss and confusion matrix, or the errors of a regression.
 ///
 /// The model's layers are read from the shapes in its file.
 #[derive(Debug, clap::Args)]
@@ -50,28 +50,37 @@ pub(super) fn run(args: &Args) -> Outcome {
     let params = Params::seeded(0);
     let model = architecture.build(&params, 0.0)?;
     device.load(&params.all(), &path)?;
-    let result = Evaluator::new(&device, &model, &test)?.run()?;
+    let result = Evaluator::with(&device, &model, &test, &subject.task(&test))?.run()?;
     if args.json {
-        say(json!({
-            "test_accuracy": result.scores.accuracy(),
-            "test_loss": result.scores.loss,
+        let mut all = json!({
             "rows": test.len(),
-            "confusion": result.confusion,
-            "class_names": test.class_names(),
             "data": data_name.to_string(),
             "model_file": path.display().to_string(),
             "model": name(&architecture.kind),
             "widths": architecture.widths,
             "adapter": info.name,
             "backend": info.backend,
-        }));
+        });
+        match subject.regression() {
+            Some(fitted) => all["target"] = json!(fitted.target()),
+            None => {
+                all["confusion"] = json!(result.confusion);
+                all["class_names"] = json!(test.class_names());
+            }
+        }
+        if let Some(all) = all.as_object_mut() {
+            run_file::put_scores(all, "test", &result.scores);
+        }
+        say(all);
         return Ok(());
     }
     say_device(&info, no_gpu.as_deref());
     say(format!("model       {}: {}", path.display(), architecture.describe()));
     say(format!("data        {data_name}: {} {}\n", thousands(test.len() as f64), subject.rows()));
-    say(format!("test accuracy {} (loss {:.4})\n", percent(result.scores.accuracy()), result.scores.loss));
-    say(matrix(&result.confusion, test.class_names()));
+    say(format!("test {}\n", tested(&result.scores)));
+    if subject.regression().is_none() {
+        say(matrix(&result.confusion, test.class_names()));
+    }
     Ok(())
 }
 

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use wgrad::train::Scores;
 use wgrad::{Device, DeviceInfo};
 
 /// Trains neural networks with WGSL compute shaders, on a GPU or the CPU.
@@ -164,6 +165,17 @@ pub(crate) fn measured(name: &str, value: f64) -> String {
         "r2" => format!("R² {value:.3}"),
         _ => format!("{name} {}", rounded(value)),
     }
+}
+
+/// What a test came to: metrics, then the loss.
+pub(crate) fn tested(scores: &Scores) -> String {
+    let one = |(name, value): &(String, f64)| match name.as_str() {
+        "accuracy" => format!("accuracy {}", percent(*value)),
+        "r2" => measured(name, *value),
+        _ => format!("{} {}", name.to_uppercase(), rounded(*value)),
+    };
+    let all: Vec<String> = scores.metrics.iter().map(one).collect();
+    format!("{} (loss {:.4})", all.join(", "), scores.loss)
 }
 
 /// Five digits that count.

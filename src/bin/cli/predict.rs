@@ -12,9 +12,9 @@ use super::data_name::DataName;
 use super::eval::model_file;
 use super::model::Architecture;
 use super::picture::{Invert, Picture};
-use super::{Failure, Outcome, open, percent, say};
+use super::{Failure, Outcome, open, percent, rounded, say};
 
-/// Says what a saved model takes images or rows for: the most probable classes of each.
+/// Says what a saved model takes images or rows for: the most probable classes of each, or the number it predicts.
 ///
 /// Without inputs it shows some of the test rows, with what they are.
 #[derive(Debug, clap::Args)]
@@ -70,6 +70,8 @@ struct Input {
     values: Vec<f32>,
     picture: Option<Picture>,
     truth: Option<usize>,
+    /// The number to be predicted, if it is known, in its unit.
+    number: Option<f64>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -94,22 +96,41 @@ pub(super) fn run(args: &Args) -> Outcome {
                 test.shape()
             )));
         }
-        inputs.extend(rows_of(&test, &subject.data, rows)?);
+        inputs.extend(rows_of(&test, &subject, rows)?);
     }
     let (device, _) = open(&args.device)?;
     let params = Params::seeded(0);
     let model = architecture.build(&params, 0.0)?;
     device.load(&params.all(), &path)?;
     let values: Vec<f32> = inputs.iter().flat_map(|i| i.values.iter().copied()).collect();
-    let predictions = Predictor::new(&device, model, &architecture.input[..])?.predict(&values)?;
-    if predictions.len() != inputs.len() {
-        return Err(Failure::new(format!(
-            "{} inputs hold values of {} examples of shape {:?}",
+    let mut predictor = Predictor::new(&device, model, &architecture.input[..])?;
+    let expect = |rows: usize| match rows == inputs.len() {
+        true => Ok(()),
+        false => Err(Failure::new(format!(
+            "{} inputs hold values of {rows} examples of shape {:?}",
             inputs.len(),
-            predictions.len(),
             architecture.input
-        )));
+        ))),
+    };
+    if let Some(fitted) = subject.regression() {
+        let made = predictor.outputs(&values)?;
+        expect(made.shape().elements())?;
+        for (input, &scaled) in inputs.iter().zip(made.as_f32()) {
+            let predicted = fitted.target_value(scaled.into());
+            match args.json {
+                true => say(json!({
+                    "input": input.name,
+                    "target": fitted.target(),
+                    "prediction": predicted,
+                    "truth": input.number,
+                })),
+                false => say(number_text(input, fitted.target(), predicted)),
+            }
+        }
+        return Ok(());
     }
+    let predictions = predictor.predict(&values)?;
+    expect(predictions.len())?;
     for (row, input) in inputs.iter().enumerate() {
         match args.json {
             true => say(object(input, &predictions, row, subject.classes())),
@@ -139,7 +160,7 @@ fn image(path: &Path, invert: Invert, input: &[usize]) -> Outcome<Input> {
         true => format!("{} (inverted)", path.display()),
         false => path.display().to_string(),
     };
-    Ok(Input { name, values: picture.values.clone(), picture: Some(picture), truth: None })
+    Ok(Input { name, values: picture.values.clone(), picture: Some(picture), truth: None, number: None })
 }
 
 /// The rows of a table.
@@ -152,12 +173,14 @@ fn rows_of_file(path: &Path, subject: &Subject, preprocessor: &TablePreprocessor
         values: values.to_vec(),
         picture: None,
         truth: target.and_then(|target| preprocessor.class(table.get(row, target)?)),
+        number: target.and_then(|target| preprocessor.number(table.get(row, target)?)),
     };
     Ok(rows.values.chunks(preprocessor.width()).zip(&rows.rows).map(input).collect())
 }
 
 /// Rows of the data set.
-fn rows_of(test: &Dataset, name: &DataName, (from, to): (usize, usize)) -> Outcome<Vec<Input>> {
+fn rows_of(test: &Dataset, subject: &Subject, (from, to): (usize, usize)) -> Outcome<Vec<Input>> {
+    let name = &subject.data;
     if to > test.len() {
         return Err(Failure::new(format!(
             "`{name}` has {} test rows, counted from 0; there is no row {}",
@@ -172,7 +195,9 @@ fn rows_of(test: &Dataset, name: &DataName, (from, to): (usize, usize)) -> Outco
             _ => None,
         };
         let truth = test.labels().get(row).map(|&label| label as usize);
-        Input { name: format!("{name}, test row {row}"), values, picture, truth }
+        let scaled = subject.regression().zip(test.target(row).and_then(|target| target.first().copied()));
+        let number = scaled.map(|(fitted, scaled)| fitted.target_value(scaled.into()));
+        Input { name: format!("{name}, test row {row}"), values, picture, truth, number }
     };
     Ok((from..to).map(input).collect())
 }
@@ -187,6 +212,14 @@ fn object(input: &Input, predictions: &Predictions, row: usize, names: &[String]
         "probabilities": predictions.probabilities(row),
         "truth": input.truth,
     })
+}
+
+/// A predicted number, and how far off it is.
+fn number_text(input: &Input, target: &str, predicted: f64) -> String {
+    let truth = input
+        .number
+        .map(|truth| format!(", and it is {} ({} off)", rounded(truth), rounded((predicted - truth).abs())));
+    format!("{}: {target} {}{}", input.name, rounded(predicted), truth.unwrap_or_default())
 }
 
 /// The picture with what it is taken for beside it.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wgrad::data::{
     ColumnKind, DecimalMark, Holdout, Missing, Scaling, Split, Table, TableOptions, TablePreprocessor,
+    TargetKind,
 };
 
 use super::data_name::DataName;
@@ -20,9 +21,13 @@ const TEST_FRACTION: f64 = 0.2;
 #[group(id = "table")]
 #[command(next_help_heading = "Tables")]
 pub(super) struct TableArgs {
-    /// Column of a table that holds the class [default: the last]
+    /// Column of a table that holds the class, or the number to predict [default: the last]
     #[arg(long, value_name = "COLUMN")]
     target: Option<String>,
+    /// What the target is: a class; a number to predict; or `auto`, a number if the values have fractions or there are
+    /// more different ones than a tenth of the rows, and more than two [default: auto]
+    #[arg(long, value_enum, value_name = "auto|classification|regression")]
+    task: Option<TableTask>,
     /// What becomes of rows with missing values: empty fields, NA, ? and nan [default: error]
     #[arg(long, value_enum)]
     missing: Option<OnMissing>,
@@ -58,6 +63,14 @@ enum OnMissing {
     Drop,
     /// They get the mean of the training rows, or the most frequent category
     Mean,
+}
+
+/// What is done with a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TableTask {
+    Auto,
+    Classification,
+    Regression,
 }
 
 /// How numbers are scaled.
@@ -114,6 +127,9 @@ impl Content {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct TableSettings {
     target: Option<String>,
+    /// Versions without it knew classes alone. What `auto` stands for is written down.
+    #[serde(default)]
+    target_kind: TargetKind,
     missing: Missing,
     scaling: Scaling,
     test_fraction: f64,
@@ -137,6 +153,11 @@ impl TableSettings {
     pub(super) fn new(args: &TableArgs, seed: u64, validation: Option<usize>) -> Self {
         TableSettings {
             target: args.target.clone(),
+            target_kind: match args.task {
+                None | Some(TableTask::Auto) => TargetKind::Auto,
+                Some(TableTask::Classification) => TargetKind::Class,
+                Some(TableTask::Regression) => TargetKind::Number,
+            },
             missing: match args.missing {
                 None | Some(OnMissing::Error) => Missing::Error,
                 Some(OnMissing::Drop) => Missing::Drop,
@@ -170,6 +191,12 @@ impl TableSettings {
         let is_given = |list: &[String]| !list.is_empty();
         let all = [
             (args.target.is_some() && asked.target != self.target, "--target"),
+            // What `auto` stood for is that of the run.
+            (
+                args.task.is_some_and(|task| task != TableTask::Auto)
+                    && asked.target_kind != self.target_kind,
+                "--task",
+            ),
             (args.missing.is_some() && asked.missing != self.missing, "--missing"),
             (args.scaling.is_some() && asked.scaling != self.scaling, "--scaling"),
             (args.test_fraction.is_some_and(|share| share != self.test_fraction), "--test-fraction"),
@@ -199,10 +226,16 @@ impl TableSettings {
         })
     }
 
-    /// Writes down what the file holds, and the column that holds the class.
-    pub(super) fn keep(&mut self, content: Content, target: &str) {
+    /// Writes down what the file holds, and the column to predict and what that is.
+    pub(super) fn keep(&mut self, content: Content, fitted: &TablePreprocessor) {
         self.content = Some(content);
-        self.target = Some(target.into());
+        self.target = Some(fitted.target().into());
+        self.target_kind = if fitted.is_regression() { TargetKind::Number } else { TargetKind::Class };
+    }
+
+    /// Whether what the target is goes by its values.
+    pub(super) fn is_auto(&self) -> bool {
+        self.target_kind == TargetKind::Auto
     }
 
     /// Those of a run's settings, or the defaults.
@@ -225,6 +258,7 @@ impl TableSettings {
     pub(super) fn split(&self, table: &Table) -> Outcome<(Split, TablePreprocessor)> {
         let mut options =
             TableOptions::default().missing(self.missing).scaling(self.scaling).decimal(self.decimal);
+        options = options.target_kind(self.target_kind);
         if let Some(target) = &self.target {
             options = options.target(target);
         }
@@ -260,6 +294,7 @@ impl TableArgs {
     pub(super) fn given(&self) -> Option<&'static str> {
         let all = [
             (self.target.is_some(), "--target"),
+            (self.task.is_some(), "--task"),
             (self.missing.is_some(), "--missing"),
             (self.scaling.is_some(), "--scaling"),
             (self.test_fraction.is_some(), "--test-fraction"),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use wgrad::data::Dataset;
+use wgrad::data::{Dataset, TablePreprocessor};
 use wgrad::nn::Summary;
 use wgrad::optim::{Adam, AdamW, ClipNorm, LossScale, Optimizer as Optimizes, Sgd};
 use wgrad::train::{EpochRecord, FolderLock, Keep, Observer, Trainer, TrainingReport};
@@ -17,9 +17,9 @@ use super::data_name::DataName;
 use super::model::{Architecture, Kind};
 use super::progress::Progress;
 use super::settings::{self, Kept, Optimizer, Settings, name};
-use super::{Failure, Outcome, data, open, percent, pictures, run_file, say, say_device, thousands};
+use super::{Failure, Outcome, data, open, pictures, run_file, say, say_device, tested, thousands};
 
-/// Trains a classifier and tests it.
+/// Trains a classifier, or a regression of a table's numbers, and tests it.
 ///
 /// In the folder of --out it leaves model.safetensors, the weights under PyTorch's names;
 /// checkpoint.safetensors, with which --resume goes on; run.json, the settings, epochs and result; pictures of the
@@ -32,6 +32,7 @@ use super::{Failure, Outcome, data, open, percent, pictures, run_file, say, say_
     wgrad train                             the digits that come with wgrad, on a GPU if there is one\n  \
     wgrad train --data ~/mnist --epochs 10  a folder with MNIST's four files\n  \
     wgrad train --data patients.csv --target outcome --missing mean\n  \
+    wgrad train --data houses.csv --target price --task regression\n  \
     wgrad train --model resnet --channels 16,32,64 --depth 2\n  \
     wgrad train --hidden 256,128 --out runs/wide\n  \
     wgrad train --resume --epochs 100       goes on with the last run of the same --out")]
@@ -44,7 +45,8 @@ pub(super) struct Args {
     /// Go on from the checkpoint in --out, with the settings of its run.json where no others are given
     #[arg(long)]
     resume: bool,
-    /// Leave out the pictures: curves.svg, confusion.svg, mistakes.svg, filters.svg
+    /// Leave out the pictures: curves.svg, confusion.svg, mistakes.svg, filters.svg; of a regression predicted.svg and
+    /// residuals.svg
     #[arg(long)]
     no_pictures: bool,
     /// Print one JSON object an epoch and one at the end, and nothing else
@@ -73,8 +75,13 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         before = run_file::read(&out)?.unwrap_or_default();
     }
     let mut settings = Settings::new(given, &before["settings"])?;
-    let Loaded { split, preprocessor } =
+    let Loaded { split, preprocessor, note } =
         data::load(&settings.data, &mut settings.table, settings.validation)?;
+    let regression = preprocessor.clone().filter(TablePreprocessor::is_regression);
+    if regression.is_some() {
+        settings.predict_numbers(given, args.resume);
+    }
+    let task = data::task(&split.train, preprocessor.as_ref());
     let (device, no_gpu) = open(&args.device)?;
     let info = device.info();
 
@@ -91,15 +98,21 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     };
     if !args.json {
         say_device(&info, no_gpu.as_deref());
+        let targets = match &regression {
+            Some(fitted) => format!("numbers `{}`", fitted.target()),
+            None => format!("{} classes", split.train.classes()),
+        };
         say(format!(
-            "data        {}: {} rows to train on, {} to validate, {} to test; {:?}, {} classes",
+            "data        {}: {} rows to train on, {} to validate, {} to test; {:?}, {targets}",
             settings.data,
             thousands(split.train.len() as f64),
             thousands(split.validation.len() as f64),
             thousands(split.test.len() as f64),
             split.train.shape(),
-            split.train.classes()
         ));
+        if let Some(note) = note {
+            say(format!("task        {note}"));
+        }
         say(format!("training    {}\n", describe(&settings)));
         say(format!("{summary}\n"));
     }
@@ -118,6 +131,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         .batch(settings.batch as usize)
         .seed(settings.seed)
         .precision(settings.precision())
+        .task(task)
         .schedule(move |epoch, epochs| schedule.factor(epoch, epochs))
         .keep(match settings.keep {
             Kept::Best => Keep::Best,
@@ -163,7 +177,8 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         true => Vec::new(),
         false => {
             let curves = Some(&epochs[..]).filter(|_| tells_all || !report.epochs.is_empty());
-            pictures::write(&out, &device, &model, &params, &test, curves, report.best_epoch)?
+            let subject = pictures::Subject { test: &test, regression: regression.as_ref() };
+            pictures::write(&out, &device, &model, &params, &subject, curves, report.best_epoch)?
         }
     };
     if args.json {
@@ -191,9 +206,8 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         say(format!("ended early: the validation loss was not lower than before for {patience} epochs"));
     }
     say(format!(
-        "\ntest accuracy {} (loss {:.4}){}",
-        percent(report.test.accuracy()),
-        report.test.loss,
+        "\ntest {}{}",
+        tested(&report.test),
         report.best_epoch.map(|e| format!(", with the weights of epoch {e}")).unwrap_or_default()
     ));
     say(format!(
@@ -248,7 +262,8 @@ pub(super) fn architecture(settings: &Settings, data: &Dataset) -> Architecture 
         widths: settings.widths.iter().map(|&w| w as usize).collect(),
         depth: settings.depth as usize,
         input: data.shape().to_vec(),
-        classes: data.classes(),
+        // One number to be predicted.
+        classes: data.classes().max(1),
     }
 }
 
@@ -298,9 +313,7 @@ fn describe(settings: &Settings) -> String {
 }
 
 fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Value {
-    json!({
-        "test_accuracy": report.test.accuracy(),
-        "test_loss": report.test.loss,
+    let mut all = json!({
         "best_epoch": report.best_epoch,
         "train_seconds": report.train_seconds,
         "first_step_seconds": report.first_step_seconds,
@@ -314,7 +327,11 @@ fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Valu
         "backend": info.backend,
         "driver": info.driver,
         "type": info.kind,
-    })
+    });
+    if let Some(all) = all.as_object_mut() {
+        run_file::put_scores(all, "test", &report.test);
+    }
+    all
 }
 
 /// What `run.json` keeps: where no epoch was added, how fast the earlier ones went, and on what.

@@ -77,9 +77,24 @@ pub enum TableErrorKind {
         "the value is missing; drop such rows, or fill them with the mean of the training rows (--missing)"
     )]
     Missing,
-    /// A row without a class, which cannot be filled.
-    #[error("the class is missing, and a class cannot be filled in; drop such rows (--missing drop)")]
+    /// A row without a target, which cannot be filled.
+    #[error("the target is missing, and a target cannot be filled in; drop such rows (--missing drop)")]
     MissingClass,
+    /// A field of a target of numbers that is none, or infinite.
+    #[error(
+        "`{value}` is no number, and the target holds numbers; correct it, leave the row out, or take the column for \
+             classes (--task classification)"
+    )]
+    TargetNotANumber {
+        /// The field.
+        value: String,
+    },
+    /// All rows have one target.
+    #[error("all rows have the target `{value}`; there is nothing to predict")]
+    OneValue {
+        /// That number.
+        value: String,
+    },
     /// No row that may be learnt from has a value in this column.
     #[error("no training row has a value; ignore the column (--ignore)")]
     NoValues,
@@ -121,8 +136,8 @@ pub enum TableErrorKind {
     },
     /// A target of measurements.
     #[error(
-        "`{value}` is not a whole number: a target is a class, a text or a whole number; name the column that holds \
-             the class (--target)"
+        "`{value}` is not a whole number, and a class is a text or a whole number; name the column that holds the class \
+             (--target), or predict the number (--task regression)"
     )]
     FractionalClass {
         /// The field.
@@ -131,7 +146,7 @@ pub enum TableErrorKind {
     /// A target that is nearly always another one.
     #[error(
         "{classes} classes in {rows} rows: a quantity or an identifier; name the column that holds the class \
-             (--target)"
+             (--target), or predict the quantity (--task regression)"
     )]
     TooManyClasses {
         /// Different classes.

@@ -1,4 +1,4 @@
-//! Tables: rows of numbers and categories, one column of them the class.
+//! Tables: rows of numbers and categories, one column of them the class or the quantity to predict.
 
 mod encoding;
 mod error;
@@ -6,10 +6,12 @@ mod options;
 mod preprocess;
 mod schema;
 #[cfg(test)]
+mod target_tests;
+#[cfg(test)]
 mod tests;
 
 pub use error::{TableError, TableErrorKind};
-pub use options::{ColumnKind, DecimalMark, Missing, Scaling, TableOptions};
+pub use options::{ColumnKind, DecimalMark, Missing, Scaling, TableOptions, TargetKind};
 pub use preprocess::{TablePreprocessor, TableRows};
 
 use std::collections::HashSet;
@@ -151,8 +153,8 @@ impl Table {
 
     /// Makes data sets of the table, and what does the same to later rows.
     ///
-    /// Rows are drawn at random for validation and test, every part with the classes in the same proportions
-    /// ([`Split::stratified`]). Means, extremes, categories and fillings are then those of the training rows alone.
+    /// Rows are drawn at random for validation and test, every part with the classes, if there are such, in the same
+    /// proportions ([`Split::stratified`]). Means, extremes, categories and fillings are then those of the training rows alone.
     /// Kinds of columns that are not given, and the list of classes, are taken from all rows: they say how to read
     /// the file, and a row that does not fit is refused before training, whichever part it falls in.
     ///
@@ -163,7 +165,7 @@ impl Table {
     pub fn split(&self, options: &TableOptions, holdout: &Holdout) -> Result<(Split, TablePreprocessor)> {
         let schema = Schema::new(self, options)?;
         let name = self.name();
-        let parts = holdout.draw(&name, &schema.labels)?;
+        let parts = holdout.draw(&name, &schema.groups())?;
         // The schema's rows are those that were not dropped.
         let rows = |part: &[u32]| -> Vec<usize> { part.iter().map(|&i| schema.rows[i as usize]).collect() };
         let preprocessor = TablePreprocessor::fit(self, &schema, &rows(&parts.train))?;

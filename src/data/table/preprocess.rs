@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::encoding::{Encoding, is_missing};
 use super::error::listed;
-use super::options::{DecimalMark, Missing};
-use super::schema::{Schema, find, usable_rows};
+use super::options::{DecimalMark, Missing, Scaling};
+use super::schema::{self, Schema, find, usable_rows};
 use super::{Table, TableErrorKind};
 use crate::data::{Dataset, Input, Targets};
 use crate::error::{Error, Result};
@@ -32,7 +32,11 @@ pub struct TablePreprocessor {
 struct Parts {
     format: String,
     target: String,
+    /// None where the target is a number.
     classes: Vec<String>,
+    /// How a target that is a number is scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<Encoding>,
     missing: Missing,
     /// Versions without it knew the point alone.
     #[serde(default)]
@@ -78,8 +82,17 @@ impl TablePreprocessor {
         }
         let target = table.columns[schema.target].clone();
         let &Schema { missing, decimal, .. } = schema;
-        let (format, classes) = (FORMAT.into(), schema.classes.clone());
-        Ok(TablePreprocessor { parts: Parts { format, target, classes, missing, decimal, columns } })
+        let (classes, number) = match &schema.targets {
+            schema::Targets::Classes { names, .. } => (names.clone(), None),
+            schema::Targets::Numbers => {
+                let field = |&row: &usize| decimal.number(table.field(row, schema.target));
+                let numbers: Vec<f64> = rows.iter().filter_map(field).collect();
+                // Whatever becomes of the features: the loss and the steps go by the target's size.
+                (Vec::new(), Encoding::of_numbers(&numbers, Scaling::Standard))
+            }
+        };
+        let format = FORMAT.into();
+        Ok(TablePreprocessor { parts: Parts { format, target, classes, number, missing, decimal, columns } })
     }
 
     /// How many numbers a row becomes.
@@ -87,12 +100,40 @@ impl TablePreprocessor {
         self.parts.columns.iter().map(|column| column.encoding.width()).sum()
     }
 
-    /// The names of the classes, by number.
+    /// Whether the target is a number, not a class.
+    pub fn is_regression(&self) -> bool {
+        self.parts.number.is_some()
+    }
+
+    /// A target, or a prediction of it, in the unit that the column has, from the scaled one of a data set; what is
+    /// given where the target is a class.
+    pub fn target_value(&self, scaled: f64) -> f64 {
+        match self.parts.number {
+            Some(Encoding::Numeric { offset, divisor, .. }) => scaled * divisor + offset,
+            _ => scaled,
+        }
+    }
+
+    /// How much a scaled target of 1 is in the column's unit: the standard deviation of the training rows. 1 where the
+    /// target is a class.
+    pub fn target_unit(&self) -> f64 {
+        match self.parts.number {
+            Some(Encoding::Numeric { divisor, .. }) => divisor,
+            _ => 1.0,
+        }
+    }
+
+    /// The number in a field of the target, in the unit of the column; `None` for what is none.
+    pub fn number(&self, field: &str) -> Option<f64> {
+        self.parts.decimal.number(field)
+    }
+
+    /// The names of the classes, by number; none where the target is a number.
     pub fn classes(&self) -> &[String] {
         &self.parts.classes
     }
 
-    /// The column that holds the class.
+    /// The column that holds the class, or the number to be predicted.
     pub fn target(&self) -> &str {
         &self.parts.target
     }
@@ -125,21 +166,39 @@ impl TablePreprocessor {
         Ok(TableRows { rows, values })
     }
 
-    /// The rows of a table with their classes, as a data set.
+    /// The rows of a table with their targets, as a data set: classes, or numbers of shape `[1]`, scaled.
     ///
     /// # Errors
-    /// As [`TablePreprocessor::rows`]; and where the target does not exist, or a class is one that training did not
-    /// know.
+    /// As [`TablePreprocessor::rows`]; and where the target does not exist, is no number, or is a class that training did
+    /// not know.
     pub fn dataset(&self, table: &Table) -> Result<Dataset> {
         let target = find(table, &self.parts.target)?;
         let columns = self.find(table)?;
-        let rows = usable_rows(table, &columns, Some(target), self.parts.missing, self.parts.decimal)?;
+        let wanted = Some((target, self.is_regression()));
+        let rows = usable_rows(table, &columns, wanted, self.parts.missing, self.parts.decimal)?;
         self.dataset_of(table, &table.name(), &rows)
     }
 
     /// These rows, which were looked at, as a data set. It may be empty.
     pub(super) fn dataset_of(&self, table: &Table, name: &str, rows: &[usize]) -> Result<Dataset> {
+        let x = Input::new("x", [self.width()], self.encode(table, &self.find(table)?, rows)?);
+        let (name, inputs) = (name.to_string(), vec![x]);
         let target = find(table, &self.parts.target)?;
+        if let Some(Encoding::Numeric { offset, divisor, .. }) = self.parts.number {
+            let mut values = Vec::new();
+            for &row in rows {
+                let field = table.field(row, target);
+                let scaled = self.number(field).map(|x| ((x - offset) / divisor) as f32);
+                match scaled.filter(|x| x.is_finite()) {
+                    Some(scaled) => values.push(scaled),
+                    None => {
+                        return table.wrong(row, target, TableErrorKind::TooLarge { value: field.into() });
+                    }
+                }
+            }
+            let targets = Targets::Values { shape: vec![1], values: values.into() };
+            return Ok(Dataset { name, inputs, targets });
+        }
         let mut labels = Vec::new();
         for &row in rows {
             let class = table.field(row, target);
@@ -151,10 +210,9 @@ impl TablePreprocessor {
                 }
             }
         }
-        let x = Input::new("x", [self.width()], self.encode(table, &self.find(table)?, rows)?);
         let (classes, names) = (self.parts.classes.len(), self.parts.classes.clone());
         let targets = Targets::Classes { labels, classes, names };
-        Ok(Dataset { name: name.to_string(), inputs: vec![x], targets })
+        Ok(Dataset { name, inputs, targets })
     }
 
     /// The number of the class in a field of the target; `None` for one that training did not know.
@@ -168,6 +226,14 @@ impl TablePreprocessor {
         let (own, its) = (&self.parts, &other.parts);
         if own.target != its.target {
             return Some(format!("the target is `{}` in one and `{}` in the other", own.target, its.target));
+        }
+        if let (Some(own), Some(its)) = (&own.number, &its.number)
+            && own != its
+        {
+            return Some(format!("the target is {own} in one and {its} in the other"));
+        }
+        if own.number.is_some() != its.number.is_some() {
+            return Some("the target is a number in one and a class in the other".into());
         }
         if own.classes != its.classes {
             let (own, its) = (listed(&own.classes), listed(&its.classes));
@@ -270,10 +336,16 @@ impl TablePreprocessor {
         if parts.format != FORMAT {
             return Err(invalid(&format!("its format is `{}`, not `{FORMAT}`", parts.format)));
         }
-        if parts.columns.is_empty() || parts.classes.len() < 2 {
-            return Err(invalid("it has no columns, or fewer than two classes"));
+        let has_target = match parts.number {
+            None => parts.classes.len() >= 2,
+            Some(Encoding::Numeric { .. }) => parts.classes.is_empty(),
+            Some(Encoding::Categorical { .. }) => false,
+        };
+        if parts.columns.is_empty() || !has_target {
+            return Err(invalid("it has no columns, or fewer than two classes and no number to predict"));
         }
-        if let Some(fault) = parts.columns.iter().find_map(|column| column.encoding.fault()) {
+        let mut all = parts.columns.iter().map(|column| &column.encoding).chain(&parts.number);
+        if let Some(fault) = all.find_map(|encoding| encoding.fault()) {
             return Err(invalid(fault));
         }
         Ok(TablePreprocessor { parts })
