@@ -216,8 +216,8 @@ fn what_is_no_number_is_named_with_its_line() {
         ("-infinity", "`-infinity` is no number"),
         ("many", "`many` is no number, and the target holds numbers"),
         ("1e39", "line 22, column `y`: 1e39 is too large"),
-        ("NaN", "line 22, column `y`: the value is missing"),
-        ("", "line 22, column `y`: the value is missing"),
+        ("NaN", "line 22, column `y`: the target is missing"),
+        ("", "line 22, column `y`: the target is missing"),
         ("\"3,5\"", "decimal comma"),
     ] {
         write(bad);

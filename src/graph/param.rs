@@ -281,7 +281,8 @@ impl Params {
                 )),
                 true => Some(
                     "is the parameter of another layer already; give each layer a path of its own with \
-                     `params.at`, or make one that shares it with `params.shared()`"
+                     `params.at`, or make one that shares it with `params.shared()`; a layer asks once, when it \
+                     is made, and not where it is recorded"
                         .into(),
                 ),
                 false => {

@@ -206,7 +206,7 @@ pub(super) fn usable_rows(
             let field = table.field(row, column);
             if is_missing(field) {
                 match missing {
-                    Missing::Mean if Some(column) == target => {
+                    Missing::Mean | Missing::Error if Some(column) == target => {
                         return table.wrong(row, column, TableErrorKind::MissingClass);
                     }
                     Missing::Error => return table.wrong(row, column, TableErrorKind::Missing),

@@ -106,7 +106,7 @@ fn what_is_no_number_is_refused_where_it_stands() {
             let text = wrong(kind, bad);
             assert!(text.starts_with(place) && text.contains(words), "{text}");
         }
-        assert!(wrong(kind, "nan").contains("line 9, column `y`: the value is missing"));
+        assert!(wrong(kind, "nan").contains("line 9, column `y`: the target is missing"));
     }
     let same = table(|_| "2.5".into()).split(&options(TargetKind::Number), &HOLDOUT);
     assert!(same.unwrap_err().to_string().contains("all rows have the target `2.5`"));

@@ -233,7 +233,7 @@ fn classes_are_texts_or_whole_numbers() {
         (4, "class".into(), FractionalClass { value: "2.5".into() })
     );
     assert_eq!(wrong(of(&["a", "a", "a"])), (1, "class".into(), OneClass { class: "a".into() }));
-    assert_eq!(wrong(of(&["a", "b", "", "b"])), (4, "class".into(), Missing));
+    assert_eq!(wrong(of(&["a", "b", "", "b"])), (4, "class".into(), MissingClass));
     let many: Vec<String> = (0..30).map(|i| i.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(wrong(of(&many)), (1, "class".into(), TooManyClasses { classes: 30, rows: 30 }));
