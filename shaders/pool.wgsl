@@ -11,7 +11,7 @@
 // The gradients gather: each x sums over the windows that hold it.
 //
 // Windows are gone through in one loop, row by row. Where that is too long for an adapter, it is cut in parts of `length`
-// turns: invocations of their own, whose sums add_parts adds; max_pool2d_join takes the largest of their maxima.
+// iterations: invocations of their own, whose sums add_parts adds; max_pool2d_join takes the largest of their maxima.
 
 struct Axis {
     extent: u32, outputs: u32, kernel: u32, stride: u32,
@@ -91,7 +91,7 @@ fn max_pool2d(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     var best = 0.0;
     // No index is as large: nothing found yet.
     var where_best = 0xffffffffu;
-    for (var turn = begin; turn < end; turn += 1) {
+    for (var k = begin; k < end; k += 1) {
         let iy = u32(wy.start + i * wy.step);
         let ix = u32(wx.start + j * wx.step);
         // Positions before the first wrap around.
@@ -128,7 +128,7 @@ fn max_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
     var oy = wy.x + begin / across;
     var ox = wx.x + begin % across;
     var sum = 0.0;
-    for (var turn = begin; turn < end; turn += 1u) {
+    for (var k = begin; k < end; k += 1u) {
         let o = plane + oy * p.x.outputs + ox;
         sum += select(0.0, source[o], source_index[o] == at);
         ox += 1u;
@@ -164,7 +164,7 @@ fn avg_pool2d(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     var i = begin / wx.count;
     var j = begin % wx.count;
     var sum = 0.0;
-    for (var turn = begin; turn < end; turn += 1) {
+    for (var k = begin; k < end; k += 1) {
         let iy = u32(wy.start + i * wy.step);
         let ix = u32(wx.start + j * wx.step);
         let inside = iy < q.y.extent && ix < q.x.extent;
@@ -198,7 +198,7 @@ fn avg_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
     var oy = wy.x + begin / across;
     var ox = wx.x + begin % across;
     var sum = 0.0;
-    for (var turn = begin; turn < end; turn += 1u) {
+    for (var k = begin; k < end; k += 1u) {
         let held = holds(oy, iy, q.y) && holds(ox, ix, q.x);
         let count = window_size(oy, q.y, padding) * window_size(ox, q.x, padding);
         sum += select(0.0, source[plane + oy * q.x.outputs + ox] / f32(max(count, 1u)), held);

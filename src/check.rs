@@ -3,12 +3,17 @@
 
 #[cfg(feature = "gpu")]
 mod folded;
+#[cfg(feature = "gpu")]
+mod mid_graph;
 
-use crate::cpu::Buffer;
-use crate::device::DeviceInfo;
+use crate::backend::DeviceInfo;
+#[cfg(feature = "gpu")]
+use crate::expected::Expected;
 use crate::graph::{Graph, Var};
+#[cfg(feature = "gpu")]
 use crate::half;
-use crate::ops::{Case, Fillings, In, Op, Out, Reference};
+use crate::host::Buffer;
+use crate::op::{Case, Fillings};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Tensor};
@@ -17,6 +22,8 @@ use crate::tensor::{Data, Tensor};
 pub use folded::check_gpu_cases_folded;
 #[cfg(feature = "gpu")]
 pub(crate) use folded::program_of;
+#[cfg(feature = "gpu")]
+pub use mid_graph::check_gpu_cases_mid_graph;
 
 /// A case that failed.
 #[derive(Debug, Clone)]
@@ -65,149 +72,6 @@ impl Report {
     pub fn worst(&self) -> f64 {
         self.ops.iter().map(|o| o.worst).fold(0.0, f64::max)
     }
-}
-
-/// Floats widened, others as they are: what the reference computes with.
-type Wide = Buffer<f64>;
-
-fn widened(tensor: &Tensor) -> Wide {
-    Buffer::from_feed(tensor.into())
-}
-
-/// Element `i` of the reference, for messages.
-fn show_wide(values: &Wide, i: usize) -> String {
-    match values {
-        Wide::F(v) => v.get(i).map(|x| format!("{x:e}")),
-        Wide::U32(v) => v.get(i).map(ToString::to_string),
-        Wide::U8(v) => v.get(i).map(ToString::to_string),
-    }
-    .unwrap_or_default()
-}
-
-/// What the reference gives for an op, and how far off rounding in f32 may be.
-#[derive(Debug)]
-pub(crate) struct Expected {
-    values: Vec<Wide>,
-    bounds: Vec<Vec<f64>>,
-    /// By output, numbers that elements may be as well.
-    others: Vec<Vec<(usize, u32)>>,
-    /// By output, whether it is rounded to half precision.
-    halves: Vec<bool>,
-}
-
-impl Expected {
-    /// Evaluates `op` in f64. `inputs` ends with the old values of the states it updates; `plain` chooses
-    /// the plain formula.
-    pub(crate) fn new(op: &dyn Op, inputs: &[Tensor], plain: bool) -> Result<Self, String> {
-        let types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
-        let out_types = op.infer(&types)?;
-        let reads = inputs.len() - op.writes();
-        let results = out_types.len() - op.writes();
-        let wide: Vec<Wide> = inputs[..reads].iter().map(widened).collect();
-        let views: Vec<In<'_, f64>> = wide.iter().zip(&types).map(|(w, ty)| w.input(ty)).collect();
-        let mut values: Vec<Wide> =
-            out_types[..results].iter().map(|ty| Wide::zeros(ty.dtype, ty.shape.elements())).collect();
-        values.extend(inputs[reads..].iter().map(widened));
-        let mut outs: Vec<Out<'_, f64>> =
-            values.iter_mut().zip(&out_types).map(|(w, ty)| w.output(ty)).collect();
-        if plain {
-            Reference::<f64>::eval(op, &views, &mut outs)?;
-        } else {
-            Reference::<f64>::eval_fast(op, &views, &mut outs)?;
-        }
-        drop(outs);
-        let computed: Vec<In<'_, f64>> = values.iter().zip(&out_types).map(|(w, ty)| w.input(ty)).collect();
-        let (bounds, others) = (op.error_bound(&views, &computed), op.other_numbers(&views, &computed));
-        Ok(Expected { halves: vec![false; values.len()], values, bounds, others })
-    }
-
-    /// Says which outputs are stored in 16 bits, whose rounding is allowed then.
-    pub(crate) fn stored(mut self, is_half: impl Fn(usize) -> bool) -> Self {
-        self.halves = (0..self.values.len()).map(is_half).collect();
-        self
-    }
-
-    /// Allows no rounding at all.
-    pub(crate) fn exactly(mut self) -> Self {
-        self.bounds.iter_mut().flatten().for_each(|b| *b = crate::ops::TINY);
-        self.others.iter_mut().for_each(Vec::clear);
-        self
-    }
-
-    /// Compares a device's outputs: the worst error in units of its tolerance, and a sentence about it if
-    /// that is above 1.
-    pub(crate) fn compare(&self, actual: &[Tensor]) -> (f64, Option<String>) {
-        let mut overall = 0.0f64;
-        for (k, tensor) in actual.iter().enumerate() {
-            let (bounds, others) = (&self.bounds[k], &self.others[k]);
-            let (units, at) = worst(tensor.data(), &self.values[k], (bounds, others), self.halves[k]);
-            overall = overall.max(units);
-            if units > 1.0 {
-                let text = format!(
-                    "output {k}, element {at}: {}, the reference gives {}: {units:.3e} times the tolerance",
-                    show(tensor.data(), at),
-                    show_wide(&self.values[k], at)
-                );
-                return (overall, Some(text));
-            }
-        }
-        (overall, None)
-    }
-}
-
-/// The worst error in units of its tolerance, with its index; NaN counts as infinite.
-fn worst(
-    actual: &Data,
-    expected: &Wide,
-    (bound, others): (&[f64], &[(usize, u32)]),
-    is_half: bool,
-) -> (f64, usize) {
-    let exact = |equal: bool| if equal { 0.0 } else { f64::INFINITY };
-    let units: Vec<f64> = match (actual, expected) {
-        (Data::F32(a), Wide::F(e)) => {
-            let of = |i: usize| match (f64::from(a[i]), e[i]) {
-                // Equal infinities and NaNs agree; a reference beyond f32 must have overflowed.
-                (a, e) if a == e || (a.is_nan() && e.is_nan()) => 0.0,
-                (a, e) if is_half => half_units(a, e, bound[i]),
-                (a, e) if e.abs() > f64::from(f32::MAX) => exact(a == f64::INFINITY.copysign(e)),
-                (a, e) if !(a - e).is_finite() => f64::INFINITY,
-                (a, e) => (a - e).abs() / bound[i],
-            };
-            (0..a.len()).map(of).collect()
-        }
-        (Data::U32(a), Wide::U32(e)) => {
-            let is_other = |i: usize, a: u32| others.binary_search(&(i, a)).is_ok();
-            let of = |(i, (a, e)): (usize, (&u32, &u32))| exact(a == e || is_other(i, *a));
-            a.iter().zip(e).enumerate().map(of).collect()
-        }
-        (Data::U8(a), Wide::U8(e)) => a.iter().zip(e).map(|(a, e)| exact(a == e)).collect(),
-        _ => vec![f64::INFINITY],
-    };
-    units.into_iter().enumerate().fold((0.0, 0), |(w, at), (i, u)| match u.partial_cmp(&w) {
-        Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal) => (w, at),
-        Some(std::cmp::Ordering::Greater) => (u, i),
-        // A tolerance that is no number allows nothing.
-        None => (f64::INFINITY, i),
-    })
-}
-
-/// The error of a number that was rounded to half precision from one within `bound` of `e`, in units of what is allowed.
-fn half_units(a: f64, e: f64, bound: f64) -> f64 {
-    let (low, high) = (half::round(e - bound), half::round(e + bound));
-    if a.is_finite() && low.is_finite() && high.is_finite() {
-        return (a - e).abs() / (bound + half::half_unit(e.abs() + bound));
-    }
-    if low <= a && a <= high { 0.0 } else { f64::INFINITY }
-}
-
-/// Element `i` with its bits, for messages.
-pub(crate) fn show(data: &Data, i: usize) -> String {
-    match data {
-        Data::F32(v) => v.get(i).map(|x| format!("{x:e} (bits {:#010x})", x.to_bits())),
-        Data::U32(v) => v.get(i).map(ToString::to_string),
-        Data::U8(v) => v.get(i).map(ToString::to_string),
-    }
-    .unwrap_or_default()
 }
 
 /// The inputs of a case: the same on every machine.
@@ -304,7 +168,7 @@ pub(crate) fn prepared(case: &Case, as_halves: bool) -> Option<Result<(Vec<Tenso
     Some(Expected::new(&*case.op, &inputs, true).map(|expected| {
         let expected = if case.exact { expected.exactly() } else { expected };
         let results = expected.values.len() - case.op.writes();
-        let expected = expected.stored(|k| as_halves && k < results && !case.op.keeps_f32(k));
+        let expected = expected.stored(|k| as_halves && k < results && !case.op.traits().keeps_f32.has(k));
         (inputs, expected)
     }))
 }
@@ -316,7 +180,7 @@ fn check_cases(
     as_halves: bool,
     mut progress: impl FnMut(usize, usize),
 ) -> Report {
-    let info = crate::device::Backend::info(gpu);
+    let info = crate::backend::Backend::info(gpu);
     let mut report = Report { device: info, ops: Vec::new(), failures: Vec::new(), skipped: Vec::new() };
     for (i, case) in cases.iter().enumerate() {
         progress(i, cases.len());
@@ -370,11 +234,14 @@ pub fn check_gradient(case: &Case, most: usize) -> Result<usize, String> {
             DType::U8 => g.bytes(&name(i), ty.shape),
         })
         .collect();
-    let outputs = g.record_shared(case.op.clone(), &vars);
+    // Computed by another op, as in the middle of a graph.
+    let is_float = |v: &Var<'_>| v.tensor_type().dtype == DType::F32;
+    let read: Vec<Var<'_>> = vars.iter().map(|&v| if is_float(&v) { -(-v) } else { v }).collect();
+    let outputs = g.record_shared(case.op.clone(), &read);
     let mut rng = Rng::new(0xc07a, &case.name);
     let mut objective: Option<Var<'_>> = None;
     for (k, y) in outputs.iter().enumerate() {
-        if y.tensor_type().dtype != DType::F32 || !case.op.differentiable_output(k) {
+        if y.tensor_type().dtype != DType::F32 || case.op.traits().not_differentiable.has(k) {
             continue;
         }
         let cotangent: Vec<f32> = (0..y.shape().elements()).map(|_| rng.normal() as f32).collect();
@@ -391,19 +258,19 @@ pub fn check_gradient(case: &Case, most: usize) -> Result<usize, String> {
     }
     let recording = g.finish().map_err(|e| e.to_string())?;
     let cpu = crate::cpu::Cpu::<f64>::plain();
-    let mut step = cpu.step(recording, crate::Precision::F32).map_err(|e| e.to_string())?;
+    let mut step = cpu.step(recording, crate::CompileOptions::new()).map_err(|e| e.to_string())?;
     let mut floats: Vec<(String, Vec<f64>)> = Vec::new();
     for (i, tensor) in inputs.iter().enumerate() {
-        match widened(tensor) {
-            Wide::F(values) => {
+        match Buffer::<f64>::from_feed(tensor.into()) {
+            Buffer::F(values) => {
                 step.feed_wide(&name(i), &values);
                 floats.push((name(i), values));
             }
-            _ => crate::device::Executor::feed(&mut step, i, tensor.into()).map_err(|e| e.to_string())?,
+            _ => crate::backend::Executor::feed(&mut step, i, tensor.into()).map_err(|e| e.to_string())?,
         }
     }
     let run = |step: &mut crate::cpu::CpuStep<f64>| {
-        crate::device::Executor::run(step).map_err(|e| e.to_string())?;
+        crate::backend::Executor::run(step).map_err(|e| e.to_string())?;
         Ok::<f64, String>(step.output("objective")[0])
     };
     run(&mut step)?;

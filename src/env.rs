@@ -1,6 +1,6 @@
 //! Switches from the environment; the README lists them.
 
-/// Whether `WGRAD_DUMP` asks for `what` (`graph`, `plan` or `wgsl`; several are separated by commas).
+/// Whether `WGRAD_DUMP` asks for `what` (`graph`, `passes`, `plan` or `wgsl`; several are separated by commas).
 pub(crate) fn dumps(what: &str) -> bool {
     std::env::var("WGRAD_DUMP").is_ok_and(|v| v.split(',').any(|w| w.trim() == what))
 }

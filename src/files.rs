@@ -25,20 +25,30 @@ pub fn write_renamed(path: &Path, content: &[u8]) -> Result<()> {
     };
     let fail = |e: std::io::Error| Error::io(path, e);
     std::fs::create_dir_all(folder).map_err(fail)?;
+    // A start of another run may clear the file away before it is locked.
+    match write_once(path, folder, content) {
+        Err(error) if error.kind() == ErrorKind::NotFound => write_once(path, folder, content),
+        written => written,
+    }
+    .map_err(fail)
+}
+
+fn write_once(path: &Path, folder: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY[0]).suffix(TEMPORARY[1]);
     // Temporary files are private by default; this one is to be read by whom the umask allows.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(fail)?;
+    let mut file = builder.tempfile_in(folder)?;
     // Tells `clear` that somebody is at it; where files cannot be locked, it clears none.
     let _ = file.as_file().try_lock();
-    file.write_all(content).and_then(|()| file.as_file().sync_all()).map_err(fail)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
     // A file that others share stays theirs too.
     if let Ok(old) = std::fs::metadata(path) {
-        file.as_file().set_permissions(old.permissions()).map_err(fail)?;
+        file.as_file().set_permissions(old.permissions())?;
     }
-    file.persist(path).map_err(|e| fail(e.error))?;
+    file.persist(path)?;
     Ok(())
 }
 
@@ -93,11 +103,11 @@ impl FolderLock {
                 let process = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
                 return Err(Error::Locked { folder: folder.into(), process });
             }
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+            // Some say that they have no locks, some that none is to be had (NFS without its lock daemon).
+            Err(TryLockError::Error(error)) => {
                 tracing::warn!(path = %path.display(), %error, "no lock: two runs in this folder would mix their files");
                 return Ok(FolderLock { folder: folder.into(), _file: None });
             }
-            Err(TryLockError::Error(error)) => return Err(fail(error)),
         }
         file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(fail)?;
         writeln!(file, "{}", std::process::id()).map_err(fail)?;

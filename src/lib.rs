@@ -23,24 +23,27 @@
 // Kernels are described by the ops, but only the GPU executor reads the descriptions.
 #![cfg_attr(not(feature = "gpu"), allow(dead_code))]
 
+mod backend;
 pub mod bench;
 pub mod check;
-mod checkpoint;
 mod cpu;
 pub mod data;
 mod device;
 mod env;
 mod error;
+mod expected;
 mod files;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod graph;
 mod half;
+mod host;
 pub mod losses;
 #[cfg(feature = "gpu")]
 #[doc(hidden)]
 pub mod mutation;
 pub mod nn;
+mod op;
 pub mod ops;
 pub mod optim;
 mod plan;

@@ -22,7 +22,8 @@ pub fn mae<'g>(prediction: Var<'g>, target: Var<'g>) -> Var<'g> {
 }
 
 /// Mean binary cross-entropy of logits and targets between 0 and 1:
-/// -y log σ(z) - (1-y) log(1-σ(z)), computed as max(z, 0) - z y + log(1 + e^-|z|), which cannot overflow.
+/// -y log σ(z) - (1-y) log(1-σ(z)), computed as |z| (1 - y or y) + log(1 + e^-|z|), which cannot overflow: 1 - y
+/// where z is positive, y where it is negative.
 #[track_caller]
 pub fn binary_cross_entropy<'g>(logits: Var<'g>, target: Var<'g>) -> Var<'g> {
     logits.binary_cross_entropy_per_element(target).mean_all()

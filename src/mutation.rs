@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::check::{Expected, prepared};
+use crate::check::prepared;
 use crate::error::Result;
+use crate::expected::Expected;
 use crate::gpu::Gpu;
 use crate::ops::{AdapterClass, Case, Kernel, Op, Program};
 use crate::tensor::Tensor;
@@ -59,7 +60,9 @@ impl Prepared {
 /// # Errors
 /// Where the adapter cannot run it.
 pub fn program(gpu: &Gpu, case: &Case) -> Result<Program> {
-    crate::check::program_of(gpu, case)
+    let program = crate::check::program_of(gpu, case)?;
+    program.dispatches.iter().try_for_each(|d| d.check_loop_iterations(case.op.name(), gpu.caps()))?;
+    Ok(program)
 }
 
 /// The text as the adapter gets it, which must be valid WGSL.

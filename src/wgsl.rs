@@ -7,13 +7,13 @@
 
 mod access;
 mod half;
-mod turns;
+mod loops;
 pub(crate) mod words;
 
 pub(crate) use half::store_halves;
 #[cfg(feature = "gpu")]
-pub(crate) use turns::ended_after;
-pub(crate) use turns::has_loops;
+pub(crate) use loops::ended_after;
+pub(crate) use loops::has_loops;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};

@@ -3,7 +3,9 @@
 
 mod common;
 
-use wgrad::check::{Report, check_gpu, check_gpu_halves};
+use std::collections::HashSet;
+
+use wgrad::check::{Report, check_gpu, check_gpu_cases_mid_graph, check_gpu_halves};
 use wgrad::gpu::{Gpu, PlantedFault};
 use wgrad::ops::AdapterClass;
 
@@ -12,6 +14,15 @@ fn classes(gpu: &Gpu) -> Vec<AdapterClass> {
     let mut classes = vec![AdapterClass::Gpu, AdapterClass::Software];
     classes.extend(Some(gpu.caps().class).filter(|class| *class == AdapterClass::SoftwareLanes8));
     classes
+}
+
+/// One adapter, for what is about kernels and not about adapters; none where one was asked for.
+fn first_unless_asked_for() -> Option<Gpu> {
+    let first = common::gpus().into_iter().next().filter(|_| std::env::var_os("WGRAD_ADAPTER").is_none());
+    if first.is_none() {
+        println!("SKIPPED: no adapter, or one that was asked for");
+    }
+    first
 }
 
 #[track_caller]
@@ -41,6 +52,18 @@ fn every_kernel_agrees_with_the_reference_on_every_adapter() {
     }
 }
 
+/// In graphs with what is fused with them and their gradients, and three times: what an op leaves where it should not, or
+/// takes for given about its neighbours, shows nowhere else.
+#[test]
+fn every_kernel_is_right_in_the_middle_of_a_graph_and_in_the_third_run() {
+    let Some(gpu) = first_unless_asked_for() else { return };
+    for class in HashSet::from([AdapterClass::Gpu, gpu.caps().class]) {
+        let report = check_gpu_cases_mid_graph(&gpu.with_class(class), &wgrad::ops::registry(), |_, _| {});
+        assert_passed(&report, &format!(" as {class:?}, mid-graph"));
+        assert!(report.cases() > 300 && report.skipped.len() < 20, "{}", report.skipped.len());
+    }
+}
+
 /// With few workgroups a dimension, as if every tensor were huge: `linear_index` undoes the folding.
 #[test]
 fn folded_grids_cover_everything() {
@@ -55,24 +78,20 @@ fn folded_grids_cover_everything() {
     }
 }
 
-/// As if the driver ended loops after few turns, and in fact ended after as many as each launch says: what is longer is cut
+/// As if the driver ended loops after few iterations, and in fact ended after as many as each launch says: what is longer is cut
 /// in pieces, or refused. This is about kernels and not about adapters, so that one is enough.
 #[test]
 fn long_loops_are_cut_in_pieces_and_none_is_longer_than_its_launch_says() {
-    let Some(gpu) = common::gpus().into_iter().next().filter(|_| std::env::var_os("WGRAD_ADAPTER").is_none())
-    else {
-        println!("SKIPPED: no adapter, or one that was asked for");
-        return;
-    };
+    let Some(gpu) = first_unless_asked_for() else { return };
     for class in [AdapterClass::Gpu, gpu.caps().class] {
-        let short = gpu.with_class(class).with_fault(PlantedFault::EndedLoops).with_max_turns(256);
+        let short = gpu.with_class(class).with_fault(PlantedFault::EndedLoops).with_max_loop_iterations(256);
         let report = check_gpu(&short, |_, _| {});
-        assert_passed(&report, &format!(" as {class:?}, with loops of 256 turns"));
+        assert_passed(&report, &format!(" as {class:?}, with loops of 256 iterations"));
         let skipped: Vec<String> =
             report.skipped.iter().map(|s| format!("{}: {}", s.case, s.message)).collect();
         println!("{}", skipped.join("\n"));
         assert!(report.skipped.len() < report.cases() / 50, "{}", report.skipped.len());
-        assert!(report.skipped.iter().all(|s| s.message.contains("turns of loops")));
+        assert!(report.skipped.iter().all(|s| s.message.contains("loop iterations")));
     }
 }
 

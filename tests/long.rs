@@ -175,11 +175,11 @@ fn loops_that_cannot_be_cut_are_refused() {
     for gpu in common::gpus() {
         let g = Graph::new();
         g.output("y", g.input("x", [2, 100_000]).softmax(1));
-        let short: Device = gpu.with_max_turns(100).into();
+        let short: Device = gpu.with_max_loop_iterations(100).into();
         let error = short.compile(&g).err().unwrap();
         let message = error.to_string();
         assert!(matches!(error, wgrad::Error::Limit(_)), "{message}");
-        assert!(message.contains("softmax") && message.contains("turns of loops"), "{message}");
+        assert!(message.contains("softmax") && message.contains("loop iterations"), "{message}");
     }
 }
 

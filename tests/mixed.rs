@@ -171,7 +171,10 @@ fn the_check_passes_and_finds_a_planted_fault() {
 fn mixed_precision_plans_less_memory() {
     for gpu in capable() {
         let device = Device::from(gpu);
-        for name in ["cnn-a", "cnn-8", "mlp-b", "lstm", "transformer"] {
+        // docs/BENCHMARKS.md has the shares. What stays in 32 bits counts too: gradients of weights, sums, partial sums.
+        let shares =
+            [("cnn-a", 0.7), ("cnn-8", 0.65), ("mlp-b", 0.95), ("lstm", 0.54), ("transformer", 0.77)];
+        for (name, most) in shares {
             let workload = &Workload::named(name).unwrap()[0];
             let planned = |options| workload.compile_with(&device, options).unwrap().step().planned_bytes();
             let (full, half) = (planned(CompileOptions::new()), planned(mixed()));
@@ -179,8 +182,7 @@ fn mixed_precision_plans_less_memory() {
             println!(
                 "{device:?}: {name} plans {full} bytes in 32 bits, {share:.2} times that in mixed precision"
             );
-            // What stays in 32 bits counts too: gradients of weights, sums, partial sums.
-            assert!(share < if name.starts_with("cnn") { 0.7 } else { 1.0 }, "{name}: {half} of {full}");
+            assert!(share < most, "{name}: {half} of {full}");
             if name == "cnn-a" {
                 // Budgets count what mixed precision needs.
                 let bounded = planned(mixed().memory_budget(half));

@@ -9,8 +9,8 @@ use wgrad::losses::{binary_cross_entropy, half_squared_error, mae, mse};
 use wgrad::nn::{Activation, Layer, Mlp};
 use wgrad::ops::AdapterClass;
 use wgrad::optim::{Adam, ClipNorm, LossScale, Optimizer, Sgd, clip_by_global_norm};
-use wgrad::train::Trainer;
-use wgrad::{CompileOptions, Device, Graph, Init, Params, Precision, Tensor, Var};
+use wgrad::train::{Observer, Trainer};
+use wgrad::{CompileOptions, Device, Error, Graph, Init, Param, Params, Precision, Tensor, Var};
 
 /// Devices with how to compile: the CPU, and every adapter fused and not, in 32 bits and, where they can, mixed.
 fn devices() -> Vec<(String, Device, CompileOptions)> {
@@ -62,21 +62,30 @@ fn a_weight_that_is_nan_shows_in_every_loss() {
     }
 }
 
+/// Poisons a weight in the middle of a run.
+struct Poison<'a>(&'a Device, Param);
+
+impl Observer for Poison<'_> {
+    fn on_step(&mut self, step: usize, _: usize) {
+        if step == 3 {
+            let mut weights = self.0.read_param(&self.1).unwrap().as_f32().to_vec();
+            weights[70] = f32::NAN;
+            self.0.write_param(&self.1, &weights).unwrap();
+        }
+    }
+}
+
 #[test]
-fn training_ends_where_a_weight_is_nan() {
+fn training_ends_where_a_weight_becomes_nan() {
     for (name, device, _) in devices() {
         let params = Params::seeded(1);
         let model = Mlp::new(&params.at("mlp"), &[64, 16, 10]).activation(Activation::Tanh);
-        let first = params.get("mlp.fc1.weight").unwrap();
-        let mut weights = device.read_param(&first).unwrap().as_f32().to_vec();
-        weights[70] = f32::NAN;
-        device.write_param(&first, &weights).unwrap();
         let (train, test) = digits().unwrap();
         let split = Split::new(train, test, 100).unwrap();
-        let error =
-            Trainer::new(&device, &model, &params, Adam::new(&params, 1e-3), split).epochs(1).run(&mut ());
+        let trainer = Trainer::new(&device, &model, &params, Adam::new(&params, 1e-3), split).epochs(3);
+        let error = trainer.run(&mut Poison(&device, params.get("mlp.fc1.weight").unwrap()));
         let error = error.expect_err(&name).to_string();
-        assert!(error.contains("NaN") || error.contains("finite"), "{name}: {error}");
+        assert!(error.contains("the training loss is NaN in epoch 1"), "{name}: {error}");
     }
 }
 
@@ -149,6 +158,50 @@ fn a_mask_keeps_out_the_gradient_of_what_it_did_not_take() {
             assert!(found[..3].iter().zip(&expected).all(close), "{function} on {name}: {:?}", &found[..3]);
         }
     }
+}
+
+/// What gathers or takes the largest spreads its cotangent by a choice, not by a product with 0.
+#[test]
+fn an_infinite_cotangent_reaches_what_was_taken_alone() {
+    for (name, device, options) in devices() {
+        let g = Graph::new();
+        let (p, y) = (g.input("p", [1, 3]), g.classes("y", [1]));
+        let picked = p.pick(y).log();
+        g.output("picked", g.gradients(picked.sum_all(), &[p])[0]);
+        let x = g.input("x", [2, 3]);
+        let largest = x.max(&[1]);
+        g.output("largest", g.gradients(largest.log().sum_all(), &[x])[0]);
+        // Of a row of NaN nothing is the largest, and a mask leaves nothing of it.
+        let z = g.input("z", [2, 2]);
+        let m = z.max(&[1]);
+        let masked = m.is_nan().select(g.full([2], 0.0), m);
+        g.output("masked", g.gradients(masked.sum_all(), &[z])[0]);
+        let mut step = device.compile_with(&g, options).unwrap();
+        step.feed("p", &[0.0f32, 1.0, 0.5]).unwrap();
+        step.feed("y", &[0u32]).unwrap();
+        step.feed("x", &[0.0f32, -1.0, -2.0, 2.0, 4.0, 4.0]).unwrap();
+        step.feed("z", &[f32::NAN, f32::NAN, 1.0, 2.0]).unwrap();
+        step.run().unwrap();
+        let inf = f32::INFINITY;
+        assert_eq!(step.values("picked").unwrap(), [inf, 0.0, 0.0], "{name}");
+        assert_eq!(step.values("largest").unwrap(), [inf, 0.0, 0.0, 0.0, 0.125, 0.125], "{name}");
+        assert_eq!(step.values("masked").unwrap(), [0.0, 0.0, 0.0, 1.0], "{name}");
+    }
+}
+
+#[test]
+fn states_that_are_not_trained_may_be_infinite_in_a_file() {
+    let params = Params::seeded(1);
+    let mask = params.state("mask", [2], Init::Constant(f32::NEG_INFINITY));
+    let weight = params.param("weight", [2], Init::Constant(f32::INFINITY));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("states.safetensors");
+    let device = Device::cpu();
+    device.save(&params.all(), &path).unwrap();
+    device.load(std::slice::from_ref(&mask), &path).unwrap();
+    assert_eq!(device.read_param(&mask).unwrap().as_f32(), [f32::NEG_INFINITY; 2]);
+    let error = device.load(&[weight], &path).unwrap_err();
+    assert!(matches!(&error, Error::NotFinite { name, .. } if name == "weight"), "{error}");
 }
 
 /// A cotangent of 0 that is no mask's: derivatives of gradients are those of the formulas.

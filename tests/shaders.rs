@@ -24,7 +24,7 @@ fn variants() -> impl Iterator<Item = (AdapterClass, u32)> {
 fn case_variants() -> impl Iterator<Item = Caps> {
     let limits =
         variants().map(|(class, storage_buffers)| Caps { storage_buffers, ..Caps::default_of(class) });
-    limits.chain(CLASSES.map(|class| Caps { max_turns: 256, ..Caps::default_of(class) }))
+    limits.chain(CLASSES.map(|class| Caps { max_loop_iterations: 256, ..Caps::default_of(class) }))
 }
 
 /// A text with one entry point, and who dispatches it.
@@ -65,7 +65,7 @@ fn collect() -> Vec<Shader> {
         let outputs = case.op.infer(&inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         for caps in case_variants() {
             let class = caps.class;
-            let context = KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs };
+            let context = KernelContext::new(&caps, &inputs, &outputs);
             let program = case.op.dispatch(&context).unwrap_or_else(|e| panic!("{}: {e}", case.name));
             let halves = program.clone().in_halves(&*case.op, &inputs, &outputs);
             let halves = halves.unwrap_or_else(|| panic!("{}: cannot be stored in 16 bits", case.name));

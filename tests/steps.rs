@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use wgrad::gpu::{Gpu, PlantedFault};
 use wgrad::nn::{Layer, Mlp};
+use wgrad::ops::{Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, Traits};
 use wgrad::optim::{Adam, Optimizer};
-use wgrad::{CheckKind, Device, Error, Graph, Params, Result, Step};
+use wgrad::{CheckKind, Device, Error, Graph, Params, Result, Step, TensorType};
 
 fn training_step(device: &Device, params: &Params) -> Result<Step> {
     let net = Mlp::new(&params.at("mlp"), &[20, 16, 12, 5]);
@@ -442,4 +443,56 @@ fn a_thawed_parameter_starts_its_own_count() {
     // The first step of Adam moves by the learning rate, whatever the gradient.
     let moved = 1.0 - device.read_param(&b).unwrap().as_f32()[0];
     assert!((moved - 0.1).abs() < 1e-6, "{moved}");
+}
+
+/// An op from outside the crate that draws by a counter: here it gives the counter itself.
+#[derive(Debug, Clone)]
+struct Draws;
+
+impl<T: Real> Reference<T> for Draws {
+    fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> std::result::Result<(), String> {
+        outputs[0].f()[0] = T::of(f64::from(inputs[0].u32()[0]));
+        Ok(())
+    }
+}
+
+impl Op for Draws {
+    fn name(&self) -> &'static str {
+        "draws"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        Ok(vec![TensorType::f32(inputs[0].shape)])
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().drawing_by(0)
+    }
+
+    fn dispatch(&self, _: &KernelContext<'_>) -> Result<Program> {
+        let text = "@group(0) @binding(0) var<storage, read> counter: array<u32>;\n\
+            @group(0) @binding(1) var<storage, read_write> y: array<f32>;\n\
+            @compute @workgroup_size(1)\nfn draws() { y[0] = f32(counter[0]); }\n";
+        let kernel = Kernel::custom("draws", "draws", text);
+        Ok(Dispatch::new(kernel, vec![Arg::Input(0), Arg::Output(0)], &[0u32; 0], [1, 1, 1]).into())
+    }
+}
+
+#[test]
+fn counters_of_ops_from_outside_move_on() {
+    let devices = common::gpus().into_iter().map(Device::from).chain([Device::cpu()]);
+    for device in devices {
+        let params = Params::seeded(1);
+        let counter = params.counter("mine");
+        let g = Graph::new();
+        // Two that draw by one counter draw alike in a run.
+        g.output("a", g.custom(Draws, &[g.param(&counter)])[0]);
+        g.output("b", g.custom(Draws, &[g.param(&counter)])[0]);
+        let mut step = device.compile(&g).unwrap();
+        for run in 0..4 {
+            step.run().unwrap();
+            let found = [step.scalar("a").unwrap(), step.scalar("b").unwrap()];
+            assert_eq!(found, [run as f32; 2], "{}", device.info());
+        }
+    }
 }

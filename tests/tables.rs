@@ -355,3 +355,34 @@ fn options_that_do_not_fit_are_usage_errors() {
     refused(here, &["train", "--data", "binary.csv"], 1, "column `b`: the text is not UTF-8");
     assert!(!here.join("runs").exists(), "a run that did not start left files");
 }
+
+#[test]
+fn what_is_compiled_can_be_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wgrad"));
+    let train = [
+        "train",
+        "--data",
+        "iris",
+        "--epochs",
+        "1",
+        "--no-pictures",
+        "--device",
+        "cpu",
+        "--memory-budget",
+        "1MiB",
+    ];
+    let output =
+        command.args(train).current_dir(folder.path()).env("WGRAD_DUMP", "passes, plan").output().unwrap();
+    let text = text(&output);
+    for words in [
+        "after `simplify`:\n",
+        "after `recompute`:\n",
+        "after `fuse`:\n",
+        "after `store f16`:\n",
+        "plan: ",
+        "matmul",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}

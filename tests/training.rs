@@ -596,6 +596,71 @@ fn what_is_no_number_is_blamed_on_what_it_comes_from() {
     assert!(text.contains(&format!("which is {}", 0.1f32 * 3e38)), "{text}");
 }
 
+/// The last update of a run shows in no loss: where there are no validation rows, and where somebody stops it.
+#[test]
+fn what_the_last_update_made_of_the_weights_is_seen_before_it_is_saved() {
+    let device = Device::cpu();
+    let folder = tempfile::tempdir().unwrap();
+    let train = |validation: usize, rate: f32, stop_at: Option<usize>| {
+        let params = Params::seeded(7);
+        let Split { train, test, .. } = split(200);
+        // Large values have large gradients, so that one step of such a rate leaves what floats can hold.
+        let large = |data: Dataset| {
+            let values: Vec<f32> = data.values().to_floats().iter().map(|x| x * 1e5).collect();
+            let inputs = vec![Input { values: values.into(), ..data.inputs[0].clone() }];
+            Dataset { inputs, ..data }
+        };
+        let split = Split::new(large(train), large(test), validation).unwrap();
+        let flag = Arc::new(AtomicBool::new(false));
+        // A batch is half of the rows, so that a run can be stopped between.
+        let batch = split.train.len() / 2;
+        let sgd = Sgd::new(&params, 1e-3);
+        let trainer = Trainer::new(&device, Net::new(&params), &params, sgd, split).epochs(1).batch(batch);
+        let trainer = trainer.out(folder.path()).stop(flag.clone()).schedule(move |_, _| rate);
+        trainer.run(&mut Watcher { flag, stop_at, start: None, steps: Vec::new(), epochs: Vec::new() })
+    };
+    train(0, 1.0, None).unwrap();
+    let files = ["model.safetensors", "checkpoint.safetensors"].map(|file| folder.path().join(file));
+    let read = || files.clone().map(|file| std::fs::read(file).unwrap());
+    let before = read();
+    for stop_at in [None, Some(1)] {
+        for validation in [0, 20] {
+            let text = train(validation, 3e38, stop_at).unwrap_err().to_string();
+            assert!(text.contains("the steps are too large") && !text.contains("scale them"), "{text}");
+            assert!(read() == before, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_goes_on_from_huge_weights_is_not_blamed_on_the_data() {
+    let device = Device::cpu();
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("checkpoint.safetensors");
+    let train = |epochs: usize, resume: bool| {
+        let params = Params::seeded(7);
+        let sgd = Sgd::new(&params, 0.01);
+        let trainer = Trainer::new(&device, Net::new(&params), &params, sgd, split(200));
+        let trainer = trainer.epochs(epochs).batch(48).out(folder.path());
+        let trainer = if resume { trainer.resume(&checkpoint) } else { trainer };
+        trainer.run(&mut ())
+    };
+    train(1, false).unwrap();
+    with_values(&checkpoint, "fc2.weight", 3e38);
+    let text = train(2, true).unwrap_err().to_string();
+    assert!(text.contains("in epoch 2: the steps are too large"), "{text}");
+}
+
+/// Writes a number over all elements of a tensor: only its bytes are changed.
+fn with_values(path: &Path, tensor: &str, value: f32) {
+    let mut content = std::fs::read(path).unwrap();
+    let header = u64::from_le_bytes(content[..8].try_into().unwrap()) as usize;
+    let json: serde_json::Value = serde_json::from_slice(&content[8..8 + header]).unwrap();
+    let at = |k: usize| 8 + header + json[tensor]["data_offsets"][k].as_u64().unwrap() as usize;
+    content[at(0)..at(1)].chunks_mut(4).for_each(|bytes| bytes.copy_from_slice(&value.to_le_bytes()));
+    std::fs::write(path, content).unwrap();
+}
+
 #[test]
 fn weights_and_checkpoints_that_hold_nan_are_named() {
     let device = Device::cpu();
@@ -617,18 +682,12 @@ fn weights_and_checkpoints_that_hold_nan_are_named() {
     assert!(text.contains("`fc2.bias` holds NaN (element 2) before the first step"), "{text}");
 
     train(false, folder.path(), false).unwrap();
-    // The moments of a weight, as a run that diverged would have left them: only their bytes are changed.
-    let path = folder.path().join("checkpoint.safetensors");
-    let mut content = std::fs::read(&path).unwrap();
-    let header = u64::from_le_bytes(content[..8].try_into().unwrap()) as usize;
-    let json: serde_json::Value = serde_json::from_slice(&content[8..8 + header]).unwrap();
-    let start = json["adam.m.fc1.bias"]["data_offsets"][0].as_u64().unwrap() as usize;
-    content[8 + header + start + 4..][..4].copy_from_slice(&f32::INFINITY.to_le_bytes());
-    std::fs::write(&path, content).unwrap();
+    // The moments of a weight, as a run that diverged would have left them.
+    with_values(&folder.path().join("checkpoint.safetensors"), "adam.m.fc1.bias", f32::NAN);
     let error = train(false, folder.path(), true).unwrap_err();
-    assert!(matches!(&error, Error::NotFinite { name, at: 1, .. } if name == "adam.m.fc1.bias"), "{error}");
+    assert!(matches!(&error, Error::NotFinite { name, at: 0, .. } if name == "adam.m.fc1.bias"), "{error}");
     let text = error.to_string();
-    assert!(text.contains("holds inf (element 1)") && text.contains("take an earlier file"), "{text}");
+    assert!(text.contains("holds NaN (element 0)") && text.contains("take an earlier file"), "{text}");
 }
 
 #[test]

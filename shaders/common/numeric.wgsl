@@ -52,16 +52,17 @@ fn mean_or_infinity(mean: f32, total: f32, count: f32) -> f32 {
     return select(total / count, mean, is_finite);
 }
 
-// Whether `b` takes the place of `a` as the largest so far: it is larger, or the first NaN.
+// Whether `b` takes the place of `a` as the largest so far: it is larger, or the first NaN. A compiler that turns `b > a`
+// around makes it true of a NaN `a`, so that the bits are asked of both.
 fn beats(b: f32, a: f32) -> bool {
-    return (b > a) | (is_nan(b) & !is_nan(a));
+    return ((b > a) | is_nan(b)) & !is_nan(a);
 }
 
 // The larger of two, the first of equal ones, and NaN where one of them is: a copy, bit for bit.
 fn larger(a: f32, b: f32) -> f32 {
-    return select(a, b, (b > a) | is_nan(b));
+    return select(a, b, ((b > a) & !is_nan(a)) | is_nan(b));
 }
 
 fn larger4(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-    return select(a, b, (b > a) | is_nan4(b));
+    return select(a, b, ((b > a) & !is_nan4(a)) | is_nan4(b));
 }

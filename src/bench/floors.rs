@@ -3,15 +3,13 @@
 //! Williams, Waterman and Patterson, "Roofline", CACM 52(4), 2009: no kernel is faster than its operations at the
 //! measured peak, or its bytes at the measured bandwidth.
 
-use std::fmt;
-
 use super::models::{op, uniform};
 use super::peak::MultiplyAdd;
 use super::{Case, Timer, Workload};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::profile::table::three;
+use crate::profile::Peaks;
 
 /// Elements of the copies, sums of two and totals whose bandwidth is measured.
 const SIZES: [usize; 5] = [1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24];
@@ -24,21 +22,6 @@ const LINKS: usize = 64;
 
 /// Seconds of a run that launches do not blur.
 const LONG: f64 = 5e-3;
-
-/// What a device reaches at its best, with wgrad's own kernels: a data sheet may promise more.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Peaks {
-    /// Floating-point operations a second.
-    pub flops: f64,
-    /// By what they were reached.
-    pub flops_by: String,
-    /// (bytes that were in use, bytes a second, by what), by ascending size.
-    pub bandwidths: Vec<(u64, f64, String)>,
-    /// Seconds of one more launch in a run: of a kernel that has nothing to do and waits for the one before.
-    pub launch: f64,
-    /// Seconds of a run of one such launch, submitted after many others.
-    pub run: f64,
-}
 
 /// What a device reaches at its best, and the cases that reach it: workloads are timed in turns with them.
 #[derive(Debug)]
@@ -75,38 +58,6 @@ impl Peaks {
     /// As of [`Roofline::measure`].
     pub fn measure(device: &Device, timer: &Timer) -> Result<Peaks> {
         Ok(Roofline::measure(device, timer)?.peaks)
-    }
-
-    /// The least seconds that so many operations and bytes take: the operations at the peak, or the bytes at the
-    /// bandwidth of data that is no larger, whichever is longer.
-    pub fn floor(&self, flops: u64, bytes: u64) -> f64 {
-        let bandwidth = self.bandwidths.get(self.bandwidth(bytes)).map_or(f64::INFINITY, |b| b.1);
-        (flops as f64 / self.flops).max(bytes as f64 / bandwidth)
-    }
-
-    /// Which bandwidth counts where `bytes` are in use: the most of those with at least as many, so that what fits
-    /// in a cache is held against the cache; of more than all have, that of the largest.
-    fn bandwidth(&self, bytes: u64) -> usize {
-        let larger = self.bandwidths.iter().enumerate().filter(|(_, (size, ..))| *size >= bytes);
-        let best = larger.max_by(|a, b| a.1.1.total_cmp(&b.1.1));
-        best.map_or(self.bandwidths.len().saturating_sub(1), |(at, _)| at)
-    }
-}
-
-impl fmt::Display for Peaks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Peak {} GFLOP/s, by {}. Bandwidth in GB/s, by what is in use: ",
-            three(self.flops * 1e-9),
-            self.flops_by
-        )?;
-        for (i, (bytes, rate, by)) in self.bandwidths.iter().enumerate() {
-            let comma = if i > 0 { ", " } else { "" };
-            write!(f, "{comma}{} ({} kB, {by})", three(rate * 1e-9), three(*bytes as f64 * 1e-3))?;
-        }
-        let [launch, run] = [self.launch, self.run].map(|seconds| three(seconds * 1e6));
-        write!(f, ". One more launch {launch} µs, a run of one launch {run} µs.")
     }
 }
 
@@ -221,15 +172,6 @@ fn chain(device: &Device, links: usize) -> Result<Case> {
     let mut step = device.compile(&g)?;
     step.feed("x", &uniform(4))?;
     Ok(Case::new(device, step, Vec::new()))
-}
-
-#[cfg(test)]
-impl Peaks {
-    /// Made up.
-    pub(crate) fn of(flops: f64, bandwidths: &[(u64, f64)]) -> Peaks {
-        let bandwidths = bandwidths.iter().map(|&(bytes, rate)| (bytes, rate, "copy".into())).collect();
-        Peaks { flops, flops_by: "matmul-512".into(), bandwidths, launch: 0.0, run: 0.0 }
-    }
 }
 
 #[cfg(test)]

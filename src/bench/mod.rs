@@ -21,7 +21,9 @@ mod sweep;
 mod timer;
 mod workload;
 
-pub use floors::{Floors, Peaks, Roofline};
+pub use floors::{Floors, Roofline};
+
+pub use crate::profile::Peaks;
 pub use models::uniform;
 pub use recording::Recorded;
 pub use sweep::Sweep;

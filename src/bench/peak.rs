@@ -82,7 +82,9 @@ impl Op for MultiplyAdd {
         let kernel = Kernel::generated(format!("multiply_add.{}", self.sums), "multiply_add", &self.text());
         let params = Params { vectors: vectors as u32, rounds: self.rounds, _pad: [0; 2] };
         let grid = ctx.caps.grid(vectors.div_ceil(WORKGROUP))?;
-        Ok(Dispatch::new(kernel, vec![Arg::Input(0), Arg::Output(0)], &params, grid).into())
+        Ok(Dispatch::new(kernel, vec![Arg::Input(0), Arg::Output(0)], &params, grid)
+            .loop_iterations(self.rounds as usize)
+            .into())
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {

@@ -38,7 +38,7 @@ impl Recorded {
         deep(&g, &params, nodes);
         let record = start.elapsed().as_secs_f64();
         let start = Instant::now();
-        let plan = Plan::new(g.finish()?, |_| Vec::new());
+        let plan = Plan::of_formulas(g.finish()?);
         let planned = start.elapsed().as_secs_f64();
         drop(plan);
         let start = Instant::now();
@@ -77,7 +77,7 @@ mod tests {
         let plan = |nodes| {
             let (g, params) = (Graph::new(), Params::seeded(1));
             deep(&g, &params, nodes);
-            Plan::new(g.finish().unwrap(), |_| Vec::new())
+            Plan::of_formulas(g.finish().unwrap())
         };
         let (small, large) = (plan(2_500), plan(10_000));
         assert!(large.recording.nodes.len() >= 10_000);

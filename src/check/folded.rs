@@ -14,7 +14,7 @@ const LIMITS: [u32; 3] = [3, 5, 11];
 /// As [`super::check_gpu`], with a pretended small limit of workgroups a dimension, of one case for each kernel whose grid is
 /// folded by it: as if its tensors were huge.
 pub fn check_gpu_cases_folded(gpu: &Gpu, cases: &[Case], mut progress: impl FnMut(usize, usize)) -> Report {
-    let info = crate::device::Backend::info(gpu);
+    let info = crate::backend::Backend::info(gpu);
     let mut report = Report { device: info, ops: Vec::new(), failures: Vec::new(), skipped: Vec::new() };
     let mut seen: HashSet<String> = HashSet::new();
     for (i, limit) in LIMITS.into_iter().enumerate() {
@@ -53,5 +53,5 @@ pub fn check_gpu_cases_folded(gpu: &Gpu, cases: &[Case], mut progress: impl FnMu
 pub(crate) fn program_of(gpu: &Gpu, case: &Case) -> Result<Program> {
     let inputs: Vec<TensorType> = case.inputs.iter().map(|(ty, _)| *ty).collect();
     let outputs = case.op.infer(&inputs).map_err(Error::Invalid)?;
-    case.op.dispatch(&KernelContext { caps: gpu.caps(), inputs: &inputs, outputs: &outputs })
+    case.op.dispatch(&KernelContext::new(gpu.caps(), &inputs, &outputs))
 }

@@ -1,35 +1,19 @@
 //! The CPU executor: the same plan, run with the ops' formulas.
 
-mod buffer;
-pub(crate) mod product;
-pub(crate) mod threads;
-
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use crate::device::{Backend, CompileOptions, DeviceInfo, Executor, Precision, Readback};
+use crate::backend::{Backend, Clock, CompileOptions, DeviceInfo, Executor, RawLaunch, Readback, Timings};
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recording, WeakParam};
-use crate::ops::{AdapterClass, Arg, Caps, In, KernelContext, Out, Real};
-use crate::plan::{ConstantSource, Location, Plan};
-use crate::profile::{Clock, RawLaunch, Timings};
+use crate::host::threads::{self, Threads};
+use crate::host::{Buffer, elements};
+use crate::op::{Arg, In, Out, Real};
+use crate::plan::{ConstantSource, Executes, Location, Plan, Target, lower};
 
 use crate::tensor::{Data, Feed, Tensor};
-pub(crate) use buffer::Buffer;
-use buffer::elements;
-use threads::Threads;
-
-/// Whether a node's kernels come from outside the crate.
-fn is_foreign(r: &Recording, n: usize) -> bool {
-    let node = &r.nodes[n];
-    let types = |values: &[u32]| values.iter().map(|&v| r.values[v as usize].ty).collect::<Vec<_>>();
-    let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
-    let caps = Caps::default_of(AdapterClass::Gpu);
-    let program = node.op.dispatch(&KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs });
-    program.is_ok_and(|p| p.dispatches.iter().any(|d| !d.kernel.trusted))
-}
 
 #[derive(Debug)]
 struct State<T> {
@@ -73,14 +57,9 @@ impl<T: Real> Cpu<T> {
         Ok(self.threads.get_or_init(|| made).clone())
     }
 
-    pub(crate) fn step(&self, recording: Recording, precision: Precision) -> Result<CpuStep<T>> {
+    pub(crate) fn step(&self, recording: Recording, options: CompileOptions) -> Result<CpuStep<T>> {
         let threads = self.threads()?;
-        let halves = match precision {
-            Precision::F32 => Vec::new(),
-            // As on a GPU, what kernels from outside touch stays as it is.
-            Precision::Mixed => crate::plan::halves(&recording, |n| is_foreign(&recording, n)),
-        };
-        let plan = Plan::new(recording, |_| Vec::new());
+        let plan = lower(recording, &Target { executor: Executes::Formulas, options })?;
         let r = &plan.recording;
         let slots = plan.slots.iter().map(|s| Buffer::zeros(s.dtype, s.bytes / s.dtype.bytes())).collect();
         let inputs = vec![None; r.inputs.len()];
@@ -111,7 +90,6 @@ impl<T: Real> Cpu<T> {
             plain: self.plain,
             threads,
             plan,
-            halves,
             has_run: false,
         })
     }
@@ -149,12 +127,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn compile(&self, recording: Recording, options: CompileOptions) -> Result<Box<dyn Executor>> {
-        let planned = |r: &Recording| Ok(Plan::new(r.clone(), |_| Vec::new()).planned_bytes());
-        let recording = match options.memory_budget {
-            Some(budget) => crate::plan::within(recording, budget, planned)?,
-            None => recording,
-        };
-        Ok(Box::new(self.step(recording, options.precision)?))
+        Ok(Box::new(self.step(recording, options)?))
     }
 
     fn read_state(&self, param: &Param) -> Result<Data> {
@@ -185,8 +158,6 @@ pub(crate) struct CpuStep<T> {
     states: Arc<Mutex<States<T>>>,
     plain: bool,
     threads: Arc<Threads>,
-    /// By value, whether it is rounded to half precision; empty where none is.
-    halves: Vec<bool>,
     has_run: bool,
 }
 
@@ -242,7 +213,7 @@ impl<T: Real> Executor for CpuStep<T> {
         if clock.is_some_and(|clock| clock != Clock::Host) {
             return Err(Error::Invalid("the CPU has no clock but the host's".into()));
         }
-        let launches = self.plan.tasks.iter().flat_map(|t| &t.members).map(|&n| self.launch(n)).collect();
+        let launches = self.plan.tasks.iter().map(|task| self.launch(task.node)).collect();
         self.run()?;
         let (mut spans, mut alone) = (Vec::new(), Vec::new());
         for _ in 0..runs {
@@ -269,7 +240,7 @@ impl<T: Real> Executor for CpuStep<T> {
     fn read(&mut self, output: usize) -> Result<Readback> {
         let r = &self.plan.recording;
         if !self.has_run {
-            return Err(crate::device::never_ran(&r.outputs[output].name));
+            return Err(crate::backend::never_ran(&r.outputs[output].name));
         }
         let value = r.outputs[output].value as usize;
         let ty = r.values[value].ty;
@@ -317,74 +288,72 @@ impl<T: Real> CpuStep<T> {
         let mut states = lock(&self.states);
         let r = &self.plan.recording;
         for task in &self.plan.tasks {
-            for &n in &task.members {
-                let node = &r.nodes[n];
-                let id = |s: usize| r.states[s].param.id();
-                // Outputs are taken out of the table, so that inputs can be borrowed from it.
-                let mut taken: Vec<(Location, Buffer<T>)> = Vec::with_capacity(node.outputs.len());
-                for &o in &node.outputs {
-                    let buffer = match self.plan.locations[o as usize] {
-                        Some(Location::Slot { slot, offset }) => {
-                            let buffer = std::mem::take(&mut self.slots[slot]);
-                            Some((Location::Slot { slot, offset }, buffer))
-                        }
-                        Some(Location::State(s)) => states
-                            .get_mut(&id(s))
-                            .map(|state| (Location::State(s), std::mem::take(&mut state.buffer))),
-                        _ => None,
-                    };
-                    taken.extend(buffer);
-                }
-                let inputs: Vec<In<'_, T>> = self
-                    .plan
-                    .reads(n)
-                    .iter()
-                    .filter_map(|&v| {
-                        let ty = &r.values[v as usize].ty;
-                        let buffer = match self.plan.locations[v as usize]? {
-                            Location::Slot { slot, offset } => {
-                                return Some(self.slots[slot].input_at(offset, ty));
-                            }
-                            Location::Input(i) => self.inputs[i].as_ref()?,
-                            Location::Constant(c) => &self.constants[c],
-                            Location::State(s) => &states.get(&id(s))?.buffer,
-                        };
-                        Some(buffer.input(ty))
-                    })
-                    .collect();
-                let mut outputs: Vec<Out<'_, T>> = taken
-                    .iter_mut()
-                    .zip(&node.outputs)
-                    .map(|((location, b), &o)| match *location {
-                        Location::Slot { offset, .. } => b.output_at(offset, &r.values[o as usize].ty),
-                        _ => b.output(&r.values[o as usize].ty),
-                    })
-                    .collect();
-                let start = Instant::now();
-                let result = guarded(|| T::eval(&*node.op, self.plain, &inputs, &mut outputs));
-                let rounded = outputs.iter_mut().zip(&node.outputs);
-                rounded.filter(|(_, v)| self.halves.get(**v as usize) == Some(&true)).for_each(|(y, _)| {
-                    threads::runs(y.f(), 1, 1, |_, y| {
-                        y.iter_mut().for_each(|y| *y = T::of(crate::half::round(y.wide())));
-                    });
-                });
-                took(start, Instant::now());
-                drop((inputs, outputs));
-                for (location, buffer) in taken {
-                    match location {
-                        Location::Slot { slot, .. } => self.slots[slot] = buffer,
-                        Location::State(s) => {
-                            if let Some(state) = states.get_mut(&id(s)) {
-                                state.buffer = buffer;
-                            }
-                        }
-                        _ => {}
+            let n = task.node;
+            let node = &r.nodes[n];
+            let id = |s: usize| r.states[s].param.id();
+            // Outputs are taken out of the table, so that inputs can be borrowed from it.
+            let mut taken: Vec<(Location, Buffer<T>)> = Vec::with_capacity(node.outputs.len());
+            for &o in &node.outputs {
+                let buffer = match self.plan.locations[o as usize] {
+                    Some(Location::Slot { slot, offset }) => {
+                        let buffer = std::mem::take(&mut self.slots[slot]);
+                        Some((Location::Slot { slot, offset }, buffer))
                     }
-                }
-                result.map_err(|message| {
-                    Error::Invalid(format!("{} ({}): {message}", r.label(n), node.place))
-                })?;
+                    Some(Location::State(s)) => states
+                        .get_mut(&id(s))
+                        .map(|state| (Location::State(s), std::mem::take(&mut state.buffer))),
+                    _ => None,
+                };
+                taken.extend(buffer);
             }
+            let inputs: Vec<In<'_, T>> = self
+                .plan
+                .reads(n)
+                .iter()
+                .filter_map(|&v| {
+                    let ty = &r.values[v as usize].ty;
+                    let buffer = match self.plan.locations[v as usize]? {
+                        Location::Slot { slot, offset } => {
+                            return Some(self.slots[slot].input_at(offset, ty));
+                        }
+                        Location::Input(i) => self.inputs[i].as_ref()?,
+                        Location::Constant(c) => &self.constants[c],
+                        Location::State(s) => &states.get(&id(s))?.buffer,
+                    };
+                    Some(buffer.input(ty))
+                })
+                .collect();
+            let mut outputs: Vec<Out<'_, T>> = taken
+                .iter_mut()
+                .zip(&node.outputs)
+                .map(|((location, b), &o)| match *location {
+                    Location::Slot { offset, .. } => b.output_at(offset, &r.values[o as usize].ty),
+                    _ => b.output(&r.values[o as usize].ty),
+                })
+                .collect();
+            let start = Instant::now();
+            let result = guarded(|| T::eval(&*node.op, self.plain, &inputs, &mut outputs));
+            let rounded = outputs.iter_mut().zip(&node.outputs);
+            rounded.filter(|(_, v)| self.plan.halves.get(**v as usize) == Some(&true)).for_each(|(y, _)| {
+                threads::runs(y.f(), 1, 1, |_, y| {
+                    y.iter_mut().for_each(|y| *y = T::of(crate::half::round(y.wide())));
+                });
+            });
+            took(start, Instant::now());
+            drop((inputs, outputs));
+            for (location, buffer) in taken {
+                match location {
+                    Location::Slot { slot, .. } => self.slots[slot] = buffer,
+                    Location::State(s) => {
+                        if let Some(state) = states.get_mut(&id(s)) {
+                            state.buffer = buffer;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            result
+                .map_err(|message| Error::Invalid(format!("{} ({}): {message}", r.label(n), node.place)))?;
         }
         Ok(())
     }

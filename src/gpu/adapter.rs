@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use super::{Gpu, Shared, lock};
-use crate::device::DeviceInfo;
+use crate::backend::DeviceInfo;
 use crate::error::{Error, Result};
-use crate::ops::{AdapterClass, Caps, SOFTWARE_TURNS};
+use crate::op::{AdapterClass, Caps, LLVMPIPE_ITERATIONS};
 
 const INSTALL: &str = "install a Vulkan driver (on Debian and Ubuntu the package mesa-vulkan-drivers brings a \
                        software one), or use the CPU with --device cpu";
@@ -189,7 +189,7 @@ pub(super) fn wrap(
         storage_buffers: limits
             .max_storage_buffers_per_shader_stage
             .min(limits.max_buffers_and_acceleration_structures_per_shader_stage.saturating_sub(1)),
-        max_turns: most_turns(info),
+        max_loop_iterations: most_loop_iterations(info),
         forms: Arc::default(),
     };
     Gpu(Arc::new(Shared {
@@ -219,8 +219,12 @@ fn is_software(info: &wgpu::AdapterInfo) -> bool {
         || ["llvmpipe", "SwiftShader"].iter().any(|name| info.name.contains(name))
 }
 
-fn most_turns(info: &wgpu::AdapterInfo) -> u32 {
-    if is_software(info) { SOFTWARE_TURNS } else { u32::MAX }
+/// llvmpipe of Mesa 25 was tried, and goes on; of a version that cannot be read the worst is assumed.
+fn most_loop_iterations(info: &wgpu::AdapterInfo) -> u32 {
+    let (_, version) = info.driver_info.split_once("Mesa ").unwrap_or_default();
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    let ends_loops = info.name.contains("llvmpipe") && major.is_none_or(|major| major < 25);
+    if ends_loops { LLVMPIPE_ITERATIONS } else { u32::MAX }
 }
 
 /// `WGRAD_CLASS` (gpu, software) overrides it, to run one class's kernels on another's adapter.

@@ -81,7 +81,7 @@ fn run_unscoped(
 ) -> Result<Vec<Tensor>> {
     let mut in_types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
     let mut out_types = op.infer(&in_types).map_err(Error::Invalid)?;
-    let context = KernelContext { caps: &gpu.caps, inputs: &in_types, outputs: &out_types };
+    let context = KernelContext::new(&gpu.caps, &in_types, &out_types);
     let mut program = op.dispatch(&context)?;
     program.dispatches.iter_mut().for_each(|dispatch| change(&mut dispatch.kernel));
     let reads = inputs.len() - op.writes();
@@ -91,7 +91,7 @@ fn run_unscoped(
         program = program.in_halves(&**op, &in_types, &out_types).ok_or_else(refused)?;
         in_types[..reads].iter_mut().for_each(TensorType::store_half);
         let outs = out_types[..results].iter_mut().enumerate();
-        outs.filter(|(k, _)| !op.keeps_f32(*k)).for_each(|(_, ty)| ty.store_half());
+        outs.filter(|(k, _)| !op.traits().keeps_f32.has(*k)).for_each(|(_, ty)| ty.store_half());
     }
     let sources: Vec<wgpu::Buffer> = inputs[..reads]
         .iter()
@@ -119,7 +119,7 @@ fn run_unscoped(
         .collect::<Result<_>>()?;
     let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     for dispatch in &mut program.dispatches {
-        dispatch.check_turns(op.name(), &gpu.caps)?;
+        dispatch.check_loop_iterations(op.name(), &gpu.caps)?;
         if let Some(fault) = gpu.planted {
             fault.plant_in(dispatch);
         }
@@ -165,7 +165,7 @@ fn unfence(gpu: &Arc<Shared>, op: &str, buffer: &wgpu::Buffer, ty: &TensorType) 
     let whole = crate::shape::Shape::new(&[buffer.size() as usize / 4])
         .ok_or_else(|| Error::Limit("a tensor of more than 2^32 words".into()))?;
     let read = super::readback::Read::start(gpu, buffer, 0, TensorType::u32(whole))?;
-    let all = crate::device::Readback::pending(read).wait()?;
+    let all = crate::backend::Readback::pending(read).wait()?;
     let Data::U32(all) = all.data() else {
         return Err(Error::Invalid("a read-back changed its type".into()));
     };

@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use super::Gpu;
 use super::readback::Read;
 use super::step::GpuStep;
-use crate::check::{Expected, show};
-use crate::device::PendingRead;
+
+use crate::backend::PendingRead;
 use crate::error::{CheckError, CheckKind, Error, Result};
+use crate::expected::{Expected, show};
 use crate::shape::DType;
 use crate::tensor::{Data, Tensor};
 
@@ -45,21 +46,19 @@ impl GpuStep {
         // What each value's producer left, by value.
         let mut left: HashMap<u32, Data> = HashMap::new();
         for t in 0..self.plan.tasks.len() {
-            for &n in &self.plan.tasks[t].members.clone() {
-                self.check_inputs(n, &left)?;
-                let reads: Vec<Tensor> =
-                    self.plan.reads(n).iter().map(|&v| self.fetch(v)).collect::<Result<_>>()?;
-                let node = self.plan.recording.nodes[n].clone();
-                let results = node.outputs.len() - node.op.writes();
-                let before: Vec<Tensor> =
-                    node.outputs[results..].iter().map(|&v| self.fetch(v)).collect::<Result<_>>()?;
-                self.submit(t..t + 1, 1);
-                let after: Vec<Tensor> =
-                    node.outputs.iter().map(|&v| self.fetch(v)).collect::<Result<_>>()?;
-                self.compare(n, &reads, &before, &after)?;
-                for (&v, tensor) in node.outputs.iter().zip(after) {
-                    left.insert(v, tensor.data().clone());
-                }
+            let n = self.plan.tasks[t].node;
+            self.check_inputs(n, &left)?;
+            let reads: Vec<Tensor> =
+                self.plan.reads(n).iter().map(|&v| self.fetch(v)).collect::<Result<_>>()?;
+            let node = self.plan.recording.nodes[n].clone();
+            let results = node.outputs.len() - node.op.writes();
+            let before: Vec<Tensor> =
+                node.outputs[results..].iter().map(|&v| self.fetch(v)).collect::<Result<_>>()?;
+            self.submit(t..t + 1, 1);
+            let after: Vec<Tensor> = node.outputs.iter().map(|&v| self.fetch(v)).collect::<Result<_>>()?;
+            self.compare(n, &reads, &before, &after)?;
+            for (&v, tensor) in node.outputs.iter().zip(after) {
+                left.insert(v, tensor.data().clone());
             }
         }
         // What the user reads must still be what was written.
@@ -87,7 +86,7 @@ impl GpuStep {
             let mut root = v;
             while let Some(producer) = self.plan.recording.values[root as usize].producer
                 && !left.contains_key(&root)
-                && self.plan.recording.nodes[producer].op.is_alias()
+                && self.plan.recording.nodes[producer].op.traits().is_alias
             {
                 root = self.plan.recording.nodes[producer].inputs[0];
             }
@@ -126,7 +125,7 @@ impl GpuStep {
     fn number(&self, value: u32) -> Option<Tensor> {
         let r = &self.plan.recording;
         let info = &r.values[value as usize];
-        let number = r.nodes[info.producer?].op.fill_value()?;
+        let number = r.nodes[info.producer?].op.traits().constant?;
         Tensor::new(info.ty.shape, vec![number; info.ty.shape.elements()]).ok()
     }
 

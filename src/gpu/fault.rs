@@ -20,7 +20,7 @@ pub enum PlantedFault {
     /// Leaves NaN in workgroup memory, where a driver may leave anything: no fault of a kernel that writes
     /// before it reads.
     Garbage,
-    /// Ends all loops of an invocation after as many turns as [`crate::ops::Dispatch::turns`] said: no fault where that
+    /// Ends all loops of an invocation after as many iterations as [`crate::ops::Dispatch::loop_iterations`] said: no fault where that
     /// is true.
     EndedLoops,
 }
@@ -28,7 +28,7 @@ pub enum PlantedFault {
 impl PlantedFault {
     /// The dispatch's kernel with the fault, where that depends on the launch.
     pub(super) fn plant_in(self, dispatch: &mut Dispatch) {
-        if let (PlantedFault::EndedLoops, Some(most)) = (self, dispatch.most_turns()) {
+        if let (PlantedFault::EndedLoops, Some(most)) = (self, dispatch.most_loop_iterations()) {
             dispatch.kernel.text = crate::wgsl::ended_after(&dispatch.kernel.text, most).into();
             dispatch.kernel.key += &format!(".ended{most}");
         }

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use adapter::{adapters, adapters_named};
 pub use fault::PlantedFault;
 
-use crate::device::{Backend, CompileOptions, Device, DeviceInfo, Executor};
+use crate::backend::{Backend, CompileOptions, DeviceInfo, Executor};
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recording, WeakParam};
 use crate::ops::Caps;
@@ -83,12 +83,6 @@ impl std::fmt::Debug for Gpu {
     }
 }
 
-impl From<Gpu> for Device {
-    fn from(gpu: Gpu) -> Self {
-        Device::from_backend(gpu)
-    }
-}
-
 /// Bytes of writes that may wait for a submission.
 const MOST_UNSUBMITTED: usize = 64 << 20;
 
@@ -144,11 +138,11 @@ impl Gpu {
         self.derive(self.0.check, None, Caps { max_workgroups, ..self.0.caps.clone() })
     }
 
-    /// The same device as if its driver ended loops after so many turns.
+    /// The same device as if its driver ended loops after so many iterations.
     #[doc(hidden)]
     #[must_use]
-    pub fn with_max_turns(&self, max_turns: u32) -> Self {
-        self.derive(self.0.check, self.0.planted, Caps { max_turns, ..self.0.caps.clone() })
+    pub fn with_max_loop_iterations(&self, max_loop_iterations: u32) -> Self {
+        self.derive(self.0.check, self.0.planted, Caps { max_loop_iterations, ..self.0.caps.clone() })
     }
 
     /// The same device with tensors of at most so many bytes.
@@ -440,7 +434,7 @@ impl Backend for Gpu {
     fn read_state(&self, param: &Param) -> Result<Data> {
         let buffer = self.0.state(param)?;
         let read = readback::Read::start(&self.0, &buffer, 0, param.tensor_type())?;
-        Ok(crate::device::Readback::pending(read).wait()?.data().clone())
+        Ok(crate::backend::Readback::pending(read).wait()?.data().clone())
     }
 
     fn write_state(&self, param: &Param, data: Feed<'_>) -> Result<()> {

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use super::Shared;
 use super::step::{GpuStep, Launch};
+use crate::backend::{Clock, RawLaunch, Timings, median};
 use crate::error::{Error, Result};
-use crate::profile::{Clock, RawLaunch, Timings, median};
 
 /// Submissions of nothing whose median is taken off launches that the host timed.
 const EMPTY: usize = 31;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use super::{Shared, lock};
-use crate::device::PendingRead;
+use crate::backend::PendingRead;
 use crate::error::{Error, Result};
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Tensor};

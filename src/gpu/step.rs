@@ -6,13 +6,12 @@ use std::time::Instant;
 
 use super::cache::Pipeline;
 use super::{PlantedFault, Shared, readback, storage_usage};
-use crate::device::{CompileOptions, Executor, Precision, Readback};
+use crate::backend::{Clock, CompileOptions, Executor, Precision, Readback, Timings};
 use crate::error::{Error, Result};
-use crate::graph::{Recording, Source};
-use crate::ops::{Arg, Caps, Dispatch, KernelContext, Out, Program, Reference, SliceMut};
-use crate::plan::{ConstantSource, Location, Plan};
-use crate::profile::{Clock, Timings};
-use crate::shape::{DType, TensorType};
+use crate::graph::Recording;
+use crate::op::{Arg, Caps, Dispatch, Out, Reference, SliceMut};
+use crate::plan::{ConstantSource, Executes, Location, Plan, Target, Task, lower};
+use crate::shape::TensorType;
 use crate::tensor::Feed;
 
 /// Submissions that may wait for the device before `run` waits for the oldest.
@@ -93,29 +92,18 @@ pub(crate) struct GpuStep {
 }
 
 impl GpuStep {
-    pub(crate) fn new(gpu: Arc<Shared>, mut recording: Recording, options: CompileOptions) -> Result<Self> {
-        let CompileOptions { memory_budget, precision } = options;
-        if precision == Precision::Mixed {
+    pub(crate) fn new(gpu: Arc<Shared>, recording: Recording, options: CompileOptions) -> Result<Self> {
+        if options.precision == Precision::Mixed {
             gpu.need_halves()?;
         }
-        let shared = gpu.clone();
-        let fuse = |r| if gpu.fuses { crate::plan::fuse(r, &gpu.caps) } else { r };
-        if let Some(budget) = memory_budget {
-            if gpu.fuses {
-                // First: it makes some values needless in the backward pass.
-                crate::plan::simplify(&mut recording);
-            }
-            // No form needs more memory than another.
-            let planned = |r: &Recording| Ok(plan(&gpu.caps, fuse(r.clone()), precision)?.0.planned_bytes());
-            recording = crate::plan::within(recording, budget, planned)?;
-        }
-        let recording = fuse(recording);
-        shared.scoped("the graph's buffers", || Self::build(gpu, recording, precision))
+        let tuned = gpu.tuner.as_ref().map(|tuner| |r: &Recording| tuner.caps(&gpu, r));
+        let tuned = tuned.as_ref().map(|tuned| tuned as &dyn Fn(&Recording) -> Caps);
+        let executor = Executes::Kernels { caps: &gpu.caps, fuses: gpu.fuses, tuned };
+        let plan = lower(recording, &Target { executor, options })?;
+        gpu.scoped("the graph's buffers", || Self::build(gpu.clone(), plan))
     }
 
-    fn build(gpu: Arc<Shared>, recording: Recording, precision: Precision) -> Result<Self> {
-        let caps = gpu.tuner.as_ref().map(|tuner| tuner.caps(&gpu, &recording));
-        let (mut plan, programs) = plan(caps.as_ref().unwrap_or(&gpu.caps), recording, precision)?;
+    fn build(gpu: Arc<Shared>, mut plan: Plan) -> Result<Self> {
         if gpu.planted == Some(PlantedFault::Memory) {
             plan.plant_memory_fault();
         }
@@ -156,20 +144,28 @@ impl GpuStep {
             constants,
             states,
         };
-        step.launches = step.build_launches(&programs)?;
+        step.launches = step.build_launches()?;
         Ok(step)
     }
 
     /// Binds every dispatch of every task. All parameters lie in one uniform buffer.
-    fn build_launches(&self, programs: &[Program]) -> Result<Vec<Vec<Launch>>> {
+    fn build_launches(&self) -> Result<Vec<Vec<Launch>>> {
         let gpu = &self.gpu;
         let align = gpu.limits.min_uniform_buffer_offset_alignment.max(16) as usize;
         let mut uniforms: Vec<u8> = Vec::new();
         let mut offsets = Vec::new();
-        let nodes = || self.plan.tasks.iter().flat_map(|t| &t.members);
-        for &n in nodes() {
-            for dispatch in &programs[n].dispatches {
-                dispatch.check_turns(&self.plan.recording.label(n), &gpu.caps)?;
+        for task in &self.plan.tasks {
+            for dispatch in &task.program.dispatches {
+                let label = self.plan.recording.label(task.node);
+                dispatch.check_loop_iterations(&label, &gpu.caps)?;
+                if dispatch.most_loop_iterations().is_none() && gpu.caps.max_loop_iterations != u32::MAX {
+                    tracing::warn!(
+                        op = label,
+                        kernel = dispatch.kernel.entry,
+                        "this driver ends loops after {} iterations, and the kernel does not say how many it takes",
+                        gpu.caps.max_loop_iterations
+                    );
+                }
                 uniforms.resize(uniforms.len().next_multiple_of(align), 0);
                 offsets.push(uniforms.len());
                 uniforms.extend_from_slice(&dispatch.uniform);
@@ -180,31 +176,28 @@ impl GpuStep {
         let uniform_buffer = gpu.buffer("parameters", uniforms.len(), usage)?;
         gpu.write(&uniform_buffer, Feed::U8(&uniforms));
 
-        let kernels = nodes().flat_map(|&n| &programs[n].dispatches).map(|d| &d.kernel);
+        let kernels = self.plan.tasks.iter().flat_map(|t| &t.program.dispatches).map(|d| &d.kernel);
         gpu.ahead.start(gpu, gpu.cache.missing(kernels));
         let mut next = 0;
         let mut tasks = Vec::new();
         for task in &self.plan.tasks {
             let mut launches = Vec::new();
-            for &n in &task.members {
-                let label = self.plan.recording.label(n);
-                for dispatch in &programs[n].dispatches {
-                    let pipeline = gpu.cache.get(gpu, &dispatch.kernel)?;
-                    let offset = offsets[next];
-                    next += 1;
-                    let resolve = |arg: &Arg| self.resolve(n, &task.scratch, &programs[n], *arg);
-                    let storage: Vec<Region<'_>> =
-                        dispatch.args.iter().map(resolve).collect::<Result<_>>()?;
-                    let uniform = Region {
-                        buffer: &uniform_buffer,
-                        offset,
-                        bytes: dispatch.uniform.len().next_multiple_of(16),
-                    };
-                    let bind_group = bind(gpu, &label, &pipeline, dispatch, &storage, uniform)?;
-                    let bytes = storage.iter().map(|region| region.bytes);
-                    let args = dispatch.args.iter().copied().zip(bytes).collect();
-                    launches.push(Launch { pipeline, bind_group, grid: dispatch.grid, node: n, args });
-                }
+            let label = self.plan.recording.label(task.node);
+            for dispatch in &task.program.dispatches {
+                let pipeline = gpu.cache.get(gpu, &dispatch.kernel)?;
+                let offset = offsets[next];
+                next += 1;
+                let resolve = |arg: &Arg| self.resolve(task, *arg);
+                let storage: Vec<Region<'_>> = dispatch.args.iter().map(resolve).collect::<Result<_>>()?;
+                let uniform = Region {
+                    buffer: &uniform_buffer,
+                    offset,
+                    bytes: dispatch.uniform.len().next_multiple_of(16),
+                };
+                let bind_group = bind(gpu, &label, &pipeline, dispatch, &storage, uniform)?;
+                let bytes = storage.iter().map(|region| region.bytes);
+                let args = dispatch.args.iter().copied().zip(bytes).collect();
+                launches.push(Launch { pipeline, bind_group, grid: dispatch.grid, node: task.node, args });
             }
             tasks.push(launches);
         }
@@ -212,19 +205,13 @@ impl GpuStep {
     }
 
     /// The buffer an argument means, and the bytes of it that are bound.
-    fn resolve(
-        &self,
-        node: usize,
-        scratch: &[(usize, usize)],
-        program: &Program,
-        arg: Arg,
-    ) -> Result<Region<'_>> {
-        let n = &self.plan.recording.nodes[node];
+    fn resolve(&self, task: &Task, arg: Arg) -> Result<Region<'_>> {
+        let n = &self.plan.recording.nodes[task.node];
         let value = match arg {
-            Arg::Input(i) => self.plan.reads(node).get(i),
+            Arg::Input(i) => self.plan.reads(task.node).get(i),
             Arg::Output(i) | Arg::OutputRead(i) => n.outputs.get(i),
             Arg::Scratch(i) | Arg::ScratchRead(i) => {
-                let slot = scratch.get(i).zip(program.scratch.get(i));
+                let slot = task.scratch.get(i).zip(task.program.scratch.get(i));
                 return match slot {
                     Some((&(slot, offset), &bytes)) => Ok(Region {
                         buffer: &self.slots[slot],
@@ -288,57 +275,6 @@ impl GpuStep {
             queued -= steps;
         }
         Ok(())
-    }
-}
-
-/// The plan of a recording, and its nodes' kernels.
-fn plan(caps: &Caps, mut recording: Recording, precision: Precision) -> Result<(Plan, Vec<Program>)> {
-    let types =
-        |ids: &[u32]| -> Vec<TensorType> { ids.iter().map(|&v| recording.values[v as usize].ty).collect() };
-    let mut programs: Vec<Program> = recording
-        .nodes
-        .iter()
-        .map(|node| {
-            let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
-            if node.inputs.is_empty() && node.op.writes() == 0 {
-                return Ok(Program::default());
-            }
-            node.op.dispatch(&KernelContext { caps, inputs: &inputs, outputs: &outputs })
-        })
-        .collect::<Result<_>>()?;
-    if precision == Precision::Mixed {
-        store_halves(&mut recording, &mut programs);
-    }
-    let plan = Plan::of_bytes(recording, |n| programs[n].scratch.clone());
-    Ok((plan, programs))
-}
-
-/// Gives values and kernels the form of mixed precision.
-fn store_halves(recording: &mut Recording, programs: &mut [Program]) {
-    let node = |r: &Recording, n: usize, is_half: &dyn Fn(u32) -> bool| {
-        let of = |ids: &[u32]| ids.iter().map(|&v| is_half(v)).collect::<Vec<bool>>();
-        (of(&r.nodes[n].inputs), of(&r.nodes[n].outputs))
-    };
-    // A kernel that can store all its floats so can store any.
-    let refuses = |n: usize| {
-        let is_float = |v: u32| {
-            let value = &recording.values[v as usize];
-            value.ty.dtype == DType::F32 && !matches!(value.source, Source::State { .. })
-        };
-        let (inputs, outputs) = node(recording, n, &is_float);
-        programs[n].clone().with_halves(&inputs, &outputs).is_none()
-    };
-    let halves = crate::plan::halves(recording, refuses);
-    for (n, program) in programs.iter_mut().enumerate() {
-        let (inputs, outputs) = node(recording, n, &|v| halves[v as usize]);
-        if let Some(stored) = program.clone().with_halves(&inputs, &outputs) {
-            *program = stored;
-        }
-    }
-    for (value, is_half) in recording.values.iter_mut().zip(halves) {
-        if is_half {
-            value.ty.store_half();
-        }
     }
 }
 
@@ -452,7 +388,7 @@ impl Executor for GpuStep {
     fn read(&mut self, output: usize) -> Result<Readback> {
         let r = &self.plan.recording;
         if !self.has_run {
-            return Err(crate::device::never_ran(&r.outputs[output].name));
+            return Err(crate::backend::never_ran(&r.outputs[output].name));
         }
         let value = r.outputs[output].value;
         let ty = r.values[value as usize].ty;

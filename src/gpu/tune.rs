@@ -152,7 +152,7 @@ impl Tuner {
                 break;
             }
             let caps = Caps { forms: Arc::new(Forms::one(&trial.key, form)), ..gpu.caps.clone() };
-            let context = KernelContext { caps: &caps, inputs, outputs };
+            let context = KernelContext::new(&caps, inputs, outputs);
             let run = Run::new(gpu, op, &context, &tensors)?;
             // Once outside of time: drivers finish compiling when a kernel is first launched.
             run.time(gpu, 1)?;

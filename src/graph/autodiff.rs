@@ -6,7 +6,6 @@
 use std::panic::Location;
 
 use super::{Graph, POISON, Place, Var};
-use crate::ops::Fill;
 use crate::shape::DType;
 
 impl Graph {
@@ -36,12 +35,12 @@ impl Graph {
             self.mistake("gradients", "only floats have gradients".into(), &[*v], place);
             return failed();
         }
-        let seed = self.record_one(Fill { value: 1.0, shape: of.shape() }, &[]);
+        let seed = self.filled(of.shape(), 1.0);
         let cotangents = self.backward(&[(of, seed)], with_respect_to);
         let gradients = with_respect_to
             .iter()
             .zip(cotangents)
-            .map(|(v, c)| c.unwrap_or_else(|| self.record_one(Fill { value: 0.0, shape: v.shape() }, &[])))
+            .map(|(v, c)| c.unwrap_or_else(|| self.filled(v.shape(), 0.0)))
             .collect();
         self.set_gradient_place(None);
         gradients

@@ -10,7 +10,7 @@ mod param;
 mod var;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub use param::{Init, Param, Params};
 pub use var::Var;
 
 use crate::error::{Error, RecordingError, Result};
-use crate::ops::Op;
+use crate::op::Op;
 use crate::shape::{DType, IntoShape, Shape, TensorType};
 use crate::tensor::Tensor;
 
@@ -72,6 +72,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The recorded nodes that it stands for: itself, unless several were fused.
+    pub(crate) fn members(&self) -> &[Node] {
+        if self.members.is_empty() { std::slice::from_ref(self) } else { &self.members }
+    }
+
     /// A short name for messages: `%12 fc1.relu`.
     pub(crate) fn label(&self) -> String {
         if !self.members.is_empty() {
@@ -252,7 +257,7 @@ impl Graph {
         let var = Var { graph: self, id: var.id };
         let computed = var.id == POISON
             || matches!(self.inner.borrow().values[var.id as usize].source, Source::Node(n)
-                if !self.inner.borrow().nodes[n].op.is_alias());
+                if !self.inner.borrow().nodes[n].op.traits().is_alias);
         let var = if computed { var } else { var.copy() };
         self.inner.borrow_mut().outputs.push(OutputInfo { name: name.to_string(), value: var.id });
     }
@@ -298,8 +303,23 @@ impl Graph {
         }
         // On a copy: the graph itself can be recorded further.
         let copy = Graph { inner: RefCell::new(self.inner.borrow().clone()) };
-        crate::ops::advance_random_counters(&copy);
+        copy.advance_random_counters();
         Ok(copy.inner.into_inner())
+    }
+
+    /// Appends a step of each counter that an op draws random numbers by, so that the next run draws anew; a counter that
+    /// has been moved on already stays.
+    fn advance_random_counters(&self) {
+        let counters: Vec<Var<'_>> = {
+            let inner = self.inner.borrow();
+            let drawn_by = |n: &Node| n.op.traits().counter.and_then(|i| n.inputs.get(i).copied());
+            let read: HashSet<ValueId> = inner.nodes.iter().filter_map(drawn_by).collect();
+            let is_due = |s: &&StateInfo| s.versions == 1 && read.contains(&s.latest);
+            inner.states.iter().filter(is_due).map(|s| Var { graph: self, id: s.latest }).collect()
+        };
+        for counter in counters {
+            counter.advance(0);
+        }
     }
 
     /// Records an op from outside the crate and returns its outputs; one that fails its type check gives
@@ -355,7 +375,7 @@ impl Graph {
                 return poisoned();
             }
         };
-        for (input, bound) in op.index_bounds(&types) {
+        for (input, bound) in op.traits().index_bounds(&types) {
             let checked = self.inner.borrow_mut().bound_source(inputs[input].id, bound);
             if let Err(message) = checked {
                 self.mistake(op.name(), message, inputs, place);
@@ -467,7 +487,7 @@ impl Recording {
                 self.inputs[i].bound = Some(old.min(bound));
             }
             Source::Node(n) => {
-                if let Some(k) = self.nodes[n].op.moves_input() {
+                if let Some(k) = self.nodes[n].op.traits().moves {
                     let from = self.nodes[n].inputs[k];
                     return self.bound_source(from, bound);
                 }

@@ -63,7 +63,7 @@ impl<'g> Var<'g> {
         }
         let inner = self.graph.inner.borrow();
         let super::Source::Node(n) = inner.values[self.id as usize].source else { return None };
-        inner.nodes[n].op.fill_value()
+        inner.nodes[n].op.traits().constant
     }
 }
 

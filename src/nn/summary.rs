@@ -46,7 +46,7 @@ impl Summary {
         let g = Graph::inference();
         let y = model.forward(g.input("x", input));
         g.output("y", y);
-        let plan = Plan::new(g.finish()?, |_| Vec::new());
+        let plan = Plan::of_formulas(g.finish()?);
         let r = &plan.recording;
         let types =
             |ids: &[u32]| -> Vec<TensorType> { ids.iter().map(|&v| r.values[v as usize].ty).collect() };
@@ -58,18 +58,16 @@ impl Summary {
         let mut layers: Vec<LayerSummary> = Vec::new();
         // The last task copies nothing of the model's: outputs of alias ops only.
         for task in &plan.tasks {
-            for &n in &task.members {
-                let node = &r.nodes[n];
-                let flops = node.op.flops(&types(&node.inputs), &types(&node.outputs));
-                let output = r.values[node.outputs[0] as usize].ty.shape;
-                if layers.last().is_none_or(|l| l.name != *node.scope) {
-                    let parameters = owned.remove(&*node.scope).unwrap_or(0);
-                    layers.push(LayerSummary { name: node.scope.to_string(), output, parameters, flops: 0 });
-                }
-                if let Some(layer) = layers.last_mut() {
-                    layer.flops += flops;
-                    layer.output = output;
-                }
+            let node = &r.nodes[task.node];
+            let flops = node.op.flops(&types(&node.inputs), &types(&node.outputs));
+            let output = r.values[node.outputs[0] as usize].ty.shape;
+            if layers.last().is_none_or(|l| l.name != *node.scope) {
+                let parameters = owned.remove(&*node.scope).unwrap_or(0);
+                layers.push(LayerSummary { name: node.scope.to_string(), output, parameters, flops: 0 });
+            }
+            if let Some(layer) = layers.last_mut() {
+                layer.flops += flops;
+                layer.output = output;
             }
         }
         let count = |keep: &dyn Fn(&crate::Param) -> bool| {

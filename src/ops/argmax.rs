@@ -1,7 +1,7 @@
 //! Where the largest element is. Kernels: `shaders/argmax.wgsl`.
 
 use super::softmax::{rows_of, to_last};
-use super::{AdapterClass, Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program};
+use super::{AdapterClass, Arg, Case, Cut, Dispatch, Fillings, Kernel, KernelContext, Op, Program};
 use super::{In, Out, Real, Reference, beats, expect};
 use crate::error::Result;
 use crate::graph::Var;
@@ -59,9 +59,8 @@ impl Op for ArgMax {
         // Turns of a workgroup's invocation beside those of its own columns.
         let (entry, lanes, join) =
             if in_workgroup { ("argmax_workgroup", 64, 6) } else { ("argmax_rows", 1, 0) };
-        let most = lanes * (ctx.caps.max_turns as usize).saturating_sub(join);
-        let length = columns.div_ceil(ctx.caps.pieces(columns, most));
-        let pieces = columns.div_ceil(length);
+        let most = lanes * (ctx.caps.max_loop_iterations as usize).saturating_sub(join);
+        let Cut { parts: pieces, length } = ctx.caps.cut(columns, most);
         let params = Params {
             rows: rows as u32,
             columns: columns as u32,
@@ -69,17 +68,17 @@ impl Op for ArgMax {
             length: length as u32,
         };
         let workgroups = if in_workgroup { rows * pieces } else { (rows * pieces).div_ceil(64) };
-        let turns = length.div_ceil(lanes) + join;
+        let iterations = length.div_ceil(lanes) + join;
         let launch = |to: Arg| -> Result<Dispatch> {
             let (kernel, grid) = (Kernel::library(entry)?, ctx.caps.grid(workgroups)?);
-            Ok(Dispatch::new(kernel, vec![Arg::Input(0), to], &params, grid).turns(turns))
+            Ok(Dispatch::new(kernel, vec![Arg::Input(0), to], &params, grid).loop_iterations(iterations))
         };
         if pieces == 1 {
             return Ok(launch(Arg::Output(0))?.into());
         }
         let (kernel, grid) = (Kernel::library("argmax_join")?, ctx.caps.grid(rows.div_ceil(64))?);
         let args = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(0)];
-        let join = Dispatch::new(kernel, args, &params, grid).turns(pieces);
+        let join = Dispatch::new(kernel, args, &params, grid).loop_iterations(pieces);
         Ok(Program { dispatches: vec![launch(Arg::Scratch(0))?, join], scratch: vec![4 * rows * pieces] })
     }
 

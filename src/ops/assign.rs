@@ -4,7 +4,7 @@
 use super::elementwise::program;
 use super::{Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Program, Real, Reference};
 use super::{In, Out, TINY, expect};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Source, Var};
 use crate::shape::{DType, TensorType};
 
@@ -23,6 +23,20 @@ impl<T: Real> Reference<T> for Assign {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         outputs[0].f().copy_from_slice(inputs[0].f());
         Ok(())
+    }
+}
+
+impl Assign {
+    /// The kernel of the formulas `before`, which stores in the state instead of a tensor of its own.
+    fn after(before: &Chain, ctx: &KernelContext<'_>) -> Result<Program> {
+        let last = before.steps.len().saturating_sub(1);
+        let mut program = program("assigned", before, &[last], ctx.caps)?;
+        for arg in program.dispatches.iter_mut().flat_map(|d| &mut d.args) {
+            if let Arg::Input(i) = arg {
+                *i += ctx.inputs.len();
+            }
+        }
+        Ok(program)
     }
 }
 
@@ -47,6 +61,9 @@ impl Op for Assign {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        if let Some((_, before)) = ctx.fusion.prologue {
+            return Self::after(before, ctx);
+        }
         let vectors = ctx.inputs[0].shape.elements().div_ceil(4);
         let params = Params { vectors: vectors as u32, pad: [0; 3] };
         let grid = ctx.caps.grid(vectors.div_ceil(64))?;
@@ -54,29 +71,10 @@ impl Op for Assign {
         Ok(Dispatch::new(Kernel::library("assign")?, args, &params, grid).into())
     }
 
-    fn can_follow(&self, _: usize, chain: &Chain, _: &KernelContext<'_>) -> bool {
-        chain.state.is_none_or(|input| chain.reads_in_order(input))
-    }
-
-    /// The formulas' kernel, which stores in the state instead of a tensor of its own.
-    fn dispatch_behind(
-        &self,
-        ctx: &KernelContext<'_>,
-        _: usize,
-        before: &Chain,
-        then: Option<&Chain>,
-    ) -> Result<Program> {
-        if then.is_some() {
-            return Err(Error::Invalid("nothing can be fused behind `assign`".into()));
-        }
-        let last = before.steps.len().saturating_sub(1);
-        let mut program = program("assigned", before, &[last], ctx.caps)?;
-        for arg in program.dispatches.iter_mut().flat_map(|d| &mut d.args) {
-            if let Arg::Input(i) = arg {
-                *i += ctx.inputs.len();
-            }
-        }
-        Ok(program)
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        let fusion = &ctx.fusion;
+        let Some((_, before)) = fusion.prologue else { return false };
+        fusion.epilogue.is_none() && before.state.is_none_or(|input| before.reads_in_order(input))
     }
 
     fn carried(&self, _: usize, errors: &[f64], _: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {

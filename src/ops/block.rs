@@ -153,17 +153,17 @@ impl Block {
     /// At least `wanted` parts.
     fn cut(k: usize, wanted: usize, caps: &Caps) -> (usize, usize) {
         // A loop over steps of eight of k at least, in each of which there is one over k.
-        let most = (caps.max_turns as usize).saturating_sub(Block::STORES) / 9 * 8;
+        let most = (caps.max_loop_iterations as usize).saturating_sub(Block::STORES) / 9 * 8;
         let needed = caps.pieces(k, most.saturating_sub(Block::DEEPEST));
         let length = k.div_ceil(wanted.max(needed)).next_multiple_of(Block::DEEPEST);
         (k.div_ceil(length).max(1), length)
     }
 
-    /// Most turns of loops where results are stored: four for each of 16 vectors and of two sums.
+    /// Most loop iterations where results are stored: four for each of 16 vectors and of two sums.
     const STORES: usize = 4 * (16 + 2);
 
     /// Turns of loops for a part of k.
-    pub(super) fn turns(&self, length: usize) -> usize {
+    pub(super) fn loop_iterations(&self, length: usize) -> usize {
         length.div_ceil(self.depth) * (1 + self.depth) + Block::STORES
     }
 

@@ -1,6 +1,6 @@
 //! Dropout. Kernel: `shaders/dropout.wgsl`.
 
-use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference};
+use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference, Traits};
 use super::{In, Out, expect, relative_bound};
 use crate::error::Result;
 use crate::graph::{Graph, Params, Var};
@@ -121,7 +121,13 @@ impl Op for Dropout {
         };
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-        Ok(Dispatch::new(Kernel::library("dropout")?, args, &params, grid).turns(PHILOX_ROUNDS).into())
+        Ok(Dispatch::new(Kernel::library("dropout")?, args, &params, grid)
+            .loop_iterations(PHILOX_ROUNDS)
+            .into())
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().drawing_by(1)
     }
 
     /// The scale is rounded, and the product.
@@ -139,22 +145,6 @@ pub(crate) fn dropout<'g>(x: Var<'g>, p: f32, params: &Params, stream_name: &str
     }
     let counter = random_counter(x.graph, params);
     x.graph.record_one(Dropout { p, seed: params.seed(), stream: stream_of(stream_name) }, &[x, counter])
-}
-
-/// Appends a step of each counter that a random op of the graph reads, so that the next run draws anew. Called
-/// whenever the graph is compiled; a counter that has been moved on already stays.
-pub(crate) fn advance_random_counters(g: &Graph) {
-    let counters: Vec<Var<'_>> = {
-        let inner = g.inner.borrow();
-        let draws = |name: &str| matches!(name, "dropout" | "random_affine");
-        let is_read = |id| inner.nodes.iter().any(|n| draws(n.op.name()) && n.inputs.contains(&id));
-        let states = inner.states.iter();
-        let due = states.filter(|s| s.param.name() == STEP && s.versions == 1 && is_read(s.latest));
-        due.map(|s| Var { graph: g, id: s.latest }).collect()
-    };
-    for counter in counters {
-        counter.advance(0);
-    }
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -9,7 +9,9 @@ use super::optimizer::AdamUpdate;
 use super::reduce::{Kind, Reduce};
 use super::relative_bound;
 use super::softmax::{Softmax, SoftmaxGrad};
-use super::{Case, Fillings, In, KernelContext, Op, Out, PoolOptions, Program, Real, Reference, SliceMut};
+use super::{
+    Case, Fillings, In, KernelContext, Op, Out, PoolOptions, Program, Real, Reference, SliceMut, Traits,
+};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::shape::TensorType;
@@ -55,8 +57,8 @@ impl Op for Refused {
         outputs.iter().map(|o| relative_bound(o, 32.0)).collect()
     }
 
-    fn keeps_f32(&self, i: usize) -> bool {
-        self.op.keeps_f32(i)
+    fn traits(&self) -> Traits {
+        self.op.traits()
     }
 }
 
@@ -264,6 +266,9 @@ fn ties() -> Vec<Option<Case>> {
     ] {
         cases.push(Some(Case::new(ArgMax, &[&shape]).fill(0, filling).no_gradient()));
     }
+    // Where a row of several pieces ends, the next begins with larger elements.
+    let rising = Fillings::Given((0..2 * 16_400).map(|k| f64::from(k) / 16.0).collect());
+    cases.push(Some(Case::new(ArgMax, &[&[2, 16_400]]).fill(0, rising).no_gradient()));
     let mut pool = |shape: [usize; 3], values: Fillings, record: &dyn for<'g> Fn(Var<'g>) -> Var<'g>| {
         let case = recorded("max_pool2d", |g| g.output("y", record(g.input("x", shape))));
         cases.push(case.map(|case| case.fill(0, values)));
@@ -303,8 +308,13 @@ fn ties() -> Vec<Option<Case>> {
             cases.push(case.map(|case| case.fill(0, given(&values))));
         }
         let case = recorded("pow", |g| g.output("y", g.input("a", shape).pow(g.input("b", shape))));
-        let (a, b) = ([0.0, 0.0, -2.0, -2.0, -1.5, 0.5, -1.0], [-1.0, 0.5, 5.0, -5.0, 7.0, 3.0, -3.0]);
+        let a = [0.0, 0.0, -2.0, -2.0, -1.5, 0.5, -1.0, f64::INFINITY, f64::INFINITY];
+        let b = [-1.0, 0.5, 5.0, -5.0, 7.0, 3.0, -3.0, 0.5, -0.5];
         cases.push(case.map(|case| case.fill(0, given(&a)).fill(1, given(&b))));
+        // The largest and the smallest normal number, and what is next to 1.
+        let case = recorded("log", |g| g.output("y", g.input("x", shape).log()));
+        let numbers = [f64::from(f32::MAX), f64::from(f32::MIN_POSITIVE), 1.0, 2.0, 0.5];
+        cases.push(case.map(|case| case.fill(0, given(&numbers))));
         let case = recorded("leaky_relu", |g| g.output("y", g.input("x", shape).leaky_relu(0.25)));
         cases.push(case.map(|case| case.fill(0, around.clone())));
     }
@@ -325,7 +335,10 @@ fn optimizers() -> Vec<Case> {
         };
         let small = Fillings::Uniform(0.0, 4.0 * f64::from(eps * eps));
         let one = Case::new(op(vec![0]), &[&[37], &[4], &[37], &[37], &[37]]).no_gradient();
-        cases.push(one.fill(1, given(&[2e-2, 3.0, 1e-2, 1.0])).fill(4, small.clone()));
+        let one = one.fill(4, small.clone());
+        cases.push(one.clone().fill(1, given(&[2e-2, 3.0, 1e-2, 1.0])));
+        // A step that is left out.
+        cases.push(one.fill(1, given(&[2e-2, 3.0, 1e-2, 0.0])));
         let shapes: [&[usize]; 9] = [&[5], &[1030], &[8], &[5], &[5], &[5], &[1030], &[1030], &[1030]];
         let two = Case::new(op(vec![0, 1]), &shapes).no_gradient();
         let two = two.fill(2, given(&[2e-2, 3.0, 1e-2, 1.0, 5e-3, 2.0, 2e-3, 1.0]));
@@ -428,6 +441,13 @@ fn averages() -> Vec<Option<Case>> {
         ([2, 9, 4], [3, 3], [3, 2], [0, 1, 1, 0]),
         ([3, 6, 8], [2, 2], [2, 2], [1, 1, 1, 1]),
         ([3, 8, 3], [3, 1], [2, 1], [1, 0, 0, 0]),
+        ([2, 9, 6], [2, 4], [2, 5], [0, 1, 2, 1]),
+        ([2, 9, 7], [2, 4], [2, 5], [0, 1, 2, 1]),
+        ([2, 6, 9], [4, 2], [5, 2], [1, 2, 0, 1]),
+        ([2, 9, 4], [3, 3], [2, 3], [1, 1, 1, 1]),
+        ([2, 4, 9], [3, 3], [3, 2], [1, 0, 0, 1]),
+        ([3, 8, 6], [2, 2], [2, 2], [1, 1, 1, 1]),
+        ([3, 3, 8], [3, 1], [2, 1], [0, 1, 0, 0]),
     ] {
         let options = PoolOptions { kernel, stride, padding, dilation: [1, 1] };
         for count_padding in [false, true] {

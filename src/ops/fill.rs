@@ -1,6 +1,6 @@
 //! A constant of any shape. It is computed once, when a graph is compiled.
 
-use super::{Case, KernelContext, Op, Program, Real, Reference};
+use super::{Case, KernelContext, Op, Program, Real, Reference, Traits};
 use super::{In, Out};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -44,12 +44,12 @@ impl Op for Fill {
         Ok(Dispatch::new(Kernel::library("fill")?, vec![Arg::Output(0)], &params, grid).into())
     }
 
-    fn fill_value(&self) -> Option<f32> {
-        Some(self.value)
-    }
-
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
         0
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().constant(self.value)
     }
 }
 
@@ -58,6 +58,12 @@ impl Graph {
     #[track_caller]
     pub fn scalar(&self, value: f32) -> Var<'_> {
         self.record_one(Fill { value, shape: Shape::scalar() }, &[])
+    }
+
+    /// A constant of a shape as one op.
+    #[track_caller]
+    pub(crate) fn filled(&self, shape: Shape, value: f32) -> Var<'_> {
+        self.record_one(Fill { value, shape }, &[])
     }
 
     /// A constant of a shape, every element the same.

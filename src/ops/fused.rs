@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::elementwise::{Operand, is_literal};
 use super::fused_pool::Pooling;
 use super::{
-    Chain, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, Trial, elementwise,
+    Chain, Fusion, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, Slice, SliceMut, TINY,
+    Traits, Trial, elementwise,
 };
-use crate::cpu::Buffer;
 use crate::error::Result;
+use crate::host::Buffer;
 use crate::shape::TensorType;
 
 /// Elementwise ops in a row, over one shape; perhaps behind another op, whose first output they go on with; perhaps with
@@ -57,6 +58,17 @@ impl Fused {
     pub(crate) fn pooled(self, op: Arc<dyn Op>, window: [usize; 2]) -> Self {
         let shape = self.chain.shape;
         Fused { results: Vec::new(), pooling: Some(Pooling { op, window, shape }), ..self }
+    }
+
+    /// What its kernels are asked for, where there is a root.
+    fn of_root<'a>(&'a self, ctx: &KernelContext<'a>) -> KernelContext<'a> {
+        KernelContext::new(ctx.caps, &ctx.inputs[..self.root_inputs.len()], &self.root_outputs).fusing(
+            Fusion {
+                prologue: None,
+                epilogue: Some(&self.chain).filter(|chain| !chain.steps.is_empty()),
+                max_pooling: self.pooling.as_ref().map(|pooling| pooling.window),
+            },
+        )
     }
 
     /// What max pooling gets: the result of the last step, or of the root.
@@ -177,7 +189,7 @@ impl Fused {
                     Operand::Input(j) => {
                         let strides = extra[*j].shape.broadcast_strides(&shape);
                         let v = extra[*j].f();
-                        super::value::strided(&shape, &strides[..shape.rank()], 0, |at, from| {
+                        crate::op::strided(&shape, &strides[..shape.rank()], 0, |at, from| {
                             x[at][k] = v[from];
                         });
                     }
@@ -209,7 +221,7 @@ fn spread(f: &dyn elementwise::Pointwise, x: [f64; 3], e: [f64; 3], y: f64) -> f
     }
     // Equality is found at no corner.
     let close = (x[0] - x[1]).abs() <= e[0] + e[1];
-    if matches!(f.function(), "equal" | "not_equal") && close {
+    if f.tells_equality() && close {
         change = 1.0;
     }
     // An exact zero stays one here too, as a condition that no error turns.
@@ -258,35 +270,19 @@ impl Op for Fused {
         Ok(outputs)
     }
 
-    fn keeps_f32(&self, i: usize) -> bool {
-        // What is pooled is not stored, so it is not rounded before it is compared. Rounding keeps order, so the rounded
-        // maxima are the same; of elements that round to one number, the largest is found and not the first.
-        if let Some(pooling) = &self.pooling {
-            return pooling.op.keeps_f32(i);
-        }
-        match self.results.get(i) {
-            Some(&step) => self.chain.steps[step].op.keeps_f32(0),
-            None => self.root.as_ref().is_some_and(|op| op.keeps_f32(i)),
-        }
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let Some(root) = &self.root else {
             return elementwise::program("fused", &self.chain, &self.results, ctx.caps);
         };
-        let inputs = &ctx.inputs[..self.root_inputs.len()];
-        let of_root = KernelContext { caps: ctx.caps, inputs, outputs: &self.root_outputs };
-        let Some(pooling) = &self.pooling else { return root.dispatch_then(&of_root, &self.chain) };
-        let chain = Some(&self.chain).filter(|c| !c.steps.is_empty());
-        if let Some(program) = root.dispatch_pooled(&of_root, chain, pooling.window)? {
-            return Ok(program);
+        let of_root = self.of_root(ctx);
+        match &self.pooling {
+            Some(pooling) if !root.can_fuse(&of_root) => {
+                // The planner asks before it fuses; a case runs on every adapter.
+                let fusion = Fusion { max_pooling: None, ..of_root.fusion };
+                pooling.after(root.dispatch(&of_root.fusing(fusion))?, ctx)
+            }
+            _ => root.dispatch(&of_root),
         }
-        // The planner asks before it fuses; a case runs on every adapter.
-        let first = match chain {
-            Some(chain) => root.dispatch_then(&of_root, chain)?,
-            None => root.dispatch(&of_root)?,
-        };
-        pooling.after(first, ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -323,5 +319,19 @@ impl Op for Fused {
         let before = [TensorType::f32(self.chain.shape)];
         let pooling = self.pooling.as_ref().map_or(0, |p| p.op.flops(&before, outputs));
         root + pooling + (self.chain.steps.len() * self.chain.shape.elements()) as u64
+    }
+
+    fn traits(&self) -> Traits {
+        // What is pooled is not stored, so it is not rounded before it is compared. Rounding keeps order, so the rounded
+        // maxima are the same; of elements that round to one number, the largest is found and not the first.
+        let keeps = match (&self.pooling, &self.root) {
+            (Some(pooling), _) => pooling.op.traits().keeps_f32,
+            (None, root) => {
+                let of_root = root.as_ref().map(|op| op.traits().keeps_f32).unwrap_or_default();
+                let of_step = |step: usize| self.chain.steps[step].op.traits().keeps_f32.has(0);
+                Outputs::of(|i| self.results.get(i).map_or(of_root.has(i), |&step| of_step(step)))
+            }
+        };
+        Traits::default().keeping_f32(keeps)
     }
 }

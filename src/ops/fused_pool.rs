@@ -34,8 +34,7 @@ impl Pooling {
     pub(super) fn after(&self, first: Program, ctx: &KernelContext<'_>) -> Result<Program> {
         let inputs = [TensorType::f32(self.shape)];
         let outputs = self.types().map_err(Error::Invalid)?;
-        let mut own =
-            self.op.dispatch(&KernelContext { caps: ctx.caps, inputs: &inputs, outputs: &outputs })?;
+        let mut own = self.op.dispatch(&KernelContext::new(ctx.caps, &inputs, &outputs))?;
         let mut all = first;
         let between = all.scratch.len();
         for arg in all.dispatches.iter_mut().flat_map(|d| &mut d.args) {

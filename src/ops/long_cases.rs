@@ -1,4 +1,4 @@
-//! Cases with long axes: some drivers end loops after 65,535 turns and say nothing, so that kernels must cut what is long.
+//! Cases with long axes: some drivers end loops after 65,535 iterations and say nothing, so that kernels must cut what is long.
 
 use std::collections::BTreeSet;
 
@@ -125,13 +125,13 @@ mod tests {
     const CLASSES: [AdapterClass; 3] =
         [AdapterClass::Gpu, AdapterClass::Software, AdapterClass::SoftwareLanes8];
 
-    /// The launches of a case where loops end after as many turns as on software adapters; `None` where another limit
+    /// The launches of a case where loops end after as many iterations as on software adapters; `None` where another limit
     /// excludes it.
     fn program(case: &Case, class: AdapterClass) -> Option<Program> {
-        let caps = Caps { max_turns: 1 << 15, ..Caps::default_of(class) };
+        let caps = Caps { max_loop_iterations: 1 << 15, ..Caps::default_of(class) };
         let inputs: Vec<_> = case.inputs.iter().map(|(ty, _)| *ty).collect();
         let outputs = case.op.infer(&inputs).unwrap();
-        case.op.dispatch(&KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs }).ok()
+        case.op.dispatch(&KernelContext::new(&caps, &inputs, &outputs)).ok()
     }
 
     #[test]
@@ -140,9 +140,14 @@ mod tests {
         for (case, class) in crate::ops::registry().iter().flat_map(|case| CLASSES.map(|class| (case, class)))
         {
             for dispatch in program(case, class).unwrap().dispatches {
-                let turns = dispatch.most_turns();
-                assert!(turns.is_some(), "{}: {} as {class:?} does not say", case.name, dispatch.kernel.key);
-                with_loops += usize::from(turns > Some(0));
+                let iterations = dispatch.most_loop_iterations();
+                assert!(
+                    iterations.is_some(),
+                    "{}: {} as {class:?} does not say",
+                    case.name,
+                    dispatch.kernel.key
+                );
+                with_loops += usize::from(iterations > Some(0));
             }
         }
         assert!(with_loops > 1000, "{with_loops}");
@@ -162,14 +167,15 @@ mod tests {
                 tried += 1;
                 let name = case.op.name();
                 for dispatch in &program.dispatches {
-                    let turns = dispatch.most_turns().unwrap();
-                    if turns > 1 << 15 {
+                    let iterations = dispatch.most_loop_iterations().unwrap();
+                    if iterations > 1 << 15 {
                         refused
                             .entry((name, dispatch.kernel.entry.clone()))
-                            .or_insert((turns, case.name.clone()));
+                            .or_insert((iterations, case.name.clone()));
                     }
                 }
-                let most = program.dispatches.iter().filter_map(|d| d.most_turns()).max().unwrap_or(0);
+                let most =
+                    program.dispatches.iter().filter_map(|d| d.most_loop_iterations()).max().unwrap_or(0);
                 *cut.entry(name).or_default() += usize::from(most > 1 << 10);
             }
         }

@@ -81,7 +81,7 @@ pub(super) fn in_parts(
     args.extend(chain.iter().flat_map(|(c, inputs)| c.args(*inputs)));
     let grid = ctx.caps.grid((elements + channels).div_ceil(64))?;
     let kernel = library_then(entry, chain.map(|(c, _)| c), chain.and_then(|(c, _)| c.columns))?;
-    let add = Dispatch::new(kernel, args, &params, grid).turns(of.parts);
+    let add = Dispatch::new(kernel, args, &params, grid).loop_iterations(of.parts);
     let dispatches = vec![launch(&all(Arg::Scratch), None)?, add];
     let scratch = [&[length], &of.sizes[1..]].concat();
     Ok(Program { dispatches, scratch: scratch.iter().map(|n| 4 * of.parts * n).collect() })

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::{Arg, Chain, Fused, In, KernelContext, Op, Out, Program, Real, Reference};
-use crate::cpu::Buffer;
+use super::{Arg, Chain, Fused, Fusion, In, KernelContext, Op, Out, Program, Real, Reference, Traits};
 use crate::error::Result;
+use crate::host::Buffer;
 use crate::shape::TensorType;
 
 /// Elementwise ops in a row, over one shape, and an op of which they make one input.
@@ -67,19 +67,10 @@ impl Prologue {
         T::eval(&*self.root, plain, &self.all(inputs, &made), outputs)
     }
 
-    /// The root's launches, with its inputs counted as this op's are.
-    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
-        let own = KernelContext { caps: ctx.caps, inputs: &self.inputs, outputs: ctx.outputs };
-        let mut program = self.root.dispatch_behind(&own, self.at, &self.chain, then)?;
-        for arg in program.dispatches.iter_mut().flat_map(|d| &mut d.args) {
-            if let Arg::Input(i) = arg
-                && *i > self.at
-            {
-                // Behind the root's own inputs come the chain's, where the states are that it counts as inputs.
-                *i -= if *i >= self.inputs.len() { 1 + self.root.writes() } else { 1 };
-            }
-        }
-        Ok(program)
+    /// What the root's kernels are asked for.
+    fn of_root<'a>(&'a self, ctx: &KernelContext<'a>) -> KernelContext<'a> {
+        let fusion = Fusion { prologue: Some((self.at, &self.chain)), ..ctx.fusion };
+        KernelContext::new(ctx.caps, &self.inputs, ctx.outputs).fusing(fusion)
     }
 }
 
@@ -116,20 +107,18 @@ impl Op for Prologue {
         self.root.infer(&all)
     }
 
-    fn keeps_f32(&self, i: usize) -> bool {
-        self.root.keeps_f32(i)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        self.root.can_precede(chain)
-    }
-
+    /// The root's launches, with its inputs counted as this op's are.
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.program(ctx, Some(chain))
+        let mut program = self.root.dispatch(&self.of_root(ctx))?;
+        for arg in program.dispatches.iter_mut().flat_map(|d| &mut d.args) {
+            if let Arg::Input(i) = arg
+                && *i > self.at
+            {
+                // Behind the root's own inputs come the chain's, where the states are that it counts as inputs.
+                *i -= if *i >= self.inputs.len() { 1 + self.root.writes() } else { 1 };
+            }
+        }
+        Ok(program)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -149,5 +138,13 @@ impl Op for Prologue {
     fn flops(&self, _: &[TensorType], outputs: &[TensorType]) -> u64 {
         let of_chain = self.chain.steps.len() * self.chain.shape.elements();
         self.root.flops(&self.inputs, outputs) + of_chain as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(self.root.traits().keeps_f32)
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        ctx.fusion.prologue.is_none() && self.root.can_fuse(&self.of_root(ctx))
     }
 }

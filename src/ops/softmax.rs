@@ -1,6 +1,8 @@
 //! Softmax, its logarithm, and their derivatives. Kernels: `shaders/softmax.wgsl`.
 
-use super::{AdapterClass, Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program};
+use super::{
+    AdapterClass, Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Outputs, Program, Traits,
+};
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, larger};
 use crate::error::Result;
 use crate::graph::Var;
@@ -39,7 +41,7 @@ pub(super) struct OverRows {
 
 impl OverRows {
     /// A launch of `<name>_workgroup`, 64 invocations per row, where a GPU has long rows, or where one invocation would take
-    /// more turns than it may; else of `<name>_rows`, one per row.
+    /// more iterations than it may; else of `<name>_rows`, one per row.
     pub(super) fn launch(
         self,
         name: &str,
@@ -50,13 +52,13 @@ impl OverRows {
     ) -> Result<Program> {
         let OverRows { passes, joins, side_by_side } = self;
         let is_long = ctx.caps.class == AdapterClass::Gpu && columns >= 64;
-        let (kind, workgroups, turns) = match is_long || !ctx.caps.allows(passes * columns) {
+        let (kind, workgroups, iterations) = match is_long || !ctx.caps.allows(passes * columns) {
             true => ("workgroup", rows, passes * columns.div_ceil(64) + 6 * joins),
             false => ("rows", rows.div_ceil(side_by_side), passes * columns),
         };
         let kernel = Kernel::library(&format!("{name}_{kind}"))?;
         let grid = ctx.caps.grid(workgroups)?;
-        Ok(Dispatch::new(kernel, args, params, grid).turns(turns).into())
+        Ok(Dispatch::new(kernel, args, params, grid).loop_iterations(iterations).into())
     }
 }
 
@@ -181,11 +183,6 @@ impl Op for Softmax {
         Ok(vec![upstream[0].map(|dy| y.graph.record_one(SoftmaxGrad { log: self.log }, &[y, dy]))])
     }
 
-    /// Logarithms have few digits left behind the point.
-    fn keeps_f32(&self, _: usize) -> bool {
-        self.log
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
         let args = vec![Arg::Input(0), Arg::Output(0)];
@@ -216,6 +213,10 @@ impl Op for Softmax {
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         6 * inputs[0].shape.elements() as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(if self.log { Outputs::ALL } else { Outputs::default() })
     }
 }
 

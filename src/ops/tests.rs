@@ -12,14 +12,14 @@ const CLASSES: [AdapterClass; 3] = [AdapterClass::Gpu, AdapterClass::Software, A
 fn all_caps() -> impl Iterator<Item = Caps> {
     CLASSES.into_iter().flat_map(|class| {
         let caps = Caps::default_of(class);
-        [caps.clone(), Caps { max_turns: 256, ..caps }]
+        [caps.clone(), Caps { max_loop_iterations: 256, ..caps }]
     })
 }
 
 fn program(case: &Case, caps: &Caps) -> Program {
     let inputs: Vec<_> = case.inputs.iter().map(|(ty, _)| *ty).collect();
     let outputs = case.op.infer(&inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-    let context = KernelContext { caps, inputs: &inputs, outputs: &outputs };
+    let context = KernelContext::new(caps, &inputs, &outputs);
     case.op.dispatch(&context).unwrap_or_else(|e| panic!("{}: {e}", case.name))
 }
 
@@ -127,7 +127,7 @@ fn the_check_of_gradients_finds_a_wrong_one() {
 fn fast_paths_agree_with_the_plain_formulas() {
     for case in registry() {
         let inputs = case_inputs(&case);
-        let expected = crate::check::Expected::new(&*case.op, &inputs, true).unwrap();
+        let expected = crate::expected::Expected::new(&*case.op, &inputs, true).unwrap();
         let fast = crate::cpu::run_op::<f32>(&*case.op, &inputs, false).unwrap();
         let (_, message) = expected.compare(&fast);
         assert!(message.is_none(), "{}: {}", case.name, message.unwrap_or_default());

@@ -46,7 +46,8 @@ impl<'g> Clip<'g> {
     /// The largest magnitude is scaled to at most 2^40, so that a sum of 2^32 squares is in range. By the largest is how
     /// the norms of BLAS scale (Anderson, "Algorithm 978: Safe Scaling in the Level 1 BLAS", TOMS 2017); by a power of two
     /// the norm has the bits that it has without, where that needs none. Squares that underflow are those of numbers
-    /// below 1e-19, which are nothing beside the 1e-6 that is added.
+    /// below 1e-19, which are nothing beside the 1e-6 that is added, or, where they are scaled, below 1e7 beside one above
+    /// 2^40.
     #[track_caller]
     fn of(gradients: &[Var<'g>]) -> Option<Self> {
         let largest = gradients.iter().map(|v| v.abs().max_all()).reduce(Var::maximum)?;

@@ -10,9 +10,10 @@ mod prologue;
 
 use std::sync::Arc;
 
-use super::{needed_nodes, simplify};
+use super::needed_nodes;
 use crate::graph::{Node, Recording, Source, ValueId};
-use crate::ops::{Caps, Chain, ChainStep, Fused, KernelContext, Operand, Pattern};
+use crate::op::{Caps, Chain, Fusion, KernelContext, Operand, Pattern, Step};
+use crate::ops::Fused;
 use crate::shape::{DType, Shape, TensorType};
 
 /// Formulas in one kernel at most.
@@ -37,9 +38,8 @@ struct Pass<'a> {
     group_of: Vec<Option<usize>>,
 }
 
-/// The recording with groups of nodes fused, for kernels of an adapter.
-pub(crate) fn fuse(mut recording: Recording, caps: &Caps) -> Recording {
-    simplify::simplify(&mut recording);
+/// The recording, which is simplified, with groups of nodes fused, for kernels of an adapter.
+pub(super) fn fuse(recording: Recording, caps: &Caps) -> Recording {
     let recording = delay::delay(prologue::take_in(recording, caps), caps);
     let needed = needed_nodes(&recording);
     let mut pass = Pass::new(&recording, caps, &needed);
@@ -150,7 +150,7 @@ impl Pass<'_> {
                 steps.sort_unstable();
                 // A reshape stays right behind the root, also where formulas were recorded before it.
                 let behind = self.groups[g].members.get(1);
-                let head = 1 + usize::from(behind.is_some_and(|&m| self.r.nodes[m].op.is_alias()));
+                let head = 1 + usize::from(behind.is_some_and(|&m| self.r.nodes[m].op.traits().is_alias));
                 let members = [&self.groups[g].members[..head], &steps, &[n]].concat();
                 if self.is_possible(&members, true) {
                     self.merge(g, others, members);
@@ -203,7 +203,7 @@ impl Pass<'_> {
     fn reshapes(&self, n: usize, g: usize) -> bool {
         let Group { members, has_root, .. } = &self.groups[g];
         let tail = self.r.nodes[members[0]].outputs[0];
-        self.r.nodes[n].op.is_alias()
+        self.r.nodes[n].op.traits().is_alias
             && *has_root
             && members.len() == 1
             && self.r.nodes[n].inputs[0] == tail
@@ -217,12 +217,12 @@ impl Pass<'_> {
         let Group { members, has_root, shape, .. } = &self.groups[g];
         let Some(&last) = members.last() else { return false };
         let tail = self.r.nodes[last].outputs[0];
-        let Some(Pattern::MaxPool(Some([height, width]))) = self.r.nodes[n].op.pattern() else {
+        let Some(Pattern::MaxPool(Some([height, width]))) = self.r.nodes[n].op.traits().pattern else {
             return false;
         };
         let covers =
             matches!(shape.dims(), [.., h, w] if h.is_multiple_of(height) && w.is_multiple_of(width));
-        let is_reshaped = members.get(1).is_some_and(|&m| self.r.nodes[m].op.is_alias());
+        let is_reshaped = members.get(1).is_some_and(|&m| self.r.nodes[m].op.traits().is_alias);
         *has_root
             && covers
             && !is_reshaped
@@ -236,7 +236,7 @@ impl Pass<'_> {
     /// The max pooling at the end of a group with a root.
     fn pooling(&self, members: &[usize], has_root: bool) -> Option<(&Node, [usize; 2])> {
         let last = members.get(1).and(members.last()).filter(|_| has_root)?;
-        match self.r.nodes[*last].op.pattern() {
+        match self.r.nodes[*last].op.traits().pattern {
             Some(Pattern::MaxPool(window)) => Some((&self.r.nodes[*last], window?)),
             _ => None,
         }
@@ -266,17 +266,14 @@ impl Pass<'_> {
         members.len() <= MOST_STEPS
             && Fused::is_possible(&chain)
             && inputs.len() + bound.max(outputs) <= self.caps.storage_buffers as usize
-            && root.is_none_or(|r| match pooling {
-                None => r.op.can_precede(&chain),
-                Some((_, window)) => self.can_pool(r, &chain, window),
-            })
+            && root.is_none_or(|r| self.can_fuse(r, &chain, pooling.map(|(_, window)| window)))
     }
 
-    fn can_pool(&self, root: &Node, chain: &Chain, window: [usize; 2]) -> bool {
+    fn can_fuse(&self, root: &Node, chain: &Chain, max_pooling: Option<[usize; 2]>) -> bool {
         let (inputs, outputs) = (self.types(&root.inputs), self.types(&root.outputs));
-        let ctx = KernelContext { caps: self.caps, inputs: &inputs, outputs: &outputs };
-        let chain = Some(chain).filter(|c| !c.steps.is_empty());
-        root.op.dispatch_pooled(&ctx, chain, window).is_ok_and(|program| program.is_some())
+        let epilogue = Some(chain).filter(|chain| !chain.steps.is_empty());
+        let fusion = Fusion { prologue: None, epilogue, max_pooling };
+        root.op.can_fuse(&KernelContext::new(self.caps, &inputs, &outputs).fusing(fusion))
     }
 
     fn types(&self, values: &[ValueId]) -> Vec<TensorType> {
@@ -286,7 +283,7 @@ impl Pass<'_> {
     /// The members that are formulas.
     fn steps<'m>(&self, members: &'m [usize], has_root: bool) -> &'m [usize] {
         let first = usize::from(has_root);
-        let reshaped = has_root && members.get(1).is_some_and(|&n| self.r.nodes[n].op.is_alias());
+        let reshaped = has_root && members.get(1).is_some_and(|&n| self.r.nodes[n].op.traits().is_alias);
         let end = members.len() - usize::from(self.pooling(members, has_root).is_some());
         &members[first + usize::from(reshaped)..end]
     }
@@ -294,7 +291,7 @@ impl Pass<'_> {
     /// The formulas of a group, and the values that they read besides the root's.
     fn chain(&self, members: &[usize], has_root: bool) -> (Chain, Vec<ValueId>) {
         let steps = self.steps(members, has_root);
-        let reshaped = members.get(1).filter(|&&n| has_root && self.r.nodes[n].op.is_alias());
+        let reshaped = members.get(1).filter(|&&n| has_root && self.r.nodes[n].op.traits().is_alias);
         let mut inputs: Vec<ValueId> = Vec::new();
         let operand = |v: ValueId, inputs: &mut Vec<ValueId>| {
             let from = self.producer(v);
@@ -307,7 +304,7 @@ impl Pass<'_> {
             if has_root && from == Some(members[0]) {
                 return Operand::Root;
             }
-            let number = from.and_then(|n| self.r.nodes[n].op.fill_value());
+            let number = from.and_then(|n| self.r.nodes[n].op.traits().constant);
             if let Some(c) = number.filter(|c| crate::ops::is_literal(*c)) {
                 return Operand::Constant(c);
             }
@@ -317,11 +314,11 @@ impl Pass<'_> {
                 inputs.len() - 1
             }))
         };
-        let steps: Vec<ChainStep> = steps
+        let steps: Vec<Step> = steps
             .iter()
             .map(|&s| {
                 let node = &self.r.nodes[s];
-                ChainStep {
+                Step {
                     op: node.op.clone(),
                     args: node.inputs.iter().map(|&v| operand(v, &mut inputs)).collect(),
                 }
@@ -378,7 +375,7 @@ impl Pass<'_> {
         let is_pointwise = node.op.pointwise().is_some();
         let first = node.outputs.first().map(|&v| self.ty(v));
         let Some(ty) = first.filter(|ty| ty.dtype == DType::F32) else { return };
-        if node.op.writes() > 0 || node.op.is_alias() || node.inputs.is_empty() {
+        if node.op.writes() > 0 || node.op.traits().is_alias || node.inputs.is_empty() {
             return;
         }
         self.group_of[n] = Some(self.groups.len());

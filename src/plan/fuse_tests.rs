@@ -1,5 +1,6 @@
 //! What is fused, and what is not.
 
+use super::super::fused as fuse_all;
 use super::*;
 use crate::graph::Graph;
 use crate::ops::AdapterClass;
@@ -7,7 +8,7 @@ use crate::{Init, Params};
 
 /// The ops of each node after fusion.
 fn fused(g: &Graph) -> Vec<String> {
-    let r = fuse(g.finish().unwrap(), &Caps::default_of(AdapterClass::Software));
+    let r = fuse_all(g.finish().unwrap(), &Caps::default_of(AdapterClass::Software));
     for (id, value) in r.values.iter().enumerate() {
         if let Source::Node(n) = value.source {
             let made = |node: &Node| node.outputs.contains(&(id as ValueId));
@@ -98,8 +99,8 @@ fn formulas_of_numbers_are_numbers() {
     let g = Graph::new();
     let half = (g.full([4], 2.0).recip() * g.full([4], 3.0)).reshape([2, 2]) + -1.0;
     g.output("y", g.input("x", [2, 2]) * half);
-    let r = fuse(g.finish().unwrap(), &Caps::default_of(AdapterClass::Gpu));
-    let value = r.nodes.iter().rev().find_map(|n| n.op.fill_value());
+    let r = fuse_all(g.finish().unwrap(), &Caps::default_of(AdapterClass::Gpu));
+    let value = r.nodes.iter().rev().find_map(|n| n.op.traits().constant);
     assert_eq!(value, Some(0.5));
     assert_eq!(r.nodes.last().unwrap().op.name(), "mul");
 }
@@ -169,19 +170,17 @@ fn groups_stay_within_bindings() {
     let g = Graph::new();
     let sum = (0..20).fold(g.input("x", [4]), |sum, i| sum + g.input(&format!("x{i}"), [4]));
     g.output("y", sum);
-    let r = fuse(g.finish().unwrap(), &Caps::default_of(AdapterClass::Gpu));
+    let r = fuse_all(g.finish().unwrap(), &Caps::default_of(AdapterClass::Gpu));
     assert!(r.nodes.len() > 2 && r.nodes.len() < 6, "{}", r.nodes.len());
     assert!(r.nodes.iter().all(|n| n.inputs.len() + n.outputs.len() <= 8));
     // Where many may be bound, a chain still has names for so many inputs only: its text is written.
     let caps = Caps { storage_buffers: 64, ..Caps::default_of(AdapterClass::Gpu) };
-    let r = fuse(g.finish().unwrap(), &caps);
+    let r = fuse_all(g.finish().unwrap(), &caps);
     for node in &r.nodes {
         let types = |ids: &[ValueId]| ids.iter().map(|&v| r.values[v as usize].ty).collect::<Vec<_>>();
         let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
         assert!(inputs.len() <= Chain::MOST_INPUTS);
-        node.op
-            .dispatch(&crate::ops::KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs })
-            .unwrap();
+        node.op.dispatch(&crate::ops::KernelContext::new(&caps, &inputs, &outputs)).unwrap();
     }
 }
 
@@ -219,9 +218,9 @@ fn what_is_simplified_once_stays() {
         let node = |n: &Node| format!("{} {:?} {:?}", n.op.name(), n.inputs, n.outputs);
         r.nodes.iter().map(node).collect::<Vec<_>>()
     };
-    simplify::simplify(&mut r);
+    super::super::simplify::simplify(&mut r);
     let once = text(&r);
-    simplify::simplify(&mut r);
+    super::super::simplify::simplify(&mut r);
     assert_eq!(text(&r), once);
     let at = |name: &str| once.iter().position(|n| n.starts_with(name)).unwrap();
     assert!(at("relu_grad") < at("max_pool2d_backward"), "{once:?}");
@@ -272,7 +271,7 @@ fn what_maxima_are_taken_of_is_stored_where_others_read_it() {
     // GPUs, and plain kernels, take no maxima.
     let g = Graph::new();
     g.output("y", pooled(&g, [8, 8], PoolOptions::square(2)));
-    let r = fuse(g.finish().unwrap(), &Caps::default_of(AdapterClass::Gpu));
+    let r = fuse_all(g.finish().unwrap(), &Caps::default_of(AdapterClass::Gpu));
     assert_eq!(r.nodes.iter().map(|n| n.op.name()).collect::<Vec<_>>(), ["fused", "max_pool2d"]);
 }
 
@@ -282,8 +281,8 @@ fn what_maxima_are_taken_of_has_no_memory() {
     let y = pooled(&g, [8, 8], crate::ops::PoolOptions::square(2));
     g.output("y", y);
     let caps = Caps::default_of(AdapterClass::Software);
-    for (r, holds) in [(g.finish().unwrap(), true), (fuse(g.finish().unwrap(), &caps), false)] {
-        let plan = super::super::Plan::of_bytes(r, |_| Vec::new());
+    for (r, holds) in [(g.finish().unwrap(), true), (fuse_all(g.finish().unwrap(), &caps), false)] {
+        let plan = super::super::Plan::of_formulas(r);
         let whole = Shape::new(&[4, 8, 8, 8]).unwrap();
         let mut placed = plan.recording.values.iter().zip(&plan.locations);
         assert_eq!(placed.any(|(v, at)| v.ty.shape == whole && at.is_some()), holds);

@@ -193,8 +193,8 @@ impl Colouring {
 
 /// Gives every value that a task makes a slot, and every task its scratch. Where the slots are `typed`, values of
 /// different types have different ones.
-pub(super) fn assign(plan: &mut Plan, roots: &[ValueId], typed: bool, scratch: impl Fn(usize) -> Vec<usize>) {
-    let lives = lives(plan, roots, typed, scratch);
+pub(super) fn assign(plan: &mut Plan, roots: &[ValueId], typed: bool) {
+    let lives = lives(plan, roots, typed);
     plan.live_bytes = live(&lives, plan.tasks.len()).into_iter().max().unwrap_or(0);
     let Colouring { slots, chosen } = Colouring::best(&lives, plan.tasks.len(), plan.live_bytes);
     for (life, (slot, offset)) in lives.iter().zip(chosen) {
@@ -207,13 +207,13 @@ pub(super) fn assign(plan: &mut Plan, roots: &[ValueId], typed: bool, scratch: i
 }
 
 /// When the values of the tasks and their scratch are wanted, in the order of the tasks.
-fn lives(plan: &Plan, roots: &[ValueId], typed: bool, scratch: impl Fn(usize) -> Vec<usize>) -> Vec<Life> {
+fn lives(plan: &Plan, roots: &[ValueId], typed: bool) -> Vec<Life> {
     let readers = readers(plan, roots);
     let mut is_output = vec![false; plan.recording.values.len()];
     plan.recording.outputs.iter().for_each(|o| is_output[roots[o.value as usize] as usize] = true);
     let mut lives = Vec::new();
     for (t, task) in plan.tasks.iter().enumerate() {
-        for &v in task.members.iter().flat_map(|&n| &plan.recording.nodes[n].outputs) {
+        for &v in &plan.recording.nodes[task.node].outputs {
             if plan.locations[v as usize].is_some() {
                 continue;
             }
@@ -225,7 +225,7 @@ fn lives(plan: &Plan, roots: &[ValueId], typed: bool, scratch: impl Fn(usize) ->
             let (owner, bytes) = (Owner::Value(v), ty.bytes());
             lives.push(Life { owner, first: t, last, bytes, dtype, readers: of_value });
         }
-        for bytes in task.members.iter().flat_map(|&n| scratch(n)) {
+        for bytes in task.program.scratch.iter().copied() {
             let bytes = bytes.next_multiple_of(16).max(16);
             let (owner, dtype, readers) = (Owner::Scratch(t), DType::F32, Vec::new());
             lives.push(Life { owner, first: t, last: t, bytes, dtype, readers });
@@ -236,7 +236,7 @@ fn lives(plan: &Plan, roots: &[ValueId], typed: bool, scratch: impl Fn(usize) ->
 
 /// The bytes that are live while each task runs, scratch left out.
 pub(super) fn profile(plan: &Plan, roots: &[ValueId]) -> Vec<usize> {
-    live(&lives(plan, roots, false, |_| Vec::new()), plan.tasks.len())
+    live(&lives(plan, roots, false), plan.tasks.len())
 }
 
 /// The bytes that are wanted at once while each task runs.
@@ -253,7 +253,7 @@ fn live(lives: &[Life], tasks: usize) -> Vec<usize> {
 fn readers(plan: &Plan, roots: &[ValueId]) -> Vec<Vec<usize>> {
     let mut readers = vec![Vec::new(); plan.recording.values.len()];
     for (t, task) in plan.tasks.iter().enumerate() {
-        for &i in task.members.iter().flat_map(|&n| &plan.recording.nodes[n].inputs) {
+        for &i in &plan.recording.nodes[task.node].inputs {
             let of_value: &mut Vec<usize> = &mut readers[roots[i as usize] as usize];
             if of_value.last() != Some(&t) {
                 of_value.push(t);

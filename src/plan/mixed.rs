@@ -13,7 +13,7 @@ use crate::shape::DType;
 const LEAST_ELEMENTS: usize = 256;
 
 /// By value, whether it is stored in 16 bits. `refuses` says which nodes have kernels that cannot do that.
-pub(crate) fn halves(r: &Recording, refuses: impl Fn(usize) -> bool) -> Vec<bool> {
+pub(super) fn halves(r: &Recording, refuses: impl Fn(usize) -> bool) -> Vec<bool> {
     let needed = needed_nodes(r);
     let beside = beside_the_data(r, &needed);
     let wide = made_of_wide(r, &needed);
@@ -39,15 +39,11 @@ pub(crate) fn halves(r: &Recording, refuses: impl Fn(usize) -> bool) -> Vec<bool
     (0..keeps.len()).map(|v| !keeps[v] && !keeps[roots[v] as usize]).collect()
 }
 
-/// The nodes that a node was made of, by the fusion.
-fn members(node: &Node) -> &[Node] {
-    if node.members.is_empty() { std::slice::from_ref(node) } else { &node.members }
-}
-
 /// Whether a node makes of each element one at the same place, or moves elements.
 fn is_local(node: &Node) -> bool {
-    let alone = |n: &Node| n.op.pointwise().is_some() || n.op.is_alias() || n.op.moves_input().is_some();
-    members(node).iter().all(alone)
+    let alone =
+        |n: &Node| n.op.pointwise().is_some() || n.op.traits().is_alias || n.op.traits().moves.is_some();
+    node.members().iter().all(alone)
 }
 
 /// By value, whether an op keeps it in 32 bits, or it is made of such values element by element: what left the range
@@ -56,10 +52,10 @@ fn is_local(node: &Node) -> bool {
 fn made_of_wide(r: &Recording, needed: &[bool]) -> Vec<bool> {
     let mut wide = vec![false; r.values.len()];
     let nodes = r.nodes.iter().zip(needed).filter(|(_, needed)| **needed);
-    for node in nodes.flat_map(|(node, _)| members(node)) {
+    for node in nodes.flat_map(|(node, _)| node.members()) {
         let from_wide = is_local(node) && node.inputs.iter().any(|&v| wide[v as usize]);
         for (i, &v) in node.outputs.iter().enumerate() {
-            wide[v as usize] |= from_wide || node.op.keeps_f32(i);
+            wide[v as usize] |= from_wide || node.op.traits().keeps_f32.has(i);
         }
     }
     wide
@@ -168,7 +164,7 @@ mod tests {
         assert_eq!(["tanh", "relu", "abs", "sum"].map(|op| of(op, &kept)), [false, false, true, false]);
         // The same names for the fused form.
         let caps = crate::ops::Caps::default_of(AdapterClass::Gpu);
-        let fused = crate::plan::fuse(r.clone(), &caps);
+        let fused = crate::plan::fused(r.clone(), &caps);
         assert!(halves(&fused, |_| false).contains(&true));
     }
 }

@@ -4,20 +4,22 @@
 //! and values get slots that are reused as soon as their last reader has run.
 
 mod fuse;
+mod lower;
 mod memory;
 mod mixed;
+mod options;
 mod recompute;
 mod simplify;
 #[cfg(test)]
 mod tests;
 mod traffic;
 
-pub(crate) use fuse::fuse;
-pub(crate) use mixed::halves;
-pub(crate) use recompute::within;
-pub(crate) use simplify::simplify;
+use lower::Draft;
+pub(crate) use lower::{Executes, Target, lower};
+pub use options::{CompileOptions, Precision};
 
 use crate::graph::{Recording, Source, ValueId};
+use crate::op::{Caps, Program};
 use crate::shape::DType;
 
 pub use traffic::Traffic;
@@ -35,7 +37,7 @@ pub(crate) enum Location {
     Slot { slot: usize, offset: usize },
 }
 
-/// A buffer that values take turns in.
+/// A buffer that values take iterations in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) bytes: usize,
@@ -43,10 +45,13 @@ pub(crate) struct Slot {
     pub(crate) dtype: DType,
 }
 
-/// One step of the plan: nodes whose kernels run together (one, as yet), and their scratch: slots and offsets.
+/// One step of the plan: a kernel program, and where its scratch is: slots and offsets.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
-    pub(crate) members: Vec<usize>,
+    /// The node of the lowered recording; its members are the recorded nodes that the program computes.
+    pub(crate) node: usize,
+    /// Empty on the CPU, which runs the op's formula.
+    pub(crate) program: Program,
     pub(crate) scratch: Vec<(usize, usize)>,
 }
 
@@ -72,22 +77,30 @@ pub(crate) struct Plan {
     pub(crate) slots: Vec<Slot>,
     /// The most bytes that are live at once, scratch included: no plan of these tasks in this order can need less.
     pub(crate) live_bytes: usize,
+    /// By value, whether it is stored in 16 bits; empty where none is.
+    pub(crate) halves: Vec<bool>,
 }
 
 impl Plan {
-    /// Plans a recording for slots of one type each. `scratch` gives the sizes of a node's scratch buffers, in bytes.
-    pub(crate) fn new(recording: Recording, scratch: impl Fn(usize) -> Vec<usize>) -> Self {
-        Plan::with(recording, true, scratch)
+    /// The plan of a recording for the CPU, as it is.
+    pub(crate) fn of_formulas(recording: Recording) -> Self {
+        Plan::with(Draft { recording, programs: Vec::new(), halves: Vec::new() }, true)
     }
 
-    /// As [`Plan::new`], for slots that are bytes.
-    pub(crate) fn of_bytes(recording: Recording, scratch: impl Fn(usize) -> Vec<usize>) -> Self {
-        Plan::with(recording, false, scratch)
+    /// The plan of nodes with their kernels.
+    fn of_kernels(draft: Draft) -> Self {
+        Plan::with(draft, false)
     }
 
-    fn with(recording: Recording, typed: bool, scratch: impl Fn(usize) -> Vec<usize>) -> Self {
+    /// Where slots are `typed`, each holds values of one type; else they are bytes.
+    fn with(draft: Draft, typed: bool) -> Self {
+        let Draft { recording, mut programs, halves } = draft;
         let (mut plan, roots) = Plan::ordered(recording);
-        memory::assign(&mut plan, &roots, typed, scratch);
+        plan.halves = halves;
+        for task in &mut plan.tasks {
+            task.program = programs.get_mut(task.node).map(std::mem::take).unwrap_or_default();
+        }
+        memory::assign(&mut plan, &roots, typed);
         for value in 0..plan.locations.len() {
             if plan.locations[value].is_none() {
                 plan.locations[value] = plan.locations[roots[value] as usize];
@@ -107,17 +120,21 @@ impl Plan {
             reads_input: recording.inputs.iter().map(|i| is_read(&recording, &needed, i.value)).collect(),
             slots: Vec::new(),
             live_bytes: 0,
+            halves: Vec::new(),
             recording,
         };
         plan.place_sources(&needed);
         let is_alias = |n: usize| {
             let node = &plan.recording.nodes[n];
-            node.op.is_alias() && roots[node.outputs[0] as usize] != node.outputs[0]
+            node.op.traits().is_alias && roots[node.outputs[0] as usize] != node.outputs[0]
         };
         let order: Vec<usize> = (0..plan.recording.nodes.len())
             .filter(|&n| needed[n] && !plan.is_constant(n) && !is_alias(n))
             .collect();
-        plan.tasks = order.into_iter().map(|n| Task { members: vec![n], scratch: Vec::new() }).collect();
+        plan.tasks = order
+            .into_iter()
+            .map(|n| Task { node: n, program: Program::default(), scratch: Vec::new() })
+            .collect();
         (plan, roots)
     }
 
@@ -169,18 +186,17 @@ impl Plan {
     /// Moves a value that lives long into a slot that another overwrites meanwhile: a planted fault for
     /// tests of the check. Returns the victim's label.
     pub(crate) fn plant_memory_fault(&mut self) -> Option<String> {
-        let producer = |v: ValueId| {
-            self.tasks.iter().position(|t| self.recording.nodes[t.members[0]].outputs.contains(&v))
-        };
+        let producer =
+            |v: ValueId| self.tasks.iter().position(|t| self.recording.nodes[t.node].outputs.contains(&v));
         for (reader, task) in self.tasks.iter().enumerate() {
-            for &victim in self.reads(task.members[0]) {
+            for &victim in self.reads(task.node) {
                 if !matches!(self.locations[victim as usize], Some(Location::Slot { .. })) {
                     continue;
                 }
                 let Some(made) = producer(victim) else { continue };
                 // A value made between, by a task that touches neither slot in another way.
                 for between in made + 1..reader {
-                    let node = &self.recording.nodes[self.tasks[between].members[0]];
+                    let node = &self.recording.nodes[self.tasks[between].node];
                     let [value] = node.outputs[..] else { continue };
                     let there = self.locations[value as usize];
                     let Some(Location::Slot { slot: to, offset }) = there else { continue };
@@ -189,7 +205,7 @@ impl Plan {
                     let fits = self.slots[to].bytes >= offset + bytes && !is_in(&victim);
                     // One buffer must not be read and written by one task: the check would not come to it.
                     let clash = (0..self.tasks.len()).filter(|&t| t != between).any(|t| {
-                        let n = &self.recording.nodes[self.tasks[t].members[0]];
+                        let n = &self.recording.nodes[self.tasks[t].node];
                         let written = n.outputs.iter().any(is_in);
                         n.outputs.contains(&victim) && (written || n.inputs.iter().any(is_in))
                             || n.inputs.contains(&victim) && written
@@ -197,13 +213,19 @@ impl Plan {
                     let uses_victim = node.inputs.contains(&victim) || node.outputs.contains(&victim);
                     if fits && !clash && !uses_victim {
                         self.locations[victim as usize] = there;
-                        return Some(self.recording.label(self.tasks[made].members[0]));
+                        return Some(self.recording.label(self.tasks[made].node));
                     }
                 }
             }
         }
         None
     }
+}
+
+/// The recording as kernels of an adapter run it: simplified and fused.
+pub(crate) fn fused(mut recording: Recording, caps: &Caps) -> Recording {
+    simplify::simplify(&mut recording);
+    fuse::fuse(recording, caps)
 }
 
 /// Whether an output is the value, or a needed node reads it.
@@ -232,7 +254,7 @@ fn needed_nodes(recording: &Recording) -> Vec<bool> {
 fn roots(recording: &Recording) -> Vec<ValueId> {
     let mut roots: Vec<ValueId> = (0..recording.values.len() as ValueId).collect();
     for node in &recording.nodes {
-        if !node.op.is_alias() {
+        if !node.op.traits().is_alias {
             continue;
         }
         let root = roots[node.inputs[0] as usize];
@@ -258,23 +280,21 @@ impl std::fmt::Display for Plan {
             self.live_bytes
         )?;
         for (i, task) in self.tasks.iter().enumerate() {
-            for &n in &task.members {
-                let node = &self.recording.nodes[n];
-                let place = |v: &ValueId| match self.locations[*v as usize] {
-                    Some(Location::Slot { slot, offset: 0 }) => format!("s{slot}"),
-                    Some(Location::Slot { slot, offset }) => format!("s{slot}+{offset}"),
-                    Some(other) => format!("{other:?}"),
-                    None => "-".into(),
-                };
-                let list = |ids: &[ValueId]| ids.iter().map(place).collect::<Vec<_>>().join(", ");
-                writeln!(
-                    f,
-                    "{i:4}  {}: {} -> {}",
-                    self.recording.label(n),
-                    list(&node.inputs),
-                    list(&node.outputs)
-                )?;
-            }
+            let node = &self.recording.nodes[task.node];
+            let place = |v: &ValueId| match self.locations[*v as usize] {
+                Some(Location::Slot { slot, offset: 0 }) => format!("s{slot}"),
+                Some(Location::Slot { slot, offset }) => format!("s{slot}+{offset}"),
+                Some(other) => format!("{other:?}"),
+                None => "-".into(),
+            };
+            let list = |ids: &[ValueId]| ids.iter().map(place).collect::<Vec<_>>().join(", ");
+            writeln!(
+                f,
+                "{i:4}  {}: {} -> {}",
+                self.recording.label(task.node),
+                list(&node.inputs),
+                list(&node.outputs)
+            )?;
         }
         Ok(())
     }

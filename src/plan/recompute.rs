@@ -19,7 +19,7 @@ const MOST_REVISED: usize = 64;
 ///
 /// # Errors
 /// [`Error::MemoryBudget`] where that cannot be done, or what `planned` fails with.
-pub(crate) fn within(
+pub(super) fn within(
     recording: Recording,
     budget: usize,
     planned: impl Fn(&Recording) -> Result<usize>,
@@ -68,7 +68,7 @@ impl<'a> Search<'a> {
     fn maker(&self, v: ValueId) -> Option<usize> {
         match self.r.values[v as usize].source {
             Source::Node(n) if n >= self.backward => None,
-            Source::Node(n) if self.r.nodes[n].op.is_alias() => self.maker(self.r.nodes[n].inputs[0]),
+            Source::Node(n) if self.r.nodes[n].op.traits().is_alias => self.maker(self.r.nodes[n].inputs[0]),
             Source::Node(n) => Some(n),
             _ => None,
         }

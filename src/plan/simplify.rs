@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::needed_nodes;
 use crate::graph::{Node, Recording, Source, ValueId};
-use crate::ops::{Fill, MatMulSum, Pattern};
+use crate::op::Pattern;
+use crate::ops::{CrossEntropyBoth, Fill, MatMulSum};
 
 /// All of them. Again on what they leave, they change nothing.
-pub(crate) fn simplify(recording: &mut Recording) {
+pub(super) fn simplify(recording: &mut Recording) {
     fold(recording);
     relu_before_pooling(recording);
     weight_with_bias(recording);
@@ -19,7 +20,7 @@ fn fold(recording: &mut Recording) {
     for n in 0..recording.nodes.len() {
         let node = &recording.nodes[n];
         let number = |v: &ValueId| match recording.values[*v as usize].source {
-            Source::Node(from) => recording.nodes[from].op.fill_value(),
+            Source::Node(from) => recording.nodes[from].op.traits().constant,
             _ => None,
         };
         let Some(numbers) = node.inputs.iter().map(number).collect::<Option<Vec<f32>>>() else { continue };
@@ -29,7 +30,7 @@ fn fold(recording: &mut Recording) {
                 x.iter_mut().zip(&numbers).for_each(|(x, c)| *x = f64::from(*c));
                 f.value(x) as f32
             }
-            (None, [c]) if node.op.is_alias() => *c,
+            (None, [c]) if node.op.traits().is_alias => *c,
             _ => continue,
         };
         if crate::ops::is_literal(value) {
@@ -77,8 +78,8 @@ fn masked_scatter(r: &Recording, n: usize, readers: &[usize]) -> Option<(usize, 
     let back = producer(r, scattered)?;
     let [_, at] = r.nodes[back].inputs[..] else { return None };
     let pool = producer(r, at)?;
-    let is = |n: usize, pattern: Pattern| r.nodes[n].op.pattern() == Some(pattern);
-    let is_max_pool = matches!(r.nodes[pool].op.pattern(), Some(Pattern::MaxPool(_)));
+    let is = |n: usize, pattern: Pattern| r.nodes[n].op.traits().pattern == Some(pattern);
+    let is_max_pool = matches!(r.nodes[pool].op.traits().pattern, Some(Pattern::MaxPool(_)));
     let is_pattern = is(n, Pattern::ReluGrad)
         && is(back, Pattern::MaxPoolBackward)
         && is_max_pool
@@ -96,13 +97,15 @@ fn loss_with_gradient(r: &mut Recording) {
         let node = &r.nodes[n];
         let [logits, classes, kept, cotangent] = node.inputs[..] else { continue };
         let (Some(loss), Some(from)) = (producer(r, kept), producer(r, cotangent)) else { continue };
-        let op = r.nodes[from].op.fill_value().and_then(|share| node.op.with_losses(share));
+        let is_gradient = node.op.traits().pattern == Some(Pattern::CrossEntropyGrad);
+        let share = r.nodes[from].op.traits().constant.filter(|_| is_gradient);
         let first = &r.nodes[loss];
         let is_pair = first.inputs == [logits, classes]
             && first.outputs.get(1) == Some(&kept)
             && readers[kept as usize] == 1
             && readers[node.outputs[0] as usize] > 0;
-        let Some(op) = op.filter(|_| is_pair) else { continue };
+        let Some(share) = share.filter(|_| is_pair) else { continue };
+        let op = Arc::new(CrossEntropyBoth { share });
         let outputs = vec![first.outputs[0], node.outputs[0]];
         let members = vec![first.clone(), node.clone()];
         let gradient = node.outputs[0] as usize;
@@ -137,7 +140,7 @@ fn weight_with_bias(r: &mut Recording) {
     let needed = needed_nodes(r);
     for n in 0..r.nodes.len() {
         let Some(second) = partner(r, n, &needed) else { continue };
-        let sums_first = r.nodes[n].op.pattern() == Some(Pattern::SumOfRows);
+        let sums_first = r.nodes[n].op.traits().pattern == Some(Pattern::SumOfRows);
         let (product, sum) = if sums_first { (second, n) } else { (n, second) };
         let outputs = vec![r.nodes[product].outputs[0], r.nodes[sum].outputs[0]];
         let inputs = r.nodes[product].inputs.clone();
@@ -154,8 +157,8 @@ fn weight_with_bias(r: &mut Recording) {
 
 /// For a product Aᵀ B, the later sum of A's columns; for such a sum, the later product whose B is there already.
 fn partner(r: &Recording, n: usize, needed: &[bool]) -> Option<usize> {
-    let is_product = |n: usize| r.nodes[n].op.pattern() == Some(Pattern::MatMulTn);
-    let is_sum = |n: usize| r.nodes[n].op.pattern() == Some(Pattern::SumOfRows);
+    let is_product = |n: usize| r.nodes[n].op.traits().pattern == Some(Pattern::MatMulTn);
+    let is_sum = |n: usize| r.nodes[n].op.traits().pattern == Some(Pattern::SumOfRows);
     if !needed[n] || !(is_product(n) || is_sum(n)) {
         return None;
     }

@@ -1,18 +1,19 @@
 //! Plans of small graphs, and what plans of all workloads need.
 
 use super::*;
+use crate::Device;
+use crate::backend::{Backend, CompileOptions, DeviceInfo, Executor, Readback};
 use crate::bench::Workload;
-use crate::device::{Backend, CompileOptions, Device, DeviceInfo, Executor, Readback};
 use crate::error::Result;
 use crate::graph::{Graph, Param, Params};
 use crate::nn::{Cnn, Layer, ResNet};
-use crate::ops::{AdapterClass, Caps, KernelContext, PoolOptions};
+use crate::ops::{AdapterClass, Caps, PoolOptions};
 use crate::optim::{Adam, Optimizer};
 use crate::tensor::{Data, Feed};
 use crate::{Rng, Var};
 
 fn plan(g: &Graph) -> Plan {
-    Plan::new(g.finish().unwrap(), |_| Vec::new())
+    Plan::of_formulas(g.finish().unwrap())
 }
 
 #[test]
@@ -75,12 +76,12 @@ fn check(plan: &Plan) {
         _ => None,
     };
     for task in &plan.tasks {
-        let node = &plan.recording.nodes[task.members[0]];
+        let node = &plan.recording.nodes[task.node];
         let mut slots_read = Vec::new();
         for (slot, from, to, root) in
             node.inputs.iter().filter_map(|&v| place(v).map(|(s, a, b)| (s, a, b, roots[v as usize])))
         {
-            assert!(holds[slot].contains(&(from, to, root)), "{}", plan.recording.label(task.members[0]));
+            assert!(holds[slot].contains(&(from, to, root)), "{}", plan.recording.label(task.node));
             slots_read.push(slot);
         }
         let scratch = task.scratch.iter().map(|&(slot, offset)| (slot, offset, offset + 1, ValueId::MAX));
@@ -106,23 +107,13 @@ struct Planner(Option<AdapterClass>);
 #[derive(Debug)]
 struct Planned(Plan);
 
-fn plan_for(class: Option<AdapterClass>, recording: Recording) -> Result<Plan> {
-    let Some(class) = class else { return Ok(Plan::new(recording, |_| Vec::new())) };
-    let caps = Caps::default_of(class);
-    let r = fuse(recording, &caps);
-    let scratch: Vec<Vec<usize>> = r
-        .nodes
-        .iter()
-        .map(|node| {
-            let types = |ids: &[ValueId]| ids.iter().map(|&v| r.values[v as usize].ty).collect::<Vec<_>>();
-            let (inputs, outputs) = (types(&node.inputs), types(&node.outputs));
-            if node.inputs.is_empty() && node.op.writes() == 0 {
-                return Ok(Vec::new());
-            }
-            Ok(node.op.dispatch(&KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs })?.scratch)
-        })
-        .collect::<Result<_>>()?;
-    Ok(Plan::of_bytes(r, |n| scratch[n].clone()))
+fn plan_for(class: Option<AdapterClass>, recording: Recording, options: CompileOptions) -> Result<Plan> {
+    let caps = class.map(Caps::default_of);
+    let executor = match &caps {
+        Some(caps) => Executes::Kernels { caps, fuses: true, tuned: None },
+        None => Executes::Formulas,
+    };
+    lower(recording, &Target { executor, options })
 }
 
 impl Backend for Planner {
@@ -131,8 +122,8 @@ impl Backend for Planner {
         DeviceInfo { name: "planner".into(), backend: kind(), driver: kind(), kind: kind() }
     }
 
-    fn compile(&self, recording: Recording, _: CompileOptions) -> Result<Box<dyn Executor>> {
-        let plan = plan_for(self.0, recording)?;
+    fn compile(&self, recording: Recording, options: CompileOptions) -> Result<Box<dyn Executor>> {
+        let plan = plan_for(self.0, recording, options)?;
         check(&plan);
         Ok(Box::new(Planned(plan)))
     }
@@ -171,7 +162,7 @@ impl Executor for Planned {
         self.0.tasks.len()
     }
 
-    fn profile(&mut self, _: usize, _: Option<crate::profile::Clock>) -> Result<crate::profile::Timings> {
+    fn profile(&mut self, _: usize, _: Option<crate::backend::Clock>) -> Result<crate::backend::Timings> {
         Err(crate::Error::Invalid("nothing ran".into()))
     }
 }
@@ -215,13 +206,17 @@ fn plans_of_all_workloads_are_near_what_is_live_at_once() {
         {
             let params = Params::seeded(1);
             let model = ResNet::new(&params, 1, &widths, depth, 10).dropout(0.5);
-            let plan = plan_for(class, training(&model, &params, batch, &[1, side, side])).unwrap();
+            let plan =
+                plan_for(class, training(&model, &params, batch, &[1, side, side]), CompileOptions::new())
+                    .unwrap();
             if !is_near_the_bound("resnet", class, plan.planned_bytes(), plan.live_bytes) {
                 wrong.push((format!("resnet {widths:?}"), class));
             }
             let params = Params::seeded(1);
             let model = Cnn::new(&params, [1, side, side], &widths, 10).dropout(0.5);
-            let plan = plan_for(class, training(&model, &params, batch, &[1, side, side])).unwrap();
+            let plan =
+                plan_for(class, training(&model, &params, batch, &[1, side, side]), CompileOptions::new())
+                    .unwrap();
             if !is_near_the_bound("cnn", class, plan.planned_bytes(), plan.live_bytes) {
                 wrong.push((format!("cnn {widths:?}"), class));
             }
@@ -267,7 +262,7 @@ fn plans_of_random_graphs_are_near_what_is_live_at_once() {
         for class in CLASSES {
             let g = Graph::new();
             random(&g, seed);
-            let plan = plan_for(class, g.finish().unwrap()).unwrap();
+            let plan = plan_for(class, g.finish().unwrap(), CompileOptions::new()).unwrap();
             check(&plan);
             if !is_near_the_bound(&format!("seed {seed}"), class, plan.planned_bytes(), plan.live_bytes) {
                 wrong.push((seed, class));

@@ -30,26 +30,22 @@ impl Plan {
         let mut traffic = Traffic::default();
         let (mut read, mut written) = (HashMap::<ValueId, u64>::new(), HashSet::new());
         for task in &self.tasks {
-            let nodes = || task.members.iter().map(|&n| &self.recording.nodes[n]);
-            let made: HashSet<ValueId> = nodes().flat_map(|n| n.outputs.iter().copied()).collect();
+            let node = &self.recording.nodes[task.node];
             let mut of_task = HashSet::new();
-            for &n in &task.members {
-                for (i, v) in self.recording.nodes[n].inputs.iter().enumerate().filter(|(_, v)| is_planned(v))
-                {
-                    let v = self.root(*v);
-                    if made.contains(&v) || !of_task.insert(v) {
-                        continue;
-                    }
-                    let bytes = self.bytes_read(n, i);
-                    traffic.planned += bytes;
-                    let most = read.entry(v).or_default();
-                    let more = bytes.saturating_sub(*most);
-                    *most += more;
-                    traffic.once += more;
-                    traffic.least += if is_outer(&v) { more } else { 0 };
+            for (i, v) in node.inputs.iter().enumerate().filter(|(_, v)| is_planned(v)) {
+                let v = self.root(*v);
+                if !of_task.insert(v) {
+                    continue;
                 }
+                let bytes = self.bytes_read(task.node, i);
+                traffic.planned += bytes;
+                let most = read.entry(v).or_default();
+                let more = bytes.saturating_sub(*most);
+                *most += more;
+                traffic.once += more;
+                traffic.least += if is_outer(&v) { more } else { 0 };
             }
-            for v in nodes().flat_map(|n| &n.outputs).filter(is_planned) {
+            for v in node.outputs.iter().filter(is_planned) {
                 traffic.planned += bytes(v);
                 if written.insert(*v) {
                     traffic.once += bytes(v);
@@ -70,7 +66,7 @@ impl Plan {
     pub(crate) fn bytes_read(&self, node: usize, i: usize) -> u64 {
         let n = &self.recording.nodes[node];
         let all = self.bytes(n.inputs[i]);
-        if n.op.moves_input() != Some(i) {
+        if n.op.traits().moves != Some(i) {
             return all;
         }
         let arrive: usize =
@@ -83,7 +79,7 @@ impl Plan {
         while let Source::Node(n) = self.recording.values[value as usize].source {
             let node = &self.recording.nodes[n];
             // A reshape that is a task of its own has memory of its own.
-            let shares = node.op.is_alias()
+            let shares = node.op.traits().is_alias
                 && self.locations[value as usize] == self.locations[node.inputs[0] as usize]
                 && !self.is_constant(n);
             if !shares {
@@ -101,7 +97,7 @@ mod tests {
     use crate::graph::Graph;
 
     fn traffic(g: &Graph) -> [u64; 3] {
-        let traffic = Plan::new(g.finish().unwrap(), |_| Vec::new()).traffic();
+        let traffic = Plan::of_formulas(g.finish().unwrap()).traffic();
         [traffic.planned, traffic.once, traffic.least].map(|bytes| bytes / 4)
     }
 

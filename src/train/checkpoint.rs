@@ -9,8 +9,8 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
 use super::task::LOSS;
-use crate::checkpoint::{bytes, dtype, read};
 use crate::device::Device;
+use crate::device::checkpoint::{bytes, dtype, read};
 use crate::error::{Error, Result};
 use crate::files::write_renamed;
 use crate::graph::Param;
@@ -199,7 +199,7 @@ impl Checkpoint {
                 .map_err(|e| format(format!("not a safetensors file: {e}")))?;
             let weight = |param: &Param| {
                 let ty = param.tensor_type();
-                let values = read(&file, &format!("{BEST}{}", param.name()), &ty, path)?;
+                let values = read(&file, &format!("{BEST}{}", param.name()), param, path)?;
                 Ok((param.clone(), Tensor::new(ty.shape, values)?))
             };
             let key = format!("best_{}", choice.best);

@@ -86,12 +86,17 @@ impl<'t> Run<'t> {
         let path = out.join("model.safetensors");
         match &self.best {
             Some(best) => save_model(&path, &best.weights),
-            None => save_model(&path, &snapshot(&self.trainer.device, &self.weights)?),
+            None => {
+                let weights = snapshot(&self.trainer.device, &self.weights)?;
+                self.expect_numbers(&weights)?;
+                save_model(&path, &weights)
+            }
         }
     }
 
     pub(super) fn save_checkpoint(&mut self, out: &Path) -> Result<()> {
         let states = snapshot(&self.trainer.device, &self.states())?;
+        self.expect_numbers(&states)?;
         let optimizer = self.trainer.optimizer_name();
         let path = out.join(CHECKPOINT);
         let choice = self.choice()?;

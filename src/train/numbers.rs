@@ -1,6 +1,7 @@
 //! What must be a number before training, and what to say where a loss is none.
 
 use super::Trainer;
+use super::checkpoint::Snapshot;
 use crate::data::{Dataset, Targets, Values};
 use crate::device::Precision;
 use crate::error::{Error, Result};
@@ -42,6 +43,24 @@ pub(super) fn check_weights(trainer: &Trainer<'_>, weights: &[Param]) -> Result<
         }
     }
     Ok(())
+}
+
+/// The first state that what is computed from would be no number: one with NaN, or an infinite weight. Others may be
+/// infinite, as Adam's second moment.
+pub(super) fn first_that_is_none(states: &Snapshot) -> Option<(&Param, f32)> {
+    states.iter().find_map(|(param, tensor)| {
+        let Data::F32(values) = tensor.data() else { return None };
+        let is_none = |x: &&f32| x.is_nan() || (param.is_trainable() && x.is_infinite());
+        values.iter().find(is_none).map(|&value| (param, value))
+    })
+}
+
+/// What is wrong where a weight is no number after an epoch.
+pub(super) fn of_weight(trainer: &Trainer<'_>, name: &str, value: f32, epoch: usize, kept: &str) -> Error {
+    let rate = trainer.rate(epoch.saturating_sub(1)).unwrap_or(trainer.optimizer.lr());
+    Error::Invalid(format!(
+        "`{name}` holds {value} in epoch {epoch}: the steps are too large; lower the learning rate, which is {rate}{kept}"
+    ))
 }
 
 /// The largest magnitude that the model sees, targets included.

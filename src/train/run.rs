@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::batch::{feed, inputs};
-use super::checkpoint::{Best, Progress, snapshot};
+use super::checkpoint::{Best, Progress, Snapshot, snapshot};
 use super::numbers;
 use super::pieces::Rows;
 use super::record::weights;
@@ -236,9 +236,10 @@ impl<'t> Run<'t> {
             self.clock.first_step = start.elapsed();
             self.clock.until_first_step = self.trainer.started.unwrap_or(began).elapsed();
             let loss = self.read_state(&self.sums.loss)?;
-            if !loss.is_finite() {
+            if !loss.is_finite() && (self.progress.epochs, self.progress.step) == (0, 0) {
                 return Err(numbers::of_first_step(self.trainer, loss));
             }
+            self.expect_number("training", self.progress.epochs + 1, f64::from(loss))?;
         }
         self.clock.steps += 1;
         self.clock.training += start.elapsed();
@@ -358,17 +359,32 @@ impl<'t> Run<'t> {
         Ok(record)
     }
 
-    fn expect_number(&self, what: &str, epoch: usize, loss: f64) -> Result<()> {
+    pub(super) fn expect_number(&self, what: &str, epoch: usize, loss: f64) -> Result<()> {
         if loss.is_finite() {
             return Ok(());
         }
-        let kept = match (&self.trainer.out, self.saved) {
+        Err(numbers::of_epoch(self.trainer, what, epoch, loss, &self.kept()))
+    }
+
+    /// The loss of a step is that of the weights before its update: what the last one made of them shows in no loss yet.
+    pub(super) fn expect_numbers(&self, states: &Snapshot) -> Result<()> {
+        match numbers::first_that_is_none(states) {
+            Some((param, value)) => {
+                let epoch = self.progress.epochs + usize::from(self.progress.step > 0);
+                Err(numbers::of_weight(self.trainer, param.name(), value, epoch, &self.kept()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Which files stand.
+    fn kept(&self) -> String {
+        match (&self.trainer.out, self.saved) {
             (Some(out), Some((saved, _))) => {
                 format!("; {} stands after epoch {saved}", out.join(CHECKPOINT).display())
             }
             _ => String::new(),
-        };
-        Err(numbers::of_epoch(self.trainer, what, epoch, loss, &kept))
+        }
     }
 
     /// Saves where the flag stopped it.

@@ -27,6 +27,9 @@ use crate::profile::{Clock, Profile};
 /// uploads nor reads anything. After each epoch the validation rows are evaluated; [`Keep`] says whether they
 /// choose the weights that are tested at the end and saved. The test rows choose nothing.
 ///
+/// Epochs whose rates are looked at before the first step.
+const EPOCHS_AHEAD: usize = 10_000;
+
 /// With one seed and one adapter, two runs give the same bits, stopped and resumed or not.
 pub struct Trainer<'a> {
     pub(super) device: Device,
@@ -336,17 +339,21 @@ impl<'a> Trainer<'a> {
             None => check_weights(&self, &run.weights)?,
         }
         // A schedule that goes wrong should not do so after hours.
-        (run.progress.epochs..self.epochs).try_for_each(|epoch| self.rate(epoch).map(drop))?;
+        if self.schedule.is_some() {
+            let ahead = self.epochs.min(run.progress.epochs.saturating_add(EPOCHS_AHEAD));
+            (run.progress.epochs..ahead).try_for_each(|epoch| self.rate(epoch).map(drop))?;
+        }
         observer.on_start(run.progress.epochs * run.steps + run.progress.step, self.epochs * run.steps);
         let stopped = run.train(observer, began)?;
-        if let Some(out) = &self.out {
-            run.save_model(out)?;
-        }
         let train_seconds = began.elapsed().as_secs_f64();
         if let Some(best) = &run.best {
             restore(&self.device, &best.weights)?;
         }
         let test = Evaluator::of(&self.device, &*self.model, &self.split.test, &self.task)?.run()?.scores;
+        run.expect_number("test", run.progress.epochs.max(1), test.loss)?;
+        if let Some(out) = &self.out {
+            run.save_model(out)?;
+        }
         let planned_bytes = run.planned_bytes();
         let later = run.clock.training.saturating_sub(run.clock.first_step).as_secs_f64();
         let later_steps = run.clock.steps.saturating_sub(1) as f64;

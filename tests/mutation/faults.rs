@@ -43,7 +43,7 @@ fn other_signs(sign: &str) -> &'static [(&'static str, &'static str)] {
 }
 
 /// Names that stand for one another, `true` and `false` among them.
-const NAMES: [(&str, &str, &str); 21] = [
+pub const NAMES: [(&str, &str, &str); 23] = [
     ("function", "max", "min"),
     ("function", "min", "max"),
     ("function", "exp", "exp2"),
@@ -52,15 +52,18 @@ const NAMES: [(&str, &str, &str); 21] = [
     ("function", "inverseSqrt", "sqrt"),
     ("function", "abs", ""),
     ("function", "floor", "ceil"),
-    ("function", "ceil", "floor"),
-    ("function", "trunc", "floor"),
     ("function", "round", "floor"),
     ("function", "sin", "cos"),
     ("function", "cos", "sin"),
     ("function", "sign", ""),
     ("logic", "true", "false"),
     ("logic", "false", "true"),
-    ("constant", "LOWEST", "0.0"),
+    // A maximum that starts from 0.
+    ("constant", "minus_infinity", "f32"),
+    ("function", "exp_of", "exp2"),
+    ("function", "log_of", "log2"),
+    ("function", "larger", "min"),
+    ("function", "larger4", "min"),
     ("component", "x", "y"),
     ("component", "y", "x"),
     ("component", "z", "w"),

@@ -97,6 +97,10 @@ fn ways(gpu: &Gpu) -> Vec<Way> {
             |gpu: &Gpu| way(format!("{} folded at {most}", class(gpu)), gpu.with_max_workgroups(most), false);
         ways.extend(classes.iter().map(folded));
     }
+    // Loops of few turns, which are cut in pieces otherwise.
+    let short =
+        |gpu: &Gpu| way(format!("{} with short loops", class(gpu)), gpu.with_max_loop_iterations(256), false);
+    ways.extend(classes.iter().map(short));
     if gpu.has_halves() {
         ways.extend(classes.iter().map(|gpu| way(format!("{} in 16 bits", class(gpu)), gpu.clone(), true)));
     }
@@ -220,27 +224,35 @@ impl Plan {
         for (at, (place, places)) in self.lines.iter().enumerate() {
             // Lines of one shape differ in numbers, and some of them make a fault none.
             let mut found: BTreeMap<(usize, usize), (LineFault, String, bool)> = BTreeMap::new();
-            let mut seen: HashMap<(usize, (usize, usize)), usize> = HashMap::new();
+            let mut seen: BTreeMap<((usize, usize), usize), (usize, &str, LineFault)> = BTreeMap::new();
             let mut known: HashMap<&str, Vec<LineFault>> = HashMap::new();
             for &one in places {
                 let line = self.line_at(one);
                 let own = known.entry(line).or_insert_with(|| self.faults_at(one));
                 for fault in own.iter().filter(|f| f.after.trim() != line.trim()) {
-                    let times = seen.entry((one.0, fault.id)).or_default();
-                    *times += 1;
+                    let times = seen.get(&(fault.id, one.0)).map_or(0, |known| known.0) + 1;
+                    seen.insert((fault.id, one.0), (times, line, fault.clone()));
                     let entry = found
                         .entry(fault.id)
                         .or_insert_with(|| (fault.clone(), line.trim().to_string(), false));
-                    entry.2 |= *times > 1;
+                    entry.2 |= times > 1;
                 }
             }
             for (id, (fault, before, repeats)) in found {
-                // In one place alone, where a text has several of them.
-                let which: &[Which] =
-                    if repeats && place.line == 0 { &[Which::All, Which::One] } else { &[Which::All] };
-                for &which in which {
-                    let (before, after) = (before.clone(), fault.after.trim().to_string());
-                    faults.push(Fault { line: at, id, which, kind: fault.kind, before, after });
+                let put = |which, before: &str, fault: &LineFault| Fault {
+                    line: at,
+                    id,
+                    which,
+                    kind: fault.kind,
+                    before: before.trim().into(),
+                    after: fault.after.trim().into(),
+                };
+                faults.push(put(Which::All, &before, &fault));
+                // In one place alone, where a text has several of them: the last.
+                if repeats && place.line == 0 {
+                    let several = seen.range((id, 0)..=(id, usize::MAX)).filter(|(_, own)| own.0 > 1);
+                    let most = several.max_by_key(|((_, t), _)| self.texts[*t].runs.len());
+                    faults.extend(most.map(|(_, (_, line, fault))| put(Which::One, line, fault)));
                 }
             }
         }
@@ -285,6 +297,19 @@ impl Plan {
         &self.lines[fault.line].0
     }
 
+    /// How many runs see a fault, and the names of some.
+    pub fn runs_of(&self, fault: &Fault) -> String {
+        let texts = self.planted(fault);
+        let mut runs: Vec<usize> = texts.keys().flat_map(|t| self.texts[*t].runs.iter().copied()).collect();
+        runs.sort_by_key(|r| self.runs[*r].cost);
+        runs.dedup();
+        let name = |r: &usize| {
+            format!("[{}] {}", self.ways[self.runs[*r].way].name, self.cases[self.runs[*r].case].name)
+        };
+        let some: Vec<String> = runs.iter().take(4).map(name).collect();
+        format!("{} texts, {} runs: {}", texts.len(), runs.len(), some.join("; "))
+    }
+
     /// Where a fault is and what it is, in one line.
     pub fn describe(&self, fault: &Fault) -> String {
         let place = self.place(fault);
@@ -327,7 +352,7 @@ fn family(entry: &str, is_library: bool) -> String {
 }
 
 /// A line with numbers, components and names of formulas left open.
-pub fn shape(line: &str) -> String {
+fn shape(line: &str) -> String {
     let mut out = String::new();
     let code = line.split("//").next().unwrap_or("").trim_end();
     let tokens = super::tokens::tokens(code);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::plan::{Fault, Plan, shape};
+use super::plan::{Fault, Plan};
 
 /// What became of a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,14 +55,13 @@ pub fn equivalents() -> Vec<Equivalent> {
 impl Equivalent {
     pub fn fits(&self, plan: &Plan, fault: &Fault) -> bool {
         let place = plan.place(fault);
-        let same = |listed: &str, own: &str| match place.line {
-            0 => matches(&shape(listed), &shape(own)),
-            _ => matches(listed, own),
-        };
         matches(&self.file, &place.file)
             && matches(&self.item, &place.item)
-            && same(&self.before, &fault.before)
-            && same(&self.after, &fault.after)
+            && captured(&self.before, &fault.before).iter().any(|before| match self.after.as_str() {
+                "" => fault.after.is_empty(),
+                // What is left open is the same before and after, so that the fault is the one that is written down.
+                after => captured(after, &fault.after).contains(before),
+            })
     }
 
     pub fn describe(&self) -> String {
@@ -70,17 +69,33 @@ impl Equivalent {
     }
 }
 
-/// Whether a text is the pattern, in which `…` stands for anything.
+/// Whether a text is the pattern, in which `…` stands for anything and `#` for a number.
 fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('…');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        let Some((_, behind)) = rest.split_once(part) else { return false };
-        rest = behind;
-    }
-    rest.ends_with(last)
+    !captured(pattern, text).is_empty()
+}
+
+/// What the open places of a pattern can stand for in a text: all ways that there are.
+fn captured<'t>(pattern: &str, text: &'t str) -> Vec<Vec<&'t str>> {
+    let Some(at) = pattern.find(['…', '#']) else {
+        return if pattern == text { vec![Vec::new()] } else { Vec::new() };
+    };
+    let (Some(rest), Some(open)) = (text.strip_prefix(&pattern[..at]), pattern[at..].chars().next()) else {
+        return Vec::new();
+    };
+    let behind = &pattern[at + open.len_utf8()..];
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let next = behind.split(['…', '#']).next().unwrap_or_default();
+    let ends: Vec<usize> = match open {
+        '#' => Vec::from_iter((digits > 0).then_some(digits)),
+        // Where what follows is no literal, any end will do.
+        _ if next.is_empty() => rest.char_indices().map(|(i, _)| i).chain([rest.len()]).collect(),
+        _ => rest.match_indices(next).map(|(i, _)| i).collect(),
+    };
+    let with = |end: usize| {
+        let (own, rest) = rest.split_at(end);
+        captured(behind, rest).into_iter().map(move |others| [vec![own], others].concat())
+    };
+    ends.into_iter().flat_map(with).collect()
 }
 
 /// Prints the share found by file, and what survived; gives the numbers of all.
@@ -97,7 +112,10 @@ pub fn print(plan: &Plan, fates: &BTreeMap<usize, Fate>, verbose: bool) -> (usiz
     }
     for (number, fate) in fates {
         match fate {
-            Fate::Survived => println!("survived #{number} {}", plan.describe(&plan.faults[*number])),
+            Fate::Survived => {
+                let fault = &plan.faults[*number];
+                println!("survived #{number} {}\n    {}", plan.describe(fault), plan.runs_of(fault));
+            }
             Fate::Found(by) if verbose => {
                 println!("found #{number} {}\n    by {by}", plan.describe(&plan.faults[*number]))
             }

@@ -38,7 +38,7 @@ use wgrad::{Device, DeviceInfo};
     after_help = "Environment:\n  \
     WGRAD_ADAPTER  part of the name of the GPU that `auto` and `gpu` choose\n  \
     WGRAD_CHECK=1  compares every kernel with the CPU while it runs, and stops at the first difference\n  \
-    WGRAD_DUMP     prints what is compiled: graph, plan, wgsl, or several with commas\n  \
+    WGRAD_DUMP     prints what is compiled: graph, passes, plan, wgsl, or several with commas\n  \
     WGRAD_TUNE     a file that keeps which kernels are the fastest on this GPU; tries those it does not know\n  \
     WGRAD_LOG      logs to stderr: error, warn, info, debug, trace\n\n\
     Exit codes: 0 done, 1 failed, 2 wrong usage."

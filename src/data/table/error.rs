@@ -107,10 +107,7 @@ pub enum TableErrorKind {
         value: String,
     },
     /// A number with the other decimal mark.
-    #[error(
-        "`{value}` is no number, unless it has a decimal {mark}; say so (--decimal {mark}), or correct it, or make the \
-             column categorical (--categorical) or ignore it (--ignore)"
-    )]
+    #[error("{}", other_mark(value, *mark))]
     OtherDecimalMark {
         /// The field.
         value: String,
@@ -168,6 +165,27 @@ pub enum TableErrorKind {
         /// The classes known.
         known: String,
     },
+}
+
+fn other_mark(value: &str, mark: DecimalMark) -> String {
+    let otherwise = "or make the column categorical (--categorical) or ignore it (--ignore)";
+    if has_groups(value) {
+        return format!(
+            "`{value}` is no number: if its digits are in groups, write them without; if it has a decimal {mark}, say so \
+             (--decimal {mark}); {otherwise}"
+        );
+    }
+    format!(
+        "`{value}` is no number, unless it has a decimal {mark}; say so (--decimal {mark}), or correct it, {otherwise}"
+    )
+}
+
+/// Whether it looks like `1,234` or `1.234.567`.
+fn has_groups(value: &str) -> bool {
+    let mut groups = value.trim_start_matches('-').split([',', '.']);
+    let is_first =
+        |text: &str| !text.is_empty() && text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit());
+    groups.next().is_some_and(is_first) && groups.all(|group| group.len() == 3 && is_first(group))
 }
 
 /// The names, for a message: the first twenty of many.

@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::ops::dropout::halves;
 use crate::ops::{
-    Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Program, Real, Reference,
+    Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real, Reference,
+    Traits,
 };
 use crate::ops::{UNIT, expect};
 use crate::rng::PHILOX_ROUNDS;
@@ -90,10 +91,6 @@ impl Op for RandomAffine {
         Ok(vec![TensorType::f32(Shape::new(&[self.images, 6]).ok_or_else(crate::graph::shape_rule)?)])
     }
 
-    fn keeps_f32(&self, _: usize) -> bool {
-        true
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let params = Uniform {
             images: self.images as u32,
@@ -107,13 +104,19 @@ impl Op for RandomAffine {
         let args = vec![Arg::Input(0), Arg::Output(0)];
         // Two doublings of the angle.
         let turns = PHILOX_ROUNDS + 2;
-        Ok(Dispatch::new(Kernel::library("random_affine")?, args, &params, grid).turns(turns).into())
+        Ok(Dispatch::new(Kernel::library("random_affine")?, args, &params, grid)
+            .loop_iterations(turns)
+            .into())
     }
 
     /// Some ten roundings of numbers up to 1, quadrupled by doubling the angle twice, and a quotient.
     fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let turn = 64.0 * UNIT / (1.0 - f64::from(self.scale));
         vec![(0..outputs[0].f().len()).map(|k| if k % 3 == 2 { 0.0 } else { turn }).collect()]
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(Outputs::ALL).drawing_by(0)
     }
 }
 

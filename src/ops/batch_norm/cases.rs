@@ -37,6 +37,28 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
             cases.push(if gradient { case } else { case.no_gradient() });
         }
     }
+    // An infinity in each of the four elements that an invocation takes at once: the mean is it, with its sign. More than
+    // that of one channel is gone over in parts where loops are short.
+    for (x, step) in [([1, 4, 259], 64), ([1, 4, 1036], 256)] {
+        let at = |c: usize| c * x[2] + c * step + 3;
+        let infinity = |i: usize| {
+            (0..x[1]).find(|c| at(*c) == i).map(|c| if c == 2 { f64::NEG_INFINITY } else { f64::INFINITY })
+        };
+        let values = (0..x[1] * x[2]).map(|i| infinity(i).unwrap_or((i % 7) as f64)).collect();
+        let case = Case::new(BatchNorm { eps: 1e-5 }, &[&x, &x[1..2], &x[1..2]]);
+        cases.push(case.fill(0, Fillings::Given(values)).no_gradient());
+    }
+    for x in [[1, 2, 16_501], [1, 2, 66_000]] {
+        let n = x[1] * x[2];
+        // Parts of different means.
+        let values = |first: f64| {
+            let value =
+                |i: usize| if i == 5 { first } else { (i % 7) as f64 * 1e-3 + (i * 8 / n) as f64 * 0.01 };
+            Fillings::Given((0..n).map(value).collect())
+        };
+        let case = Case::new(BatchNorm { eps: 1e-5 }, &[&x, &x[1..2], &x[1..2]]).no_gradient();
+        cases.extend([case.clone().fill(0, values(0.0)), case.fill(0, values(f64::NEG_INFINITY))]);
+    }
     // A mean that is large beside the spread: the sum of squares would lose everything.
     let far = Fillings::Uniform(1000.0, 1001.0);
     cases.push(Case::new(BatchNorm { eps: 1e-5 }, &[&[8, 3, 4], &[3], &[3]]).fill(0, far).no_gradient());

@@ -1,7 +1,7 @@
 //! What the CPU device runs: sums with several accumulators, over channels in parallel; then whole planes.
 
 use super::Layout;
-use crate::cpu::threads;
+use crate::host::threads;
 use crate::ops::Real;
 
 /// Accumulators of a sum, which compilers turn into vector instructions.

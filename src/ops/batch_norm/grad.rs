@@ -4,7 +4,9 @@ use super::{Layout, Walk, layout, per_channel};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::parts::{Parts, in_parts};
-use crate::ops::{Arg, Chain, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
+use crate::ops::{
+    Arg, Chain, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, UNIT, expect,
+};
 use crate::shape::{DType, TensorType};
 
 /// Gradients of x, weight and bias from x `[n, c, ..]`, weight, mean, variance `[c]` and dy, with
@@ -70,7 +72,7 @@ impl BatchNormGrad {
     fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
         let layout = Layout::of(&ctx.inputs[0].shape);
         let channels = [layout.channels; 2];
-        let of = Parts { first: 1, ..Parts::of(layout.parts(ctx.caps).0, &channels) };
+        let of = Parts { first: 1, ..Parts::of(layout.parts(ctx.caps).parts, &channels) };
         let sums = in_parts(&of, ctx, None, |to, _| {
             let args = [&[0, 2, 3, 4].map(Arg::Input), to].concat();
             layout.launch("batch_norm_sums", args, self.eps, Walk::Channels, ctx)
@@ -120,21 +122,8 @@ impl Op for BatchNormGrad {
         Ok(gradients.into_iter().zip(needed).map(|(v, &needed)| needed.then_some(v)).collect())
     }
 
-    /// The gradients of weight and bias.
-    fn keeps_f32(&self, i: usize) -> bool {
-        i > 0
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, None)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.program(ctx, Some(chain))
+        self.program(ctx, ctx.fusion.epilogue)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -165,5 +154,13 @@ impl Op for BatchNormGrad {
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         11 * inputs[0].shape.elements() as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(Outputs::OTHERS)
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
     }
 }

@@ -12,8 +12,8 @@ use inference::BatchNormInference;
 
 use super::elementwise::Around;
 use super::{
-    AdapterClass, Arg, Caps, Chain, Dispatch, In, KernelContext, Op, Out, Program, Real, Reference, TINY,
-    UNIT, expect,
+    AdapterClass, Arg, Caps, Chain, Cut, Dispatch, In, KernelContext, Op, Out, Outputs, Program, Real,
+    Reference, TINY, Traits, UNIT, expect,
 };
 use crate::error::Result;
 use crate::graph::Var;
@@ -97,11 +97,9 @@ impl Layout {
     }
 
     /// Parts that a channel is gone over in, and elements, or vectors, of each.
-    fn parts(&self, caps: &Caps) -> (usize, usize) {
+    fn parts(&self, caps: &Caps) -> Cut {
         let all = self.count() / if self.is_vec4() { 4 } else { 1 };
-        let length =
-            all.div_ceil(caps.pieces(all, 64 * (caps.max_turns as usize).saturating_sub(BESIDE))).max(1);
-        (all.div_ceil(length).max(1), length)
+        caps.cut(all, 64 * (caps.max_loop_iterations as usize).saturating_sub(BESIDE))
     }
 
     /// A launch of `entry`, or of its form for vectors where they fit.
@@ -114,7 +112,7 @@ impl Layout {
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
         let joins = matches!(walk, Walk::Parts);
-        let (parts, length) = self.parts(ctx.caps);
+        let Cut { parts, length } = self.parts(ctx.caps);
         let (name, spatial, length) = match self.is_vec4() {
             true if joins => (entry.to_string(), self.spatial, 4 * length),
             true => (format!("{entry}_vec4"), self.spatial / 4, length),
@@ -132,7 +130,7 @@ impl Layout {
             length: length as u32,
             _pad: [0; 2],
         };
-        let (workgroups, then, turns) = match walk {
+        let (workgroups, then, iterations) = match walk {
             Walk::Channels => (self.channels * parts, None, length.div_ceil(64) + BESIDE),
             Walk::Parts => (self.channels.div_ceil(64), None, parts),
             Walk::Elements(then) => {
@@ -141,7 +139,8 @@ impl Layout {
         };
         args.extend(then.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
         let around = Around { then: then.map(|chain| (chain, self.is_vec4())), ..Around::default() };
-        Ok(Dispatch::new(around.kernel(&name)?, args, &params, ctx.caps.grid(workgroups)?).turns(turns))
+        Ok(Dispatch::new(around.kernel(&name)?, args, &params, ctx.caps.grid(workgroups)?)
+            .loop_iterations(iterations))
     }
 }
 
@@ -233,7 +232,7 @@ impl BatchNorm {
         ];
         let launch = |entry, args, walk| layout.launch(entry, args, self.eps, walk, ctx);
         let (mut dispatches, mut scratch) = (Vec::new(), Vec::new());
-        match layout.parts(ctx.caps).0 {
+        match layout.parts(ctx.caps).parts {
             1 => dispatches.push(launch("batch_norm_moments", moments, Walk::Channels)?),
             parts => {
                 let join = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(1), Arg::Output(2)];
@@ -296,21 +295,8 @@ impl Op for BatchNorm {
         Ok(gradients)
     }
 
-    /// Mean and variance.
-    fn keeps_f32(&self, i: usize) -> bool {
-        i > 0
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, None)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.program(ctx, Some(chain))
+        self.program(ctx, ctx.fusion.epilogue)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -336,6 +322,14 @@ impl Op for BatchNorm {
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         7 * inputs[0].shape.elements() as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(Outputs::OTHERS)
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{check, joined, launch, not_empty};
 use crate::error::Result;
 use crate::graph::Var;
-use crate::ops::{Arg, In, KernelContext, Op, Out, Program, Real, Reference, expect};
+use crate::ops::{Arg, Below, In, KernelContext, Op, Out, Program, Real, Reference, Traits, expect};
 use crate::shape::{DType, TensorType};
 
 /// Uniform of `one_hot` and `pick`.
@@ -57,8 +57,8 @@ impl Op for OneHot {
         0
     }
 
-    fn index_bounds(&self, _: &[TensorType]) -> Vec<(usize, u32)> {
-        vec![(0, self.classes as u32)]
+    fn traits(&self) -> Traits {
+        Traits::default().indices(0, Below::Count(self.classes as u32))
     }
 }
 
@@ -101,7 +101,11 @@ impl Op for Pick {
         _: &[bool],
     ) -> Result<Vec<Option<Var<'g>>>, String> {
         let (x, index) = (inputs[0], inputs[1]);
-        let dx = upstream[0].map(|dy| index.one_hot(x.dim(1)) * dy.reshape([x.dim(0), 1]));
+        // Chosen, not multiplied: 0 times an infinite cotangent would be NaN.
+        let dx = upstream[0].map(|dy| {
+            let is_taken = index.one_hot(x.dim(1));
+            is_taken.select(dy.reshape([x.dim(0), 1]), x.graph().scalar(0.0))
+        });
         Ok(vec![dx, None])
     }
 
@@ -116,7 +120,7 @@ impl Op for Pick {
         0
     }
 
-    fn index_bounds(&self, inputs: &[TensorType]) -> Vec<(usize, u32)> {
-        vec![(1, inputs[0].shape.dim(1) as u32)]
+    fn traits(&self) -> Traits {
+        Traits::default().indices(1, Below::Extent { input: 0, axis: 1 })
     }
 }

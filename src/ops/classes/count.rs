@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::ops::{
-    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, expect, relative_bound,
+    Arg, Cut, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, expect, relative_bound,
 };
 use crate::shape::{DType, TensorType};
 
@@ -53,14 +53,15 @@ impl Op for CountEqual {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let elements = ctx.inputs[0].shape.elements();
         // What 64 invocations found is added by one of them.
-        let most = 64 * (ctx.caps.max_turns as usize).saturating_sub(64);
-        let length = elements.div_ceil(ctx.caps.pieces(elements, most)).max(1);
+        let most = 64 * (ctx.caps.max_loop_iterations as usize).saturating_sub(64);
+        let Cut { length, .. } = ctx.caps.cut(elements, most);
         let launch = |first: usize| {
             let end = elements.min(first + length);
             let params = Params { first: first as u32, end: end as u32, _pad: [0; 2] };
             let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-            let turns = (end - first).div_ceil(64) + 64;
-            Ok(Dispatch::new(Kernel::library("count_equal")?, args, &params, [1, 1, 1]).turns(turns))
+            let iterations = (end - first).div_ceil(64) + 64;
+            Ok(Dispatch::new(Kernel::library("count_equal")?, args, &params, [1, 1, 1])
+                .loop_iterations(iterations))
         };
         let dispatches = (0..elements.max(1)).step_by(length).map(launch).collect::<Result<_>>()?;
         Ok(Program { dispatches, scratch: Vec::new() })

@@ -2,7 +2,9 @@
 
 use super::{launch, not_empty};
 use crate::error::Result;
-use crate::ops::{Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, expect};
+use crate::ops::{
+    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, Traits, expect,
+};
 use crate::shape::{DType, Shape, TensorType};
 
 /// Uniform of `batch_rows`.
@@ -68,8 +70,8 @@ impl Op for BatchRows {
         0
     }
 
-    fn moves_input(&self) -> Option<usize> {
-        Some(0)
+    fn traits(&self) -> Traits {
+        Traits::default().moving(0)
     }
 }
 

@@ -4,7 +4,8 @@ use super::{NAN_BITS, check, joined, launch, not_empty};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::{
-    Arg, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, UNIT, expect,
+    Arg, Below, Cut, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, Slice, SliceMut, TINY,
+    Traits, UNIT, expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -111,12 +112,8 @@ impl Op for TakeRows {
         0
     }
 
-    fn index_bounds(&self, inputs: &[TensorType]) -> Vec<(usize, u32)> {
-        vec![(1, inputs[0].shape.dim(0) as u32)]
-    }
-
-    fn moves_input(&self) -> Option<usize> {
-        Some(0)
+    fn traits(&self) -> Traits {
+        Traits::default().indices(1, Below::Extent { input: 0, axis: 0 }).moving(0)
     }
 }
 
@@ -168,18 +165,13 @@ impl Op for ScatterRows {
         Ok(vec![None, upstream[0].map(|dy| dy.take_rows(inputs[0]))])
     }
 
-    /// A later launch goes on with the sums of the one before.
-    fn keeps_f32(&self, _: usize) -> bool {
-        true
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let elements = ctx.outputs[0].shape.elements();
         let row = elements / self.rows;
         let (entry, unit) =
             if row.is_multiple_of(4) { ("scatter_rows_vec4", 4) } else { ("scatter_rows", 1) };
         let count = ctx.inputs[0].shape.elements();
-        let length = count.div_ceil(ctx.caps.pieces(count, ctx.caps.max_turns as usize)).max(1);
+        let Cut { length, .. } = ctx.caps.cut(count, ctx.caps.max_loop_iterations as usize);
         let launch = |first: usize| {
             let end = count.min(first + length);
             let params = ScatterParams {
@@ -189,7 +181,7 @@ impl Op for ScatterRows {
                 end: end as u32,
             };
             let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-            Ok(launch(ctx, entry, &args, elements / unit, &params)?.turns(end - first))
+            Ok(launch(ctx, entry, &args, elements / unit, &params)?.loop_iterations(end - first))
         };
         let dispatches = (0..count.max(1)).step_by(length).map(launch).collect::<Result<_>>()?;
         Ok(Program { dispatches, scratch: Vec::new() })
@@ -212,7 +204,7 @@ impl Op for ScatterRows {
         inputs[1].shape.elements() as u64
     }
 
-    fn index_bounds(&self, _: &[TensorType]) -> Vec<(usize, u32)> {
-        vec![(0, self.rows as u32)]
+    fn traits(&self) -> Traits {
+        Traits::default().indices(0, Below::Count(self.rows as u32)).keeping_f32(Outputs::ALL)
     }
 }

@@ -66,7 +66,7 @@ fn rows_of_bytes_are_packed_as_the_kernels_read_them() {
             TensorType::u32(Shape::new(&[index.len()]).unwrap()),
         ];
         let outputs = TakeRows.infer(&inputs).unwrap();
-        let ctx = KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs };
+        let ctx = KernelContext::new(&caps, &inputs, &outputs);
         let launch = TakeRows.dispatch(&ctx).unwrap().dispatches.remove(0);
         assert_eq!(launch.kernel.entry, expected);
         let p: RowParams = bytemuck::pod_read_unaligned(&launch.uniform);

@@ -137,7 +137,8 @@ pub(super) fn correlate(
         let mut args = [&[Arg::Input(0), Arg::Input(1), bias], to].concat();
         args.extend(chain.iter().flat_map(|chain| chain.args(inputs)));
         let grid = ctx.caps.grid(block.workgroups([c.m, pixels]) * c.groups * parts)?;
-        Ok(Dispatch::new(text.kernel(chain), args, &params, grid).turns(block.turns(length)))
+        Ok(Dispatch::new(text.kernel(chain), args, &params, grid)
+            .loop_iterations(block.loop_iterations(length)))
     })
 }
 

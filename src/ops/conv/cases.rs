@@ -155,6 +155,27 @@ fn large() -> Vec<Config> {
     ]
 }
 
+/// What faults planted in kernels passed: padding that differs on each side, more images than groups, tiles beside one that
+/// is full; and extents for each of which there is a place in the text.
+fn uneven() -> Vec<Config> {
+    let explicit = |top, bottom, left, right| Padding::Explicit { top, bottom, left, right };
+    vec![
+        config(4, 50, 50, [5, 5], [3, 3]).groups(2).pad(explicit(1, 0, 2, 1)),
+        config(3, 22, 34, [6, 8], [3, 3]).groups(2).pad(explicit(2, 1, 0, 2)),
+        config(1, 26, 28, [5, 31], [3, 3]).groups(2).stride(2, 3).pad(explicit(1, 2, 2, 0)),
+        config(3, 13, 14, [7, 8], [3, 3]).stride(3, 2).pad(explicit(2, 0, 1, 1)),
+        config(2, 20, 18, [6, 7], [2, 3]).stride(2, 1).dilation(2, 1).pad(explicit(1, 0, 0, 2)),
+        // Four channels: none beyond them.
+        config(2, 4, 4, [8, 9], [3, 3]).stride(2, 2).pad(explicit(0, 1, 1, 1)),
+        config(1, 4, 4, [10, 7], [3, 3]).stride(2, 2).pad(explicit(1, 0, 0, 1)),
+        config(2, 4, 4, [9, 10], [2, 3]).stride(3, 2).pad(explicit(0, 1, 2, 0)),
+        // More outputs than pixels, and than inputs.
+        config(1, 4, 18, [2, 2], [1, 1]),
+        config(2, 5, 17, [1, 3], [1, 1]),
+        config(2, 4, 4, [3, 5], [1, 1]).groups(4),
+    ]
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for config in small() {
@@ -162,21 +183,33 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         // The derivative does not depend on the kernels.
         cases.extend(config.cases(ConvKernels::Tiles).into_iter().map(Case::no_gradient));
     }
+    // A sum over more pixels than an invocation of 64 takes where loops are short.
+    let long = config(1, 1, 2, [130, 131], [1, 2]).cases(ConvKernels::Plain).pop();
+    cases.extend(long.map(Case::no_gradient));
+    for config in uneven() {
+        cases.extend(config.cases(ConvKernels::Tiles).into_iter().map(Case::no_gradient));
+    }
     for config in large() {
         cases.extend(config.cases(ConvKernels::Best).into_iter().map(Case::no_gradient));
     }
     // What GPUs have besides: the tiles to be read, and every form of blocks, more than one each way.
+    let uneven_padding = Padding::Explicit { top: 1, bottom: 0, left: 0, right: 2 };
     let read = [
-        config(2, 5, 37, [9, 10], [3, 3]).same(),
-        config(2, 37, 5, [7, 9], [3, 3]).stride(2, 2).pad(Padding::all(1)),
+        config(1, 6, 74, [19, 27], [3, 3]).groups(2).same(),
+        config(2, 36, 6, [9, 8], [3, 3]).stride(2, 1).pad(uneven_padding).groups(2),
     ];
     let mut by = |config: Config, kernels| {
         cases.extend(config.cases(kernels).into_iter().map(Case::no_gradient));
     };
     read.into_iter().for_each(|config| by(config, ConvKernels::Workgroup));
+    let mut backward = Vec::new();
     for block in 0..Block::ALL.len() {
         by(config(2, 5, 131, [9, 16], [3, 3]).same(), ConvKernels::Block(block));
         by(config(1, 131, 6, [11, 13], [3, 2]).same(), ConvKernels::Block(block));
+        // Of many channels the gradient of the images alone, by the kernel that is in the text.
+        let many = config(1, 131, 6, [7, 8], [3, 3]).same().cases(ConvKernels::Block(block));
+        backward.extend(many.into_iter().nth(2).map(Case::no_gradient));
     }
+    cases.extend(backward);
     cases
 }

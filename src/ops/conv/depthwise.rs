@@ -116,11 +116,18 @@ pub(super) struct Params {
 
 /// A kernel with its grid.
 pub(super) struct Plan {
-    pub(super) kernel: Kernel,
+    walk: Walk,
     pub(super) params: Params,
     pub(super) workgroups: usize,
     /// Of an invocation's loop.
-    pub(super) turns: usize,
+    pub(super) iterations: usize,
+}
+
+impl Plan {
+    /// Its text, with formulas behind it.
+    pub(super) fn kernel(&self, chain: Option<&Chain>) -> Kernel {
+        self.walk.kernel(chain)
+    }
 }
 
 /// A variant of the kernel: what its text depends on.
@@ -151,7 +158,7 @@ fn vector(numbers: &[usize]) -> usize {
 }
 
 /// The kernel for a correlation with one input channel in each group; `None` where its text would be too long.
-pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, chain: Option<&Chain>) -> Option<Plan> {
+pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     if c.c != 1 || c.m > OUTPUTS {
         return None;
     }
@@ -175,7 +182,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, chain: Option<&
     let planes = c.images * c.groups * c.m;
     let walks = planes * tiles_x * schedule.phases;
     // A part loads the rows again that it shares with the one before.
-    let needed = caps.pieces(steps, caps.max_turns as usize);
+    let needed = caps.pieces(steps, caps.max_loop_iterations as usize);
     let wanted = shape.invocations.div_ceil(walks).min(steps / (2 * schedule.kept() + 1)).max(needed);
     let length = steps.div_ceil(wanted);
     let parts = steps.div_ceil(length);
@@ -210,7 +217,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, chain: Option<&
         ),
     };
     let workgroups = (walks * parts).div_ceil(shape.workgroup);
-    Some(Plan { kernel: walk.kernel(chain), params, workgroups, turns: length })
+    Some(Plan { walk, params, workgroups, iterations: length })
 }
 
 fn least_common_multiple(a: usize, b: usize) -> usize {

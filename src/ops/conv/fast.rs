@@ -4,8 +4,8 @@
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::geometry::Geometry;
-use crate::cpu::product::product;
-use crate::cpu::threads;
+use crate::host::product;
+use crate::host::threads;
 use crate::ops::Real;
 
 /// Multiply-adds that a thread should find at least.

@@ -7,11 +7,11 @@ use super::geometry::Geometry;
 use super::{
     Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, blocks, depthwise, tile, weight_tile,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::elementwise::library_then;
 use crate::ops::matmul::images;
 use crate::ops::parts::{ChannelsLast, Parts, in_parts};
-use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Trial};
+use crate::ops::{AdapterClass, Arg, Caps, Chain, Cut, Dispatch, Kernel, KernelContext, Program, Trial};
 
 /// Uniform of the plain and the workgroup-memory kernels.
 #[repr(C)]
@@ -118,7 +118,7 @@ fn choose(kernels: ConvKernels, g: &Geometry, caps: &Caps) -> Choice {
 /// The forms of blocks that can compute a correlation; none where it has a kernel of its own.
 pub(super) fn trial(kernels: ConvKernels, c: &Correlation) -> Option<Trial> {
     let by_blocks = matches!(kernels, ConvKernels::Best | ConvKernels::Tiles)
-        && depthwise::plan(c, false, &Caps::default_of(AdapterClass::Gpu), None).is_none();
+        && depthwise::plan(c, false, &Caps::default_of(AdapterClass::Gpu)).is_none();
     by_blocks.then(|| blocks::trial(c))
 }
 
@@ -136,20 +136,19 @@ fn plain(
     (outputs, terms): (usize, usize),
     ctx: &KernelContext<'_>,
 ) -> Result<Program> {
-    let length = terms.div_ceil(ctx.caps.pieces(terms, ctx.caps.max_turns as usize)).max(1);
-    let parts = terms.div_ceil(length).max(1);
+    let Cut { parts, length } = ctx.caps.cut(terms, ctx.caps.max_loop_iterations as usize);
     let params = Params { parts: parts as u32, length: length as u32, ..params };
     let own = ctx.inputs.len();
     in_parts(&Parts::of(parts, &[outputs]), ctx, chain.map(|c| (c, own)), |to, chain| {
         let mut args = [inputs, to].concat();
         args.extend(chain.iter().flat_map(|c| c.args(own)));
         let grid = ctx.caps.grid((outputs * parts).div_ceil(8))?;
-        Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).turns(length))
+        Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).loop_iterations(length))
     })
 }
 
 /// Turns of loops of the `_tiled` kernels for an extent of the sum: loads and products of each step, and stores.
-fn tiled_turns(terms: usize) -> usize {
+fn tiled_iterations(terms: usize) -> usize {
     terms.div_ceil(DEPTH) * (1 + 4 + 8 + DEPTH) + 4 * (1 + 4)
 }
 
@@ -165,6 +164,11 @@ pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>, chain: Option<&Chain
     let bias = Arg::Input(if has_bias { 2 } else { 1 });
     let params = Params { has_bias: u32::from(has_bias), ..Params::new(&g) };
     let inputs = [Arg::Input(0), Arg::Input(1), bias];
+    if ctx.fusion.max_pooling.is_some() {
+        let ending = tile::Ending { chain, window: ctx.fusion.max_pooling };
+        let program = correlate(&Correlation::forward(&g), ctx.inputs.len() == 3, ctx, ending)?;
+        return program.ok_or_else(|| Error::Invalid("no kernel of this convolution takes maxima".into()));
+    }
     let choice = choose(op.kernels, &g, ctx.caps);
     let extents = [g.n, g.o, g.oh * g.ow, g.c];
     let weight = Weight { extents, transposed: false, has_bias };
@@ -177,7 +181,7 @@ pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>, chain: Option<&Chain
             args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
             let grid = ctx.caps.grid(tiles(&g, g.o, g.n * g.oh * g.ow))?;
             let kernel = library_then("conv2d_tiled", chain, None)?;
-            Ok(Dispatch::new(kernel, args, &params, grid).turns(tiled_turns(g.depth())).into())
+            Ok(Dispatch::new(kernel, args, &params, grid).loop_iterations(tiled_iterations(g.depth())).into())
         }
         _ => {
             let extents = (g.output().iter().product(), g.depth());
@@ -206,8 +210,8 @@ pub(super) fn backward_input(
             let kernel = library_then("conv2d_backward_input_tiled", chain, None)?;
             let mut args = [&inputs[..], &[Arg::Output(0)]].concat();
             args.extend(chain.iter().flat_map(|c| c.args(2)));
-            let turns = tiled_turns(g.o * g.taps());
-            Ok(Dispatch::new(kernel, args, &params, grid).turns(turns).into())
+            let iterations = tiled_iterations(g.o * g.taps());
+            Ok(Dispatch::new(kernel, args, &params, grid).loop_iterations(iterations).into())
         }
         _ => {
             let extents = (g.n * g.groups * g.c * g.h * g.w, g.o * g.taps());
@@ -230,7 +234,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
         return in_parts(&Parts::of(plan.parts, sizes), ctx, None, |to, _| {
             let args = [&inputs, to].concat();
             let grid = ctx.caps.grid(plan.workgroups)?;
-            Ok(Dispatch::new(plan.kernel, args, &plan.params, grid).turns(plan.turns))
+            Ok(Dispatch::new(plan.kernel, args, &plan.params, grid).loop_iterations(plan.iterations))
         });
     }
     if let Choice::Blocks(forced) = choice {
@@ -239,12 +243,12 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
     if choice == Choice::Registers
         && product_of_images_pays(&g)
         && let (of, parts) = images::summed([g.n, g.o, g.c, g.oh * g.ow], ctx.caps, op.bias)
-        && ctx.caps.allows(of.turns.max(parts))
+        && ctx.caps.allows(of.iterations.max(parts))
     {
         return in_parts(&Parts::of(parts, sizes), ctx, None, |to, _| {
             let args = [&[Arg::Input(1), Arg::Input(0)], to].concat();
             let grid = ctx.caps.grid(of.workgroups)?;
-            Ok(Dispatch::new(of.kernel, args, &of.params, grid).turns(of.turns))
+            Ok(Dispatch::new(of.kernel, args, &of.params, grid).loop_iterations(of.iterations))
         });
     }
     if choice == Choice::Registers
@@ -255,7 +259,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
         return in_parts(&parts, ctx, None, |to, _| {
             let args = [&inputs, to].concat();
             let grid = ctx.caps.grid(plan.workgroups)?;
-            Ok(Dispatch::new(plan.kernel, args, &plan.params, grid).turns(plan.turns))
+            Ok(Dispatch::new(plan.kernel, args, &plan.params, grid).loop_iterations(plan.iterations))
         });
     }
     let program = match choice {
@@ -271,7 +275,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
                 let kernel = Kernel::library("conv2d_backward_weight_tiled")?;
                 let args = [&inputs, to].concat();
                 let grid = ctx.caps.grid(tiles * parts)?;
-                Ok(Dispatch::new(kernel, args, &params, grid).turns(tiled_turns(length)))
+                Ok(Dispatch::new(kernel, args, &params, grid).loop_iterations(tiled_iterations(length)))
             })?
         }
         _ => {
@@ -285,15 +289,14 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
 /// The sum of dy over images and pixels, a workgroup per channel and part.
 fn bias_gradient(g: &Geometry, ctx: &KernelContext<'_>) -> Result<Program> {
     let (channels, all) = (g.groups * g.o, g.n * g.oh * g.ow);
-    // What 64 invocations found is put together by six turns.
-    let most = 64 * (ctx.caps.max_turns as usize).saturating_sub(6);
-    let length = all.div_ceil(ctx.caps.pieces(all, most)).max(1);
-    let parts = all.div_ceil(length).max(1);
+    // What 64 invocations found is put together by six iterations.
+    let most = 64 * (ctx.caps.max_loop_iterations as usize).saturating_sub(6);
+    let Cut { parts, length } = ctx.caps.cut(all, most);
     let params = [g.n as u32, channels as u32, (g.oh * g.ow) as u32, length as u32];
     in_parts(&Parts { first: 1, ..Parts::of(parts, &[channels]) }, ctx, None, |to, _| {
         let args = [&[Arg::Input(1)], to].concat();
         let (kernel, grid) = (Kernel::library("conv2d_backward_bias")?, ctx.caps.grid(channels * parts)?);
-        Ok(Dispatch::new(kernel, args, &params, grid).turns(length.div_ceil(64) + 6))
+        Ok(Dispatch::new(kernel, args, &params, grid).loop_iterations(length.div_ceil(64) + 6))
     })
 }
 
@@ -326,7 +329,7 @@ impl Weight {
 
     /// Whether its loops, and those over the vectors of a row that is halved, are none that an adapter ends early.
     fn is_allowed(&self, g: &Geometry, caps: &Caps) -> bool {
-        caps.allows(images::turns(self.extents[3]).max(g.w.div_ceil(4)))
+        caps.allows(images::loop_iterations(self.extents[3]).max(g.w.div_ceil(4)))
     }
 
     fn fits_tiles(&self) -> bool {
@@ -360,12 +363,16 @@ fn fast(
     if choice == Choice::Plain {
         return Ok(None);
     }
-    if let Some(plan) = depthwise::plan(c, has_bias, ctx.caps, chain) {
+    if let Some(plan) = depthwise::plan(c, has_bias, ctx.caps) {
         // Without a bias something has to be bound in its place.
         let bias = Arg::Input(if has_bias { 2 } else { 1 });
         let args = [&[Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)], &others()[..]].concat();
         let grid = ctx.caps.grid(plan.workgroups)?;
-        return Ok(Some(Dispatch::new(plan.kernel, args, &plan.params, grid).turns(plan.turns).into()));
+        return Ok(Some(
+            Dispatch::new(plan.kernel(chain), args, &plan.params, grid)
+                .loop_iterations(plan.iterations)
+                .into(),
+        ));
     }
     match choice {
         Choice::Workgroup => return Ok(None),
@@ -378,7 +385,9 @@ fn fast(
         args.extend(has_bias.then_some(Arg::Input(2)));
         args.extend(others());
         let grid = ctx.caps.grid(of.workgroups)?;
-        return Ok(Some(Dispatch::new(of.kernel, args, &of.params, grid).turns(of.turns).into()));
+        return Ok(Some(
+            Dispatch::new(of.kernel, args, &of.params, grid).loop_iterations(of.iterations).into(),
+        ));
     }
     if weight.pays_halved(g) && weight.is_allowed(g, ctx.caps) {
         return halved::images(g, weight, ctx, chain).map(Some);
@@ -386,25 +395,18 @@ fn fast(
     correlate(c, has_bias, ctx, tile::Ending { chain, window: None })
 }
 
-/// The forward direction, of which the maxima of windows are stored; `None` where other kernels than register tiles are
-/// faster, or no tile fits.
-pub(super) fn pooled(
-    op: &Conv2d,
-    ctx: &KernelContext<'_>,
-    chain: Option<&Chain>,
-    window: [usize; 2],
-) -> Result<Option<Program>> {
-    let g = geometry(op.window.geometry(dims(ctx, 0), dims(ctx, 1)))?;
-    let has_bias = ctx.inputs.len() == 3;
+/// Whether register tiles compute the forward direction, and can store of it the maxima of windows.
+pub(super) fn can_pool(op: &Conv2d, ctx: &KernelContext<'_>, window: [usize; 2]) -> bool {
+    let Ok(g) = op.window.geometry(dims(ctx, 0), dims(ctx, 1)) else { return false };
+    let (chain, has_bias) = (ctx.fusion.epilogue, ctx.inputs.len() == 3);
     let c = Correlation::forward(&g);
     let weight = Weight { extents: [g.n, g.o, g.oh * g.ow, g.c], transposed: false, has_bias };
-    let others = || {
-        weight.pays(&g) || weight.pays_halved(&g) || depthwise::plan(&c, has_bias, ctx.caps, chain).is_some()
-    };
-    if choose(op.kernels, &g, ctx.caps) != Choice::Registers || others() {
-        return Ok(None);
-    }
-    correlate(&c, has_bias, ctx, tile::Ending { chain, window: Some(window) })
+    let others =
+        || weight.pays(&g) || weight.pays_halved(&g) || depthwise::plan(&c, has_bias, ctx.caps).is_some();
+    let ending = tile::Ending { chain, window: Some(window) };
+    choose(op.kernels, &g, ctx.caps) == Choice::Registers
+        && !others()
+        && tile::plan(&c, has_bias, ctx.caps, ending).is_some()
 }
 
 /// Packs the weight and runs register tiles over it; `None` where no tile fits.
@@ -439,6 +441,7 @@ fn correlate(
     args.extend(ending.window.map(|_| Arg::Output(1)));
     args.extend(ending.chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let grid = ctx.caps.grid(plan.workgroups)?;
-    let run = Dispatch::new(plan.kernel, args, &plan.params, grid).turns(plan.turns);
+    let run =
+        Dispatch::new(plan.kernel(ending.chain), args, &plan.params, grid).loop_iterations(plan.iterations);
     Ok(Some(Program { dispatches: vec![pack, run], scratch: vec![16 * vectors] }))
 }

@@ -20,7 +20,7 @@ pub use geometry::Padding;
 pub(crate) use geometry::Window;
 
 use super::{
-    Chain, In, KernelContext, Op, Out, Program, Reference, Slice, SliceMut, TINY, Trial, UNIT, expect,
+    Fusion, In, KernelContext, Op, Out, Program, Reference, Slice, SliceMut, TINY, Trial, UNIT, expect,
 };
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
@@ -181,24 +181,7 @@ impl Op for Conv2d {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        launch::forward(self, ctx, None)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        launch::forward(self, ctx, Some(chain))
-    }
-
-    fn dispatch_pooled(
-        &self,
-        ctx: &KernelContext<'_>,
-        chain: Option<&Chain>,
-        window: [usize; 2],
-    ) -> Result<Option<Program>> {
-        launch::pooled(self, ctx, chain, window)
+        launch::forward(self, ctx, ctx.fusion.epilogue)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -216,6 +199,13 @@ impl Op for Conv2d {
         let weight = inputs[1].shape;
         let each = 2 * weight.elements() / weight.dim(0) + usize::from(inputs.len() == 3);
         outputs[0].shape.elements() as u64 * each as u64
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        let Fusion { prologue, epilogue, max_pooling } = ctx.fusion;
+        prologue.is_none()
+            && epilogue.is_none_or(|chain| chain.follows(None))
+            && max_pooling.is_none_or(|window| launch::can_pool(self, ctx, window))
     }
 }
 
@@ -246,15 +236,7 @@ impl Op for Conv2dBackwardInput {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        launch::backward_input(self, ctx, None)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        launch::backward_input(self, ctx, Some(chain))
+        launch::backward_input(self, ctx, ctx.fusion.epilogue)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -270,6 +252,10 @@ impl Op for Conv2dBackwardInput {
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         let weight = inputs[1].shape;
         inputs[0].shape.elements() as u64 * (2 * weight.elements() / weight.dim(0)) as u64
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
     }
 }
 

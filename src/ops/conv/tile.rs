@@ -56,12 +56,19 @@ pub(super) struct Ending<'a> {
 
 /// A kernel with its grid, and the width of the packed weight it reads.
 pub(super) struct Plan {
-    pub(super) kernel: Kernel,
+    tile: Tile,
     pub(super) params: Params,
     pub(super) width: usize,
     pub(super) workgroups: usize,
     /// Of an invocation's loops.
-    pub(super) turns: usize,
+    pub(super) iterations: usize,
+}
+
+impl Plan {
+    /// Its text, with formulas behind it.
+    pub(super) fn kernel(&self, chain: Option<&Chain>) -> Kernel {
+        self.tile.kernel(chain)
+    }
 }
 
 /// How outputs lie in memory, so that several are stored at once.
@@ -112,6 +119,8 @@ struct Tile {
     store: Store,
     /// Whether the plane consists of whole tiles.
     exact: bool,
+    /// Set where a tile reaches across the plane: its columns. The tile's own may be more.
+    across: Option<usize>,
 }
 
 /// Rows of the input that a tile meets as a whole.
@@ -156,8 +165,8 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<
     let most = if broadcast && gap > 1 { 2 * most } else { most };
     let most = most.min(LINES * (4 / lanes) * gap / (c.kw * vectors)).max(gap);
     // Where it begins in the kernel, channels and rows of the kernel, and the channels that are stored.
-    let turns = c.gap[0] + c.c * (1 + c.kh) + lanes * vectors;
-    if c.kw * vectors > LINES || gap > 8 || !caps.allows(turns) {
+    let iterations = c.gap[0] + c.c * (1 + c.kh) + lanes * vectors;
+    if c.kw * vectors > LINES || gap > 8 || !caps.allows(iterations) {
         return None;
     }
     let window = ending.window.unwrap_or([1, 1]);
@@ -195,6 +204,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<
         window: ending.window,
         store,
         exact: c.oh.is_multiple_of(c.gap[0] * rows) && c.ow.is_multiple_of(columns),
+        across: Some(c.ow).filter(|&ow| ow <= columns),
     };
     let group_of_channels = lanes * vectors * if broadcast { 8 } else { 1 };
     let width = c.m.next_multiple_of(group_of_channels).next_multiple_of(4);
@@ -225,7 +235,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<
     };
     let tiles = c.images * c.groups * c.m.div_ceil(group_of_channels) * tiles_x * tiles_y;
     let workgroups = if broadcast { tiles } else { tiles.div_ceil(8) };
-    Some(Plan { kernel: tile.kernel(ending.chain), params, width, workgroups, turns })
+    Some(Plan { tile, params, width, workgroups, iterations })
 }
 
 trait NextMultiple {
@@ -331,6 +341,9 @@ impl Tile {
         if self.exact {
             key += ".e";
         }
+        if let (Some(across), None) = (self.across, self.whole) {
+            key += &format!(".o{across}");
+        }
         let mut text = self.text(chain.is_some());
         if let Some([height, width]) = self.window {
             key += &format!(".max{height}x{width}");
@@ -343,6 +356,16 @@ impl Tile {
             text = format!("{}{}\n{text}", finish.bindings, finish.functions);
         }
         Kernel::generated(key, "conv2d_tile", &text)
+    }
+
+    /// Columns of the tile in which there can be outputs.
+    fn used_columns(&self) -> usize {
+        self.across.unwrap_or(self.columns)
+    }
+
+    /// Whether the tile is of a gradient through a stride, which has no bias.
+    fn has_gap(&self) -> bool {
+        self.gap > 1 || self.gap_y
     }
 
     /// The column of the input that an output column and an element of the kernel meet, if they meet one:
@@ -359,7 +382,7 @@ impl Tile {
     /// Columns of the input that a tile needs of each row.
     fn strip(&self) -> Strip {
         let met = |column| (0..self.kw).filter_map(move |kx| self.meets(column, kx));
-        let all = (0..self.columns).flat_map(met);
+        let all = (0..self.used_columns()).flat_map(met);
         if let Some(Whole { unit, .. }) = self.whole {
             let first = all.clone().min().unwrap_or(0) / unit;
             let last = all.max().unwrap_or(0) / unit;

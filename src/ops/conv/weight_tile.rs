@@ -42,7 +42,7 @@ pub(super) struct Plan {
     pub(super) width: Option<usize>,
     pub(super) workgroups: usize,
     /// Of an invocation's loops.
-    pub(super) turns: usize,
+    pub(super) iterations: usize,
 }
 
 /// A variant of the kernel: what its text depends on.
@@ -183,9 +183,9 @@ pub(super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     if !caps.allows(of_row + channels) {
         return None;
     }
-    let needed = caps.pieces(all_rows, (caps.max_turns as usize - channels) / of_row);
+    let needed = caps.pieces(all_rows, (caps.max_loop_iterations as usize - channels) / of_row);
     let length = all_rows.div_ceil(enough.clamp(1, (all_rows / 8).max(1)).max(needed));
-    let turns = length * of_row + channels;
+    let iterations = length * of_row + channels;
     let parts = all_rows.div_ceil(length);
     tile.last = parts > 1;
     let width = tile.last.then_some(g.o.next_multiple_of(width));
@@ -207,7 +207,7 @@ pub(super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
         length: length as u32,
         width: (width.unwrap_or(0) / lanes) as u32,
     };
-    Some(Plan { kernel: tile.kernel(), params, parts, width, workgroups: workgroups(parts), turns })
+    Some(Plan { kernel: tile.kernel(), params, parts, width, workgroups: workgroups(parts), iterations })
 }
 
 impl Tile {

@@ -2,7 +2,7 @@
 //! mean's, as a rule.
 
 use super::super::softmax::{OverRows, log_units, rows_of, stats, sum_units};
-use super::super::{Arg, Case, Fillings, KernelContext, Op, Program, float};
+use super::super::{Arg, Below, Case, Fillings, KernelContext, Op, Outputs, Program, Traits, float};
 use super::super::{In, Out, Real, Reference, Slice, SliceMut, TINY, UNIT};
 use super::{CrossEntropy, CrossEntropyGrad};
 use crate::error::Result;
@@ -70,11 +70,6 @@ impl Op for CrossEntropyBoth {
         Ok(vec![LOSS.infer(inputs)?[0], inputs[0]])
     }
 
-    /// The losses.
-    fn keeps_f32(&self, i: usize) -> bool {
-        i == 0
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0), Arg::Output(1)];
@@ -106,8 +101,8 @@ impl Op for CrossEntropyBoth {
         10 * inputs[0].shape.elements() as u64
     }
 
-    fn index_bounds(&self, inputs: &[TensorType]) -> Vec<(usize, u32)> {
-        vec![(1, inputs[0].shape.dim(1) as u32)]
+    fn traits(&self) -> Traits {
+        Traits::default().indices(1, Below::Extent { input: 0, axis: 1 }).keeping_f32(Outputs::FIRST)
     }
 }
 

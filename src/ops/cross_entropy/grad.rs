@@ -1,7 +1,9 @@
 //! The derivative of the cross-entropy with respect to the logits, as an op that has one itself.
 
 use super::super::softmax::{SoftmaxGrad, rows_of};
-use super::super::{Arg, Dispatch, Fill, Kernel, KernelContext, Op, Program, expect, float};
+use super::super::{
+    Arg, Below, Dispatch, Fill, Kernel, KernelContext, Op, Pattern, Program, Traits, expect, float,
+};
 use super::super::{In, Out, Real, Reference, TINY, UNIT};
 use super::{check, class_of, labels_type, stats_per_row};
 use crate::error::Result;
@@ -82,10 +84,6 @@ impl Op for CrossEntropyGrad {
         Ok(vec![by_logits, by_targets, None, by_dloss])
     }
 
-    fn with_losses(&self, share: f32) -> Option<std::sync::Arc<dyn Op>> {
-        (!self.soft).then(|| std::sync::Arc::new(super::CrossEntropyBoth { share }) as _)
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
         let kernel = Kernel::library(&format!("{}_elements", self.name()))?;
@@ -116,7 +114,8 @@ impl Op for CrossEntropyGrad {
         5 * inputs[0].shape.elements() as u64
     }
 
-    fn index_bounds(&self, inputs: &[TensorType]) -> Vec<(usize, u32)> {
-        if self.soft { Vec::new() } else { vec![(1, inputs[0].shape.dim(1) as u32)] }
+    fn traits(&self) -> Traits {
+        let traits = Traits::default().pattern((!self.soft).then_some(Pattern::CrossEntropyGrad));
+        if self.soft { traits } else { traits.indices(1, Below::Extent { input: 0, axis: 1 }) }
     }
 }

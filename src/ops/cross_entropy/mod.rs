@@ -10,7 +10,7 @@ mod cases;
 mod grad;
 
 use super::softmax::{OverRows, Rows, log_units, rows_of, stats, sum_units};
-use super::{Arg, KernelContext, Op, Program};
+use super::{Arg, Below, KernelContext, Op, Outputs, Program, Traits};
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, float};
 use crate::error::Result;
 use crate::graph::Var;
@@ -122,10 +122,6 @@ impl Op for CrossEntropy {
         Ok(vec![by_logits, by_targets])
     }
 
-    fn keeps_f32(&self, _: usize) -> bool {
-        true
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0), Arg::Output(1)];
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
@@ -162,16 +158,13 @@ impl Op for CrossEntropy {
         vec![loss, kept]
     }
 
-    fn differentiable_output(&self, i: usize) -> bool {
-        i == 0
-    }
-
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         (if self.soft { 9 } else { 5 }) * inputs[0].shape.elements() as u64
     }
 
-    fn index_bounds(&self, inputs: &[TensorType]) -> Vec<(usize, u32)> {
-        if self.soft { Vec::new() } else { vec![(1, inputs[0].shape.dim(1) as u32)] }
+    fn traits(&self) -> Traits {
+        let traits = Traits::default().without_gradient(Outputs::OTHERS).keeping_f32(Outputs::ALL);
+        if self.soft { traits } else { traits.indices(1, Below::Extent { input: 0, axis: 1 }) }
     }
 }
 
@@ -288,8 +281,8 @@ mod tests {
         let grad = CrossEntropyGrad { soft: false };
         let types = [float(&[4, 3]), u32s(&[4]), float(&[4, 3]), float(&[4])];
         assert!(grad.infer(&types).unwrap_err().contains("[4, 2]"));
-        assert_eq!(CrossEntropy { soft: false }.index_bounds(&types[..2]), [(1, 3)]);
-        assert_eq!(CrossEntropy { soft: true }.index_bounds(&types[..2]), []);
+        assert_eq!(CrossEntropy { soft: false }.traits().index_bounds(&types[..2]), [(1, 3)]);
+        assert_eq!(CrossEntropy { soft: true }.traits().index_bounds(&types[..2]), []);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Activations and their derivatives. Kernels: `shaders/activations.wgsl`.
 
 use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, cases_of, formula, points};
+use crate::op::Pattern;
 
 formula!(
     /// Logistic sigmoid 1 / (1 + e^-x).
@@ -58,7 +59,8 @@ formula!(
     ReluGrad = "relu_grad", 2,
     eval: |_s, x| if x[0] <= T::zero() { T::zero() } else { x[1] },
     grad: |_s, k, x, y, dy| (k == 1).then(|| x[0].pair(dy, ReluGrad)),
-    filling: |k| Fillings::AwayFromZero(0.05));
+    filling: |k| Fillings::AwayFromZero(0.05),
+    pattern: Pattern::ReluGrad);
 
 formula!(
     /// x above 0, slope · x below: Maas, Hannun and Ng, 2013. Derivative `slope` at 0.
@@ -90,7 +92,8 @@ formula!(
     }),
     // log is good to 2^-21 near 1, exp to 3 + 2|z| units of at most 1; then three roundings of the terms.
     bound: |_s, x, y| (16.0 + 4.0 * (x[0].abs() + (x[0] * x[1]).abs())) * UNIT + 4.0 * UNIT * y.abs(),
-    filling: |k| if k == 0 { Fillings::Normal } else { Fillings::Uniform(0.0, 1.0) });
+    filling: |k| if k == 0 { Fillings::Normal } else { Fillings::Uniform(0.0, 1.0) },
+    keeps_f32: true);
 
 impl<'g> Var<'g> {
     #[track_caller]

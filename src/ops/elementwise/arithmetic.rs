@@ -14,7 +14,8 @@ formula!(
     /// a - b.
     Sub = "sub", 2,
     eval: |_s, x| x[0] - x[1],
-    grad: |_s, k, x, y, dy| Some(if k == 0 { dy } else { -dy }));
+    grad: |_s, k, x, y, dy| Some(if k == 0 { dy } else { -dy }),
+    keeps_f32: true);
 
 formula!(
     /// a · b.
@@ -50,7 +51,8 @@ formula!(
     /// a².
     Square = "square", 1,
     eval: |_s, x| x[0] * x[0],
-    grad: |_s, k, x, y, dy| Some(dy.cotangent_mul(x[0]) * 2.0));
+    grad: |_s, k, x, y, dy| Some(dy.cotangent_mul(x[0]) * 2.0),
+    keeps_f32: true);
 
 formula!(
     /// -a.
@@ -64,7 +66,8 @@ formula!(
     eval: |_s, x| x[0].recip(),
     grad: |_s, k, x, y, dy| Some(-dy.cotangent_mul(y).cotangent_mul(y)),
     bound: |_s, x, y| 6.0 * UNIT * y.abs(),
-    filling: |k| Fillings::AwayFromZero(0.3));
+    filling: |k| Fillings::AwayFromZero(0.3),
+    keeps_f32: true);
 
 formula!(
     /// e^a.
@@ -72,7 +75,8 @@ formula!(
     eval: |_s, x| x[0].exp(),
     grad: |_s, k, x, y, dy| Some(dy.cotangent_mul(y)),
     // WGSL promises 3 + 2|x| units in the last place.
-    bound: |_s, x, y| 2.0 * (3.0 + 2.0 * x[0].abs()) * UNIT * y.abs());
+    bound: |_s, x, y| 2.0 * (3.0 + 2.0 * x[0].abs()) * UNIT * y.abs(),
+    keeps_f32: true);
 
 formula!(
     /// Natural logarithm.
@@ -81,7 +85,8 @@ formula!(
     grad: |_s, k, x, y, dy| Some(dy.cotangent_div(x[0])),
     // WGSL: 2^-21 absolute between 0.5 and 2, 3 units in the last place elsewhere.
     bound: |_s, x, y| 8.0 * UNIT + 6.0 * UNIT * y.abs(),
-    filling: |k| Fillings::Uniform(0.1, 5.0));
+    filling: |k| Fillings::Uniform(0.1, 5.0),
+    keeps_f32: true);
 
 formula!(
     /// Square root.
@@ -107,7 +112,8 @@ formula!(
         }
     }),
     bound: |_s, x, y| pow_bound(x[0], x[1], y),
-    filling: |k| if k == 0 { Fillings::Uniform(0.2, 3.0) } else { Fillings::Uniform(-2.0, 2.0) });
+    filling: |k| if k == 0 { Fillings::Uniform(0.2, 3.0) } else { Fillings::Uniform(-2.0, 2.0) },
+    keeps_f32: true);
 
 formula!(
     /// a^constant; a negative base needs a whole constant.
@@ -118,7 +124,8 @@ formula!(
         c => dy.cotangent_mul(x[0].powf(c - 1.0)) * c,
     }),
     bound: |s, x, y| pow_bound(x[0], f64::from(s.0), y),
-    filling: |k| Fillings::Uniform(0.2, 3.0));
+    filling: |k| Fillings::Uniform(0.2, 3.0),
+    keeps_f32: true);
 
 /// a^b is exp2(b · log2 a): the error of log2 (2^-21 absolute near 1, 3 units elsewhere) is multiplied by
 /// |b| ln 2, that of exp2 is 3 + 2|exponent| units.
@@ -190,11 +197,11 @@ fn flag<T: Real>(condition: bool) -> T {
 }
 
 macro_rules! comparison {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $op:tt;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $op:tt, $equality:literal;)*) => {$(
         formula!($(#[$doc])* $name = $text, 2,
             eval: |_s, x| flag(x[0] $op x[1]),
             grad: |_s, k, x, y, dy| None,
-            filling: |k| Fillings::Whole(3), smooth: false);
+            filling: |k| Fillings::Whole(3), smooth: false, equality: $equality);
     )*};
 }
 formula!(
@@ -211,17 +218,17 @@ formula!(
 
 comparison! {
     /// 1 where a = b, else 0.
-    Equal = "equal", ==;
+    Equal = "equal", ==, true;
     /// 1 where a ≠ b, else 0.
-    NotEqual = "not_equal", !=;
+    NotEqual = "not_equal", !=, true;
     /// 1 where a < b, else 0.
-    Less = "less", <;
+    Less = "less", <, false;
     /// 1 where a ≤ b, else 0.
-    LessEqual = "less_equal", <=;
+    LessEqual = "less_equal", <=, false;
     /// 1 where a > b, else 0.
-    Greater = "greater", >;
+    Greater = "greater", >, false;
     /// 1 where a ≥ b, else 0.
-    GreaterEqual = "greater_equal", >=;
+    GreaterEqual = "greater_equal", >=, false;
 }
 
 formula!(
@@ -377,8 +384,8 @@ impl<'g> Var<'g> {
         self.with(other, GreaterEqual)
     }
 
-    /// `yes` where this is not 0, else `no`. The gradient of the one that was not taken is 0, whatever it was computed
-    /// from: with `x.greater(zero).select(x.sqrt(), zero)` it is 0 at 0.
+    /// `yes` where this is not 0, else `no`. The gradient of the one that was not taken is 0, whatever elementwise
+    /// functions it was computed by: with `x.greater(zero).select(x.sqrt(), zero)` it is 0 at 0.
     #[track_caller]
     pub fn select(self, yes: Var<'g>, no: Var<'g>) -> Var<'g> {
         self.graph.record_one(Elementwise(Select), &[self, yes, no])

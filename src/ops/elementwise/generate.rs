@@ -72,7 +72,9 @@ pub(crate) fn program(name: &str, chain: &Chain, results: &[usize], caps: &Caps)
     let strided = reads.iter().filter(|read| **read == Read::General).count();
     let uniform = uniform(&walk, &reads, &attributes);
     // Each of four elements finds its place by a division per axis.
-    Ok(Dispatch::with_bytes(kernel, args, uniform, grid).turns(4 * strided * walk.dims.len()).into())
+    Ok(Dispatch::with_bytes(kernel, args, uniform, grid)
+        .loop_iterations(4 * strided * walk.dims.len())
+        .into())
 }
 
 /// The uniform; [`Text::params`] declares its twin.

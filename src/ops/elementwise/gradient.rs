@@ -17,7 +17,8 @@ formula!(
         _ => -dy.cotangent_mul(y).cotangent_div(x[1]),
     }),
     bound: |_s, x, y| 6.0 * UNIT * y.abs(),
-    filling: |k| Fillings::AwayFromZero(if k == 1 { 0.3 } else { 0.0 }));
+    filling: |k| Fillings::AwayFromZero(if k == 1 { 0.3 } else { 0.0 }),
+    keeps_f32: true);
 
 impl<'g> Var<'g> {
     /// This cotangent times `d`, a part of a derivative; 0 where it is 0, also where `d` is infinite or NaN. A cotangent

@@ -16,13 +16,15 @@ mod tests;
 
 use std::fmt::Debug;
 
-pub use chain::Pointwise;
-pub(crate) use chain::{Chain, FIRST_BINDING, Operand, Step, is_literal, library_then};
+pub(crate) use chain::{FIRST_BINDING, is_literal, library_then};
 pub(crate) use generate::program;
 pub(crate) use term::{Around, Functions, Walked};
 
+pub(crate) use crate::op::{Chain, Operand, Pointwise};
+
 use super::{
-    Case, Fillings, In, KernelContext, Op, Out, Pattern, Program, Real, Reference, UNIT, expect, float,
+    Case, Fillings, In, KernelContext, Op, Out, Outputs, Pattern, Program, Real, Reference, Traits, UNIT,
+    expect, float,
 };
 use crate::error::Result;
 use crate::graph::Var;
@@ -62,6 +64,13 @@ pub(crate) trait Formula: Copy + Debug + Send + Sync + 'static {
 
     /// Whether its gradient can be checked by differences.
     const SMOOTH: bool = true;
+    /// Whether its result stays in 32 bits in mixed precision, because it grows beyond the range of half precision, or
+    /// loses the digits that count in it. Differences are what losses square.
+    const KEEPS_F32: bool = false;
+    /// What the planner knows it as.
+    const PATTERN: Option<Pattern> = None;
+    /// Whether it tells if its arguments are equal, which the least error of one changes.
+    const EQUALITY: bool = false;
 }
 
 /// The op made of a formula.
@@ -157,7 +166,7 @@ impl<T: Real, F: Formula> Reference<T> for Elementwise<F> {
             inputs.get(k).map(|x| {
                 let strides = x.shape.broadcast_strides(&shape);
                 let (mut offsets, values) = (vec![0; shape.elements()], x.f());
-                super::value::strided(&shape, &strides[..shape.rank()], 0, |at, from| offsets[at] = from);
+                crate::op::strided(&shape, &strides[..shape.rank()], 0, |at, from| offsets[at] = from);
                 offsets.into_iter().map(move |o| values[o])
             })
         };
@@ -214,20 +223,8 @@ impl<F: Formula> Op for Elementwise<F> {
         generate::program(F::NAME, &chain, &[0], ctx.caps)
     }
 
-    /// What grows beyond the range of half precision, or loses the digits that count in it. Differences are what losses
-    /// square.
-    fn keeps_f32(&self, _: usize) -> bool {
-        const KEPT: [&str; 9] =
-            ["exp", "log", "pow", "pow_scalar", "square", "recip", "sub", "cotangent_div", "bce_logits"];
-        KEPT.contains(&F::NAME)
-    }
-
     fn pointwise(&self) -> Option<&dyn Pointwise> {
         Some(self)
-    }
-
-    fn pattern(&self) -> Option<Pattern> {
-        (F::NAME == "relu_grad").then_some(Pattern::ReluGrad)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -235,12 +232,17 @@ impl<F: Formula> Op for Elementwise<F> {
         let mut arguments = vec![[0.0; 3]; shape.elements()];
         for (k, x) in inputs.iter().enumerate() {
             let strides = x.shape.broadcast_strides(&shape);
-            super::value::strided(&shape, &strides[..shape.rank()], 0, |at, from| {
+            crate::op::strided(&shape, &strides[..shape.rank()], 0, |at, from| {
                 arguments[at][k] = x.f()[from];
             });
         }
         let bound = arguments.iter().zip(outputs[0].f()).map(|(x, &y)| self.0.bound(*x, y) + super::TINY);
         vec![bound.collect()]
+    }
+
+    fn traits(&self) -> Traits {
+        let keeps = if F::KEEPS_F32 { Outputs::ALL } else { Outputs::default() };
+        Traits::default().keeping_f32(keeps).pattern(F::PATTERN)
     }
 }
 
@@ -263,6 +265,10 @@ impl<F: Formula> Pointwise for Elementwise<F> {
 
     fn bound(&self, x: [f64; 3], y: f64) -> f64 {
         self.0.bound(x, y)
+    }
+
+    fn tells_equality(&self) -> bool {
+        F::EQUALITY
     }
 }
 
@@ -335,6 +341,9 @@ macro_rules! formula {
      $(, bound: |$bthis:ident, $bx:ident, $by:ident| $bound:expr)?
      $(, filling: |$fk:ident| $filling:expr)?
      $(, smooth: $smooth:literal)?
+     $(, keeps_f32: $keeps:literal)?
+     $(, pattern: $pattern:expr)?
+     $(, equality: $equality:literal)?
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq)]
@@ -344,6 +353,9 @@ macro_rules! formula {
             const NAME: &'static str = $text;
             const ARITY: usize = $arity;
             $(const SMOOTH: bool = $smooth;)?
+            $(const KEEPS_F32: bool = $keeps;)?
+            $(const PATTERN: Option<Pattern> = Some($pattern);)?
+            $(const EQUALITY: bool = $equality;)?
             formula!(@attributes $(($($attr),+))?);
             #[inline(always)]
             fn eval<T: Real>(&self, $x: [T; 3]) -> T { let $this = self; let _ = $this; $eval }

@@ -1,7 +1,7 @@
 //! What the CPU device runs: row by row of the merged axes, each argument at its own stride, on threads.
 
 use super::{Formula, In, Real, Walk};
-use crate::cpu::threads;
+use crate::host::threads;
 use crate::shape::MAX_RANK;
 
 /// Elements of an argument, from the first of a row on, and the distance of neighbours.

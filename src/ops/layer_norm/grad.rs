@@ -1,13 +1,15 @@
 //! The backward pass.
 
 use super::{Walk, check, per_row, per_row_shape};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::host::threads;
 use crate::ops::batch_norm::dot;
 use crate::ops::parts::{Parts, in_parts};
 use crate::ops::softmax::rows_of;
-use crate::ops::{AdapterClass, Arg, Caps, Chain, In, KernelContext, Op, Out, Program, Real};
+use crate::ops::{
+    AdapterClass, Arg, Caps, Chain, In, KernelContext, Op, Out, Outputs, Program, Real, Traits,
+};
 use crate::ops::{Reference, TINY, UNIT, expect};
 use crate::shape::{DType, TensorType};
 
@@ -37,7 +39,7 @@ const COLUMNS: usize = 8;
 
 /// In how many chunks rows are cut where they are added, and how long these are.
 fn cut(caps: &Caps, rows: usize, blocks: usize) -> (usize, usize) {
-    let needed = caps.pieces(rows, COLUMNS * (caps.max_turns as usize).saturating_sub(1 + COLUMNS));
+    let needed = caps.pieces(rows, COLUMNS * (caps.max_loop_iterations as usize).saturating_sub(1 + COLUMNS));
     // Loads that follow each other in one invocation.
     let steps = rows.div_ceil(COLUMNS);
     let (wanted, long, least) = match caps.class {
@@ -132,8 +134,8 @@ impl LayerNormGrad {
             args.push(Arg::Output(0));
             args.extend(to);
             // Rows, or sums over them: a step, and what eight invocations of each column found.
-            let turns = walk.turns().max(length.div_ceil(COLUMNS) + COLUMNS);
-            walk.launch("layer_norm_backward", args, &params, workgroups, turns, (ctx, then))
+            let iterations = walk.loop_iterations().max(length.div_ceil(COLUMNS) + COLUMNS);
+            walk.launch("layer_norm_backward", args, &params, workgroups, iterations, (ctx, then))
         })
     }
 }
@@ -181,21 +183,8 @@ impl Op for LayerNormGrad {
         Ok(gradients.into_iter().zip(needed).map(|(v, &needed)| needed.then_some(v)).collect())
     }
 
-    /// The gradients of weight and bias.
-    fn keeps_f32(&self, i: usize) -> bool {
-        i > 0
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, None)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.program(ctx, Some(chain))
+        self.program(ctx, ctx.fusion.epilogue)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -229,5 +218,13 @@ impl Op for LayerNormGrad {
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         17 * inputs[0].shape.elements() as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(Outputs::OTHERS)
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
     }
 }

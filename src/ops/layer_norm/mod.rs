@@ -9,11 +9,13 @@ use grad::LayerNormGrad;
 use super::batch_norm::{Layout, moment_bounds, moments, root_bound};
 use super::elementwise::Around;
 use super::softmax::rows_of;
-use super::{AdapterClass, Arg, Chain, Dispatch, In, KernelContext, Op, Out, Program, Real, Reference};
+use super::{
+    AdapterClass, Arg, Chain, Dispatch, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, Traits,
+};
 use super::{TINY, UNIT, expect};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::host::threads;
 use crate::shape::{DType, Shape, TensorType};
 
 /// y = (x - mean) r · weight + bias, with r = 1/√(variance + eps) and the mean and the biased variance of each row,
@@ -51,12 +53,12 @@ impl Walk {
             AdapterClass::Software | AdapterClass::SoftwareLanes8 => rows < 64 && width >= 2048,
         };
         let walk = Walk { rows, width, in_workgroup };
-        Walk { in_workgroup: in_workgroup || !ctx.caps.allows(walk.turns()), ..walk }
+        Walk { in_workgroup: in_workgroup || !ctx.caps.allows(walk.loop_iterations()), ..walk }
     }
 
     /// Turns of loops along a row, for the forward or the backward direction: both go over it twice, and put together
     /// at most two things that 64 invocations found.
-    fn turns(self) -> usize {
+    fn loop_iterations(self) -> usize {
         let lanes = if self.in_workgroup { 64 } else { 1 };
         2 * self.units().div_ceil(lanes) + 3 + 2 * 6
     }
@@ -88,13 +90,13 @@ impl Walk {
         mut args: Vec<Arg>,
         params: &impl bytemuck::NoUninit,
         workgroups: usize,
-        turns: usize,
+        iterations: usize,
         (ctx, then): (&KernelContext<'_>, Option<&Chain>),
     ) -> Result<Dispatch> {
         args.extend(then.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
         let around = Around { then: then.map(|chain| (chain, self.is_vec4())), ..Around::default() };
         let kernel = around.kernel(&self.entry(name))?;
-        Ok(Dispatch::new(kernel, args, params, ctx.caps.grid(workgroups)?).turns(turns))
+        Ok(Dispatch::new(kernel, args, params, ctx.caps.grid(workgroups)?).loop_iterations(iterations))
     }
 }
 
@@ -167,7 +169,9 @@ impl LayerNorm {
         let params = Params { rows: walk.rows as u32, width: walk.units() as u32, eps: self.eps, _pad: 0 };
         let mut args: Vec<Arg> = (0..3).map(Arg::Input).collect();
         args.extend((0..3).map(Arg::Output));
-        Ok(walk.launch("layer_norm", args, &params, walk.workgroups(), walk.turns(), (ctx, then))?.into())
+        Ok(walk
+            .launch("layer_norm", args, &params, walk.workgroups(), walk.loop_iterations(), (ctx, then))?
+            .into())
     }
 }
 
@@ -216,21 +220,8 @@ impl Op for LayerNorm {
         Ok(gradients)
     }
 
-    /// Mean and deviation.
-    fn keeps_f32(&self, i: usize) -> bool {
-        i > 0
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, None)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.program(ctx, Some(chain))
+        self.program(ctx, ctx.fusion.epilogue)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -256,6 +247,14 @@ impl Op for LayerNorm {
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         8 * inputs[0].shape.elements() as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(Outputs::OTHERS)
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
     }
 }
 
@@ -336,7 +335,7 @@ mod tests {
             let (forward, backward) = ([x, w, w], [x, w, r, r, x]);
             let run = |op: &dyn Op, inputs: &[TensorType]| {
                 let outputs = op.infer(inputs).unwrap();
-                let ctx = KernelContext { caps: &caps, inputs, outputs: &outputs };
+                let ctx = KernelContext::new(&caps, inputs, &outputs);
                 op.dispatch(&ctx).unwrap().dispatches
             };
             let forward = run(&LayerNorm { eps: 1e-5 }, &forward);

@@ -68,7 +68,7 @@ pub(super) fn product(
         args.extend(to);
         args.extend(chain.iter().flat_map(|c| c.args(2)));
         let grid = ctx.caps.grid(block.workgroups([e.m, e.n]) * e.batch * parts.parts)?;
-        Ok(Dispatch::new(kernel, args, &params, grid).turns(block.turns(length)))
+        Ok(Dispatch::new(kernel, args, &params, grid).loop_iterations(block.loop_iterations(length)))
     };
     in_parts(&parts, ctx, chain.map(|c| (c, 2)), launch)
 }

@@ -4,7 +4,8 @@ use super::{Extents, Form, MatMul, MatMulKernels, blocks};
 use crate::error::Result;
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::{
-    AdapterClass, Case, In, KernelContext, Op, Out, Program, Real, Reference, TINY, Trial, UNIT, float,
+    AdapterClass, Case, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, Trial,
+    UNIT, float,
 };
 use crate::shape::TensorType;
 
@@ -48,11 +49,6 @@ impl Op for MatMulSum {
         Ok(outputs)
     }
 
-    /// The sum.
-    fn keeps_f32(&self, i: usize) -> bool {
-        i > 0
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let e = extents(ctx.inputs);
         if ctx.caps.class != AdapterClass::Gpu {
@@ -78,6 +74,10 @@ impl Op for MatMulSum {
 
     fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
         PRODUCT.flops(inputs, outputs) + inputs[0].shape.elements() as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(Outputs::OTHERS)
     }
 }
 

@@ -13,7 +13,7 @@ pub(in crate::ops) struct Launch {
     pub(in crate::ops) params: Params,
     pub(in crate::ops) workgroups: usize,
     /// Of an invocation's loops.
-    pub(in crate::ops) turns: usize,
+    pub(in crate::ops) iterations: usize,
 }
 
 /// C\[image\] = W B\[image\], plus a number for each row with `bias`, for W `[m, k]`, or of Wᵀ with `transposed`,
@@ -30,7 +30,7 @@ pub(in crate::ops) fn shared(
     let extras = tile::Extras { bias, ..Default::default() };
     let tile::Chosen { kernel, tiles } = tile::choose(form, &e, class, chain, extras);
     let params = Params { a_batch: 0, ..MatMul { form, kernels: MatMulKernels::Best }.params(&e) };
-    Launch { kernel, params, workgroups: tiles, turns: tile::turns(k) }
+    Launch { kernel, params, workgroups: tiles, iterations: tile::loop_iterations(k) }
 }
 
 /// C\[part\] = Σ A\[image\] B\[image\]ᵀ over the images of each part; with `sums` those of A's rows too. Binds A, B, C and the
@@ -40,9 +40,9 @@ pub(in crate::ops) fn summed([images, m, n, k]: [usize; 4], caps: &Caps, sums: b
     let extras = tile::Extras { sums, images: true, ..Default::default() };
     let tile::Chosen { kernel, tiles } =
         tile::choose(form, &Extents { batch: 1, m, n, k }, caps.class, None, extras);
-    let turns = |parts: usize| images / parts * (1 + tile::turns(k));
+    let iterations = |parts: usize| images / parts * (1 + tile::loop_iterations(k));
     let enough = |parts: &usize| {
-        images.is_multiple_of(*parts) && tiles * parts >= WORKGROUPS && caps.allows(turns(*parts))
+        images.is_multiple_of(*parts) && tiles * parts >= WORKGROUPS && caps.allows(iterations(*parts))
     };
     let parts = (1..images).find(enough).unwrap_or(images);
     let e = Extents { batch: parts, m, n, k };
@@ -50,10 +50,10 @@ pub(in crate::ops) fn summed([images, m, n, k]: [usize; 4], caps: &Caps, sums: b
         images: (images / parts) as u32,
         ..MatMul { form, kernels: MatMulKernels::Best }.params(&e)
     };
-    (Launch { kernel, params, workgroups: tiles * parts, turns: turns(parts) }, parts)
+    (Launch { kernel, params, workgroups: tiles * parts, iterations: iterations(parts) }, parts)
 }
 
 /// Turns of loops of [`shared`] for an extent of k.
-pub(in crate::ops) fn turns(k: usize) -> usize {
-    tile::turns(k)
+pub(in crate::ops) fn loop_iterations(k: usize) -> usize {
+    tile::loop_iterations(k)
 }

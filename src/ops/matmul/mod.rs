@@ -13,15 +13,15 @@ use super::elementwise::library_then;
 use super::parts::{Parts, in_parts};
 use super::{
     AdapterClass, Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Pattern, Program, Real, Reference,
-    Trial,
+    Traits, Trial,
 };
 use super::{In, Out, Slice, TINY, UNIT, expect};
 use ndarray::ArrayViewMut2;
 
-use crate::cpu::product::{PART, product};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
+use crate::host::threads;
+use crate::host::{PART, product};
 use crate::shape::{DType, Shape, TensorType};
 
 /// Which operand is read transposed.
@@ -129,8 +129,10 @@ impl MatMul {
             _ => return self.in_tiles(&e, ctx, chain, false),
         };
         // The simple tile takes 16 of k a step: four loads, and four products for each k.
-        let turns = if entry == "matmul_plain" { e.k } else { e.k.div_ceil(16) * (5 + 16 * 5) + 20 };
-        Ok(Dispatch::new(library_then(entry, chain, columns)?, args, &params, grid).turns(turns).into())
+        let iterations = if entry == "matmul_plain" { e.k } else { e.k.div_ceil(16) * (5 + 16 * 5) + 20 };
+        Ok(Dispatch::new(library_then(entry, chain, columns)?, args, &params, grid)
+            .loop_iterations(iterations)
+            .into())
     }
 
     /// The launches of register tiles, which sum parts of k where that is long; with `sums`, those of A's rows along k as a
@@ -155,7 +157,8 @@ impl MatMul {
             let mut args = [&[Arg::Input(0), Arg::Input(1)][..], to].concat();
             args.extend(chain.iter().flat_map(|c| c.args(2)));
             let grid = ctx.caps.grid(chosen.tiles * parts)?;
-            Ok(Dispatch::new(chosen.kernel, args, &params, grid).turns(tile::turns(length.min(e.k))))
+            Ok(Dispatch::new(chosen.kernel, args, &params, grid)
+                .loop_iterations(tile::loop_iterations(length.min(e.k))))
         })
     }
 
@@ -275,24 +278,12 @@ impl Op for MatMul {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.launch(ctx, None)
+        self.launch(ctx, ctx.fusion.epilogue)
     }
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let e = self.extents(&inputs[0].shape, &inputs[1].shape);
         (self.kernels == MatMulKernels::Best).then(|| blocks::trial(self.form, &e, false))
-    }
-
-    fn pattern(&self) -> Option<Pattern> {
-        (self.form == Form::Tn && self.kernels == MatMulKernels::Best).then_some(Pattern::MatMulTn)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(chain.columns)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.launch(ctx, Some(chain))
     }
 
     /// A sum of k products in any order is off by at most k roundoffs of Σ|a||b| (Higham, "Accuracy and
@@ -313,6 +304,16 @@ impl Op for MatMul {
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         let e = self.extents(&inputs[0].shape, &inputs[1].shape);
         2 * (e.batch * e.m * e.n * e.k) as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().pattern(
+            (self.form == Form::Tn && self.kernels == MatMulKernels::Best).then_some(Pattern::MatMulTn),
+        )
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(chain.columns))
     }
 }
 
@@ -407,6 +408,10 @@ pub(super) fn cases() -> Vec<Case> {
         (64, 128, 100),
         (13, 64, 130),
         (100, 20, 6),
+        // Full rows of tiles with one, two and three columns beyond the last vector.
+        (12, 9, 8),
+        (16, 10, 33),
+        (20, 11, 12),
     ];
     for form in [Form::Nn, Form::Nt, Form::Tn] {
         let shapes = |batch: &[usize], m: usize, n: usize, k: usize| {
@@ -426,6 +431,7 @@ pub(super) fn cases() -> Vec<Case> {
         }
         cases.push(case(false, &[3], 9, 12, 8));
         cases.push(case(false, &[2, 2], 5, 7, 3));
+        cases.push(case(false, &[6], 5, 8, 12));
         cases.push(case(false, &[], 259, 260, 256).no_gradient());
         cases.push(case(false, &[], 260, 263, 258).no_gradient());
         cases.push(case(false, &[], 256, 300, 520).no_gradient());
@@ -433,16 +439,19 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case(false, &[], 192, 199, 250).exact());
         cases.push(case(false, &[], 192, 200, 252).exact());
         cases.push(case(true, &[2], 9, 33, 13));
-        cases.push(by(MatMulKernels::Tiled, &[2], 65, 67, 33).no_gradient());
+        cases.push(by(MatMulKernels::Tiled, &[2], 67, 65, 33).no_gradient());
         for block in 0..crate::ops::block::Block::ALL.len() {
             // More than one block each way, with edges, aligned and not; several steps of k.
             cases.push(by(MatMulKernels::Block(block), &[2], 131, 133, 67).no_gradient().exact());
             cases.push(by(MatMulKernels::Block(block), &[], 132, 136, 68).no_gradient().exact());
         }
+        // More than eight blocks below each other, and two beside.
+        cases.push(by(MatMulKernels::Block(0), &[], 131, 36, 4).no_gradient());
         // k is cut in parts.
         cases.push(case(false, &[], 33, 36, 1000).no_gradient());
         cases.push(case(false, &[], 5, 7, 517).exact().no_gradient());
         cases.push(case(true, &[], 64, 20, 130).no_gradient());
+        cases.push(case(false, &[2], 6, 9, 1030).no_gradient());
     }
     cases
 }

@@ -50,7 +50,7 @@ pub(super) struct Chosen {
 }
 
 /// Turns of loops for an extent of k, those of the loops that store included.
-pub(super) fn turns(k: usize) -> usize {
+pub(super) fn loop_iterations(k: usize) -> usize {
     k.div_ceil(4) + STORES
 }
 
@@ -59,7 +59,7 @@ const STORES: usize = 4 * (1 + 4);
 
 /// How many parts k must be cut into, and the extent of each: whole steps of four.
 pub(super) fn parts(k: usize, caps: &Caps) -> (usize, usize) {
-    let needed = caps.pieces(k, 4 * (caps.max_turns as usize).saturating_sub(STORES));
+    let needed = caps.pieces(k, 4 * (caps.max_loop_iterations as usize).saturating_sub(STORES));
     let length = k.div_ceil(needed).next_multiple_of(4).max(4);
     (k.div_ceil(length).max(1), length)
 }
@@ -457,10 +457,14 @@ impl Tile {
                 if self.c4 {
                     let at = format!("(o + {i}u * p.n) / 4u");
                     let value = finish(&format!("c{i}_{v}"), &at, &col);
-                    let _ = writeln!(t, "        if (row + {i}u < p.m) {{ c[{at}] = {value}; }}");
+                    let _ = writeln!(
+                        t,
+                        "        {}{{ c[{at}] = {value}; }}",
+                        if_inside(&format!("row + {i}u"), i)
+                    );
                     continue;
                 }
-                let _ = writeln!(t, "        if (row + {i}u < p.m) {{");
+                let _ = writeln!(t, "        {}{{", if_inside(&format!("row + {i}u"), i));
                 for (j, x) in COMPONENTS.iter().enumerate() {
                     let at = format!("o + {i}u * p.n + {j}u");
                     let value = finish(&format!("c{i}_{v}.{x}"), &at, &format!("{col} + {j}u"));
@@ -480,10 +484,9 @@ impl Tile {
     /// sixteenth of the time to compile that all stores take.
     fn store_in_turn(&self, t: &mut String, finish: impl Fn(&str, &str, &str) -> String) {
         let blocks = self.rows / 8;
-        let columns = if self.c4 { 1 } else { 4 };
         t.push_str("    if (col < p.n) {\n    let o = batch * p.c_batch + row * p.n + col;\n");
         let blocked = match blocks {
-            1 => "let first = 0u;\n    let block = 0u;\n    {".to_string(),
+            1 => "{".to_string(),
             _ => format!(
                 "let end = min({}u, p.m - row);\n    \
                  for (var first = 0u; first < end; first += 8u) {{\n    let block = first / 8u;",
@@ -491,9 +494,9 @@ impl Tile {
             ),
         };
         let _ = writeln!(t, "    {blocked}");
-        let across = match columns {
-            1 => "let j = 0u;\n    {".to_string(),
-            _ => {
+        let across = match self.c4 {
+            true => "{".to_string(),
+            false => {
                 "let columns = min(4u, p.n - col);\n    for (var j = 0u; j < columns; j += 1u) {".to_string()
             }
         };
@@ -501,16 +504,22 @@ impl Tile {
         for i in 0..8 {
             let rows: Vec<String> = (0..blocks).map(|b| format!("c{}_0", i + 8 * b)).collect();
             let _ = writeln!(t, "        let v{i} = {};", chosen(&rows, "block"));
-            let (value, at) = match self.c4 {
-                true => (format!("v{i}"), format!("(o + (first + {i}u) * p.n) / 4u")),
+            let down = if blocks == 1 { format!("{i}u") } else { format!("(first + {i}u)") };
+            let (value, at, column) = match self.c4 {
+                true => (format!("v{i}"), format!("(o + {down} * p.n) / 4u"), "col"),
                 false => {
                     let value = chosen_component(&format!("v{i}"), 4, "j");
-                    (value, format!("o + (first + {i}u) * p.n + j"))
+                    (value, format!("o + {down} * p.n + j"), "col + j")
                 }
             };
-            let value = finish(&value, &at, "col + j");
-            let _ = writeln!(t, "        if (row + first + {i}u < p.m) {{ c[{at}] = {value}; }}");
+            let value = finish(&value, &at, column);
+            let _ = writeln!(t, "        {}{{ c[{at}] = {value}; }}", if_inside(&format!("row + {down}"), i));
         }
         t.push_str("    }\n    }\n    }\n");
     }
+}
+
+/// The condition that row `i` of a tile's block is one of the matrix: the first always is.
+fn if_inside(row: &str, i: usize) -> String {
+    if i == 0 { String::new() } else { format!("if ({row} < p.m) ") }
 }

@@ -19,7 +19,7 @@ impl<T: Real> Reference<T> for Concat {
         for x in inputs {
             let base = start * strides[self.axis];
             transfer(x, &mut outputs[0], |visit| {
-                crate::ops::value::strided(&x.shape, &strides, base, |from, to| visit(to, from));
+                crate::op::strided(&x.shape, &strides, base, |from, to| visit(to, from));
             });
             start += x.shape.dim(self.axis);
         }

@@ -78,7 +78,7 @@ impl MoveParams {
         let width = if entry.ends_with('4') { 4 } else { 1 };
         let grid = caps.grid((self.elements as usize / width).div_ceil(WORKGROUP))?;
         Ok(Dispatch::new(Kernel::library(entry)?, vec![Arg::Input(input), Arg::Output(0)], self, grid)
-            .turns(4 * self.rank as usize))
+            .loop_iterations(4 * self.rank as usize))
     }
 }
 
@@ -126,6 +126,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(slice(1, 1, 8, 1), &[&[6, 12]]),
         Case::new(slice(1, 4, 8, 1), &[&[6, 12]]),
         Case::new(slice(1, 4, 8, 1), &[&[6, 13]]),
+        Case::new(pad(&[0, 1, 0, 1, 0, 2], &[1, 0, 0, 1, 1, 0], &[1, 0, 2, 0, 1, 2]), &[&[2, 1, 2, 2, 3, 2]]),
         Case::new(slice(1, 0, 8, 3), &[&[5, 24]]),
         Case::new(slice(1, 2, 3, 1), &[&[4, 7, 2]]),
         Case::new(slice(1, 1, 3, 2), &[&[4, 7, 2]]),

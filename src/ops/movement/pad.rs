@@ -92,7 +92,7 @@ impl<T: Real> Reference<T> for Pad {
         let strides: Vec<usize> = (0..inner.rank()).map(|i| step[i] * (self.interior[i] + 1)).collect();
         let base = (0..inner.rank()).map(|i| step[i] * self.before[i]).sum();
         transfer(&inputs[0], &mut outputs[0], |visit| {
-            crate::ops::value::strided(&inner, &strides, base, |from, to| visit(to, from));
+            crate::op::strided(&inner, &strides, base, |from, to| visit(to, from));
         });
         Ok(())
     }
@@ -158,7 +158,7 @@ impl Op for Pad {
         let (entry, each) = if axes.last().is_some_and(by_four) { ("pad4", 4) } else { ("pad", 1) };
         let grid = ctx.caps.grid((outer.elements() / each).div_ceil(WORKGROUP))?;
         let args = vec![Arg::Input(0), Arg::Output(0)];
-        Ok(Dispatch::new(Kernel::library(entry)?, args, &p, grid).turns(axes.len()).into())
+        Ok(Dispatch::new(Kernel::library(entry)?, args, &p, grid).loop_iterations(axes.len()).into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {

@@ -6,7 +6,7 @@ use super::{MoveParams, no_bytes, transfer};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::ops::movement::pad::Pad;
-use crate::ops::{In, KernelContext, Op, Out, Program, Real, Reference};
+use crate::ops::{In, KernelContext, Op, Out, Program, Real, Reference, Traits};
 use crate::shape::{DType, MAX_RANK, Shape, TensorType};
 
 /// An output read from the input with strides.
@@ -31,9 +31,7 @@ impl<P: Debug> Debug for Moved<P> {
 impl<T: Real, P: Pattern> Reference<T> for Moved<P> {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let (shape, strides, base) = self.0.read(&inputs[0].shape)?;
-        transfer(&inputs[0], &mut outputs[0], |visit| {
-            crate::ops::value::strided(&shape, &strides, base, visit)
-        });
+        transfer(&inputs[0], &mut outputs[0], |visit| crate::op::strided(&shape, &strides, base, visit));
         Ok(())
     }
 }
@@ -70,9 +68,9 @@ impl<P: Pattern> Op for Moved<P> {
         0
     }
 
-    /// A slice says nothing about the elements it leaves out.
-    fn moves_input(&self) -> Option<usize> {
-        P::WHOLE.then_some(0)
+    fn traits(&self) -> Traits {
+        let traits = Traits::default();
+        if P::WHOLE { traits.moving(0) } else { traits }
     }
 }
 
@@ -233,11 +231,7 @@ impl Op for Reshape {
         0
     }
 
-    fn moves_input(&self) -> Option<usize> {
-        Some(0)
-    }
-
-    fn is_alias(&self) -> bool {
-        true
+    fn traits(&self) -> Traits {
+        Traits::default().alias()
     }
 }

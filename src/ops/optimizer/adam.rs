@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::{AdamTick, WORKGROUP, check_update, leaf, scalars_of, wide};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::host::threads;
 use crate::ops::{
     AdapterClass, Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT,
     expect,
@@ -105,7 +105,7 @@ impl AdamUpdate {
         };
         let key = format!("adam_update.{}", parameters.len());
         let kernel = Kernel::generated(key, "adam_update", &text(parameters.len()));
-        Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(workgroups)?).turns(VECTORS))
+        Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(workgroups)?).loop_iterations(VECTORS))
     }
 }
 

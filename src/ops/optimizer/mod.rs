@@ -250,7 +250,7 @@ fn scaled() -> Vec<Case> {
         &[&[]],
         &[&[257], &[1]],
         &[&[3, 5], &[64, 17], &[1030]],
-        &[&[7], &[1023], &[9, 9], &[1025], &[4097], &[2], &[3]],
+        &[&[7], &[1023], &[9, 9], &[1025], &[4097], &[10], &[11]],
     ];
     for shapes in lists {
         let count = shapes.len();
@@ -265,9 +265,10 @@ fn scaled() -> Vec<Case> {
             cases.push(plain.clone().fill(k, Fillings::Given(values)));
         }
         // In each of the vectors that one invocation looks at.
-        for (k, shape) in shapes.iter().enumerate().filter(|(_, s)| s.iter().product::<usize>() > 1000) {
-            for at in [5, 64 * 4 + 2, 2 * 64 * 4 + 1, 3 * 64 * 4] {
-                let values = (0..shape.iter().product()).map(|i| if i == at { f64::INFINITY } else { 1.5 });
+        for (k, shape) in shapes.iter().enumerate() {
+            let n = shape.iter().product();
+            for at in [5, 64 * 4 + 2, 2 * 64 * 4 + 1, 3 * 64 * 4 + 5].into_iter().filter(|at| at + 4 < n) {
+                let values = (0..n).map(|i| if i == at { f64::INFINITY } else { 1.5 });
                 cases.push(plain.clone().fill(k, Fillings::Given(values.collect())));
             }
         }

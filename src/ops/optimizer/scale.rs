@@ -4,11 +4,12 @@
 use std::fmt::Write;
 
 use super::{WORKGROUP, leaf};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::host::threads;
 use crate::ops::{
-    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
+    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, UNIT,
+    expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -150,7 +151,8 @@ impl Op for FlagNonFinite {
             let kernel = Kernel::generated(key, "flag_nonfinite", &text(gradients.len()));
             let grid = ctx.caps.grid(workgroups)?;
             // A loop for each gradient, of which a workgroup takes one.
-            Ok(Dispatch::new(kernel, args, &FlagParams { extents }, grid).turns(gradients.len() * VECTORS))
+            Ok(Dispatch::new(kernel, args, &FlagParams { extents }, grid)
+                .loop_iterations(gradients.len() * VECTORS))
         };
         let all: Vec<usize> = (0..self.count).collect();
         let dispatches = all.chunks(most).map(launch).collect::<Result<_>>()?;
@@ -242,14 +244,14 @@ impl Op for NextScale {
         Ok(Dispatch::new(Kernel::library("next_scale")?, args, &params, ctx.caps.grid(1)?).into())
     }
 
-    fn keeps_f32(&self, _: usize) -> bool {
-        true
-    }
-
     /// WGSL's quotient is good to 2.5 units of its result, products to half a unit.
     fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let of = |o: &In<'_, f64>, units: f64| vec![units * UNIT * o.f()[0].abs() + TINY];
         vec![of(&outputs[0], 5.0), of(&outputs[1], 1.0), Vec::new(), Vec::new()]
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(Outputs::ALL)
     }
 }
 
@@ -266,7 +268,7 @@ mod tests {
         let outputs = inputs[count..].to_vec();
         for (storage_buffers, launches) in [(8, 1), (4, 2), (2, 5)] {
             let caps = Caps { storage_buffers, ..Caps::default_of(AdapterClass::Gpu) };
-            let ctx = KernelContext { caps: &caps, inputs: &inputs, outputs: &outputs };
+            let ctx = KernelContext::new(&caps, &inputs, &outputs);
             let dispatches = FlagNonFinite { count }.dispatch(&ctx).unwrap().dispatches;
             assert_eq!(dispatches.len(), launches, "{storage_buffers}");
             assert!(dispatches.iter().all(|d| d.args.len() <= storage_buffers as usize), "{dispatches:?}");

@@ -1,9 +1,9 @@
 //! Stochastic gradient descent with momentum.
 
 use super::{check_update, flush_denormal, launch, leaf, states_of};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::host::threads;
 use crate::ops::{Arg, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
 use crate::shape::{DType, TensorType};
 

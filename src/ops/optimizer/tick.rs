@@ -5,7 +5,8 @@ use std::fmt::Write;
 use super::factor;
 use crate::error::Result;
 use crate::ops::{
-    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
+    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, UNIT,
+    expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -133,10 +134,6 @@ impl Op for AdamTick {
         Ok(outputs)
     }
 
-    fn keeps_f32(&self, _: usize) -> bool {
-        true
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let others = 2 + usize::from(self.has_factor);
         let most = (ctx.caps.storage_buffers as usize).saturating_sub(others).max(1);
@@ -171,5 +168,9 @@ impl Op for AdamTick {
         let mut bounds = vec![scalars.map(|(y, u)| u * UNIT * y.abs() + TINY).collect()];
         bounds.resize(outputs.len(), Vec::new());
         bounds
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().keeping_f32(Outputs::ALL)
     }
 }

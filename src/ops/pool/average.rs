@@ -198,20 +198,16 @@ impl Op for AvgPoolBackward {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.launch(ctx, None)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.launch(ctx, Some(chain))
+        self.launch(ctx, ctx.fusion.epilogue)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let shape = inputs[0].shape;
         let windows = shape.dim(shape.rank() - 2) * shape.dim(shape.rank() - 1);
         vec![bound(self, inputs, &outputs[0], windows)]
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
     }
 }

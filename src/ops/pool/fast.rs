@@ -2,7 +2,7 @@
 //! outputs, planes spread over threads.
 
 use super::window::Axis;
-use crate::cpu::threads;
+use crate::host::threads;
 use crate::ops::Real;
 
 /// One element of the window along an axis: the outputs, `first..end`, for which it lies inside the plane, and where

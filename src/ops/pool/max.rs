@@ -2,12 +2,12 @@
 
 use super::fast::Taps;
 use super::{Params, Pooling, WORKGROUP, Windows, launch, pooled};
-use crate::cpu::threads;
 use crate::error::{Error, Result};
 use crate::graph::Var;
+use crate::host::threads;
 use crate::ops::{
-    Arg, Chain, Dispatch, In, Kernel, KernelContext, Op, Out, Pattern, Program, Real, Reference, TINY, UNIT,
-    beats, expect,
+    Arg, Chain, Dispatch, In, Kernel, KernelContext, Op, Out, Pattern, Program, Real, Reference, TINY,
+    Traits, UNIT, beats, expect,
 };
 use crate::shape::{DType, Shape, TensorType};
 
@@ -56,10 +56,6 @@ impl<T: Real> Reference<T> for MaxPool {
 }
 
 impl Op for MaxPool {
-    fn pattern(&self) -> Option<Pattern> {
-        Some(Pattern::MaxPool(self.windows.side_by_side()))
-    }
-
     fn name(&self) -> &'static str {
         "max_pool2d"
     }
@@ -96,6 +92,10 @@ impl Op for MaxPool {
     /// Maxima are copies.
     fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         vec![vec![TINY; outputs[0].f().len()], Vec::new()]
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().pattern(Some(Pattern::MaxPool(self.windows.side_by_side())))
     }
 }
 
@@ -157,10 +157,6 @@ impl MaxPoolBackward {
 }
 
 impl Op for MaxPoolBackward {
-    fn pattern(&self) -> Option<Pattern> {
-        Some(Pattern::MaxPoolBackward)
-    }
-
     fn name(&self) -> &'static str {
         "max_pool2d_backward"
     }
@@ -186,15 +182,7 @@ impl Op for MaxPoolBackward {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.launch(ctx, None)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.launch(ctx, Some(chain))
+        self.launch(ctx, ctx.fusion.epilogue)
     }
 
     /// A sum of at most as many cotangents as windows hold an element.
@@ -210,6 +198,14 @@ impl Op for MaxPoolBackward {
             Windows::Adaptive { outputs } => outputs[0] * outputs[1],
         };
         vec![sum.iter().map(|s| most as f64 * UNIT * s + TINY).collect()]
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().pattern(Some(Pattern::MaxPoolBackward))
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
     }
 }
 

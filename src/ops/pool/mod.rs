@@ -9,7 +9,7 @@ mod window;
 
 use super::elementwise::library_then;
 use super::parts::{Parts, in_parts};
-use super::{Arg, Case, Chain, Dispatch, Kernel, KernelContext, Program};
+use super::{Arg, Case, Chain, Cut, Dispatch, Kernel, KernelContext, Program};
 use crate::error::{Error, Result};
 use crate::graph::{Var, shape_rule};
 use crate::shape::Shape;
@@ -55,8 +55,7 @@ fn launch(
     let axes = windows.axes(plane).map_err(Error::Invalid)?;
     let along = |axis: &Axis| if what.is_backward() { axis.most_windows() } else { axis.most_elements() };
     let all = axes.iter().map(along).product::<usize>();
-    let length = all.div_ceil(ctx.caps.pieces(all, ctx.caps.max_turns as usize));
-    let parts = all.div_ceil(length);
+    let Cut { parts, length } = ctx.caps.cut(all, ctx.caps.max_loop_iterations as usize);
     let [y, x] = axes;
     let params = Params {
         elements: elements as u32,
@@ -69,7 +68,7 @@ fn launch(
     let one = |to: &[Arg], chain: Option<&Chain>| {
         let args = [inputs, to, if chain.is_some() { &others[..] } else { &[] }].concat();
         let grid = ctx.caps.grid((elements * parts).div_ceil(WORKGROUP))?;
-        Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).turns(length))
+        Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).loop_iterations(length))
     };
     if what != Pooling::Max {
         return in_parts(&Parts::of(parts, &[elements]), ctx, chain.map(|c| (c, ctx.inputs.len())), one);
@@ -80,7 +79,7 @@ fn launch(
     let scratch: Vec<Arg> = (0..results).map(Arg::Scratch).collect();
     let args = [Arg::ScratchRead(0), Arg::ScratchRead(1), Arg::Output(0), Arg::Output(1)].to_vec();
     let (kernel, grid) = (Kernel::library("max_pool2d_join")?, ctx.caps.grid(elements.div_ceil(WORKGROUP))?);
-    let join = Dispatch::new(kernel, args, &params, grid).turns(parts);
+    let join = Dispatch::new(kernel, args, &params, grid).loop_iterations(parts);
     Ok(Program { dispatches: vec![one(&scratch, None)?, join], scratch: vec![4 * elements * parts; 2] })
 }
 
@@ -238,6 +237,7 @@ pub(super) fn cases() -> Vec<Case> {
     let adaptive = |h, w| Windows::Adaptive { outputs: [h, w] };
     let layouts: Vec<(Windows, Vec<usize>)> = vec![
         (square(1, 1, 0), vec![1, 1]),
+        (square(1, 1, 0), vec![2, 3, 5]),
         (square(2, 2, 0), vec![2, 3, 8, 8]),
         (square(2, 2, 0), vec![1, 2, 7, 9]),
         (square(3, 2, 1), vec![2, 2, 7, 6]),
@@ -253,6 +253,16 @@ pub(super) fn cases() -> Vec<Case> {
         (fixed([3, 2], [2, 1], [1, 1, 0, 1], [2, 3]), vec![2, 9, 11]),
         // An element may be in more windows than are written out one by one.
         (fixed([2, 2], [1, 1], [1, 0, 0, 1], [9, 11]), vec![2, 11, 14]),
+        // The same in planes of the other form, with the padding of the other side.
+        (square(3, 2, 1), vec![2, 6, 9]),
+        (square(3, 1, 1), vec![2, 4, 7]),
+        (square(7, 3, 3), vec![1, 8, 11]),
+        (fixed([2, 3], [1, 2], [0, 1, 1, 0], [1, 1]), vec![2, 6, 5]),
+        (fixed([3, 2], [2, 1], [1, 1, 1, 0], [2, 3]), vec![2, 11, 8]),
+        // Rows below the last window, of several vectors; and planes without any.
+        (square(2, 2, 0), vec![2, 5, 24]),
+        (fixed([1, 2], [1, 2], [0; 4], [1, 1]), vec![3, 2, 5]),
+        (fixed([2, 2], [3, 3], [0; 4], [3, 2]), vec![2, 11, 9]),
         (adaptive(1, 1), vec![2, 3, 5, 7]),
         (adaptive(3, 4), vec![2, 7, 9]),
         (adaptive(5, 6), vec![1, 4, 3]),
@@ -292,7 +302,8 @@ fn followed(windows: Windows, input: Shape, output: &Shape, index: &[f64]) -> Ve
         let at = g.classes("at", *output);
         let backward = MaxPoolBackward { windows, input };
         let dx = g.record_one(backward, &[g.input("dy", *output), at]);
-        g.output("dx", g.input("y", input).greater(g.scalar(0.0)) * dx);
+        let y = g.input("y", input);
+        g.output("dx", y.greater(g.scalar(0.0)) * dx + y);
     });
     let average = super::fused_cases::case_of(&format!("avg_pool2d_backward {windows:?}, sum"), |g| {
         let backward = AvgPoolBackward { windows, count_padding: false, input };

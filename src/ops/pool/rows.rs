@@ -130,12 +130,12 @@ pub(super) fn program(
         left: x.before,
         count_padding: u32::from(count_padding),
     };
-    let turns = rows.turns(&[y, x]);
-    if !ctx.caps.allows(turns) {
+    let iterations = rows.loop_iterations(&[y, x]);
+    if !ctx.caps.allows(iterations) {
         return Ok(None);
     }
     let grid = ctx.caps.grid((planes * each).div_ceil(WORKGROUP))?;
-    Ok(Some(Dispatch::new(rows.kernel(chain), args, &params, grid).turns(turns).into()))
+    Ok(Some(Dispatch::new(rows.kernel(chain), args, &params, grid).loop_iterations(iterations).into()))
 }
 
 /// `value` as it is stored at `at`.
@@ -185,7 +185,7 @@ impl Rows {
     }
 
     /// Turns of an invocation's loops.
-    fn turns(&self, [y, x]: &[Axis; 2]) -> usize {
+    fn loop_iterations(&self, [y, x]: &[Axis; 2]) -> usize {
         let [h, w, oh, ow] = [y.extent, x.extent, y.outputs, x.outputs].map(|n| n as usize);
         match (self.what.is_backward(), self.side_by_side()) {
             (true, false) => w,
@@ -242,6 +242,11 @@ impl Rows {
         t
     }
 
+    /// The padding before a position, to be subtracted.
+    fn less(&self, padding: &str) -> String {
+        if self.padded { format!(" - {padding}") } else { String::new() }
+    }
+
     /// One row of windows: maxima or averages.
     fn forward(&self, t: &mut String) {
         let Rows { kernel: [kh, kw], stride: [sy, sx], dilation: [dy, dx], padded, windows, .. } = *self;
@@ -249,12 +254,13 @@ impl Rows {
             "    let plane = row / p.oh * p.h * p.w;\n    let oy = row % p.oh;\n    let to = row * p.ow;\n",
         );
         for ky in 0..kh {
-            let _ = writeln!(t, "    let y{ky} = oy * {sy}u + {}u - p.top;", ky * dy);
+            let _ = writeln!(t, "    let y{ky} = oy * {sy}u + {}u{};", ky * dy, self.less("p.top"));
         }
         let _ = writeln!(t, "    for (var ox = 0u; ox < p.ow; ox += {windows}u) {{");
-        for kx in 0..windows * kw {
+        // The places of maxima, and of loads.
+        for kx in (0..windows * kw).filter(|kx| self.what.is_max() || kx.is_multiple_of(self.vector)) {
             let step = kx / kw * sx + kx % kw * dx;
-            let _ = writeln!(t, "        let x{kx} = ox * {sx}u + {step}u - p.left;");
+            let _ = writeln!(t, "        let x{kx} = ox * {sx}u + {step}u{};", self.less("p.left"));
         }
         for ky in 0..kh {
             let _ = writeln!(t, "        let row{ky} = y{ky} * p.w;");
@@ -350,8 +356,14 @@ impl Rows {
 
     /// How many positions of a window along `axis` are inside the plane.
     fn count(&self, extent: &str, axis: usize, position: impl Fn(usize) -> String) -> String {
-        let terms: Vec<String> =
-            (0..self.kernel[axis]).map(|k| format!("select(0u, 1u, {} < {extent})", position(k))).collect();
+        let kernel = self.kernel[axis];
+        // Padding is half of the window at most: the middle is never in it.
+        let is_inside = |k: usize| kernel % 2 == 1 && k == kernel / 2;
+        let term = |k: usize| match is_inside(k) {
+            true => "1u".to_string(),
+            false => format!("select(0u, 1u, {} < {extent})", position(k)),
+        };
+        let terms: Vec<String> = (0..kernel).map(term).collect();
         terms.join(" + ")
     }
 
@@ -390,15 +402,21 @@ impl Rows {
         }
         // What no window reaches.
         let zero = |at: &str| finished(&format!("{}()", vector_type("f32", n)), at, finishes);
-        let (beside, below) =
-            (format!("(plane + first + ky * p.w + ix) / {n}u"), format!("(plane + i) / {n}u"));
+        let (beside, below) = ("plane + first + ky * p.w + ix", format!("(plane + i) / {n}u"));
+        t.push_str("    }\n");
+        // Rows are in whole vectors only where windows reach their end.
+        if n == 1 {
+            let _ = write!(
+                t,
+                "    for (var ix = p.ow * {kw}u; ix < p.w; ix += 1u) {{\n        \
+                 for (var ky = 0u; ky < {kh}u; ky += 1u) {{ x[{beside}] = {}; }}\n    }}\n",
+                zero(beside),
+            );
+        }
         let _ = write!(
             t,
-            "    }}\n    for (var ix = p.ow * {kw}u; ix < p.w; ix += {n}u) {{\n        \
-             for (var ky = 0u; ky < {kh}u; ky += 1u) {{ x[{beside}] = {}; }}\n    }}\n    \
-             if (oy + 1u == p.oh) {{\n        \
+            "    if (oy + 1u == p.oh) {{\n        \
              for (var i = first + {kh}u * p.w; i < p.h * p.w; i += {n}u) {{ x[{below}] = {}; }}\n    }}\n",
-            zero(&beside),
             zero(&below),
         );
     }
@@ -413,7 +431,8 @@ impl Rows {
         let (letter, before, outputs) = [("y", "p.top", "p.oh"), ("x", "p.left", "p.ow")][axis];
         let (stride, dilation) = (self.stride[axis], self.dilation[axis]);
         let reach = (self.kernel[axis] - 1) * dilation;
-        let _ = writeln!(t, "{indent}let u{letter} = {at} + {before};");
+        let padding = if self.padded { format!(" + {before}") } else { String::new() };
+        let _ = writeln!(t, "{indent}let u{letter} = {at}{padding};");
         for j in 0..self.holders(axis) {
             let _ = write!(
                 t,
@@ -426,6 +445,10 @@ impl Rows {
         if !self.what.is_max() {
             let (extent, n) = ([("p.h"), ("p.w")][axis], self.kernel[axis]);
             for j in 0..self.holders(axis) {
+                if !self.padded {
+                    let _ = writeln!(t, "{indent}let count{letter}{j} = {n}u;");
+                    continue;
+                }
                 let position = |k: usize| format!("o{letter}{j} * {stride}u + {}u - {before}", k * dilation);
                 let inside = self.count(extent, axis, position);
                 let _ = writeln!(
@@ -440,7 +463,10 @@ impl Rows {
     fn gather(&self, t: &mut String, finishes: bool) {
         t.push_str("    let plane = row / p.h * p.oh * p.ow;\n    let iy = row % p.h;\n");
         self.holding(t, 0, "iy", "    ");
-        t.push_str("    for (var ix = 0u; ix < p.w; ix += 1u) {\n        let here = iy * p.w + ix;\n");
+        t.push_str("    for (var ix = 0u; ix < p.w; ix += 1u) {\n");
+        if self.what.is_max() {
+            t.push_str("        let here = iy * p.w + ix;\n");
+        }
         self.holding(t, 1, "ix", "        ");
         t.push_str("        var sum = 0.0;\n");
         for j in (0..self.holders(0)).rev() {

@@ -6,11 +6,11 @@ mod plan;
 pub(super) mod testing;
 
 use self::plan::Plan;
-use super::{Arg, Case, Chain, Fill, Fillings, KernelContext, Op, Pattern, Program};
+use super::{Arg, Case, Chain, Fill, Fillings, Fusion, KernelContext, Op, Outputs, Pattern, Program, Traits};
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, float, larger};
-use crate::cpu::threads;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::host::threads;
 use crate::shape::{DType, Shape, TensorType};
 
 /// Elements of a long row that are folded by one thread.
@@ -206,11 +206,6 @@ impl<T: Real> Reference<T> for Reduce {
 }
 
 impl Op for Reduce {
-    fn pattern(&self) -> Option<Pattern> {
-        let sums_rows = self.kind == Kind::Sum && self.first == 0 && self.count == 1 && self.scale == 1.0;
-        sums_rows.then_some(Pattern::SumOfRows)
-    }
-
     fn name(&self) -> &'static str {
         match self.kind {
             Kind::Sum => "sum",
@@ -248,41 +243,16 @@ impl Op for Reduce {
             Kind::Max => {
                 let largest = x.equal(outputs[0].reshape(keep));
                 let axes: Vec<usize> = self.axes().collect();
-                largest * (dy.reshape(keep) / largest.sum_keep(&axes))
+                // Chosen, not multiplied: 0 times an infinite cotangent would be NaN. Of NaN nothing is the largest.
+                let share = dy.reshape(keep).cotangent_div(largest.sum_keep(&axes));
+                largest.select(share, x.graph().scalar(0.0))
             }
         };
         Ok(vec![Some(dx)])
     }
 
-    fn keeps_f32(&self, _: usize) -> bool {
-        true
-    }
-
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, None, None)
-    }
-
-    fn can_precede(&self, chain: &Chain) -> bool {
-        chain.follows(None)
-    }
-
-    fn dispatch_then(&self, ctx: &KernelContext<'_>, chain: &Chain) -> Result<Program> {
-        self.program(ctx, None, Some(chain))
-    }
-
-    fn can_follow(&self, _: usize, chain: &Chain, ctx: &KernelContext<'_>) -> bool {
-        chain.shape.elements() > 0
-            && Plan::new(ctx.caps, &self.view(&ctx.inputs[0].shape)).suits(chain, ctx.caps.class)
-    }
-
-    fn dispatch_behind(
-        &self,
-        ctx: &KernelContext<'_>,
-        _: usize,
-        before: &Chain,
-        then: Option<&Chain>,
-    ) -> Result<Program> {
-        self.program(ctx, Some(before), then)
+        self.program(ctx, ctx.fusion.prologue.map(|(_, chain)| chain), ctx.fusion.epilogue)
     }
 
     fn carried(&self, _: usize, errors: &[f64], inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -319,6 +289,20 @@ impl Op for Reduce {
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         inputs[0].shape.elements() as u64
+    }
+
+    fn traits(&self) -> Traits {
+        let sums_rows = self.kind == Kind::Sum && self.first == 0 && self.count == 1 && self.scale == 1.0;
+        Traits::default().keeping_f32(Outputs::ALL).pattern(sums_rows.then_some(Pattern::SumOfRows))
+    }
+
+    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        let plan = || Plan::new(ctx.caps, &self.view(&ctx.inputs[0].shape));
+        let takes = |chain: &Chain| chain.shape.elements() > 0 && plan().suits(chain, ctx.caps.class);
+        let Fusion { prologue, epilogue, max_pooling } = ctx.fusion;
+        max_pooling.is_none()
+            && prologue.is_none_or(|(_, chain)| takes(chain))
+            && epilogue.is_none_or(|chain| chain.follows(None))
     }
 }
 

@@ -71,8 +71,11 @@ impl Plan {
             // A step takes 2 ns there, a launch 25 us.
             AdapterClass::Software | AdapterClass::SoftwareLanes8 => (256, 2048, 64),
         };
-        // So many that no invocation takes more turns than it may, some of which a workgroup needs at the end.
-        let needed = caps.pieces(view.extent, each * (caps.max_turns as usize).saturating_sub(plan.turns(0)));
+        // So many that no invocation takes more iterations than it may, some of which a workgroup needs at the end.
+        let needed = caps.pieces(
+            view.extent,
+            each * (caps.max_loop_iterations as usize).saturating_sub(plan.loop_iterations(0)),
+        );
         if steps >= long && side_by_side < wanted || needed > 1 {
             let chunks = (wanted / side_by_side.max(1)).min(steps / least).max(needed);
             // Whole vectors to each piece.
@@ -83,7 +86,7 @@ impl Plan {
     }
 
     /// Turns of loops for a piece of `length`.
-    fn turns(&self, length: usize) -> usize {
+    fn loop_iterations(&self, length: usize) -> usize {
         let each = self.lanes * if self.entry == "reduce_rows4" { 4 } else { 1 };
         length.div_ceil(each) + if self.lanes > 1 { WORKGROUP.ilog2() as usize } else { 0 }
     }
@@ -140,7 +143,8 @@ impl Plan {
         let behind = ctx.inputs.len() + before.map_or(0, |chain| chain.inputs.len());
         args.extend(before.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
         args.extend(then.into_iter().flat_map(|chain| chain.args(behind)));
-        Ok(Dispatch::new(around.kernel(self.entry)?, args, &params, grid).turns(self.turns(self.length)))
+        Ok(Dispatch::new(around.kernel(self.entry)?, args, &params, grid)
+            .loop_iterations(self.loop_iterations(self.length)))
     }
 
     /// What kernels of maxima put terms together by.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Group, Pass, rewrite};
 use crate::graph::{Node, Recording, ValueId};
-use crate::ops::{Caps, Chain, Fused, KernelContext, Prologue};
+use crate::ops::{Caps, Chain, Fused, Fusion, KernelContext, Prologue};
 use crate::plan::needed_nodes;
 use crate::shape::Shape;
 
@@ -45,8 +45,9 @@ impl Pass<'_> {
         let value = self.r.nodes[n].inputs[at];
         let mut taken: Vec<usize> = Vec::new();
         // A reshape between has no effect.
-        let reshape =
-            self.producer(value).filter(|&p| self.r.nodes[p].op.is_alias() && self.is_read_by(value, &[n]));
+        let reshape = self
+            .producer(value)
+            .filter(|&p| self.r.nodes[p].op.traits().is_alias && self.is_read_by(value, &[n]));
         let from = reshape.map_or(value, |p| self.r.nodes[p].inputs[0]);
         let shape = self.ty(from).shape;
         let readers: Vec<usize> = reshape.into_iter().chain([n]).collect();
@@ -86,7 +87,7 @@ impl Pass<'_> {
                 if node.op.name() == "equal" {
                     return true;
                 }
-                if node.op.is_alias() {
+                if node.op.traits().is_alias {
                     open.extend(&node.outputs);
                 }
             }
@@ -120,11 +121,12 @@ impl Pass<'_> {
         let (own, outputs) = (self.types(&node.inputs), self.types(&node.outputs));
         // Scratch that a later launch reads takes the place of an input.
         let bound = (node.inputs.len() - 1 + inputs.len()).max(3) + outputs.len();
-        let ctx = KernelContext { caps: self.caps, inputs: &own, outputs: &outputs };
+        let fusion = Fusion { prologue: Some((at, &chain)), ..Fusion::default() };
+        let ctx = KernelContext::new(self.caps, &own, &outputs).fusing(fusion);
         members.len() < super::MOST_STEPS
             && bound <= self.caps.storage_buffers as usize
             && Fused::is_possible(&chain)
-            && node.op.can_follow(at, &chain, &ctx)
+            && node.op.can_fuse(&ctx)
     }
 
     /// Node `n` with what it takes in.

@@ -77,7 +77,7 @@ pub(in crate::ops::conv) fn gradient(
     in_parts(&Parts::of(parts, &sizes[..1 + usize::from(bias)]), ctx, None, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
         let grid = ctx.caps.grid(block.workgroups([g.o, columns]) * g.groups * parts)?;
-        Ok(Dispatch::new(text.kernel(), args, &params, grid).turns(block.turns(length)))
+        Ok(Dispatch::new(text.kernel(), args, &params, grid).loop_iterations(block.loop_iterations(length)))
     })
 }
 

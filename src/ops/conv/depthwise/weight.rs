@@ -48,7 +48,7 @@ pub(in super::super) struct Plan {
     pub(in super::super) parts: usize,
     pub(in super::super) workgroups: usize,
     /// Of an invocation's loops.
-    pub(in super::super) turns: usize,
+    pub(in super::super) iterations: usize,
 }
 
 struct Walk {
@@ -90,7 +90,7 @@ pub(in super::super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Pl
     if !caps.allows(1 + length) {
         return None;
     }
-    let needed = caps.pieces(walks * pieces, caps.max_turns as usize / (1 + length));
+    let needed = caps.pieces(walks * pieces, caps.max_loop_iterations as usize / (1 + length));
     let items = (walks * pieces).div_ceil(wanted.max(needed));
     let parts = (walks * pieces).div_ceil(items);
     let params = Params {
@@ -136,7 +136,7 @@ pub(in super::super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Pl
     };
     let kernel = Kernel::generated(key, "conv2d_depthwise_weight", &walk.text());
     let workgroups = (channels * parts).div_ceil(shape.workgroup);
-    Some(Plan { kernel, params, parts, workgroups, turns: items * (1 + length) })
+    Some(Plan { kernel, params, parts, workgroups, iterations: items * (1 + length) })
 }
 
 impl Walk {

@@ -23,7 +23,7 @@ struct Params {
 fn moving(kernel: Kernel, args: Vec<Arg>, g: &Geometry, ctx: &KernelContext<'_>) -> Result<Dispatch> {
     let rows = g.n * g.c * g.oh;
     let params = Params { rows: rows as u32, vectors: (g.w / 4) as u32, _pad: [0; 2] };
-    Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(rows.div_ceil(8))?).turns(g.w / 4))
+    Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(rows.div_ceil(8))?).loop_iterations(g.w / 4))
 }
 
 /// Bytes of the planes of half the extents.
@@ -45,7 +45,7 @@ pub(super) fn images(
     let grid = ctx.caps.grid(of.workgroups)?;
     let dispatches = if transposed {
         let args = vec![Arg::Input(1), Arg::Input(0), Arg::Scratch(0)];
-        let product = Dispatch::new(of.kernel, args, &of.params, grid).turns(of.turns);
+        let product = Dispatch::new(of.kernel, args, &of.params, grid).loop_iterations(of.iterations);
         let args = [Arg::ScratchRead(0), Arg::Output(0)].into_iter().chain(others).collect();
         vec![product, moving(spread(chain)?, args, g, ctx)?]
     } else {
@@ -54,7 +54,7 @@ pub(super) fn images(
         args.extend(others);
         let take = vec![Arg::Input(0), Arg::Scratch(0)];
         let take = moving(Kernel::library("conv2d_take_pixels")?, take, g, ctx)?;
-        vec![take, Dispatch::new(of.kernel, args, &of.params, grid).turns(of.turns)]
+        vec![take, Dispatch::new(of.kernel, args, &of.params, grid).loop_iterations(of.iterations)]
     };
     Ok(Program { dispatches, scratch: vec![bytes(g)] })
 }

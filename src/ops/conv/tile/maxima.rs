@@ -34,21 +34,16 @@ impl Tile {
             );
             for unit in 0..windows / n {
                 let (row, column) = (unit * n / across, unit * n % across);
-                let (inside, at) = match self.store {
-                    Store::Plane(_) => {
-                        (format!("oy + {}u < p.oh", row * height), format!("to / {n}u + {unit}u"))
-                    }
-                    _ => (
-                        format!("(oy + {}u < p.oh) & (ox + {}u < p.ow)", row * height, column * width),
-                        match n {
-                            1 => format!("to + {row}u * pooled_ow + {column}u"),
-                            _ => format!("(to + {row}u * pooled_ow + {column}u) / {n}u"),
-                        },
-                    ),
+                let down = format!("{}u", row * height);
+                let inside = self.inside([row, column * width], &down);
+                let at = match (self.store, n) {
+                    (Store::Plane(_), _) => format!("to / {n}u + {unit}u"),
+                    (_, 1) => format!("to + {row}u * pooled_ow + {column}u"),
+                    _ => format!("(to + {row}u * pooled_ow + {column}u) / {n}u"),
                 };
-                let _ = match self.exact {
-                    true => writeln!(t, "        {{"),
-                    false => writeln!(t, "        if ({inside}) {{"),
+                let _ = match inside.filter(|_| !self.exact) {
+                    None => writeln!(t, "        {{"),
+                    Some(inside) => writeln!(t, "        if ({inside}) {{"),
                 };
                 let (mut values, mut places) = (Vec::new(), Vec::new());
                 for window in unit * n..unit * n + n {

@@ -39,7 +39,8 @@ impl Tile {
         }
         t.push('\n');
         self.place(&mut t);
-        for i in 0..self.rows * self.columns {
+        let is_used = |i: &usize| i % self.columns < self.used_columns();
+        for i in (0..self.rows * self.columns).filter(is_used) {
             for v in 0..self.vectors {
                 let _ = writeln!(t, "    var c{i}_{v} = {}();", vector_type("f32", self.lanes));
             }
@@ -120,7 +121,10 @@ impl Tile {
             let _ = writeln!(t, "    let down{i} = i32({down} * p.stride_y);");
             if self.whole.is_some() {
                 let _ = writeln!(t, "    let ix{i} = {first}u + {across};");
-                let _ = writeln!(t, "    let h{i} = select(0u, p.h, true{exists});");
+                let _ = match exists.strip_prefix(" & ") {
+                    Some(exists) => writeln!(t, "    let h{i} = select(0u, p.h, {exists});"),
+                    None => writeln!(t, "    let h{i} = p.h;"),
+                };
             } else {
                 let _ = writeln!(t, "    let ix{i} = ix + i32({across} * {step}u);");
                 let _ = writeln!(
@@ -192,7 +196,7 @@ impl Tile {
         }
         for row in 0..self.rows {
             let mut shared = std::collections::BTreeSet::new();
-            for column in 0..self.columns {
+            for column in 0..self.used_columns() {
                 // All products of an output follow each other, so that its sum stays in registers for them.
                 for (kx, at) in (0..self.kw).filter_map(|kx| Some((kx, self.meets(column, kx)?))) {
                     if shared.insert(at) {
@@ -250,35 +254,53 @@ impl Tile {
         }
     }
 
+    /// The condition that a place of the tile, `down` rows below its first, is inside the plane; `None` where it always is:
+    /// in the first row, unless rows lie a gap apart, and in the first column.
+    pub(super) fn inside(&self, [row, column]: [usize; 2], down: &str) -> Option<String> {
+        let row = Some(format!("oy + {down} < p.oh")).filter(|_| row > 0 || self.gap_y);
+        let column = Some(format!("ox + {column}u < p.ow")).filter(|_| column > 0 && self.across.is_none());
+        match (row, column) {
+            (Some(row), Some(column)) => Some(format!("({row}) & ({column})")),
+            (row, column) => row.or(column),
+        }
+    }
+
     /// Adds the bias and stores the tile, channel by channel.
     fn write(&self, t: &mut String, finishes: bool) {
         let n = self.store.vector();
-        t.push_str("    let first = plane % p.groups * p.m;\n    let has_bias = p.has_bias != 0u;\n");
+        if !self.has_gap() {
+            t.push_str("    let first = plane % p.groups * p.m;\n    let has_bias = p.has_bias != 0u;\n");
+        }
+        let bias = if self.has_gap() { "" } else { " + b" };
         let stores = self.rows * self.columns / n;
         for v in 0..self.vectors {
             for (head, l) in self.channels(v, stores) {
                 t.push_str(&head);
-                t.push_str(
-                    "        \
-                     let b = select(0.0, bias[select(0u, first + at_channel, has_bias)], has_bias);\n        \
-                     let to = ((plane * p.m + at_channel) * p.oh + oy) * p.ow + ox;\n",
-                );
+                if !self.has_gap() {
+                    t.push_str(
+                        "        let b = select(0.0, bias[select(0u, first + at_channel, has_bias)], has_bias);\n",
+                    );
+                }
+                t.push_str("        let to = ((plane * p.m + at_channel) * p.oh + oy) * p.ow + ox;\n");
                 for unit in 0..stores {
                     let (row, column) = (unit * n / self.columns, unit * n % self.columns);
+                    if column >= self.used_columns() {
+                        continue;
+                    }
                     let values: Vec<String> =
                         (0..n).map(|i| self.channel(&format!("c{}_{v}", unit * n + i), l)).collect();
                     let value = match n {
-                        1 => format!("{} + b", values[0]),
-                        _ => format!("{}({}) + b", vector_type("f32", n), values.join(", ")),
+                        1 => format!("{}{bias}", values[0]),
+                        _ => format!("{}({}){bias}", vector_type("f32", n), values.join(", ")),
                     };
                     let down = if self.gap_y { format!("{row}u * p.gap_y") } else { format!("{row}u") };
                     let (inside, at) = match self.store {
                         Store::Plane(_) => (
-                            format!("oy * p.ow + {}u < p.oh * p.ow", unit * n),
+                            Some(format!("oy * p.ow + {}u < p.oh * p.ow", unit * n)).filter(|_| unit > 0),
                             format!("to / {n}u + {unit}u"),
                         ),
                         _ => (
-                            format!("(oy + {down} < p.oh) & (ox + {column}u < p.ow)"),
+                            self.inside([row, column], &down),
                             match n {
                                 1 => format!("to + {down} * p.ow + {column}u"),
                                 _ => format!("(to + {down} * p.ow + {column}u) / {n}u"),
@@ -286,9 +308,9 @@ impl Tile {
                         ),
                     };
                     let value = if finishes { format!("finish({value}, {at}, 0u)") } else { value };
-                    let _ = match self.exact {
-                        true => writeln!(t, "        y[{at}] = {value};"),
-                        false => writeln!(t, "        if ({inside}) {{ y[{at}] = {value}; }}"),
+                    let _ = match inside.filter(|_| !self.exact) {
+                        None => writeln!(t, "        y[{at}] = {value};"),
+                        Some(inside) => writeln!(t, "        if ({inside}) {{ y[{at}] = {value}; }}"),
                     };
                 }
                 t.push_str("    }\n");

@@ -90,22 +90,33 @@ impl Tile {
         );
         let Inputs { unit, first, loads, whole, left } = self.inputs;
         for i in 0..self.loads() {
-            let slot = match self.broadcast {
-                true => format!("({}u + lane)", 8 * i),
-                false => format!("{i}u"),
+            // The channel, row of the kernel, and load of its row.
+            let (channel, row, across) = match self.broadcast {
+                true => {
+                    let slot = format!("({}u + lane)", 8 * i);
+                    (
+                        format!("{slot} / {}u", loads * rows),
+                        format!("{slot} / {loads}u % {rows}u"),
+                        format!("{slot} % {loads}u"),
+                    )
+                }
+                false => (
+                    format!("{}u", i / (loads * rows)),
+                    format!("{}u", i / loads % rows),
+                    format!("{}u", i % loads),
+                ),
             };
             let _ = write!(
                 t,
-                "    let c{i} = c + {slot} / {all}u;\n    \
-                 let y{i} = (ky + {slot} / {loads}u % {rows}u) * p.dilation_y - p.top;\n",
-                all = loads * rows,
+                "    let c{i} = c + {channel};\n    \
+                 let y{i} = (ky + {row}) * p.dilation_y - p.top;\n",
             );
             let _ = match (whole, unit) {
-                (Some(_), _) => writeln!(t, "    let x{i} = {slot} % {loads}u + {}u;", first as usize / unit),
-                (None, 1) => writeln!(t, "    let x{i} = {slot} % {loads}u - p.left;"),
+                (Some(_), _) => writeln!(t, "    let x{i} = {across} + {}u;", first as usize / unit),
+                (None, 1) => writeln!(t, "    let x{i} = {across} - p.left;"),
                 // Further left by one where the padding is odd.
                 (None, _) => {
-                    writeln!(t, "    let x{i} = {slot} % {loads}u * {unit}u - p.left - {}u;", -first - left)
+                    writeln!(t, "    let x{i} = {across} * {unit}u - p.left - {}u;", -first - left)
                 }
             };
         }

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use crate::ops::{In, Out, Real, Slice, SliceMut};
+use crate::op::{In, Out, Real, Slice, SliceMut};
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Feed};
 
-/// Elements of one value, or of the values that take turns in a slot.
+/// Elements of one value, or of the values that take iterations in a slot.
 #[derive(Debug, Clone)]
 pub(crate) enum Buffer<T> {
     F(Vec<T>),
@@ -31,7 +31,7 @@ impl<T: Real> Buffer<T> {
         }
     }
 
-    pub(super) fn assign(&mut self, values: Feed<'_>) {
+    pub(crate) fn assign(&mut self, values: Feed<'_>) {
         match (self, values) {
             (Buffer::F(to), Feed::F32(v)) => {
                 to.iter_mut().zip(v).for_each(|(t, &x)| *t = T::of(f64::from(x)));
@@ -48,7 +48,7 @@ impl<T: Real> Buffer<T> {
     }
 
     /// The elements from byte `offset` on, as the plan counts them.
-    pub(super) fn input_at(&self, offset: usize, ty: &TensorType) -> In<'_, T> {
+    pub(crate) fn input_at(&self, offset: usize, ty: &TensorType) -> In<'_, T> {
         let range = elements(offset, ty);
         let data = match self {
             Buffer::F(v) => Slice::F(&v[range]),
@@ -62,7 +62,7 @@ impl<T: Real> Buffer<T> {
         self.output_at(0, ty)
     }
 
-    pub(super) fn output_at(&mut self, offset: usize, ty: &TensorType) -> Out<'_, T> {
+    pub(crate) fn output_at(&mut self, offset: usize, ty: &TensorType) -> Out<'_, T> {
         let range = elements(offset, ty);
         let data = match self {
             Buffer::F(v) => SliceMut::F(&mut v[range]),
@@ -76,7 +76,7 @@ impl<T: Real> Buffer<T> {
         self.data_of(0..elements)
     }
 
-    pub(super) fn data_of(&self, range: Range<usize>) -> Data {
+    pub(crate) fn data_of(&self, range: Range<usize>) -> Data {
         match self {
             Buffer::F(v) => Data::F32(v[range].iter().map(|x| x.wide() as f32).collect()),
             Buffer::U32(v) => Data::U32(v[range].to_vec()),
@@ -86,7 +86,7 @@ impl<T: Real> Buffer<T> {
 }
 
 /// Which elements of a buffer of its type a value is, from a byte on.
-pub(super) fn elements(offset: usize, ty: &TensorType) -> Range<usize> {
+pub(crate) fn elements(offset: usize, ty: &TensorType) -> Range<usize> {
     let first = offset / ty.dtype.bytes();
     first..first + ty.shape.elements()
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::device::Device;
+use super::Device;
 use crate::error::{Error, Result};
 use crate::files::write_renamed;
 use crate::graph::Param;
-use crate::shape::{DType, TensorType};
+use crate::shape::DType;
 use crate::tensor::{Data, Tensor};
 
 /// What safetensors calls an element type.
@@ -55,12 +55,13 @@ pub(crate) fn save(device: &Device, params: &[Param], path: &Path) -> Result<()>
     write_renamed(path, &content)
 }
 
-/// Reads a tensor of this type.
+/// Reads the tensor of a name for a parameter or state.
 ///
 /// # Errors
-/// [`Error::Invalid`] where it is not there or has another type; [`Error::NotFinite`] where a float is none to go on
-/// with: nothing that is computed from it would be a number.
-pub(crate) fn read(file: &SafeTensors<'_>, name: &str, expected: &TensorType, path: &Path) -> Result<Data> {
+/// [`Error::Invalid`] where it is not there or has another type; [`Error::NotFinite`] where a float is NaN, or infinite in
+/// what is trained. Other states may be: a mask is, and so may Adam's second moment.
+pub(crate) fn read(file: &SafeTensors<'_>, name: &str, param: &Param, path: &Path) -> Result<Data> {
+    let expected = param.tensor_type();
     let view = file
         .tensor(name)
         .map_err(|_| Error::Invalid(format!("{} has no tensor `{name}` ({expected})", path.display())))?;
@@ -74,7 +75,7 @@ pub(crate) fn read(file: &SafeTensors<'_>, name: &str, expected: &TensorType, pa
     }
     let data = data(expected.dtype, view.data());
     if let Data::F32(values) = &data
-        && let Some(at) = values.iter().position(|x| !x.is_finite())
+        && let Some(at) = values.iter().position(|x| x.is_nan() || (param.is_trainable() && x.is_infinite()))
     {
         return Err(Error::NotFinite { path: path.into(), name: name.into(), value: values[at], at });
     }
@@ -88,7 +89,7 @@ pub(crate) fn load(device: &Device, params: &[Param], path: &Path) -> Result<()>
         offset: 0,
         message: format!("not a safetensors file: {e}"),
     })?;
-    let value = |p: &Param| Ok((p.clone(), read(&file, p.name(), &p.tensor_type(), path)?));
+    let value = |p: &Param| Ok((p.clone(), read(&file, p.name(), p, path)?));
     let values: Vec<(Param, Data)> = params.iter().map(value).collect::<Result<_>>()?;
     // Only now, when everything fits, is anything changed.
     values.iter().try_for_each(|(param, data)| device.write_param(param, data))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Op;
+use super::{Chain, Op};
 use crate::error::{Error, Result};
 use crate::shape::{DType, TensorType};
 use crate::wgsl;
@@ -76,30 +76,37 @@ pub struct Caps {
     pub max_workgroups: u32,
     /// Most storage buffers that one kernel can bind.
     pub storage_buffers: u32,
-    /// Most turns that one invocation may take, all its loops together; `u32::MAX` where nothing is known to end
-    /// them. llvmpipe up to Mesa 24 ends every loop of an invocation after 65,535 turns in all, and says nothing.
-    pub max_turns: u32,
+    /// Most iterations that one invocation may take, all its loops together; `u32::MAX` where nothing is known to end
+    /// them. llvmpipe up to Mesa 24 ends every loop of an invocation after 65,535 iterations in all, and says nothing.
+    pub max_loop_iterations: u32,
 }
 
-/// [`Caps::max_turns`] of software adapters: half of what llvmpipe allows, which counts a loop's turns for the slowest
+/// [`Caps::max_loop_iterations`] of software adapters: half of what llvmpipe allows, which counts a loop's iterations for the slowest
 /// of eight invocations.
-pub(crate) const SOFTWARE_TURNS: u32 = 1 << 15;
+pub(crate) const LLVMPIPE_ITERATIONS: u32 = 1 << 15;
 
 impl Caps {
     /// WebGPU's default limits, for a class of adapter.
     pub fn default_of(class: AdapterClass) -> Self {
-        let max_turns = if class == AdapterClass::Gpu { u32::MAX } else { SOFTWARE_TURNS };
-        Caps { class, max_workgroups: 65_535, storage_buffers: 8, max_turns, forms: Arc::default() }
+        let max_loop_iterations = if class == AdapterClass::Gpu { u32::MAX } else { LLVMPIPE_ITERATIONS };
+        Caps { class, max_workgroups: 65_535, storage_buffers: 8, max_loop_iterations, forms: Arc::default() }
     }
 
-    /// Whether an invocation may take so many turns of loops.
-    pub(crate) fn allows(&self, turns: usize) -> bool {
-        turns as u64 <= u64::from(self.max_turns)
+    /// Whether an invocation may take so many loop iterations.
+    pub(crate) fn allows(&self, iterations: usize) -> bool {
+        iterations as u64 <= u64::from(self.max_loop_iterations)
     }
 
-    /// Into how many parts work must be cut, of which each invocation can do `most` in the turns it may take.
+    /// Into how many parts work must be cut, of which each invocation can do `most` in the iterations it may take.
     pub(crate) fn pieces(&self, work: usize, most: usize) -> usize {
-        if self.max_turns == u32::MAX { 1 } else { work.div_ceil(most.max(1)).max(1) }
+        if self.max_loop_iterations == u32::MAX { 1 } else { work.div_ceil(most.max(1)).max(1) }
+    }
+
+    /// Cuts work in parts of equal length, each of which an invocation or workgroup can do that does `most` at most: one
+    /// part where loops may be as long as they like. There is always one, and none is empty but of no work.
+    pub(crate) fn cut(&self, work: usize, most: usize) -> Cut {
+        let length = work.div_ceil(self.pieces(work, most)).max(1);
+        Cut { parts: work.div_ceil(length).max(1), length }
     }
 
     /// Folds a number of workgroups into a grid within the limits; kernels undo it with
@@ -119,6 +126,13 @@ impl Caps {
     }
 }
 
+/// Parts of work, and how much each is; the last may be less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) parts: usize,
+    pub(crate) length: usize,
+}
+
 /// What an op sees when it chooses its kernels.
 #[derive(Debug)]
 pub struct KernelContext<'a> {
@@ -128,6 +142,42 @@ pub struct KernelContext<'a> {
     pub inputs: &'a [TensorType],
     /// Types of the outputs, states included.
     pub outputs: &'a [TensorType],
+    /// What else the kernels are to compute; nothing, unless the op said that they can ([`Op::can_fuse`]).
+    pub fusion: Fusion<'a>,
+}
+
+/// What is computed by the kernels of an op besides it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fusion<'a> {
+    /// Formulas that make this input where it is read, so that it needs no memory. Their inputs are bound as inputs behind
+    /// the op's own.
+    pub prologue: Option<(usize, &'a Chain)>,
+    /// Formulas that are applied to the first output before it is stored. Their inputs are bound behind those of the
+    /// prologue.
+    pub epilogue: Option<&'a Chain>,
+    /// Of what comes of that only the maxima of windows of these extents, which lie side by side and cover each plane, and
+    /// where in the plane they are: both as max pooling gives them, in the place of the op's outputs.
+    pub max_pooling: Option<[usize; 2]>,
+}
+
+impl<'a> Fusion<'a> {
+    /// The epilogue, if there is one and nothing else.
+    pub(crate) fn epilogue_alone(&self) -> Option<&'a Chain> {
+        self.epilogue.filter(|_| self.prologue.is_none() && self.max_pooling.is_none())
+    }
+}
+
+impl<'a> KernelContext<'a> {
+    /// The op alone.
+    pub fn new(caps: &'a Caps, inputs: &'a [TensorType], outputs: &'a [TensorType]) -> Self {
+        KernelContext { caps, inputs, outputs, fusion: Fusion::default() }
+    }
+
+    /// With this as well.
+    #[must_use]
+    pub fn fusing(self, fusion: Fusion<'a>) -> Self {
+        KernelContext { fusion, ..self }
+    }
 }
 
 /// A shader with one entry point. Kernels of equal key have equal text.
@@ -243,8 +293,8 @@ pub struct Dispatch {
     pub uniform: Vec<u8>,
     /// Workgroups.
     pub grid: [u32; 3],
-    /// Most turns that one invocation takes, all its loops together, if it was said; see [`Dispatch::turns`].
-    turns: Option<usize>,
+    /// Most iterations that one invocation takes, all its loops together, if it was said; see [`Dispatch::loop_iterations`].
+    iterations: Option<usize>,
 }
 
 impl Dispatch {
@@ -255,32 +305,32 @@ impl Dispatch {
 
     /// A launch with these bytes of parameters.
     pub(crate) fn with_bytes(kernel: Kernel, args: Vec<Arg>, uniform: Vec<u8>, grid: [u32; 3]) -> Self {
-        Dispatch { kernel, args, uniform, grid, turns: None }
+        Dispatch { kernel, args, uniform, grid, iterations: None }
     }
 
-    /// Says how many turns one invocation takes at most, all its loops together and those of the functions that it
+    /// Says how many iterations one invocation takes at most, all its loops together and those of the functions that it
     /// calls: a loop within a loop counts as often as it is entered. Some software adapters (llvmpipe up to Mesa 24)
-    /// end all loops after 65,535 such turns and say nothing, so that a longer sum would be wrong in silence. A graph whose
-    /// kernels take more than [`Caps::max_turns`] is refused when it is compiled; an op that can have long loops
-    /// should cut them in several launches, or among more invocations, where `Caps::max_turns` asks for it.
+    /// end all loops after 65,535 such iterations and say nothing, so that a longer sum would be wrong in silence. A graph whose
+    /// kernels take more than [`Caps::max_loop_iterations`] is refused when it is compiled; an op that can have long loops
+    /// should cut them in several launches, or among more invocations, where `Caps::max_loop_iterations` asks for it.
     #[must_use]
-    pub fn turns(mut self, most: usize) -> Self {
-        self.turns = Some(most);
+    pub fn loop_iterations(mut self, most: usize) -> Self {
+        self.iterations = Some(most);
         self
     }
 
-    /// What [`Dispatch::turns`] said, 0 for a kernel without loops, `None` if nobody said.
-    pub fn most_turns(&self) -> Option<usize> {
-        self.turns.or_else(|| (!wgsl::has_loops(&self.kernel.text)).then_some(0))
+    /// What [`Dispatch::loop_iterations`] said, 0 for a kernel without loops, `None` if nobody said.
+    pub fn most_loop_iterations(&self) -> Option<usize> {
+        self.iterations.or_else(|| (!wgsl::has_loops(&self.kernel.text)).then_some(0))
     }
 
     /// Refuses a launch whose loops the adapter would end before they are done.
-    pub(crate) fn check_turns(&self, op: &str, caps: &Caps) -> Result<()> {
-        match self.most_turns() {
-            Some(turns) if !caps.allows(turns) => Err(Error::Limit(format!(
-                "`{op}`: an invocation of kernel `{}` would take {turns} turns of loops, and this adapter's driver may end loops \
-                 after {} turns without a word; use the CPU device, a GPU, or smaller extents",
-                self.kernel.entry, caps.max_turns
+    pub(crate) fn check_loop_iterations(&self, op: &str, caps: &Caps) -> Result<()> {
+        match self.most_loop_iterations() {
+            Some(iterations) if !caps.allows(iterations) => Err(Error::Limit(format!(
+                "`{op}`: an invocation of kernel `{}` would take {iterations} loop iterations, and this adapter's driver may end loops \
+                 after {} iterations without a word; use the CPU device, a GPU, or smaller extents",
+                self.kernel.entry, caps.max_loop_iterations
             ))),
             _ => Ok(()),
         }
@@ -333,7 +383,8 @@ impl Program {
         let results = outputs.len() - op.writes();
         let is_float = |ty: &TensorType| ty.dtype == DType::F32;
         let ins: Vec<bool> = inputs[..reads].iter().map(is_float).collect();
-        let outs = outputs[..results].iter().enumerate().map(|(k, ty)| is_float(ty) && !op.keeps_f32(k));
+        let keeps = op.traits().keeps_f32;
+        let outs = outputs[..results].iter().enumerate().map(|(k, ty)| is_float(ty) && !keeps.has(k));
         self.with_halves(&ins, &outs.collect::<Vec<bool>>())
     }
 }

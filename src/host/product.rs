@@ -4,7 +4,7 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
 
 use super::threads;
-use crate::ops::Real;
+use crate::op::Real;
 
 /// Multiply-adds below which a part is not worth a thread: some microseconds.
 pub(crate) const PART: usize = 1 << 18;
@@ -75,7 +75,7 @@ pub(crate) fn product<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::threads::{Threads, with};
+    use crate::host::threads::{Threads, with};
     use ndarray::Array2;
     use std::sync::Arc;
 

@@ -1,83 +1,19 @@
 //! What runs graphs: a GPU through wgpu, or the CPU through ndarray, behind one handle.
 
-mod options;
+pub(crate) mod checkpoint;
 
 use std::fmt;
-use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-pub use options::{CompileOptions, Precision};
-
+use crate::backend::{Backend, Executor};
+pub use crate::backend::{CompileOptions, DeviceInfo, Precision, Readback};
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Param, Recording};
-use crate::plan::{Plan, Traffic};
-use crate::profile::{Clock, Profile, Timings, check_runs};
-use crate::tensor::{Data, Feed, Tensor};
-
-pub(crate) fn never_ran(output: &str) -> Error {
-    Error::Invalid(format!("output `{output}` has no value yet: run the step first"))
-}
-
-/// Identity of a device, for logs and tables.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceInfo {
-    /// Adapter name, or `cpu`.
-    pub name: String,
-    /// Graphics API, or `ndarray`.
-    pub backend: String,
-    /// Driver and version; empty for the CPU.
-    pub driver: String,
-    /// `DiscreteGpu`, `IntegratedGpu`, `Cpu` (a software adapter), or `Reference`.
-    pub kind: String,
-}
-
-impl fmt::Display for DeviceInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}", self.name, self.backend)?;
-        if !self.driver.is_empty() {
-            write!(f, ", {}", self.driver)?;
-        }
-        f.write_str(")")
-    }
-}
-
-/// What a device can do.
-pub(crate) trait Backend: Send + Sync {
-    fn info(&self) -> DeviceInfo;
-    fn compile(&self, recording: Recording, options: CompileOptions) -> Result<Box<dyn Executor>>;
-    fn read_state(&self, param: &Param) -> Result<Data>;
-    fn write_state(&self, param: &Param, data: Feed<'_>) -> Result<()>;
-    /// Waits until everything submitted has run.
-    fn wait(&self) -> Result<()>;
-    /// The most bytes that a tensor can have.
-    fn largest_tensor(&self) -> usize {
-        usize::MAX
-    }
-}
-
-/// A compiled graph.
-pub(crate) trait Executor: Send {
-    fn plan(&self) -> &Plan;
-    fn feed(&mut self, input: usize, values: Feed<'_>) -> Result<()>;
-    fn run(&mut self) -> Result<()>;
-    /// Runs several times, with several runs in one submission where that is known to be short.
-    fn run_many(&mut self, runs: usize) -> Result<()> {
-        (0..runs).try_for_each(|_| self.run())
-    }
-    /// How many runs `run_many` would submit together now.
-    fn together(&self) -> usize {
-        1
-    }
-    fn read(&mut self, output: usize) -> Result<Readback>;
-    /// Kernel launches of one run.
-    fn dispatches(&self) -> usize;
-    /// Runs `runs` times, launch by launch; by the best clock there is, unless one is asked for.
-    fn profile(&mut self, runs: usize, clock: Option<Clock>) -> Result<Timings>;
-}
+use crate::graph::{Graph, Param};
+use crate::plan::{Task, Traffic};
+use crate::profile::{Clock, Profile, check_runs};
+use crate::tensor::{Feed, Tensor};
 
 /// A GPU or the CPU. Cheap to clone; clones share the states.
 #[derive(Clone)]
@@ -86,6 +22,13 @@ pub struct Device(Arc<dyn Backend>);
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Device({})", self.info())
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl From<crate::gpu::Gpu> for Device {
+    fn from(gpu: crate::gpu::Gpu) -> Self {
+        Device::from_backend(gpu)
     }
 }
 
@@ -249,7 +192,7 @@ impl Device {
     /// # Errors
     /// [`Error::Io`], or a failure of the device.
     pub fn save(&self, params: &[Param], path: impl AsRef<Path>) -> Result<()> {
-        crate::checkpoint::save(self, params, path.as_ref())
+        checkpoint::save(self, params, path.as_ref())
     }
 
     /// Loads the values of `params` from a safetensors file. Nothing changes unless all are there with
@@ -257,9 +200,9 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Format`], or [`Error::Invalid`] naming the first tensor that does not fit, or
-    /// [`Error::NotFinite`] the first that holds NaN or an infinity.
+    /// [`Error::NotFinite`] the first that holds NaN or, if it is trainable, an infinity.
     pub fn load(&self, params: &[Param], path: impl AsRef<Path>) -> Result<()> {
-        crate::checkpoint::load(self, params, path.as_ref())
+        checkpoint::load(self, params, path.as_ref())
     }
 }
 
@@ -381,13 +324,13 @@ impl Step {
     pub fn flops(&self) -> u64 {
         let plan = self.executor.plan();
         let ty = |v: &u32| plan.recording.values[*v as usize].ty;
-        let of = |n: &usize| {
-            let node = &plan.recording.nodes[*n];
+        let of = |task: &Task| {
+            let node = &plan.recording.nodes[task.node];
             let inputs: Vec<_> = node.inputs.iter().map(ty).collect();
             let outputs: Vec<_> = node.outputs.iter().map(ty).collect();
             node.op.flops(&inputs, &outputs)
         };
-        plan.tasks.iter().flat_map(|t| &t.members).map(of).sum()
+        plan.tasks.iter().map(of).sum()
     }
 
     /// Bytes that one run moves at least: as planned, and at best.
@@ -424,74 +367,5 @@ impl Step {
     /// The plan as text: tasks, slots, bytes.
     pub fn describe(&self) -> String {
         self.executor.plan().to_string()
-    }
-}
-
-/// A value on its way from a device. A future everywhere; natively it can be waited for.
-#[must_use = "a read-back does nothing until it is awaited or waited for"]
-pub struct Readback {
-    state: ReadbackState,
-}
-
-enum ReadbackState {
-    Ready(Option<Result<Tensor>>),
-    #[cfg_attr(not(feature = "gpu"), allow(dead_code))]
-    Pending(Box<dyn PendingRead>),
-}
-
-/// A read-back under way.
-pub(crate) trait PendingRead: Send {
-    /// The value if it has come, without waiting.
-    fn poll(&mut self) -> Option<Result<Tensor>>;
-    /// The value, waited for.
-    fn wait(&mut self) -> Result<Tensor>;
-}
-
-impl fmt::Debug for Readback {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Readback")
-    }
-}
-
-impl Readback {
-    pub(crate) fn ready(value: Result<Tensor>) -> Self {
-        Readback { state: ReadbackState::Ready(Some(value)) }
-    }
-
-    #[cfg_attr(not(feature = "gpu"), allow(dead_code))]
-    pub(crate) fn pending(read: impl PendingRead + 'static) -> Self {
-        Readback { state: ReadbackState::Pending(Box::new(read)) }
-    }
-
-    /// Waits for the value.
-    ///
-    /// # Errors
-    /// A failure of the device since the last read-back.
-    pub fn wait(self) -> Result<Tensor> {
-        match self.state {
-            ReadbackState::Ready(value) => {
-                value.unwrap_or_else(|| Err(Error::Invalid("the value was taken already".into())))
-            }
-            ReadbackState::Pending(mut read) => read.wait(),
-        }
-    }
-}
-
-impl Future for Readback {
-    type Output = Result<Tensor>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let value = match &mut self.state {
-            ReadbackState::Ready(value) => value.take(),
-            ReadbackState::Pending(read) => read.poll(),
-        };
-        match value {
-            Some(value) => Poll::Ready(value),
-            None => {
-                // Nothing else advances the device, so ask to be polled again.
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-        }
     }
 }

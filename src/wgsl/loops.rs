@@ -5,11 +5,11 @@ pub(crate) fn has_loops(text: &str) -> bool {
     super::identifiers_in_order(text).any(|word| matches!(word, "for" | "while" | "loop"))
 }
 
-/// The text with every loop left once an invocation has begun `most` turns of all of them, as llvmpipe leaves them after
-/// 65,535: a kernel that takes more turns than were said then gives a wrong result.
+/// The text with every loop left once an invocation has begun `most` iterations of all of them, as llvmpipe leaves them after
+/// 65,535: a kernel that takes more iterations than were said then gives a wrong result.
 #[cfg_attr(not(feature = "gpu"), allow(dead_code))]
 pub(crate) fn ended_after(text: &str, most: usize) -> String {
-    let mut out = String::from("var<private> turns_: u32 = 0u;\n\n");
+    let mut out = String::from("var<private> iterations_: u32 = 0u;\n\n");
     let mut rest = text;
     while let Some(at) = rest.find("for (") {
         let mut depth = 0usize;
@@ -20,7 +20,7 @@ pub(crate) fn ended_after(text: &str, most: usize) -> String {
         });
         let Some(end) = head else { break };
         out += &rest[..end];
-        out += &format!(" turns_ += 1u; if (turns_ > {most}u) {{ break; }}");
+        out += &format!(" iterations_ += 1u; if (iterations_ > {most}u) {{ break; }}");
         rest = &rest[end..];
     }
     out + rest
@@ -38,7 +38,7 @@ mod tests {
                     for (var j = 0u; j < 2u; j += 1u) { y[i] += j; }\n    }\n}";
         assert!(has_loops(text) && !has_loops("fn f() { let form = 1u; } // a loop"));
         let ended = ended_after(text, 7);
-        assert_eq!(ended.matches("turns_ > 7u").count(), 2, "{ended}");
+        assert_eq!(ended.matches("iterations_ > 7u").count(), 2, "{ended}");
         naga::front::wgsl::parse_str(&ended).unwrap();
     }
 }
