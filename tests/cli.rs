@@ -10,7 +10,7 @@ mod program;
 use std::path::Path;
 use std::process::Command;
 
-use program::{error, objects, refused, stdout, wgrad};
+use program::{error, forget_the_run, objects, refused, stdout, wgrad};
 use serde_json::Value;
 
 const QUICK: [&str; 7] = ["train", "--device", "cpu", "--epochs", "2", "--hidden", "16"];
@@ -410,6 +410,8 @@ fn a_memory_budget_changes_no_result_and_is_refused_where_it_cannot_be_met() {
     assert_eq!(resumed["memory_budget"].to_string(), least, "{resumed}");
     run["settings"]["memory_budget"] = Value::from(1024);
     std::fs::write(folder.path().join("runs/digits-resnet/run.json"), run.to_string()).unwrap();
+    // The settings are those of the checkpoint; files of earlier versions have none.
+    forget_the_run(&folder.path().join("runs/digits-resnet/checkpoint.safetensors"));
     refused(folder.path(), &resume, 1, "need at least");
     let free = objects(folder.path(), &[&resume[..], &["--memory-budget", "none"]].concat()).pop().unwrap();
     assert!(free["memory_budget"].is_null(), "{free}");

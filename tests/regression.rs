@@ -2,9 +2,13 @@
 #![cfg(feature = "cli")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
+use program::forget_the_run;
 use serde_json::{Value, json};
 
 fn wgrad(folder: &Path, args: &[&str]) -> Output {
@@ -126,7 +130,10 @@ fn a_slope_is_found_and_predictions_have_the_unit_of_the_target() {
     let shown = said(here, &["predict", "--rows", "0", "--out", "runs/houses-mlp"]);
     assert!(shown.contains("test row 0: price ") && shown.contains(", and it is "), "{shown}");
     // All rows of a file it was not trained on.
-    std::fs::copy(here.join("houses.csv"), here.join("others.csv")).unwrap();
+    let houses = std::fs::read_to_string(here.join("houses.csv")).unwrap();
+    let (header, rows) = houses.split_once('\n').unwrap();
+    let others: Vec<&str> = [header].into_iter().chain(rows.lines().rev()).collect();
+    std::fs::write(here.join("others.csv"), others.join("\n")).unwrap();
     let all = &objects(here, &["eval", "--out", "runs/houses-mlp", "--data", "others.csv"])[0];
     assert!((all["test_mae"].as_f64().unwrap() / mean - 1.0).abs() < 1e-3 && all["rows"] == 120);
 }
@@ -251,11 +258,16 @@ fn preprocessing_keeps_the_scaling_of_the_target() {
     assert_eq!((&file["classes"], &file["target"]), (&json!([]), &json!("price")));
     let number = &file["number"]["numeric"];
     assert!(number["offset"].as_f64().unwrap() > 100_000.0 && number["divisor"].as_f64().unwrap() > 10_000.0);
+    let earlier = here.join("run/earlier.safetensors");
+    std::fs::copy(here.join("run/model.safetensors"), &earlier).unwrap();
+    forget_the_run(&earlier);
     let spoilt = |change: &dyn Fn(&mut Value), words: &str| {
         let mut other = file.clone();
         change(&mut other);
         std::fs::write(&path, other.to_string()).unwrap();
-        refused(here, &["eval", "--out", "run"], 1, words);
+        // The model has its own.
+        objects(here, &["eval", "--out", "run"]);
+        refused(here, &["eval", "--model-file", "run/earlier.safetensors"], 1, words);
     };
     spoilt(&|f| f["number"]["numeric"]["divisor"] = json!(0.0), "no scaling");
     spoilt(&|f| f["number"]["numeric"]["divisor"] = json!(5.0), "the target is (x - ");
@@ -268,6 +280,7 @@ fn preprocessing_keeps_the_scaling_of_the_target() {
         serde_json::from_str(&std::fs::read_to_string(here.join("iris/run.json")).unwrap()).unwrap();
     run["settings"]["table"].as_object_mut().unwrap().remove("target_kind");
     std::fs::write(here.join("iris/run.json"), run.to_string()).unwrap();
+    ["model", "checkpoint"].map(|file| forget_the_run(&here.join(format!("iris/{file}.safetensors"))));
     objects(here, &["eval", "--out", "iris"]);
     objects(here, &["train", "--resume", "--epochs", "2", "--no-pictures", "--out", "iris"]);
 }

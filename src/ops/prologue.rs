@@ -141,7 +141,12 @@ impl Op for Prologue {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().keeping_f32(self.root.traits().keeps_f32)
+        let traits = Traits::default().keeping_f32(self.root.traits().keeps_f32);
+        match self.chain.state {
+            // Ops that a chain with an old value is put before update one state, which comes last.
+            Some(input) => traits.reading_old(self.own() + input, self.own() + self.chain.inputs.len()),
+            None => traits,
+        }
     }
 
     fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {

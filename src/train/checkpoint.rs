@@ -1,6 +1,6 @@
 //! The files of a run: weights, and everything that training needs to go on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -8,6 +8,8 @@ use std::str::FromStr;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
+use super::EpochRecord;
+use super::saved::{EPOCHS, KEPT};
 use super::task::LOSS;
 use crate::device::Device;
 use crate::device::checkpoint::{bytes, dtype, read};
@@ -73,6 +75,17 @@ pub(super) struct Choice<'a> {
     pub(super) patience: &'a str,
 }
 
+/// Where a run stands, apart from tensors.
+#[derive(Debug)]
+pub(super) struct Stand<'a> {
+    pub(super) progress: &'a Progress,
+    pub(super) optimizer: &'a str,
+    pub(super) choice: Choice<'a>,
+    /// Its epochs so far.
+    pub(super) records: &'a [EpochRecord],
+    pub(super) metadata: &'a Metadata,
+}
+
 /// What the sum of a metric is called in a file: as versions did that knew accuracy alone.
 fn sum_key(name: &str) -> String {
     if name == "accuracy.0" { "correct".into() } else { format!("sum.{name}") }
@@ -102,27 +115,30 @@ fn write(path: &Path, tensors: &[(String, &Tensor)], metadata: HashMap<String, S
     Ok(())
 }
 
+/// What the user of a trainer keeps in its files.
+pub(super) type Metadata = BTreeMap<String, String>;
+
+fn kept(metadata: &Metadata) -> impl Iterator<Item = (String, String)> {
+    metadata.iter().map(|(key, text)| (format!("{KEPT}{key}"), text.clone()))
+}
+
 /// Saves weights alone, under PyTorch's names.
-pub(super) fn save_model(path: &Path, weights: &Snapshot) -> Result<()> {
+pub(super) fn save_model(path: &Path, weights: &Snapshot, metadata: &Metadata) -> Result<()> {
     let tensors: Vec<(String, &Tensor)> = weights.iter().map(|(p, t)| (p.name().to_string(), t)).collect();
-    write(path, &tensors, HashMap::from([("format".into(), "pt".into())]))
+    write(path, &tensors, kept(metadata).chain([("format".into(), "pt".into())]).collect())
 }
 
 impl Checkpoint {
     /// Saves where training stands, the current states and the best weights. They may share a name, so the best get a
     /// prefix.
-    pub(super) fn save(
-        path: &Path,
-        progress: &Progress,
-        optimizer: &str,
-        choice: Choice<'_>,
-        states: &Snapshot,
-        best: Option<&Best>,
-    ) -> Result<()> {
+    pub(super) fn save(path: &Path, run: &Stand<'_>, states: &Snapshot, best: Option<&Best>) -> Result<()> {
+        let &Stand { progress, optimizer, choice, records, metadata } = run;
         let Progress { epochs, step, loss, sums, lowest_loss, since_lowest, seed, batch, rows } = progress;
-        let mut metadata: HashMap<String, String> = HashMap::new();
+        let mut metadata: HashMap<String, String> = kept(metadata).collect();
+        let records = serde_json::to_string(records).map_err(|e| Error::io(path, e))?;
         let mut put = |key: &str, value: &dyn Display| metadata.insert(key.to_string(), value.to_string());
         put("wgrad", &FORMAT);
+        put(EPOCHS, &records);
         put("epochs", epochs);
         put("step", step);
         put("loss", loss);

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::Keep;
-use super::checkpoint::{Checkpoint, Choice, Progress, save_model, snapshot};
+use super::checkpoint::{Checkpoint, Choice, Progress, Stand, save_model, snapshot};
 use super::run::{CHECKPOINT, Run};
+use super::saved::SavedRun;
 use crate::error::{Error, Result};
 use crate::graph::Param;
 
@@ -59,6 +60,7 @@ impl<'t> Run<'t> {
         }
         self.trainer.device.load(&states, path)?;
         self.progress = Progress { seed: new.seed, batch: new.batch, rows: new.rows, ..checkpoint.progress };
+        self.earlier = SavedRun::read(path)?.epochs;
         // Where nothing is compared, nothing could beat them.
         let compares = self.trainer.keep == Keep::Best && self.validation.is_some();
         self.best = checkpoint.best.filter(|_| compares);
@@ -85,11 +87,11 @@ impl<'t> Run<'t> {
     pub(super) fn save_model(&self, out: &Path) -> Result<()> {
         let path = out.join("model.safetensors");
         match &self.best {
-            Some(best) => save_model(&path, &best.weights),
+            Some(best) => save_model(&path, &best.weights, &self.trainer.metadata),
             None => {
                 let weights = snapshot(&self.trainer.device, &self.weights)?;
                 self.expect_numbers(&weights)?;
-                save_model(&path, &weights)
+                save_model(&path, &weights, &self.trainer.metadata)
             }
         }
     }
@@ -99,8 +101,14 @@ impl<'t> Run<'t> {
         self.expect_numbers(&states)?;
         let optimizer = self.trainer.optimizer_name();
         let path = out.join(CHECKPOINT);
-        let choice = self.choice()?;
-        Checkpoint::save(&path, &self.progress, &optimizer, choice, &states, self.best.as_ref())?;
+        let stand = Stand {
+            progress: &self.progress,
+            optimizer: &optimizer,
+            choice: self.choice()?,
+            records: &[&self.earlier[..], &self.records[..]].concat(),
+            metadata: &self.trainer.metadata,
+        };
+        Checkpoint::save(&path, &stand, &states, self.best.as_ref())?;
         self.saved = Some((self.progress.epochs, Instant::now()));
         Ok(())
     }

@@ -55,8 +55,11 @@ mod predict;
 mod predictions;
 mod record;
 mod run;
+mod saved;
 mod task;
 mod trainer;
+
+use serde::{Deserialize, Serialize};
 
 pub use crate::files::FolderLock;
 pub use evaluate::{Evaluation, Evaluator};
@@ -64,6 +67,7 @@ pub use measures::{Accuracy, BinaryAccuracy, BinaryCrossEntropy, CrossEntropy, M
 pub use model::{Inputs, Model, ModelFn, model_fn};
 pub use predict::Predictor;
 pub use predictions::Predictions;
+pub use saved::SavedRun;
 pub use task::{Better, Metric, Objective, Scores, Sum, Task, objective_fn};
 pub use trainer::Trainer;
 
@@ -103,7 +107,7 @@ pub enum Keep {
 }
 
 /// One epoch of training.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Number of the epoch, from 1.
     pub epoch: usize,
@@ -126,7 +130,8 @@ pub struct EpochRecord {
 pub struct TrainingReport {
     /// The epochs that this run finished; those before a resume are not among them.
     pub epochs: Vec<EpochRecord>,
-    /// The epoch (from 1) whose weights were tested and saved; `None` if no epoch was finished.
+    /// The epoch (from 1) whose weights were tested and saved. `None` if no epoch was finished: then those after the last
+    /// step were tested, and none were saved as the model.
     pub best_epoch: Option<usize>,
     /// Loss and metrics of the test rows, with the weights kept.
     pub test: Scores,

@@ -64,6 +64,8 @@ pub(super) struct Run<'t> {
     pub(super) weights: Vec<Param>,
     pub(super) progress: Progress,
     pub(super) best: Option<Best>,
+    /// The epochs before a resume, and those since.
+    pub(super) earlier: Vec<EpochRecord>,
     pub(super) records: Vec<EpochRecord>,
     /// The epoch of the last checkpoint, and when it was written.
     pub(super) saved: Option<(usize, Instant)>,
@@ -153,6 +155,7 @@ impl<'t> Run<'t> {
             weights,
             progress,
             best: None,
+            earlier: Vec::new(),
             records: Vec::new(),
             saved: None,
             clock: Clock::default(),
@@ -183,7 +186,6 @@ impl<'t> Run<'t> {
             }
             let record = self.end_epoch(start)?;
             observer.on_epoch(&record);
-            self.records.push(record);
         }
         // Stopped in its last epoch, a run is simply finished.
         Ok(false)
@@ -342,19 +344,25 @@ impl<'t> Run<'t> {
             }
             record.validation = Some(result);
         }
+        let validation_loss = record.validation.as_ref().map(|scores| scores.loss);
+        record.seconds = start.elapsed().as_secs_f64();
+        self.records.push(record.clone());
         if let Some(out) = &t.out {
-            if self.best.as_ref().is_some_and(|best| best.epoch == epoch) {
-                self.save_model(out)?;
-            }
             let is_due = self.saved.is_none_or(|(_, at)| at.elapsed() >= SAVE_EVERY);
             let is_last = epoch == t.epochs
                 || t.patience.is_some_and(|patience| self.progress.since_lowest >= patience);
-            if is_due || is_last {
+            let saves = is_due || is_last;
+            if self.best.as_ref().map_or(saves, |best| best.epoch == epoch) {
+                self.save_model(out)?;
+            }
+            if saves {
                 self.save_checkpoint(out)?;
             }
         }
         record.seconds = start.elapsed().as_secs_f64();
-        let validation_loss = record.validation.as_ref().map(|scores| scores.loss);
+        if let Some(last) = self.records.last_mut() {
+            last.seconds = record.seconds;
+        }
         tracing::info!(epoch, train_loss, validation_loss, "epoch done");
         Ok(record)
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{CrossEntropy, Mse};
 use crate::data::{Dataset, Targets};
 use crate::device::Device;
@@ -169,11 +171,12 @@ pub trait Metric: Send + Sync {
 }
 
 /// A loss and metrics: numbers by name.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Scores {
     /// Mean over the rows.
     pub loss: f64,
     /// By name, in the order of the task.
+    #[serde(with = "super::saved::numbers")]
     pub metrics: Vec<(String, f64)>,
 }
 

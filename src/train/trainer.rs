@@ -1,5 +1,6 @@
 //! How a run is set up, and its course from outside.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -46,6 +47,7 @@ pub struct Trainer<'a> {
     pub(super) last: LastBatch,
     pub(super) keep: Keep,
     pub(super) out: Option<PathBuf>,
+    pub(super) metadata: BTreeMap<String, String>,
     /// Whether the caller holds the lock on `out`.
     pub(super) is_locked: bool,
     pub(super) resume: Option<PathBuf>,
@@ -99,6 +101,7 @@ impl<'a> Trainer<'a> {
             last: LastBatch::Keep,
             keep: Keep::Best,
             out: None,
+            metadata: BTreeMap::new(),
             is_locked: false,
             resume: None,
             stop: Arc::default(),
@@ -170,7 +173,8 @@ impl<'a> Trainer<'a> {
 
     /// A folder for `model.safetensors`, the kept weights under PyTorch's names, and
     /// `checkpoint.safetensors`, all states. That one is written after the first epoch and the last, at a stop,
-    /// and after others once a second. The folder is made if it is not there, and locked until the run ends
+    /// and after others once a second. The model is written when better weights are found; where none are compared, with
+    /// the checkpoint, but never before the first epoch has ended: until then that of an earlier run stays. The folder is made if it is not there, and locked until the run ends
     /// ([`FolderLock`]).
     #[must_use]
     pub fn out(mut self, folder: impl Into<PathBuf>) -> Self {
@@ -187,6 +191,15 @@ impl<'a> Trainer<'a> {
         self
     }
 
+    /// Keeps `text` under `key` in the metadata of `model.safetensors` and `checkpoint.safetensors`, such as what inputs
+    /// go through before the model sees them: there it is always that of the run which wrote the weights.
+    /// [`SavedRun`](super::SavedRun) reads it again.
+    #[must_use]
+    pub fn metadata(mut self, key: impl Into<String>, text: impl Into<String>) -> Self {
+        self.metadata.insert(key.into(), text.into());
+        self
+    }
+
     /// Goes on from a `checkpoint.safetensors`, in the middle of an epoch if it was stopped there. Model and
     /// optimizer must be of the same kinds; the learning rate is that of the optimizer given now.
     #[must_use]
@@ -195,8 +208,8 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// A flag that ends the run after the current step once it is true: no step after it is submitted. The run then saves, tests and reports
-    /// as always.
+    /// A flag that ends the run after the current step once it is true: no step after it is submitted. The run then
+    /// saves, tests and reports as always; before the end of the first epoch it saves the checkpoint alone.
     #[must_use]
     pub fn stop(mut self, flag: Arc<AtomicBool>) -> Self {
         self.stop = flag;
@@ -351,7 +364,7 @@ impl<'a> Trainer<'a> {
         }
         let test = Evaluator::of(&self.device, &*self.model, &self.split.test, &self.task)?.run()?.scores;
         run.expect_number("test", run.progress.epochs.max(1), test.loss)?;
-        if let Some(out) = &self.out {
+        if let Some(out) = self.out.as_ref().filter(|_| run.progress.epochs > 0) {
             run.save_model(out)?;
         }
         let planned_bytes = run.planned_bytes();

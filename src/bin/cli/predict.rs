@@ -19,7 +19,7 @@ use super::{Failure, Outcome, open, percent, rounded, say};
 /// Without inputs it shows some of the test rows, with what they are.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    wgrad predict                        the first test rows, by the last model trained on the digits\n  \
+    wgrad predict                        the first test rows, by the model that was saved last below runs/\n  \
     wgrad predict --rows 40..60 --json\n  \
     wgrad predict seven.png eight.png --out runs/digits-cnn\n  \
     wgrad predict more.csv --out runs/iris-mlp")]
@@ -33,11 +33,10 @@ pub(super) struct Args {
     /// A model.safetensors, of this program or with the same names from elsewhere
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     model_file: Option<PathBuf>,
-    /// The folder of a run [default: the last of runs/DATA-MODEL]
+    /// The folder of a run [default: the one in runs/ whose model was saved last; with --data, of those on it]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// `digits`, `iris`, a CSV file, or a folder with MNIST's four files [default: what run.json beside the model says,
-    /// or digits]
+    /// `digits`, `iris`, a CSV file, or a folder with MNIST's four files [default: what the model was trained on]
     #[arg(long, value_name = "digits|iris|FILE.csv|DIR")]
     data: Option<DataName>,
     /// Exchange dark and light in the images, as models of digits have light ink on dark ground
@@ -86,7 +85,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     }
     if args.rows.is_some() || args.inputs.is_empty() {
-        let test = subject.test()?;
+        let test = subject.test()?.data;
         let rows = args.rows.unwrap_or((0, test.len().min(5)));
         if test.shape() != architecture.input {
             return Err(Failure::new(format!(

@@ -1,14 +1,19 @@
-//! `run.json`: the settings of a run, its epochs and what came of it, beside its weights.
+//! What the files of a run say of it: `run.json`, its settings, epochs and what came of it, and the metadata of its model
+//! and checkpoint.
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use wgrad::train::{EpochRecord, Scores};
+use wgrad::data::TablePreprocessor;
+use wgrad::train::{EpochRecord, SavedRun, Scores};
 
 use super::{Failure, Outcome};
 
 /// Name of the file in a run's folder.
 pub(super) const NAME: &str = "run.json";
+
+/// Name of the file in a run's folder that says how rows of a table become numbers.
+pub(super) const PREPROCESSING_FILE: &str = "preprocessing.json";
 
 /// Writes the file, by way of a temporary one, so that a crash leaves the old.
 pub(super) fn write(folder: &Path, value: &Value) -> Outcome {
@@ -18,9 +23,42 @@ pub(super) fn write(folder: &Path, value: &Value) -> Outcome {
     Ok(wgrad::write_renamed(&path, &text)?)
 }
 
-/// The settings of the run in a folder, if it has the file.
-pub(super) fn settings(folder: &Path) -> Outcome<Option<Value>> {
-    Ok(read(folder)?.and_then(|value| value.get("settings").cloned()))
+/// Keys of what a model and a checkpoint keep of their run in their metadata: the files in a folder are written one after
+/// another, so that those beside them may be of another run.
+pub(super) const SETTINGS: &str = "settings";
+pub(super) const PREPROCESSING: &str = "preprocessing";
+
+/// What a model or checkpoint says of its run.
+pub(super) struct Origin {
+    /// Null where nothing is known.
+    pub(super) settings: Value,
+    /// What rows of a table go through before the model.
+    pub(super) preprocessor: Option<TablePreprocessor>,
+    /// The epochs that were done.
+    pub(super) epochs: Vec<EpochRecord>,
+}
+
+impl Origin {
+    /// Of files from elsewhere, and of earlier versions, the files beside them are believed.
+    pub(super) fn of(path: &Path) -> Outcome<Self> {
+        let saved = SavedRun::read(path)?;
+        let Some(settings) = saved.metadata.get(SETTINGS) else {
+            let folder = match path.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder,
+                _ => Path::new("."),
+            };
+            let file = read(folder)?.unwrap_or_default();
+            let beside = folder.join(PREPROCESSING_FILE);
+            let preprocessor = if beside.exists() { Some(TablePreprocessor::load(beside)?) } else { None };
+            return Ok(Origin { settings: file["settings"].clone(), preprocessor, epochs: epochs(&file) });
+        };
+        let settings = serde_json::from_str(settings)
+            .map_err(|e| Failure::new(format!("{}: its settings are no JSON: {e}", path.display())))?;
+        let preprocessing = saved.metadata.get(PREPROCESSING);
+        let preprocessor =
+            preprocessing.map(|text| TablePreprocessor::from_json(text.as_bytes(), path)).transpose()?;
+        Ok(Origin { settings, preprocessor, epochs: saved.epochs })
+    }
 }
 
 /// What the file in a folder holds, if there is one.
@@ -75,7 +113,7 @@ fn scores(epoch: &Value, of: &str) -> Option<Scores> {
 }
 
 /// The epochs that the content of a `run.json` tells of: none where an earlier version wrote it.
-pub(super) fn epochs(file: &Value) -> Vec<EpochRecord> {
+fn epochs(file: &Value) -> Vec<EpochRecord> {
     let read = |r: &Value| {
         let count = |key: &str| r[key].as_u64().and_then(|n| usize::try_from(n).ok());
         Some(EpochRecord {

@@ -306,6 +306,12 @@ impl Args {
 
     /// The rows of a run stay what they were when it is resumed: others could be test rows of before.
     fn table(&self, data: &DataName, seed: u64, earlier: &Value) -> Outcome<TableSettings> {
+        if self.data.is_none() && data::name_in(earlier).is_some() && data.refuse_missing().is_err() {
+            return Err(Failure::new(format!(
+                "the run that is resumed was trained on `{data}`, which is not there (seen from here); say where it is \
+                 with --data"
+            )));
+        }
         data.refuse_missing()?;
         let is_table = data.is_table();
         if let (false, Some(name)) = (is_table, self.table.given()) {
@@ -318,7 +324,9 @@ impl Args {
             };
         }
         let before = TableSettings::earlier(earlier)?;
-        let is_other = data::name_in(earlier).is_none_or(|earlier| !data.is_same(&earlier));
+        // Another place is fine as long as the rows are the same, which is seen when they are read.
+        let is_elsewhere = data::name_in(earlier).is_none_or(|earlier| !data.is_same(&earlier));
+        let is_other = is_elsewhere && !(is_table && before.knows_rows());
         // A number of rows may be that which came of none given.
         let number = self.validation.filter(|&rows| earlier["validation"].as_u64() != Some(rows as u64));
         let changed = is_other.then_some("--data").or(before.changed(data, &self.table, number));
@@ -328,6 +336,29 @@ impl Args {
             ))),
             None => Ok(before),
         }
+    }
+
+    /// The weights of a checkpoint are those of one model.
+    fn refuse_another_model(&self, earlier: &Value) -> Outcome {
+        let before = Earlier(earlier);
+        let Some(kind) = before.choice::<Kind>("model") else { return Ok(()) };
+        let key = if kind == Kind::Mlp { "hidden" } else { "channels" };
+        let is_other = |asked: &Option<Vec<u32>>| asked.is_some() && *asked != before.widths(key);
+        let wrong = [
+            (self.model.is_some_and(|model| model != kind), "--model"),
+            (is_other(&self.hidden), "--hidden"),
+            (is_other(&self.channels), "--channels"),
+            (self.depth.is_some() && self.depth != before.count("depth"), "--depth"),
+        ];
+        let Some((_, option)) = wrong.iter().find(|(is, _)| *is) else { return Ok(()) };
+        let widths: Vec<String> = before.widths(key).iter().flatten().map(ToString::to_string).collect();
+        let depth = before.count("depth").map(|depth| format!(" --depth {depth}")).unwrap_or_default();
+        Err(Failure::usage(format!(
+            "the checkpoint is of another model: --model {} --{key} {}{depth}; leave out {option} to go on with it, or \
+             start another run",
+            name(&kind),
+            widths.join(",")
+        )))
     }
 
     fn refuse_what_the_model_has_not(&self, model: Kind) -> Outcome {
@@ -352,6 +383,7 @@ impl Settings {
         let all = earlier;
         let earlier = Earlier(earlier);
         let data = args.data.clone().or_else(|| data::name_in(all)).unwrap_or_default();
+        args.refuse_another_model(all)?;
         let usual = if data.has_images() { Kind::Cnn } else { Kind::Mlp };
         let model = args.implied_kind().or_else(|| earlier.choice("model")).unwrap_or(usual);
         args.refuse_what_the_model_has_not(model)?;

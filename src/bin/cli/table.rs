@@ -109,17 +109,33 @@ fn decimal(text: &str) -> Result<DecimalMark, String> {
     }
 }
 
-/// What tells whether a table's file is the same another time.
+/// What tells whether a table is the same another time, or in another file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Content {
     rows: usize,
-    /// FNV-1a of its bytes, 64 bits in hexadecimal: the same in every version of the program.
-    hash: String,
+    /// FNV-1a of its header and fields, in order, 64 bits in hexadecimal; another file may separate or quote them
+    /// otherwise. Not known of runs of earlier versions.
+    #[serde(default)]
+    fields: Option<String>,
 }
 
 impl Content {
-    pub(super) fn of(rows: usize, bytes: &[u8]) -> Self {
-        Content { rows, hash: format!("{:016x}", wgrad::fnv1a(bytes)) }
+    pub(super) fn of(table: &Table) -> Self {
+        let columns = table.columns();
+        let fields =
+            (0..table.len()).flat_map(|row| (0..columns.len()).filter_map(move |at| table.get(row, at)));
+        let mut bytes = Vec::new();
+        for field in columns.iter().map(String::as_str).chain(fields) {
+            bytes.extend_from_slice(field.as_bytes());
+            // No field of UTF-8 has this byte.
+            bytes.push(0xff);
+        }
+        Content { rows: table.len(), fields: Some(format!("{:016x}", wgrad::fnv1a(&bytes))) }
+    }
+
+    fn is_same(&self, other: &Content) -> bool {
+        let is_unknown = self.fields.is_none() || other.fields.is_none();
+        self.rows == other.rows && (is_unknown || self.fields == other.fields)
     }
 }
 
@@ -215,15 +231,22 @@ impl TableSettings {
 
     /// How the file differs from what it held, in words, if it does; not of runs that did not write that down.
     pub(super) fn change(&self, now: &Content) -> Option<String> {
-        let before = self.content.as_ref().filter(|before| *before != now)?;
+        let before = self.content.as_ref().filter(|before| !before.is_same(now))?;
         Some(if before.rows == now.rows {
-            format!(
-                "it has {} rows as before, but not the same ones (hash {}, now {})",
-                now.rows, before.hash, now.hash
-            )
+            format!("it has {} rows as before, but not the same ones", now.rows)
         } else {
             format!("it had {} rows, and has {}", before.rows, now.rows)
         })
+    }
+
+    /// Whether a file holds the rows that were trained on and tested, as far as that is known.
+    pub(super) fn is_of(&self, now: &Content) -> bool {
+        self.content.as_ref().is_some_and(|before| before.fields.is_some() && before == now)
+    }
+
+    /// Whether it is known which rows there were.
+    pub(super) fn knows_rows(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| content.fields.is_some())
     }
 
     /// Writes down what the file holds, and the column to predict and what that is.
@@ -241,8 +264,9 @@ impl TableSettings {
     /// Those of a run's settings, or the defaults.
     pub(super) fn earlier(settings: &Value) -> Outcome<Self> {
         match settings.get("table") {
-            Some(table) => serde_json::from_value(table.clone())
-                .map_err(|e| Failure::new(format!("run.json says how no table is read: {e}"))),
+            Some(table) => serde_json::from_value(table.clone()).map_err(|e| {
+                Failure::new(format!("the settings of the run do not say how the table is read: {e}"))
+            }),
             None => Ok(TableSettings::new(&TableArgs::default(), 0, None)),
         }
     }
@@ -321,13 +345,23 @@ mod tests {
     }
 
     #[test]
-    fn contents_are_hashed_as_fnv_1a_has_it() {
+    fn contents_are_those_of_the_fields() {
         // Test vectors of draft-eastlake-fnv, appendix C.
         for (text, hash) in
-            [("", "cbf29ce484222325"), ("a", "af63dc4c8601ec8c"), ("foobar", "85944171f73967e8")]
+            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
         {
-            assert_eq!(Content::of(1, text.as_bytes()).hash, hash, "{text}");
+            assert_eq!(wgrad::fnv1a(text.as_bytes()), hash, "{text}");
         }
+        let of = |text: &str, delimiter: u8| {
+            Content::of(&Table::from_bytes(text.as_bytes(), "rows.csv", delimiter).unwrap())
+        };
+        let plain = of("x,y\n1,ab\n2,c\n", b',');
+        assert_eq!(plain, of("x;y\r\n\"1\";ab\r\n2;\"c\"", b';'));
+        let others = ["x,y\n2,c\n1,ab\n", "x,y\n1a,b\n2,c\n", "x,z\n1,ab\n2,c\n", "x,y\n1,ab\n"];
+        assert!(others.iter().all(|text| !plain.is_same(&of(text, b','))));
+        // As an earlier version wrote it.
+        let earlier: Content = serde_json::from_str(r#"{ "rows": 2, "hash": "85944171f73967e8" }"#).unwrap();
+        assert!(earlier.is_same(&plain) && !earlier.is_same(&of("x,y\n1,ab\n", b',')));
     }
 
     #[test]

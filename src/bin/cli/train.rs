@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use wgrad::data::{Dataset, TablePreprocessor};
@@ -16,6 +16,7 @@ use super::data::Loaded;
 use super::data_name::DataName;
 use super::model::{Architecture, Kind};
 use super::progress::Progress;
+use super::run_file::Origin;
 use super::settings::{self, Kept, Optimizer, Settings, name};
 use super::{Failure, Outcome, data, open, pictures, run_file, say, say_device, tested, thousands};
 
@@ -23,8 +24,9 @@ use super::{Failure, Outcome, data, open, pictures, run_file, say, say_device, t
 ///
 /// In the folder of --out it leaves model.safetensors, the weights under PyTorch's names;
 /// checkpoint.safetensors, with which --resume goes on; run.json, the settings, epochs and result; pictures of the
-/// run, as SVG; and, of a table, preprocessing.json, what its rows go through. Files of an earlier run there are
-/// replaced. Ctrl-C stops after the current step, saves and tests; a second one quits.
+/// run, as SVG; and, of a table, preprocessing.json, what its rows go through. Model and checkpoint hold the settings
+/// and what rows go through as well. Files of an earlier run there are replaced once the first epoch has ended. Ctrl-C
+/// stops after the current step, saves and tests; a second one quits.
 ///
 /// One seed gives the same result on one device, bit for bit, stopped and resumed or not.
 #[derive(Debug, clap::Args)]
@@ -42,7 +44,7 @@ pub(super) struct Args {
     /// `auto` (a GPU if there is one, else the CPU), `gpu`, `cpu`, or part of an adapter's name
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Go on from the checkpoint in --out, with the settings of its run.json where no others are given
+    /// Go on from the checkpoint in --out, with the settings of its run where no others are given
     #[arg(long)]
     resume: bool,
     /// Leave out the pictures: curves.svg, confusion.svg, mistakes.svg, filters.svg; of a regression predicted.svg and
@@ -54,6 +56,9 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// Short epochs are written down together.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+
 /// The folder of a run.
 pub(super) fn folder(data: &DataName, model: Kind) -> PathBuf {
     PathBuf::from("runs").join(format!("{}-{}", data.short(), name(&model)))
@@ -64,7 +69,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let Args { settings: given, .. } = args;
     let out = given.out.clone().unwrap_or_else(|| folder(&given.data(), given.kind()));
     let checkpoint = out.join("checkpoint.safetensors");
-    let mut before = Value::Null;
+    let mut before = None;
     // What is resumed is locked before it is read; a new run locks when it is about to write.
     let mut lock = None;
     if args.resume {
@@ -72,9 +77,9 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
             return Err(Failure::new(format!("nothing to resume: there is no {}", checkpoint.display())));
         }
         lock = Some(FolderLock::acquire(&out)?);
-        before = run_file::read(&out)?.unwrap_or_default();
+        before = Some(Origin::of(&checkpoint)?);
     }
-    let mut settings = Settings::new(given, &before["settings"])?;
+    let mut settings = Settings::new(given, before.as_ref().map_or(&Value::Null, |before| &before.settings))?;
     let Loaded { split, preprocessor, note } =
         data::load(&settings.data, &mut settings.table, settings.validation)?;
     let regression = preprocessor.clone().filter(TablePreprocessor::is_regression);
@@ -123,7 +128,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
             "wgrad": env!("CARGO_PKG_VERSION"), "settings": described, "result": result, "epochs": epochs,
         })
     };
-    let mut epochs = run_file::epochs(&before);
+    let earlier = before.map(|before| before.epochs).unwrap_or_default();
     let schedule = settings.schedule();
     let trainer = Trainer::new(&device, &model, &params, optimizer(&settings, &params), split);
     let mut trainer = trainer
@@ -138,6 +143,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
             Kept::Last => Keep::Last,
         })
         .out_locked(&lock)
+        .metadata(run_file::SETTINGS, described.to_string())
         .stop(stop.clone())
         .started(started);
     if let Some(layer) = settings.augment.layer(&params) {
@@ -149,31 +155,39 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     if let Some(bytes) = settings.memory_budget {
         trainer = trainer.memory_budget(bytes);
     }
+    if let Some(preprocessor) = &preprocessor {
+        trainer = trainer.metadata(run_file::PREPROCESSING, preprocessor.to_json());
+    }
     if args.resume {
         trainer = trainer.resume(&checkpoint);
     }
+    let write = |epochs: &[EpochRecord], result: &Value| {
+        run_file::write(&out, &file(result, epochs))?;
+        data::save(preprocessor.as_ref(), &out)
+    };
     let mut watch = Watch {
         progress: Progress::new(args.json),
-        begin: &mut |[step, of]| {
-            // Those that the checkpoint has.
-            epochs.retain(|r| r.epoch * of <= step * settings.epochs as usize);
-            run_file::write(&out, &file(&Value::Null, &epochs))?;
-            data::save(preprocessor.as_ref(), &out)
-        },
-        began: Ok(()),
+        epochs: earlier,
+        write: &|epochs| write(epochs, &Value::Null),
+        written: None,
+        outcome: Ok(()),
         stop,
     };
     let report = trainer.run(&mut watch);
     watch.progress.finish();
-    watch.began?;
+    watch.outcome?;
     let report = report?;
 
-    let model_file = out.join("model.safetensors");
+    let (model_file, epochs) = (out.join("model.safetensors"), watch.epochs);
     let result = result(&report, &info, &summary);
-    epochs.extend_from_slice(&report.epochs);
-    run_file::write(&out, &file(&kept_result(&report, &result, &before["result"]), &epochs))?;
+    // Without an epoch there is no model, and what lies there is that of another run.
+    let has_model = report.best_epoch.is_some();
+    if has_model {
+        let before = run_file::read(&out)?.unwrap_or_default();
+        write(&epochs, &kept_result(&report, &result, &before["result"]))?;
+    }
     let tells_all = epochs.first().map_or(!args.resume, |first| first.epoch == 1);
-    let pictures = match args.no_pictures {
+    let pictures = match args.no_pictures || !has_model {
         true => Vec::new(),
         false => {
             let curves = Some(&epochs[..]).filter(|_| tells_all || !report.epochs.is_empty());
@@ -186,7 +200,8 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         // Serializing a path that is not UTF-8 fails.
         let shown = |path: &PathBuf| path.display().to_string();
         let pictures: Vec<String> = pictures.iter().map(shown).collect();
-        let written = json!({ "out": shown(&out), "model_file": shown(&model_file), "pictures": pictures });
+        let model_file = has_model.then(|| shown(&model_file));
+        let written = json!({ "out": shown(&out), "model_file": model_file, "pictures": pictures });
         for part in [result, written] {
             if let (Some(all), Value::Object(part)) = (all.as_object_mut(), part) {
                 all.extend(part);
@@ -199,6 +214,12 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         say(format!(
             "stopped after {} steps; `--resume` with the same --out goes on",
             thousands(report.steps as f64)
+        ));
+    }
+    if report.steps == 0 && !report.stopped {
+        say(format!(
+            "nothing is left to train: the run has done {} epochs; give more with --epochs, or start another run",
+            epochs.last().map_or(settings.epochs as usize, |last| last.epoch)
         ));
     }
     if report.stopped_early {
@@ -217,7 +238,14 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         thousands(report.steps_per_second),
         report.planned_bytes as f64 / f64::from(1 << 20)
     ));
-    say(format!("saved {}", model_file.display()));
+    match (has_model, model_file.exists()) {
+        (true, _) => say(format!("saved {}", model_file.display())),
+        (false, is_there) => say(format!(
+            "saved {}; a model is saved once an epoch has ended{}",
+            checkpoint.display(),
+            if is_there { ", and what lies there is that of an earlier run" } else { "" }
+        )),
+    }
     let names: Vec<_> = pictures.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect();
     if !names.is_empty() {
         say(format!("drew  {}", names.join(", ")));
@@ -225,25 +253,24 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     Ok(())
 }
 
-/// Shows a run, and first lets it write down what it is, once nothing can be refused any more: what a run that was
-/// refused wrote would not fit the checkpoint that is there.
+/// Shows a run, and writes down its epochs: not before there is a model, as what lies there until then is that of an
+/// earlier run, with the files beside it.
 struct Watch<'a> {
     progress: Progress,
-    /// Takes the steps done and those in all.
-    begin: &'a mut dyn FnMut([usize; 2]) -> Outcome,
+    /// Those before a resume, and those since.
+    epochs: Vec<EpochRecord>,
+    write: &'a dyn Fn(&[EpochRecord]) -> Outcome,
+    /// When it was done last, as often as the checkpoint.
+    written: Option<Instant>,
     /// What came of it.
-    began: Outcome,
+    outcome: Outcome,
     /// Ends a run that could not write.
     stop: Arc<AtomicBool>,
 }
 
 impl Observer for Watch<'_> {
     fn on_start(&mut self, step: usize, of: usize) {
-        self.began = (self.begin)([step, of]);
-        match self.began {
-            Ok(()) => self.progress.on_start(step, of),
-            Err(_) => self.stop.store(true, Ordering::Relaxed),
-        }
+        self.progress.on_start(step, of);
     }
 
     fn on_step(&mut self, step: usize, of: usize) {
@@ -252,6 +279,14 @@ impl Observer for Watch<'_> {
 
     fn on_epoch(&mut self, record: &EpochRecord) {
         self.progress.on_epoch(record);
+        self.epochs.push(record.clone());
+        if self.outcome.is_ok() && self.written.is_none_or(|at| at.elapsed() >= WRITE_EVERY) {
+            self.outcome = (self.write)(&self.epochs);
+            self.written = Some(Instant::now());
+            if self.outcome.is_err() {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+        }
     }
 }
 

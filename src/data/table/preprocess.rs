@@ -311,14 +311,18 @@ impl TablePreprocessor {
         Ok(values)
     }
 
+    /// As JSON, for a file of its own or the metadata of a model ([`Trainer::metadata`](crate::train::Trainer::metadata)).
+    pub fn to_json(&self) -> String {
+        // Strings, finite numbers and lists of them: there is nothing that JSON could refuse.
+        serde_json::to_string_pretty(&self.parts).unwrap_or_default()
+    }
+
     /// Saves it as JSON.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let text = serde_json::to_vec_pretty(&self.parts).map_err(|e| Error::io(path, e))?;
-        write_renamed(path, &text)
+        write_renamed(path.as_ref(), self.to_json().as_bytes())
     }
 
     /// Reads what [`TablePreprocessor::save`] wrote.
@@ -328,11 +332,19 @@ impl TablePreprocessor {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        TablePreprocessor::from_json(&text, path)
+    }
+
+    /// Reads JSON that [`TablePreprocessor::to_json`] made; `path` is the file it was in, for errors.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where it holds something else.
+    pub fn from_json(text: &[u8], path: impl AsRef<Path>) -> Result<Self> {
         let invalid = |message: &str| {
-            let path = path.display();
+            let path = path.as_ref().display();
             Error::Invalid(format!("{path} does not say how to prepare a table's rows: {message}"))
         };
-        let parts: Parts = serde_json::from_slice(&text).map_err(|e| invalid(&e.to_string()))?;
+        let parts: Parts = serde_json::from_slice(text).map_err(|e| invalid(&e.to_string()))?;
         if parts.format != FORMAT {
             return Err(invalid(&format!("its format is `{}`, not `{FORMAT}`", parts.format)));
         }
