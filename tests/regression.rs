@@ -280,7 +280,9 @@ fn preprocessing_keeps_the_scaling_of_the_target() {
         serde_json::from_str(&std::fs::read_to_string(here.join("iris/run.json")).unwrap()).unwrap();
     run["settings"]["table"].as_object_mut().unwrap().remove("target_kind");
     std::fs::write(here.join("iris/run.json"), run.to_string()).unwrap();
-    ["model", "checkpoint"].map(|file| forget_the_run(&here.join(format!("iris/{file}.safetensors"))));
+    for file in ["model", "checkpoint"] {
+        forget_the_run(&here.join(format!("iris/{file}.safetensors")));
+    }
     objects(here, &["eval", "--out", "iris"]);
     objects(here, &["train", "--resume", "--epochs", "2", "--no-pictures", "--out", "iris"]);
 }

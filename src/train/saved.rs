@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn epochs_are_kept_to_the_bit_and_nan_stays_nan() {
-        let scores = |r2: f64| Scores { loss: 0.1 + 0.2, metrics: vec![("r2".into(), r2), ("mae".into(), 1e-300)] };
+        let scores =
+            |r2: f64| Scores { loss: 0.1 + 0.2, metrics: vec![("r2".into(), r2), ("mae".into(), 1e-300)] };
         let record = EpochRecord {
             epoch: 3,
             epochs: 7,
