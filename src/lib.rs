@@ -57,6 +57,8 @@ pub mod train;
 mod wgsl;
 
 pub use device::{CompileOptions, Device, DeviceInfo, Precision, Readback, Step};
+#[doc(hidden)]
+pub use env::{SWITCHES, Switch, check as check_environment};
 pub use error::{CheckError, CheckKind, Error, RecordingError, Result};
 #[doc(hidden)]
 pub use files::write_renamed;

@@ -215,7 +215,11 @@ fn auto_falls_back_to_the_cpu_and_says_why() {
         Command::new(env!("CARGO_BIN_EXE_wgrad"))
             .args(["train", "--epochs", "1", "--device", device])
             .current_dir(folder.path())
-            .env("WGRAD_ADAPTER", "no such adapter")
+            // Where the loaders look for drivers of Vulkan and GL.
+            .envs(
+                ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"]
+                    .map(|v| (v, "/none")),
+            )
             .output()
             .unwrap()
     };

@@ -136,6 +136,7 @@ impl Device {
     /// As [`Device::compile_within`]; [`Error::Adapter`] for [`Precision::Mixed`] where the adapter has no 16-bit floats.
     pub fn compile_with(&self, graph: &Graph, options: CompileOptions) -> Result<Step> {
         let _span = tracing::debug_span!("compile").entered();
+        crate::env::check()?;
         let recording = graph.finish()?;
         if crate::env::dumps("graph") {
             eprintln!("{graph}");

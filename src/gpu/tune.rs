@@ -77,6 +77,17 @@ impl Tuner {
             info.driver,
             env!("CARGO_PKG_VERSION")
         );
+        // A file that cannot be written would be missed after the trials.
+        if let Some(folder) = file.filter(|file| !file.exists()).and_then(Path::parent)
+            && !folder.as_os_str().is_empty()
+            && !folder.is_dir()
+        {
+            return Err(Error::Invalid(format!(
+                "kernels that are measured cannot be kept in {}: there is no folder {}",
+                file.unwrap_or(folder).display(),
+                folder.display()
+            )));
+        }
         let forms = match file {
             Some(path) => read(path)?.remove(&identity).unwrap_or_default(),
             None => BTreeMap::new(),

@@ -148,7 +148,7 @@ fn contestants(name: &str) -> Outcome<(Vec<Contestant>, Option<String>)> {
 
 #[cfg(feature = "gpu")]
 fn every_adapter() -> Outcome<Vec<Device>> {
-    Ok(wgrad::gpu::adapters_named("")?.into_iter().map(Device::from).collect())
+    Ok(super::gpus()?.into_iter().map(Device::from).collect())
 }
 
 #[cfg(not(feature = "gpu"))]

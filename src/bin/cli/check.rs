@@ -85,7 +85,7 @@ fn adapters(name: &str) -> Outcome<Vec<Adapter>> {
     let gpus = match name {
         "cpu" => Vec::new(),
         "all" => {
-            adapters_named("").map_err(|e| Failure::new(format!("{e}; `--device cpu` checks derivatives")))?
+            super::gpus().map_err(|e| Failure::new(format!("{e}; `--device cpu` checks derivatives")))?
         }
         "auto" | "gpu" => vec![Gpu::open(None)?],
         name => adapters_named(name)?,

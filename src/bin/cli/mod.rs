@@ -10,6 +10,7 @@ mod data;
 mod data_name;
 mod devices;
 mod eval;
+mod log;
 mod model;
 mod picture;
 mod pictures;
@@ -35,17 +36,18 @@ use wgrad::{Device, DeviceInfo};
 #[command(
     name = "wgrad",
     version,
-    after_help = "Environment:\n  \
-    WGRAD_ADAPTER  part of the name of the GPU that `auto` and `gpu` choose\n  \
-    WGRAD_CHECK=1  compares every kernel with the CPU while it runs, and stops at the first difference\n  \
-    WGRAD_DUMP     prints what is compiled: graph, passes, plan, wgsl, or several with commas\n  \
-    WGRAD_TUNE     a file that keeps which kernels are the fastest on this GPU; tries those it does not know\n  \
-    WGRAD_LOG      logs to stderr: error, warn, info, debug, trace\n\n\
-    Exit codes: 0 done, 1 failed, 2 wrong usage."
+    after_help = environment()
 )]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+/// What the help says at its end.
+fn environment() -> String {
+    let of_program = wgrad::SWITCHES.iter().filter(|switch| switch.name != "WGRAD_REQUIRE_GPU");
+    let lines: Vec<String> = of_program.map(|s| format!("  {:<13}  {}", s.name, s.meaning)).collect();
+    format!("Environment:\n{}\n\nExit codes: 0 done, 1 failed, 2 wrong usage.", lines.join("\n"))
 }
 
 #[derive(Debug, Subcommand)]
@@ -108,7 +110,7 @@ pub(crate) fn main(started: Instant) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    let outcome = log().and_then(|()| match cli.command {
+    let outcome = log::start().and_then(|()| match cli.command {
         Command::Devices(args) => devices::run(&args),
         Command::Train(args) => train::run(&args, started),
         Command::Eval(args) => eval::run(&args),
@@ -124,15 +126,6 @@ pub(crate) fn main(started: Instant) -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
-}
-
-/// Logs to stderr what `WGRAD_LOG` asks for.
-fn log() -> Outcome {
-    let Some(wanted) = std::env::var_os("WGRAD_LOG").filter(|v| !v.is_empty()) else { return Ok(()) };
-    let filter = tracing_subscriber::EnvFilter::try_new(wanted.to_string_lossy())
-        .map_err(|e| Failure::usage(format!("WGRAD_LOG: {e}")))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    Ok(())
 }
 
 /// Prints a line. Where nobody reads it any more, work goes on without it.
@@ -208,6 +201,8 @@ pub(crate) fn open(name: &str) -> Outcome<(Device, Option<String>)> {
     match name {
         "auto" => Ok(match Device::gpu() {
             Ok(device) => (device, None),
+            // Who names an adapter does not mean the CPU.
+            Err(reason) if wanted_adapter().is_some() => return Err(reason.into()),
             Err(reason) => (Device::cpu(), Some(reason.to_string())),
         }),
         "cpu" | "gpu" => Ok((Device::named(name)?, None)),
@@ -216,6 +211,21 @@ pub(crate) fn open(name: &str) -> Outcome<(Device, Option<String>)> {
             Err(error) => Err(Failure::new(format!("{error}; `cpu` is always there"))),
         },
     }
+}
+
+/// The adapter that `WGRAD_ADAPTER` names.
+fn wanted_adapter() -> Option<String> {
+    std::env::var("WGRAD_ADAPTER").ok().filter(|name| !name.is_empty())
+}
+
+/// Every GPU, or those that `WGRAD_ADAPTER` names.
+#[cfg(feature = "gpu")]
+pub(crate) fn gpus() -> Outcome<Vec<wgrad::gpu::Gpu>> {
+    let wanted = wanted_adapter();
+    wgrad::gpu::adapters_named(wanted.as_deref().unwrap_or_default()).map_err(|error| match wanted {
+        Some(_) => Failure::new(format!("{error}; WGRAD_ADAPTER asks for it")),
+        None => error.into(),
+    })
 }
 
 /// Says which device is used, and why it is no GPU where that was not asked for.

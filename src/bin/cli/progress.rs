@@ -14,6 +14,7 @@ const LINES: usize = 20;
 /// A bar of `len` steps on stderr; nothing if that is no terminal.
 pub(super) fn bar(len: usize, template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(len as u64), ProgressDrawTarget::stderr());
+    super::log::watch(&bar);
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
