@@ -66,7 +66,7 @@ pub enum Error {
     },
     /// A folder that another run writes to.
     #[error(
-        "{folder}: {} writes to this folder; wait until its run has ended, or give this run another folder (--out)",
+        "{folder}: {} writes to this folder; wait until its run has ended, or give this run another folder",
         process.map_or_else(|| "another process".to_string(), |id| format!("process {id}")),
         folder = folder.display()
     )]

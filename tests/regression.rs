@@ -194,7 +194,7 @@ fn auto_says_what_it_took() {
         here,
         &["train", "--data", "fractions.csv", "--task", "classification"],
         1,
-        "(--task regression)",
+        "(--target, --task regression)",
     );
     refused(
         here,

@@ -198,7 +198,7 @@ fn a_run_on_a_table_is_resumed_with_its_rows() {
     let validation = whole.last().unwrap()["validation"].to_string();
     let same =
         ["--data", "iris", "--test-fraction", "0.3", "--scaling", "standard", "--validation", &validation];
-    let usual = ["--target", "species", "--delimiter", ","];
+    let usual = ["--target", "species"];
     let again = train(&[&same[..], &usual, &["--resume", "--out", "parts"]].concat());
     assert_eq!(again.last().unwrap()["test_loss"], other.last().unwrap()["test_loss"]);
     // A run that is refused changes nothing of the one that is there.
@@ -289,7 +289,8 @@ fn numbers_may_have_a_decimal_comma() {
         here,
         &comma,
         1,
-        "column `x`: `0,00` is no number, unless it has a decimal comma; say so (--decimal comma)",
+        "line 2, column `x`: `0,00` is no number, unless it has a decimal comma; read the table with that mark, or correct it, \
+         or make the column categorical or ignore it (--decimal comma, --categorical, --ignore)",
     );
     let last = objects(here, &[&comma[..], &["--decimal", "comma"]].concat()).pop().unwrap();
     let point = objects(here, &train("point.csv", "point")).pop().unwrap();
@@ -306,7 +307,7 @@ fn numbers_may_have_a_decimal_comma() {
         here,
         &["predict", "point.csv", "--out", "comma"],
         1,
-        "`0.00` is no number, unless it has a decimal point",
+        "`0.00` is no number, unless it has a decimal point; the table that the model was trained on has a decimal comma",
     );
     refused(here, &["train", "--resume", "--out", "comma", "--decimal", "point"], 2, "--decimal");
 }

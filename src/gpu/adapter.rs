@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::op::{AdapterClass, Caps, LLVMPIPE_ITERATIONS};
 
 const INSTALL: &str = "install a Vulkan driver (on Debian and Ubuntu the package mesa-vulkan-drivers brings a \
-                       software one), or use the CPU with --device cpu";
+                       software one), or use the CPU";
 
 fn instance() -> wgpu::Instance {
     // Validation layers are the application's choice (WGPU_VALIDATION=1): they slow every call down.

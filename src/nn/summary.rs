@@ -98,7 +98,8 @@ impl fmt::Display for Summary {
             self.parameters,
             self.flops
         )?;
-        write!(f, "planned memory for intermediate values: {} bytes", self.planned_bytes)
+        let bytes = self.planned_bytes as f64 / f64::from(1 << 20);
+        write!(f, "intermediate values of a forward pass: {bytes:.2} MiB")
     }
 }
 

@@ -19,6 +19,16 @@ pub enum AdapterClass {
     SoftwareLanes8,
 }
 
+impl std::fmt::Display for AdapterClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            AdapterClass::Gpu => "gpu",
+            AdapterClass::Software => "software",
+            AdapterClass::SoftwareLanes8 => "software, 8 lanes",
+        })
+    }
+}
+
 /// Forms of kernels that were measured to be the fastest on an adapter, by the key of a [`Trial`].
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -22,7 +22,7 @@ impl<'t> Run<'t> {
         if let Some(other) = checkpoint.optimizer.as_ref().filter(|other| **other != optimizer) {
             return Err(Error::Invalid(format!(
                 "{} was saved by a run with the optimizer `{other}`, and this one has `{optimizer}`, for which the \
-                 averages in it mean nothing; go on with `{other}` (--optimizer), or start another run",
+                 averages in it mean nothing; go on with `{other}`, or start another run",
                 path.display()
             )));
         }
@@ -31,7 +31,7 @@ impl<'t> Run<'t> {
         if let Some(state) = states.iter().find(|state| is_missing(state) && !is_weight(state)) {
             return Err(Error::Invalid(format!(
                 "{} has no `{}`, which this run keeps beside the weights: it was saved with another optimizer, \
-                 momentum or precision; go on with the same (--optimizer, --precision), or start another run",
+                 momentum or precision; go on with the same, or start another run",
                 path.display(),
                 state.name()
             )));

@@ -147,6 +147,8 @@ pub struct TrainingReport {
     /// Bytes planned for the intermediate values of the training steps and the validation, which lie on the device
     /// at once; weights and data come on top.
     pub planned_bytes: usize,
+    /// Those of the training step of full batches alone, which [`Trainer::memory_budget`] bounds.
+    pub step_bytes: usize,
     /// Whether the stop flag ended it.
     pub stopped: bool,
     /// Whether it ended before its last epoch because the validation got no better.

@@ -79,7 +79,7 @@ fn reach(data: &Dataset) -> f32 {
 pub(super) fn of_first_step(trainer: &Trainer<'_>, loss: f32) -> Error {
     let train = &trainer.split.train;
     let halves = match trainer.options.precision {
-        Precision::Mixed => ", or train in f32, as 16 bits hold no number above 65,504 (--precision)",
+        Precision::Mixed => ", or train in f32, as 16 bits hold no number above 65,504",
         Precision::F32 => "",
     };
     Error::Invalid(format!(

@@ -265,6 +265,12 @@ impl<'t> Run<'t> {
             + self.validation.as_ref().map_or(0, Evaluator::planned_bytes)
     }
 
+    /// Those of a training step, of a full batch if there is one.
+    pub(super) fn step_bytes(&self) -> usize {
+        let full = self.full.as_ref().map(|full| &full.step);
+        full.or(self.short.as_ref().map(|(step, _)| step)).map_or(0, Step::planned_bytes)
+    }
+
     /// Where the time of a step goes, of a full batch if there is one.
     pub(super) fn profile(&mut self, runs: usize, clock: Option<profile::Clock>) -> Result<Profile> {
         self.begin_epoch()?;

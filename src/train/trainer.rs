@@ -367,7 +367,7 @@ impl<'a> Trainer<'a> {
         if let Some(out) = self.out.as_ref().filter(|_| run.progress.epochs > 0) {
             run.save_model(out)?;
         }
-        let planned_bytes = run.planned_bytes();
+        let (planned_bytes, step_bytes) = (run.planned_bytes(), run.step_bytes());
         let later = run.clock.training.saturating_sub(run.clock.first_step).as_secs_f64();
         let later_steps = run.clock.steps.saturating_sub(1) as f64;
         Ok(TrainingReport {
@@ -379,6 +379,7 @@ impl<'a> Trainer<'a> {
             steps: run.clock.steps,
             steps_per_second: if later_steps > 0.0 { later_steps / later.max(1e-9) } else { 0.0 },
             planned_bytes,
+            step_bytes,
             stopped,
             stopped_early: !stopped && run.progress.epochs < self.epochs,
         })

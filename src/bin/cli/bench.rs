@@ -424,7 +424,7 @@ fn introduce(devices: &[Contestant], no_gpu: Option<&str>, how: &str) {
         );
     }
     if let Some(reason) = no_gpu {
-        let reason = reason.trim_end_matches(", or use the CPU with --device cpu");
+        let reason = reason.trim_end_matches(", or use the CPU");
         say(format!("            alone, as there is nothing else: {reason}"));
     }
     say(format!("{how}\n"));

@@ -117,10 +117,10 @@ impl Adapter {
             report.failures.extend(part.failures);
             report.skipped.extend(part.skipped);
         };
-        let what = format!("cases with folded grids on {name}");
+        let what = format!("cases in grids of two dimensions on {name}");
         let folded = watched(quiet, &what, |p| check_gpu_cases_folded(&self.gpu, cases, p));
         if folded.cases() > 0 {
-            add("some, with folded grids", folded);
+            add("some, in grids of two dimensions", folded);
         }
         // Once more as mixed precision stores values, where the adapter can.
         if self.gpu.has_halves() {

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use wgrad::Error;
 use wgrad::data::{Dataset, Split, Table, TablePreprocessor, digits, iris, load_idx_folder};
 use wgrad::train::{Mse, Task};
 
+use super::advice::{in_asking, in_training};
 use super::data_name::DataName;
 use super::run_file::{Origin, PREPROCESSING_FILE};
 use super::table::{Content, TableSettings};
@@ -26,7 +28,7 @@ pub(super) struct Loaded {
 /// other rows would be drawn.
 pub(super) fn load(name: &DataName, table: &mut TableSettings, validation: Option<usize>) -> Outcome<Loaded> {
     if name.is_table() {
-        let (rows, content) = read_table(name, table)?;
+        let (rows, content) = read_table(name, table, in_training)?;
         if let Some(change) = table.change(&content) {
             return Err(Failure::new(format!(
                 "`{name}` does not hold the rows that the run began with: {change}; a run on a table is resumed with \
@@ -97,14 +99,18 @@ fn refuse_no_table(name: &DataName) -> Outcome {
 }
 
 /// A table, and what tells whether it is the same another time.
-fn read_table(name: &DataName, table: &TableSettings) -> Outcome<(Table, Content)> {
+fn read_table(
+    name: &DataName,
+    table: &TableSettings,
+    advised: impl Fn(Error) -> Failure,
+) -> Outcome<(Table, Content)> {
     let Some(path) = name.file() else {
         let rows = iris()?;
         let content = Content::of(&rows);
         return Ok((rows, content));
     };
     let bytes = std::fs::read(path).map_err(|e| Failure::new(format!("{name}: {e}")))?;
-    let rows = Table::from_bytes(&bytes, path, table.delimiter(path))?;
+    let rows = Table::from_bytes(&bytes, path, table.delimiter(path)).map_err(advised)?;
     let content = Content::of(&rows);
     Ok((rows, content))
 }
@@ -164,10 +170,12 @@ impl Subject {
             )));
         }
         refuse_no_table(&self.data)?;
-        let (table, content) = read_table(&self.data, &self.table)?;
+        let advised = |error| self.advised(error, self.data.path());
+        let (table, content) = read_table(&self.data, &self.table, advised)?;
         // A copy under another name has the rows that were trained on, too.
         if !self.is_own && !self.table.is_of(&content) {
-            return Ok(TestRows { data: preprocessor.dataset(&table)?, called: "rows, all of the table" });
+            let data = preprocessor.dataset(&table).map_err(advised)?;
+            return Ok(TestRows { data, called: "rows, all of the table" });
         }
         // Of another file other rows would be drawn, among them some of those trained on.
         let unknown = |why: String| {
@@ -194,7 +202,12 @@ impl Subject {
 
     /// A file of rows like those it was trained on.
     pub(super) fn read_rows(&self, path: &Path) -> Outcome<Table> {
-        Ok(Table::read_delimited(path, self.table.delimiter(path))?)
+        Table::read_delimited(path, self.table.delimiter(path)).map_err(|error| self.advised(error, path))
+    }
+
+    /// What is wrong with a table that the model is asked about.
+    pub(super) fn advised(&self, error: Error, path: &Path) -> Failure {
+        in_asking(error, self.table.delimiter(path).into(), self.table.decimal())
     }
 
     /// Shape of an example.

@@ -53,7 +53,7 @@ fn adapters() -> Vec<Row> {
         Ok(gpus) => gpus
             .into_iter()
             .map(|gpu| {
-                let class = format!("{:?}", gpu.caps().class);
+                let class = gpu.caps().class.to_string();
                 (Device::from(gpu).info(), Some(class))
             })
             .collect(),

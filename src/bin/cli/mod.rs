@@ -1,5 +1,6 @@
 //! Commands, and what they share: output, errors, devices.
 
+mod advice;
 mod augment;
 mod bench;
 mod bench_floors;
@@ -77,12 +78,6 @@ impl Failure {
     /// The arguments do not fit together.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Failure { message: message.into(), code: 2 }
-    }
-}
-
-impl From<wgrad::Error> for Failure {
-    fn from(error: wgrad::Error) -> Self {
-        Failure::new(error.to_string())
     }
 }
 
@@ -205,7 +200,11 @@ pub(crate) fn open(name: &str) -> Outcome<(Device, Option<String>)> {
             Err(reason) if wanted_adapter().is_some() => return Err(reason.into()),
             Err(reason) => (Device::cpu(), Some(reason.to_string())),
         }),
-        "cpu" | "gpu" => Ok((Device::named(name)?, None)),
+        "cpu" => Ok((Device::cpu(), None)),
+        "gpu" => match Device::gpu() {
+            Ok(device) => Ok((device, None)),
+            Err(error) => Err(Failure::new(format!("{error}; --device cpu is always there"))),
+        },
         other => match Device::named(other) {
             Ok(device) => Ok((device, None)),
             Err(error) => Err(Failure::new(format!("{error}; `cpu` is always there"))),
@@ -233,7 +232,7 @@ pub(crate) fn say_device(info: &DeviceInfo, no_gpu: Option<&str>) {
     match no_gpu {
         // The advice to use the CPU is taken already.
         Some(reason) => {
-            let reason = reason.trim_end_matches(", or use the CPU with --device cpu");
+            let reason = reason.trim_end_matches(", or use the CPU");
             say(format!("device      the CPU, as there is nothing else: {reason}"));
         }
         None if info.kind == "Cpu" => {

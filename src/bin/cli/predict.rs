@@ -139,6 +139,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
+fn ends_in(path: &Path, endings: &[&str]) -> bool {
+    let ending = path.extension().unwrap_or_default();
+    endings.iter().any(|known| ending.eq_ignore_ascii_case(known))
+}
+
 /// A file as the model takes it.
 fn image(path: &Path, invert: Invert, input: &[usize]) -> Outcome<Input> {
     let &[channels @ (1 | 3), height, width] = input else {
@@ -147,6 +152,9 @@ fn image(path: &Path, invert: Invert, input: &[usize]) -> Outcome<Input> {
             path.display()
         )));
     };
+    if ends_in(path, &["csv", "tsv"]) {
+        return Err(Failure::new(format!("the model takes images, and {} is a table", path.display())));
+    }
     let mut picture = Picture::read(path, channels)?.fitted(height, width);
     let inverts = match invert {
         Invert::Auto => channels == 1 && picture.is_on_paper(),
@@ -164,8 +172,14 @@ fn image(path: &Path, invert: Invert, input: &[usize]) -> Outcome<Input> {
 
 /// The rows of a table.
 fn rows_of_file(path: &Path, subject: &Subject, preprocessor: &TablePreprocessor) -> Outcome<Vec<Input>> {
+    if ends_in(path, &["png"]) {
+        return Err(Failure::new(format!(
+            "the model takes rows of a table, and {} is an image",
+            path.display()
+        )));
+    }
     let table = subject.read_rows(path)?;
-    let rows = preprocessor.rows(&table)?;
+    let rows = preprocessor.rows(&table).map_err(|error| subject.advised(error, path))?;
     let target = table.columns().iter().position(|column| column == preprocessor.target());
     let input = |(values, &row): (&[f32], &usize)| Input {
         name: format!("{}, line {}", path.display(), table.line(row).unwrap_or_default()),

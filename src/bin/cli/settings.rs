@@ -49,10 +49,11 @@ pub(super) struct Args {
     /// What becomes of the learning rate [default: cosine]
     #[arg(long, value_enum)]
     schedule: Option<Course>,
-    /// Epochs after which --schedule step lowers the rate [default: a third of all]
+    /// Epochs after which --schedule step lowers the rate [default: a third of all]. Chooses that schedule, and with it
+    /// --keep best
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     step_every: Option<u32>,
-    /// What --schedule step multiplies the rate by [default: 0.1]
+    /// What --schedule step multiplies the rate by [default: 0.1]. Chooses that schedule, and with it --keep best
     #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
     step_factor: Option<f32>,
     /// How gradients change the weights; sgd has momentum 0.9 [default: adam]
@@ -384,6 +385,12 @@ impl Settings {
         let earlier = Earlier(earlier);
         let data = args.data.clone().or_else(|| data::name_in(all)).unwrap_or_default();
         args.refuse_another_model(all)?;
+        if args.augment.is_some_and(|augment| augment != Augment::default()) && !data.has_images() {
+            return Err(Failure::usage(format!("--augment is for images, and `{data}` has none")));
+        }
+        if let (true, Some(name)) = (data.is_iris(), args.table.for_files()) {
+            return Err(Failure::usage(format!("{name} is for files, and `iris` comes with the program")));
+        }
         let usual = if data.has_images() { Kind::Cnn } else { Kind::Mlp };
         let model = args.implied_kind().or_else(|| earlier.choice("model")).unwrap_or(usual);
         args.refuse_what_the_model_has_not(model)?;

@@ -10,6 +10,7 @@ use wgrad::data::{
     TargetKind,
 };
 
+use super::advice::in_training;
 use super::data_name::DataName;
 use super::{Failure, Outcome};
 
@@ -244,6 +245,11 @@ impl TableSettings {
         self.content.as_ref().is_some_and(|before| before.fields.is_some() && before == now)
     }
 
+    /// What stands before the fraction of a number.
+    pub(super) fn decimal(&self) -> DecimalMark {
+        self.decimal
+    }
+
     /// Whether it is known which rows there were.
     pub(super) fn knows_rows(&self) -> bool {
         self.content.as_ref().is_some_and(|content| content.fields.is_some())
@@ -298,7 +304,8 @@ impl TableSettings {
             None => 0.1 * (1.0 - test),
             Some(rows) => {
                 // A share is of the rows that are not dropped.
-                let split = table.split(&options, &Holdout { validation: 0.0, test, seed })?.0;
+                let split =
+                    table.split(&options, &Holdout { validation: 0.0, test, seed }).map_err(in_training)?.0;
                 let all = split.train.len() + split.test.len();
                 if rows >= split.train.len() {
                     return Err(Failure::new(format!(
@@ -309,11 +316,17 @@ impl TableSettings {
                 rows as f64 / all as f64
             }
         };
-        Ok(table.split(&options, &Holdout { validation: share, test, seed })?)
+        table.split(&options, &Holdout { validation: share, test, seed }).map_err(in_training)
     }
 }
 
 impl TableArgs {
+    /// The first of the arguments that was given of those which say how a file is read.
+    pub(super) fn for_files(&self) -> Option<&'static str> {
+        let all = [(self.delimiter.is_some(), "--delimiter"), (self.decimal.is_some(), "--decimal")];
+        all.iter().find(|(is, _)| *is).map(|&(_, name)| name)
+    }
+
     /// The first of the arguments that was given.
     pub(super) fn given(&self) -> Option<&'static str> {
         let all = [

@@ -231,13 +231,21 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         tested(&report.test),
         report.best_epoch.map(|e| format!(", with the weights of epoch {e}")).unwrap_or_default()
     ));
-    say(format!(
-        "{:.2} s in all, {:.2} s to the first step, {} steps/s, {:.1} MiB planned for intermediate values",
-        report.train_seconds,
-        report.first_step_seconds,
-        thousands(report.steps_per_second),
-        report.planned_bytes as f64 / f64::from(1 << 20)
+    let mut figures = vec![format!("{:.2} s in all", report.train_seconds)];
+    if report.steps > 0 {
+        figures.push(format!("{:.2} s to the first step", report.first_step_seconds));
+    }
+    // Of a single step there is no rate.
+    if report.steps_per_second > 0.0 {
+        figures.push(format!("{} steps/s", thousands(report.steps_per_second)));
+    }
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    figures.push(format!(
+        "intermediate values {:.1} MiB, of them {:.1} MiB of a training step",
+        mib(report.planned_bytes),
+        mib(report.step_bytes)
     ));
+    say(figures.join(", "));
     match (has_model, model_file.exists()) {
         (true, _) => say(format!("saved {}", model_file.display())),
         (false, is_there) => say(format!(
@@ -355,6 +363,7 @@ fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Valu
         "steps": report.steps,
         "steps_per_second": report.steps_per_second,
         "planned_bytes": report.planned_bytes,
+        "step_bytes": report.step_bytes,
         "stopped": report.stopped,
         "stopped_early": report.stopped_early,
         "parameters": summary.parameters,

@@ -24,7 +24,7 @@ use csv::{ByteRecord, ReaderBuilder, StringRecord};
 use super::{Holdout, Split};
 use crate::error::{Error, Result};
 use error::table_error;
-use schema::Schema;
+use schema::{Schema, separator_of_one};
 
 /// A CSV file with a header, read as text: what its columns mean is for [`TableOptions`] to say.
 ///
@@ -84,11 +84,12 @@ impl Table {
         let (mut rows, mut lines) = (Vec::new(), Vec::new());
         while let Some((line, row)) = records.next(path, Some(&columns))? {
             if row.len() != columns.len() {
-                let hint = match row.iter().any(|field| field.contains('\n')) {
-                    true => "; one field goes on over several lines: is a quote not closed?",
-                    false => "",
+                let kind = TableErrorKind::Ragged {
+                    expected: columns.len(),
+                    found: row.len(),
+                    is_long: row.iter().any(|field| field.contains('\n')),
+                    separator: separator_of_one(&columns),
                 };
-                let kind = TableErrorKind::Ragged { expected: columns.len(), found: row.len(), hint };
                 return table_error(path, line, None, kind);
             }
             rows.push(row);

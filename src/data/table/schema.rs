@@ -58,7 +58,10 @@ impl Schema {
             }
         }
         if features.is_empty() {
-            return table.wrong_column(&table.columns[target], TableErrorKind::NoFeatures(one_column(table)));
+            return table.wrong_column(
+                &table.columns[target],
+                TableErrorKind::NoFeatures(separator_of_one(&table.columns)),
+            );
         }
         let is_number = holds_numbers(table, target, options);
         let wanted = Some((target, is_number));
@@ -75,12 +78,10 @@ impl Schema {
     }
 }
 
-/// A file that is read with the wrong delimiter has one column.
-pub(super) fn one_column(table: &Table) -> &'static str {
-    match table.columns.len() {
-        1 => "; the file has one column: are its fields separated by something else (--delimiter)?",
-        _ => "",
-    }
+/// What may separate the fields of a file that was read as one column: what else stands in its header.
+pub(super) fn separator_of_one(columns: &[String]) -> Option<char> {
+    let [column] = columns else { return None };
+    [';', '\t', '|', ','].into_iter().find(|&separator| column.contains(separator))
 }
 
 /// The place of a column.
@@ -88,7 +89,10 @@ pub(super) fn find(table: &Table, name: &str) -> Result<usize> {
     match table.columns.iter().position(|column| column == name) {
         Some(column) => Ok(column),
         None => {
-            let kind = TableErrorKind::NoColumn { known: listed(&table.columns), hint: one_column(table) };
+            let kind = TableErrorKind::NoColumn {
+                known: listed(&table.columns),
+                separator: separator_of_one(&table.columns),
+            };
             table.wrong_column(name, kind)
         }
     }
@@ -138,8 +142,11 @@ fn kind(table: &Table, options: &TableOptions, column: usize) -> Result<ColumnKi
     }
     // With the other mark, the column would be numeric.
     let others = fields().filter(|field| mark.is_other(field)).count();
-    if let Some(value) = fields().find(|field| (numbers + others) * 2 > all && mark.is_other(field)) {
-        return table.wrong_column(&table.columns[column], other_mark(value, mark));
+    let is_other = |row: &usize| mark.is_other(table.field(*row, column));
+    if (numbers + others) * 2 > all
+        && let Some(row) = (0..table.len()).find(is_other)
+    {
+        return table.wrong(row, column, other_mark(table.field(row, column), mark));
     }
     let count = fields().collect::<BTreeSet<_>>().len();
     if count > MOST_CATEGORIES {
@@ -207,7 +214,7 @@ pub(super) fn usable_rows(
             if is_missing(field) {
                 match missing {
                     Missing::Mean | Missing::Error if Some(column) == target => {
-                        return table.wrong(row, column, TableErrorKind::MissingClass);
+                        return table.wrong(row, column, TableErrorKind::MissingTarget);
                     }
                     Missing::Error => return table.wrong(row, column, TableErrorKind::Missing),
                     Missing::Mean | Missing::Drop => {}
@@ -267,9 +274,9 @@ fn classes(
     }
     if names.len() > FEW_CLASSES && names.len() * 2 > rows.len() {
         if names.iter().all(|name| mark.number(name).is_some() || mark.is_other(name))
-            && let Some(value) = names.iter().find(|name| mark.is_other(name))
+            && let Some(&row) = rows.iter().find(|&&row| mark.is_other(field(row)))
         {
-            return table.wrong_column(column, other_mark(value, mark));
+            return table.wrong(row, target, other_mark(field(row), mark));
         }
         let kind = TableErrorKind::TooManyClasses { classes: names.len(), rows: rows.len() };
         return table.wrong_column(column, kind);
