@@ -1,7 +1,6 @@
 //! Tables: rows of numbers and categories, one column of them the class or the quantity to predict.
 
 mod encoding;
-mod error;
 mod options;
 mod preprocess;
 mod schema;
@@ -10,8 +9,8 @@ mod target_tests;
 #[cfg(test)]
 mod tests;
 
-pub use error::{TableError, TableErrorKind};
-pub use options::{ColumnKind, DecimalMark, Missing, Scaling, TableOptions, TargetKind};
+pub use crate::error::{DecimalMark, TableError, TableErrorKind};
+pub use options::{ColumnKind, Missing, Scaling, TableOptions, TargetKind};
 pub use preprocess::{TablePreprocessor, TableRows};
 
 use std::collections::HashSet;
@@ -22,8 +21,7 @@ use std::path::{Path, PathBuf};
 use csv::{ByteRecord, ReaderBuilder, StringRecord};
 
 use super::{Holdout, Split};
-use crate::error::{Error, Result};
-use error::table_error;
+use crate::error::{Error, Result, table_error};
 use schema::{Schema, separator_of_one};
 
 /// A CSV file with a header, read as text: what its columns mean is for [`TableOptions`] to say.

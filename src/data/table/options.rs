@@ -1,8 +1,8 @@
 //! How the columns of a table are read.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use super::DecimalMark;
 
 /// What a column is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,28 +42,6 @@ pub enum Scaling {
     Minmax,
     /// Not at all.
     None,
-}
-
-/// What stands before the fraction of a number. Digits are not grouped either way: with a comma `1.234,5` is no number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum DecimalMark {
-    /// `3.14`
-    #[default]
-    #[serde(rename = ".")]
-    Point,
-    /// `3,14`
-    #[serde(rename = ",")]
-    Comma,
-}
-
-/// `point` or `comma`.
-impl fmt::Display for DecimalMark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DecimalMark::Point => "point",
-            DecimalMark::Comma => "comma",
-        })
-    }
 }
 
 /// What the target column holds.

@@ -5,12 +5,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{Encoding, is_missing};
-use super::error::listed;
-use super::options::{DecimalMark, Missing, Scaling};
+use super::options::{Missing, Scaling};
 use super::schema::{self, Schema, find, usable_rows};
 use super::{Table, TableErrorKind};
 use crate::data::{Dataset, Input, Targets};
-use crate::error::{Error, Result};
+use crate::error::{DecimalMark, Error, Result, listed};
 use crate::files::write_renamed;
 
 /// Names the layout of the file.

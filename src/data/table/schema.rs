@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::encoding::is_missing;
-use super::error::listed;
 use super::{ColumnKind, DecimalMark, Missing, Scaling, Table, TableErrorKind, TableOptions, TargetKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, listed, table_error};
 
 /// How many different texts are taken for categories, unless the column is said to hold some.
 const MOST_CATEGORIES: usize = 64;
@@ -240,7 +239,7 @@ pub(super) fn usable_rows(
     }
     if rows.is_empty() {
         let kind = TableErrorKind::NoRows(": every one has a missing value and was dropped");
-        return super::table_error(&table.path, table.header, None, kind);
+        return table_error(&table.path, table.header, None, kind);
     }
     Ok(rows)
 }

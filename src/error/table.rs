@@ -3,8 +3,31 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::options::DecimalMark;
-use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Result};
+
+/// What stands before the fraction of a number. Digits are not grouped either way: with a comma `1.234,5` is no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum DecimalMark {
+    /// `3.14`
+    #[default]
+    #[serde(rename = ".")]
+    Point,
+    /// `3,14`
+    #[serde(rename = ",")]
+    Comma,
+}
+
+/// `point` or `comma`.
+impl fmt::Display for DecimalMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DecimalMark::Point => "point",
+            DecimalMark::Comma => "comma",
+        })
+    }
+}
 
 /// What is wrong with a table, and where. Its text says what can be done as well, where that is not plain
 /// ([`TableErrorKind::advice`]).
@@ -210,7 +233,7 @@ fn has_groups(value: &str) -> bool {
 }
 
 /// The names, for a message: the first twenty of many.
-pub(super) fn listed(names: &[String]) -> String {
+pub(crate) fn listed(names: &[String]) -> String {
     let list: Vec<String> = names.iter().take(20).map(|name| format!("`{name}`")).collect();
     match names.len() {
         0..=20 => list.join(", "),
@@ -219,7 +242,7 @@ pub(super) fn listed(names: &[String]) -> String {
 }
 
 /// [`Error::Table`] in fewer words.
-pub(super) fn table_error<T>(
+pub(crate) fn table_error<T>(
     path: impl Into<PathBuf>,
     line: u64,
     column: Option<&str>,

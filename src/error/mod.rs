@@ -1,9 +1,12 @@
 //! The one error type for everything a user can cause.
 
+mod table;
+
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::data::TableError;
+pub use table::{DecimalMark, TableError, TableErrorKind};
+pub(crate) use table::{listed, table_error};
 
 /// What went wrong, and what to do about it. A panic inside wgrad is a bug of ours, never an answer.
 #[non_exhaustive]
