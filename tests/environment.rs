@@ -116,6 +116,48 @@ fn warnings_are_said_without_being_asked_for() {
     assert!(asked_for.contains("WARN") && !asked_for.contains('\u{1b}'), "{asked_for}");
 }
 
+/// Inputs of which a gradient's op takes the shape alone are no reason to warn.
+#[test]
+fn what_wgrad_times_by_itself_is_warned_of_by_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let quick = ["--device", "cpu", "--seconds", "0.001", "--repeat", "1", "--json"];
+    for workload in ["conv-1-1-4-input-gradient", "conv-1-1-4-weight-gradient"] {
+        let output = with(folder.path(), &[], &[&["bench", workload][..], &quick].concat());
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !text.contains("warning"), "{text}");
+    }
+}
+
+/// What [`the_library_refuses_switches_too`] runs in a process of its own.
+#[test]
+#[ignore = "needs WGRAD_CHECK=true"]
+fn a_misspelt_switch_is_an_error_of_the_library() {
+    use wgrad::{Device, Error, Graph, Result};
+    let is_refused = |result: Result<()>| match result {
+        Err(Error::Environment { variable, value, takes }) => {
+            (variable, value.as_str(), takes) == ("WGRAD_CHECK", "true", "0 or 1")
+        }
+        _ => false,
+    };
+    let g = Graph::new();
+    g.output("y", g.input("x", [4]) + 1.0);
+    assert!(is_refused(Device::cpu().compile(&g).map(drop)));
+    #[cfg(feature = "gpu")]
+    {
+        assert!(is_refused(Device::gpu().map(drop)) && is_refused(Device::named("auto").map(drop)));
+        assert!(is_refused(wgrad::gpu::adapters_named("").map(drop)));
+    }
+}
+
+#[test]
+fn the_library_refuses_switches_too() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "a_misspelt_switch_is_an_error_of_the_library"]);
+    let output = command.env("WGRAD_CHECK", "true").output().unwrap();
+    let text = stdout(&output);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
 #[test]
 fn every_switch_is_in_the_help_and_the_readme() {
     let folder = tempfile::tempdir().unwrap();

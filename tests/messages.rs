@@ -7,7 +7,7 @@ mod program;
 
 use std::path::Path;
 
-use program::{error, objects, refused, wgrad};
+use program::{error, objects, refused, stdout, wgrad};
 
 const TRAIN: [&str; 7] = ["train", "--device", "cpu", "--epochs", "1", "--no-pictures", "--data"];
 
@@ -131,6 +131,46 @@ fn who_asks_a_model_is_told_nothing_of_options_of_training() {
     refused(here, &["predict", "rows.csv", "--out", "digits", "--device", "cpu"], 1, words);
     let words = "`picture.png` is an image, and no data set; `wgrad predict` says";
     refused(here, &["eval", "--data", "picture.png", "--out", "digits", "--device", "cpu"], 1, words);
+}
+
+/// A budget bounds a training step, and other graphs lie beside it.
+#[test]
+fn figures_of_memory_say_what_they_are_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let train = [&TRAIN[..], &["digits", "--out", "run", "--memory-budget", "4MiB"]].concat();
+    let output = wgrad(here, &train);
+    let text = stdout(&output);
+    assert!(output.status.success(), "{}", error(&output));
+    assert!(
+        text.contains("at most 4,194,304 bytes for the intermediate values of a training step"),
+        "{text}"
+    );
+    assert!(text.contains("intermediate values of a forward pass, before fusion: 2.25 MiB"), "{text}");
+    let number = |before: &str| -> f64 {
+        let at = text.find(before).unwrap_or_else(|| panic!("{before}: {text}"));
+        text[..at].split_whitespace().last().unwrap().parse().unwrap()
+    };
+    let (all, step) = (number(" MiB of intermediate values, "), number(" MiB of it in the training step"));
+    assert!(step <= 4.0 && step < all, "{step} of {all}");
+    let small = [&TRAIN[..], &["digits", "--out", "run", "--memory-budget", "1KiB"]].concat();
+    let output = wgrad(here, &small);
+    let text = error(&output);
+    assert!(
+        text.contains("the memory budget of 1024 bytes is too small") && text.contains("at least"),
+        "{text}"
+    );
+}
+
+/// Of one step there is no rate.
+#[test]
+fn a_single_step_has_no_speed() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = [&TRAIN[..], &["iris", "--batch", "200", "--validation", "0"]].concat();
+    let output = wgrad(folder.path(), &one);
+    let text = stdout(&output);
+    assert!(output.status.success() && text.contains("s to the first step"), "{text}");
+    assert!(!text.contains("steps/s"), "{text}");
 }
 
 /// The library speaks to those who call it, who have no options.

@@ -136,6 +136,21 @@ impl Device {
     /// # Errors
     /// As [`Device::compile_within`]; [`Error::Adapter`] for [`Precision::Mixed`] where the adapter has no 16-bit floats.
     pub fn compile_with(&self, graph: &Graph, options: CompileOptions) -> Result<Step> {
+        let step = self.compile_unwarned(graph, options)?;
+        let plan = step.executor.plan();
+        for (input, _) in
+            plan.recording.inputs.iter().zip(&plan.reads_input).filter(|(_, is_read)| !**is_read)
+        {
+            tracing::warn!(
+                input = input.name,
+                "no output and no update depends on this input; it need not be fed"
+            );
+        }
+        Ok(step)
+    }
+
+    /// As [`Device::compile_with`], for graphs that have inputs for the sake of their shapes.
+    pub(crate) fn compile_unwarned(&self, graph: &Graph, options: CompileOptions) -> Result<Step> {
         let _span = tracing::debug_span!("compile").entered();
         crate::env::check()?;
         let recording = graph.finish()?;
@@ -145,15 +160,6 @@ impl Device {
         let executor = self.0.compile(recording, options)?;
         if crate::env::dumps("plan") {
             eprintln!("{}", executor.plan());
-        }
-        let plan = executor.plan();
-        for (input, _) in
-            plan.recording.inputs.iter().zip(&plan.reads_input).filter(|(_, is_read)| !**is_read)
-        {
-            tracing::warn!(
-                input = input.name,
-                "no output and no update depends on this input; it need not be fed"
-            );
         }
         Ok(Step { executor })
     }
