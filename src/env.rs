@@ -1,6 +1,7 @@
 //! Switches from the environment: all in one place, and refused where they are misspelt.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::sync::Once;
 
 use crate::error::{Error, Result};
@@ -105,7 +106,7 @@ const OTHERS: [&str; 4] = ["WGRAD_PEERS", "WGRAD_PROGRAM", "WGRAD_SHADERS", "WGR
 /// variables that look like switches and are none.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the variable, its value and what it takes.
+/// [`Error::Environment`] with the variable, its value and what it takes.
 pub fn check() -> Result<()> {
     static UNKNOWN: Once = Once::new();
     let all: Vec<_> =
@@ -119,15 +120,30 @@ pub fn check() -> Result<()> {
         let is_known =
             |name: &OsStr| SWITCHES.iter().map(|s| s.name).chain(OTHERS).any(|known| name == known);
         for (name, _) in all.iter().filter(|(name, _)| !is_known(name)) {
-            let names: Vec<&str> = SWITCHES.iter().map(|switch| switch.name).collect();
-            tracing::warn!(
-                "`{}` is no switch of wgrad; there are {}",
-                name.to_string_lossy(),
-                names.join(", ")
-            );
+            let name = name.to_string_lossy();
+            match nearest(&name) {
+                Some(meant) => tracing::warn!("`{name}` is no switch of wgrad; is {meant} meant?"),
+                None => {
+                    let names = SWITCHES.map(|switch| switch.name).join(", ");
+                    tracing::warn!("`{name}` is no switch of wgrad; there are {names}");
+                }
+            }
         }
     });
     Ok(())
+}
+
+/// The switch whose name a misspelt one is within two letters of.
+#[cfg(feature = "cli")]
+fn nearest(name: &str) -> Option<&'static str> {
+    let away = |known: &str| strsim::damerau_levenshtein(known, name);
+    SWITCHES.iter().map(|switch| switch.name).filter(|known| away(known) <= 2).min_by_key(|known| away(known))
+}
+
+/// Without the program's parser of arguments, which brings the distance of words, nothing is guessed.
+#[cfg(not(feature = "cli"))]
+fn nearest(_: &str) -> Option<&'static str> {
+    None
 }
 
 impl Switch {
@@ -138,12 +154,11 @@ impl Switch {
             Some("") => Ok(()),
             Some(text) if (self.takes)(text) => Ok(()),
             None if is_path => Ok(()),
-            _ => Err(Error::Invalid(format!(
-                "{} is `{}`; it takes {}",
-                self.name,
-                value.to_string_lossy(),
-                self.values
-            ))),
+            _ => Err(Error::Environment {
+                variable: self.name,
+                value: value.to_string_lossy().into_owned(),
+                takes: self.values,
+            }),
         }
     }
 }
@@ -151,7 +166,7 @@ impl Switch {
 /// What `WGRAD_THREADS` asks for.
 ///
 /// # Errors
-/// [`Error::Invalid`] where it is no number of threads.
+/// [`Error::Environment`] where it is no number of threads.
 pub(crate) fn threads() -> Result<Option<usize>> {
     let name = "WGRAD_THREADS";
     let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
@@ -163,6 +178,18 @@ pub(crate) fn threads() -> Result<Option<usize>> {
 pub(crate) fn dumps(what: &str) -> bool {
     debug_assert!(DUMPS.contains(&what), "{what}");
     std::env::var("WGRAD_DUMP").is_ok_and(|v| v.split(',').any(|w| w.trim() == what))
+}
+
+/// The adapter that `WGRAD_ADAPTER` names by a part of its name.
+#[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+pub(crate) fn adapter() -> Option<String> {
+    std::env::var("WGRAD_ADAPTER").ok().filter(|name| !name.is_empty())
+}
+
+/// The file of `WGRAD_TUNE`.
+#[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+pub(crate) fn tuned() -> Option<PathBuf> {
+    std::env::var_os("WGRAD_TUNE").filter(|file| !file.is_empty()).map(PathBuf::from)
 }
 
 /// Whether a switch is set to something other than 0.
@@ -209,6 +236,19 @@ mod tests {
         ] {
             let text = check(name, value).unwrap_err();
             assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn names_that_are_nearly_those_of_switches_are_recognized() {
+        for (name, meant) in [
+            ("WGRAD_ADAPTOR", Some("WGRAD_ADAPTER")),
+            ("WGRAD_THREAD", Some("WGRAD_THREADS")),
+            ("WGRAD_CHCEK", Some("WGRAD_CHECK")),
+            ("WGRAD_DEVICE", None),
+        ] {
+            assert_eq!(nearest(name), meant, "{name}");
         }
     }
 

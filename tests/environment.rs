@@ -43,13 +43,17 @@ fn switches_that_are_misspelt_are_refused_by_every_command() {
 #[test]
 fn switches_that_do_not_exist_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let output = with(folder.path(), &[("WGRAD_ADAPTOR", "nvidia")], &["devices"]);
-    let text = error(&output);
-    assert!(output.status.success());
-    assert!(
-        text.starts_with("warning: `WGRAD_ADAPTOR` is no switch of wgrad; there are WGRAD_ADAPTER, "),
-        "{text}"
-    );
+    for (name, words) in [
+        ("WGRAD_ADAPTOR", "warning: `WGRAD_ADAPTOR` is no switch of wgrad; is WGRAD_ADAPTER meant?"),
+        (
+            "WGRAD_PORT_NUMBER",
+            "warning: `WGRAD_PORT_NUMBER` is no switch of wgrad; there are WGRAD_ADAPTER, ",
+        ),
+    ] {
+        let output = with(folder.path(), &[(name, "nvidia")], &["devices"]);
+        let text = error(&output);
+        assert!(output.status.success() && text.starts_with(words), "{text}");
+    }
 }
 
 #[test]
@@ -76,11 +80,16 @@ fn kernels_that_are_measured_need_a_folder() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let output =
-        with(folder.path(), &[("WGRAD_TUNE", "nowhere/tuned.json")], &["bench", "--device", "gpu", "mlp-a"]);
-    let text = error(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("there is no folder nowhere"), "{text}");
+    let nowhere = [("WGRAD_TUNE", "nowhere/tuned.json")];
+    // Not even where the device is chosen by wgrad: the CPU is no remedy.
+    for args in [&["bench", "--device", "gpu", "mlp-a"][..], &["bench", "mlp-a"], &TRAIN[..3]] {
+        let output = with(folder.path(), &nowhere, args);
+        let text = error(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("there is no folder nowhere") && !text.contains("--device cpu"), "{text}");
+    }
+    let output = with(folder.path(), &nowhere, &["devices"]);
+    assert!(output.status.success() && error(&output).contains("there is no folder nowhere"));
 }
 
 #[test]

@@ -114,13 +114,23 @@ fn who_asks_a_model_is_told_nothing_of_options_of_training() {
         here,
         &ask(&["predict", "picture.png"]),
         1,
-        "the model takes rows of a table, and picture.png is an image",
+        "the model takes rows of tables, and picture.png is an image",
+    );
+    let words = "the model takes rows of tables, and picture.png is an image";
+    refused(here, &ask(&["eval", "--data", "picture.png"]), 1, words);
+    refused(
+        here,
+        &[&TRAIN[..], &["picture.png"]].concat(),
+        1,
+        "`picture.png` is an image, and no data set; give a CSV",
     );
     let quick =
         ["train", "--model", "mlp", "--device", "cpu", "--epochs", "1", "--no-pictures", "--out", "digits"];
     assert!(wgrad(here, &quick).status.success());
     let words = "the model takes images, and rows.csv is a table";
     refused(here, &["predict", "rows.csv", "--out", "digits", "--device", "cpu"], 1, words);
+    let words = "`picture.png` is an image, and no data set; `wgrad predict` says";
+    refused(here, &["eval", "--data", "picture.png", "--out", "digits", "--device", "cpu"], 1, words);
 }
 
 /// The library speaks to those who call it, who have no options.

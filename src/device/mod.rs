@@ -59,7 +59,7 @@ impl Device {
     /// The best GPU; `WGRAD_ADAPTER` chooses another by part of its name.
     ///
     /// # Errors
-    /// [`Error::Adapter`] where there is none, saying what to install.
+    /// [`Error::Adapter`] where there is none, saying what to install; [`Error::Environment`] for a switch that is misspelt.
     #[cfg(feature = "gpu")]
     pub fn gpu() -> Result<Self> {
         Ok(crate::gpu::Gpu::open(None)?.into())
@@ -84,7 +84,7 @@ impl Device {
             "gpu" => Device::gpu(),
             "auto" => match Device::gpu() {
                 // Only where no adapter was asked for is the CPU as good.
-                Err(Error::Adapter(_)) if !crate::env::is_set("WGRAD_ADAPTER") => Ok(Device::cpu()),
+                Err(Error::Adapter(_)) if crate::env::adapter().is_none() => Ok(Device::cpu()),
                 other => other,
             },
             #[cfg(feature = "gpu")]
@@ -102,7 +102,8 @@ impl Device {
     /// Plans a graph and makes everything its steps need.
     ///
     /// # Errors
-    /// The first mistake of the recording, a limit of the adapter, or [`Error::OutOfMemory`].
+    /// The first mistake of the recording, a limit of the adapter, [`Error::OutOfMemory`], or [`Error::Environment`] for a
+    /// switch that is misspelt.
     pub fn compile(&self, graph: &Graph) -> Result<Step> {
         self.compile_with(graph, CompileOptions::new())
     }

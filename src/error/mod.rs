@@ -82,6 +82,16 @@ pub enum Error {
     /// A table, such as a CSV file, whose content makes no sense.
     #[error("{0}")]
     Table(Box<TableError>),
+    /// A switch of the environment, such as `WGRAD_CHECK`, with a value that it does not take.
+    #[error("{variable} is `{value}`; it takes {takes}")]
+    Environment {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+        /// What it takes.
+        takes: &'static str,
+    },
     /// Data or options that cannot be used together.
     #[error("{0}")]
     Invalid(String),

@@ -59,7 +59,7 @@ pub fn adapters() -> Vec<DeviceInfo> {
 /// left out.
 ///
 /// # Errors
-/// [`Error::Adapter`] where there is none, or none can be opened.
+/// [`Error::Adapter`] where there is none, or none can be opened; [`Error::Environment`] for a switch that is misspelt.
 pub fn adapters_named(name: &str) -> Result<Vec<Gpu>> {
     crate::env::check()?;
     let found: Vec<_> = enumerate(wgpu::Backends::all()).into_iter().filter(|a| fits(a, name)).collect();
@@ -100,7 +100,7 @@ fn missing(name: Option<&str>, by: Option<&str>) -> Error {
 
 pub(super) fn open(name: Option<&str>) -> Result<Gpu> {
     crate::env::check()?;
-    let wanted = std::env::var("WGRAD_ADAPTER").ok().filter(|v| !v.is_empty());
+    let wanted = crate::env::adapter();
     let by = if name.is_none() && wanted.is_some() { Some("WGRAD_ADAPTER") } else { None };
     let name = name.or(wanted.as_deref());
     // Looking for GL loads its libraries, which takes longer than all the rest: only if it is needed.
@@ -147,8 +147,8 @@ pub(super) fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
     let fault = Arc::default();
     watch(&device, &fault);
     let mut gpu = wrap(device, queue, &info, fault);
-    let tuner = match std::env::var_os("WGRAD_TUNE").filter(|file| !file.is_empty()) {
-        Some(file) => Some(super::tune::Tuner::open(&gpu.0, Some(file.as_ref()), None)?),
+    let tuner = match crate::env::tuned() {
+        Some(file) => Some(super::tune::Tuner::open(&gpu.0, Some(&file), None)?),
         None => None,
     };
     if let Some(shared) = Arc::get_mut(&mut gpu.0) {

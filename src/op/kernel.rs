@@ -23,8 +23,8 @@ impl std::fmt::Display for AdapterClass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             AdapterClass::Gpu => "gpu",
-            AdapterClass::Software => "software",
-            AdapterClass::SoftwareLanes8 => "software, 8 lanes",
+            AdapterClass::Software => "software adapter",
+            AdapterClass::SoftwareLanes8 => "software adapter, 8 lanes",
         })
     }
 }

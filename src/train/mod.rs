@@ -144,8 +144,8 @@ pub struct TrainingReport {
     pub steps: usize,
     /// Steps per second of training time after the first step; 0 where there was no other.
     pub steps_per_second: f64,
-    /// Bytes planned for the intermediate values of the training steps and the validation, which lie on the device
-    /// at once; weights and data come on top.
+    /// Bytes planned for the intermediate values of the training steps, of full and short batches, and of the validation,
+    /// which lie on the device at once; weights and data come on top.
     pub planned_bytes: usize,
     /// Those of the training step of full batches alone, which [`Trainer::memory_budget`] bounds.
     pub step_bytes: usize,

@@ -8,6 +8,7 @@ use wgrad::train::{Mse, Task};
 
 use super::advice::{in_asking, in_training};
 use super::data_name::DataName;
+use super::file_kind::{is_image, refuse_image};
 use super::run_file::{Origin, PREPROCESSING_FILE};
 use super::table::{Content, TableSettings};
 use super::{Failure, Outcome};
@@ -28,6 +29,10 @@ pub(super) struct Loaded {
 /// other rows would be drawn.
 pub(super) fn load(name: &DataName, table: &mut TableSettings, validation: Option<usize>) -> Outcome<Loaded> {
     if name.is_table() {
+        refuse_image_as_data(
+            name,
+            "give a CSV file of rows, or a folder with the four files of MNIST or of a set published like it",
+        )?;
         let (rows, content) = read_table(name, table, in_training)?;
         if let Some(change) = table.change(&content) {
             return Err(Failure::new(format!(
@@ -98,6 +103,14 @@ fn refuse_no_table(name: &DataName) -> Outcome {
     )))
 }
 
+/// One image is no data set.
+fn refuse_image_as_data(name: &DataName, advice: &str) -> Outcome {
+    match name.file().is_some_and(is_image) {
+        true => Err(Failure::new(format!("`{name}` is an image, and no data set; {advice}"))),
+        false => Ok(()),
+    }
+}
+
 /// A table, and what tells whether it is the same another time.
 fn read_table(
     name: &DataName,
@@ -144,6 +157,7 @@ impl Subject {
         let trained = name_in(&settings).unwrap_or_default();
         let data = given.unwrap_or(&trained).clone();
         if data.is_table() && preprocessor.is_none() {
+            refuse_image_as_data(&data, "`wgrad predict` says what an image shows")?;
             return Err(Failure::new(format!(
                 "`{data}` is a table, and {} does not say how its rows become numbers, nor is there a \
                  {PREPROCESSING_FILE} beside it; a model that was trained on a table says it",
@@ -170,6 +184,7 @@ impl Subject {
             )));
         }
         refuse_no_table(&self.data)?;
+        refuse_image(self.data.path())?;
         let advised = |error| self.advised(error, self.data.path());
         let (table, content) = read_table(&self.data, &self.table, advised)?;
         // A copy under another name has the rows that were trained on, too.

@@ -57,8 +57,14 @@ fn adapters() -> Vec<Row> {
                 (Device::from(gpu).info(), Some(class))
             })
             .collect(),
-        // One that cannot be opened must not hide the others.
-        Err(_) => adapters().into_iter().map(|info| (info, None)).collect(),
+        // What cannot be opened is there all the same.
+        Err(error) => {
+            let found = adapters();
+            if !found.is_empty() {
+                tracing::warn!(%error, "no adapter can be opened");
+            }
+            found.into_iter().map(|info| (info, None)).collect()
+        }
     }
 }
 

@@ -25,7 +25,8 @@ pub(super) fn watch(bar: &ProgressBar) {
 /// Refuses switches that are misspelt, and starts to log.
 pub(super) fn start() -> Outcome {
     let wanted = std::env::var("WGRAD_LOG").ok().filter(|text| !text.is_empty());
-    let is_colored = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let is_colored =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let builder = tracing_subscriber::fmt().with_writer(|| Stderr).with_ansi(is_colored);
     match wanted {
         Some(text) => {

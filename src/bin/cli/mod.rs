@@ -11,6 +11,7 @@ mod data;
 mod data_name;
 mod devices;
 mod eval;
+mod file_kind;
 mod log;
 mod model;
 mod picture;
@@ -30,7 +31,7 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use wgrad::train::Scores;
-use wgrad::{Device, DeviceInfo};
+use wgrad::{Device, DeviceInfo, Error};
 
 /// Trains neural networks with WGSL compute shaders, on a GPU or the CPU.
 #[derive(Debug, Parser)]
@@ -194,16 +195,19 @@ pub(crate) fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) 
 /// Opens a device by name. The second part says why `auto` found no GPU.
 pub(crate) fn open(name: &str) -> Outcome<(Device, Option<String>)> {
     match name {
-        "auto" => Ok(match Device::gpu() {
-            Ok(device) => (device, None),
-            // Who names an adapter does not mean the CPU.
-            Err(reason) if wanted_adapter().is_some() => return Err(reason.into()),
-            Err(reason) => (Device::cpu(), Some(reason.to_string())),
-        }),
+        "auto" => match Device::gpu() {
+            Ok(device) => Ok((device, None)),
+            // Who names an adapter does not mean the CPU, and what is wrong beside adapters is not mended by it.
+            Err(Error::Adapter(reason)) if wanted_adapter().is_none() => Ok((Device::cpu(), Some(reason))),
+            Err(error) => Err(error.into()),
+        },
         "cpu" => Ok((Device::cpu(), None)),
         "gpu" => match Device::gpu() {
             Ok(device) => Ok((device, None)),
-            Err(error) => Err(Failure::new(format!("{error}; --device cpu is always there"))),
+            Err(error @ Error::Adapter(_)) => {
+                Err(Failure::new(format!("{error}; --device cpu is always there")))
+            }
+            Err(error) => Err(error.into()),
         },
         other => match Device::named(other) {
             Ok(device) => Ok((device, None)),

@@ -10,6 +10,7 @@ use wgrad::train::{Predictions, Predictor};
 use super::data::Subject;
 use super::data_name::DataName;
 use super::eval::model_file;
+use super::file_kind::{refuse_image, refuse_table};
 use super::model::Architecture;
 use super::picture::{Invert, Picture};
 use super::{Failure, Outcome, open, percent, rounded, say};
@@ -139,11 +140,6 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-fn ends_in(path: &Path, endings: &[&str]) -> bool {
-    let ending = path.extension().unwrap_or_default();
-    endings.iter().any(|known| ending.eq_ignore_ascii_case(known))
-}
-
 /// A file as the model takes it.
 fn image(path: &Path, invert: Invert, input: &[usize]) -> Outcome<Input> {
     let &[channels @ (1 | 3), height, width] = input else {
@@ -152,9 +148,7 @@ fn image(path: &Path, invert: Invert, input: &[usize]) -> Outcome<Input> {
             path.display()
         )));
     };
-    if ends_in(path, &["csv", "tsv"]) {
-        return Err(Failure::new(format!("the model takes images, and {} is a table", path.display())));
-    }
+    refuse_table(path)?;
     let mut picture = Picture::read(path, channels)?.fitted(height, width);
     let inverts = match invert {
         Invert::Auto => channels == 1 && picture.is_on_paper(),
@@ -172,12 +166,7 @@ fn image(path: &Path, invert: Invert, input: &[usize]) -> Outcome<Input> {
 
 /// The rows of a table.
 fn rows_of_file(path: &Path, subject: &Subject, preprocessor: &TablePreprocessor) -> Outcome<Vec<Input>> {
-    if ends_in(path, &["png"]) {
-        return Err(Failure::new(format!(
-            "the model takes rows of a table, and {} is an image",
-            path.display()
-        )));
-    }
+    refuse_image(path)?;
     let table = subject.read_rows(path)?;
     let rows = preprocessor.rows(&table).map_err(|error| subject.advised(error, path))?;
     let target = table.columns().iter().position(|column| column == preprocessor.target());

@@ -22,8 +22,8 @@ const QUICK: Timer = Timer { seconds: 0.006, repeat: 3 };
 /// Shows where the time of a step goes, kernel by kernel, against what the device can do.
 ///
 /// The step is that of a workload of `wgrad bench`, or the training step of what `wgrad train` would train with the
-/// same options. Times are medians of several runs. The floor of a kernel is the longer of its operations at the
-/// device's peak and its bytes at its bandwidth; both are measured first.
+/// same options. Times are medians of several runs. The lower bound of a kernel is the longer of its operations at the
+/// device's peak and its bytes at its bandwidth; both are measured first. A launch is one dispatch of a kernel.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Clocks:\n  \
     launch  timestamps of the device between launches: what is used where the device has them\n  \
@@ -49,7 +49,7 @@ pub(super) struct Args {
     /// What times are taken by [default: the best there is]
     #[arg(long, value_enum)]
     clock: Option<ClockName>,
-    /// Leave out the floors, which take some seconds to measure
+    /// Leave out the lower bounds: peak and bandwidth take some seconds to measure
     #[arg(long)]
     no_floors: bool,
     /// Write the launches of one run as a trace, for Perfetto or Chrome

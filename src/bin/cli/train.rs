@@ -241,7 +241,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     }
     let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     figures.push(format!(
-        "intermediate values {:.1} MiB, of them {:.1} MiB of a training step",
+        "{:.1} MiB of intermediate values, {:.1} MiB of it in the training step",
         mib(report.planned_bytes),
         mib(report.step_bytes)
     ));
@@ -347,7 +347,10 @@ fn describe(settings: &Settings) -> String {
         text.push_str(", mixed precision");
     }
     if let Some(bytes) = settings.memory_budget {
-        text.push_str(&format!(", {} bytes for intermediate values", thousands(bytes as f64)));
+        text.push_str(&format!(
+            ", at most {} bytes for the intermediate values of a training step",
+            thousands(bytes as f64)
+        ));
     }
     if settings.clip_norm > 0.0 {
         text.push_str(&format!(", gradients clipped to {}", settings.clip_norm));
