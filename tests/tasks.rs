@@ -104,6 +104,20 @@ fn metrics_have_units_and_shapes_are_compared() {
         let found = scores.get(name).unwrap();
         assert!((found / expected - 1.0).abs() < 1e-5, "{name}: {found} and {expected}");
     }
+    // Unless it is told where they lie, rather nothing than what rounding made; what fits the data is told.
+    let blind = Task::new(Mae::new()).metric(R2::new());
+    assert!(
+        Evaluator::with(&device, &line, &data, &blind)
+            .unwrap()
+            .run()
+            .unwrap()
+            .scores
+            .get("r2")
+            .unwrap()
+            .is_nan()
+    );
+    let usual = Evaluator::new(&device, &line, &data).unwrap().run().unwrap().scores.get("r2").unwrap();
+    assert!((usual / r2 - 1.0).abs() < 1e-5, "{usual} and {r2}");
     // Two numbers for each target.
     let wide = Linear::new(&params.at("wide"), 1, 2);
     let text = Evaluator::new(&device, &wide, &data).unwrap_err().to_string();
@@ -401,4 +415,39 @@ fn a_regression_adds_few_launches() {
     let launches = profile.unwrap().launches.len();
     // Rows, targets, a counter, and six sums with what they are of.
     assert!(launches <= alone + 18, "{launches} launches, {alone} of the step alone");
+}
+
+/// Several numbers of a target each have their own mean, far from the others'.
+#[test]
+fn r2_of_several_numbers_is_that_of_scikit_learn() {
+    // sklearn.metrics.r2_score(t, p, multioutput="variance_weighted") of the same numbers, by its definition in f64.
+    let rows = 40;
+    let t: Vec<[f64; 2]> = (0..rows).map(|i| [f64::from(i % 7), 5000.0 + f64::from(i % 5)]).collect();
+    let x: Vec<f32> = t.iter().flat_map(|t| [t[0] as f32 * 0.5, (t[1] - 5000.0) as f32 * 0.25]).collect();
+    let y: Vec<f32> = t.iter().flatten().map(|&t| t as f32).collect();
+    let data = Dataset::regression("two", [2], x.clone(), [2], y).unwrap();
+    let model = wgrad::train::model_fn(|inputs| {
+        let x = inputs.only();
+        let far = x.graph().constant(wgrad::Tensor::new([2], vec![0.0f32, 5000.0]).unwrap());
+        x + far
+    });
+    let mean = |k: usize| t.iter().map(|t| t[k]).sum::<f64>() / f64::from(rows);
+    let means = [mean(0), mean(1)];
+    let (mut wrong, mut spread) = (0.0, 0.0);
+    for (t, x) in t.iter().zip(x.chunks(2)) {
+        for k in 0..2 {
+            let p = f64::from(x[k]) + [0.0, 5000.0][k];
+            wrong += (t[k] - p).powi(2);
+            spread += (t[k] - means[k]).powi(2);
+        }
+    }
+    for device in devices() {
+        let scores = Evaluator::new(&device, model, &data).unwrap().run().unwrap().scores;
+        let found = scores.get("r2").unwrap();
+        assert!(
+            (found - (1.0 - wrong / spread)).abs() < 1e-4,
+            "{device:?}: {found} and {}",
+            1.0 - wrong / spread
+        );
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::task::{Better, Metric, Objective, Sum};
 use crate::graph::Var;
 use crate::losses;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// The cross-entropy of softmax of logits `[rows, classes]` and class numbers. Measured with it: [`Accuracy`].
@@ -182,23 +183,52 @@ impl Metric for Mae {
 }
 
 /// R²: 1 − Σ (t − p)² / Σ (t − mean)², the share of the targets' variance that the predictions explain; 0 for the mean
-/// of the rows that are measured, below 0 for worse. All numbers of a target count alike. NaN where all targets are one.
+/// of the rows that are measured, below 0 for worse. Where a target has several numbers each has its own mean, and those that
+/// vary more count more, as scikit-learn's `variance_weighted`. NaN where all targets are one.
 ///
-/// Sums are in 32 bits: where the targets' mean is far from 0 beside their spread, [`R2::about`] keeps the digits.
-#[derive(Debug, Clone, Copy, Default)]
+/// Sums are in 32 bits. Where the targets lie far from 0 beside their spread, [`R2::about`] keeps the digits; [`Task::of`]
+/// does so. Without it R² is NaN rather than wrong once the spread is less than a thousandth of what is squared: from a mean
+/// of about 30 standard deviations on.
+///
+/// [`Task::of`]: super::Task::of
+#[derive(Debug, Clone, Default)]
 pub struct R2 {
-    center: f32,
+    /// None, one for all numbers of a target, or one for each.
+    centers: Vec<f32>,
 }
 
 impl R2 {
     /// For targets that are scaled, or lie around 0.
     pub fn new() -> Self {
-        R2 { center: 0.0 }
+        R2::default()
     }
 
     /// For targets that lie around `center`, which decides how exact it is and nothing else.
     pub fn about(center: f32) -> Self {
-        R2 { center }
+        R2 { centers: vec![center] }
+    }
+
+    /// For targets whose numbers lie around these, one each.
+    pub fn about_each(centers: impl Into<Vec<f32>>) -> Self {
+        R2 { centers: centers.into() }
+    }
+
+    #[track_caller]
+    fn from_center<'g>(&self, target: Var<'g>) -> Var<'g> {
+        let shape = target.shape();
+        let of_one = Shape::new(&shape.dims()[1.min(shape.rank())..]).unwrap_or_else(Shape::scalar);
+        match self.centers[..] {
+            [] => target,
+            [center] => target - center,
+            _ => match Tensor::new(of_one, self.centers.clone()) {
+                Ok(centers) => target - target.graph().constant(centers),
+                Err(_) => target.graph().refuse(
+                    "r2",
+                    format!("{} centers, and targets of shape {of_one}", self.centers.len()),
+                    target,
+                ),
+            },
+        }
     }
 }
 
@@ -214,17 +244,22 @@ impl Metric for R2 {
     fn sums<'g>(&self, prediction: Var<'g>, target: Var<'g>) -> Vec<Sum<'g>> {
         let [prediction, target] = alike(prediction, target);
         let rows = target.dim(0);
-        let from_center = if self.center == 0.0 { target } else { target - self.center };
-        [losses::mse(prediction, target), from_center.mean_all(), from_center.square().mean_all()]
-            .map(|mean| Sum::of_mean(mean, rows))
-            .to_vec()
+        let from_center = self.from_center(target);
+        let is_one = target.shape().elements() == rows;
+        // Of one number it is what the loss is made of as well.
+        let wrong =
+            if is_one { losses::mse(prediction, target) } else { (target - prediction).square().mean(&[0]) };
+        let means = [wrong, from_center.mean(&[0]), from_center.square().mean(&[0])];
+        means.map(|mean| Sum::of_mean(mean, rows)).to_vec()
     }
 
     fn value(&self, sums: &[Tensor], rows: usize) -> f64 {
-        let [wrong, sum, squares] = [0, 1, 2].map(|i| number(sums, i));
-        let spread = squares - sum * sum / rows as f64;
-        // What rounding leaves of targets that are all one number.
-        if spread <= squares * 1e-7 { f64::NAN } else { 1.0 - wrong / spread }
+        let all = |i: usize| sums.get(i).map(Tensor::as_f32).unwrap_or_default();
+        let total = |values: &[f32]| values.iter().map(|&x| f64::from(x)).sum::<f64>();
+        let (wrong, squares) = (total(all(0)), total(all(2)));
+        let spread = squares - all(1).iter().map(|&sum| f64::from(sum).powi(2)).sum::<f64>() / rows as f64;
+        // Less is what rounding leaves, or has spoilt.
+        if spread <= 1e-3 * squares { f64::NAN } else { 1.0 - wrong / spread }
     }
 }
 
