@@ -56,6 +56,7 @@ fn switches_that_do_not_exist_are_named() {
     }
 }
 
+#[cfg(feature = "gpu")]
 #[test]
 fn an_adapter_that_is_not_there_is_missed_by_all_that_would_use_it() {
     let folder = tempfile::tempdir().unwrap();
