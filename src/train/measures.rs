@@ -214,7 +214,7 @@ impl R2 {
     }
 
     #[track_caller]
-    fn from_center<'g>(&self, target: Var<'g>) -> Var<'g> {
+    fn centered<'g>(&self, target: Var<'g>) -> Var<'g> {
         let shape = target.shape();
         let of_one = Shape::new(&shape.dims()[1.min(shape.rank())..]).unwrap_or_else(Shape::scalar);
         match self.centers[..] {
@@ -244,12 +244,12 @@ impl Metric for R2 {
     fn sums<'g>(&self, prediction: Var<'g>, target: Var<'g>) -> Vec<Sum<'g>> {
         let [prediction, target] = alike(prediction, target);
         let rows = target.dim(0);
-        let from_center = self.from_center(target);
+        let centered = self.centered(target);
         let is_one = target.shape().elements() == rows;
         // Of one number it is what the loss is made of as well.
         let wrong =
             if is_one { losses::mse(prediction, target) } else { (target - prediction).square().mean(&[0]) };
-        let means = [wrong, from_center.mean(&[0]), from_center.square().mean(&[0])];
+        let means = [wrong, centered.mean(&[0]), centered.square().mean(&[0])];
         means.map(|mean| Sum::of_mean(mean, rows)).to_vec()
     }
 
