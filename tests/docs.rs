@@ -112,6 +112,17 @@ fn the_catalogue_names_nothing_that_is_not_there() {
 }
 
 #[test]
+fn the_catalogue_names_every_template() {
+    let catalogue = read("docs/CATALOGUE.md");
+    for file in files("shaders", ".wgsl.jinja") {
+        let name = file.to_str().unwrap().replace('\\', "/");
+        assert!(catalogue.contains(&format!("`{name}`")), "docs/CATALOGUE.md does not mention {name}");
+        // Its formula, bindings and work come first.
+        assert!(read(&file).starts_with("{#\n"), "{name} does not begin with what it computes");
+    }
+}
+
+#[test]
 fn the_readme_names_every_switch() {
     let readme = read("README.md");
     // Those of scripts are listed in src/env.rs, and described there.

@@ -231,6 +231,24 @@ impl Kernel {
         Kernel { key, entry: entry.to_string(), text: wgsl::link_text(body).into(), trusted: true }
     }
 
+    /// The template `file` under `shaders/` with the numbers of `variant`, `before` in front of it, and what both use of
+    /// other files.
+    ///
+    /// # Errors
+    /// As [`Kernel::library`].
+    pub(crate) fn rendered(
+        file: &str,
+        key: String,
+        entry: &str,
+        before: &str,
+        variant: minijinja::Value,
+    ) -> Result<Self> {
+        let text = wgsl::rendered(file, variant).map_err(|e| {
+            Error::Invalid(format!("the shader `{file}` of kernel `{key}`: {e}; please report it"))
+        })?;
+        Ok(Kernel::generated(key, entry, &(before.to_string() + &text)))
+    }
+
     /// As adapters of a class get it; `words64`: whether they know 64-bit integers.
     #[doc(hidden)]
     #[must_use]
