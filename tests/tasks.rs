@@ -413,8 +413,8 @@ fn a_regression_adds_few_launches() {
     let alone = device.compile(&g).unwrap().dispatches();
     let profile = Trainer::new(&device, &net, &params, Adam::new(&params, 1e-2), split(200)).profile(1, None);
     let launches = profile.unwrap().launches.len();
-    // Rows, targets, a counter, and six sums with what they are of.
-    assert!(launches <= alone + 18, "{launches} launches, {alone} of the step alone");
+    // Rows, targets, a counter, the targets about their center, and six sums with what they are of.
+    assert!(launches <= alone + 19, "{launches} launches, {alone} of the step alone");
 }
 
 /// Several numbers of a target each have their own mean, far from the others'.

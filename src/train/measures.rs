@@ -245,11 +245,13 @@ impl Metric for R2 {
         let [prediction, target] = alike(prediction, target);
         let rows = target.dim(0);
         let centered = self.centered(target);
-        let is_one = target.shape().elements() == rows;
-        // Of one number it is what the loss is made of as well.
-        let wrong =
-            if is_one { losses::mse(prediction, target) } else { (target - prediction).square().mean(&[0]) };
-        let means = [wrong, centered.mean(&[0]), centered.square().mean(&[0])];
+        let means = match target.shape().elements() == rows {
+            // Of one number it is what the loss is made of as well.
+            true => [losses::mse(prediction, target), centered.mean_all(), centered.square().mean_all()],
+            false => {
+                [(target - prediction).square(), centered, centered.square()].map(|values| values.mean(&[0]))
+            }
+        };
         means.map(|mean| Sum::of_mean(mean, rows)).to_vec()
     }
 
