@@ -102,6 +102,18 @@ pub(super) struct Checkpoint {
     pub(super) names: Vec<String>,
 }
 
+/// The same file with its header in the order of the keys: that of the metadata is another in each process, and one seed
+/// should give one file.
+fn in_order(content: Vec<u8>) -> std::io::Result<Vec<u8>> {
+    let size = content.iter().take(8).rev().fold(0, |size: usize, &byte| size << 8 | usize::from(byte));
+    let (header, data) = content[8..].split_at(size);
+    let header: serde_json::Value = serde_json::from_slice(header)?;
+    let mut header = serde_json::to_vec(&header)?;
+    // Tensors begin at multiples of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok([&(header.len() as u64).to_le_bytes()[..], &header, data].concat())
+}
+
 fn write(path: &Path, tensors: &[(String, &Tensor)], metadata: HashMap<String, String>) -> Result<()> {
     let mut views = Vec::new();
     for (name, tensor) in tensors {
@@ -110,6 +122,7 @@ fn write(path: &Path, tensors: &[(String, &Tensor)], metadata: HashMap<String, S
         views.push((name.as_str(), view.map_err(|e| Error::io(path, e))?));
     }
     let content = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::io(path, e))?;
+    let content = in_order(content).map_err(|e| Error::io(path, e))?;
     write_renamed(path, &content)?;
     tracing::debug!(path = %path.display(), bytes = content.len(), "saved");
     Ok(())
