@@ -5,7 +5,7 @@
 mod common;
 
 use wgrad::gpu::Gpu;
-use wgrad::ops::{AdapterClass, Conv2dOptions, ConvKernels, Padding};
+use wgrad::ops::{AdapterClass, Conv2dOptions, Kernels, Padding};
 use wgrad::{Device, Graph, Rng, Tensor};
 
 /// Configurations.
@@ -31,7 +31,7 @@ struct Config {
     dilation: [usize; 2],
     padding: Padding,
     bias: bool,
-    kernels: ConvKernels,
+    kernels: Kernels,
 }
 
 fn one_of<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
@@ -52,10 +52,10 @@ impl Config {
                 dilation: [upto(3), upto(3)],
                 padding: Padding::Valid,
                 bias: upto(2) == 1,
-                kernels: ConvKernels::Best,
+                kernels: Kernels::Best,
             };
             if number.is_multiple_of(TILED) || number.is_multiple_of(LONG) {
-                config.kernels = ConvKernels::Tiles;
+                config.kernels = Kernels::Tiles;
             }
             if number.is_multiple_of(LONG) && !number.is_multiple_of(TILED) {
                 config.size = [upto(6), 8 + upto(70)];
@@ -81,7 +81,7 @@ impl Config {
                 config.size[1] = config.size[1].next_multiple_of(4);
                 config.channels = [one_of(rng, &[4, 6, 17, 32, 40]), one_of(rng, &[3, 5, 16, 31, 33])];
                 (config.kernel, config.stride, config.groups) = ([1, 1], [1, 1], 1);
-                (config.padding, config.kernels) = (Padding::Valid, ConvKernels::Tiles);
+                (config.padding, config.kernels) = (Padding::Valid, Kernels::Tiles);
                 if rng.below(3) == 0 {
                     // Of every second pixel.
                     config.stride = [2, 2];

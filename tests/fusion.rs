@@ -5,7 +5,7 @@
 mod common;
 
 use wgrad::gpu::{Gpu, PlantedFault};
-use wgrad::ops::{AdapterClass, Conv2dOptions, ConvKernels, PoolOptions};
+use wgrad::ops::{AdapterClass, Conv2dOptions, Kernels, PoolOptions};
 use wgrad::{Device, Graph, Rng, Tensor, Var};
 
 /// A graph of some 25 random ops over a few shapes that broadcast, with gradients through all of them.
@@ -182,7 +182,7 @@ fn forms_of_convolutions_compute_the_same_fused() {
                 ];
                 let names = ["x", "w", "b", "r"];
                 let v: Vec<Var<'_>> = names.iter().zip(shapes).map(|(name, s)| g.input(name, s)).collect();
-                let y = v[0].tanh().conv2d_by(v[1], Some(v[2]), &options, ConvKernels::Tiles);
+                let y = v[0].tanh().conv2d_by(v[1], Some(v[2]), &options, Kernels::Tiles);
                 let y = y.relu() + v[3];
                 g.output("y", y);
                 for (name, d) in ["dx", "dw", "db"].iter().zip(g.gradients(y.square().sum_all(), &v[..3])) {
@@ -238,7 +238,7 @@ fn record_pooling(g: &Graph, seed: u64) -> Vec<(&'static str, usize)> {
     let x = g.input("x", [images, channels, size[0], size[1]]);
     let w = g.input("w", [outputs, channels / groups, kernel, kernel]);
     let b = g.input("b", [outputs]);
-    let y = x.conv2d_by(w, Some(b), &options, ConvKernels::Tiles);
+    let y = x.conv2d_by(w, Some(b), &options, Kernels::Tiles);
     let r = g.input("r", y.shape());
     let y = match pick(&[0, 1, 1, 1, 2, 3]) {
         0 => y,
@@ -303,7 +303,7 @@ fn a_fault_in_the_maxima_names_the_members() {
             let g = Graph::new();
             let (x, w) = (g.input("x", [2, 3, 8, 8]), g.input("w", [8, 3, 3, 3]));
             let same = Conv2dOptions { padding: wgrad::ops::Padding::all(1), ..Default::default() };
-            let y = x.conv2d_by(w, None, &same, ConvKernels::Tiles).relu();
+            let y = x.conv2d_by(w, None, &same, Kernels::Tiles).relu();
             g.output("y", y.max_pool2d(PoolOptions::square(2)));
             let mut step = Device::from(gpu.with_fault(fault(from, to))).compile(&g).unwrap();
             let mut rng = Rng::new(1, "fault");
@@ -348,7 +348,7 @@ fn what_is_no_number_is_pooled_alike_fused() {
             let g = Graph::new();
             let (x, w) = (g.input("x", [1, 1, 16, 24]), g.input("w", [9, 1, 1, 2]));
             let same = Conv2dOptions { padding: wgrad::ops::Padding::SameUpper, ..Default::default() };
-            let y = x.conv2d_by(w, None, &same, ConvKernels::Tiles).relu();
+            let y = x.conv2d_by(w, None, &same, Kernels::Tiles).relu();
             let pooled = y.max_pool2d(PoolOptions::square(2));
             g.output("y", pooled);
             g.output("dx", g.gradients(pooled.sum_all(), &[x])[0]);

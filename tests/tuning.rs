@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wgrad::gpu::Gpu;
 use wgrad::nn::{Cnn, Layer};
-use wgrad::ops::{AdapterClass, Conv2dOptions, ConvKernels, MatMulKernels, Padding};
+use wgrad::ops::{AdapterClass, Conv2dOptions, Kernels, Padding};
 use wgrad::optim::{Adam, Optimizer};
 use wgrad::{Device, Graph, Params, Var};
 
@@ -74,10 +74,10 @@ fn all_forms_give_the_same_bits() {
             }
             all
         };
-        let first = all(MatMulKernels::Best, ConvKernels::Best);
+        let first = all(Kernels::Best, Kernels::Best);
         assert!(first.iter().all(|bits| bits.iter().any(|b| *b != bits[0])));
         for form in FORMS {
-            assert!(all(MatMulKernels::Block(form), ConvKernels::Block(form)) == first, "form {form}");
+            assert!(all(Kernels::Block(form), Kernels::Block(form)) == first, "form {form}");
         }
         // Each by kernels of its own, or nothing would have been compared.
         for start in [

@@ -5,7 +5,8 @@ use crate::device::{CompileOptions, Device, Step};
 use crate::error::Result;
 use crate::graph::{Param, Params, Var};
 use crate::nn::{Layer, Mlp};
-use crate::ops::{Conv2dOptions, ConvKernels, MatMulKernels, Padding};
+pub(super) use crate::ops::Kernels;
+use crate::ops::{Conv2dOptions, Padding};
 use crate::tensor::Data;
 
 /// Which of a convolution's three kernels.
@@ -60,15 +61,6 @@ impl Convolution {
 
 /// Rows of the matrices whose rows or columns are summed.
 pub(super) const SUM_COLUMNS: usize = 1024;
-
-/// By which kernels an op is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kernels {
-    Best,
-    Plain,
-    /// On GPUs, blocks of one form.
-    Block(usize),
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -175,11 +167,6 @@ impl Workload {
                 training(&[batch * length, width], batch, &models::transformer)
             }
             &Kind::Matmul { extents: [m, k, n], kernels } => {
-                let kernels = match kernels {
-                    Kernels::Best => MatMulKernels::Best,
-                    Kernels::Plain => MatMulKernels::Plain,
-                    Kernels::Block(i) => MatMulKernels::Block(i),
-                };
                 op(device, &[&[m, k], &[k, n]], |x| x[0].matmul_by(x[1], kernels))
             }
             Kind::Conv { convolution, direction, kernels } => {
@@ -202,11 +189,6 @@ fn convolve(device: &Device, c: &Convolution, direction: Direction, kernels: Ker
         stride: [c.stride; 2],
         dilation: [c.dilation; 2],
         groups: c.groups,
-    };
-    let kernels = match kernels {
-        Kernels::Best => ConvKernels::Best,
-        Kernels::Plain => ConvKernels::Plain,
-        Kernels::Block(i) => ConvKernels::Block(i),
     };
     let ([from, to], [height, width], [oh, ow]) = (c.channels, c.sides, c.outputs());
     let (images, weight) = ([c.batch, from, height, width], [to, from / c.groups, c.kernel, c.kernel]);

@@ -6,6 +6,7 @@
 use std::panic::Location;
 
 use super::{Graph, POISON, Place, Var};
+use crate::op::Backward;
 use crate::shape::DType;
 
 impl Graph {
@@ -87,7 +88,8 @@ impl Graph {
             let inputs: Vec<Var<'g>> = node.inputs.iter().map(var).collect();
             let outputs: Vec<Var<'g>> = node.outputs.iter().map(var).collect();
             self.set_gradient_place(Some((node.place, node.scope.clone())));
-            let gradients = match node.op.grad(&inputs, &outputs, &upstream, &needed) {
+            let of = Backward { inputs: &inputs, outputs: &outputs, upstream: &upstream, needed: &needed };
+            let gradients = match node.op.grad(of) {
                 Ok(gradients) => gradients,
                 Err(message) => {
                     self.mistake(node.op.name(), message, &inputs, node.place);

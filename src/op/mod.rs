@@ -5,6 +5,7 @@ mod case;
 mod chain;
 mod kernel;
 mod traits;
+mod uniform;
 mod value;
 
 use std::fmt::Debug;
@@ -21,6 +22,7 @@ pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Fusion, Kernel, KernelContex
 pub use kernel::{Forms, Trial};
 pub(crate) use traits::Pattern;
 pub use traits::{Below, Outputs, Traits};
+pub(crate) use uniform::{Uniform, Words, uniform};
 pub(crate) use value::strided;
 pub use value::{In, Out, Real, Slice, SliceMut};
 
@@ -46,6 +48,22 @@ pub trait Reference<T: Real> {
     }
 }
 
+/// Where an op's derivative is taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Backward<'a, 'g> {
+    /// Its inputs.
+    pub inputs: &'a [Var<'g>],
+    /// Its outputs.
+    pub outputs: &'a [Var<'g>],
+    /// Cotangents of its outputs; `None` where nothing depends on one.
+    pub upstream: &'a [Option<Var<'g>>],
+    /// Which inputs' cotangents are asked for.
+    pub needed: &'a [bool],
+}
+
+/// Cotangents of an op's inputs; `None` where the derivative is zero or not needed.
+pub type Gradients<'g> = Result<Vec<Option<Var<'g>>>, String>;
+
 /// An operation of a graph. Pure, unless it updates states.
 pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     /// Short name, unique among ops.
@@ -63,19 +81,12 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     /// One sentence for the user.
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String>;
 
-    /// Cotangents of the inputs from those of the outputs, recorded as ops; `None` where the derivative
-    /// is zero or not `needed`.
+    /// Cotangents of the inputs from those of the outputs, recorded as ops.
     ///
     /// # Errors
     /// An op that has no derivative says so: it is never taken for zero.
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        outputs: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
-        let _ = (inputs, outputs, upstream, needed);
+    fn grad<'g>(&self, of: Backward<'_, 'g>) -> Gradients<'g> {
+        let _ = of;
         Err(format!("`{}` has no derivative", self.name()))
     }
 
@@ -159,6 +170,24 @@ pub(crate) fn relative_bound(output: &In<'_, f64>, units: f64) -> Vec<f64> {
         Slice::F(v) => v.iter().map(|y| units * UNIT * y.abs() + TINY).collect(),
         _ => Vec::new(),
     }
+}
+
+/// For a sum of `terms` products in any order, off by at most as many roundoffs of Σ|a||b| (Higham, "Accuracy and Stability of
+/// Numerical Algorithms", 2nd ed., section 3.1); one more for the products themselves. `op` is the sum.
+pub(crate) fn bound_of_products(
+    op: &dyn Reference<f64>,
+    terms: usize,
+    inputs: &[In<'_, f64>],
+    outputs: &[In<'_, f64>],
+) -> Vec<Vec<f64>> {
+    let absolute: Vec<Vec<f64>> = inputs.iter().map(|x| x.f().iter().map(|v| v.abs()).collect()).collect();
+    let sizes: Vec<In<'_, f64>> =
+        inputs.iter().zip(&absolute).map(|(x, a)| In { shape: x.shape, data: Slice::F(a) }).collect();
+    let mut sum = vec![0.0; outputs[0].shape.elements()];
+    let mut out = [Out { shape: outputs[0].shape, data: SliceMut::F(&mut sum) }];
+    // The shapes were accepted when the op was recorded.
+    let _ = op.eval_fast(&sizes, &mut out);
+    vec![sum.iter().map(|s| (terms + 1) as f64 * UNIT * s + TINY).collect()]
 }
 
 /// Whether `b` takes the place of `a` as the largest so far: it is larger, or the first NaN. The shaders' `beats`.

@@ -1,7 +1,7 @@
 //! Running sums and averages in states: the loss and the hits of an epoch, which the host reads once, and the
 //! statistics of batch normalization. Kernel: `shaders/accumulate.wgsl`.
 
-use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference};
+use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference, uniform};
 use super::{In, Out, TINY, UNIT, expect};
 use crate::error::Result;
 use crate::graph::Var;
@@ -14,15 +14,6 @@ pub(crate) struct Accumulate {
     factor: f32,
     /// Whether elements stay where that of x is infinite or no number.
     only_finite: bool,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    vectors: u32,
-    keep: f32,
-    factor: f32,
-    only_finite: u32,
 }
 
 impl<T: Real> Reference<T> for Accumulate {
@@ -54,15 +45,12 @@ impl Op for Accumulate {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let vectors = ctx.inputs[0].shape.elements().div_ceil(4);
-        let params = Params {
-            vectors: vectors as u32,
-            keep: self.keep,
-            factor: self.factor,
-            only_finite: u32::from(self.only_finite),
+        let params = uniform! {
+            vectors, keep: self.keep, factor: self.factor, only_finite: self.only_finite,
         };
         let grid = ctx.caps.grid(vectors.div_ceil(64))?;
         let args = vec![Arg::Input(0), Arg::Output(0)];
-        Ok(Dispatch::new(Kernel::library("accumulate")?, args, &params, grid).into())
+        Ok(Dispatch::by_name(Kernel::library("accumulate")?, args, &params, grid).into())
     }
 
     /// The products are rounded, and the sum.

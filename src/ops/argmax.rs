@@ -1,7 +1,7 @@
 //! Where the largest element is. Kernels: `shaders/argmax.wgsl`.
 
 use super::softmax::{rows_of, to_last};
-use super::{AdapterClass, Arg, Case, Cut, Dispatch, Fillings, Kernel, KernelContext, Op, Program};
+use super::{AdapterClass, Arg, Case, Cut, Dispatch, Fillings, Kernel, KernelContext, Op, Program, uniform};
 use super::{In, Out, Real, Reference, beats, expect};
 use crate::error::Result;
 use crate::graph::Var;
@@ -11,16 +11,6 @@ use crate::shape::{DType, Shape, TensorType};
 /// the first NaN where there is one, as PyTorch has it.
 #[derive(Debug, Clone)]
 pub(crate) struct ArgMax;
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    columns: u32,
-    /// Pieces of a row, and their extent.
-    pieces: u32,
-    length: u32,
-}
 
 impl<T: Real> Reference<T> for ArgMax {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
@@ -61,24 +51,19 @@ impl Op for ArgMax {
             if in_workgroup { ("argmax_workgroup", 64, 6) } else { ("argmax_rows", 1, 0) };
         let most = lanes * (ctx.caps.max_loop_iterations as usize).saturating_sub(join);
         let Cut { parts: pieces, length } = ctx.caps.cut(columns, most);
-        let params = Params {
-            rows: rows as u32,
-            columns: columns as u32,
-            pieces: pieces as u32,
-            length: length as u32,
-        };
+        let params = uniform! { rows, columns, pieces, length };
         let workgroups = if in_workgroup { rows * pieces } else { (rows * pieces).div_ceil(64) };
         let iterations = length.div_ceil(lanes) + join;
         let launch = |to: Arg| -> Result<Dispatch> {
             let (kernel, grid) = (Kernel::library(entry)?, ctx.caps.grid(workgroups)?);
-            Ok(Dispatch::new(kernel, vec![Arg::Input(0), to], &params, grid).loop_iterations(iterations))
+            Ok(Dispatch::by_name(kernel, vec![Arg::Input(0), to], &params, grid).loop_iterations(iterations))
         };
         if pieces == 1 {
             return Ok(launch(Arg::Output(0))?.into());
         }
         let (kernel, grid) = (Kernel::library("argmax_join")?, ctx.caps.grid(rows.div_ceil(64))?);
         let args = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(0)];
-        let join = Dispatch::new(kernel, args, &params, grid).loop_iterations(pieces);
+        let join = Dispatch::by_name(kernel, args, &params, grid).loop_iterations(pieces);
         Ok(Program { dispatches: vec![launch(Arg::Scratch(0))?, join], scratch: vec![4 * rows * pieces] })
     }
 

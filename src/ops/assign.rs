@@ -2,7 +2,7 @@
 //! made of. Kernel: `shaders/accumulate.wgsl`; behind elementwise ops one that is generated with them.
 
 use super::elementwise::program;
-use super::{Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Program, Real, Reference};
+use super::{Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Program, Real, Reference, uniform};
 use super::{In, Out, TINY, expect};
 use crate::error::Result;
 use crate::graph::{Source, Var};
@@ -11,13 +11,6 @@ use crate::shape::{DType, TensorType};
 /// state = x. Inputs: x; the state, of the same shape.
 #[derive(Debug, Clone)]
 pub(crate) struct Assign;
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    vectors: u32,
-    pad: [u32; 3],
-}
 
 impl<T: Real> Reference<T> for Assign {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
@@ -65,10 +58,10 @@ impl Op for Assign {
             return Self::after(before, ctx);
         }
         let vectors = ctx.inputs[0].shape.elements().div_ceil(4);
-        let params = Params { vectors: vectors as u32, pad: [0; 3] };
+        let params = uniform! { vectors };
         let grid = ctx.caps.grid(vectors.div_ceil(64))?;
         let args = vec![Arg::Input(0), Arg::Output(0)];
-        Ok(Dispatch::new(Kernel::library("assign")?, args, &params, grid).into())
+        Ok(Dispatch::by_name(Kernel::library("assign")?, args, &params, grid).into())
     }
 
     fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {

@@ -1,6 +1,6 @@
 //! Integers to floats. Kernels: `shaders/cast.wgsl`.
 
-use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference};
+use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference, uniform};
 use super::{In, Out, Slice, relative_bound};
 use crate::error::Result;
 use crate::graph::Var;
@@ -10,14 +10,6 @@ use crate::shape::{DType, TensorType};
 #[derive(Debug, Clone)]
 pub(crate) struct Cast {
     scale: f32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    vectors: u32,
-    scale: f32,
-    _pad: [u32; 2],
 }
 
 impl<T: Real> Reference<T> for Cast {
@@ -50,10 +42,11 @@ impl Op for Cast {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let vectors = ctx.outputs[0].shape.elements().div_ceil(4);
-        let params = Params { vectors: vectors as u32, scale: self.scale, _pad: [0; 2] };
+        let params = uniform! { vectors, scale: self.scale };
         let entry = if ctx.inputs[0].dtype == DType::U8 { "cast_bytes" } else { "cast_words" };
         let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-        Ok(Dispatch::new(Kernel::library(entry)?, vec![Arg::Input(0), Arg::Output(0)], &params, grid).into())
+        Ok(Dispatch::by_name(Kernel::library(entry)?, vec![Arg::Input(0), Arg::Output(0)], &params, grid)
+            .into())
     }
 
     /// A `u32` is rounded to a float, to one unit in the last place (two roundoffs) as WGSL may truncate;

@@ -1,6 +1,9 @@
 //! Dropout. Kernel: `shaders/dropout.wgsl`.
 
-use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference, Traits};
+use super::{
+    Arg, Backward, Case, Dispatch, Fillings, Gradients, Kernel, KernelContext, Op, Program, Real, Reference,
+    Traits, uniform,
+};
 use super::{In, Out, expect, relative_bound};
 use crate::error::Result;
 use crate::graph::{Graph, Params, Var};
@@ -24,17 +27,6 @@ pub(crate) struct Dropout {
     p: f32,
     seed: u64,
     stream: u64,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Uniform {
-    vectors: u32,
-    threshold: u32,
-    scale: f32,
-    _pad: u32,
-    stream: [u32; 2],
-    seed: [u32; 2],
 }
 
 pub(super) fn halves(x: u64) -> [u32; 2] {
@@ -99,29 +91,19 @@ impl Op for Dropout {
         Ok(vec![inputs[0]])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         Ok(vec![upstream[0].map(|dy| dy.graph().record_one(self.clone(), &[dy, inputs[1]])), None])
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let vectors = ctx.outputs[0].shape.elements().div_ceil(4);
-        let params = Uniform {
-            vectors: vectors as u32,
-            threshold: self.threshold(),
-            scale: self.scale() as f32,
-            _pad: 0,
-            stream: halves(self.stream),
+        let params = uniform! {
+            vectors, threshold: self.threshold(), scale: self.scale() as f32, stream: halves(self.stream),
             seed: halves(self.seed),
         };
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-        Ok(Dispatch::new(Kernel::library("dropout")?, args, &params, grid)
+        Ok(Dispatch::by_name(Kernel::library("dropout")?, args, &params, grid)
             .loop_iterations(PHILOX_ROUNDS)
             .into())
     }

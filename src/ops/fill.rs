@@ -1,6 +1,6 @@
 //! A constant of any shape. It is computed once, when a graph is compiled.
 
-use super::{Case, KernelContext, Op, Program, Real, Reference, Traits};
+use super::{Case, KernelContext, Op, Program, Real, Reference, Traits, uniform};
 use super::{In, Out};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -12,14 +12,6 @@ use crate::shape::{Shape, TensorType};
 pub(crate) struct Fill {
     pub(crate) value: f32,
     pub(crate) shape: Shape,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    elements: u32,
-    value: f32,
-    _pad: [u32; 2],
 }
 
 impl<T: Real> Reference<T> for Fill {
@@ -39,9 +31,9 @@ impl Op for Fill {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let params = Params { elements: self.shape.elements() as u32, value: self.value, _pad: [0; 2] };
+        let params = uniform! { elements: self.shape.elements(), value: self.value };
         let grid = ctx.caps.grid(self.shape.elements().div_ceil(64))?;
-        Ok(Dispatch::new(Kernel::library("fill")?, vec![Arg::Output(0)], &params, grid).into())
+        Ok(Dispatch::by_name(Kernel::library("fill")?, vec![Arg::Output(0)], &params, grid).into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {

@@ -9,6 +9,7 @@ mod assign;
 mod augment;
 mod batch_norm;
 mod block;
+mod candidates;
 mod cast;
 mod classes;
 mod conv;
@@ -37,7 +38,9 @@ mod text;
 
 pub(crate) use augment::{AffineSample, RandomAffine};
 pub(crate) use block::Block;
-pub use conv::{Conv2dOptions, ConvKernels, Padding};
+#[doc(hidden)]
+pub use candidates::{Kernels, Kernels as ConvKernels, Kernels as MatMulKernels};
+pub use conv::{Conv2dOptions, Padding};
 pub(crate) use cross_entropy::CrossEntropyBoth;
 pub(crate) use dropout::{dropout, random_counter};
 pub(crate) use elementwise::is_literal;
@@ -45,17 +48,19 @@ pub(crate) use fill::Fill;
 pub(crate) use fused::Fused;
 #[doc(hidden)]
 pub use long_cases::{long_registry, stretched};
-pub use matmul::MatMulKernels;
 pub(crate) use matmul::MatMulSum;
 pub(crate) use optimizer::{AdamTick, AdamUpdate, FlagNonFinite, MOST_SCALE, NextScale, SgdUpdate};
 pub use pool::PoolOptions;
 pub(crate) use prologue::Prologue;
 
 pub use crate::op::{
-    AdapterClass, Arg, Below, Caps, Case, Chain, Dispatch, Fillings, Fusion, In, Kernel, KernelContext, Op,
-    Out, Outputs, Pointwise, Program, Real, Reference, Slice, SliceMut, TINY, Traits, UNIT,
+    AdapterClass, Arg, Backward, Below, Caps, Case, Chain, Dispatch, Fillings, Fusion, Gradients, In, Kernel,
+    KernelContext, Op, Out, Outputs, Pointwise, Program, Real, Reference, Slice, SliceMut, TINY, Traits,
+    UNIT,
 };
-pub(crate) use crate::op::{Cut, Pattern, beats, expect, float, larger, relative_bound};
+pub(crate) use crate::op::{
+    Cut, Pattern, Uniform, Words, beats, bound_of_products, expect, float, larger, relative_bound, uniform,
+};
 #[doc(hidden)]
 pub use crate::op::{Forms, Trial};
 

@@ -2,22 +2,8 @@
 //! order. Kernels: `shaders/parts.wgsl`.
 
 use super::elementwise::library_then;
-use super::{Arg, Chain, Dispatch, KernelContext, Program};
+use super::{Arg, Chain, Dispatch, KernelContext, Program, uniform};
 use crate::error::Result;
-
-/// Uniform of `add_parts`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    parts: u32,
-    elements: u32,
-    length: u32,
-    channels: u32,
-    o: u32,
-    depth: u32,
-    width: u32,
-    columns: u32,
-}
 
 /// How one or two results are cut.
 #[derive(Debug, Clone)]
@@ -67,21 +53,14 @@ pub(super) fn in_parts(
     let ChannelsLast { groups, o, depth, width } =
         of.last.unwrap_or(ChannelsLast { groups: 1, o: 1, depth: 1, width: 0 });
     let length = if width == 0 { elements } else { groups * depth * width };
-    let params = Params {
-        parts: of.parts as u32,
-        elements: elements as u32,
-        length: length as u32,
-        channels: channels as u32,
-        o: o as u32,
-        depth: depth as u32,
-        width: width as u32,
-        columns: of.columns as u32,
+    let params = uniform! {
+        parts: of.parts, elements, length, channels, o, depth, width, columns: of.columns,
     };
     let mut args = [all(Arg::ScratchRead), outputs].concat();
     args.extend(chain.iter().flat_map(|(c, inputs)| c.args(*inputs)));
     let grid = ctx.caps.grid((elements + channels).div_ceil(64))?;
     let kernel = library_then(entry, chain.map(|(c, _)| c), chain.and_then(|(c, _)| c.columns))?;
-    let add = Dispatch::new(kernel, args, &params, grid).loop_iterations(of.parts);
+    let add = Dispatch::by_name(kernel, args, &params, grid).loop_iterations(of.parts);
     let dispatches = vec![launch(&all(Arg::Scratch), None)?, add];
     let scratch = [&[length], &of.sizes[1..]].concat();
     Ok(Program { dispatches, scratch: scratch.iter().map(|n| 4 * of.parts * n).collect() })

@@ -1,27 +1,13 @@
 //! Softmax, its logarithm, and their derivatives. Kernels: `shaders/softmax.wgsl`.
 
 use super::{
-    AdapterClass, Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Outputs, Program, Traits,
+    AdapterClass, Arg, Backward, Case, Dispatch, Fillings, Gradients, Kernel, KernelContext, Op, Outputs,
+    Program, Traits, Uniform, uniform,
 };
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, larger};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::{DType, Shape, TensorType};
-
-/// Uniform of kernels that work on rows.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Rows {
-    rows: u32,
-    columns: u32,
-    _pad: [u32; 2],
-}
-
-impl Rows {
-    pub(super) fn new(rows: usize, columns: usize) -> Self {
-        Rows { rows: rows as u32, columns: columns as u32, _pad: [0; 2] }
-    }
-}
 
 /// The last axis as columns, all others as rows.
 pub(super) fn rows_of(shape: &Shape) -> (usize, usize) {
@@ -47,7 +33,7 @@ impl OverRows {
         name: &str,
         (rows, columns): (usize, usize),
         args: Vec<Arg>,
-        params: &impl bytemuck::NoUninit,
+        params: &Uniform,
         ctx: &KernelContext<'_>,
     ) -> Result<Program> {
         let OverRows { passes, joins, side_by_side } = self;
@@ -58,7 +44,7 @@ impl OverRows {
         };
         let kernel = Kernel::library(&format!("{name}_{kind}"))?;
         let grid = ctx.caps.grid(workgroups)?;
-        Ok(Dispatch::new(kernel, args, params, grid).loop_iterations(iterations).into())
+        Ok(Dispatch::by_name(kernel, args, params, grid).loop_iterations(iterations).into())
     }
 }
 
@@ -172,13 +158,7 @@ impl Op for Softmax {
         Ok(vec![inputs[0]])
     }
 
-    fn grad<'g>(
-        &self,
-        _: &[Var<'g>],
-        outputs: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { outputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let y = outputs[0];
         Ok(vec![upstream[0].map(|dy| y.graph.record_one(SoftmaxGrad { log: self.log }, &[y, dy]))])
     }
@@ -187,7 +167,7 @@ impl Op for Softmax {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
         let args = vec![Arg::Input(0), Arg::Output(0)];
         let over = OverRows { passes: 3, joins: 2, side_by_side: 64 };
-        over.launch(self.name(), (rows, columns), args, &Rows::new(rows, columns), ctx)
+        over.launch(self.name(), (rows, columns), args, &uniform! { rows, columns }, ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -234,13 +214,7 @@ impl Op for SoftmaxGrad {
         Ok(vec![inputs[0]])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(u) = upstream[0] else { return Ok(vec![None; 2]) };
         let (y, dy) = (inputs[0], inputs[1]);
         let last = [y.shape().rank() - 1];
@@ -261,7 +235,7 @@ impl Op for SoftmaxGrad {
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
         let over = OverRows { passes: 2, joins: 1, side_by_side: 64 };
-        over.launch(self.name(), (rows, columns), args, &Rows::new(rows, columns), ctx)
+        over.launch(self.name(), (rows, columns), args, &uniform! { rows, columns }, ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -64,7 +64,13 @@ fn parameters_have_the_layout_of_the_shader() {
             assert!(dispatch.uniform.is_empty(), "{key}");
             continue;
         };
-        let naga::TypeInner::Struct { span, .. } = module.types[variable.ty].inner else { panic!("{key}") };
+        let naga::TypeInner::Struct { ref members, span } = module.types[variable.ty].inner else {
+            panic!("{key}")
+        };
+        if !dispatch.names.is_empty() {
+            let names: Vec<&str> = members.iter().filter_map(|m| m.name.as_deref()).collect();
+            assert_eq!(dispatch.names, names, "{key}");
+        }
         assert_eq!(
             dispatch.uniform.len().next_multiple_of(16),
             (span as usize).next_multiple_of(16),
@@ -106,14 +112,8 @@ fn the_check_of_gradients_finds_a_wrong_one() {
         fn infer(&self, i: &[crate::TensorType]) -> Result<Vec<crate::TensorType>, String> {
             Ok(i.to_vec())
         }
-        fn grad<'g>(
-            &self,
-            x: &[crate::Var<'g>],
-            _: &[crate::Var<'g>],
-            dy: &[Option<crate::Var<'g>>],
-            _: &[bool],
-        ) -> Result<Vec<Option<crate::Var<'g>>>, String> {
-            Ok(vec![dy[0].map(|dy| dy * x[0])])
+        fn grad<'g>(&self, of: super::Backward<'_, 'g>) -> super::Gradients<'g> {
+            Ok(vec![of.upstream[0].map(|dy| dy * of.inputs[0])])
         }
         fn dispatch(&self, _: &KernelContext<'_>) -> crate::Result<Program> {
             Ok(Program::default())

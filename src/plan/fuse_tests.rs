@@ -231,7 +231,7 @@ fn what_is_simplified_once_stays() {
 fn pooled(g: &Graph, size: [usize; 2], options: crate::ops::PoolOptions) -> crate::Var<'_> {
     let (x, w) = (g.input("x", [4, 3, size[0], size[1]]), g.input("w", [8, 3, 3, 3]));
     let same = crate::ops::Conv2dOptions { padding: crate::ops::Padding::all(1), ..Default::default() };
-    let tiles = crate::ops::ConvKernels::Tiles;
+    let tiles = crate::ops::Kernels::Tiles;
     x.conv2d_by(w, Some(g.input("b", [8])), &same, tiles).relu().max_pool2d(options)
 }
 
@@ -262,7 +262,7 @@ fn what_maxima_are_taken_of_is_stored_where_others_read_it() {
     use crate::ops::PoolOptions;
     let g = Graph::new();
     let (x, w) = (g.input("x", [4, 3, 8, 8]), g.input("w", [8, 3, 3, 3]));
-    let tiles = crate::ops::ConvKernels::Tiles;
+    let tiles = crate::ops::Kernels::Tiles;
     let y = x.conv2d_by(w, None, &crate::ops::Conv2dOptions::default(), tiles);
     g.output("p", y.max_pool2d(PoolOptions::square(2)));
     assert_eq!(fused(&g), ["conv2d+max_pool2d"]);

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::ops::dropout::halves;
 use crate::ops::{
     Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real, Reference,
-    Traits,
+    Traits, uniform,
 };
 use crate::ops::{UNIT, expect};
 use crate::rng::PHILOX_ROUNDS;
@@ -22,17 +22,6 @@ pub(crate) struct RandomAffine {
     pub(crate) scale: f32,
     pub(crate) seed: u64,
     pub(crate) stream: u64,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Uniform {
-    images: u32,
-    shift: u32,
-    angle: f32,
-    scale: f32,
-    stream: [u32; 2],
-    seed: [u32; 2],
 }
 
 impl RandomAffine {
@@ -92,19 +81,15 @@ impl Op for RandomAffine {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let params = Uniform {
-            images: self.images as u32,
-            shift: self.shift,
-            angle: self.angle,
-            scale: self.scale,
-            stream: halves(self.stream),
-            seed: halves(self.seed),
+        let params = uniform! {
+            images: self.images, shift: self.shift, angle: self.angle, scale: self.scale,
+            stream: halves(self.stream), seed: halves(self.seed),
         };
         let grid = ctx.caps.grid(self.images.div_ceil(64))?;
         let args = vec![Arg::Input(0), Arg::Output(0)];
         // Two doublings of the angle.
         let turns = PHILOX_ROUNDS + 2;
-        Ok(Dispatch::new(Kernel::library("random_affine")?, args, &params, grid)
+        Ok(Dispatch::by_name(Kernel::library("random_affine")?, args, &params, grid)
             .loop_iterations(turns)
             .into())
     }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::ops::{
-    Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Program, Real, Reference,
+    Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, uniform,
 };
 use crate::ops::{TINY, UNIT, expect, float};
 use crate::shape::{DType, TensorType};
@@ -11,15 +11,6 @@ use crate::shape::{DType, TensorType};
 /// image: bilinear between pixels, 0 outside. Inputs: x `[n, c, h, w]`, matrices (a, b, tx, c, d, ty) `[n, 6]`.
 #[derive(Debug, Clone)]
 pub(crate) struct AffineSample;
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Uniform {
-    elements: u32,
-    channels: u32,
-    height: u32,
-    width: u32,
-}
 
 /// Where pixel (v, u) of an image of this size comes from: (x, y).
 fn place<T: Real>(matrix: &[T], [height, width]: [usize; 2], v: usize, u: usize) -> (T, T) {
@@ -76,10 +67,10 @@ impl Op for AffineSample {
         let x = ctx.inputs[0].shape;
         let [elements, channels, height, width] =
             [x.elements(), x.dim(1), x.dim(2), x.dim(3)].map(|n| n as u32);
-        let params = Uniform { elements, channels, height, width };
+        let params = uniform! { elements, channels, height, width };
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let grid = ctx.caps.grid(x.elements().div_ceil(64))?;
-        Ok(Dispatch::new(Kernel::library("affine_sample")?, args, &params, grid).into())
+        Ok(Dispatch::by_name(Kernel::library("affine_sample")?, args, &params, grid).into())
     }
 
     /// The place is rounded some five times; from pixel to pixel the image changes by two maxima at most. What is

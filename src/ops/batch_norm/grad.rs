@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::parts::{Parts, in_parts};
 use crate::ops::{
-    Arg, Chain, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, UNIT, expect,
+    Arg, Backward, Chain, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY,
+    Traits, UNIT, expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -100,13 +101,7 @@ impl Op for BatchNormGrad {
 
     /// The formula once more, op by op on copies, is differentiated: a copy has no past, so that nothing flows
     /// into one input by way of another.
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let copies: Vec<Var<'g>> = inputs.iter().map(|v| v.copy()).collect();
         let [x, weight, mean, variance, dy] = [0, 1, 2, 3, 4].map(|k| copies[k]);
         let others: Vec<usize> = (0..x.shape().rank()).filter(|&a| a != 1).collect();

@@ -2,8 +2,9 @@
 
 use super::{Layout, Walk, layout, per_channel, root_bound};
 use crate::error::Result;
-use crate::graph::Var;
-use crate::ops::{Arg, Chain, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
+use crate::ops::{
+    Arg, Backward, Chain, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
+};
 use crate::shape::{DType, TensorType};
 
 /// y = (x - mean) / √(variance + eps) · weight + bias. Inputs: x `[n, c, ..]`; weight, bias, mean and
@@ -54,13 +55,7 @@ impl Op for BatchNormInference {
     }
 
     /// By the formula, op by op: training does not come here.
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(dy) = upstream[0] else { return Ok(vec![None; 5]) };
         let (x, weight, mean, variance) = (inputs[0], inputs[1], inputs[3], inputs[4]);
         let others: Vec<usize> = (0..x.shape().rank()).filter(|&a| a != 1).collect();

@@ -12,8 +12,8 @@ use inference::BatchNormInference;
 
 use super::elementwise::Around;
 use super::{
-    AdapterClass, Arg, Caps, Chain, Cut, Dispatch, In, KernelContext, Op, Out, Outputs, Program, Real,
-    Reference, TINY, Traits, UNIT, expect,
+    AdapterClass, Arg, Backward, Caps, Chain, Cut, Dispatch, Gradients, In, KernelContext, Op, Out, Outputs,
+    Program, Real, Reference, TINY, Traits, UNIT, expect, uniform,
 };
 use crate::error::Result;
 use crate::graph::Var;
@@ -40,19 +40,6 @@ pub(super) struct Layout {
     images: usize,
     channels: usize,
     spatial: usize,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    images: u32,
-    channels: u32,
-    spatial: u32,
-    each: u32,
-    eps: f32,
-    /// Elements, or vectors, of a part of a channel.
-    length: u32,
-    _pad: [u32; 2],
 }
 
 /// What a kernel goes over.
@@ -121,15 +108,7 @@ impl Layout {
         // A load costs a software adapter as much whether its neighbours want the same or not; a GPU wants neighbours
         // to read neighbours.
         let each = if ctx.caps.class == AdapterClass::Gpu { 1 } else { EACH.min(spatial.max(1)) };
-        let params = Params {
-            images: self.images as u32,
-            channels: self.channels as u32,
-            spatial: spatial as u32,
-            each: each as u32,
-            eps,
-            length: length as u32,
-            _pad: [0; 2],
-        };
+        let params = uniform! { images: self.images, channels: self.channels, spatial, each, eps, length };
         let (workgroups, then, iterations) = match walk {
             Walk::Channels => (self.channels * parts, None, length.div_ceil(64) + BESIDE),
             Walk::Parts => (self.channels.div_ceil(64), None, parts),
@@ -139,7 +118,7 @@ impl Layout {
         };
         args.extend(then.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
         let around = Around { then: then.map(|chain| (chain, self.is_vec4())), ..Around::default() };
-        Ok(Dispatch::new(around.kernel(&name)?, args, &params, ctx.caps.grid(workgroups)?)
+        Ok(Dispatch::by_name(around.kernel(&name)?, args, &params, ctx.caps.grid(workgroups)?)
             .loop_iterations(iterations))
     }
 }
@@ -264,13 +243,7 @@ impl Op for BatchNorm {
         Ok(vec![inputs[0], inputs[1], inputs[1]])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        outputs: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, outputs, upstream, needed }: Backward<'_, 'g>) -> Gradients<'g> {
         let (x, weight, mean, variance) = (inputs[0], inputs[1], outputs[1], outputs[2]);
         let mut gradients = match upstream[0] {
             Some(dy) => {

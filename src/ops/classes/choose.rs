@@ -2,18 +2,11 @@
 
 use super::{check, joined, launch, not_empty};
 use crate::error::Result;
-use crate::graph::Var;
-use crate::ops::{Arg, Below, In, KernelContext, Op, Out, Program, Real, Reference, Traits, expect};
+use crate::ops::{
+    Arg, Backward, Below, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Traits, expect,
+    uniform,
+};
 use crate::shape::{DType, TensorType};
-
-/// Uniform of `one_hot` and `pick`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct ClassParams {
-    elements: u32,
-    classes: u32,
-    _pad: [u32; 2],
-}
 
 /// For each class number a row with 1 at the class and 0 elsewhere.
 #[derive(Debug, Clone)]
@@ -49,7 +42,7 @@ impl Op for OneHot {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let elements = ctx.outputs[0].shape.elements();
-        let params = ClassParams { elements: elements as u32, classes: self.classes as u32, _pad: [0; 2] };
+        let params = uniform! { elements, classes: self.classes };
         Ok(launch(ctx, "one_hot", &[Arg::Input(0), Arg::Output(0)], elements, &params)?.into())
     }
 
@@ -93,13 +86,7 @@ impl Op for Pick {
         Ok(vec![TensorType::f32(index)])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let (x, index) = (inputs[0], inputs[1]);
         // Chosen, not multiplied: 0 times an infinite cotangent would be NaN.
         let dx = upstream[0].map(|dy| {
@@ -111,7 +98,7 @@ impl Op for Pick {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let x = ctx.inputs[0].shape;
-        let params = ClassParams { elements: x.dim(0) as u32, classes: x.dim(1) as u32, _pad: [0; 2] };
+        let params = uniform! { elements: x.dim(0), classes: x.dim(1) };
         let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         Ok(launch(ctx, "pick", &args, x.dim(0), &params)?.into())
     }

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::ops::{
     Arg, Cut, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, expect, relative_bound,
+    uniform,
 };
 use crate::shape::{DType, TensorType};
 
@@ -10,14 +11,6 @@ use crate::shape::{DType, TensorType};
 /// shape; the state.
 #[derive(Debug, Clone)]
 pub(crate) struct CountEqual;
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    first: u32,
-    end: u32,
-    _pad: [u32; 2],
-}
 
 impl<T: Real> Reference<T> for CountEqual {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
@@ -57,10 +50,10 @@ impl Op for CountEqual {
         let Cut { length, .. } = ctx.caps.cut(elements, most);
         let launch = |first: usize| {
             let end = elements.min(first + length);
-            let params = Params { first: first as u32, end: end as u32, _pad: [0; 2] };
+            let params = uniform! { first, end };
             let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
             let iterations = (end - first).div_ceil(64) + 64;
-            Ok(Dispatch::new(Kernel::library("count_equal")?, args, &params, [1, 1, 1])
+            Ok(Dispatch::by_name(Kernel::library("count_equal")?, args, &params, [1, 1, 1])
                 .loop_iterations(iterations))
         };
         let dispatches = (0..elements.max(1)).step_by(length).map(launch).collect::<Result<_>>()?;

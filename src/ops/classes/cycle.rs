@@ -3,26 +3,9 @@
 use super::{launch, not_empty};
 use crate::error::Result;
 use crate::ops::{
-    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, Traits, expect,
+    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, Traits, expect, uniform,
 };
 use crate::shape::{DType, Shape, TensorType};
-
-/// Uniform of `batch_rows`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct WindowParams {
-    batch: u32,
-    rows: u32,
-    _pad: [u32; 2],
-}
-
-/// Uniform of `advance`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct CycleParams {
-    modulus: u32,
-    _pad: [u32; 3],
-}
 
 /// A window of an order, chosen by a counter. Arithmetic is that of `u32`, on every executor.
 #[derive(Debug, Clone)]
@@ -61,7 +44,7 @@ impl Op for BatchRows {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let rows = ctx.inputs[0].shape.elements() as u32;
-        let params = WindowParams { batch: self.batch as u32, rows, _pad: [0; 2] };
+        let params = uniform! { batch: self.batch, rows };
         let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         Ok(launch(ctx, "batch_rows", &args, self.batch, &params)?.into())
     }
@@ -108,8 +91,8 @@ impl Op for Advance {
     }
 
     fn dispatch(&self, _: &KernelContext<'_>) -> Result<Program> {
-        let params = CycleParams { modulus: self.modulus, _pad: [0; 3] };
-        Ok(Dispatch::new(Kernel::library("advance")?, vec![Arg::Output(0)], &params, [1, 1, 1]).into())
+        let params = uniform! { modulus: self.modulus };
+        Ok(Dispatch::by_name(Kernel::library("advance")?, vec![Arg::Output(0)], &params, [1, 1, 1]).into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {

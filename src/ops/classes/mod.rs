@@ -8,7 +8,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext};
+use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Uniform};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::shape::{DType, Shape, TensorType};
@@ -36,10 +36,10 @@ fn launch(
     entry: &str,
     args: &[Arg],
     elements: usize,
-    params: &impl bytemuck::NoUninit,
+    params: &Uniform,
 ) -> Result<Dispatch> {
     let grid = ctx.caps.grid(elements.div_ceil(WORKGROUP))?;
-    Ok(Dispatch::new(Kernel::library(entry)?, args.to_vec(), params, grid))
+    Ok(Dispatch::by_name(Kernel::library(entry)?, args.to_vec(), params, grid))
 }
 
 /// The shape of `lead` axes before those of `rest`.

@@ -2,32 +2,11 @@
 
 use super::{NAN_BITS, check, joined, launch, not_empty};
 use crate::error::Result;
-use crate::graph::Var;
 use crate::ops::{
-    Arg, Below, Cut, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, Slice, SliceMut, TINY,
-    Traits, UNIT, expect,
+    Arg, Backward, Below, Cut, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real, Reference,
+    Slice, SliceMut, TINY, Traits, UNIT, expect, uniform,
 };
 use crate::shape::{DType, TensorType};
-
-/// Uniform of the `take_rows` kernels.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct RowParams {
-    pub(super) elements: u32,
-    pub(super) row: u32,
-    pub(super) rows: u32,
-    pub(super) missing: u32,
-}
-
-/// Uniform of the `scatter_rows` kernels.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct ScatterParams {
-    elements: u32,
-    row: u32,
-    first: u32,
-    end: u32,
-}
 
 /// Rows of a table, by number.
 #[derive(Debug, Clone)]
@@ -70,13 +49,7 @@ impl Op for TakeRows {
         }
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let (table, index) = (inputs[0], inputs[1]);
         let scatter = ScatterRows { rows: table.dim(0) };
         Ok(vec![upstream[0].map(|dy| dy.graph().record_one(scatter, &[index, dy])), None])
@@ -98,10 +71,8 @@ impl Op for TakeRows {
             Some(row) => ("take_rows", count * row, count * row, row),
             None => ("take_rows_bytes", out.shape.elements().div_ceil(4), out.shape.elements(), row),
         };
-        let params = RowParams {
-            elements: elements as u32,
-            row: row as u32,
-            rows: table.shape.dim(0) as u32,
+        let params = uniform! {
+            elements, row, rows: table.shape.dim(0),
             missing: if table.dtype == DType::F32 { NAN_BITS } else { 0 },
         };
         let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
@@ -155,13 +126,7 @@ impl Op for ScatterRows {
         }
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         Ok(vec![None, upstream[0].map(|dy| dy.take_rows(inputs[0]))])
     }
 
@@ -174,12 +139,7 @@ impl Op for ScatterRows {
         let Cut { length, .. } = ctx.caps.cut(count, ctx.caps.max_loop_iterations as usize);
         let launch = |first: usize| {
             let end = count.min(first + length);
-            let params = ScatterParams {
-                elements: (elements / unit) as u32,
-                row: (row / unit) as u32,
-                first: first as u32,
-                end: end as u32,
-            };
+            let params = uniform! { elements: elements / unit, row: row / unit, first, end };
             let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
             Ok(launch(ctx, entry, &args, elements / unit, &params)?.loop_iterations(end - first))
         };

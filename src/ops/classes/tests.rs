@@ -1,6 +1,6 @@
 //! Hand-computed values, ranges, and bytes.
 
-use super::rows::{RowParams, gather};
+use super::rows::gather;
 use super::*;
 use crate::graph::Graph;
 use crate::ops::{AdapterClass, Caps, float};
@@ -69,18 +69,18 @@ fn rows_of_bytes_are_packed_as_the_kernels_read_them() {
         let ctx = KernelContext::new(&caps, &inputs, &outputs);
         let launch = TakeRows.dispatch(&ctx).unwrap().dispatches.remove(0);
         assert_eq!(launch.kernel.entry, expected);
-        let p: RowParams = bytemuck::pod_read_unaligned(&launch.uniform);
+        let [elements, unit, ..]: [u32; 4] = bytemuck::pod_read_unaligned(&launch.uniform);
         let (from, wide) = (words(&table), if expected == "take_rows_vec4" { 4 } else { 1 });
-        let find = |i: u32| (index[(i / p.row) as usize] * p.row + i % p.row) as usize;
-        let byte = |i: u32| match i < p.elements {
+        let find = |i: u32| (index[(i / unit) as usize] * unit + i % unit) as usize;
+        let byte = |i: u32| match i < elements {
             true => (from[find(i) / 4] >> (8 * (find(i) % 4))) & 0xff,
             false => 0,
         };
         let taken: Vec<u32> = match expected {
-            "take_rows_bytes" => (0..p.elements.div_ceil(4))
+            "take_rows_bytes" => (0..elements.div_ceil(4))
                 .map(|i| (0..4).fold(0, |word, b| word | (byte(4 * i + b) << (8 * b))))
                 .collect(),
-            _ => (0..p.elements).flat_map(|i| from[wide * find(i)..][..wide].to_vec()).collect(),
+            _ => (0..elements).flat_map(|i| from[wide * find(i)..][..wide].to_vec()).collect(),
         };
         let mut y = vec![0u8; index.len() * row];
         gather(&table, &index, &mut y);

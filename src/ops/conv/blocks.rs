@@ -7,37 +7,12 @@ pub(super) mod weight;
 use minijinja::context;
 
 use super::correlation::Correlation;
-use super::geometry::Extents;
 use super::kernels::Asked;
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
 use crate::ops::parts::{Parts, in_parts};
 use crate::ops::text::{Then, rendered};
-use crate::ops::{Arg, Chain, Dispatch, Kernel, KernelContext, Program, Trial};
-
-/// Uniform of the forward direction and the gradient of the images: [`Correlation`].
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    extents: Extents,
-    stride_y: u32,
-    stride_x: u32,
-    gap_y: u32,
-    gap_x: u32,
-    dilation_y: u32,
-    dilation_x: u32,
-    before_y: u32,
-    before_x: u32,
-    group_step: u32,
-    m_step: u32,
-    c_step: u32,
-    has_bias: u32,
-    kw: u32,
-    taps: u32,
-    /// Parts that the sum is cut into, and the extent of each.
-    parts: u32,
-    length: u32,
-}
+use crate::ops::{Arg, Chain, Dispatch, Kernel, KernelContext, Program, Trial, uniform};
 
 /// The forms that can compute a correlation.
 pub(super) fn trial(c: &Correlation) -> Trial {
@@ -48,10 +23,10 @@ pub(super) fn trial(c: &Correlation) -> Trial {
 }
 
 /// The forward direction, or the gradient of the images.
-pub(super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
     let (c, chain) = (&asked.c, ctx.fusion.epilogue);
     let pixels = c.images * c.oh * c.ow;
-    let block = Block::of(asked.form(), &trial(c), ctx.caps);
+    let block = Block::of(asked.kernels.form(), &trial(c), ctx.caps);
     let depth = c.c * c.kh * c.kw;
     // The weight of a row is contiguous along k, and so is a vector of it.
     let in_line = !c.flip && c.weight_steps[1] == depth;
@@ -65,33 +40,19 @@ pub(super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Progr
         has_gap: c.gap != [1, 1],
         flip: c.flip,
     };
-    let params = Params {
-        extents: c.extents(),
-        stride_y: c.stride[0] as u32,
-        stride_x: c.stride[1] as u32,
-        gap_y: c.gap[0] as u32,
-        gap_x: c.gap[1] as u32,
-        dilation_y: c.dilation[0] as u32,
-        dilation_x: c.dilation[1] as u32,
-        // Positions before the first wrap around, and are then beyond the last.
-        before_y: c.before[0] as u32,
-        before_x: c.before[1] as u32,
-        group_step: c.weight_steps[0] as u32,
-        m_step: c.weight_steps[1] as u32,
-        c_step: c.weight_steps[2] as u32,
-        has_bias: u32::from(asked.has_bias),
-        kw: c.kw as u32,
-        taps: (c.kh * c.kw) as u32,
-        parts: parts as u32,
-        length: length as u32,
-    };
+    let params = c.uniform().and(uniform! {
+        stride_y: c.stride[0], stride_x: c.stride[1], gap_y: c.gap[0],
+        gap_x: c.gap[1], dilation_y: c.dilation[0], dilation_x: c.dilation[1], before_y: c.before[0],
+        before_x: c.before[1], group_step: c.weight_steps[0], m_step: c.weight_steps[1],
+        c_step: c.weight_steps[2], has_bias: asked.has_bias, kw: c.kw, taps: c.kh * c.kw, parts, length,
+    });
     let inputs = ctx.inputs.len();
     let elements = [c.groups * c.m * pixels];
     in_parts(&Parts::of(parts, &elements), ctx, chain.map(|c| (c, inputs)), |to, chain| {
         let mut args = [&[Arg::Input(0), Arg::Input(1), asked.bias()], to].concat();
         args.extend(chain.iter().flat_map(|chain| chain.args(inputs)));
         let grid = ctx.caps.grid(block.workgroups([c.m, pixels]) * c.groups * parts)?;
-        Ok(Dispatch::new(variant.kernel(chain)?, args, &params, grid)
+        Ok(Dispatch::by_name(variant.kernel(chain)?, args, &params, grid)
             .loop_iterations(block.loop_iterations(length)))
     })
 }

@@ -1,6 +1,7 @@
 //! What the forward direction and the gradient of the input have in common: one sum, over different arrays.
 
-use super::geometry::{Extents, Geometry};
+use super::geometry::Geometry;
+use crate::ops::{Uniform, uniform};
 
 /// out\[n, g m + j, oy, ox\] = Σ over i < c, ky, kx of in\[n, g c + i, uy / gap, ux / gap\] weight(g, j, i, ky, kx)
 /// with u = o stride + k dilation - before, where gap divides u and the quotient is inside.
@@ -27,9 +28,10 @@ pub(super) struct Correlation {
 }
 
 impl Correlation {
-    /// As uniforms have them.
-    pub(super) fn extents(&self) -> Extents {
-        Extents::new(self.images, self.groups, [self.c, self.m], [self.h, self.w], [self.oh, self.ow])
+    /// How the uniforms of its kernels begin.
+    pub(super) fn uniform(&self) -> Uniform {
+        let &Correlation { images, groups, c, m, h, w, oh, ow, .. } = self;
+        uniform! { images, groups, c, m, h, w, oh, ow }
     }
 
     pub(super) fn forward(g: &Geometry) -> Self {

@@ -15,7 +15,9 @@ use super::kernels::Asked;
 use super::tile::greatest_common_divisor;
 use crate::error::{Error, Result};
 use crate::ops::text::{Then, rendered, widest};
-use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program};
+use crate::ops::{
+    AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Uniform, uniform,
+};
 use strip::Strip;
 
 /// Most output channels of a group. With more, tiles that load the input once for all of them are as fast.
@@ -101,51 +103,27 @@ impl Schedule {
     }
 }
 
-/// Uniform of the generated kernels.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    planes: u32,
-    /// Output channels of an image, and of a group.
-    channels: u32,
-    m: u32,
-    has_bias: u32,
-    h: u32,
-    w: u32,
-    oh: u32,
-    ow: u32,
-    /// Tiles of a row; steps that each walk is cut into parts of, and how many parts.
-    tiles_x: u32,
-    steps: u32,
-    length: u32,
-    parts: u32,
-    /// Rows of padding before the window of the first step, and rows of outputs before the first.
-    lift: i32,
-    lead: i32,
-    _pad: [u32; 2],
-}
-
 /// A kernel with its grid.
 struct Plan {
     walk: Walk,
-    params: Params,
+    params: Uniform,
     workgroups: usize,
     /// Of an invocation's loop.
     iterations: usize,
 }
 
-pub(super) fn fits(asked: &Asked<'_>) -> bool {
-    plan(&asked.c, asked.has_bias, asked.caps).is_some()
+pub(super) fn fits(asked: &Asked, caps: &Caps) -> bool {
+    plan(&asked.c, asked.has_bias, caps).is_some()
 }
 
-pub(super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
     let plan = plan(&asked.c, asked.has_bias, ctx.caps)
         .ok_or_else(|| Error::Invalid("no walk computes this convolution".into()))?;
     let chain = ctx.fusion.epilogue;
     let mut args = vec![Arg::Input(0), Arg::Input(1), asked.bias(), Arg::Output(0)];
     args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let (kernel, grid) = (plan.walk.kernel(chain)?, ctx.caps.grid(plan.workgroups)?);
-    Ok(Dispatch::new(kernel, args, &plan.params, grid).loop_iterations(plan.iterations).into())
+    Ok(Dispatch::by_name(kernel, args, &plan.params, grid).loop_iterations(plan.iterations).into())
 }
 
 /// A variant of the kernel: what its text depends on.
@@ -204,22 +182,9 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     let wanted = shape.invocations.div_ceil(walks).min(steps / (2 * schedule.kept() + 1)).max(needed);
     let length = steps.div_ceil(wanted);
     let parts = steps.div_ceil(length);
-    let params = Params {
-        planes: planes as u32,
-        channels: (c.groups * c.m) as u32,
-        m: c.m as u32,
-        has_bias: u32::from(has_bias),
-        h: c.h as u32,
-        w: c.w as u32,
-        oh: c.oh as u32,
-        ow: c.ow as u32,
-        tiles_x: tiles_x as u32,
-        steps: steps as u32,
-        length: length as u32,
-        parts: parts as u32,
-        lift: ((c.before[0] + lead) / c.gap[0] as i64) as i32,
-        lead: lead as i32,
-        _pad: [0; 2],
+    let params = uniform! {
+        planes, channels: c.groups * c.m, m: c.m, has_bias, h: c.h, w: c.w, oh: c.oh, ow: c.ow, tiles_x,
+        steps, length, parts, lift: (c.before[0] + lead) / c.gap[0] as i64, lead,
     };
     let walk = Walk {
         workgroup: shape.workgroup,

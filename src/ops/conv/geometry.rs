@@ -1,4 +1,5 @@
 //! The numbers of a convolution, checked once and shared by its three directions.
+use crate::ops::{Uniform, uniform};
 
 /// How a convolution reads its input: everything but the extents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,34 +38,6 @@ pub(super) struct Geometry {
     pub(super) dilation: [usize; 2],
     pub(super) top: usize,
     pub(super) left: usize,
-}
-
-/// How the uniform of most kernels begins.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Extents {
-    images: u32,
-    groups: u32,
-    /// Channels of each group that go in and that come out.
-    c: u32,
-    m: u32,
-    h: u32,
-    w: u32,
-    oh: u32,
-    ow: u32,
-}
-
-impl Extents {
-    pub(super) fn of(g: &Geometry) -> Self {
-        Extents::new(g.n, g.groups, [g.c, g.o], [g.h, g.w], [g.oh, g.ow])
-    }
-
-    /// From extents that a tensor has, which fit.
-    pub(super) fn new(n: usize, groups: usize, c: [usize; 2], from: [usize; 2], to: [usize; 2]) -> Self {
-        let [images, groups] = [n, groups].map(|n| n as u32);
-        let [[c, m], [h, w], [oh, ow]] = [c, from, to].map(|pair| pair.map(|n| n as u32));
-        Extents { images, groups, c, m, h, w, oh, ow }
-    }
 }
 
 /// The extent of the output along one axis, or what is wrong.
@@ -142,6 +115,12 @@ impl Window {
 }
 
 impl Geometry {
+    /// How the uniforms of the weight's gradient begin.
+    pub(super) fn uniform(&self) -> Uniform {
+        let &Geometry { n, groups, c, o, h, w, oh, ow, .. } = self;
+        uniform! { images: n, groups, c, o, h, w, oh, ow }
+    }
+
     /// Shape of y.
     pub(super) fn output(&self) -> [usize; 4] {
         [self.n, self.groups * self.o, self.oh, self.ow]

@@ -2,12 +2,12 @@
 
 use super::correlation::Correlation;
 use super::{
-    Conv2dBackwardInput, Conv2dBackwardWeight, backward_input, backward_weight, bound, forward, kernels,
-    result,
+    Conv2dBackwardInput, Conv2dBackwardWeight, backward_input, backward_weight, forward, kernels, result,
 };
 use crate::error::Result;
-use crate::graph::Var;
-use crate::ops::{In, KernelContext, Op, Program, TINY, Trial, UNIT, expect};
+use crate::ops::{
+    Backward, Gradients, In, KernelContext, Op, Program, TINY, Trial, UNIT, bound_of_products, expect,
+};
 use crate::shape::{DType, TensorType};
 
 impl Op for Conv2dBackwardInput {
@@ -21,13 +21,7 @@ impl Op for Conv2dBackwardInput {
         result(&[g.n, g.groups * g.c, g.h, g.w])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(cotangent) = upstream[0] else { return Ok(vec![None; 2]) };
         let (dy, weight) = (inputs[0], inputs[1]);
         Ok(vec![
@@ -42,7 +36,7 @@ impl Op for Conv2dBackwardInput {
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let weight = inputs[1].shape;
-        bound(self, weight.elements() / (weight.dim(1) * self.window.groups), inputs, outputs)
+        bound_of_products(self, weight.elements() / (weight.dim(1) * self.window.groups), inputs, outputs)
     }
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
@@ -75,13 +69,7 @@ impl Op for Conv2dBackwardWeight {
         Ok(outputs)
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let (x, dy) = (inputs[0], inputs[1]);
         let of_weight = upstream[0];
         let dx = of_weight.filter(|_| needed[0]);
@@ -103,7 +91,7 @@ impl Op for Conv2dBackwardWeight {
         let dy = inputs[1].shape;
         let terms = dy.elements() / dy.dim(1);
         let weight = Conv2dBackwardWeight { bias: false, ..*self };
-        let mut bounds = bound(&weight, terms, inputs, &outputs[..1]);
+        let mut bounds = bound_of_products(&weight, terms, inputs, &outputs[..1]);
         if self.bias {
             let mut sizes = vec![0.0; dy.dim(1)];
             let size = dy.dim(2) * dy.dim(3);

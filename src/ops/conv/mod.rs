@@ -17,34 +17,19 @@ mod tests;
 mod tile;
 mod weight_tile;
 
+pub(super) use super::Kernels as ConvKernels;
 pub(super) use cases::cases;
 pub use geometry::Padding;
 pub(crate) use geometry::Window;
 
 use super::{
-    Fusion, In, KernelContext, Op, Out, Program, Reference, Slice, SliceMut, TINY, Trial, UNIT, expect,
+    Backward, Fusion, Gradients, In, KernelContext, Kernels, Op, Program, Trial, bound_of_products, expect,
 };
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::shape::{DType, Shape, TensorType};
 use correlation::Correlation;
 use geometry::Geometry;
-
-/// Which kernels compute a convolution. The choice carries over to its gradients.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ConvKernels {
-    /// Those expected to be the fastest.
-    #[default]
-    Best,
-    /// One output per invocation, from the formula: the yardstick.
-    Plain,
-    /// Tiles even where the work is so small that `Best` takes the plain kernel.
-    Tiles,
-    /// On GPUs, blocks of this form.
-    #[doc(hidden)]
-    Block(usize),
-}
 
 /// Stride, padding, dilation and groups of a convolution; by default 1, none, 1 and 1.
 ///
@@ -76,7 +61,7 @@ impl Default for Conv2dOptions {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Conv2d {
     pub(crate) window: Window,
-    pub(crate) kernels: ConvKernels,
+    pub(crate) kernels: Kernels,
 }
 
 /// The gradient of images of `size` from dy `[n, o, oh, ow]` and the weight.
@@ -84,7 +69,7 @@ pub(crate) struct Conv2d {
 pub(crate) struct Conv2dBackwardInput {
     pub(crate) window: Window,
     pub(crate) size: [usize; 2],
-    pub(crate) kernels: ConvKernels,
+    pub(crate) kernels: Kernels,
 }
 
 /// The gradient of a weight of extents `kernel` from the images and dy; with `bias` that of the bias too, the sum
@@ -94,7 +79,7 @@ pub(crate) struct Conv2dBackwardWeight {
     pub(crate) window: Window,
     pub(crate) kernel: [usize; 2],
     pub(crate) bias: bool,
-    pub(crate) kernels: ConvKernels,
+    pub(crate) kernels: Kernels,
 }
 
 impl Conv2dBackwardInput {
@@ -111,7 +96,7 @@ impl Conv2dBackwardInput {
 
 impl Conv2dBackwardWeight {
     /// For a weight, of which only the extents matter.
-    fn new(window: Window, weight: Var<'_>, bias: bool, kernels: ConvKernels) -> Self {
+    fn new(window: Window, weight: Var<'_>, bias: bool, kernels: Kernels) -> Self {
         Conv2dBackwardWeight { window, kernel: [weight.dim(2), weight.dim(3)], bias, kernels }
     }
 
@@ -153,13 +138,7 @@ impl Op for Conv2d {
         result(&g.output())
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(dy) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
         let (x, weight) = (inputs[0], inputs[1]);
         let dx = needed[0].then(|| backward_input(self.window, self.kernels, dy, weight, x));
@@ -186,7 +165,7 @@ impl Op for Conv2d {
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let weight = inputs[1].shape;
         let depth = weight.elements() / weight.dim(0) + usize::from(inputs.len() == 3);
-        bound(self, depth, inputs, outputs)
+        bound_of_products(self, depth, inputs, outputs)
     }
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
@@ -208,38 +187,14 @@ impl Op for Conv2d {
     }
 }
 
-/// A sum of k products in any order is off by at most k roundoffs of Σ|a||b| (Higham, "Accuracy and
-/// Stability of Numerical Algorithms", 2nd ed., section 3.1); one more for the products themselves.
-fn bound(
-    op: &dyn Reference<f64>,
-    depth: usize,
-    inputs: &[In<'_, f64>],
-    outputs: &[In<'_, f64>],
-) -> Vec<Vec<f64>> {
-    let absolute: Vec<Vec<f64>> = inputs.iter().map(|x| x.f().iter().map(|v| v.abs()).collect()).collect();
-    let sizes: Vec<In<'_, f64>> =
-        inputs.iter().zip(&absolute).map(|(x, a)| In { shape: x.shape, data: Slice::F(a) }).collect();
-    let mut sum = vec![0.0; outputs[0].shape.elements()];
-    let mut out = [Out { shape: outputs[0].shape, data: SliceMut::F(&mut sum) }];
-    // The shapes were accepted when the op was recorded.
-    let _ = op.eval_fast(&sizes, &mut out);
-    vec![sum.iter().map(|s| (depth + 1) as f64 * UNIT * s + TINY).collect()]
-}
-
 #[track_caller]
-fn forward<'g>(window: Window, kernels: ConvKernels, x: Var<'g>, weight: Var<'g>) -> Var<'g> {
+fn forward<'g>(window: Window, kernels: Kernels, x: Var<'g>, weight: Var<'g>) -> Var<'g> {
     x.graph.record_one(Conv2d { window, kernels }, &[x, weight])
 }
 
 /// The gradient of `x`, of which only the extents matter.
 #[track_caller]
-fn backward_input<'g>(
-    window: Window,
-    kernels: ConvKernels,
-    dy: Var<'g>,
-    weight: Var<'g>,
-    x: Var<'g>,
-) -> Var<'g> {
+fn backward_input<'g>(window: Window, kernels: Kernels, dy: Var<'g>, weight: Var<'g>, x: Var<'g>) -> Var<'g> {
     let op = Conv2dBackwardInput { window, size: [x.dim(2), x.dim(3)], kernels };
     dy.graph.record_one(op, &[dy, weight])
 }
@@ -248,7 +203,7 @@ fn backward_input<'g>(
 #[track_caller]
 fn backward_weight<'g>(
     window: Window,
-    kernels: ConvKernels,
+    kernels: Kernels,
     x: Var<'g>,
     dy: Var<'g>,
     weight: Var<'g>,
@@ -278,7 +233,7 @@ impl<'g> Var<'g> {
     /// rounded down.
     #[track_caller]
     pub fn conv2d(self, weight: Var<'g>, bias: Option<Var<'g>>, options: &Conv2dOptions) -> Var<'g> {
-        self.conv2d_by(weight, bias, options, ConvKernels::Best)
+        self.conv2d_by(weight, bias, options, Kernels::Best)
     }
 
     /// The same by chosen kernels, and its gradients too: the yardstick of benches, and for tests.
@@ -289,7 +244,7 @@ impl<'g> Var<'g> {
         weight: Var<'g>,
         bias: Option<Var<'g>>,
         options: &Conv2dOptions,
-        kernels: ConvKernels,
+        kernels: Kernels,
     ) -> Var<'g> {
         let window = match options.window(&self.shape(), &weight.shape()) {
             Ok(window) => window,
@@ -310,7 +265,7 @@ impl<'g> Var<'g> {
         dy: Var<'g>,
         of_weight: bool,
         options: &Conv2dOptions,
-        kernels: ConvKernels,
+        kernels: Kernels,
     ) -> Var<'g> {
         match options.window(&self.shape(), &weight.shape()) {
             Ok(window) if of_weight => backward_weight(window, kernels, self, dy, weight),

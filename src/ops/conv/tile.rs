@@ -8,58 +8,19 @@ use std::collections::BTreeSet;
 use minijinja::{Value, context};
 
 use super::correlation::Correlation;
-use super::geometry::Extents;
 use super::kernels::Asked;
 use crate::error::{Error, Result};
 use crate::ops::text::{Then, rendered, widest};
-use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program};
+use crate::ops::{
+    AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Uniform, uniform,
+};
 
 use shape::{Store, Strip, channels, in_a_row, rectangle, store};
-
-/// Uniform of the tiles.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    extents: Extents,
-    kh: u32,
-    stride_y: u32,
-    dilation_y: u32,
-    gap_y: u32,
-    /// Added to positions along y, so that they are not negative and multiples of the gap stay such, and
-    /// the rows of the input which that is.
-    lift: u32,
-    lift_rows: u32,
-    /// Vectors of columns of the input left of its first one where the first tile begins.
-    left: i32,
-    has_bias: u32,
-    tiles_x: u32,
-    tiles_y: u32,
-    /// Channels that m is padded to in the packed weight.
-    width: u32,
-    /// From one row of the kernel that meets rows of the input to the next, where there is a gap along y.
-    step_ky: u32,
-}
-
-/// Uniform of `conv2d_pack`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct PackParams {
-    groups: u32,
-    m: u32,
-    c: u32,
-    taps: u32,
-    width: u32,
-    group_step: u32,
-    m_step: u32,
-    c_step: u32,
-    flip: u32,
-    _pad: [u32; 3],
-}
 
 /// A tile with its grid, and the width of the packed weight it reads.
 struct Plan {
     tile: Tile,
-    params: Params,
+    params: Uniform,
     width: usize,
     workgroups: usize,
     /// Of an invocation's loops.
@@ -67,36 +28,28 @@ struct Plan {
 }
 
 /// Whether a tile fits that, where a window is asked for, consists of whole ones, which cover the plane.
-pub(super) fn fits(asked: &Asked<'_>) -> bool {
-    plan(&asked.c, asked.has_bias, asked.caps, asked.window).is_some()
+pub(super) fn fits(asked: &Asked, caps: &Caps) -> bool {
+    plan(&asked.c, asked.has_bias, caps, asked.window).is_some()
 }
 
 /// Packs the weight and runs tiles over it.
-pub(super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
     let (c, window, chain) = (&asked.c, asked.window, ctx.fusion.epilogue);
     let plan = plan(c, asked.has_bias, ctx.caps, window)
         .ok_or_else(|| Error::Invalid("no tile computes this convolution".into()))?;
     let vectors = c.groups * c.c * c.kh * c.kw * plan.width / 4;
-    let params = PackParams {
-        groups: c.groups as u32,
-        m: c.m as u32,
-        c: c.c as u32,
-        taps: (c.kh * c.kw) as u32,
-        width: plan.width as u32,
-        group_step: c.weight_steps[0] as u32,
-        m_step: c.weight_steps[1] as u32,
-        c_step: c.weight_steps[2] as u32,
-        flip: u32::from(c.flip),
-        _pad: [0; 3],
+    let params = uniform! {
+        groups: c.groups, m: c.m, c: c.c, taps: c.kh * c.kw, width: plan.width,
+        group_step: c.weight_steps[0], m_step: c.weight_steps[1], c_step: c.weight_steps[2], flip: c.flip,
     };
     let args = vec![Arg::Input(1), Arg::Scratch(0)];
     let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-    let pack = Dispatch::new(Kernel::library("conv2d_pack")?, args, &params, grid);
+    let pack = Dispatch::by_name(Kernel::library("conv2d_pack")?, args, &params, grid);
     let mut args = vec![Arg::Input(0), Arg::ScratchRead(0), asked.bias(), Arg::Output(0)];
     args.extend(window.map(|_| Arg::Output(1)));
     args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let (kernel, grid) = (plan.tile.kernel(chain)?, ctx.caps.grid(plan.workgroups)?);
-    let run = Dispatch::new(kernel, args, &plan.params, grid).loop_iterations(plan.iterations);
+    let run = Dispatch::by_name(kernel, args, &plan.params, grid).loop_iterations(plan.iterations);
     Ok(Program { dispatches: vec![pack, run], scratch: vec![16 * vectors] })
 }
 
@@ -221,21 +174,12 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps, window: Option<[usize; 2]>
     let tiles_y = c.gap[0] * c.oh.div_ceil(c.gap[0] * rows);
     let gap_y = c.gap[0] as i64;
     let lift = (c.before[0].max(0) + gap_y - 1) / gap_y * gap_y;
-    let params = Params {
-        extents: c.extents(),
-        kh: c.kh as u32,
-        stride_y: c.stride[0] as u32,
-        dilation_y: c.dilation[0] as u32,
-        gap_y: c.gap[0] as u32,
-        lift: (lift - c.before[0]) as u32,
-        lift_rows: (lift / c.gap[0] as i64) as u32,
-        left: ((c.before[1] - tile.phase as i64 + shift) / (gap * unit) as i64) as i32,
-        has_bias: u32::from(has_bias),
-        tiles_x: tiles_x as u32,
-        tiles_y: tiles_y as u32,
-        width: width as u32,
-        step_ky: (c.gap[0] / greatest_common_divisor(c.gap[0], c.dilation[0])) as u32,
-    };
+    let params = c.uniform().and(uniform! {
+        kh: c.kh, stride_y: c.stride[0], dilation_y: c.dilation[0], gap_y: c.gap[0],
+        lift: lift - c.before[0], lift_rows: lift / c.gap[0] as i64,
+        left: (c.before[1] - tile.phase as i64 + shift) / (gap * unit) as i64, has_bias, tiles_x, tiles_y,
+        width, step_ky: c.gap[0] / greatest_common_divisor(c.gap[0], c.dilation[0]),
+    });
     let tiles = c.images * c.groups * c.m.div_ceil(group_of_channels) * tiles_x * tiles_y;
     let workgroups = if broadcast { tiles } else { tiles.div_ceil(8) };
     Some(Plan { tile, params, width, workgroups, iterations })

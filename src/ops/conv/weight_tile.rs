@@ -3,34 +3,17 @@
 
 use minijinja::{Value, context};
 
-use super::geometry::{Extents, Geometry};
+use super::geometry::Geometry;
 use super::kernels::Asked;
 use crate::error::{Error, Result};
 use crate::ops::parts::{ChannelsLast, Parts, in_parts};
 use crate::ops::text::{rendered, widest};
-use crate::ops::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
-
-/// Uniform of the generated kernels.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    extents: Extents,
-    kh: u32,
-    stride_y: u32,
-    dilation_y: u32,
-    top: u32,
-    left: u32,
-    /// Parts that the rows of all images' outputs are cut into, and rows of each.
-    parts: u32,
-    length: u32,
-    /// Vectors of output channels in a part.
-    width: u32,
-}
+use crate::ops::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program, Uniform, uniform};
 
 /// A kernel with its grid, and the parts it writes.
 struct Plan {
     tile: Tile,
-    params: Params,
+    params: Uniform,
     parts: usize,
     /// Set where a part is [groups, input channels, kernel, `width`], the output channels last.
     width: Option<usize>,
@@ -39,11 +22,11 @@ struct Plan {
     iterations: usize,
 }
 
-pub(super) fn fits(asked: &Asked<'_>) -> bool {
-    plan(&asked.g, asked.caps, asked.has_bias).is_some()
+pub(super) fn fits(asked: &Asked, caps: &Caps) -> bool {
+    plan(&asked.g, caps, asked.has_bias).is_some()
 }
 
-pub(super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
     let g = &asked.g;
     let plan = plan(g, ctx.caps, asked.has_bias)
         .ok_or_else(|| Error::Invalid("no tile computes this gradient of a weight".into()))?;
@@ -52,7 +35,7 @@ pub(super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Progr
     in_parts(&Parts { last, ..Parts::of(plan.parts, &sizes) }, ctx, None, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
         let grid = ctx.caps.grid(plan.workgroups)?;
-        Ok(Dispatch::new(plan.tile.kernel()?, args, &plan.params, grid).loop_iterations(plan.iterations))
+        Ok(Dispatch::by_name(plan.tile.kernel()?, args, &plan.params, grid).loop_iterations(plan.iterations))
     })
 }
 
@@ -200,17 +183,10 @@ fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     let parts = all_rows.div_ceil(length);
     tile.last = parts > 1;
     let width = tile.last.then_some(g.o.next_multiple_of(width));
-    let params = Params {
-        extents: Extents::of(g),
-        kh: g.kh as u32,
-        stride_y: g.stride[0] as u32,
-        dilation_y: g.dilation[0] as u32,
-        top: g.top as u32,
-        left: g.left as u32,
-        parts: parts as u32,
-        length: length as u32,
-        width: (width.unwrap_or(0) / lanes) as u32,
-    };
+    let params = g.uniform().and(uniform! {
+        kh: g.kh, stride_y: g.stride[0], dilation_y: g.dilation[0], top: g.top,
+        left: g.left, parts, length, width: width.unwrap_or(0) / lanes,
+    });
     Some(Plan { tile, params, parts, width, workgroups: workgroups(parts), iterations })
 }
 

@@ -6,6 +6,7 @@ use super::super::{Arg, Below, Case, Fillings, KernelContext, Op, Outputs, Progr
 use super::super::{In, Out, Real, Reference, Slice, SliceMut, TINY, UNIT};
 use super::{CrossEntropy, CrossEntropyGrad};
 use crate::error::Result;
+use crate::ops::uniform;
 use crate::shape::TensorType;
 
 /// Cross-entropy of rows of logits with classes, and the cotangent of the logits where that of every loss is `share`.
@@ -16,15 +17,6 @@ pub(crate) struct CrossEntropyBoth {
 
 const LOSS: CrossEntropy = CrossEntropy { soft: false };
 const GRAD: CrossEntropyGrad = CrossEntropyGrad { soft: false };
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    columns: u32,
-    share: f32,
-    _pad: u32,
-}
 
 /// Of each row m and L, and the cotangent of its loss: what the gradient takes besides logits and classes.
 struct Rest<T> {
@@ -73,7 +65,7 @@ impl Op for CrossEntropyBoth {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0), Arg::Output(1)];
-        let params = Params { rows: rows as u32, columns: columns as u32, share: self.share, _pad: 0 };
+        let params = uniform! { rows, columns, share: self.share };
         let over = OverRows { passes: 3, joins: 2, side_by_side: 8 };
         over.launch(self.name(), (rows, columns), args, &params, ctx)
     }

@@ -2,13 +2,13 @@
 
 use super::super::softmax::{SoftmaxGrad, rows_of};
 use super::super::{
-    Arg, Below, Dispatch, Fill, Kernel, KernelContext, Op, Pattern, Program, Traits, expect, float,
+    Arg, Backward, Below, Dispatch, Fill, Gradients, Kernel, KernelContext, Op, Pattern, Program, Traits,
+    expect, float,
 };
 use super::super::{In, Out, Real, Reference, TINY, UNIT};
 use super::{check, class_of, labels_type, stats_per_row};
 use crate::error::Result;
-use crate::graph::Var;
-use crate::ops::softmax::Rows;
+use crate::ops::uniform;
 use crate::shape::{DType, TensorType};
 
 /// Cotangent of the logits, (softmax · sum t - t) · dloss, from the logits, the labels, what
@@ -61,13 +61,7 @@ impl Op for CrossEntropyGrad {
 
     /// What was kept of each row is a function of the logits and the targets, so their derivatives are
     /// total and its own is none. With p = softmax and L = sum_ik u_ik (p_ik T_i - t_ik) d_i.
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(u) = upstream[0] else { return Ok(vec![None; 4]) };
         let &[z, labels, kept, d] = inputs else { return Err("takes 4 inputs".into()) };
         let column = d.reshape([d.dim(0), 1]);
@@ -89,7 +83,7 @@ impl Op for CrossEntropyGrad {
         let kernel = Kernel::library(&format!("{}_elements", self.name()))?;
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Output(0)];
         let grid = ctx.caps.grid((rows * columns).div_ceil(64))?;
-        Ok(Dispatch::new(kernel, args, &Rows::new(rows, columns), grid).into())
+        Ok(Dispatch::by_name(kernel, args, &uniform! { rows, columns }, grid).into())
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

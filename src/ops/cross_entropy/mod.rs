@@ -9,8 +9,8 @@ mod both;
 mod cases;
 mod grad;
 
-use super::softmax::{OverRows, Rows, log_units, rows_of, stats, sum_units};
-use super::{Arg, Below, KernelContext, Op, Outputs, Program, Traits};
+use super::softmax::{OverRows, log_units, rows_of, stats, sum_units};
+use super::{Arg, Backward, Below, Gradients, KernelContext, Op, Outputs, Program, Traits, uniform};
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, float};
 use crate::error::Result;
 use crate::graph::Var;
@@ -101,13 +101,7 @@ impl Op for CrossEntropy {
         Ok(vec![float(&[rows]), float(&[rows, stats_per_row(self.soft)])])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        outputs: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, outputs, upstream, needed }: Backward<'_, 'g>) -> Gradients<'g> {
         if upstream[1].is_some() {
             return Err("what it keeps of each row for its gradient has no derivative itself".into());
         }
@@ -127,7 +121,7 @@ impl Op for CrossEntropy {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
         let (passes, joins) = if self.soft { (3, 4) } else { (2, 2) };
         let over = OverRows { passes, joins, side_by_side: 64 };
-        over.launch(self.name(), (rows, columns), args, &Rows::new(rows, columns), ctx)
+        over.launch(self.name(), (rows, columns), args, &uniform! { rows, columns }, ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

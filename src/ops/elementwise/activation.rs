@@ -1,6 +1,6 @@
 //! Activations and their derivatives. Kernels: `shaders/activations.wgsl`.
 
-use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, cases_of, formula, points};
+use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, cases_of, formula, methods, points};
 use crate::op::Pattern;
 
 formula!(
@@ -12,7 +12,7 @@ formula!(
         let s = (T::one() + t).recip();
         if x[0] >= T::zero() { s } else { t * s }
     },
-    grad: |_s, k, x, y, dy| Some(y.pair(dy, SigmoidGrad)),
+    grad: |_s, k, x, y, dy| Some(y.with(dy, SigmoidGrad)),
     // exp(-|x|) carries 3 + 2|x| units; sum and quotient add a few.
     bound: |_s, x, y| (14.0 + 4.0 * x[0].abs()) * UNIT * y.abs());
 
@@ -22,7 +22,7 @@ formula!(
     eval: |_s, x| if x[1] == T::zero() { x[1] } else { x[1] * x[0] * (T::one() - x[0]) },
     grad: |_s, k, x, y, dy| Some(match k {
         0 => dy.cotangent_mul(x[1]).cotangent_mul(x[0] * -2.0 + 1.0),
-        _ => x[0].pair(dy, SigmoidGrad),
+        _ => x[0].with(dy, SigmoidGrad),
     }),
     bound: |_s, x, y| 4.0 * UNIT * (x[1] * x[0]).abs(),
     filling: |k| if k == 0 { Fillings::Uniform(0.0, 1.0) } else { Fillings::Normal });
@@ -31,7 +31,7 @@ formula!(
     /// Hyperbolic tangent.
     Tanh = "tanh", 1,
     eval: |_s, x| x[0].tanh(),
-    grad: |_s, k, x, y, dy| Some(y.pair(dy, TanhGrad)),
+    grad: |_s, k, x, y, dy| Some(y.with(dy, TanhGrad)),
     // The polynomial near 0 is good to 2 units; beyond, 1 - 2 / (e^2x + 1) loses up to a factor of 2.
     bound: |_s, x, y| 24.0 * UNIT * y.abs());
 
@@ -41,7 +41,7 @@ formula!(
     eval: |_s, x| if x[1] == T::zero() { x[1] } else { x[1] * (T::one() - x[0] * x[0]) },
     grad: |_s, k, x, y, dy| Some(match k {
         0 => dy.cotangent_mul(x[1]).cotangent_mul(x[0]) * -2.0,
-        _ => x[0].pair(dy, TanhGrad),
+        _ => x[0].with(dy, TanhGrad),
     }),
     bound: |_s, x, y| 4.0 * UNIT * x[1].abs(),
     filling: |k| if k == 0 { Fillings::Uniform(-1.0, 1.0) } else { Fillings::Normal });
@@ -51,14 +51,14 @@ formula!(
     Relu = "relu", 1,
     // So that a value that is no number stays one and is noticed.
     eval: |_s, x| if x[0] <= T::zero() { T::zero() } else { x[0] },
-    grad: |_s, k, x, y, dy| Some(y.pair(dy, ReluGrad)),
+    grad: |_s, k, x, y, dy| Some(y.with(dy, ReluGrad)),
     filling: |k| Fillings::AwayFromZero(0.05));
 
 formula!(
     /// dy where the result of ReLU is positive or NaN, else 0.
     ReluGrad = "relu_grad", 2,
     eval: |_s, x| if x[0] <= T::zero() { T::zero() } else { x[1] },
-    grad: |_s, k, x, y, dy| (k == 1).then(|| x[0].pair(dy, ReluGrad)),
+    grad: |_s, k, x, y, dy| (k == 1).then(|| x[0].with(dy, ReluGrad)),
     filling: |k| Fillings::AwayFromZero(0.05),
     pattern: Pattern::ReluGrad);
 
@@ -66,14 +66,14 @@ formula!(
     /// x above 0, slope · x below: Maas, Hannun and Ng, 2013. Derivative `slope` at 0.
     LeakyRelu(slope) = "leaky_relu", 1,
     eval: |s, x| if x[0] > T::zero() { x[0] } else { x[0] * T::of(f64::from(s.0)) },
-    grad: |s, k, x, y, dy| Some(x[0].pair(dy, LeakyReluGrad(s.0))),
+    grad: |s, k, x, y, dy| Some(x[0].with(dy, LeakyReluGrad(s.0))),
     filling: |k| Fillings::AwayFromZero(0.05));
 
 formula!(
     /// dy where the argument of leaky ReLU is positive, else slope · dy.
     LeakyReluGrad(slope) = "leaky_relu_grad", 2,
     eval: |s, x| if x[0] > T::zero() { x[1] } else { x[1] * T::of(f64::from(s.0)) },
-    grad: |s, k, x, y, dy| (k == 1).then(|| x[0].pair(dy, *s)),
+    grad: |s, k, x, y, dy| (k == 1).then(|| x[0].with(dy, *s)),
     filling: |k| Fillings::AwayFromZero(0.05));
 
 formula!(
@@ -95,33 +95,19 @@ formula!(
     filling: |k| if k == 0 { Fillings::Normal } else { Fillings::Uniform(0.0, 1.0) },
     keeps_f32: true);
 
+methods! {
+    /// Logistic sigmoid.
+    sigmoid() = Sigmoid;
+    /// Hyperbolic tangent.
+    tanh() = Tanh;
+    /// max(x, 0).
+    relu() = Relu;
+}
+
 impl<'g> Var<'g> {
     #[track_caller]
     pub(crate) fn binary_cross_entropy_per_element(self, target: Var<'g>) -> Var<'g> {
-        self.pair(target, BceLogits)
-    }
-
-    #[track_caller]
-    fn pair(self, other: Var<'g>, formula: impl Formula) -> Var<'g> {
-        self.graph.record_one(Elementwise(formula), &[self, other])
-    }
-
-    /// Logistic sigmoid.
-    #[track_caller]
-    pub fn sigmoid(self) -> Var<'g> {
-        self.elementwise(Sigmoid)
-    }
-
-    /// Hyperbolic tangent.
-    #[track_caller]
-    pub fn tanh(self) -> Var<'g> {
-        self.elementwise(Tanh)
-    }
-
-    /// max(x, 0).
-    #[track_caller]
-    pub fn relu(self) -> Var<'g> {
-        self.elementwise(Relu)
+        self.with(target, BceLogits)
     }
 
     /// x above 0, `slope`·x below; PyTorch's default slope is 0.01.

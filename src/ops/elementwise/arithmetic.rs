@@ -2,7 +2,7 @@
 
 use std::ops;
 
-use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, cases_of, formula, points};
+use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, cases_of, formula, methods, points};
 
 formula!(
     /// a + b.
@@ -246,6 +246,45 @@ formula!(
     // A condition that is kept away from zero, so that differences do not cross it.
     filling: |k| if k == 0 { Fillings::AwayFromZero(0.1) } else { Fillings::Normal });
 
+methods! {
+    /// e to the power of each element.
+    exp() = Exp;
+    /// Natural logarithm.
+    log() = Log;
+    /// Square root.
+    sqrt() = Sqrt;
+    /// 1 / x.
+    recip() = Recip;
+    /// This to the power of `exponent`, element by element.
+    pow(exponent) = Pow;
+    /// x².
+    square() = Square;
+    /// Absolute value.
+    abs() = Abs;
+    /// -1, 0 or 1; NaN where this is NaN.
+    sign() = Sign;
+    /// The smaller of two values; NaN where one is NaN.
+    minimum(other) = Minimum;
+    /// The larger of two values; NaN where one is NaN.
+    maximum(other) = Maximum;
+    /// 1 where this is NaN, else 0. Its gradient is 0.
+    is_nan() = IsNan;
+    /// 1 where this is neither infinite nor NaN, else 0. Its gradient is 0.
+    is_finite() = IsFinite;
+    /// 1 where equal, else 0.
+    equal(other) = Equal;
+    /// 1 where different, else 0.
+    not_equal(other) = NotEqual;
+    /// 1 where this is less, else 0.
+    less(other) = Less;
+    /// 1 where this is less or equal, else 0.
+    less_equal(other) = LessEqual;
+    /// 1 where this is greater, else 0.
+    greater(other) = Greater;
+    /// 1 where this is greater or equal, else 0.
+    greater_equal(other) = GreaterEqual;
+}
+
 impl<'g> Var<'g> {
     /// Records an elementwise formula of this value alone.
     #[track_caller]
@@ -253,75 +292,16 @@ impl<'g> Var<'g> {
         self.graph.record_one(Elementwise(formula), &[self])
     }
 
+    /// Records one of this and another.
     #[track_caller]
-    fn with(self, other: Var<'g>, formula: impl Formula) -> Var<'g> {
+    pub(super) fn with(self, other: Var<'g>, formula: impl Formula) -> Var<'g> {
         self.graph.record_one(Elementwise(formula), &[self, other])
-    }
-
-    /// e to the power of each element.
-    #[track_caller]
-    pub fn exp(self) -> Var<'g> {
-        self.elementwise(Exp)
-    }
-
-    /// Natural logarithm.
-    #[track_caller]
-    pub fn log(self) -> Var<'g> {
-        self.elementwise(Log)
-    }
-
-    /// Square root.
-    #[track_caller]
-    pub fn sqrt(self) -> Var<'g> {
-        self.elementwise(Sqrt)
-    }
-
-    /// 1 / x.
-    #[track_caller]
-    pub fn recip(self) -> Var<'g> {
-        self.elementwise(Recip)
-    }
-
-    /// This to the power of `exponent`, element by element.
-    #[track_caller]
-    pub fn pow(self, exponent: Var<'g>) -> Var<'g> {
-        self.with(exponent, Pow)
     }
 
     /// Each element to the power of a constant.
     #[track_caller]
     pub fn powf(self, exponent: f32) -> Var<'g> {
         self.elementwise(PowScalar(exponent))
-    }
-
-    /// x².
-    #[track_caller]
-    pub fn square(self) -> Var<'g> {
-        self.elementwise(Square)
-    }
-
-    /// Absolute value.
-    #[track_caller]
-    pub fn abs(self) -> Var<'g> {
-        self.elementwise(Abs)
-    }
-
-    /// -1, 0 or 1; NaN where this is NaN.
-    #[track_caller]
-    pub fn sign(self) -> Var<'g> {
-        self.elementwise(Sign)
-    }
-
-    /// The smaller of two values; NaN where one is NaN.
-    #[track_caller]
-    pub fn minimum(self, other: Var<'g>) -> Var<'g> {
-        self.with(other, Minimum)
-    }
-
-    /// The larger of two values; NaN where one is NaN.
-    #[track_caller]
-    pub fn maximum(self, other: Var<'g>) -> Var<'g> {
-        self.with(other, Maximum)
     }
 
     /// Limits each element to [low, high], or to `high` if that is below `low`; NaN stays NaN. A bound that is NaN is
@@ -334,54 +314,6 @@ impl<'g> Var<'g> {
             return self.graph.refuse("clamp", message, self);
         }
         self.elementwise(Clamp(low, high))
-    }
-
-    /// 1 where this is NaN, else 0. Its gradient is 0.
-    #[track_caller]
-    pub fn is_nan(self) -> Var<'g> {
-        self.elementwise(IsNan)
-    }
-
-    /// 1 where this is neither infinite nor NaN, else 0. Its gradient is 0.
-    #[track_caller]
-    pub fn is_finite(self) -> Var<'g> {
-        self.elementwise(IsFinite)
-    }
-
-    /// 1 where equal, else 0.
-    #[track_caller]
-    pub fn equal(self, other: Var<'g>) -> Var<'g> {
-        self.with(other, Equal)
-    }
-
-    /// 1 where different, else 0.
-    #[track_caller]
-    pub fn not_equal(self, other: Var<'g>) -> Var<'g> {
-        self.with(other, NotEqual)
-    }
-
-    /// 1 where this is less, else 0.
-    #[track_caller]
-    pub fn less(self, other: Var<'g>) -> Var<'g> {
-        self.with(other, Less)
-    }
-
-    /// 1 where this is less or equal, else 0.
-    #[track_caller]
-    pub fn less_equal(self, other: Var<'g>) -> Var<'g> {
-        self.with(other, LessEqual)
-    }
-
-    /// 1 where this is greater, else 0.
-    #[track_caller]
-    pub fn greater(self, other: Var<'g>) -> Var<'g> {
-        self.with(other, Greater)
-    }
-
-    /// 1 where this is greater or equal, else 0.
-    #[track_caller]
-    pub fn greater_equal(self, other: Var<'g>) -> Var<'g> {
-        self.with(other, GreaterEqual)
     }
 
     /// `yes` where this is not 0, else `no`. The gradient of the one that was not taken is 0, whatever elementwise

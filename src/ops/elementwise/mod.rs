@@ -23,8 +23,8 @@ pub(crate) use term::{Around, Functions, Walked};
 pub(crate) use crate::op::{Chain, Operand, Pointwise};
 
 use super::{
-    Case, Fillings, In, KernelContext, Op, Out, Outputs, Pattern, Program, Real, Reference, Traits, UNIT,
-    expect, float,
+    Backward, Case, Fillings, Gradients, In, KernelContext, Op, Out, Outputs, Pattern, Program, Real,
+    Reference, Traits, UNIT, expect, float,
 };
 use crate::error::Result;
 use crate::graph::Var;
@@ -202,13 +202,7 @@ impl<F: Formula> Op for Elementwise<F> {
         Ok(vec![TensorType::f32(shape)])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        outputs: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, outputs, upstream, needed }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(dy) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
         let cotangent = |k: usize| {
             let full = needed[k].then(|| self.0.grad(k, inputs, outputs[0], dy)).flatten();
@@ -378,3 +372,17 @@ macro_rules! formula {
     (@attributes ($a:ident, $b:ident)) => { fn attributes(&self) -> Vec<f32> { vec![self.0, self.1] } };
 }
 use formula;
+
+/// Defines methods of [`Var`] that record a formula of it and other values.
+macro_rules! methods {
+    ($($(#[$doc:meta])* $name:ident($($other:ident)?) = $formula:ident;)*) => {
+        impl<'g> Var<'g> {$(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $name(self $(, $other: Var<'g>)?) -> Var<'g> {
+                self.graph.record_one(Elementwise($formula), &[self $(, $other)?])
+            }
+        )*}
+    };
+}
+use methods;

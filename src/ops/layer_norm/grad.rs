@@ -8,7 +8,8 @@ use crate::ops::batch_norm::dot;
 use crate::ops::parts::{Parts, in_parts};
 use crate::ops::softmax::rows_of;
 use crate::ops::{
-    AdapterClass, Arg, Caps, Chain, In, KernelContext, Op, Out, Outputs, Program, Real, Traits,
+    AdapterClass, Arg, Backward, Caps, Chain, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real,
+    Traits, uniform,
 };
 use crate::ops::{Reference, TINY, UNIT, expect};
 use crate::shape::{DType, TensorType};
@@ -22,17 +23,6 @@ use crate::shape::{DType, TensorType};
 /// derivatives of mean and r put in: d mean = Σ dx/m, and d r = -r² Σ n dx/m.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LayerNormGrad;
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    width: u32,
-    blocks: u32,
-    chunks: u32,
-    length: u32,
-    _pad: [u32; 3],
-}
 
 /// Columns of a workgroup that adds rows, and invocations of each.
 const COLUMNS: usize = 8;
@@ -119,14 +109,7 @@ impl LayerNormGrad {
         let walk = Walk::new(ctx);
         let blocks = walk.units().div_ceil(COLUMNS);
         let (chunks, length) = cut(ctx.caps, walk.rows, blocks);
-        let params = Params {
-            rows: walk.rows as u32,
-            width: walk.units() as u32,
-            blocks: blocks as u32,
-            chunks: chunks as u32,
-            length: length as u32,
-            _pad: [0; 3],
-        };
+        let params = uniform! { rows: walk.rows, width: walk.units(), blocks, chunks, length };
         let workgroups = blocks * chunks + walk.workgroups();
         let sizes = [walk.width; 2];
         in_parts(&Parts { first: 1, ..Parts::of(chunks, &sizes) }, ctx, None, |to, _| {
@@ -161,13 +144,7 @@ impl Op for LayerNormGrad {
 
     /// The formula once more, op by op on copies, is differentiated: a copy has no past, so that nothing flows
     /// into one input by way of another.
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let copies: Vec<Var<'g>> = inputs.iter().map(|v| v.copy()).collect();
         let [x, weight, mean, r, dy] = [0, 1, 2, 3, 4].map(|k| copies[k]);
         let last = x.shape().rank() - 1;

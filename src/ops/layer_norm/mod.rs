@@ -10,7 +10,8 @@ use super::batch_norm::{Layout, moment_bounds, moments, root_bound};
 use super::elementwise::Around;
 use super::softmax::rows_of;
 use super::{
-    AdapterClass, Arg, Chain, Dispatch, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, Traits,
+    AdapterClass, Arg, Backward, Chain, Dispatch, Gradients, In, KernelContext, Op, Out, Outputs, Program,
+    Real, Reference, Traits, Uniform, uniform,
 };
 use super::{TINY, UNIT, expect};
 use crate::error::Result;
@@ -24,15 +25,6 @@ use crate::shape::{DType, Shape, TensorType};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LayerNorm {
     pub(crate) eps: f32,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    width: u32,
-    eps: f32,
-    _pad: u32,
 }
 
 /// How kernels go over x.
@@ -88,7 +80,7 @@ impl Walk {
         self,
         name: &str,
         mut args: Vec<Arg>,
-        params: &impl bytemuck::NoUninit,
+        params: &Uniform,
         workgroups: usize,
         iterations: usize,
         (ctx, then): (&KernelContext<'_>, Option<&Chain>),
@@ -96,7 +88,7 @@ impl Walk {
         args.extend(then.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
         let around = Around { then: then.map(|chain| (chain, self.is_vec4())), ..Around::default() };
         let kernel = around.kernel(&self.entry(name))?;
-        Ok(Dispatch::new(kernel, args, params, ctx.caps.grid(workgroups)?).loop_iterations(iterations))
+        Ok(Dispatch::by_name(kernel, args, params, ctx.caps.grid(workgroups)?).loop_iterations(iterations))
     }
 }
 
@@ -166,7 +158,7 @@ impl<T: Real> Reference<T> for LayerNorm {
 impl LayerNorm {
     fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
         let walk = Walk::new(ctx);
-        let params = Params { rows: walk.rows as u32, width: walk.units() as u32, eps: self.eps, _pad: 0 };
+        let params = uniform! { rows: walk.rows, width: walk.units(), eps: self.eps };
         let mut args: Vec<Arg> = (0..3).map(Arg::Input).collect();
         args.extend((0..3).map(Arg::Output));
         Ok(walk
@@ -190,13 +182,7 @@ impl Op for LayerNorm {
         Ok(vec![inputs[0], per_row, per_row])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        outputs: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, outputs, upstream, needed }: Backward<'_, 'g>) -> Gradients<'g> {
         let (x, weight, mean, r) = (inputs[0], inputs[1], outputs[1], outputs[2]);
         let mut gradients = match upstream[0] {
             Some(dy) => {

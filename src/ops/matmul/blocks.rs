@@ -2,26 +2,13 @@
 
 use minijinja::context;
 
+use super::kernels::Asked;
 use super::{Chain, Extents, Form, Kernel};
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
 use crate::ops::parts::{Parts, in_parts};
 use crate::ops::text::{Then, rendered};
-use crate::ops::{Arg, Dispatch, KernelContext, Program, Trial};
-
-/// Uniform of the blocks.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    batches: u32,
-    /// Parts that k is cut into, and the extent of each.
-    parts: u32,
-    length: u32,
-    _pad: [u32; 2],
-}
+use crate::ops::{Arg, Dispatch, KernelContext, Program, Trial, uniform};
 
 /// The forms that can compute it.
 pub(super) fn trial(form: Form, e: &Extents, sums: bool) -> Trial {
@@ -37,29 +24,16 @@ fn aligned(form: Form, e: &Extents) -> [bool; 3] {
     [a, b, e.n].map(|n| n.is_multiple_of(4))
 }
 
-/// The launches of C = A B, with `chain` behind it; with `sums`, those of A's rows along k as a second output.
-pub(super) fn product(
-    form: Form,
-    e: &Extents,
-    forced: Option<usize>,
-    ctx: &KernelContext<'_>,
-    chain: Option<&Chain>,
-    sums: bool,
-) -> Result<Program> {
-    let block = Block::of(forced, &trial(form, e, sums), ctx.caps);
+/// The launches of C = A B; with `sums`, those of A's rows along k as a second output.
+pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
+    let &Asked { form, ref e, sums, kernels } = asked;
+    let block = Block::of(kernels.form(), &trial(form, e, sums), ctx.caps);
     let (parts, length) = match e.batch {
         1 => Block::parts([e.m, e.n], 1, e.k, ctx.caps),
         _ => Block::whole(e.k, ctx.caps),
     };
-    let params = Params {
-        m: e.m as u32,
-        n: e.n as u32,
-        k: e.k as u32,
-        batches: e.batch as u32,
-        parts: parts as u32,
-        length: length as u32,
-        _pad: [0; 2],
-    };
+    let &Extents { batch: batches, m, n, k } = e;
+    let params = uniform! { m, n, k, batches, parts, length };
     let sizes = [e.batch * e.m * e.n, e.m];
     let parts = Parts { columns: e.n, ..Parts::of(parts, &sizes[..1 + usize::from(sums)]) };
     let launch = |to: &[Arg], chain: Option<&Chain>| {
@@ -68,9 +42,9 @@ pub(super) fn product(
         args.extend(to);
         args.extend(chain.iter().flat_map(|c| c.args(2)));
         let grid = ctx.caps.grid(block.workgroups([e.m, e.n]) * e.batch * parts.parts)?;
-        Ok(Dispatch::new(kernel, args, &params, grid).loop_iterations(block.loop_iterations(length)))
+        Ok(Dispatch::by_name(kernel, args, &params, grid).loop_iterations(block.loop_iterations(length)))
     };
-    in_parts(&parts, ctx, chain.map(|c| (c, 2)), launch)
+    in_parts(&parts, ctx, ctx.fusion.epilogue.map(|c| (c, 2)), launch)
 }
 
 /// What the text depends on.

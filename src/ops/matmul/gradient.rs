@@ -1,11 +1,10 @@
 //! Both gradients of a dense layer in one op, which the planner makes: that of the weight and that of the bias.
 
-use super::{Extents, Form, MatMul, MatMulKernels, blocks};
+use super::{Extents, Form, Kernels, MatMul, blocks, kernels};
 use crate::error::Result;
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::{
-    AdapterClass, Case, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, Trial,
-    UNIT, float,
+    Case, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, Trial, UNIT, float,
 };
 use crate::shape::TensorType;
 
@@ -14,7 +13,7 @@ use crate::shape::TensorType;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MatMulSum;
 
-const PRODUCT: MatMul = MatMul { form: Form::Tn, kernels: MatMulKernels::Best };
+const PRODUCT: MatMul = MatMul { form: Form::Tn, kernels: Kernels::Best };
 const SUM: Reduce = Reduce { kind: Kind::Sum, first: 0, count: 1, scale: 1.0 };
 
 fn extents(inputs: &[TensorType]) -> Extents {
@@ -50,11 +49,8 @@ impl Op for MatMulSum {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let e = extents(ctx.inputs);
-        if ctx.caps.class != AdapterClass::Gpu {
-            return PRODUCT.in_tiles(&e, ctx, None, true);
-        }
-        blocks::product(Form::Tn, &e, None, ctx, None, true)
+        let (e, kernels) = (extents(ctx.inputs), Kernels::Best);
+        kernels::launch(&kernels::Asked { form: Form::Tn, e, sums: true, kernels }, ctx)
     }
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {

@@ -1,9 +1,10 @@
 //! Products with the matrices of many images that share one matrix: what convolutions by 1 × 1 kernels are, where
 //! each image is a matrix of channels by pixels.
 
-use super::{Extents, Form, MatMul, MatMulKernels, Params, tile};
+use super::kernels::params;
+use super::{Extents, Form, tile};
 use crate::error::Result;
-use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch};
+use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Uniform};
 
 /// Workgroups that share the work evenly among cores.
 const WORKGROUPS: usize = 16;
@@ -11,7 +12,7 @@ const WORKGROUPS: usize = 16;
 /// A tile with its parameters and its number of workgroups.
 pub(in crate::ops) struct Launch {
     chosen: tile::Chosen,
-    params: Params,
+    params: Uniform,
     workgroups: usize,
     /// Of an invocation's loops.
     pub(in crate::ops) iterations: usize,
@@ -26,7 +27,7 @@ impl Launch {
     ) -> Result<Dispatch> {
         let grid = caps.grid(self.workgroups)?;
         let kernel = self.chosen.kernel(chain)?;
-        Ok(Dispatch::new(kernel, args, &self.params, grid).loop_iterations(self.iterations))
+        Ok(Dispatch::by_name(kernel, args, &self.params, grid).loop_iterations(self.iterations))
     }
 }
 
@@ -42,7 +43,7 @@ pub(in crate::ops) fn shared(
     let e = Extents { batch: images, m, n, k };
     let extras = tile::Extras { bias, ..Default::default() };
     let chosen = tile::choose(form, &e, class, extras);
-    let params = Params { a_batch: 0, ..MatMul { form, kernels: MatMulKernels::Best }.params(&e) };
+    let params = params(form, &e, 0).with("images", 1_usize);
     Launch { chosen, params, workgroups: chosen.tiles, iterations: tile::loop_iterations(k) }
 }
 
@@ -58,10 +59,7 @@ pub(in crate::ops) fn summed([images, m, n, k]: [usize; 4], caps: &Caps, sums: b
     };
     let parts = (1..images).find(enough).unwrap_or(images);
     let e = Extents { batch: parts, m, n, k };
-    let params = Params {
-        images: (images / parts) as u32,
-        ..MatMul { form, kernels: MatMulKernels::Best }.params(&e)
-    };
+    let params = params(form, &e, m * k).with("images", images / parts);
     let workgroups = chosen.tiles * parts;
     (Launch { chosen, params, workgroups, iterations: iterations(parts) }, parts)
 }

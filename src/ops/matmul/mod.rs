@@ -1,22 +1,20 @@
-//! Matrix products, batched, in the three forms that training needs. Kernels: [`blocks`] for GPUs, [`tile`] for software
-//! adapters, and `shaders/matmul.wgsl`, the formula, to be read.
+//! Matrix products, batched, in the three forms that training needs. [`kernels`] lists their kernels.
 
 mod blocks;
 mod cases;
 mod gradient;
 pub(super) mod images;
+mod kernels;
 mod tile;
 
+pub(super) use super::Kernels as MatMulKernels;
 pub(super) use cases::{cases, long_cases};
 pub(crate) use gradient::MatMulSum;
 
-use super::elementwise::library_then;
-use super::parts::{Parts, in_parts};
 use super::{
-    AdapterClass, Arg, Chain, Dispatch, Kernel, KernelContext, Op, Pattern, Program, Real, Reference, Traits,
-    Trial,
+    Backward, Chain, Gradients, In, Kernel, KernelContext, Kernels, Op, Out, Pattern, Program, Real,
+    Reference, Traits, Trial, bound_of_products, expect,
 };
-use super::{In, Out, Slice, TINY, UNIT, expect};
 use ndarray::ArrayViewMut2;
 
 use crate::error::Result;
@@ -53,25 +51,20 @@ impl Form {
             Form::Tn => "tn",
         }
     }
+
+    /// Of A along m and k, and of B along k and n.
+    fn strides(self, e: &Extents) -> [usize; 4] {
+        let [a_m, a_k] = if self == Form::Tn { [1, e.m] } else { [e.k, 1] };
+        let [b_k, b_n] = if self == Form::Nt { [1, e.k] } else { [e.n, 1] };
+        [a_m, a_k, b_k, b_n]
+    }
 }
 
 /// A product of matrices in the last two axes; leading axes are a batch, equal in both.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MatMul {
     pub(crate) form: Form,
-    pub(crate) kernels: MatMulKernels,
-}
-
-/// By which kernels a product is computed: for benches, which compare them, and for tests.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MatMulKernels {
-    /// The fastest known.
-    Best,
-    /// One output per invocation: the yardstick.
-    Plain,
-    /// On GPUs, blocks of this form.
-    Block(usize),
+    pub(crate) kernels: Kernels,
 }
 
 /// Extents of one product.
@@ -81,27 +74,6 @@ pub(crate) struct Extents {
     pub(crate) m: usize,
     pub(crate) n: usize,
     pub(crate) k: usize,
-}
-
-/// Uniform of all matmul kernels.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    batches: u32,
-    /// Strides of A along m and k, of B along k and n.
-    a_m: u32,
-    a_k: u32,
-    b_k: u32,
-    b_n: u32,
-    /// Elements from one matrix of the batch to the next.
-    a_batch: u32,
-    b_batch: u32,
-    c_batch: u32,
-    /// Products that are added up, where the tile does that, or the extent of a part of k.
-    images: u32,
 }
 
 impl MatMul {
@@ -114,81 +86,13 @@ impl MatMul {
         let n = if self.form == Form::Nt { b.dim(r - 2) } else { b.dim(r - 1) };
         Extents { batch: a.dims()[..r - 2].iter().product(), m, n, k }
     }
-
-    fn launch(&self, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
-        let e = self.extents(&ctx.inputs[0].shape, &ctx.inputs[1].shape);
-        let form = match self.kernels {
-            MatMulKernels::Plain => return self.plain(&e, ctx, chain),
-            MatMulKernels::Block(form) => Some(form),
-            MatMulKernels::Best => None,
-        };
-        match ctx.caps.class {
-            AdapterClass::Gpu => blocks::product(self.form, &e, form, ctx, chain, false),
-            _ => self.in_tiles(&e, ctx, chain, false),
-        }
-    }
-
-    fn plain(&self, e: &Extents, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
-        let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        args.extend(chain.iter().flat_map(|c| c.args(2)));
-        let kernel = library_then("matmul_plain", chain, chain.and_then(|c| c.columns))?;
-        let grid = ctx.caps.grid((e.batch * e.m * e.n).div_ceil(8))?;
-        Ok(Dispatch::new(kernel, args, &self.params(e), grid).loop_iterations(e.k).into())
-    }
-
-    /// The launches of register tiles, which sum parts of k where that is long; with `sums`, those of A's rows along k as a
-    /// second output.
-    fn in_tiles(
-        &self,
-        e: &Extents,
-        ctx: &KernelContext<'_>,
-        chain: Option<&Chain>,
-        sums: bool,
-    ) -> Result<Program> {
-        let (parts, length) = tile::parts(e.k, ctx.caps);
-        let extras = tile::Extras { sums, parts: parts > 1, ..Default::default() };
-        let params = match parts {
-            1 => self.params(e),
-            _ => Params { images: length as u32, ..self.params(e) },
-        };
-        let sizes = [e.batch * e.m * e.n, e.m];
-        let of = Parts { columns: e.n, ..Parts::of(parts, &sizes[..1 + usize::from(sums)]) };
-        let chosen = tile::choose(self.form, e, ctx.caps.class, extras);
-        in_parts(&of, ctx, chain.map(|c| (c, 2)), |to, chain| {
-            let mut args = [&[Arg::Input(0), Arg::Input(1)][..], to].concat();
-            args.extend(chain.iter().flat_map(|c| c.args(2)));
-            let grid = ctx.caps.grid(chosen.tiles * parts)?;
-            Ok(Dispatch::new(chosen.kernel(chain)?, args, &params, grid)
-                .loop_iterations(tile::loop_iterations(length.min(e.k))))
-        })
-    }
-
-    fn params(&self, e: &Extents) -> Params {
-        let (a_m, a_k) = if self.form == Form::Tn { (1, e.m) } else { (e.k, 1) };
-        let (b_k, b_n) = if self.form == Form::Nt { (1, e.k) } else { (e.n, 1) };
-        Params {
-            m: e.m as u32,
-            n: e.n as u32,
-            k: e.k as u32,
-            batches: e.batch as u32,
-            a_m: a_m as u32,
-            a_k: a_k as u32,
-            b_k: b_k as u32,
-            b_n: b_n as u32,
-            a_batch: (e.m * e.k) as u32,
-            b_batch: (e.k * e.n) as u32,
-            c_batch: (e.m * e.n) as u32,
-            images: 1,
-        }
-    }
 }
 
 impl<T: Real> Reference<T> for MatMul {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let e = self.extents(&inputs[0].shape, &inputs[1].shape);
-        let p = self.params(&e);
+        let [a_m, a_k, b_k, b_n] = self.form.strides(&e);
         let (a, b) = (inputs[0].f(), inputs[1].f());
-        let (a_m, a_k, b_k, b_n) = (p.a_m as usize, p.a_k as usize, p.b_k as usize, p.b_n as usize);
         let c = outputs[0].f();
         for batch in 0..e.batch {
             let (a, b) = (&a[batch * e.m * e.k..], &b[batch * e.k * e.n..]);
@@ -256,13 +160,7 @@ impl Op for MatMul {
         Ok(vec![TensorType::f32(Shape::new(&dims).ok_or_else(shape_rule)?)])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(dc) = upstream[0] else { return Ok(vec![None, None]) };
         let (a, b) = (inputs[0], inputs[1]);
         let da = || match self.form {
@@ -279,27 +177,18 @@ impl Op for MatMul {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.launch(ctx, ctx.fusion.epilogue)
+        let e = self.extents(&ctx.inputs[0].shape, &ctx.inputs[1].shape);
+        kernels::launch(&kernels::Asked { form: self.form, e, sums: false, kernels: self.kernels }, ctx)
     }
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let e = self.extents(&inputs[0].shape, &inputs[1].shape);
-        (self.kernels == MatMulKernels::Best).then(|| blocks::trial(self.form, &e, false))
+        (self.kernels == Kernels::Best).then(|| blocks::trial(self.form, &e, false))
     }
 
-    /// A sum of k products in any order is off by at most k roundoffs of Σ|a||b| (Higham, "Accuracy and
-    /// Stability of Numerical Algorithms", 2nd ed., section 3.1); one more for the products themselves.
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
-        let k = self.extents(&inputs[0].shape, &inputs[1].shape).k as f64;
-        let absolute: Vec<Vec<f64>> =
-            inputs.iter().map(|x| x.f().iter().map(|v| v.abs()).collect()).collect();
-        let sizes: Vec<In<'_, f64>> =
-            inputs.iter().zip(&absolute).map(|(x, a)| In { shape: x.shape, data: Slice::F(a) }).collect();
-        let mut sum = vec![0.0; outputs[0].shape.elements()];
-        let mut out = [Out { shape: outputs[0].shape, data: super::SliceMut::F(&mut sum) }];
-        // The shapes were accepted when the op was recorded.
-        let _ = Reference::<f64>::eval_fast(self, &sizes, &mut out);
-        vec![sum.iter().map(|s| (k + 1.0) * UNIT * s + TINY).collect()]
+        let k = self.extents(&inputs[0].shape, &inputs[1].shape).k;
+        bound_of_products(self, k, inputs, outputs)
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
@@ -308,9 +197,8 @@ impl Op for MatMul {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().pattern(
-            (self.form == Form::Tn && self.kernels == MatMulKernels::Best).then_some(Pattern::MatMulTn),
-        )
+        Traits::default()
+            .pattern((self.form == Form::Tn && self.kernels == Kernels::Best).then_some(Pattern::MatMulTn))
     }
 
     fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
@@ -321,7 +209,7 @@ impl Op for MatMul {
 impl<'g> Var<'g> {
     #[track_caller]
     fn product(self, other: Var<'g>, form: Form) -> Var<'g> {
-        self.graph.record_one(MatMul { form, kernels: MatMulKernels::Best }, &[self, other])
+        self.graph.record_one(MatMul { form, kernels: Kernels::Best }, &[self, other])
     }
 
     /// Matrix product over the last two axes: `[.., m, k]` by `[.., k, n]` is `[.., m, n]`. Leading axes
@@ -346,7 +234,7 @@ impl<'g> Var<'g> {
     /// The same product by chosen kernels: the yardstick of benches, and for tests.
     #[doc(hidden)]
     #[track_caller]
-    pub fn matmul_by(self, other: Var<'g>, kernels: MatMulKernels) -> Var<'g> {
+    pub fn matmul_by(self, other: Var<'g>, kernels: Kernels) -> Var<'g> {
         self.graph.record_one(MatMul { form: Form::Nn, kernels }, &[self, other])
     }
 

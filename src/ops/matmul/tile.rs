@@ -3,10 +3,12 @@
 
 use minijinja::context;
 
-use super::{AdapterClass, Chain, Extents, Form, Kernel};
+use super::kernels::{Asked, params};
+use super::{Chain, Extents, Form, Kernel};
 use crate::error::Result;
-use crate::ops::Caps;
+use crate::ops::parts::{Parts, in_parts};
 use crate::ops::text::{Then, rendered};
+use crate::ops::{AdapterClass, Arg, Caps, Dispatch, KernelContext, Program};
 
 /// A variant of the tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,26 @@ impl Chosen {
     pub(super) fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
         self.tile.kernel(chain)
     }
+}
+
+/// The launches of a product, which sum parts of k where that is long; with `sums`, those of A's rows along k as a second
+/// output.
+pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
+    let &Asked { form, ref e, sums, .. } = asked;
+    let (parts, length) = parts(e.k, ctx.caps);
+    let extras = Extras { sums, parts: parts > 1, ..Default::default() };
+    let params = params(form, e, e.m * e.k);
+    let params = if extras.parts { params.with("length", length) } else { params.with("images", 1_usize) };
+    let sizes = [e.batch * e.m * e.n, e.m];
+    let of = Parts { columns: e.n, ..Parts::of(parts, &sizes[..1 + usize::from(sums)]) };
+    let chosen = choose(form, e, ctx.caps.class, extras);
+    in_parts(&of, ctx, ctx.fusion.epilogue.map(|c| (c, 2)), |to, chain| {
+        let mut args = [&[Arg::Input(0), Arg::Input(1)][..], to].concat();
+        args.extend(chain.iter().flat_map(|c| c.args(2)));
+        let grid = ctx.caps.grid(chosen.tiles * parts)?;
+        Ok(Dispatch::by_name(chosen.kernel(chain)?, args, &params, grid)
+            .loop_iterations(loop_iterations(length.min(e.k))))
+    })
 }
 
 /// Turns of loops for an extent of k, those of the loops that store included.

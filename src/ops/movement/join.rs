@@ -3,7 +3,7 @@
 use super::{MoveParams, no_bytes, transfer};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
-use crate::ops::{In, KernelContext, Op, Out, Program, Real, Reference};
+use crate::ops::{Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference};
 use crate::shape::{MAX_RANK, Shape, TensorType};
 
 /// Tensors put after each other along an axis.
@@ -50,13 +50,7 @@ impl Op for Concat {
         Ok(vec![TensorType { dtype: first.dtype, shape }])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(dy) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
         let mut start = 0;
         let part = |(x, needed): (&Var<'g>, &bool)| {

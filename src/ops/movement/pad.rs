@@ -3,8 +3,11 @@
 use super::strided::{Moved, SliceAxis};
 use super::{WORKGROUP, no_bytes, transfer};
 use crate::error::Result;
-use crate::graph::{Var, shape_rule};
-use crate::ops::{Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, SliceMut};
+use crate::graph::shape_rule;
+use crate::ops::{
+    Arg, Backward, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Program, Real, Reference,
+    SliceMut,
+};
 use crate::shape::{DType, Shape, TensorType};
 
 /// Uniform of `pad`.
@@ -108,13 +111,7 @@ impl Op for Pad {
         Ok(vec![TensorType { dtype: inputs[0].dtype, shape: self.output(&inputs[0].shape)? }])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(mut dx) = upstream[0] else { return Ok(vec![None]) };
         let x = inputs[0];
         for axis in 0..x.shape().rank() {

@@ -6,7 +6,7 @@ use super::{MoveParams, no_bytes, transfer};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::ops::movement::pad::Pad;
-use crate::ops::{In, KernelContext, Op, Out, Program, Real, Reference, Traits};
+use crate::ops::{Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Traits};
 use crate::shape::{DType, MAX_RANK, Shape, TensorType};
 
 /// An output read from the input with strides.
@@ -47,13 +47,7 @@ impl<P: Pattern> Op for Moved<P> {
         Ok(vec![TensorType { dtype: inputs[0].dtype, shape }])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         Ok(vec![upstream[0].map(|dy| self.0.grad(inputs[0], dy))])
     }
 
@@ -209,13 +203,7 @@ impl Op for Reshape {
         Ok(vec![TensorType { dtype: inputs[0].dtype, shape: to }])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         Ok(vec![upstream[0].map(|dy| dy.reshape(inputs[0].shape()))])
     }
 

@@ -4,11 +4,10 @@ use std::fmt::Write;
 
 use super::{AdamTick, WORKGROUP, check_update, leaf, scalars_of, wide};
 use crate::error::Result;
-use crate::graph::Var;
 use crate::host::threads;
 use crate::ops::{
-    AdapterClass, Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT,
-    expect,
+    AdapterClass, Arg, Backward, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Program, Real,
+    Reference, TINY, UNIT, expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -265,13 +264,7 @@ impl Op for AdamUpdate {
         Ok(rest[1..].to_vec())
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        _: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         Ok(leaf(inputs))
     }
 

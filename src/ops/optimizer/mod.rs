@@ -11,7 +11,7 @@ mod tests;
 mod tick;
 mod wide;
 
-use super::{Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Program, Real};
+use super::{Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Program, Real, Uniform};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::TensorType;
@@ -71,7 +71,7 @@ fn launch(
     entry: &str,
     has_factor: bool,
     args: &[Arg],
-    params: impl FnOnce(u32) -> Vec<u8>,
+    params: impl FnOnce(usize) -> Uniform,
 ) -> Result<Program> {
     let vectors = ctx.inputs[0].shape.elements().div_ceil(4);
     let kernel = match has_factor {
@@ -82,7 +82,7 @@ fn launch(
         }
     };
     let grid = ctx.caps.grid(vectors.div_ceil(WORKGROUP))?;
-    Ok(Dispatch::with_bytes(kernel, args.to_vec(), params(vectors as u32), grid).into())
+    Ok(Dispatch::by_name(kernel, args.to_vec(), &params(vectors), grid).into())
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -5,11 +5,10 @@ use std::fmt::Write;
 
 use super::{WORKGROUP, leaf};
 use crate::error::Result;
-use crate::graph::Var;
 use crate::host::threads;
 use crate::ops::{
-    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, UNIT,
-    expect,
+    Arg, Backward, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real,
+    Reference, TINY, Traits, UNIT, expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -124,13 +123,7 @@ impl Op for FlagNonFinite {
         }
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        _: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         Ok(leaf(inputs))
     }
 

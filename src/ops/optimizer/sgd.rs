@@ -2,9 +2,11 @@
 
 use super::{check_update, flush_denormal, launch, leaf, states_of};
 use crate::error::Result;
-use crate::graph::Var;
 use crate::host::threads;
-use crate::ops::{Arg, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect};
+use crate::ops::{
+    Arg, Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
+    uniform,
+};
 use crate::shape::{DType, TensorType};
 
 /// A step of stochastic gradient descent on one parameter, with momentum or without.
@@ -19,15 +21,6 @@ pub(crate) struct SgdUpdate {
     pub(crate) weight_decay: f32,
     /// Whether the gradient is multiplied by a factor.
     pub(crate) has_factor: bool,
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct SgdParams {
-    vectors: u32,
-    nesterov: u32,
-    momentum: f32,
-    decay: f32,
 }
 
 impl SgdUpdate {
@@ -132,13 +125,7 @@ impl Op for SgdUpdate {
         Ok(inputs[reads..].to_vec())
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        _: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         Ok(leaf(inputs))
     }
 
@@ -148,9 +135,7 @@ impl Op for SgdUpdate {
         args.extend(self.has_buffer().then_some(Arg::Output(1)));
         args.extend(self.has_factor.then_some(Arg::Input(2)));
         launch(ctx, entry, self.has_factor, &args, |vectors| {
-            let nesterov = u32::from(self.nesterov);
-            let params = SgdParams { vectors, nesterov, momentum: self.momentum, decay: self.weight_decay };
-            bytemuck::bytes_of(&params).to_vec()
+            uniform! { vectors, nesterov: self.nesterov, momentum: self.momentum, decay: self.weight_decay }
         })
     }
 

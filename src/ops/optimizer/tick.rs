@@ -6,7 +6,7 @@ use super::factor;
 use crate::error::Result;
 use crate::ops::{
     Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, UNIT,
-    expect,
+    expect, uniform,
 };
 use crate::shape::{DType, TensorType};
 
@@ -62,16 +62,6 @@ impl AdamTick {
         t.push_str("}\n");
         t
     }
-}
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct TickParams {
-    log_beta1: f32,
-    log_beta2: f32,
-    /// The first of the counters.
-    first: u32,
-    _pad: u32,
 }
 
 /// The logarithm that the kernel multiplies by t. That of 0 is cut to what gives β^t = 0 in f32.
@@ -139,11 +129,8 @@ impl Op for AdamTick {
         let most = (ctx.caps.storage_buffers as usize).saturating_sub(others).max(1);
         let launch = |first: usize| {
             let counts = most.min(self.counts - first);
-            let params = TickParams {
-                log_beta1: log_beta(self.beta1),
-                log_beta2: log_beta(self.beta2),
-                first: first as u32,
-                _pad: 0,
+            let params = uniform! {
+                log_beta1: log_beta(self.beta1), log_beta2: log_beta(self.beta2), first,
             };
             let mut args = vec![Arg::Input(0), Arg::Output(0)];
             args.extend((first..first + counts).map(|i| Arg::Output(1 + i)));
@@ -151,7 +138,7 @@ impl Op for AdamTick {
             let kind = if self.has_factor { ".factor" } else { "" };
             let key = format!("adam_tick.{counts}{kind}");
             let kernel = Kernel::generated(key, "adam_tick", &self.text(counts));
-            Dispatch::new(kernel, args, &params, [1, 1, 1])
+            Dispatch::by_name(kernel, args, &params, [1, 1, 1])
         };
         let dispatches = (0..self.counts).step_by(most).map(launch).collect();
         Ok(Program { dispatches, scratch: Vec::new() })

@@ -4,9 +4,9 @@ use super::fast::Taps;
 use super::window::Axis;
 use super::{Pooling, Windows, launch, pooled};
 use crate::error::Result;
-use crate::graph::Var;
 use crate::ops::{
-    Arg, Chain, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, UNIT, expect,
+    Arg, Backward, Chain, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut,
+    TINY, UNIT, expect,
 };
 use crate::shape::{DType, Shape, TensorType};
 
@@ -80,13 +80,7 @@ impl Op for AvgPool {
         Ok(vec![TensorType::f32(shape)])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let AvgPool { windows, count_padding } = *self;
         let backward = AvgPoolBackward { windows, count_padding, input: inputs[0].shape() };
         Ok(vec![upstream[0].map(|dy| dy.graph().record_one(backward, &[dy]))])
@@ -186,13 +180,7 @@ impl Op for AvgPoolBackward {
         Ok(vec![TensorType::f32(self.input)])
     }
 
-    fn grad<'g>(
-        &self,
-        _: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let forward = AvgPool { windows: self.windows, count_padding: self.count_padding };
         Ok(vec![upstream[0].map(|u| u.graph().record_one(forward, &[u]))])
     }

@@ -1,13 +1,12 @@
 //! Maxima over windows.
 
 use super::fast::Taps;
-use super::{Params, Pooling, WORKGROUP, Windows, launch, pooled};
+use super::{Pooling, WORKGROUP, Windows, launch, pooled};
 use crate::error::{Error, Result};
-use crate::graph::Var;
 use crate::host::threads;
 use crate::ops::{
-    Arg, Chain, Dispatch, In, Kernel, KernelContext, Op, Out, Pattern, Program, Real, Reference, TINY,
-    Traits, UNIT, beats, expect,
+    Arg, Backward, Chain, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Pattern, Program, Real,
+    Reference, TINY, Traits, UNIT, beats, expect, uniform,
 };
 use crate::shape::{DType, Shape, TensorType};
 
@@ -66,13 +65,7 @@ impl Op for MaxPool {
         Ok(vec![TensorType::f32(shape), TensorType::u32(shape)])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        outputs: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, outputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let backward = MaxPoolBackward { windows: self.windows, input: inputs[0].shape() };
         Ok(vec![upstream[0].map(|dy| dy.graph().record_one(backward, &[dy, outputs[1]]))])
     }
@@ -170,13 +163,7 @@ impl Op for MaxPoolBackward {
         Ok(vec![TensorType::f32(self.input)])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let gather = MaxPoolGather { windows: self.windows };
         Ok(vec![upstream[0].map(|u| u.graph().record_one(gather, &[u, inputs[1]])), None])
     }
@@ -242,13 +229,7 @@ impl Op for MaxPoolGather {
         Ok(vec![TensorType::f32(shape)])
     }
 
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        _: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
+    fn grad<'g>(&self, Backward { inputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let backward = MaxPoolBackward { windows: self.windows, input: inputs[0].shape() };
         Ok(vec![upstream[0].map(|dy| dy.graph().record_one(backward, &[dy, inputs[1]])), None])
     }
@@ -257,9 +238,9 @@ impl Op for MaxPoolGather {
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let n = ctx.outputs[0].shape.elements();
         let [y, x] = self.windows.axes(&ctx.inputs[0].shape).map_err(Error::Invalid)?;
-        let params = Params { elements: n as u32, count_padding: 0, parts: 1, length: 0, y, x };
+        let params = uniform! { elements: n, count_padding: false, parts: 1_usize, length: 0_usize, y, x };
         let grid = ctx.caps.grid(n.div_ceil(WORKGROUP))?;
-        Ok(Dispatch::new(Kernel::library("max_pool2d_gather")?, args, &params, grid).into())
+        Ok(Dispatch::by_name(Kernel::library("max_pool2d_gather")?, args, &params, grid).into())
     }
 
     fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

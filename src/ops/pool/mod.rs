@@ -9,7 +9,7 @@ mod window;
 
 use super::elementwise::library_then;
 use super::parts::{Parts, in_parts};
-use super::{Arg, Case, Chain, Cut, Dispatch, Kernel, KernelContext, Program};
+use super::{Arg, Case, Chain, Cut, Dispatch, Kernel, KernelContext, Program, uniform};
 use crate::error::{Error, Result};
 use crate::graph::{Var, shape_rule};
 use crate::shape::Shape;
@@ -20,19 +20,6 @@ use window::Axis;
 pub(crate) use window::Windows;
 
 const WORKGROUP: usize = 64;
-
-/// Uniform of all pooling kernels.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    elements: u32,
-    count_padding: u32,
-    /// Parts that a window, or all windows with an element, are cut in, and elements of each.
-    parts: u32,
-    length: u32,
-    y: Axis,
-    x: Axis,
-}
 
 /// The kernel for rows, or `entry` over `elements` invocations. The results follow `inputs`: a maximum and its place, or one
 /// number.
@@ -57,18 +44,11 @@ fn launch(
     let all = axes.iter().map(along).product::<usize>();
     let Cut { parts, length } = ctx.caps.cut(all, ctx.caps.max_loop_iterations as usize);
     let [y, x] = axes;
-    let params = Params {
-        elements: elements as u32,
-        count_padding: u32::from(count_padding),
-        parts: parts as u32,
-        length: length as u32,
-        y,
-        x,
-    };
+    let params = uniform! { elements, count_padding, parts, length, y, x };
     let one = |to: &[Arg], chain: Option<&Chain>| {
         let args = [inputs, to, if chain.is_some() { &others[..] } else { &[] }].concat();
         let grid = ctx.caps.grid((elements * parts).div_ceil(WORKGROUP))?;
-        Ok(Dispatch::new(library_then(entry, chain, None)?, args, &params, grid).loop_iterations(length))
+        Ok(Dispatch::by_name(library_then(entry, chain, None)?, args, &params, grid).loop_iterations(length))
     };
     if what != Pooling::Max {
         return in_parts(&Parts::of(parts, &[elements]), ctx, chain.map(|c| (c, ctx.inputs.len())), one);
@@ -79,7 +59,7 @@ fn launch(
     let scratch: Vec<Arg> = (0..results).map(Arg::Scratch).collect();
     let args = [Arg::ScratchRead(0), Arg::ScratchRead(1), Arg::Output(0), Arg::Output(1)].to_vec();
     let (kernel, grid) = (Kernel::library("max_pool2d_join")?, ctx.caps.grid(elements.div_ceil(WORKGROUP))?);
-    let join = Dispatch::new(kernel, args, &params, grid).loop_iterations(parts);
+    let join = Dispatch::by_name(kernel, args, &params, grid).loop_iterations(parts);
     Ok(Program { dispatches: vec![one(&scratch, None)?, join], scratch: vec![4 * elements * parts; 2] })
 }
 

@@ -6,7 +6,7 @@ use super::Windows;
 use super::window::Axis;
 use crate::error::{Error, Result};
 use crate::ops::text::{Then, rendered, vector_type};
-use crate::ops::{AdapterClass, Arg, Chain, Dispatch, Kernel, KernelContext, Program};
+use crate::ops::{AdapterClass, Arg, Chain, Dispatch, Kernel, KernelContext, Program, uniform};
 use crate::shape::Shape;
 
 /// What is computed.
@@ -50,21 +50,6 @@ impl Pooling {
             Pooling::AverageBackward => &[("y", false, "f32", false), ("x", true, "f32", true)],
         }
     }
-}
-
-/// Uniform of the generated kernels.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    /// Rows of all planes that invocations compute.
-    rows: u32,
-    h: u32,
-    w: u32,
-    oh: u32,
-    ow: u32,
-    top: u32,
-    left: u32,
-    count_padding: u32,
 }
 
 /// Invocations of a workgroup.
@@ -111,22 +96,16 @@ pub(super) fn program(
     }
     let planes = plane.elements() / (y.extent * x.extent) as usize;
     let each = if what.is_backward() && !rows.side_by_side() { y.extent } else { y.outputs } as usize;
-    let params = Params {
-        rows: (planes * each) as u32,
-        h: y.extent,
-        w: x.extent,
-        oh: y.outputs,
-        ow: x.outputs,
-        top: y.before,
-        left: x.before,
-        count_padding: u32::from(count_padding),
+    let params = uniform! {
+        rows: planes * each, h: y.extent, w: x.extent, oh: y.outputs, ow: x.outputs, top: y.before,
+        left: x.before, count_padding,
     };
     let iterations = rows.loop_iterations(&[y, x]);
     if !ctx.caps.allows(iterations) {
         return Ok(None);
     }
     let grid = ctx.caps.grid((planes * each).div_ceil(WORKGROUP))?;
-    Ok(Some(Dispatch::new(rows.kernel(chain)?, args, &params, grid).loop_iterations(iterations).into()))
+    Ok(Some(Dispatch::by_name(rows.kernel(chain)?, args, &params, grid).loop_iterations(iterations).into()))
 }
 
 impl Rows {

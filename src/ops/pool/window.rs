@@ -1,10 +1,10 @@
 //! Where the windows of a pooling lie.
 
+use crate::ops::{Uniform, Words};
 use crate::shape::Shape;
 
 /// Windows along one axis; also the shader's struct.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Axis {
     pub(super) extent: u32,
     pub(super) outputs: u32,
@@ -14,6 +14,13 @@ pub(super) struct Axis {
     pub(super) after: u32,
     pub(super) dilation: u32,
     pub(super) adaptive: u32,
+}
+
+impl Words for Axis {
+    fn append(self, name: &'static str, uniform: &mut Uniform) {
+        let Axis { extent, outputs, kernel, stride, before, after, dilation, adaptive } = self;
+        [extent, outputs, kernel, stride, before, after, dilation, adaptive].append(name, uniform);
+    }
 }
 
 impl Axis {

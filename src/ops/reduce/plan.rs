@@ -3,23 +3,10 @@
 use super::{Kind, View};
 use crate::error::Result;
 use crate::ops::elementwise::{Around, Functions, Walked};
-use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, KernelContext};
+use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, KernelContext, uniform};
 
 /// Invocations of a workgroup.
 const WORKGROUP: usize = 64;
-
-/// Uniform of every kernel here.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    outer: u32,
-    extent: u32,
-    inner: u32,
-    chunks: u32,
-    length: u32,
-    scale: f32,
-    _pad: [u32; 2],
-}
 
 /// One launch: which kernel, and in how many pieces each reduction is cut.
 #[derive(Debug)]
@@ -120,14 +107,8 @@ impl Plan {
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
         let View { outer, extent, inner } = self.view;
-        let params = Params {
-            outer: outer as u32,
-            extent: extent as u32,
-            inner: inner as u32,
-            chunks: self.chunks as u32,
-            length: self.length as u32,
-            scale: reduce.1,
-            _pad: [0; 2],
+        let params = uniform! {
+            outer, extent, inner, chunks: self.chunks, length: self.length, scale: reduce.1,
         };
         let invocations = outer * self.chunks * inner / self.width * self.lanes;
         let workgroup = if self.width == 16 { 8 } else { WORKGROUP };
@@ -143,7 +124,7 @@ impl Plan {
         let behind = ctx.inputs.len() + before.map_or(0, |chain| chain.inputs.len());
         args.extend(before.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
         args.extend(then.into_iter().flat_map(|chain| chain.args(behind)));
-        Ok(Dispatch::new(around.kernel(self.entry)?, args, &params, grid)
+        Ok(Dispatch::by_name(around.kernel(self.entry)?, args, &params, grid)
             .loop_iterations(self.loop_iterations(self.length)))
     }
 

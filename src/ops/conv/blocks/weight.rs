@@ -6,29 +6,11 @@ use minijinja::context;
 use super::Taps;
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
-use crate::ops::conv::geometry::{Extents, Geometry};
+use crate::ops::conv::geometry::Geometry;
 use crate::ops::conv::kernels::Asked;
 use crate::ops::parts::{Parts, in_parts};
 use crate::ops::text::rendered;
-use crate::ops::{Arg, Dispatch, Kernel, KernelContext, Program, Trial};
-
-/// Uniform of the gradient of the weight.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    extents: Extents,
-    stride_y: u32,
-    stride_x: u32,
-    dilation_y: u32,
-    dilation_x: u32,
-    top: u32,
-    left: u32,
-    parts: u32,
-    length: u32,
-    kw: u32,
-    taps: u32,
-    _pad: [u32; 2],
-}
+use crate::ops::{Arg, Dispatch, Kernel, KernelContext, Program, Trial, uniform};
 
 /// The forms that can compute it.
 pub(in crate::ops::conv) fn trial(g: &Geometry) -> Trial {
@@ -37,32 +19,22 @@ pub(in crate::ops::conv) fn trial(g: &Geometry) -> Trial {
 }
 
 /// The gradient of the weight and, if it is asked for, of the bias.
-pub(in crate::ops::conv) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+pub(in crate::ops::conv) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
     let (g, bias) = (&asked.g, asked.has_bias);
     let (columns, pixels) = (g.depth(), g.n * g.oh * g.ow);
-    let block = Block::of(asked.form(), &trial(g), ctx.caps);
+    let block = Block::of(asked.kernels.form(), &trial(g), ctx.caps);
     let (parts, length) = Block::parts([g.o, columns], g.groups, pixels, ctx.caps);
-    let params = Params {
-        extents: Extents::of(g),
-        stride_y: g.stride[0] as u32,
-        stride_x: g.stride[1] as u32,
-        dilation_y: g.dilation[0] as u32,
-        dilation_x: g.dilation[1] as u32,
-        top: g.top as u32,
-        left: g.left as u32,
-        parts: parts as u32,
-        length: length as u32,
-        kw: g.kw as u32,
-        taps: g.taps() as u32,
-        _pad: [0; 2],
-    };
+    let params = g.uniform().and(uniform! {
+        stride_y: g.stride[0], stride_x: g.stride[1], dilation_y: g.dilation[0],
+        dilation_x: g.dilation[1], top: g.top, left: g.left, parts, length, kw: g.kw, taps: g.taps(),
+    });
     let taps = Taps::of(g.kh, g.kw);
     let rows_of_four = taps.is_known() && g.ow.is_multiple_of(4);
     in_parts(&Parts::of(parts, &g.gradients(bias)), ctx, None, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
         let grid = ctx.caps.grid(block.workgroups([g.o, columns]) * g.groups * parts)?;
         let kernel = kernel(&block, taps, rows_of_four, bias)?;
-        Ok(Dispatch::new(kernel, args, &params, grid).loop_iterations(block.loop_iterations(length)))
+        Ok(Dispatch::by_name(kernel, args, &params, grid).loop_iterations(block.loop_iterations(length)))
     })
 }
 

@@ -11,48 +11,24 @@ use super::{LINES, OUTPUTS, ROWS, Schedule, Shape, columns, vector};
 use crate::error::{Error, Result};
 use crate::ops::parts::{Parts, in_parts};
 use crate::ops::text::rendered;
-use crate::ops::{Arg, Caps, Dispatch, KernelContext, Program};
-
-/// Uniform of the generated kernels.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    images: u32,
-    /// Output channels of an image, and of a group.
-    channels: u32,
-    m: u32,
-    tiles_x: u32,
-    h: u32,
-    w: u32,
-    oh: u32,
-    ow: u32,
-    /// Steps of each walk, those of a piece, and pieces.
-    steps: u32,
-    length: u32,
-    pieces: u32,
-    /// Pieces of strips of phases of images that one part sums, and parts.
-    items: u32,
-    parts: u32,
-    lift: i32,
-    _pad: [u32; 2],
-}
+use crate::ops::{Arg, Caps, Dispatch, KernelContext, Program, Uniform, uniform};
 
 /// A kernel with its grid, and the parts it writes.
 struct Plan {
     key: String,
     variant: Value,
-    params: Params,
+    params: Uniform,
     parts: usize,
     workgroups: usize,
     /// Of an invocation's loops.
     iterations: usize,
 }
 
-pub(in super::super) fn fits(asked: &Asked<'_>) -> bool {
-    plan(&asked.g, asked.caps, asked.has_bias).is_some()
+pub(in super::super) fn fits(asked: &Asked, caps: &Caps) -> bool {
+    plan(&asked.g, caps, asked.has_bias).is_some()
 }
 
-pub(in super::super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+pub(in super::super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
     let plan = plan(&asked.g, ctx.caps, asked.has_bias)
         .ok_or_else(|| Error::Invalid("no walk computes this gradient of a weight".into()))?;
     in_parts(&Parts::of(plan.parts, &asked.g.gradients(asked.has_bias)), ctx, None, |to, _| {
@@ -60,7 +36,7 @@ pub(in super::super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Re
         let (key, entry) = (plan.key.clone(), "conv2d_depthwise_weight");
         let kernel = rendered("conv2d_depthwise_weight", key, entry, plan.variant.clone(), None)?;
         let grid = ctx.caps.grid(plan.workgroups)?;
-        Ok(Dispatch::new(kernel, args, &plan.params, grid).loop_iterations(plan.iterations))
+        Ok(Dispatch::by_name(kernel, args, &plan.params, grid).loop_iterations(plan.iterations))
     })
 }
 
@@ -94,22 +70,9 @@ fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     let needed = caps.pieces(walks * pieces, caps.max_loop_iterations as usize / (1 + length));
     let items = (walks * pieces).div_ceil(wanted.max(needed));
     let parts = (walks * pieces).div_ceil(items);
-    let params = Params {
-        images: g.n as u32,
-        channels: channels as u32,
-        m: g.o as u32,
-        tiles_x: tiles_x as u32,
-        h: g.h as u32,
-        w: g.w as u32,
-        oh: g.oh as u32,
-        ow: g.ow as u32,
-        steps: steps as u32,
-        length: length as u32,
-        pieces: pieces as u32,
-        items: items as u32,
-        parts: parts as u32,
-        lift: g.top as i32,
-        _pad: [0; 2],
+    let params = uniform! {
+        images: g.n, channels, m: g.o, tiles_x, h: g.h, w: g.w, oh: g.oh, ow: g.ow, steps, length, pieces,
+        items, parts, lift: g.top,
     };
     let key = format!(
         "conv2d_depthwise_weight.s{}x{}d{}x{}b{}.{}x{}.{}.{columns}x{}.{unit}.w{}{}",

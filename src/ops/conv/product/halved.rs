@@ -8,31 +8,21 @@ use super::{extents, pays};
 use crate::error::Result;
 use crate::ops::elementwise::FIRST_BINDING;
 use crate::ops::matmul::images as products;
-use crate::ops::{Arg, Chain, Dispatch, Kernel, KernelContext, Program};
-
-/// Uniform of the kernels that move pixels.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    /// Rows of all planes of half the height, and vectors of four in a row of the others.
-    rows: u32,
-    vectors: u32,
-    _pad: [u32; 2],
-}
+use crate::ops::{Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, uniform};
 
 /// Moves pixels between planes `[n, c, h, w]` and those of half the extents.
 fn moving(kernel: Kernel, args: Vec<Arg>, g: &Geometry, ctx: &KernelContext<'_>) -> Result<Dispatch> {
     let rows = g.n * g.c * g.oh;
-    let params = Params { rows: rows as u32, vectors: (g.w / 4) as u32, _pad: [0; 2] };
-    Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(rows.div_ceil(8))?).loop_iterations(g.w / 4))
+    let params = uniform! { rows, vectors: g.w / 4 };
+    Ok(Dispatch::by_name(kernel, args, &params, ctx.caps.grid(rows.div_ceil(8))?).loop_iterations(g.w / 4))
 }
 
-pub(in super::super) fn fits(asked: &Asked<'_>) -> bool {
-    asked.g.is_product_of_half() && pays(asked)
+pub(in super::super) fn fits(asked: &Asked, caps: &Caps) -> bool {
+    asked.g.is_product_of_half() && pays(asked, caps)
 }
 
 /// The forward direction, or the gradient of the images.
-pub(in super::super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+pub(in super::super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
     let (g, chain, has_bias, transposed) = (&asked.g, ctx.fusion.epilogue, asked.has_bias, asked.c.flip);
     let others = chain.iter().flat_map(|c| c.args(ctx.inputs.len()));
     let of = products::shared(transposed, extents(asked), ctx.caps.class, has_bias);

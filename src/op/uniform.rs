@@ -1,0 +1,78 @@
+//! Parameters of a launch by the names that its shader gives them.
+
+/// What members of a uniform are made of: words of 32 bits.
+pub(crate) trait Words {
+    /// Appends them to `uniform`, as the member `name`.
+    fn append(self, name: &'static str, uniform: &mut Uniform);
+}
+
+/// The members of a shader's struct, in its order. Tests compare the names with the shader's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Uniform {
+    pub(crate) words: Vec<u32>,
+    pub(crate) names: Vec<&'static str>,
+}
+
+impl Uniform {
+    /// With one more member.
+    #[must_use]
+    pub(crate) fn with(mut self, name: &'static str, value: impl Words) -> Self {
+        value.append(name, &mut self);
+        self
+    }
+
+    /// With the members of `others` behind its own.
+    #[must_use]
+    pub(crate) fn and(mut self, others: Uniform) -> Self {
+        self.words.extend(others.words);
+        self.names.extend(others.names);
+        self
+    }
+
+    /// As the device gets it: whole vectors of 16 bytes.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut words = self.words.clone();
+        words.resize(words.len().next_multiple_of(4), 0);
+        bytemuck::cast_slice(&words).to_vec()
+    }
+}
+
+/// A [`Uniform`] of members `name: value`, or `name` where a variable has that name. Extents fit in 32 bits, as tensors do.
+macro_rules! uniform {
+    (@value $name:ident) => { $name };
+    (@value $name:ident $value:expr) => { $value };
+    ($($name:ident $(: $value:expr)?),* $(,)?) => {
+        $crate::op::Uniform::default()$(.with(stringify!($name), uniform!(@value $name $($value)?)))*
+    };
+}
+pub(crate) use uniform;
+
+macro_rules! words {
+    ($($type:ty: $value:ident => $word:expr),*) => {$(
+        impl Words for $type {
+            fn append(self, name: &'static str, uniform: &mut Uniform) {
+                let $value = self;
+                uniform.words.push($word);
+                uniform.names.push(name);
+            }
+        }
+    )*};
+}
+
+words! {
+    usize: n => n as u32,
+    u32: n => n,
+    bool: is => u32::from(is),
+    i64: n => n as i32 as u32,
+    f32: x => x.to_bits()
+}
+
+impl<const N: usize> Words for [u32; N] {
+    fn append(self, name: &'static str, uniform: &mut Uniform) {
+        // Vectors begin at multiples of their size, arrays at those of 16 bytes.
+        let alignment = N.next_power_of_two().min(4);
+        uniform.words.resize(uniform.words.len().next_multiple_of(alignment), 0);
+        uniform.words.extend(self);
+        uniform.names.push(name);
+    }
+}

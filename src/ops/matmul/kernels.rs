@@ -1,0 +1,46 @@
+//! Which kernels compute a product: of a list, the first that the adapter's class runs and that fits the extents.
+
+use super::{Extents, Form, blocks, tile};
+use crate::error::Result;
+use crate::ops::candidates::{ALL, Candidate, GPU, SOFTWARE, always};
+use crate::ops::elementwise::library_then;
+use crate::ops::{Arg, Dispatch, KernelContext, Kernels, Program, Uniform, uniform};
+
+/// What is to be computed.
+pub(super) struct Asked {
+    pub(super) form: Form,
+    pub(super) e: Extents,
+    /// Whether the sums of A's rows along k are a second output.
+    pub(super) sums: bool,
+    pub(super) kernels: Kernels,
+}
+
+const CANDIDATES: [Candidate<Asked>; 3] = [
+    Candidate::new("block", GPU, always, blocks::launch),
+    Candidate::new("tile", SOFTWARE, always, tile::launch),
+    Candidate::new("plain", ALL, |asked, _| !asked.sums, plain),
+];
+
+/// The launches of a product, with what `ctx` fuses behind it.
+pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
+    Candidate::launch(&CANDIDATES, asked.kernels, asked, ctx)
+}
+
+/// How the uniform of tiles and of the plain kernel begins: extents, strides of A along m and k, of B along k and n, and
+/// elements from one matrix of the batch to the next.
+pub(super) fn params(form: Form, e: &Extents, a_batch: usize) -> Uniform {
+    let &Extents { batch: batches, m, n, k } = e;
+    let [a_m, a_k, b_k, b_n] = form.strides(e);
+    uniform! { m, n, k, batches, a_m, a_k, b_k, b_n, a_batch, b_batch: k * n, c_batch: m * n }
+}
+
+/// One output per invocation; its text is `shaders/matmul.wgsl`.
+fn plain(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
+    let (e, chain) = (&asked.e, ctx.fusion.epilogue);
+    let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+    args.extend(chain.iter().flat_map(|c| c.args(2)));
+    let kernel = library_then("matmul_plain", chain, chain.and_then(|c| c.columns))?;
+    let grid = ctx.caps.grid((e.batch * e.m * e.n).div_ceil(8))?;
+    let params = params(asked.form, e, e.m * e.k);
+    Ok(Dispatch::by_name(kernel, args, &params, grid).loop_iterations(e.k).into())
+}
