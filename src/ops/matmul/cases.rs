@@ -5,7 +5,7 @@ use crate::ops::Case;
 use crate::ops::block::Block;
 
 /// Products whose k one invocation of a tile cannot walk.
-pub(in crate::ops) fn long_cases() -> Vec<Case> {
+pub(crate) fn long_cases() -> Vec<Case> {
     let k = 140_001;
     let of =
         |form, a: &[usize], b: &[usize]| Case::new(MatMul { form, kernels: MatMulKernels::Best }, &[a, b]);

@@ -7,7 +7,8 @@ mod gradient;
 pub(super) mod images;
 mod tile;
 
-pub(super) use cases::{cases, long_cases};
+pub(super) use cases::cases;
+pub(crate) use cases::long_cases;
 pub(crate) use gradient::MatMulSum;
 
 use super::elementwise::library_then;

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AdapterClass, Caps, Case, Dispatch, KernelContext, Program, registry};
+use super::registry;
 use crate::check::{case_inputs, check_gradient};
+use crate::op::{AdapterClass, Caps, Case, Dispatch, KernelContext, Program};
 use crate::tensor::Tensor;
 
 const CLASSES: [AdapterClass; 3] = [AdapterClass::Gpu, AdapterClass::Software, AdapterClass::SoftwareLanes8];
@@ -93,13 +94,13 @@ fn every_gradient_agrees_with_finite_differences() {
 fn the_check_of_gradients_finds_a_wrong_one() {
     #[derive(Debug)]
     struct Wrong;
-    impl<T: super::Real> super::Reference<T> for Wrong {
-        fn eval(&self, i: &[super::In<'_, T>], o: &mut [super::Out<'_, T>]) -> Result<(), String> {
+    impl<T: crate::op::Real> crate::op::Reference<T> for Wrong {
+        fn eval(&self, i: &[crate::op::In<'_, T>], o: &mut [crate::op::Out<'_, T>]) -> Result<(), String> {
             o[0].f().iter_mut().zip(i[0].f()).for_each(|(y, x)| *y = *x * *x);
             Ok(())
         }
     }
-    impl super::Op for Wrong {
+    impl crate::op::Op for Wrong {
         fn name(&self) -> &'static str {
             "wrong"
         }

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use super::argmax::ArgMax;
-use super::cross_entropy::{CrossEntropy, CrossEntropyBoth, CrossEntropyGrad};
-use super::optimizer::AdamUpdate;
-use super::reduce::{Kind, Reduce};
-use super::relative_bound;
-use super::softmax::{Softmax, SoftmaxGrad};
-use super::{
-    Case, Fillings, In, KernelContext, Op, Out, PoolOptions, Program, Real, Reference, SliceMut, Traits,
-};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
+use crate::op::relative_bound;
+use crate::ops::argmax::ArgMax;
+use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth, CrossEntropyGrad};
+use crate::ops::optimizer::AdamUpdate;
+use crate::ops::reduce::{Kind, Reduce};
+use crate::ops::softmax::{Softmax, SoftmaxGrad};
+use crate::ops::{
+    Case, Fillings, In, KernelContext, Op, Out, PoolOptions, Program, Real, Reference, SliceMut, Traits,
+};
 use crate::shape::TensorType;
 
 /// An op on inputs that its formula refuses, such as a class that does not exist, with the outputs that its kernels owe.
@@ -167,7 +167,7 @@ fn maxima() -> Vec<Case> {
     }
     // Terms with an input along the row, or one for each row, in the workgroup's kernel.
     for dims in [&[40][..], &[5, 1]] {
-        cases.extend(super::fused_cases::case_of(&format!("sums of rows of 40 with {dims:?}"), |g| {
+        cases.extend(super::fused::case_of(&format!("sums of rows of 40 with {dims:?}"), |g| {
             g.output("y", (g.input("x", [5, 40]) - g.input("y", dims)).square().sum(&[1]));
         }));
     }
@@ -424,7 +424,7 @@ fn many_axes() -> Vec<Option<Case>> {
         g.output("y", g.input("a", [2, 3, 1, 3, 1, 4]) * g.input("b", [2, 1, 2, 3, 2, 1]));
     });
     // A long product, which GPUs cut in parts, with something for each column behind it.
-    let parts = super::fused_cases::case_of("a long product of 5 columns, bias and relu", |g| {
+    let parts = super::fused::case_of("a long product of 5 columns, bias and relu", |g| {
         let y = g.input("a", [3, 20_000]).matmul(g.input("b", [20_000, 5])) + g.input("bias", [5]);
         g.output("y", y.relu());
     });
