@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use super::argmax::ArgMax;
+use super::batch_norm::BatchNorm;
 use super::cross_entropy::{CrossEntropy, CrossEntropyBoth, CrossEntropyGrad};
+use super::layer_norm::LayerNorm;
 use super::optimizer::AdamUpdate;
 use super::reduce::{Kind, Reduce};
 use super::relative_bound;
@@ -16,7 +18,8 @@ use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::shape::TensorType;
 
-/// An op on inputs that its formula refuses, such as a class that does not exist, with the outputs that its kernels owe.
+/// An op on inputs that its formula refuses, such as a class that does not exist, or whose differences have no number in
+/// `f32`, with the outputs that its kernels owe.
 #[derive(Debug)]
 struct Refused {
     op: Arc<dyn Op>,
@@ -62,15 +65,19 @@ impl Op for Refused {
     }
 }
 
-/// The case with these outputs in the place of its reference's.
+/// The case, with an index out of range, and with these outputs in the place of its reference's.
 fn refused(case: Case, outputs: &[&[f64]]) -> Case {
-    let outputs: Vec<Vec<f64>> = outputs.iter().map(|o| o.to_vec()).collect();
-    let name = format!("{}, index out of range", case.name);
+    owed(case, "index out of range", outputs.iter().map(|o| o.to_vec()).collect())
+}
+
+/// The case with these outputs in the place of its reference's.
+fn owed(case: Case, why: &str, outputs: Vec<Vec<f64>>) -> Case {
+    let name = format!("{}, {why}", case.name);
     Case { op: Arc::new(Refused { op: case.op, outputs }), name, ..case }.no_gradient()
 }
 
 /// The node with this op of a recording, as a case of its own. Tests demand that there is one.
-fn recorded(op: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
+pub(super) fn recorded(op: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
     let g = Graph::new();
     record(&g);
     let r = g.finish().ok()?;
@@ -93,6 +100,28 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(folded());
     cases.extend(many_axes().into_iter().flatten());
     cases.extend(averages().into_iter().flatten());
+    cases.extend(means());
+    cases
+}
+
+/// Means of numbers whose differences are beyond the largest: 2^127 and its negative in turn, along every way that sums are
+/// taken, and one 0. Nothing else is a number then.
+fn means() -> Vec<Case> {
+    let large = 2f64.powi(127);
+    let is_even = |i: usize| (i + i / 4 + i / 64 + i / 256).is_multiple_of(2);
+    let value = |i: usize| if i == 2 { 0.0 } else { large * if is_even(i) { 1.0 } else { -1.0 } };
+    let mut cases = Vec::new();
+    for n in [8usize, 256, 1024] {
+        let values = given(&(0..n).map(value).collect::<Vec<_>>());
+        // The 0 is in the place of a positive number, or of a negative one.
+        let mean = (0..n).map(value).sum::<f64>() / n as f64;
+        let outputs = || vec![vec![f64::NAN; n], vec![mean], vec![f64::NAN]];
+        let why = "differences beyond the largest number";
+        let channel = Case::new(BatchNorm { eps: 1e-5 }, &[&[1, 1, n], &[1], &[1]]).fill(0, values.clone());
+        cases.push(owed(channel, why, outputs()));
+        let row = Case::new(LayerNorm { eps: 1e-5 }, &[&[1, n], &[n], &[n]]).fill(0, values);
+        cases.push(owed(row, why, outputs()));
+    }
     cases
 }
 
@@ -269,6 +298,10 @@ fn ties() -> Vec<Option<Case>> {
     // Where a row of several pieces ends, the next begins with larger elements.
     let rising = Fillings::Given((0..2 * 16_400).map(|k| f64::from(k) / 16.0).collect());
     cases.push(Some(Case::new(ArgMax, &[&[2, 16_400]]).fill(0, rising).no_gradient()));
+    // The largest is in the second piece of four, and what is behind it is larger than what is before it.
+    let peak = |k: i32| if k < 14_000 { f64::from(k) / 16.0 } else { 874.0 - f64::from(k - 14_000) / 1024.0 };
+    let peak = Fillings::Given((0..48_300).map(peak).collect());
+    cases.push(Some(Case::new(ArgMax, &[&[2, 48_300]]).fill(0, peak).no_gradient()));
     let mut pool = |shape: [usize; 3], values: Fillings, record: &dyn for<'g> Fn(Var<'g>) -> Var<'g>| {
         let case = recorded("max_pool2d", |g| g.output("y", record(g.input("x", shape))));
         cases.push(case.map(|case| case.fill(0, values)));
@@ -428,7 +461,12 @@ fn many_axes() -> Vec<Option<Case>> {
         let y = g.input("a", [3, 20_000]).matmul(g.input("b", [20_000, 5])) + g.input("bias", [5]);
         g.output("y", y.relu());
     });
-    vec![pad, permuted, broadcast, some, parts]
+    // Neighbours differ in each of four inputs that are read by their strides.
+    let strided = super::fused_cases::case_of("four inputs by strides", |g| {
+        let one = |name: &str| g.input(name, [3, 1, 8]);
+        g.output("y", ((g.input("x", [3, 4, 8]) * one("a") + one("b")) * one("c") - one("d")).relu());
+    });
+    vec![pad, permuted, broadcast, some, parts, strided]
 }
 
 /// Averages of windows that hang over each edge by another width, in planes that are no squares.
@@ -448,6 +486,11 @@ fn averages() -> Vec<Option<Case>> {
         ([2, 4, 9], [3, 3], [3, 2], [1, 0, 0, 1]),
         ([3, 8, 6], [2, 2], [2, 2], [1, 1, 1, 1]),
         ([3, 3, 8], [3, 1], [2, 1], [0, 1, 0, 0]),
+        // A window's last element is the first beyond the edge, or the last before it.
+        ([3, 4, 8], [3, 1], [2, 1], [0, 1, 0, 0]),
+        ([3, 8, 4], [1, 3], [1, 2], [0, 0, 0, 1]),
+        ([2, 15, 5], [4, 2], [5, 2], [2, 1, 0, 1]),
+        ([2, 5, 15], [2, 4], [2, 5], [0, 1, 2, 1]),
     ] {
         let options = PoolOptions { kernel, stride, padding, dilation: [1, 1] };
         for count_padding in [false, true] {

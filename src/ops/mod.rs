@@ -14,6 +14,7 @@ mod conv;
 pub(crate) mod cross_entropy;
 mod dropout;
 mod edge_cases;
+mod edge_products;
 pub(crate) mod elementwise;
 mod fill;
 mod fused;
@@ -83,5 +84,6 @@ pub fn registry() -> Vec<Case> {
     cases.extend(long_cases::cases());
     cases.extend(nonfinite_cases::cases());
     cases.extend(edge_cases::cases());
+    cases.extend(edge_products::cases());
     cases
 }

@@ -44,6 +44,18 @@ impl Config {
         Config { groups, ..self }
     }
 
+    /// With as many channels of each kind as a tile on software adapters has, if they are few: else it has vectors with places
+    /// for channels that there are not, in every case with its text.
+    fn filled(self) -> Option<Self> {
+        let fill = |channels: usize| match channels / self.groups {
+            3 => 4 * self.groups,
+            5..=7 => 8 * self.groups,
+            _ => channels,
+        };
+        let filled = Config { channels: fill(self.channels), outputs: fill(self.outputs), ..self };
+        ((filled.channels, filled.outputs) != (self.channels, self.outputs)).then_some(filled)
+    }
+
     /// One case for each direction, and the forward one without bias.
     fn cases(&self, kernels: ConvKernels) -> Vec<Case> {
         let Config { images, channels, outputs, size, kernel, stride, dilation, groups, .. } = *self;
@@ -173,6 +185,21 @@ fn uneven() -> Vec<Config> {
         config(1, 4, 18, [2, 2], [1, 1]),
         config(2, 5, 17, [1, 3], [1, 1]),
         config(2, 4, 4, [3, 5], [1, 1]).groups(4),
+        // Rows of the output's gradient end where a row of the image begins to need the next, in rows of fours.
+        config(2, 5, 6, [10, 8], [3, 3]).stride(2, 2).pad(Padding::SameLower),
+        config(1, 5, 6, [10, 8], [4, 4]).stride(2, 2).pad(explicit(2, 1, 1, 2)),
+        // The last tile of a row lacks one column.
+        config(1, 17, 16, [23, 27], [3, 2]).dilation(3, 2).stride(2, 2).pad(explicit(2, 3, 1, 1)),
+        // One text for several extents.
+        config(2, 2, 5, [8, 8], [3, 3]).stride(3, 3).pad(explicit(0, 1, 0, 1)),
+        config(1, 2, 6, [11, 8], [3, 3]).stride(3, 3).pad(explicit(0, 1, 0, 1)),
+        config(1, 8, 6, [11, 13], [3, 2]).same(),
+        // More outputs than pixels, in tiles of many columns.
+        config(1, 32, 136, [8, 16], [1, 1]),
+        config(3, 2, 7, [6, 8], [3, 3]).same(),
+        config(1, 3, 3, [4, 5], [3, 3]).groups(3).same(),
+        config(3, 2, 2, [7, 5], [3, 3]).groups(2).same(),
+        config(2, 2, 2, [2, 5], [3, 3]).groups(2).same(),
     ]
 }
 
@@ -189,6 +216,10 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     for config in uneven() {
         cases.extend(config.cases(ConvKernels::Tiles).into_iter().map(Case::no_gradient));
     }
+    for config in [small(), uneven(), large()].into_iter().flatten().filter_map(Config::filled) {
+        let all = config.cases(ConvKernels::Tiles).into_iter();
+        cases.extend(all.step_by(2).take(2).map(Case::no_gradient));
+    }
     for config in large() {
         cases.extend(config.cases(ConvKernels::Best).into_iter().map(Case::no_gradient));
     }
@@ -197,6 +228,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     let read = [
         config(1, 6, 74, [19, 27], [3, 3]).groups(2).same(),
         config(2, 36, 6, [9, 8], [3, 3]).stride(2, 1).pad(uneven_padding).groups(2),
+        config(1, 29, 5, [7, 9], [3, 2]).dilation(2, 1).pad(uneven_padding),
     ];
     let mut by = |config: Config, kernels| {
         cases.extend(config.cases(kernels).into_iter().map(Case::no_gradient));

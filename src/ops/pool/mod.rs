@@ -206,6 +206,9 @@ pub(super) fn long_cases() -> Vec<Case> {
     let mut cases = vec![
         // A maximum at the end of the window, among negative numbers.
         Case::new(MaxPool { windows: whole }, &[plane]).fill(0, super::Fillings::Given(rising(301 * 257))),
+        // The planes have theirs in different places.
+        Case::new(MaxPool { windows: whole }, &[&[3, 301, 257]])
+            .fill(0, super::Fillings::Given(rising(300 * 257))),
         Case::new(AvgPool { windows: whole, count_padding: false }, &[plane]),
     ];
     let row = Windows::Fixed { kernel: [1, 2], stride: [1, 2], padding: [0; 4], dilation: [1, 1] };
@@ -263,6 +266,11 @@ pub(super) fn cases() -> Vec<Case> {
         (square(2, 2, 0), vec![2, 5, 24]),
         (fixed([1, 2], [1, 2], [0; 4], [1, 1]), vec![3, 2, 5]),
         (fixed([2, 2], [3, 3], [0; 4], [3, 2]), vec![2, 11, 9]),
+        // Windows of odd extents, whose rows are read one by one; and rows with a column beside the last one.
+        (square(3, 3, 0), vec![2, 7, 9]),
+        (square(2, 2, 0), vec![2, 4, 7]),
+        // Two windows in a vector of two.
+        (fixed([2, 1], [2, 1], [0; 4], [1, 1]), vec![2, 5, 6]),
         (adaptive(1, 1), vec![2, 3, 5, 7]),
         (adaptive(3, 4), vec![2, 7, 9]),
         (adaptive(5, 6), vec![1, 4, 3]),

@@ -1,0 +1,57 @@
+//! Products of matrices whose last tile has two rows, all of them or all but one, in every alignment of the stores, alone
+//! and with formulas behind: what faults planted in the edges of tiles showed to be unwatched. See `tests/mutation`.
+
+use super::edge_cases::recorded;
+use super::fused_cases::case_of;
+use super::{Case, MatMulKernels, MatMulSum};
+use crate::graph::{Graph, Var};
+
+/// Rows, columns and extent of the sum. Tiles have 8 rows or, of products that are worth it, 32.
+const SIZES: [[usize; 3]; 10] = [
+    [15, 8, 4],
+    [39, 40, 36],
+    [10, 12, 8],
+    [16, 8, 4],
+    [10, 11, 5],
+    [16, 15, 17],
+    [34, 36, 36],
+    [64, 40, 36],
+    [34, 35, 37],
+    [64, 37, 35],
+];
+
+fn product<'g>(g: &'g Graph, form: &str, [m, n, k]: [usize; 3]) -> Var<'g> {
+    match form {
+        "nn" => g.input("a", [m, k]).matmul(g.input("b", [k, n])),
+        "nt" => g.input("a", [m, k]).matmul_nt(g.input("b", [n, k])),
+        _ => g.input("a", [k, m]).matmul_tn(g.input("b", [k, n])),
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for [m, n, k] in SIZES {
+        for (form, op) in [("nn", "matmul"), ("nt", "matmul_nt"), ("tn", "matmul_tn")] {
+            cases.extend(recorded(op, |g| g.output("c", product(g, form, [m, n, k]))));
+            cases.extend(case_of(&format!("{form} {m}x{n}x{k}, bias, relu and product"), |g| {
+                let y = product(g, form, [m, n, k]) + g.input("bias", [n]);
+                g.output("y", y.relu() * g.input("r", [m, n]));
+            }));
+        }
+        cases.push(Case::new(MatMulSum, &[&[k, m], &[k, n]]).no_gradient());
+    }
+    // Another number of tiles than their rows and columns added up.
+    cases.extend(recorded("matmul", |g| {
+        let (a, b) = (g.input("a", [3, 20, 9]), g.input("b", [3, 9, 130]));
+        g.output("c", a.matmul_by(b, MatMulKernels::Tiled));
+    }));
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn all_are_recorded() {
+        assert_eq!(super::cases().len(), 7 * super::SIZES.len() + 1);
+    }
+}
