@@ -14,8 +14,8 @@ struct Print;
 impl Observer for Print {
     fn on_epoch(&mut self, r: &EpochRecord) {
         if r.epoch.is_multiple_of(5) {
-            let validation = 100.0 * r.validation_accuracy.unwrap_or(0.0);
-            println!("epoch {:2}: loss {:.3}, validation {validation:.1} % right", r.epoch, r.train_loss);
+            let validation = 100.0 * r.validation.as_ref().map_or(0.0, |v| v.accuracy());
+            println!("epoch {:2}: loss {:.3}, validation {validation:.1} % right", r.epoch, r.train.loss);
         }
     }
 }
@@ -35,7 +35,7 @@ pub(crate) fn run(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
     let adam = Adam::new(&params, 3e-3);
     let trainer = Trainer::new(device, model.clone(), &params, adam, split).epochs(20).batch(32);
     let report = trainer.run(&mut Print)?;
-    println!("\ntest: {:.1} % right, in {:.2} s", 100.0 * report.test_accuracy, report.train_seconds);
+    println!("\ntest: {:.1} % right, in {:.2} s", 100.0 * report.test.accuracy(), report.train_seconds);
 
     // The device still holds those weights, so that more can be asked: what is taken for what?
     let confusion = Evaluator::new(device, &model, &test)?.run()?.confusion;
@@ -49,8 +49,8 @@ pub(crate) fn run(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
     for (n, is, taken) in mistakes.iter().rev().take(3) {
         println!("{n} times {is} was taken for {taken}");
     }
-    if report.test_accuracy < 0.85 {
-        return Err(format!("only {} right", report.test_accuracy).into());
+    if report.test.accuracy() < 0.85 {
+        return Err(format!("only {} right", report.test.accuracy()).into());
     }
     Ok(())
 }

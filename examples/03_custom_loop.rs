@@ -57,9 +57,9 @@ pub(crate) fn run(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
         device.write_param(&adam.lr_state(), &[adam.lr() * (1.0 - epoch as f32 / 15.0)])?;
     }
 
-    classify.run_with(&[("x", (&test.values).into())])?;
+    classify.run_with(&[("x", test.values().into())])?;
     let classes = classify.values("class")?;
-    let right = classes.iter().zip(&test.labels).filter(|(class, label)| **class == **label as f32).count();
+    let right = classes.iter().zip(test.labels()).filter(|(class, label)| **class == **label as f32).count();
     println!("{right} of {} test digits right", test.len());
 
     // PyTorch reads this file, under the names of an equal `torch.nn.Sequential`.

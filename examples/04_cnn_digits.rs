@@ -13,8 +13,8 @@ struct Print;
 
 impl Observer for Print {
     fn on_epoch(&mut self, r: &EpochRecord) {
-        let validation = 100.0 * r.validation_accuracy.unwrap_or(0.0);
-        println!("epoch {:2}: loss {:.3}, validation {validation:.1} % right", r.epoch, r.train_loss);
+        let validation = 100.0 * r.validation.as_ref().map_or(0.0, |v| v.accuracy());
+        println!("epoch {:2}: loss {:.3}, validation {validation:.1} % right", r.epoch, r.train.loss);
     }
 }
 
@@ -45,9 +45,9 @@ pub(crate) fn run(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
         .schedule(|epoch, epochs| Schedule::Cosine.factor(epoch, epochs))
         .keep(Keep::Last)
         .run(&mut Print)?;
-    println!("\ntest: {:.1} % right, in {:.2} s", 100.0 * report.test_accuracy, report.train_seconds);
-    if report.test_accuracy < 0.9 {
-        return Err(format!("only {} right", report.test_accuracy).into());
+    println!("\ntest: {:.1} % right, in {:.2} s", 100.0 * report.test.accuracy(), report.train_seconds);
+    if report.test.accuracy() < 0.9 {
+        return Err(format!("only {} right", report.test.accuracy()).into());
     }
     Ok(())
 }

@@ -28,9 +28,9 @@ pub(crate) fn run(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
         .schedule(|epoch, epochs| Schedule::Cosine.factor(epoch, epochs))
         .keep(Keep::Last)
         .run(&mut ())?;
-    println!("\ntest: {:.1} % right, in {:.2} s", 100.0 * report.test_accuracy, report.train_seconds);
+    println!("\ntest: {:.1} % right, in {:.2} s", 100.0 * report.test.accuracy(), report.train_seconds);
     for (class, row) in Evaluator::new(device, &model, &test)?.run()?.confusion.iter().enumerate() {
-        println!("{:>12} was taken for {row:?} of {:?}", test.class_name(class), test.class_names);
+        println!("{:>12} was taken for {row:?} of {:?}", test.class_name(class), test.class_names());
     }
 
     // Saved beside the weights, it prepares later rows: no species, and the columns in another order.
@@ -49,8 +49,8 @@ pub(crate) fn run(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
         names.push(preprocessor.classes()[class].as_str());
         println!("flower {row}: {} with probability {:.3}", names[row], predictions.probability(row, class));
     }
-    if report.test_accuracy < 0.9 || names != ["setosa", "virginica"] {
-        return Err(format!("only {} right, and {names:?}", report.test_accuracy).into());
+    if report.test.accuracy() < 0.9 || names != ["setosa", "virginica"] {
+        return Err(format!("only {} right, and {names:?}", report.test.accuracy()).into());
     }
     Ok(())
 }

@@ -9,8 +9,8 @@
 // The plain kernels are the formulas, one output per invocation: to be read, and the yardstick of the rest. A sum that is
 // too long for an adapter's loops is cut in parts of `length` terms, which add_parts adds.
 // The tiled ones are for GPUs: each direction as a product of matrices that exist only as 32 x 64 tiles in
-// workgroup memory, gathered from the images as they are. Software adapters get register tiles, generated
-// in src/ops/conv/tile.rs and weight_tile.rs.
+// workgroup memory, gathered from the images as they are. Software adapters get register tiles,
+// software/conv2d_tile.wgsl.jinja and software/conv2d_weight_tile.wgsl.jinja.
 
 struct Params {
     n: u32, groups: u32, c: u32, o: u32,

@@ -5,8 +5,8 @@
 //
 // matmul_plain is the formula, one output per invocation: to be read, and the yardstick of the rest.
 // matmul_tiled is how GPUs like it: 64 x 64 outputs per workgroup through workgroup memory, 4 x 4 per invocation. What they
-// get is generated in src/ops/block.rs: the same with vector loads, in several sizes, and the next step's loads under way.
-// Software adapters get register tiles, generated in src/ops/matmul/tile.rs.
+// get is gpu/matmul_block.wgsl.jinja: the same with vector loads, in several sizes, and the next step's loads under way.
+// Software adapters get register tiles, software/matmul_tile.wgsl.jinja.
 
 struct Params {
     m: u32, n: u32, k: u32, batches: u32,

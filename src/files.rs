@@ -138,7 +138,7 @@ mod tests {
         );
         let text = error.to_string();
         assert!(text.contains(&format!("process {} writes to this folder", std::process::id())), "{text}");
-        assert!(text.contains("another folder (--out)"), "{text}");
+        assert!(text.contains("give this run another folder"), "{text}");
         drop(lock);
         // As a killed process leaves it.
         std::fs::write(folder.join(LOCK), "123456789\n").unwrap();

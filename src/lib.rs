@@ -18,10 +18,15 @@
 //! # Ok::<(), wgrad::Error>(())
 //! ```
 //!
-//! `README.md` shows the program, `docs/DESIGN.md` how it works, `docs/CATALOGUE.md` all that there is.
+//! `README.md` shows the program, `docs/DESIGN.md` how it works, [`catalogue`] all that there is.
 
 // Kernels are described by the ops, but only the GPU executor reads the descriptions.
 #![cfg_attr(not(feature = "gpu"), allow(dead_code))]
+
+#[doc = include_str!("../docs/CATALOGUE.md")]
+// A shape like `[rows]` is no link, and a file is not found from here.
+#[allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
+pub mod catalogue {}
 
 mod backend;
 pub mod bench;
@@ -57,6 +62,8 @@ pub mod train;
 mod wgsl;
 
 pub use device::{CompileOptions, Device, DeviceInfo, Precision, Readback, Step};
+#[doc(hidden)]
+pub use env::{SWITCHES, Switch, check as check_environment};
 pub use error::{CheckError, CheckKind, Error, RecordingError, Result};
 #[doc(hidden)]
 pub use files::write_renamed;

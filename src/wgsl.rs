@@ -8,12 +8,14 @@
 mod access;
 mod half;
 mod loops;
+mod template;
 pub(crate) mod words;
 
 pub(crate) use half::store_halves;
 #[cfg(feature = "gpu")]
 pub(crate) use loops::ended_after;
 pub(crate) use loops::has_loops;
+pub(crate) use template::rendered;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};

@@ -10,7 +10,7 @@ mod program;
 use std::path::Path;
 use std::process::Command;
 
-use program::{error, objects, refused, stdout, wgrad};
+use program::{error, forget_the_run, objects, refused, stdout, wgrad};
 use serde_json::Value;
 
 const QUICK: [&str; 7] = ["train", "--device", "cpu", "--epochs", "2", "--hidden", "16"];
@@ -215,7 +215,11 @@ fn auto_falls_back_to_the_cpu_and_says_why() {
         Command::new(env!("CARGO_BIN_EXE_wgrad"))
             .args(["train", "--epochs", "1", "--device", device])
             .current_dir(folder.path())
-            .env("WGRAD_ADAPTER", "no such adapter")
+            // Where the loaders look for drivers of Vulkan and GL.
+            .envs(
+                ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"]
+                    .map(|v| (v, "/none")),
+            )
             .output()
             .unwrap()
     };
@@ -410,6 +414,8 @@ fn a_memory_budget_changes_no_result_and_is_refused_where_it_cannot_be_met() {
     assert_eq!(resumed["memory_budget"].to_string(), least, "{resumed}");
     run["settings"]["memory_budget"] = Value::from(1024);
     std::fs::write(folder.path().join("runs/digits-resnet/run.json"), run.to_string()).unwrap();
+    // The settings are those of the checkpoint; files of earlier versions have none.
+    forget_the_run(&folder.path().join("runs/digits-resnet/checkpoint.safetensors"));
     refused(folder.path(), &resume, 1, "need at least");
     let free = objects(folder.path(), &[&resume[..], &["--memory-budget", "none"]].concat()).pop().unwrap();
     assert!(free["memory_budget"].is_null(), "{free}");

@@ -63,10 +63,71 @@ fn the_catalogue_names_every_shader_and_entry_point() {
     }
 }
 
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+#[test]
+fn the_catalogue_names_nothing_that_is_not_there() {
+    let catalogue = read("docs/CATALOGUE.md");
+    let ops: BTreeSet<&str> = wgrad::ops::registry().iter().map(|case| case.op.name()).collect();
+    let mut rows = 0;
+    for table in catalogue.split("\n| op |").skip(1) {
+        for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+            let op = quoted(row.split('|').nth(1).unwrap()).next().unwrap();
+            assert!(ops.contains(op), "docs/CATALOGUE.md has a row for `{op}`, and there is no such op");
+            rows += 1;
+        }
+    }
+    assert!(rows >= ops.len(), "{rows} rows of {} ops", ops.len());
+    let code: String = files("src", ".rs").into_iter().map(read).collect();
+    let shaders: String = files("shaders", ".wgsl").into_iter().map(read).collect();
+    let words: BTreeSet<&str> = [&code, &shaders]
+        .iter()
+        .flat_map(|text| text.split(|c: char| !c.is_alphanumeric() && c != '_'))
+        .collect();
+    for name in quoted(&catalogue) {
+        if name.starts_with("src/") || name.starts_with("shaders/") {
+            assert!(root().join(name).exists(), "docs/CATALOGUE.md names {name}, which is not there");
+        }
+        // Types, functions, methods and paths of them: `Mlp`, `Init::Constant(0.0)`, `relu()`, `add_fn`.
+        let path = name.split(['(', '<', ' ', '{']).next().unwrap().trim_start_matches('.');
+        let is_path = path.split("::").all(|part| !part.is_empty() && word(part) == part);
+        let is_item = path.contains("::")
+            || path.ends_with("_fn")
+            || name.starts_with(&format!("{path}("))
+            || (path.len() > 2
+                && path.starts_with(|c: char| c.is_ascii_uppercase())
+                && path.contains(|c: char| c.is_ascii_lowercase()));
+        if is_path && is_item {
+            let missing = path.split("::").find(|part| !words.contains(part));
+            assert!(
+                missing.is_none(),
+                "docs/CATALOGUE.md names `{name}`, and there is no `{}`",
+                missing.unwrap()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_catalogue_names_every_template() {
+    let catalogue = read("docs/CATALOGUE.md");
+    for file in files("shaders", ".wgsl.jinja") {
+        let name = file.to_str().unwrap().replace('\\', "/");
+        assert!(catalogue.contains(&format!("`{name}`")), "docs/CATALOGUE.md does not mention {name}");
+        // Its formula, bindings and work come first.
+        assert!(read(&file).starts_with("{#\n"), "{name} does not begin with what it computes");
+    }
+}
+
 #[test]
 fn the_readme_names_every_switch() {
     let readme = read("README.md");
-    for file in files("src", ".rs").into_iter().chain(files("tests/common", ".rs")) {
+    // Those of scripts are listed in src/env.rs, and described there.
+    let all = files("src", ".rs").into_iter().filter(|file| !file.ends_with("env.rs"));
+    for file in all.chain(files("tests/common", ".rs")) {
         let text = read(&file);
         for part in text.split("WGRAD_").skip(1) {
             let switch = format!("`WGRAD_{}", word(part));

@@ -24,6 +24,9 @@ mod perceptron;
 #[allow(dead_code)]
 #[path = "../examples/05_resnet_digits.rs"]
 mod resnet_digits;
+#[allow(dead_code)]
+#[path = "../examples/08_rmsprop.rs"]
+mod rmsprop;
 
 use wgrad::Device;
 
@@ -63,6 +66,11 @@ fn resnet_learns_digits() {
 #[test]
 fn an_mlp_learns_iris() {
     devices().iter().for_each(|device| iris::run(device).unwrap());
+}
+
+#[test]
+fn an_optimizer_of_ones_own_learns_digits() {
+    devices().iter().for_each(|device| rmsprop::run(device).unwrap());
 }
 
 #[test]

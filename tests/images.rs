@@ -106,7 +106,7 @@ fn augmented(
 fn moved_images_come_again_with_the_seed_and_after_a_stop() {
     let bits = |r: &TrainingReport| {
         let last = r.epochs.last().unwrap();
-        (last.train_loss.to_bits(), r.test_loss.to_bits())
+        (last.train.loss.to_bits(), r.test.loss.to_bits())
     };
     for device in devices() {
         let folder = tempfile::tempdir().unwrap();
@@ -146,13 +146,13 @@ fn training_ends_when_the_validation_loss_falls_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let report = patient(Some(folder.path()), false, true).unwrap();
     assert!(report.stopped_early && !report.stopped);
-    let losses: Vec<f64> = report.epochs.iter().map(|e| e.validation_loss.unwrap()).collect();
+    let losses: Vec<f64> = report.epochs.iter().map(|e| e.validation.as_ref().unwrap().loss).collect();
     let lowest = (0..losses.len()).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).unwrap();
     assert_eq!(losses.len(), lowest + 1 + 3, "{losses:?}");
     // It stays ended.
     let again = patient(Some(folder.path()), true, true).unwrap();
     assert!(again.stopped_early && again.epochs.is_empty());
-    assert_eq!(again.test_loss.to_bits(), report.test_loss.to_bits());
+    assert_eq!(again.test.loss.to_bits(), report.test.loss.to_bits());
     match patient(None, false, false) {
         Err(Error::Invalid(message)) => assert!(message.contains("no validation rows"), "{message}"),
         other => panic!("{other:?}"),
@@ -196,14 +196,14 @@ fn one_row_left_over_that_batch_norm_refuses_is_left_out() {
     assert_eq!(whole.steps, 8);
     // All of the 200 rows seen count: an accuracy is a whole number of two hundredths.
     for epoch in &whole.epochs {
-        let right = epoch.train_accuracy * 200.0;
+        let right = epoch.train.accuracy() * 200.0;
         assert!((right - right.round()).abs() < 1e-6, "{right}");
     }
     assert!(one_left_over(folder.path(), Some(6), false).unwrap().stopped);
     let resumed = one_left_over(folder.path(), None, true).unwrap();
     assert_eq!(resumed.steps, 2);
-    assert_eq!(resumed.test_loss.to_bits(), whole.test_loss.to_bits());
-    assert_eq!(resumed.epochs[0].train_loss.to_bits(), whole.epochs[1].train_loss.to_bits());
+    assert_eq!(resumed.test.loss.to_bits(), whole.test.loss.to_bits());
+    assert_eq!(resumed.epochs[0].train.loss.to_bits(), whole.epochs[1].train.loss.to_bits());
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_patience_of_no_epochs_is_one_of_one() {
             .run(&mut ())
             .unwrap();
         assert!(again.stopped_early && again.epochs.is_empty(), "{}", again.epochs.len());
-        report.epochs.iter().map(|e| e.train_loss.to_bits()).collect::<Vec<u64>>()
+        report.epochs.iter().map(|e| e.train.loss.to_bits()).collect::<Vec<u64>>()
     };
     assert_eq!(losses(0), losses(1));
 }

@@ -205,7 +205,7 @@ fn accuracy(device: &Device, precision: Precision, seed: u64) -> f64 {
     let trainer = Trainer::new(device, &model, &params, optimizer, Split::new(train, test, 144).unwrap());
     let trainer = trainer.epochs(12).batch(32).seed(seed).keep(Keep::Last).precision(precision);
     let trainer = trainer.schedule(|epoch, epochs| Schedule::Cosine.factor(epoch, epochs));
-    trainer.run(&mut ()).unwrap().test_accuracy
+    trainer.run(&mut ()).unwrap().test.accuracy()
 }
 
 #[test]

@@ -21,12 +21,18 @@ fn values(dims: &[usize], v: &[f32]) -> Init {
     Init::Values(std::sync::Arc::new(Tensor::new(dims, v.to_vec()).unwrap()))
 }
 
-fn layer(params: &Params, name: &str, weight: &[f32], bias: &[f32]) -> (Linear, wgrad::Param) {
-    let p = params.at(name);
+fn layer(
+    device: &Device,
+    params: &Params,
+    name: &str,
+    weight: &[f32],
+    bias: &[f32],
+) -> (Linear, wgrad::Param) {
     let (outputs, inputs) = (bias.len(), weight.len() / bias.len());
-    // The first to ask for a name decides how it starts.
-    let bias = p.param("bias", [outputs], values(&[outputs], bias));
-    (Linear::with(&p, inputs, outputs, true, values(&[outputs, inputs], weight)), bias)
+    let linear = Linear::with(&params.at(name), inputs, outputs, true, values(&[outputs, inputs], weight));
+    let own = linear.bias().unwrap().clone();
+    device.write_param(&own, bias).unwrap();
+    (linear, own)
 }
 
 /// The 2-2-2 sigmoid network of Mazur's step-by-step back-propagation example.
@@ -34,8 +40,8 @@ fn layer(params: &Params, name: &str, weight: &[f32], bias: &[f32]) -> (Linear, 
 fn the_2_2_2_network_of_the_textbooks() {
     for device in devices() {
         let params = Params::seeded(0);
-        let (fc1, b1) = layer(&params, "fc1", &[0.15, 0.20, 0.25, 0.30], &[0.35, 0.35]);
-        let (fc2, b2) = layer(&params, "fc2", &[0.40, 0.45, 0.50, 0.55], &[0.60, 0.60]);
+        let (fc1, b1) = layer(&device, &params, "fc1", &[0.15, 0.20, 0.25, 0.30], &[0.35, 0.35]);
+        let (fc2, b2) = layer(&device, &params, "fc2", &[0.40, 0.45, 0.50, 0.55], &[0.60, 0.60]);
         // The example leaves the biases as they are.
         b1.set_trainable(false);
         b2.set_trainable(false);
@@ -67,8 +73,8 @@ fn the_2_2_2_network_of_the_textbooks() {
 fn the_2_2_1_network_of_the_textbooks() {
     for device in devices() {
         let params = Params::seeded(0);
-        let (fc1, _) = layer(&params, "fc1", &[0.2, 0.4, 0.3, 0.7], &[0.1, 0.2]);
-        let (fc2, _) = layer(&params, "fc2", &[0.5, 0.6], &[0.3]);
+        let (fc1, _) = layer(&device, &params, "fc1", &[0.2, 0.4, 0.3, 0.7], &[0.1, 0.2]);
+        let (fc2, _) = layer(&device, &params, "fc2", &[0.5, 0.6], &[0.3]);
         let g = Graph::new();
         let (x, target) = (g.input("x", [1, 2]), g.input("target", [1, 1]));
         let y = Activation::Sigmoid.forward(fc2.forward(fc1.forward(x).sigmoid()));

@@ -159,7 +159,8 @@ fn train(device: &Device, epochs: usize) -> (Vec<Data>, Vec<(u64, u64)>, usize) 
     let adam = Adam::new(&params, 1e-3);
     let trainer = Trainer::new(device, net, &params, adam, split()).epochs(epochs).batch(8).seed(1);
     let report = trainer.run(&mut ()).unwrap();
-    let losses = report.epochs.iter().map(|e| (e.train_loss.to_bits(), e.train_accuracy.to_bits())).collect();
+    let losses =
+        report.epochs.iter().map(|e| (e.train.loss.to_bits(), e.train.accuracy().to_bits())).collect();
     (bits(device, &params.all()), losses, report.steps)
 }
 

@@ -57,7 +57,7 @@ fn several_graphs_share_the_parameters() {
     for device in [Some(Device::cpu()), common::gpu().map(Device::from)].into_iter().flatten() {
         let params = Params::seeded(1);
         let mut training = training_step(&device, &params).unwrap();
-        let net = Mlp::new(&params.at("mlp"), &[20, 16, 12, 5]);
+        let net = Mlp::new(&params.at("mlp").shared(), &[20, 16, 12, 5]);
         let g = Graph::inference();
         g.output("sum", net.forward(g.full([3, 20], 0.5)).sum_all());
         let mut evaluation = device.compile(&g).unwrap();
@@ -381,7 +381,7 @@ fn two_threads_compile_over_one_store() {
             device.compile(&g).unwrap()
         };
         let (mut training, mut evaluation) = std::thread::scope(|s| {
-            let t = s.spawn(|| training_step(&device, &params).unwrap());
+            let t = s.spawn(|| training_step(&device, &params.shared()).unwrap());
             let e = s.spawn(evaluation);
             (t.join().unwrap(), e.join().unwrap())
         });

@@ -2,9 +2,13 @@
 #![cfg(feature = "cli")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
+use program::forget_the_run;
 use serde_json::{Value, json};
 
 fn wgrad(folder: &Path, args: &[&str]) -> Output {
@@ -97,7 +101,12 @@ fn iris_is_trained_evaluated_and_asked() {
     let said = text(&wgrad(here, &["predict", "--rows", "2", "--out", "runs/iris-mlp"]));
     assert!(said.contains("iris, test row 2: a "), "{said}");
     let all = &objects(here, &["eval", "--out", "runs/iris-mlp", "--data", "all.csv"])[0];
-    assert_eq!(all["rows"], 150);
+    // A copy of what was trained on has the same test rows; of another table all are asked about.
+    assert_eq!((&all["rows"], &all["test_loss"]), (&json!(30), &eval["test_loss"]));
+    let (header, rows) = csv.split_once('\n').unwrap();
+    std::fs::write(here.join("twice.csv"), format!("{header}\n{rows}{rows}")).unwrap();
+    let all = &objects(here, &["eval", "--out", "runs/iris-mlp", "--data", "twice.csv"])[0];
+    assert_eq!(all["rows"], 300);
     assert_eq!((all["test_accuracy"].as_f64().unwrap() * 150.0).round() as usize, right);
     refused(here, &["predict", "rows.csv", "--out", "runs/iris-mlp", "--rows", "30"], 1, "has 30 test rows");
     refused(here, &["eval", "--out", "runs/iris-mlp", "--data", "rows.csv"], 1, "column `species`");
@@ -159,7 +168,9 @@ fn a_file_with_gaps_and_categories_is_trained_on() {
         "it has 90 rows as before, but not the same ones",
     );
     std::fs::remove_file(here.join("runs/animals-mlp/preprocessing.json")).unwrap();
-    refused(here, &["eval", "--out", "runs/animals-mlp"], 1, "no runs/animals-mlp/preprocessing.json");
+    refused(here, &["eval", "--out", "runs/animals-mlp"], 1, "it has 90 rows as before");
+    forget_the_run(&here.join("runs/animals-mlp/model.safetensors"));
+    refused(here, &["eval", "--out", "runs/animals-mlp"], 1, "nor is there a preprocessing.json beside it");
 }
 
 #[test]
@@ -187,14 +198,15 @@ fn a_run_on_a_table_is_resumed_with_its_rows() {
     let validation = whole.last().unwrap()["validation"].to_string();
     let same =
         ["--data", "iris", "--test-fraction", "0.3", "--scaling", "standard", "--validation", &validation];
-    let usual = ["--target", "species", "--delimiter", ","];
+    let usual = ["--target", "species"];
     let again = train(&[&same[..], &usual, &["--resume", "--out", "parts"]].concat());
     assert_eq!(again.last().unwrap()["test_loss"], other.last().unwrap()["test_loss"]);
     // A run that is refused changes nothing of the one that is there.
     let files = ["run.json", "preprocessing.json"].map(|file| here.join("parts").join(file));
     let read = || files.clone().map(|file| std::fs::read_to_string(file).unwrap());
     let before = read();
-    refused(here, &["train", "--resume", "--hidden", "7", "--out", "parts"], 1, "fc1");
+    let words = "the checkpoint is of another model: --model mlp --hidden 8; leave out --hidden";
+    refused(here, &["train", "--resume", "--hidden", "7", "--out", "parts"], 2, words);
     refused(
         here,
         &["train", "--epochs", "1", "--patience", "2", "--validation", "0", "--out", "parts"],
@@ -249,7 +261,11 @@ fn what_another_run_left_is_named() {
     }
     let copy = |file: &str| std::fs::copy(here.join("two").join(file), here.join("one").join(file)).unwrap();
     copy("preprocessing.json");
-    let words = "preprocessing.json is not what the settings in run.json make of `iris` (column `sepal_length_cm` is (x - ";
+    // The model says itself how it was trained; one of an earlier version believes the files beside it.
+    objects(here, &["eval", "--out", "one"]);
+    forget_the_run(&here.join("one/model.safetensors"));
+    let words = "what the model's rows went through is not what the settings of its run make of `iris` (column \
+                 `sepal_length_cm` is (x - ";
     refused(here, &["eval", "--out", "one"], 1, words);
     copy("run.json");
     objects(here, &["eval", "--out", "one"]);
@@ -273,7 +289,8 @@ fn numbers_may_have_a_decimal_comma() {
         here,
         &comma,
         1,
-        "column `x`: `0,00` is no number, unless it has a decimal comma; say so (--decimal comma)",
+        "line 2, column `x`: `0,00` is no number, unless it has a decimal comma; read the table with that mark, or correct it, \
+         or make the column categorical or ignore it (--decimal comma, --categorical, --ignore)",
     );
     let last = objects(here, &[&comma[..], &["--decimal", "comma"]].concat()).pop().unwrap();
     let point = objects(here, &train("point.csv", "point")).pop().unwrap();
@@ -290,7 +307,7 @@ fn numbers_may_have_a_decimal_comma() {
         here,
         &["predict", "point.csv", "--out", "comma"],
         1,
-        "`0.00` is no number, unless it has a decimal point",
+        "`0.00` is no number, unless it has a decimal point; the table that the model was trained on has a decimal comma",
     );
     refused(here, &["train", "--resume", "--out", "comma", "--decimal", "point"], 2, "--decimal");
 }

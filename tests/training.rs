@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use wgrad::data::{Dataset, Holdout, LastBatch, Split, TableOptions, digits, iris};
+use wgrad::data::{Dataset, Holdout, Input, LastBatch, Split, TableOptions, Targets, digits, iris};
 use wgrad::nn::{Dropout, Layer, Linear, Mlp};
 use wgrad::optim::{Adam, Optimizer, Sgd};
 use wgrad::train::{EpochRecord, Evaluator, Keep, Observer, Trainer, TrainingReport};
@@ -113,8 +113,13 @@ fn run(
 }
 
 fn losses(report: &TrainingReport) -> Vec<(u64, Option<u64>)> {
-    let bits = |r: &EpochRecord| (r.train_loss.to_bits(), r.validation_loss.map(f64::to_bits));
+    let bits = |r: &EpochRecord| (r.train.loss.to_bits(), r.validation.as_ref().map(|v| v.loss.to_bits()));
     report.epochs.iter().map(bits).collect()
+}
+
+/// The validation accuracy of an epoch.
+fn validated(record: &EpochRecord) -> f64 {
+    record.validation.as_ref().unwrap().accuracy()
 }
 
 /// The CPU, and every adapter there is.
@@ -139,11 +144,11 @@ fn a_seed_gives_the_same_bits_and_another_gives_others() {
         assert_eq!((watcher.start, watcher.steps), (Some((0, 20)), (1..=20).collect()));
         assert_eq!((a.steps, a.stopped, a.epochs.len()), (20, false, 4));
         assert_eq!(a.epochs, watcher.epochs);
-        assert!(a.epochs[3].train_loss < a.epochs[0].train_loss);
-        assert!(a.test_accuracy > 0.3 && a.steps_per_second > 0.0 && a.first_step_seconds > 0.0);
+        assert!(a.epochs[3].train.loss < a.epochs[0].train.loss);
+        assert!(a.test.accuracy() > 0.3 && a.steps_per_second > 0.0 && a.first_step_seconds > 0.0);
         let best = |r: &&EpochRecord| Some(r.epoch) == a.best_epoch;
         let best = a.epochs.iter().find(best).unwrap();
-        assert!(best.is_best && a.epochs.iter().all(|r| r.validation_accuracy <= best.validation_accuracy));
+        assert!(best.is_best && a.epochs.iter().all(|r| validated(r) <= validated(best)));
     }
 }
 
@@ -166,7 +171,7 @@ fn a_resumed_run_ends_with_the_bits_of_an_unbroken_one() {
             let tail = losses(&whole)[steps / 5..].to_vec();
             assert_eq!(losses(&second), tail, "{device:?} after {steps} steps");
             assert_eq!(second.best_epoch, whole.best_epoch);
-            assert_eq!(second.test_loss, whole.test_loss);
+            assert_eq!(second.test.loss, whole.test.loss);
         }
     }
 }
@@ -186,7 +191,7 @@ fn a_finished_run_can_be_made_longer() {
         };
         let report = trainer.run(&mut ()).unwrap();
         let values = params.all().into_iter().map(|p| device.read_param(&p).unwrap());
-        (report.best_epoch, report.test_loss, values.collect::<Vec<_>>())
+        (report.best_epoch, report.test.loss, values.collect::<Vec<_>>())
     };
     let whole = train(4, false);
     train(2, false);
@@ -201,7 +206,7 @@ fn a_finished_run_has_nothing_to_resume_and_is_tested_again() {
     let (first, _, _) = run(&device, Settings { out: Some(folder.path()), ..PLAIN }).unwrap();
     let (again, _, _) = run(&device, Settings { resume: Some(&checkpoint), ..PLAIN }).unwrap();
     assert_eq!((again.steps, again.epochs.len(), again.best_epoch), (0, 0, first.best_epoch));
-    assert_eq!(again.test_accuracy, first.test_accuracy);
+    assert_eq!(again.test.accuracy(), first.test.accuracy());
 }
 
 #[test]
@@ -214,7 +219,7 @@ fn the_last_weights_can_be_kept_instead() {
     assert_ne!(losses(&short)[1..4], losses(&best)[1..4], "the schedule has no effect");
     // Of epochs with the best accuracy, the last.
     for report in [best, short] {
-        let accuracy = |r: &EpochRecord| (r.validation_accuracy.unwrap() * 1e6) as u64;
+        let accuracy = |r: &EpochRecord| (validated(r) * 1e6) as u64;
         let expected = report.epochs.iter().max_by_key(|r| (accuracy(r), r.epoch)).map(|r| r.epoch);
         assert_eq!(report.best_epoch, expected);
     }
@@ -238,13 +243,13 @@ fn the_model_file_holds_the_best_weights_and_nothing_else() {
     let split = split(200);
     let evaluate = |data: &Dataset| Evaluator::new(&device, &net, data).unwrap().run().unwrap();
     let test = evaluate(&split.test);
-    assert_eq!((test.loss, test.accuracy), (report.test_loss, report.test_accuracy));
+    assert_eq!(test.scores, report.test);
     let rows: u32 = test.confusion.iter().flatten().sum();
     assert_eq!((rows, test.confusion.len()), (360, 10));
-    let zeros = split.test.labels.iter().filter(|&&l| l == 0).count() as u32;
+    let zeros = split.test.labels().iter().filter(|&&l| l == 0).count() as u32;
     assert_eq!(test.confusion[0].iter().sum::<u32>(), zeros);
     let best = report.epochs.iter().find(|r| Some(r.epoch) == report.best_epoch).unwrap();
-    assert_eq!(Some(evaluate(&split.validation).loss), best.validation_loss);
+    assert_eq!(Some(evaluate(&split.validation).scores), best.validation);
 }
 
 /// 1,200 rows: two full batches and a short one; by hand on the host.
@@ -266,7 +271,7 @@ fn an_evaluation_is_the_mean_over_all_rows() {
         let logit =
             |c: usize| bias[c] + weight[c * 64..][..64].iter().zip(&x).map(|(w, x)| w * x).sum::<f64>();
         let z: Vec<f64> = (0..10).map(logit).collect();
-        let label = data.labels[i] as usize;
+        let label = data.labels()[i] as usize;
         loss += z.iter().map(|z| z.exp()).sum::<f64>().ln() - z[label];
         hits += usize::from((0..10).all(|c| z[c] <= z[label]));
     }
@@ -274,8 +279,8 @@ fn an_evaluation_is_the_mean_over_all_rows() {
         let mut evaluator = Evaluator::new(&device, &net, &data).unwrap();
         for _ in 0..2 {
             let result = evaluator.run().unwrap();
-            assert!((result.loss / (loss / rows as f64) - 1.0).abs() < 1e-5, "{device:?}: {}", result.loss);
-            assert_eq!(result.accuracy, hits as f64 / rows as f64, "{device:?}");
+            assert!((result.scores.loss / (loss / rows as f64) - 1.0).abs() < 1e-5, "{device:?}: {result:?}");
+            assert_eq!(result.scores.accuracy(), hits as f64 / rows as f64, "{device:?}");
         }
     }
 }
@@ -285,8 +290,8 @@ fn an_evaluation_is_the_mean_over_all_rows() {
 fn floats_train_as_bytes_do() {
     let bytes = split(200);
     let as_floats = |data: &Dataset| {
-        let values = data.values.to_floats().into_owned();
-        Dataset::new(data.name.clone(), data.shape.clone(), values, data.labels.clone(), 10).unwrap()
+        let values = data.values().to_floats().into_owned();
+        Dataset::new(data.name.clone(), data.shape(), values, data.labels().to_vec(), 10).unwrap()
     };
     let floats = Split {
         train: as_floats(&bytes.train),
@@ -299,7 +304,7 @@ fn floats_train_as_bytes_do() {
             let (net, adam) = (Net::new(&params), Adam::new(&params, 3e-3));
             let trainer = Trainer::new(&device, net, &params, adam, split.clone()).epochs(2).batch(48);
             let report = trainer.run(&mut ()).unwrap();
-            (losses(&report), report.test_loss.to_bits(), report.test_accuracy)
+            (losses(&report), report.test.loss.to_bits(), report.test.accuracy())
         };
         assert_eq!(train(&bytes), train(&floats), "{device:?}");
     }
@@ -316,7 +321,7 @@ fn iris_is_learnt_from_its_training_rows() {
             let (net, adam) = (Mlp::new(&params, &[4, 32, 3]), Adam::new(&params, 5e-3));
             let trainer =
                 Trainer::new(&device, net, &params, adam, split).epochs(60).batch(16).keep(Keep::Last);
-            trainer.run(&mut ()).unwrap().test_accuracy
+            trainer.run(&mut ()).unwrap().test.accuracy()
         };
         let mut of_seeds: Vec<f64> = (1..=5).map(accuracy).collect();
         of_seeds.sort_by(f64::total_cmp);
@@ -332,8 +337,8 @@ fn the_last_batch_can_be_dropped_and_a_batch_may_be_all_rows() {
         let trainer = Trainer::new(&Device::cpu(), net, &params, sgd, split(200));
         let report = trainer.epochs(2).batch(batch).last_batch(last).run(&mut ())?;
         // Sums over the rows seen: a loss near ln 10, an accuracy that is a share.
-        assert!(report.epochs[0].train_loss < 3.0 && report.epochs[0].train_loss > 1.0);
-        assert!(report.epochs.iter().all(|r| r.train_accuracy <= 1.0));
+        assert!(report.epochs[0].train.loss < 3.0 && report.epochs[0].train.loss > 1.0);
+        assert!(report.epochs.iter().all(|r| r.train.accuracy() <= 1.0));
         Ok::<usize, Error>(report.steps)
     };
     assert_eq!(steps(48, LastBatch::Drop).unwrap(), 8);
@@ -354,9 +359,9 @@ fn without_validation_rows_the_last_weights_count() {
     let trainer = Trainer::new(&device, net.clone(), &params, adam, split);
     let report = trainer.epochs(3).batch(64).run(&mut ()).unwrap();
     assert_eq!(report.best_epoch, Some(3));
-    assert!(report.epochs.iter().all(|r| r.validation_loss.is_none() && r.is_best));
+    assert!(report.epochs.iter().all(|r| r.validation.is_none() && r.is_best));
     let now = Evaluator::new(&device, &net, &test).unwrap().run().unwrap();
-    assert_eq!(now.loss, report.test_loss);
+    assert_eq!(now.scores, report.test);
 }
 
 #[test]
@@ -507,10 +512,10 @@ fn rows_that_do_not_fit_one_tensor_are_fed_in_pieces_to_the_same_bits() {
     for (bytes, stop_at) in [(8000, None), (6160, None), (6160, Some(2)), (6160, Some(8)), (6160, Some(5))] {
         let (report, states) = train_within(&gpu.with_largest_tensor(bytes).into(), stop_at).unwrap();
         assert_eq!(states, expected, "{bytes} bytes, stopped at {stop_at:?}");
-        let train = |r: &TrainingReport| r.epochs.iter().map(|e| e.train_loss.to_bits()).collect::<Vec<_>>();
+        let train = |r: &TrainingReport| r.epochs.iter().map(|e| e.train.loss.to_bits()).collect::<Vec<_>>();
         assert_eq!(train(&report), train(&whole), "{bytes} bytes, stopped at {stop_at:?}");
-        assert_eq!(report.test_accuracy, whole.test_accuracy);
-        assert!((report.test_loss / whole.test_loss - 1.0).abs() < 1e-6);
+        assert_eq!(report.test.accuracy(), whole.test.accuracy());
+        assert!((report.test.loss / whole.test.loss - 1.0).abs() < 1e-6);
     }
 }
 
@@ -533,7 +538,7 @@ fn a_batch_that_does_not_fit_is_refused_with_its_size() {
     let text = error.to_string();
     assert!(text.contains("digits/train") && text.contains("a batch of 512 rows"), "{text}");
     assert!(text.contains("use a smaller batch"), "{text}");
-    assert!(train(64).unwrap().test_accuracy > 0.5);
+    assert!(train(64).unwrap().test.accuracy() > 0.5);
 }
 
 fn refusal(change: impl Fn(&mut Split), with: impl Fn(Trainer<'_>) -> Trainer<'_>) -> String {
@@ -547,9 +552,13 @@ fn refusal(change: impl Fn(&mut Split), with: impl Fn(Trainer<'_>) -> Trainer<'_
 
 /// The values of a data set as floats, with one of them replaced.
 fn with_value(data: &Dataset, at: usize, value: f32) -> Dataset {
-    let mut values = data.values.to_floats().into_owned();
+    let mut values = data.values().to_floats().into_owned();
     values[at] = value;
-    Dataset { values: values.into(), ..data.clone() }
+    with_floats(data, values)
+}
+
+fn with_floats(data: &Dataset, values: Vec<f32>) -> Dataset {
+    Dataset { inputs: vec![Input::new("x", data.shape(), values)], ..data.clone() }
 }
 
 #[test]
@@ -561,10 +570,7 @@ fn what_is_no_number_is_blamed_on_what_it_comes_from() {
     assert!(text.contains("row 1 holds inf"), "{text}");
     // Finite, but too large to be multiplied.
     let huge = |s: &mut Split| {
-        let large = |d: &Dataset| {
-            let values: Vec<f32> = d.values.to_floats().iter().map(|x| x * 3e38).collect();
-            Dataset { values: values.into(), ..d.clone() }
-        };
+        let large = |d: &Dataset| with_floats(d, d.values().to_floats().iter().map(|x| x * 3e38).collect());
         (s.train, s.validation, s.test) = (large(&s.train), large(&s.validation), large(&s.test));
     };
     let text = refusal(huge, |t| t);
@@ -600,8 +606,9 @@ fn what_the_last_update_made_of_the_weights_is_seen_before_it_is_saved() {
         let Split { train, test, .. } = split(200);
         // Large values have large gradients, so that one step of such a rate leaves what floats can hold.
         let large = |data: Dataset| {
-            let values: Vec<f32> = data.values.to_floats().iter().map(|x| x * 1e5).collect();
-            Dataset { values: values.into(), ..data }
+            let values: Vec<f32> = data.values().to_floats().iter().map(|x| x * 1e5).collect();
+            let inputs = vec![Input { values: values.into(), ..data.inputs[0].clone() }];
+            Dataset { inputs, ..data }
         };
         let split = Split::new(large(train), large(test), validation).unwrap();
         let flag = Arc::new(AtomicBool::new(false));
@@ -685,7 +692,14 @@ fn weights_and_checkpoints_that_hold_nan_are_named() {
 
 #[test]
 fn rows_of_one_class_are_refused() {
-    let text = refusal(|s| s.train.labels.fill(3), |t| t);
+    let text = refusal(
+        |s| {
+            if let Targets::Classes { labels, .. } = &mut s.train.targets {
+                labels.fill(3);
+            }
+        },
+        |t| t,
+    );
     assert!(text.contains("all 50 rows have the class 3; there is nothing to tell apart"), "{text}");
 }
 
@@ -709,7 +723,7 @@ fn a_checkpoint_of_another_optimizer_is_told_by_its_name() {
     for other in [&sgd as &dyn Fn(&Params) -> Box<dyn Optimizer>, &momentum] {
         let text = train(other, true).unwrap_err();
         assert!(text.contains("a run with the optimizer `adam`, and this one has `sgd`"), "{text}");
-        assert!(text.contains("go on with `adam` (--optimizer)"), "{text}");
+        assert!(text.contains("go on with `adam`"), "{text}");
     }
     train(&adam, true).unwrap();
     train(&sgd, false).unwrap();

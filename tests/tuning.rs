@@ -196,11 +196,18 @@ fn bad_files_are_explained_and_kept() {
             assert_eq!(std::fs::metadata(&shared).unwrap().permissions().mode() & 0o777, 0o664);
         }
 
-        // Forms that this version does not have are the table's, and a folder that is not there is no reason to stop.
+        // What could not be kept is not measured.
+        let refused = |file: &std::path::Path| gpu.tuned(Some(file)).unwrap_err().to_string();
+        let text = refused(&folder.path().join("missing").join("tuned.json"));
+        assert!(text.contains("cannot be kept") && text.contains("there is no folder"), "{text}");
+        #[cfg(target_os = "linux")]
+        {
+            let text = refused("/proc/tuned.json".as_ref());
+            assert!(text.contains("cannot be kept in /proc/tuned.json: "), "{text}");
+        }
+
+        // Forms that this version does not have are the table's.
         let gpu = gpu.with_class(AdapterClass::Gpu);
-        let missing = folder.path().join("missing").join("tuned.json");
-        let tuned = gpu.tuned_within(Some(&missing), Some(Duration::from_secs(600))).unwrap();
-        assert_eq!(losses(&tuned), losses(&gpu));
         let wild = folder.path().join("wild.json");
         let good = gpu.tuned_within(Some(&wild), Some(Duration::from_secs(600))).unwrap();
         losses(&good);

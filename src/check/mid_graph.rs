@@ -112,8 +112,11 @@ fn compile(device: &Device, case: &Case) -> Result<(Step, Vec<String>)> {
     let states: Vec<Param> =
         inputs[reads..].iter().enumerate().map(|(i, t)| state(&params, i, t.tensor_type())).collect();
     vars.extend(states.iter().map(|state| g.param(state)));
-    let outputs = g.record_shared(case.op.clone(), &vars);
     let traits = case.op.traits();
+    if let Some((input, state)) = traits.old_state {
+        vars[input] = vars[state];
+    }
+    let outputs = g.record_shared(case.op.clone(), &vars);
     let mut rng = Rng::new(0x31d, &case.name);
     let (mut loss, mut names) = (None::<Var<'_>>, Vec::new());
     for (k, &y) in outputs.iter().enumerate() {

@@ -1,153 +1,86 @@
-//! Labelled examples.
+//! Examples and what is wanted of them.
 
-use std::borrow::Cow;
 use std::fmt;
 
+use super::Values;
 use crate::error::{Error, Result};
-use crate::tensor::{Data, Feed};
+use crate::tensor::Data;
 
-/// The values of a data set, row after row.
+/// One input of all examples: most data sets have one, a sequence and its lengths are two.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    /// What a model finds it by ([`Inputs::get`](crate::train::Inputs::get)).
+    pub name: String,
+    /// Shape of one example's, such as `[1, 8, 8]` (channels, height, width), `[4]` for a table's row, or `[]` for one
+    /// number.
+    pub shape: Vec<usize>,
+    /// Those of all examples, row after row, each in row-major order.
+    pub values: Values,
+}
+
+impl Input {
+    /// An input by name.
+    pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: impl Into<Values>) -> Self {
+        Input { name: name.into(), shape: shape.into(), values: values.into() }
+    }
+
+    /// The number of values of one example: the product of `shape`.
+    pub fn example_len(&self) -> usize {
+        product(&self.shape)
+    }
+}
+
+/// What is wanted of each example.
 #[derive(Clone, PartialEq)]
-pub enum Values {
-    /// A byte each, as files of images have them. They stay bytes until the device forms a batch.
-    Bytes {
-        /// The bytes.
-        values: Vec<u8>,
-        /// What the device multiplies each byte by: 1/255 for full bytes, 1/16 for the digits, to get 0 to 1.
-        scale: f32,
+pub enum Targets {
+    /// A class.
+    Classes {
+        /// The class of each example, below `classes`.
+        labels: Vec<u32>,
+        /// The number of classes.
+        classes: usize,
+        /// The names of the classes; empty where they have only numbers.
+        names: Vec<String>,
     },
-    /// The numbers that the model sees.
-    Floats(Vec<f32>),
+    /// Numbers: quantities, or 0 and 1 for each of several labels.
+    Values {
+        /// Shape of one example's; `[1]` for one quantity.
+        shape: Vec<usize>,
+        /// Those of all examples, row after row.
+        values: Values,
+    },
+    /// The first input itself, as the model sees it: what an autoencoder gives back.
+    Input,
 }
 
-impl Values {
-    /// Bytes that stand for `scale` times their value.
-    pub fn bytes(values: Vec<u8>, scale: f32) -> Self {
-        Values::Bytes { values, scale }
-    }
-
-    /// The number of values.
-    pub fn len(&self) -> usize {
-        match self {
-            Values::Bytes { values, .. } => values.len(),
-            Values::Floats(values) => values.len(),
-        }
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// What a stored number is multiplied by to get what the model sees: 1 for floats.
-    pub fn scale(&self) -> f32 {
-        match self {
-            Values::Bytes { scale, .. } => *scale,
-            Values::Floats(_) => 1.0,
-        }
-    }
-
-    /// The bytes; `None` for floats.
-    pub fn as_bytes(&self) -> Option<&[u8]> {
-        match self {
-            Values::Bytes { values, .. } => Some(values),
-            Values::Floats(_) => None,
-        }
-    }
-
-    /// The floats; `None` for bytes.
-    pub fn as_floats(&self) -> Option<&[f32]> {
-        match self {
-            Values::Bytes { .. } => None,
-            Values::Floats(values) => Some(values),
-        }
-    }
-
-    /// The numbers that the model sees: bytes times their scale, rounded as the device does it.
-    pub fn to_floats(&self) -> Cow<'_, [f32]> {
-        match self {
-            Values::Bytes { values, scale } => values.iter().map(|&byte| f32::from(byte) * scale).collect(),
-            Values::Floats(values) => Cow::Borrowed(values),
-        }
-    }
-
-    /// The rows of `len` values with these numbers, one after another, bytes not scaled; `None` if one is past the
-    /// end.
-    pub(super) fn gather(&self, rows: &[u32], len: usize) -> Option<Data> {
-        fn pick<T: Copy>(values: &[T], rows: &[u32], len: usize) -> Option<Vec<T>> {
-            let mut picked = Vec::with_capacity(rows.len().checked_mul(len)?);
-            for &row in rows {
-                let start = (row as usize).checked_mul(len)?;
-                picked.extend_from_slice(values.get(start..start.checked_add(len)?)?);
-            }
-            Some(picked)
-        }
-        Some(match self {
-            Values::Bytes { values, .. } => Data::U8(pick(values, rows, len)?),
-            Values::Floats(values) => Data::F32(pick(values, rows, len)?),
-        })
-    }
-
-    fn split_off(&mut self, at: usize) -> Self {
-        match self {
-            Values::Bytes { values, scale } => Values::Bytes { values: values.split_off(at), scale: *scale },
-            Values::Floats(values) => Values::Floats(values.split_off(at)),
-        }
-    }
-
-    /// Whether a model can be fed the one where it was fed the other.
-    pub(super) fn is_like(&self, other: &Values) -> bool {
-        self.as_bytes().is_some() == other.as_bytes().is_some() && self.scale() == other.scale()
-    }
-}
-
-impl From<Vec<f32>> for Values {
-    fn from(values: Vec<f32>) -> Self {
-        Values::Floats(values)
-    }
-}
-
-impl<'a> From<&'a Values> for Feed<'a> {
-    fn from(values: &'a Values) -> Self {
-        match values {
-            Values::Bytes { values, .. } => Feed::U8(values),
-            Values::Floats(values) => Feed::F32(values),
-        }
-    }
-}
-
-/// The kind and the number, not the values.
-impl fmt::Debug for Values {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Values::Bytes { values, scale } => write!(f, "{} bytes times {scale}", values.len()),
-            Values::Floats(values) => write!(f, "{} floats", values.len()),
-        }
-    }
-}
-
-/// Labelled examples of one shape.
-///
-/// Row `i` is the `i`th piece of [`example_len`](Dataset::example_len) values, with the class `labels[i]`.
-/// [`Dataset::new`] checks that the parts agree.
+/// Examples and their targets. [`Dataset::new`], [`Dataset::regression`] and [`Dataset::from_parts`] check that the parts
+/// agree.
 #[derive(Clone, PartialEq)]
 pub struct Dataset {
     /// What messages call it, such as `digits/train`.
     pub name: String,
-    /// Shape of one example, such as `[1, 8, 8]` (channels, height, width), or `[4]` for a table's row.
-    pub shape: Vec<usize>,
-    /// The values of all examples, row after row, each in row-major order.
-    pub values: Values,
-    /// The class of each example, below `classes`.
-    pub labels: Vec<u32>,
-    /// The number of classes.
-    pub classes: usize,
-    /// The names of the classes; empty where they have only numbers.
-    pub class_names: Vec<String>,
+    /// What the model sees of each example, at least one input.
+    pub inputs: Vec<Input>,
+    /// What it is to make of that.
+    pub targets: Targets,
+}
+
+/// The stored numbers of some rows, one after another, as [`Step::feed`](crate::Step::feed) takes them: bytes are not
+/// scaled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// By input.
+    pub inputs: Vec<Data>,
+    /// Labels or values; `None` where the target is an input.
+    pub targets: Option<Data>,
+}
+
+pub(super) fn product(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |product, &size| product.saturating_mul(size))
 }
 
 impl Dataset {
-    /// A data set of `labels.len()` examples, whose classes have no names.
+    /// A data set of `labels.len()` examples with one input, called `x`, and a class each; the classes have no names.
     ///
     /// # Errors
     /// [`Error::Invalid`] where there are no rows or more than `u32::MAX`, a size in `shape` is 0, the number
@@ -160,8 +93,44 @@ impl Dataset {
         labels: Vec<u32>,
         classes: usize,
     ) -> Result<Self> {
-        let (name, shape, values) = (name.into(), shape.into(), values.into());
-        let dataset = Dataset { name, shape, values, labels, classes, class_names: Vec::new() };
+        let targets = Targets::Classes { labels, classes, names: Vec::new() };
+        Dataset::from_parts(name, vec![Input::new("x", shape, values)], targets)
+    }
+
+    /// A data set with one input, called `x`, and numbers of shape `target_shape` to be predicted: `[1]` for one
+    /// quantity.
+    ///
+    /// # Errors
+    /// As [`Dataset::from_parts`].
+    pub fn regression(
+        name: impl Into<String>,
+        shape: impl Into<Vec<usize>>,
+        values: impl Into<Values>,
+        target_shape: impl Into<Vec<usize>>,
+        targets: impl Into<Values>,
+    ) -> Result<Self> {
+        let targets = Targets::Values { shape: target_shape.into(), values: targets.into() };
+        Dataset::from_parts(name, vec![Input::new("x", shape, values)], targets)
+    }
+
+    /// A data set of any inputs and targets.
+    ///
+    /// ```
+    /// use wgrad::data::{Dataset, Input, Targets, Values};
+    /// // Two sentences of at most three words, how long they are, and how good each is said to be.
+    /// let words = Input::new("words", [3], Values::Indices(vec![4, 1, 7, 2, 9, 0]));
+    /// let lengths = Input::new("lengths", [], vec![3.0, 2.0]);
+    /// let targets = Targets::Values { shape: vec![1], values: vec![0.9, -0.2].into() };
+    /// let data = Dataset::from_parts("sentences", vec![words, lengths], targets)?;
+    /// assert_eq!(data.len(), 2);
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where there is no input, two of one name, or none of the rows that the targets are for; a size
+    /// in a shape is 0; a scale is not a positive number; a float is not finite; or targets are indices.
+    pub fn from_parts(name: impl Into<String>, inputs: Vec<Input>, targets: Targets) -> Result<Self> {
+        let dataset = Dataset { name: name.into(), inputs, targets };
         dataset.check()?;
         Ok(dataset)
     }
@@ -170,174 +139,222 @@ impl Dataset {
     ///
     /// # Errors
     /// [`Error::Invalid`] unless there are as many as classes.
-    pub fn with_class_names(self, class_names: Vec<String>) -> Result<Self> {
-        let dataset = Dataset { class_names, ..self };
-        dataset.check()?;
-        Ok(dataset)
+    pub fn with_class_names(mut self, class_names: Vec<String>) -> Result<Self> {
+        if let Targets::Classes { names, .. } = &mut self.targets {
+            *names = class_names;
+        } else {
+            return Err(self.invalid("it has no classes that could have names".into()));
+        }
+        self.check()?;
+        Ok(self)
+    }
+
+    /// The same inputs, of which the first is to be given back: for an autoencoder.
+    #[must_use]
+    pub fn to_reconstruct(self) -> Self {
+        Dataset { targets: Targets::Input, ..self }
+    }
+
+    pub(super) fn invalid(&self, message: String) -> Error {
+        Error::Invalid(format!("data set `{}`: {message}", self.name))
     }
 
     /// The fields are public, so what needs them to agree asks again.
     pub(crate) fn check(&self) -> Result<()> {
-        let Dataset { name, shape, values, labels, classes, class_names } = self;
-        let invalid = |message: String| Err(Error::Invalid(format!("data set `{name}`: {message}")));
-        if labels.is_empty() {
-            return invalid("there are no rows".into());
+        match self.fault() {
+            Some(message) => Err(self.invalid(message)),
+            None => Ok(()),
         }
-        if u32::try_from(labels.len()).is_err() {
-            return invalid(format!("{} rows; at most {} can be numbered", labels.len(), u32::MAX));
+    }
+
+    /// What is wrong with it, in words.
+    fn fault(&self) -> Option<String> {
+        let rows = self.len();
+        if rows == 0 {
+            return Some("there are no rows".into());
         }
-        if shape.contains(&0) {
-            return invalid(format!("an example of shape {shape:?} has no values"));
+        if u32::try_from(rows).is_err() {
+            return Some(format!("{rows} rows; at most {} can be numbered", u32::MAX));
         }
-        if self.example_len().checked_mul(labels.len()) != Some(values.len()) {
-            return invalid(format!(
-                "{} labels and examples of shape {shape:?} need {} values each, but there are {} values",
-                labels.len(),
-                self.example_len(),
-                values.len()
-            ));
-        }
-        if let Some(row) = labels.iter().position(|&label| label as usize >= *classes) {
-            return invalid(format!("row {row} has label {}, but there are {classes} classes", labels[row]));
-        }
-        if !class_names.is_empty() && class_names.len() != *classes {
-            return invalid(format!("{} names for {classes} classes", class_names.len()));
-        }
-        match values {
-            Values::Bytes { scale, .. } if !(scale.is_finite() && *scale > 0.0) => {
-                invalid(format!("scale {scale} is not a positive number"))
+        let of_rows = |what: &str, shape: &[usize], values: &Values| {
+            if shape.contains(&0) {
+                return Some(format!("{what} of shape {shape:?} has no values"));
             }
-            Values::Floats(values) => match values.iter().position(|x| !x.is_finite()) {
-                Some(at) => invalid(format!("row {} holds {}", at / self.example_len(), values[at])),
-                None => Ok(()),
-            },
-            Values::Bytes { .. } => Ok(()),
+            let len = product(shape);
+            if len.checked_mul(rows) != Some(values.len()) {
+                return Some(format!(
+                    "{rows} rows with {what} of shape {shape:?} need {len} values each, but there are {} values",
+                    values.len()
+                ));
+            }
+            values.fault(len)
+        };
+        let mut names: Vec<&str> = Vec::new();
+        for (i, Input { name, shape, values }) in self.inputs.iter().enumerate() {
+            let what = if i == 0 { "an example".to_string() } else { format!("an input `{name}`") };
+            if let Some(fault) = of_rows(&what, shape, values) {
+                return Some(fault);
+            }
+            if names.contains(&name.as_str()) {
+                return Some(format!("two inputs are called `{name}`"));
+            }
+            names.push(name);
+        }
+        match &self.targets {
+            _ if self.inputs.is_empty() => Some("its examples have no input".into()),
+            Targets::Classes { labels, classes, names } => {
+                let row = labels.iter().position(|&label| label as usize >= *classes);
+                if let Some(row) = row {
+                    return Some(format!(
+                        "row {row} has label {}, but there are {classes} classes",
+                        labels[row]
+                    ));
+                }
+                let is_named = names.is_empty() || names.len() == *classes;
+                (!is_named).then(|| format!("{} names for {classes} classes", names.len()))
+            }
+            Targets::Values { values: Values::Indices(_), .. } => {
+                Some("its targets are indices; give classes, or floats".into())
+            }
+            Targets::Values { shape, values } => {
+                of_rows("a target", shape, values).map(|fault| format!("of the targets, {fault}"))
+            }
+            Targets::Input => None,
         }
     }
 
     /// The number of examples.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        match &self.targets {
+            Targets::Classes { labels, .. } => labels.len(),
+            Targets::Values { shape, values } => values.len() / product(shape).max(1),
+            Targets::Input => self.inputs.first().map_or(0, |x| x.values.len() / x.example_len().max(1)),
+        }
     }
 
     /// Whether there are no examples: only so for the validation rows of a split that keeps none.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.len() == 0
     }
 
-    /// The number of values in one example: the product of `shape`.
-    pub fn example_len(&self) -> usize {
-        self.shape.iter().fold(1, |product, &size| product.saturating_mul(size))
+    /// Shape of one example: that of the first input.
+    pub fn shape(&self) -> &[usize] {
+        self.inputs.first().map_or(&[], |input| &input.shape)
     }
 
-    /// What a stored number is multiplied by ([`Values::scale`]).
-    pub fn scale(&self) -> f32 {
-        self.values.scale()
+    /// The values of the first input, of all examples.
+    pub fn values(&self) -> &Values {
+        const NONE: &Values = &Values::Floats(Vec::new());
+        self.inputs.first().map_or(NONE, |input| &input.values)
     }
 
-    /// Example `i` as the model sees it, bytes times their scale; `None` past the end.
-    pub fn row(&self, i: usize) -> Option<Vec<f32>> {
-        Some(match self.values.gather(&[u32::try_from(i).ok()?], self.example_len())? {
-            Data::U8(bytes) => bytes.iter().map(|&byte| f32::from(byte) * self.scale()).collect(),
-            Data::F32(values) => values,
-            Data::U32(_) => return None,
-        })
-    }
-
-    /// The stored values of these rows, one after another, as [`Step::feed`](crate::Step::feed) takes them: bytes
-    /// are not scaled. And their labels.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a row past the end.
-    pub fn gather(&self, rows: &[u32]) -> Result<(Data, Vec<u32>)> {
-        let labels = rows.iter().map(|&row| self.labels.get(row as usize).copied()).collect::<Option<_>>();
-        match (self.values.gather(rows, self.example_len()), labels) {
-            (Some(values), Some(labels)) => Ok((values, labels)),
-            _ => Err(Error::Invalid(format!(
-                "data set `{}` has {} rows and values for {}; row {} was asked for",
-                self.name,
-                self.len(),
-                self.values.len() / self.example_len().max(1),
-                rows.iter().max().copied().unwrap_or(0)
-            ))),
+    /// The class of each example; none where the targets are no classes.
+    pub fn labels(&self) -> &[u32] {
+        match &self.targets {
+            Targets::Classes { labels, .. } => labels,
+            _ => &[],
         }
     }
 
-    /// A data set of these rows, in this order, called `name`.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a row past the end.
-    pub fn select(&self, name: impl Into<String>, rows: &[u32]) -> Result<Dataset> {
-        let (values, labels) = self.gather(rows)?;
-        let values = match values {
-            Data::U8(bytes) => Values::bytes(bytes, self.scale()),
-            Data::F32(values) => Values::Floats(values),
-            Data::U32(_) => return Err(Error::Invalid("a data set holds no class numbers as values".into())),
-        };
-        Ok(Dataset {
-            name: name.into(),
-            shape: self.shape.clone(),
-            values,
-            labels,
-            classes: self.classes,
-            class_names: self.class_names.clone(),
-        })
+    /// The number of classes; 0 where the targets are none.
+    pub fn classes(&self) -> usize {
+        match &self.targets {
+            Targets::Classes { classes, .. } => *classes,
+            _ => 0,
+        }
+    }
+
+    /// The names of the classes; empty where they have only numbers.
+    pub fn class_names(&self) -> &[String] {
+        match &self.targets {
+            Targets::Classes { names, .. } => names,
+            _ => &[],
+        }
     }
 
     /// The name of a class, or its number where it has none.
     pub fn class_name(&self, class: usize) -> String {
-        self.class_names.get(class).cloned().unwrap_or_else(|| class.to_string())
+        self.class_names().get(class).cloned().unwrap_or_else(|| class.to_string())
     }
 
-    /// The same bytes with another scale.
+    /// The number of values in one example of the first input: the product of its shape.
+    pub fn example_len(&self) -> usize {
+        product(self.shape())
+    }
+
+    /// What a stored number of the first input is multiplied by ([`Values::scale`]).
+    pub fn scale(&self) -> f32 {
+        self.values().scale()
+    }
+
+    /// The first input of example `i` as the model sees it, bytes times their scale; `None` past the end.
+    pub fn row(&self, i: usize) -> Option<Vec<f32>> {
+        self.floats(self.values(), self.example_len(), i)
+    }
+
+    /// The target of example `i` as floats: its class, its values, or its first input; `None` past the end.
+    pub fn target(&self, i: usize) -> Option<Vec<f32>> {
+        match &self.targets {
+            Targets::Classes { labels, .. } => Some(vec![*labels.get(i)? as f32]),
+            Targets::Values { shape, values } => self.floats(values, product(shape), i),
+            Targets::Input => self.row(i),
+        }
+    }
+
+    fn floats(&self, values: &Values, len: usize, i: usize) -> Option<Vec<f32>> {
+        let data = values.gather(&[u32::try_from(i).ok()?], len)?;
+        Some(values.like(data).to_floats().into_owned())
+    }
+
+    /// The same bytes of the first input with another scale.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where `scale` is not a positive number, or the values are floats.
-    pub fn with_scale(self, scale: f32) -> Result<Self> {
-        let values = match self.values {
-            Values::Bytes { values, .. } => Values::bytes(values, scale),
-            Values::Floats(_) => {
+    /// [`Error::Invalid`] where `scale` is not a positive number, or the values are no bytes.
+    pub fn with_scale(mut self, scale: f32) -> Result<Self> {
+        match self.inputs.first_mut().map(|input| &mut input.values) {
+            Some(Values::Bytes { scale: old, .. }) => *old = scale,
+            _ => {
                 return Err(Error::Invalid(format!(
-                    "data set `{}` holds floats; only bytes have a scale",
-                    self.name
+                    "data set `{}` holds {}; only bytes have a scale",
+                    self.name,
+                    self.values().kind()
                 )));
             }
-        };
-        let dataset = Dataset { values, ..self };
-        dataset.check()?;
-        Ok(dataset)
+        }
+        self.check()?;
+        Ok(self)
     }
 
-    /// Takes the last `n` rows away for validation: (the rows left to train on, the validation rows).
-    ///
-    /// They come from the end and are not drawn at random: where a file is sorted by origin, as the digits
-    /// are by writer, the validation rows then have other origins than most of the training rows. A file that
-    /// is sorted by class must be shuffled before; [`Split::stratified`](super::Split::stratified) does it. With
-    /// `n` = 0 the second data set is empty.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] where `n` leaves no row to train on.
-    pub fn split_validation(mut self, n: usize) -> Result<(Dataset, Dataset)> {
-        self.check()?;
-        let len = self.len();
-        if n >= len {
-            return Err(Error::Invalid(format!(
-                "data set `{}`: keeping {n} of its {len} rows for validation leaves none to train on; \
-                 keep at most {}, or 0 for no validation",
-                self.name,
-                len - 1
-            )));
-        }
-        let left = len - n;
-        let validation = Dataset {
-            name: format!("{}/validation", self.name.strip_suffix("/train").unwrap_or(&self.name)),
-            shape: self.shape.clone(),
-            values: self.values.split_off(left * self.example_len()),
-            labels: self.labels.split_off(left),
-            classes: self.classes,
-            class_names: self.class_names.clone(),
+    /// How the examples and targets of another set differ from these, in words, if a model for the one is none for the
+    /// other.
+    pub(super) fn difference(&self, other: &Dataset) -> Option<String> {
+        let inputs = |data: &Dataset| -> Vec<String> {
+            let named = data.inputs.len() > 1;
+            let name = |input: &Input| if named { format!("`{}` ", input.name) } else { String::new() };
+            data.inputs.iter().map(|i| format!("{}{:?} of {}", name(i), i.shape, i.values.kind())).collect()
         };
-        Ok((self, validation))
+        let targets = |data: &Dataset| match &data.targets {
+            Targets::Classes { classes, .. } => format!("{classes} classes"),
+            Targets::Values { shape, values } => format!("targets {shape:?} of {}", values.kind()),
+            Targets::Input => "the input as target".into(),
+        };
+        let (own, its) = (inputs(self).join(", "), inputs(other).join(", "));
+        if own != its {
+            return Some(format!("examples {own} and {its}"));
+        }
+        let (own, its) = (targets(self), targets(other));
+        (own != its).then(|| format!("{own} and {its}"))
+    }
+}
+
+/// The sizes, not the values.
+impl fmt::Debug for Targets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Targets::Classes { classes, .. } => write!(f, "{classes} classes"),
+            Targets::Values { shape, values } => write!(f, "{values:?} of shape {shape:?}"),
+            Targets::Input => f.write_str("the first input"),
+        }
     }
 }
 
@@ -347,121 +364,12 @@ impl fmt::Debug for Dataset {
         f.debug_struct("Dataset")
             .field("name", &self.name)
             .field("rows", &self.len())
-            .field("shape", &self.shape)
-            .field("values", &self.values)
-            .field("classes", &self.classes)
-            .finish_non_exhaustive()
+            .field("inputs", &self.inputs)
+            .field("targets", &self.targets)
+            .finish()
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    pub(in crate::data) fn four() -> Dataset {
-        let values = Values::bytes((0..8).collect(), 0.5);
-        Dataset::new("four/train", [1, 1, 2], values, vec![0, 1, 2, 1], 3).unwrap()
-    }
-
-    fn floats() -> Dataset {
-        Dataset::new("floats", [2], vec![0.5, -1.0, 2.0, 3.0, 4.0, 5.0], vec![1, 0, 1], 2).unwrap()
-    }
-
-    pub(in crate::data) fn message(result: Result<impl fmt::Debug>) -> String {
-        match result {
-            Err(Error::Invalid(message)) => message,
-            other => panic!("not Invalid: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn rows_are_found_and_the_end_is_none() {
-        let data = four();
-        assert_eq!((data.len(), data.is_empty(), data.example_len()), (4, false, 2));
-        assert_eq!(data.row(3), Some(vec![3.0, 3.5]));
-        assert_eq!((data.row(4), data.row(usize::MAX)), (None, None));
-        assert_eq!(floats().row(1), Some(vec![2.0, 3.0]));
-        assert_eq!(floats().row(3), None);
-    }
-
-    #[test]
-    fn rows_are_gathered_as_they_are_stored() {
-        assert_eq!(four().gather(&[2, 0]).unwrap(), (Data::U8(vec![4, 5, 0, 1]), vec![2, 0]));
-        assert_eq!(floats().gather(&[2]).unwrap(), (Data::F32(vec![4.0, 5.0]), vec![1]));
-        assert!(message(floats().gather(&[1, 3])).contains("row 3 was asked for"));
-        let picked = four().select("picked", &[3, 3]).unwrap();
-        assert_eq!((picked.name.as_str(), picked.labels), ("picked", vec![1, 1]));
-        assert_eq!(picked.values, Values::bytes(vec![6, 7, 6, 7], 0.5));
-    }
-
-    #[test]
-    fn parts_that_disagree_are_refused() {
-        let new = |shape: &[usize], values: usize, labels: &[u32], classes, scale| {
-            message(Dataset::new("d", shape, Values::bytes(vec![0; values], scale), labels.to_vec(), classes))
-        };
-        assert!(new(&[2], 0, &[], 1, 1.0).contains("no rows"));
-        assert!(new(&[2, 0], 0, &[0], 1, 1.0).contains("no values"));
-        assert!(new(&[2], 5, &[0, 0], 1, 1.0).contains("5 values"));
-        assert!(new(&[usize::MAX, 2], 5, &[0, 0], 1, 1.0).contains("5 values"));
-        assert!(new(&[1], 2, &[0, 3], 3, 1.0).contains("row 1 has label 3, but there are 3 classes"));
-        for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-            assert!(new(&[1], 1, &[0], 1, scale).contains("scale"));
-            assert!(message(four().with_scale(scale)).contains("scale"));
-        }
-        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let floats = Dataset::new("d", [2], vec![0.0, 0.0, 0.0, value], vec![0, 0], 1);
-            assert!(message(floats).contains("row 1 holds"));
-        }
-        assert!(message(floats().with_scale(0.5)).contains("holds floats"));
-        assert!(message(floats().with_class_names(vec!["a".into()])).contains("1 names for 2 classes"));
-    }
-
-    #[test]
-    fn classes_have_names_or_numbers() {
-        let named = floats().with_class_names(vec!["no".into(), "yes".into()]).unwrap();
-        assert_eq!((named.class_name(1), floats().class_name(1)), ("yes".to_string(), "1".to_string()));
-    }
-
-    #[test]
-    fn scale_is_all_that_with_scale_changes() {
-        assert_eq!(four().with_scale(0.5).unwrap(), four());
-        assert_eq!(four().with_scale(0.25).unwrap().scale(), 0.25);
-    }
-
-    #[test]
-    fn validation_rows_come_from_the_end() {
-        let (train, validation) = four().split_validation(1).unwrap();
-        assert_eq!((train.values.as_bytes(), train.labels), (Some(&[0, 1, 2, 3, 4, 5][..]), vec![0, 1, 2]));
-        assert_eq!((validation.values.as_bytes(), &validation.labels[..]), (Some(&[6, 7][..]), &[1][..]));
-        assert_eq!((train.name.as_str(), validation.name.as_str()), ("four/train", "four/validation"));
-        assert_eq!(validation.scale(), 0.5);
-        assert_eq!((validation.shape, validation.classes), (vec![1, 1, 2], 3));
-        let (train, validation) = floats().split_validation(1).unwrap();
-        assert_eq!((train.values.len(), validation.values), (4, Values::Floats(vec![4.0, 5.0])));
-    }
-
-    #[test]
-    fn no_validation_is_allowed_and_no_training_is_not() {
-        let (train, validation) = four().split_validation(0).unwrap();
-        assert_eq!(train, four());
-        assert!(validation.is_empty() && validation.values.is_empty());
-        for n in [4, 5, usize::MAX] {
-            assert!(message(four().split_validation(n)).contains("keep at most 3"));
-        }
-    }
-
-    #[test]
-    fn fields_set_by_hand_are_checked_before_a_split() {
-        let mut data = four();
-        data.values = Values::bytes(vec![0; 7], 0.5);
-        assert_eq!(data.row(3), None);
-        assert!(message(data.gather(&[3])).contains("4 rows and values for 3"));
-        assert!(message(data.split_validation(1)).contains("7 values"));
-    }
-
-    #[test]
-    fn debug_prints_no_values() {
-        let text = format!("{:?}", four());
-        assert!(text.contains("rows: 4") && text.contains("8 bytes times 0.5"), "{text}");
-    }
-}
+#[path = "dataset_tests.rs"]
+pub(super) mod tests;

@@ -49,14 +49,14 @@ mod tests {
 
     fn histogram(data: &Dataset) -> [usize; 10] {
         let mut counts = [0; 10];
-        for &label in &data.labels {
+        for &label in data.labels() {
             counts[label as usize] += 1;
         }
         counts
     }
 
     fn pixels(data: &Dataset) -> &[u8] {
-        data.values.as_bytes().unwrap()
+        data.values().as_bytes().unwrap()
     }
 
     #[test]
@@ -64,11 +64,11 @@ mod tests {
         let (train, test) = digits().unwrap();
         assert_eq!((train.len(), test.len()), (1437, 360));
         for (data, name) in [(&train, "digits/train"), (&test, "digits/test")] {
-            assert_eq!((data.name.as_str(), &data.shape[..]), (name, &[1, 8, 8][..]));
-            assert_eq!((data.classes, data.scale()), (10, 1.0 / 16.0));
+            assert_eq!((data.name.as_str(), data.shape()), (name, &[1, 8, 8][..]));
+            assert_eq!((data.classes(), data.scale()), (10, 1.0 / 16.0));
             assert_eq!(pixels(data).iter().max(), Some(&16));
         }
-        assert_eq!(train.labels[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(train.labels()[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         // The first digit as scikit-learn prints it.
         assert_eq!(pixels(&train)[..16], [0, 0, 5, 13, 9, 1, 0, 0, 0, 0, 13, 15, 10, 15, 5, 0]);
         let sum = |data: &Dataset| pixels(data).iter().map(|&pixel| u32::from(pixel)).sum::<u32>();
@@ -90,9 +90,9 @@ mod tests {
     fn three_nearest_neighbours_know_96_7_percent() {
         let (train, test) = digits().unwrap();
         let known: Vec<(&[u8], u32)> =
-            pixels(&train).chunks_exact(64).zip(train.labels.iter().copied()).collect();
+            pixels(&train).chunks_exact(64).zip(train.labels().iter().copied()).collect();
         let mut hits = 0;
-        for (image, &label) in pixels(&test).chunks_exact(64).zip(&test.labels) {
+        for (image, &label) in pixels(&test).chunks_exact(64).zip(test.labels()) {
             let distance = |other: &[u8]| -> u32 {
                 image.iter().zip(other).map(|(&a, &b)| u32::from(a.abs_diff(b)).pow(2)).sum()
             };
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_last_training_rows_begin_the_first_test_form() {
         let (train, test) = digits().unwrap();
-        let start: Vec<u32> = train.labels[1415..].iter().chain(&test.labels[..8]).copied().collect();
+        let start: Vec<u32> = train.labels()[1415..].iter().chain(&test.labels()[..8]).copied().collect();
         assert_eq!(start, (0..30).map(|i| i % 10).collect::<Vec<_>>());
     }
 }

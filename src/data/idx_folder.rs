@@ -192,10 +192,10 @@ mod tests {
     fn a_folder_is_read_under_every_name() {
         let (train, test) = load(NAMES, small()).unwrap();
         assert_eq!((train.name.as_str(), test.name.as_str()), ("small/train", "small/test"));
-        assert_eq!((train.len(), test.len(), train.classes, test.classes), (3, 2, 3, 3));
-        assert_eq!((&train.shape[..], train.scale()), (&[1, 2, 2][..], 1.0 / 255.0));
-        assert_eq!(train.values.as_bytes().map(|pixels| &pixels[4..8]), Some(&[4, 5, 6, 7][..]));
-        assert_eq!(train.labels, [0, 2, 1]);
+        assert_eq!((train.len(), test.len(), train.classes(), test.classes()), (3, 2, 3, 3));
+        assert_eq!((train.shape(), train.scale()), (&[1, 2, 2][..], 1.0 / 255.0));
+        assert_eq!(train.values().as_bytes().map(|pixels| &pixels[4..8]), Some(&[4, 5, 6, 7][..]));
+        assert_eq!(train.labels(), [0, 2, 1]);
 
         let zipped = [
             "train-images-idx3-ubyte.gz",
@@ -213,7 +213,7 @@ mod tests {
         files[0] = encode(&[3, 3, 1, 2], &[7; 18]);
         files[2] = encode(&[2, 3, 1, 2], &[7; 12]);
         let (train, test) = load(NAMES, files).unwrap();
-        assert_eq!((train.shape, test.shape), (vec![3, 1, 2], vec![3, 1, 2]));
+        assert_eq!((train.shape(), test.shape()), (&[3, 1, 2][..], &[3, 1, 2][..]));
     }
 
     #[test]

@@ -34,11 +34,13 @@ mod digits;
 mod idx;
 mod idx_folder;
 mod iris;
+mod rows;
 mod split;
 mod table;
+mod values;
 
 pub use batches::{Batches, LastBatch, batches, epoch_order};
-pub use dataset::{Dataset, Values};
+pub use dataset::{Batch, Dataset, Input, Targets};
 pub use digits::digits;
 pub use idx::Idx;
 pub use idx_folder::load_idx_folder;
@@ -46,5 +48,6 @@ pub use iris::iris;
 pub use split::{Holdout, Split};
 pub use table::{
     ColumnKind, DecimalMark, Missing, Scaling, Table, TableError, TableErrorKind, TableOptions,
-    TablePreprocessor, TableRows,
+    TablePreprocessor, TableRows, TargetKind,
 };
+pub use values::Values;

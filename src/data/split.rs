@@ -1,6 +1,6 @@
 //! Rows to train on, to choose by and to test on.
 
-use super::Dataset;
+use super::{Dataset, Targets};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 
@@ -124,46 +124,41 @@ impl Split {
     /// Keeps the last `validation_rows` of `train` for validation ([`Dataset::split_validation`]).
     ///
     /// # Errors
-    /// [`Error::Invalid`] where no row is left to train on, or `train` and `test` differ in shape, classes, kind
-    /// of values or scale.
+    /// [`Error::Invalid`] where no row is left to train on, or `train` and `test` differ in names, shapes, kinds or scales
+    /// of inputs or targets, or in classes.
     pub fn new(train: Dataset, test: Dataset, validation_rows: usize) -> Result<Split> {
         test.check()?;
-        if (&train.shape, train.classes) != (&test.shape, test.classes) || !train.values.is_like(&test.values)
-        {
-            let kind = |data: &Dataset| match data.values.as_bytes() {
-                Some(_) => format!("bytes of scale {}", data.scale()),
-                None => "floats".to_string(),
-            };
+        if let Some(difference) = train.difference(&test) {
             return Err(Error::Invalid(format!(
-                "data sets `{}` and `{}` differ: examples {:?} and {:?}, {} and {} classes, {} and {}",
-                train.name,
-                test.name,
-                train.shape,
-                test.shape,
-                train.classes,
-                test.classes,
-                kind(&train),
-                kind(&test)
+                "data sets `{}` and `{}` differ: {difference}",
+                train.name, test.name
             )));
         }
-        if train.class_names != test.class_names {
+        if train.class_names() != test.class_names() {
             return Err(Error::Invalid(format!(
                 "data sets `{}` and `{}` call their classes by different names: {:?} and {:?}",
-                train.name, test.name, train.class_names, test.class_names
+                train.name,
+                test.name,
+                train.class_names(),
+                test.class_names()
             )));
         }
         let (train, validation) = train.split_validation(validation_rows)?;
         Ok(Split { train, validation, test })
     }
 
-    /// Draws validation and test rows at random, so that all parts have the classes in the same proportions: for
-    /// sets that come sorted by class and have no test rows of their own. Every class keeps a row to train on.
+    /// Draws validation and test rows at random, so that all parts have the classes, if there are such, in the same
+    /// proportions: for sets that come sorted and have no test rows of their own. Every class keeps a row to train on.
     ///
     /// # Errors
     /// [`Error::Invalid`] for shares that are not from 0 to below 1, no row to test on, or too few to train on.
     pub fn stratified(data: &Dataset, holdout: &Holdout) -> Result<Split> {
         data.check()?;
-        let parts = holdout.draw(&data.name, &data.labels)?;
+        let parts = match &data.targets {
+            Targets::Classes { labels, .. } => holdout.draw(&data.name, labels)?,
+            // All rows are of one kind.
+            _ => holdout.draw(&data.name, &vec![0; data.len()])?,
+        };
         let part = |which: &str, rows: &[u32]| data.select(format!("{}/{which}", data.name), rows);
         Ok(Split {
             train: part("train", &parts.train)?,
@@ -177,7 +172,7 @@ impl Split {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::dataset::Values;
+    use super::super::Values;
     use super::super::dataset::tests::{four, message};
     use super::*;
 
@@ -189,7 +184,7 @@ mod tests {
         assert!(message(Split::new(four(), wide, 2)).contains("differ"));
         assert!(message(Split::new(four(), four().with_scale(1.0).unwrap(), 2)).contains("differ"));
         let floats = Dataset::new("floats/test", [1, 1, 2], vec![0.0; 2], vec![0], 3).unwrap();
-        assert!(message(Split::new(four(), floats, 2)).contains("scale 0.5 and floats"));
+        assert!(message(Split::new(four(), floats, 2)).contains("scale 0.5 and [1, 1, 2] of floats"));
         let named = four().with_class_names(["a", "b", "c"].map(String::from).to_vec()).unwrap();
         assert!(message(Split::new(four(), named, 2)).contains("different names"));
         assert!(message(Split::new(four(), four(), 4)).contains("keep at most 3"));
@@ -208,8 +203,8 @@ mod tests {
         let data = Dataset::new("sorted", [1], vec![0.0; 150], labels, 3).unwrap();
         let split = Split::stratified(&data, &Holdout { validation: 0.1, test: 0.2, seed: 1 }).unwrap();
         for (part, each) in [(&split.train, 35), (&split.validation, 5), (&split.test, 10)] {
-            assert_eq!(histogram(part.labels.iter().copied(), 3), [each; 3]);
-            assert!(!part.labels.is_sorted(), "{}", part.name);
+            assert_eq!(histogram(part.labels().iter().copied(), 3), [each; 3]);
+            assert!(!part.labels().is_sorted(), "{}", part.name);
         }
         assert_eq!(split.test.name, "sorted/test");
     }

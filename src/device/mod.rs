@@ -59,7 +59,7 @@ impl Device {
     /// The best GPU; `WGRAD_ADAPTER` chooses another by part of its name.
     ///
     /// # Errors
-    /// [`Error::Adapter`] where there is none, saying what to install.
+    /// [`Error::Adapter`] where there is none, saying what to install; [`Error::Environment`] for a switch that is misspelt.
     #[cfg(feature = "gpu")]
     pub fn gpu() -> Result<Self> {
         Ok(crate::gpu::Gpu::open(None)?.into())
@@ -84,7 +84,7 @@ impl Device {
             "gpu" => Device::gpu(),
             "auto" => match Device::gpu() {
                 // Only where no adapter was asked for is the CPU as good.
-                Err(Error::Adapter(_)) if !crate::env::is_set("WGRAD_ADAPTER") => Ok(Device::cpu()),
+                Err(Error::Adapter(_)) if crate::env::adapter().is_none() => Ok(Device::cpu()),
                 other => other,
             },
             #[cfg(feature = "gpu")]
@@ -102,7 +102,8 @@ impl Device {
     /// Plans a graph and makes everything its steps need.
     ///
     /// # Errors
-    /// The first mistake of the recording, a limit of the adapter, or [`Error::OutOfMemory`].
+    /// The first mistake of the recording, a limit of the adapter, [`Error::OutOfMemory`], or [`Error::Environment`] for a
+    /// switch that is misspelt.
     pub fn compile(&self, graph: &Graph) -> Result<Step> {
         self.compile_with(graph, CompileOptions::new())
     }
@@ -135,16 +136,8 @@ impl Device {
     /// # Errors
     /// As [`Device::compile_within`]; [`Error::Adapter`] for [`Precision::Mixed`] where the adapter has no 16-bit floats.
     pub fn compile_with(&self, graph: &Graph, options: CompileOptions) -> Result<Step> {
-        let _span = tracing::debug_span!("compile").entered();
-        let recording = graph.finish()?;
-        if crate::env::dumps("graph") {
-            eprintln!("{graph}");
-        }
-        let executor = self.0.compile(recording, options)?;
-        if crate::env::dumps("plan") {
-            eprintln!("{}", executor.plan());
-        }
-        let plan = executor.plan();
+        let step = self.compile_unwarned(graph, options)?;
+        let plan = step.executor.plan();
         for (input, _) in
             plan.recording.inputs.iter().zip(&plan.reads_input).filter(|(_, is_read)| !**is_read)
         {
@@ -152,6 +145,21 @@ impl Device {
                 input = input.name,
                 "no output and no update depends on this input; it need not be fed"
             );
+        }
+        Ok(step)
+    }
+
+    /// As [`Device::compile_with`], for graphs that have inputs for the sake of their shapes.
+    pub(crate) fn compile_unwarned(&self, graph: &Graph, options: CompileOptions) -> Result<Step> {
+        let _span = tracing::debug_span!("compile").entered();
+        crate::env::check()?;
+        let recording = graph.finish()?;
+        if crate::env::dumps("graph") {
+            eprintln!("{graph}");
+        }
+        let executor = self.0.compile(recording, options)?;
+        if crate::env::dumps("plan") {
+            eprintln!("{}", executor.plan());
         }
         Ok(Step { executor })
     }

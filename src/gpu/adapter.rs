@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::op::{AdapterClass, Caps, LLVMPIPE_ITERATIONS};
 
 const INSTALL: &str = "install a Vulkan driver (on Debian and Ubuntu the package mesa-vulkan-drivers brings a \
-                       software one), or use the CPU with --device cpu";
+                       software one), or use the CPU";
 
 fn instance() -> wgpu::Instance {
     // Validation layers are the application's choice (WGPU_VALIDATION=1): they slow every call down.
@@ -59,11 +59,12 @@ pub fn adapters() -> Vec<DeviceInfo> {
 /// left out.
 ///
 /// # Errors
-/// [`Error::Adapter`] where there is none, or none can be opened.
+/// [`Error::Adapter`] where there is none, or none can be opened; [`Error::Environment`] for a switch that is misspelt.
 pub fn adapters_named(name: &str) -> Result<Vec<Gpu>> {
+    crate::env::check()?;
     let found: Vec<_> = enumerate(wgpu::Backends::all()).into_iter().filter(|a| fits(a, name)).collect();
     if found.is_empty() {
-        return Err(missing(Some(name).filter(|n| !n.is_empty())));
+        return Err(missing(Some(name).filter(|n| !n.is_empty()), None));
     }
     let (mut opened, mut refused) = (Vec::new(), None);
     for adapter in &found {
@@ -84,19 +85,23 @@ fn fits(adapter: &wgpu::Adapter, name: &str) -> bool {
     text.contains(&name.to_lowercase())
 }
 
-fn missing(name: Option<&str>) -> Error {
+/// `by` says where the name is from, if not from the caller.
+fn missing(name: Option<&str>, by: Option<&str>) -> Error {
     match name {
         Some(name) => {
             let known: Vec<String> = adapters().iter().map(ToString::to_string).collect();
             let list = if known.is_empty() { "none".into() } else { known.join("; ") };
-            Error::Adapter(format!("no adapter's name contains `{name}`; adapters here: {list}"))
+            let by = by.map(|by| format!(", as {by} asks")).unwrap_or_default();
+            Error::Adapter(format!("no adapter's name contains `{name}`{by}; adapters here: {list}"))
         }
         None => Error::Adapter(format!("no GPU adapter found; {INSTALL}")),
     }
 }
 
 pub(super) fn open(name: Option<&str>) -> Result<Gpu> {
-    let wanted = std::env::var("WGRAD_ADAPTER").ok().filter(|v| !v.is_empty());
+    crate::env::check()?;
+    let wanted = crate::env::adapter();
+    let by = if name.is_none() && wanted.is_some() { Some("WGRAD_ADAPTER") } else { None };
     let name = name.or(wanted.as_deref());
     // Looking for GL loads its libraries, which takes longer than all the rest: only if it is needed.
     let mut refused = None;
@@ -109,7 +114,7 @@ pub(super) fn open(name: Option<&str>) -> Result<Gpu> {
             }
         }
     }
-    Err(refused.unwrap_or_else(|| missing(name)))
+    Err(refused.unwrap_or_else(|| missing(name, by)))
 }
 
 pub(super) fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
@@ -142,8 +147,8 @@ pub(super) fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
     let fault = Arc::default();
     watch(&device, &fault);
     let mut gpu = wrap(device, queue, &info, fault);
-    let tuner = match std::env::var_os("WGRAD_TUNE").filter(|file| !file.is_empty()) {
-        Some(file) => Some(super::tune::Tuner::open(&gpu.0, Some(file.as_ref()), None)?),
+    let tuner = match crate::env::tuned() {
+        Some(file) => Some(super::tune::Tuner::open(&gpu.0, Some(&file), None)?),
         None => None,
     };
     if let Some(shared) = Arc::get_mut(&mut gpu.0) {

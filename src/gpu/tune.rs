@@ -67,6 +67,24 @@ fn read(path: &Path) -> Result<Table> {
     })
 }
 
+/// Refuses a file that is not there and cannot be made: it would be missed after the trials. One that is there and cannot
+/// be written still says what was found before.
+fn could_be_kept(file: &Path) -> Result<()> {
+    if file.exists() {
+        return Ok(());
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let fail = |why: &dyn std::fmt::Display| {
+        let file = file.display();
+        Err(Error::Invalid(format!("kernels that are measured cannot be kept in {file}: {why}")))
+    };
+    if !folder.is_dir() {
+        return fail(&format!("there is no folder {}", folder.display()));
+    }
+    // Permissions do not tell it of all file systems.
+    tempfile::tempfile_in(folder).map(drop).or_else(|error| fail(&error))
+}
+
 impl Tuner {
     pub(super) fn open(gpu: &Shared, file: Option<&Path>, limit: Option<Duration>) -> Result<Self> {
         let info = &gpu.info;
@@ -77,6 +95,9 @@ impl Tuner {
             info.driver,
             env!("CARGO_PKG_VERSION")
         );
+        if let Some(file) = file {
+            could_be_kept(file)?;
+        }
         let forms = match file {
             Some(path) => read(path)?.remove(&identity).unwrap_or_default(),
             None => BTreeMap::new(),

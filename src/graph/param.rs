@@ -170,12 +170,29 @@ struct Store {
     by_name: HashMap<String, usize>,
 }
 
-/// The parameters of a model, by name; a handle with a current path. Layers ask it for parameters, and
-/// asking twice for one name gives the same parameter.
+/// The parameters of a model, by name; a handle with a current path, which layers ask for parameters when they are made.
+///
+/// A parameter belongs to the layer that made it. A second layer at the same path is a mistake that the first graph
+/// reports which uses it, unless it asks by [`Params::shared`]; one layer may be recorded as often as needed. States
+/// ([`Params::state`], [`Params::counter`]) are found again by name, as an optimizer does in each graph.
+///
+/// ```
+/// use wgrad::nn::{Layer, Linear};
+/// use wgrad::{Graph, Params};
+/// let params = Params::seeded(1);
+/// let first = Linear::new(&params.at("a"), 4, 4);
+/// let tied = Linear::new(&params.at("a").shared(), 4, 4);
+/// let g = Graph::new();
+/// tied.forward(first.forward(g.input("x", [2, 4])));
+/// assert!(g.error().is_none() && params.trainable().len() == 2);
+/// first.forward(Linear::new(&params.at("a"), 4, 4).forward(g.input("z", [2, 4])));
+/// assert!(g.error().unwrap().to_string().contains("another layer"));
+/// ```
 #[derive(Clone)]
 pub struct Params {
     store: Arc<Mutex<Store>>,
     path: String,
+    is_shared: bool,
 }
 
 impl fmt::Debug for Params {
@@ -190,7 +207,7 @@ impl Params {
     /// An empty store whose random initial values come from `seed`.
     pub fn seeded(seed: u64) -> Self {
         let store = Store { seed, ..Store::default() };
-        Params { store: Arc::new(Mutex::new(store)), path: String::new() }
+        Params { store: Arc::new(Mutex::new(store)), path: String::new(), is_shared: false }
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {
@@ -205,7 +222,14 @@ impl Params {
     /// The same store, one level further down: `params.at("fc1")` names parameters `fc1.*`.
     #[must_use]
     pub fn at(&self, name: &str) -> Params {
-        Params { store: self.store.clone(), path: self.full(name) }
+        Params { path: self.full(name), ..self.clone() }
+    }
+
+    /// The same path, for a layer that shares the parameters of another one there: [`Params::param`] gives those
+    /// that exist, which must have the shape and the initial values that are asked for, and makes others.
+    #[must_use]
+    pub fn shared(&self) -> Params {
+        Params { is_shared: true, ..self.clone() }
     }
 
     /// The current path; empty at the top.
@@ -215,24 +239,27 @@ impl Params {
 
     /// The store from the top, whatever the current path.
     pub(crate) fn root(&self) -> Params {
-        Params { store: self.store.clone(), path: String::new() }
+        Params { store: self.store.clone(), path: String::new(), is_shared: false }
     }
 
     fn full(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
     }
 
-    /// A trainable float parameter `name` under the current path.
+    /// A trainable float parameter `name` under the current path, which must not exist yet: a layer makes its
+    /// parameters once, and keeps them. Graphs refuse what a second layer got for the name, unless that asked by
+    /// [`Params::shared`].
     pub fn param(&self, name: &str, shape: impl IntoShape, init: Init) -> Param {
         self.state_of(name, DType::F32, &shape.into_dims(), init, true)
     }
 
-    /// A float state that optimizers leave alone: moments, running statistics.
+    /// A float state that optimizers leave alone: moments, running statistics. Asking again for its name gives the same
+    /// one.
     pub fn state(&self, name: &str, shape: impl IntoShape, init: Init) -> Param {
         self.state_of(name, DType::F32, &shape.into_dims(), init, false)
     }
 
-    /// A counter: one `u32`, starting at zero.
+    /// A counter: one `u32`, starting at zero. Asking again for its name gives the same one.
     pub fn counter(&self, name: &str) -> Param {
         self.state_of(name, DType::U32, &[1], Init::Constant(0.0), false)
     }
@@ -243,11 +270,25 @@ impl Params {
         let old = store.by_name.get(&name).map(|&at| store.params[at].clone());
         let mut problem = None;
         if let Some(old) = old {
-            if old.shape().dims() == dims && old.tensor_type().dtype == dtype {
-                return old;
-            }
-            problem =
-                Some(format!("is {dtype}{dims:?} here and {} where it was made first", old.tensor_type()));
+            let is_alike = old.shape().dims() == dims && old.tensor_type().dtype == dtype;
+            let is_open = !trainable || self.is_shared;
+            // What is frozen is still a parameter of its layer.
+            problem = match is_alike {
+                true if is_open && (!trainable || old.0.init == init) => return old,
+                true if is_open => Some(format!(
+                    "is shared, and starts with {init:?} here and {:?} where it was made first",
+                    old.0.init
+                )),
+                true => Some(
+                    "is the parameter of another layer already; give each layer a path of its own with \
+                     `params.at`, or make one that shares it with `params.shared()`; a layer asks once, when it \
+                     is made, and not where it is recorded"
+                        .into(),
+                ),
+                false => {
+                    Some(format!("is {dtype}{dims:?} here and {} where it was made first", old.tensor_type()))
+                }
+            };
         }
         let valid = Shape::new(dims).filter(|s| s.elements() > 0);
         if valid.is_none() {
@@ -316,7 +357,7 @@ mod tests {
         let params = Params::seeded(1);
         let a = params.at("mlp").at("fc1").param("weight", [2, 3], Init::HeUniform);
         assert_eq!(a.name(), "mlp.fc1.weight");
-        assert_eq!(params.at("mlp.fc1").param("weight", [2, 3], Init::HeUniform).id(), a.id());
+        assert_eq!(params.at("mlp.fc1").shared().param("weight", [2, 3], Init::HeUniform).id(), a.id());
         assert_eq!(params.all().len(), 1);
         assert_eq!(params.at("ml").all().len(), 0);
     }
@@ -333,6 +374,26 @@ mod tests {
             p.param("w", [3, 1], Init::HeUniform)
         });
         assert!(clash.contains("`w` is f32[3, 1] here and f32[2, 3] where it was made first"), "{clash}");
+        let twice = refused(&|p| {
+            p.param("w", [2], Init::HeUniform);
+            p.param("w", [2], Init::HeUniform)
+        });
+        assert!(twice.contains("`w` is the parameter of another layer already"), "{twice}");
+        let other = refused(&|p| {
+            p.param("w", [2], Init::Constant(1.0));
+            p.shared().param("w", [2], Init::Constant(2.0))
+        });
+        assert!(other.contains("starts with Constant(2.0) here and Constant(1.0)"), "{other}");
+        let state = refused(&|p| {
+            p.state("w", [2], Init::Constant(1.0));
+            p.param("w", [2], Init::Constant(1.0))
+        });
+        assert!(state.contains("another layer"), "{state}");
+        let again = refused(&|p| {
+            p.state("w", [2], Init::Constant(1.0));
+            p.state("w", [2], Init::Constant(1.0))
+        });
+        assert!(again.is_empty(), "{again}");
         let kind = refused(&|p| {
             p.param("w", [1], Init::HeUniform);
             p.counter("w")

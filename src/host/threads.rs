@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use crate::error::{Error, Result};
 
 /// The most threads that can be asked for.
-pub(crate) const MOST: usize = 256;
+pub(crate) const MOST: usize = crate::env::MOST_THREADS;
 
 /// Elements of cheap work that a thread should find at least in a part: some microseconds.
 const PART: usize = 1 << 14;
@@ -118,17 +118,10 @@ impl Threads {
     /// `WGRAD_THREADS`, or as many as the process may run at once.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the variable is no number of threads.
+    /// [`Error::Environment`] if the variable is no number of threads.
     pub(crate) fn wanted() -> Result<usize> {
-        let Ok(text) = std::env::var("WGRAD_THREADS") else {
-            return Ok(std::thread::available_parallelism().map_or(1, usize::from).min(MOST));
-        };
-        let count = text.trim().parse().ok().filter(|n| (1..=MOST).contains(n));
-        count.ok_or_else(|| {
-            Error::Invalid(format!(
-                "WGRAD_THREADS is `{text}`; it takes a number of threads from 1 to {MOST}"
-            ))
-        })
+        let possible = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST);
+        Ok(crate::env::threads()?.unwrap_or_else(possible))
     }
 
     /// Threads, the caller's included.

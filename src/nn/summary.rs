@@ -33,7 +33,7 @@ pub struct Summary {
     pub trainable: usize,
     /// Floating-point operations of one forward pass.
     pub flops: u64,
-    /// Bytes planned for intermediate values of one forward pass.
+    /// Bytes planned for intermediate values of one forward pass, where each op has a kernel of its own.
     pub planned_bytes: usize,
 }
 
@@ -98,7 +98,8 @@ impl fmt::Display for Summary {
             self.parameters,
             self.flops
         )?;
-        write!(f, "planned memory for intermediate values: {} bytes", self.planned_bytes)
+        let bytes = self.planned_bytes as f64 / f64::from(1 << 20);
+        write!(f, "intermediate values of a forward pass, before fusion: {bytes:.2} MiB")
     }
 }
 

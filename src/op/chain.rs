@@ -53,4 +53,6 @@ pub struct Chain {
     pub(crate) steps: Vec<Step>,
     /// Columns of the result that it goes on with, if those are its own columns: an input of so many is a bias.
     pub(crate) columns: Option<usize>,
+    /// The input that is the old value of the state which the result is stored in.
+    pub(crate) state: Option<usize>,
 }

@@ -19,6 +19,16 @@ pub enum AdapterClass {
     SoftwareLanes8,
 }
 
+impl std::fmt::Display for AdapterClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            AdapterClass::Gpu => "gpu",
+            AdapterClass::Software => "software adapter",
+            AdapterClass::SoftwareLanes8 => "software adapter, 8 lanes",
+        })
+    }
+}
+
 /// Forms of kernels that were measured to be the fastest on an adapter, by the key of a [`Trial`].
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -219,6 +229,24 @@ impl Kernel {
     /// Generated text, completed with the shared functions it uses.
     pub fn generated(key: String, entry: &str, body: &str) -> Self {
         Kernel { key, entry: entry.to_string(), text: wgsl::link_text(body).into(), trusted: true }
+    }
+
+    /// The template `file` under `shaders/` with the numbers of `variant`, `before` in front of it, and what both use of
+    /// other files.
+    ///
+    /// # Errors
+    /// As [`Kernel::library`].
+    pub(crate) fn rendered(
+        file: &str,
+        key: String,
+        entry: &str,
+        before: &str,
+        variant: minijinja::Value,
+    ) -> Result<Self> {
+        let text = wgsl::rendered(file, variant).map_err(|e| {
+            Error::Invalid(format!("the shader `{file}` of kernel `{key}`: {e}; please report it"))
+        })?;
+        Ok(Kernel::generated(key, entry, &(before.to_string() + &text)))
     }
 
     /// As adapters of a class get it; `words64`: whether they know 64-bit integers.

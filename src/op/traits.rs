@@ -11,6 +11,7 @@ pub struct Traits {
     pub(crate) keeps_f32: Outputs,
     pub(crate) not_differentiable: Outputs,
     pub(crate) constant: Option<f32>,
+    pub(crate) old_state: Option<(usize, usize)>,
     indices: Vec<(usize, Below)>,
     pub(crate) pattern: Option<Pattern>,
 }
@@ -96,6 +97,11 @@ impl Traits {
     pub fn indices(mut self, input: usize, below: Below) -> Self {
         self.indices.push((input, below));
         self
+    }
+
+    /// Input `input` is the old value of the state that input `state` is.
+    pub(crate) fn reading_old(self, input: usize, state: usize) -> Self {
+        Traits { old_state: Some((input, state)), ..self }
     }
 
     pub(crate) fn pattern(self, pattern: Option<Pattern>) -> Self {

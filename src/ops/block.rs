@@ -1,16 +1,10 @@
-//! Products of matrices through workgroup memory, for GPUs: what the blocks of matrix products and of convolutions
-//! have in common. The text is generated, since WGSL has no arrays whose extents are overrides.
-//!
-//! A workgroup computes a block of C. It walks along k in steps: its invocations load the step's part of A and B from
-//! storage into registers, from there into workgroup memory, and each multiplies its rows by its columns. The next
-//! step's loads are under way while the current one is multiplied. Both parts lie as `[k][row]` and `[k][column]` in
-//! vectors of four, with one vector more than needed for each k, so that invocations which write one below the other
-//! meet different banks.
+//! Products of matrices through workgroup memory, for GPUs: which forms of blocks there are, for matrix products and
+//! convolutions alike. What a block does is in `shaders/gpu/block.wgsl.jinja`.
 //!
 //! Every output is one sum, in the order of k, whatever the block's form: all forms give the same bits, unless a
 //! driver's compiler takes a fused multiply-add apart in one of them.
 
-use std::fmt::Write;
+use minijinja::{Value, context};
 
 use super::{Caps, Trial};
 
@@ -29,28 +23,13 @@ pub(crate) struct Block {
     pub(crate) stages: usize,
 }
 
-/// How an operand lies in storage, and who reads it: the functions `of_a(tile, at)`, which finds what stays the same
-/// along k, and `load_a(tile, of, k)`, which gives four numbers, with zeros beyond the end of k. The same for B.
+/// How an operand lies in storage: which four numbers are read together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Along {
     /// Four neighbouring rows (of B: columns) from `at` on, for one k.
     Lines,
     /// Row (of B: column) `at`, for four k.
     K,
-}
-
-/// What an op makes of a [`Block`].
-#[derive(Debug)]
-pub(super) struct Body<'a> {
-    pub(super) entry: &'a str,
-    /// Declares bindings, `struct Tile` with members `row`, `column`, `begin`, `end` (of k) and what the op wants, and the
-    /// functions `tile_of(id)`, `of_a`, `load_a`, `of_b`, `load_b` and `store(tile, row, column, value)`, which takes
-    /// four neighbouring columns; with `sums`, `store_sums(tile, row, value)`, which takes four neighbouring rows.
-    pub(super) functions: &'a str,
-    pub(super) a: Along,
-    pub(super) b: Along,
-    /// Whether A's numbers are added up along k, for each row.
-    pub(super) sums: bool,
 }
 
 /// Least extent of a part of k: less is not worth a second launch.
@@ -61,21 +40,6 @@ const MOST_FORMS: usize = 5;
 
 /// Workgroups that keep a GPU busy, more or less.
 const BUSY: usize = 96;
-
-const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
-
-/// One of the two operands, as the text needs it.
-struct Operand {
-    name: char,
-    along: Along,
-    /// Vectors of a step's part along its rows or columns, and from one k to the next in workgroup memory.
-    vectors: usize,
-    pitch: usize,
-    /// What each invocation loads: so many vectors, or squares of 4 × 4.
-    loads: usize,
-    /// Invocations that load, if not all do.
-    some: Option<usize>,
-}
 
 impl Block {
     const fn new(
@@ -184,241 +148,31 @@ impl Block {
         format!("{rows}x{columns}x{depth}.{}x{}s{stages}", 4 * down, 4 * across)
     }
 
-    fn operand(&self, name: char, along: Along, extent: usize) -> Operand {
+    fn operand(&self, name: char, along: Along, extent: usize) -> Value {
         let vectors = extent / 4;
         let all = match along {
             Along::Lines => vectors * self.depth,
             Along::K => vectors * self.depth / 4,
         };
-        let some = Some(all).filter(|all| *all < self.invocations());
-        let loads = all.div_ceil(self.invocations());
-        Operand { name, along, vectors, pitch: vectors + 1, loads, some }
-    }
-
-    /// The kernel's text, without the functions of the library that it uses.
-    pub(super) fn text(&self, body: &Body<'_>) -> String {
-        let a = self.operand('a', body.a, self.rows);
-        let b = self.operand('b', body.b, self.columns);
-        let (wide, high) = (self.columns / (4 * self.across), self.rows / (4 * self.down));
-        let Block { rows, columns, depth, stages, .. } = *self;
-        let mut t = String::new();
-        let _ = write!(
-            t,
-            "// {rows} x {columns} outputs per workgroup of {wide} x {high} invocations, {} x {} each; {depth} of k at once.\n\
-             {}\n\
-             // [k][row / 4] and [k][column / 4], one more for each k: neighbours below each other meet different banks.\n\
-             var<workgroup> a_tile: array<vec4<f32>, {}>;\n\
-             var<workgroup> b_tile: array<vec4<f32>, {}>;\n\n\
-             @compute @workgroup_size({wide}, {high})\n\
-             fn {}(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,\n    \
-             @builtin(local_invocation_index) thread: u32) {{\n    \
-             let tile = tile_of(linear_workgroup(group, groups));\n    \
-             if (tile.begin >= tile.end) {{ return; }}\n    \
-             let x = thread % {wide}u;\n    let y = thread / {wide}u;\n",
-            4 * self.down,
-            4 * self.across,
-            body.functions,
-            stages * depth * a.pitch,
-            stages * depth * b.pitch,
-            body.entry,
-        );
-        self.prepare(&mut t, &a, "row");
-        self.prepare(&mut t, &b, "column");
-        for v in 0..self.down {
-            for i in 0..4 {
-                for w in 0..self.across {
-                    let _ = writeln!(t, "    var c{}_{w} = vec4<f32>();", 4 * v + i);
-                }
-            }
-            if body.sums {
-                let _ = writeln!(t, "    var sum{v} = vec4<f32>();");
-            }
-        }
-        let load = |t: &mut String, k: &str, indent: &str| {
-            self.load(t, &a, k, indent);
-            self.load(t, &b, k, indent);
-        };
-        load(&mut t, "tile.begin", "    ");
-        if stages == 1 {
-            let _ = writeln!(t, "    for (var k0 = tile.begin; k0 < tile.end; k0 += {depth}u) {{");
-            self.put(&mut t, &a, "0u", "        ");
-            self.put(&mut t, &b, "0u", "        ");
-            let _ = writeln!(t, "        workgroupBarrier();\n        if (k0 + {depth}u < tile.end) {{");
-            load(&mut t, &format!("k0 + {depth}u"), "            ");
-            t.push_str("        }\n");
-            self.multiply(&mut t, "0u", "0u", (&a, &b), body.sums);
-        } else {
-            self.put(&mut t, &a, "0u", "    ");
-            self.put(&mut t, &b, "0u", "    ");
-            let _ = writeln!(
-                t,
-                "    workgroupBarrier();\n    var stage = 0u;\n    \
-                 for (var k0 = tile.begin; k0 < tile.end; k0 += {depth}u) {{\n        \
-                 if (k0 + {depth}u < tile.end) {{"
-            );
-            load(&mut t, &format!("k0 + {depth}u"), "            ");
-            t.push_str("        }\n");
-            let at = |o: &Operand| format!("stage * {}u", depth * o.pitch);
-            self.multiply(&mut t, &at(&a), &at(&b), (&a, &b), body.sums);
-            let _ = writeln!(t, "        stage = 1u - stage;\n        if (k0 + {depth}u < tile.end) {{");
-            self.put(&mut t, &a, &at(&a), "            ");
-            self.put(&mut t, &b, &at(&b), "            ");
-            t.push_str("        }\n");
-        }
-        t.push_str("        workgroupBarrier();\n    }\n");
-        for v in 0..self.down {
-            let row = format!("tile.row + {}u + 4u * y", v * rows / self.down);
-            for i in 0..4 {
-                for w in 0..self.across {
-                    let column = format!("tile.column + {}u + 4u * x", w * columns / self.across);
-                    let _ = writeln!(t, "    store(tile, {row} + {i}u, {column}, c{}_{w});", 4 * v + i);
-                }
-            }
-            if body.sums {
-                let _ = writeln!(t, "    if (x == 0u) {{ store_sums(tile, {row}, sum{v}); }}");
-            }
-        }
-        t.push_str("}\n");
-        t
-    }
-
-    /// Which part of an operand an invocation loads.
-    fn prepare(&self, t: &mut String, o: &Operand, first: &str) {
-        let (n, threads) = (o.name, self.invocations());
-        match o.along {
-            // The same vector of lines at several k.
-            Along::Lines => {
-                let _ = writeln!(
-                    t,
-                    "    let {n}_vector = thread % {v}u;\n    let {n}_k = thread / {v}u;\n    \
-                     let {n}_of = of_{n}(tile, tile.{first} + 4u * {n}_vector);",
-                    v = o.vectors
-                );
-            }
-            // Squares of four lines by four k, which are turned.
-            Along::K => {
-                let quads = self.depth / 4;
-                let _ = writeln!(t, "    let {n}_k = thread % {quads}u * 4u;");
-                for i in 0..o.loads {
-                    let _ = writeln!(
-                        t,
-                        "    let {n}_vector{i} = thread / {quads}u + {}u;",
-                        i * (threads / quads)
-                    );
-                    for j in 0..4 {
-                        let _ = writeln!(
-                            t,
-                            "    let {n}_of{i}_{j} = of_{n}(tile, tile.{first} + 4u * {n}_vector{i} + {j}u);"
-                        );
-                    }
-                }
-            }
-        }
-        for i in 0..o.loads {
-            match o.along {
-                Along::Lines => {
-                    let _ = writeln!(t, "    var {n}{i} = vec4<f32>();");
-                }
-                Along::K => (0..4).for_each(|j| {
-                    let _ = writeln!(t, "    var {n}{i}_{j} = vec4<f32>();");
-                }),
-            }
+        context! {
+            name, vectors,
+            along => match along { Along::Lines => "lines", Along::K => "k" },
+            pitch => vectors + 1,
+            loads => all.div_ceil(self.invocations()),
+            span => self.invocations() / vectors,
+            some => if all < self.invocations() { all } else { 0 },
         }
     }
 
-    /// From one load of an invocation to its next, along k.
-    fn span(&self, o: &Operand) -> usize {
-        self.invocations() / o.vectors
-    }
-
-    fn for_loaders(o: &Operand, t: &mut String, indent: &str, write: impl FnOnce(&mut String, &str)) {
-        match o.some {
-            Some(some) => {
-                let _ = writeln!(t, "{indent}if (thread < {some}u) {{");
-                write(t, &format!("{indent}    "));
-                let _ = writeln!(t, "{indent}}}");
-            }
-            None => write(t, indent),
+    /// What `shaders/gpu/block.wgsl.jinja` is to know: how the operands lie, and whether A's numbers are added up along k, for
+    /// each row.
+    pub(super) fn variant(&self, entry: &str, a: Along, b: Along, sums: bool) -> Value {
+        let Block { rows, columns, depth, down, across, stages } = *self;
+        context! {
+            entry, rows, columns, depth, down, across, stages, sums,
+            wide => columns / (4 * across), high => rows / (4 * down),
+            a => self.operand('a', a, rows), b => self.operand('b', b, columns),
         }
-    }
-
-    /// From storage to registers, for the step at `k`.
-    fn load(&self, t: &mut String, o: &Operand, k: &str, indent: &str) {
-        let n = o.name;
-        Block::for_loaders(o, t, indent, |t, indent| {
-            for i in 0..o.loads {
-                match o.along {
-                    Along::Lines => {
-                        let k = format!("{k} + {n}_k + {}u", i * self.span(o));
-                        let _ = writeln!(t, "{indent}{n}{i} = load_{n}(tile, {n}_of, {k});");
-                    }
-                    Along::K => (0..4).for_each(|j| {
-                        let _ =
-                            writeln!(t, "{indent}{n}{i}_{j} = load_{n}(tile, {n}_of{i}_{j}, {k} + {n}_k);");
-                    }),
-                }
-            }
-        });
-    }
-
-    /// From registers to workgroup memory, from `base` on.
-    fn put(&self, t: &mut String, o: &Operand, base: &str, indent: &str) {
-        let (n, pitch) = (o.name, o.pitch);
-        Block::for_loaders(o, t, indent, |t, indent| {
-            for i in 0..o.loads {
-                match o.along {
-                    Along::Lines => {
-                        let at = format!("{base} + ({n}_k + {}u) * {pitch}u + {n}_vector", i * self.span(o));
-                        let _ = writeln!(t, "{indent}{n}_tile[{at}] = {n}{i};");
-                    }
-                    Along::K => COMPONENTS.iter().enumerate().for_each(|(q, x)| {
-                        let of = |j: usize| format!("{n}{i}_{j}.{x}");
-                        let _ = writeln!(
-                            t,
-                            "{indent}{n}_tile[{base} + ({n}_k + {q}u) * {pitch}u + {n}_vector{i}] = \
-                             vec4<f32>({}, {}, {}, {});",
-                            of(0),
-                            of(1),
-                            of(2),
-                            of(3)
-                        );
-                    }),
-                }
-            }
-        });
-    }
-
-    /// Adds the products of a step.
-    fn multiply(&self, t: &mut String, a: &str, b: &str, of: (&Operand, &Operand), sums: bool) {
-        let _ = writeln!(
-            t,
-            "        for (var k = 0u; k < {}u; k += 1u) {{\n            \
-             let row = {a} + k * {}u + y;\n            let column = {b} + k * {}u + x;",
-            self.depth, of.0.pitch, of.1.pitch
-        );
-        for v in 0..self.down {
-            let _ =
-                writeln!(t, "            let rows{v} = a_tile[row + {}u];", v * self.rows / (4 * self.down));
-        }
-        for w in 0..self.across {
-            let _ = writeln!(
-                t,
-                "            let columns{w} = b_tile[column + {}u];",
-                w * self.columns / (4 * self.across)
-            );
-        }
-        for v in 0..self.down {
-            for (i, x) in COMPONENTS.iter().enumerate() {
-                for w in 0..self.across {
-                    let c = format!("c{}_{w}", 4 * v + i);
-                    let _ = writeln!(t, "            {c} = fma(vec4<f32>(rows{v}.{x}), columns{w}, {c});");
-                }
-            }
-            if sums {
-                let _ = writeln!(t, "            sum{v} += rows{v};");
-            }
-        }
-        t.push_str("        }\n");
     }
 }
 
@@ -426,7 +180,7 @@ impl Block {
 mod tests {
     use super::*;
 
-    /// What the generated text takes for granted.
+    /// What the template takes for granted.
     #[test]
     fn blocks_are_loaded_whole() {
         for block in Block::ALL {

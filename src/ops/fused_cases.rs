@@ -3,7 +3,7 @@
 use super::{
     AdapterClass, Caps, Case, Conv2dOptions, ConvKernels, Fillings, MatMulKernels, Padding, PoolOptions,
 };
-use crate::graph::{Graph, Var};
+use crate::graph::{Graph, Init, Params, Var};
 use crate::plan::fused;
 
 /// The one fused node of a recording, as a case.
@@ -17,7 +17,12 @@ fn case_for(class: AdapterClass, name: &str, record: impl for<'g> Fn(&'g Graph))
     record(&g);
     let r = fused(g.finish().ok()?, &Caps::default_of(class));
     let node = r.nodes.iter().find(|n| n.members.len() > 1)?;
-    let inputs = node.inputs.iter().map(|&v| (r.values[v as usize].ty, Fillings::Normal)).collect();
+    // The old value of a state is read and replaced: one value, in 16 bits too.
+    let filling = |v| match node.inputs.iter().filter(|&&other| other == v).count() {
+        1 => Fillings::Normal,
+        _ => Fillings::Given(vec![0.5, -1.25, 3.0, 0.0, -0.75, 2.5, 1.0]),
+    };
+    let inputs = node.inputs.iter().map(|&v| (r.values[v as usize].ty, filling(v))).collect();
     Some(Case { name: name.into(), op: node.op.clone(), inputs, gradient: false, exact: false })
 }
 
@@ -59,12 +64,40 @@ pub(super) fn cases() -> Vec<Case> {
         let e = x.exp();
         out(g, e * e / (e + 1.0));
     });
+    updates(&mut add);
     products(&mut add);
     convolutions(&mut add);
     reductions(&mut add);
     cases.extend(maxima());
     cases.extend(normalizations());
     cases
+}
+
+/// States that are set to what elementwise ops make of them and of other values.
+fn updates(add: &mut Add<'_>) {
+    let state = |g: &Graph, shape: &[usize]| {
+        let params = Params::seeded(0);
+        g.param(&params.state("s", shape, Init::Constant(0.0))).id
+    };
+    for shape in [&[1][..], &[7], &[33, 5], &[130, 8]] {
+        add(&format!("a state of {shape:?} from its old value"), &|g| {
+            let old = Var { graph: g, id: state(g, shape) };
+            old.assign(old * 0.75 + g.input("x", shape).square() * 0.25);
+        });
+        add(&format!("a state of {shape:?} from other values"), &|g| {
+            let (x, rate) = (g.input("x", shape), g.input("rate", [1]));
+            Var { graph: g, id: state(g, shape) }.assign((x * rate).tanh() - g.input("z", shape));
+        });
+    }
+    add("a state by broadcasting", &|g| {
+        let old = Var { graph: g, id: state(g, &[6, 4, 8]) };
+        let (rows, columns) = (g.input("rows", [6, 4, 1]), g.input("columns", [8]));
+        old.assign(columns * rows - old * g.input("middle", [4, 1]));
+    });
+    add("a state by one formula", &|g| {
+        let old = Var { graph: g, id: state(g, &[9]) };
+        old.assign(old.sigmoid());
+    });
 }
 
 type Add<'a> = dyn FnMut(&str, &dyn for<'g> Fn(&'g Graph)) + 'a;
@@ -321,9 +354,9 @@ mod tests {
     #[test]
     fn every_graph_is_fused() {
         let names: Vec<String> = super::cases().into_iter().map(|c| c.name).collect();
-        // 12 chains and 3 more, 28 products and 2, 30 convolutions, 40 with maxima; 28 + 24 + 7 reductions, 12
-        // normalizations of channels and 8 of rows.
-        assert_eq!(names.len(), 194, "{names:#?}");
+        // 12 chains and 3 more, 10 updates of states, 28 products and 2, 30 convolutions, 40 with maxima; 28 + 24 + 7
+        // reductions, 12 normalizations of channels and 8 of rows.
+        assert_eq!(names.len(), 204, "{names:#?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod accumulate;
 mod argmax;
+mod assign;
 mod augment;
 mod batch_norm;
 mod block;
@@ -80,6 +81,7 @@ pub fn registry() -> Vec<Case> {
     cases.extend(augment::cases());
     cases.extend(optimizer::cases());
     cases.extend(accumulate::cases());
+    cases.extend(assign::cases());
     cases.extend(fused_cases::cases());
     cases.extend(long_cases::cases());
     cases.extend(nonfinite_cases::cases());

@@ -10,7 +10,8 @@ use crate::shape::TensorType;
 
 /// Elementwise ops in a row, over one shape, and an op of which they make one input.
 ///
-/// Takes the other inputs of that op, then those of the chain; gives what the op gives.
+/// Takes the other inputs of that op, then those of the chain, then the states that the op updates; gives what the op
+/// gives. The old value of such a state may be an input of the chain as well.
 #[derive(Clone)]
 pub(crate) struct Prologue {
     chain: Chain,
@@ -29,16 +30,22 @@ impl Prologue {
         Prologue { formulas: Fused::chain(chain.clone(), vec![last]), chain, root, inputs, at }
     }
 
-    /// How many inputs are the root's.
+    /// How many inputs are the root's, states not counted.
     fn own(&self) -> usize {
-        self.inputs.len() - 1
+        self.inputs.len() - 1 - self.root.writes()
+    }
+
+    /// The chain's inputs.
+    fn of_chain<'v, I>(&self, inputs: &'v [I]) -> &'v [I] {
+        let first = self.own().min(inputs.len());
+        &inputs[first..inputs.len().min(first + self.chain.inputs.len())]
     }
 
     /// What the chain makes.
     fn made<T: Real>(&self, plain: bool, inputs: &[In<'_, T>]) -> Result<Buffer<T>, String> {
         let ty = TensorType::f32(self.chain.shape);
         let mut made = Buffer::zeros(ty.dtype, ty.shape.elements());
-        T::eval(&self.formulas, plain, &inputs[self.own()..], &mut [made.output(&ty)])?;
+        T::eval(&self.formulas, plain, self.of_chain(inputs), &mut [made.output(&ty)])?;
         Ok(made)
     }
 
@@ -88,11 +95,15 @@ impl Op for Prologue {
         "fused"
     }
 
+    fn writes(&self) -> usize {
+        self.root.writes()
+    }
+
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
-        let (own, extra) = inputs.split_at(self.own().min(inputs.len()));
-        self.formulas.infer(extra)?;
-        let mut all = own.to_vec();
+        self.formulas.infer(self.of_chain(inputs))?;
+        let mut all = inputs[..self.own().min(inputs.len())].to_vec();
         all.insert(self.at.min(all.len()), self.inputs[self.at]);
+        all.extend(inputs.iter().skip(self.own() + self.chain.inputs.len()));
         self.root.infer(&all)
     }
 
@@ -103,7 +114,8 @@ impl Op for Prologue {
             if let Arg::Input(i) = arg
                 && *i > self.at
             {
-                *i -= 1;
+                // Behind the root's own inputs come the chain's, where the states are that it counts as inputs.
+                *i -= if *i >= self.inputs.len() { 1 + self.root.writes() } else { 1 };
             }
         }
         Ok(program)
@@ -114,7 +126,7 @@ impl Op for Prologue {
             return outputs.iter().map(|o| vec![0.0; o.shape.elements()]).collect();
         };
         let own = [made.input(&TensorType::f32(self.chain.shape))];
-        let errors = self.formulas.error_bound(&inputs[self.own()..], &own);
+        let errors = self.formulas.error_bound(self.of_chain(inputs), &own);
         let all = self.all(inputs, &made);
         let mut bounds = self.root.error_bound(&all, outputs);
         for (bound, more) in bounds.iter_mut().zip(self.root.carried(self.at, &errors[0], &all, outputs)) {
@@ -129,7 +141,12 @@ impl Op for Prologue {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().keeping_f32(self.root.traits().keeps_f32)
+        let traits = Traits::default().keeping_f32(self.root.traits().keeps_f32);
+        match self.chain.state {
+            // Ops that a chain with an old value is put before update one state, which comes last.
+            Some(input) => traits.reading_old(self.own() + input, self.own() + self.chain.inputs.len()),
+            None => traits,
+        }
     }
 
     fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {

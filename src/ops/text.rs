@@ -1,5 +1,39 @@
 //! What generated kernels are spelled with.
 
+use minijinja::Value;
+
+use super::elementwise::FIRST_BINDING;
+use super::{Chain, Kernel};
+use crate::error::Result;
+
+/// Formulas behind an op, where its kernel stores vectors of `vector` elements of rows of `columns`, if it has such.
+pub(super) struct Then<'a> {
+    pub(super) chain: &'a Chain,
+    pub(super) vector: usize,
+    pub(super) columns: Option<usize>,
+}
+
+/// The kernel that the template `file` under `shaders/` is with the numbers of `variant`, and with formulas behind it that it
+/// calls as `finish`. The key names the variant.
+///
+/// # Errors
+/// If the template has a mistake, or asks for what the variant does not say: found by the first case that runs it.
+pub(super) fn rendered(
+    file: &str,
+    mut key: String,
+    entry: &str,
+    variant: Value,
+    then: Option<Then<'_>>,
+) -> Result<Kernel> {
+    let mut before = String::new();
+    if let Some(Then { chain, vector, columns }) = then {
+        key += &format!(".then.{}", chain.key(columns));
+        let finish = chain.finish(vector, FIRST_BINDING, columns);
+        before = format!("{}{}\n", finish.bindings, finish.functions);
+    }
+    Kernel::rendered(file, key, entry, &before, variant)
+}
+
 /// The type of `n` elements that lie together.
 pub(super) fn vector_type(element: &str, n: usize) -> String {
     if n == 1 { element.into() } else { format!("vec{n}<{element}>") }
@@ -13,17 +47,4 @@ pub(super) fn component(name: &str, n: usize, i: usize) -> String {
 /// How many elements can lie together: the largest of 4, 2 and 1 that fits.
 pub(super) fn widest(fits: impl Fn(usize) -> bool) -> usize {
     [4, 2].into_iter().find(|n| fits(*n)).unwrap_or(1)
-}
-
-/// The value of `values` whose number `index` is, known only at run time, without an array in memory: by it a loop does what
-/// would else stand in a text several times.
-pub(super) fn chosen(values: &[String], index: &str) -> String {
-    let first = values.first().cloned().unwrap_or_default();
-    let choose = |so_far, (i, value): (usize, &String)| format!("select({so_far}, {value}, {index} == {i}u)");
-    values.iter().enumerate().skip(1).fold(first, choose)
-}
-
-/// Component `index` of a vector of `n`, known only at run time.
-pub(super) fn chosen_component(name: &str, n: usize, index: &str) -> String {
-    chosen(&(0..n).map(|i| component(name, n, i)).collect::<Vec<_>>(), index)
 }

@@ -332,7 +332,7 @@ impl Pass<'_> {
         let shapes = inputs.iter().map(|&v| self.ty(v).shape).collect();
         let root = self.ty(self.r.nodes[members[0]].outputs[0]).shape;
         let columns = root.dims().last().filter(|n| has_root && shape.dims().last() == Some(n)).copied();
-        (Chain { shape, inputs: shapes, steps, columns }, inputs)
+        (Chain { shape, inputs: shapes, steps, columns, state: None }, inputs)
     }
 
     /// The steps whose results others read, by their place in the chain.

@@ -1,4 +1,4 @@
-//! Loss and accuracy by epoch.
+//! Loss and a metric by epoch.
 
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
@@ -18,53 +18,67 @@ struct Line {
     points: Vec<(f64, f64)>,
 }
 
-/// Loss and accuracy of the training and validation rows by epoch, with a mark at `kept`, the epoch whose weights
-/// were kept ([`crate::train::TrainingReport::best_epoch`]).
+/// The loss and the metric called `metric` of the training and validation rows by epoch, with a mark at `kept`, the epoch
+/// whose weights were kept ([`crate::train::TrainingReport::best_epoch`]). The loss is that of the objective `loss`
+/// ([`crate::train::Objective::name`]); a metric that no record has is left out.
 ///
-/// The loss has a logarithmic axis where it falls to less than a tenth. Training values are those of the steps as they
+/// The loss has a logarithmic axis where it falls to less than a tenth, and so has a metric other than the accuracy,
+/// which is in percent. Training values are those of the steps as they
 /// went, before each update and with dropout, so that early ones are often worse than validation's.
 ///
 /// # Errors
 /// [`Error::Invalid`] for no epochs.
-pub fn curves(records: &[EpochRecord], kept: Option<usize>) -> Result<String> {
+pub fn curves(records: &[EpochRecord], kept: Option<usize>, loss: &str, metric: &str) -> Result<String> {
     if records.is_empty() {
         return Err(Error::Invalid("no epoch was finished, so that there are no curves".into()));
     }
+    let title = format!("{loss} loss");
     let points = |value: &dyn Fn(&EpochRecord) -> Option<f64>| -> Vec<(f64, f64)> {
         let of = |r: &EpochRecord| Some((r.epoch as f64, value(r)?));
         records.iter().filter_map(of).filter(|p| p.1.is_finite()).collect()
     };
-    let lines = |train: Vec<(f64, f64)>, validation: Vec<(f64, f64)>| {
+    let is_accuracy = metric == "accuracy";
+    let factor = if is_accuracy { 100.0 } else { 1.0 };
+    let lines = |name: &str, factor: f64| {
+        let train = points(&|r| r.train.get(name).map(|x| factor * x));
+        let validation = points(&|r| r.validation.as_ref()?.get(name).map(|x| factor * x));
         let lines = [
             Line { name: "training", color: BLUE, points: train },
             Line { name: "validation", color: VERMILLION, points: validation },
         ];
         lines.into_iter().filter(|l| !l.points.is_empty()).collect::<Vec<_>>()
     };
-    let loss = lines(points(&|r| Some(r.train_loss)), points(&|r| r.validation_loss));
-    let accuracy = lines(
-        points(&|r| Some(100.0 * r.train_accuracy)),
-        points(&|r| r.validation_accuracy.map(|a| 100.0 * a)),
-    );
+    let (loss, measured) = (lines("loss", 1.0), lines(metric, factor));
     let kept = kept.filter(|k| records.iter().any(|r| r.epoch == *k));
     let epochs = epochs(records);
 
     picture((1000, 400), |area| {
         let (left, right) = area.split_horizontally(500);
-        let (low, high) = bounds(&loss);
-        if low > 0.0 && high / low > 10.0 {
-            let decades = (low / 1.3..high * 1.3).log_scale().with_key_points(one_two_five(low, high));
-            panel(&left, "cross-entropy loss", &loss, epochs, decades, kept, true)?;
-        } else {
-            let margin = ((high - low) * 0.08).max(1e-6);
-            let range = (low - margin).max(0.0)..high + margin;
-            panel(&left, "cross-entropy loss", &loss, epochs, range, kept, true)?;
+        free(&left, &title, &loss, epochs, kept)?;
+        if measured.is_empty() {
+            return Ok(());
         }
-        let (low, high) = bounds(&accuracy);
+        if !is_accuracy {
+            return free(&right, metric, &measured, epochs, kept);
+        }
+        let (low, high) = bounds(&measured);
         let margin = ((high - low) * 0.08).max(0.5);
         let range = (low - margin).max(0.0)..(high + margin).min(100.0 + margin / 2.0);
-        panel(&right, "accuracy, %", &accuracy, epochs, range, kept, false)
+        panel(&right, "accuracy, %", &measured, epochs, range, kept, false)
     })
+}
+
+/// A panel of numbers that may have any size: on a logarithmic axis where they fall to less than a tenth.
+fn free(area: &Area<'_>, title: &str, lines: &[Line], epochs: (f64, f64), kept: Option<usize>) -> Result<()> {
+    let (low, high) = bounds(lines);
+    if low > 0.0 && high / low > 10.0 {
+        let decades = (low / 1.3..high * 1.3).log_scale().with_key_points(one_two_five(low, high));
+        return panel(area, title, lines, epochs, decades, kept, true);
+    }
+    let margin = ((high - low) * 0.08).max(1e-6);
+    let lowest = if low >= 0.0 { 0.0 } else { f64::NEG_INFINITY };
+    let range = (low - margin).max(lowest)..high + margin;
+    panel(area, title, lines, epochs, range, kept, true)
 }
 
 fn epochs(records: &[EpochRecord]) -> (f64, f64) {

@@ -16,6 +16,7 @@
 mod confusion;
 mod curves;
 mod images;
+mod regression;
 mod sizes;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ mod tests;
 pub use confusion::{MOST_CLASSES, confusion};
 pub use curves::curves;
 pub use images::{Mistake, filters, mistakes};
+pub use regression::{predicted, residuals};
 pub use sizes::{Quantity, SizeCurves, SizeLine, sizes};
 
 use std::fmt::Display;

@@ -1,7 +1,11 @@
 //! What the pictures say, and what they refuse.
 
 use super::*;
-use crate::train::EpochRecord;
+use crate::train::{EpochRecord, Scores};
+
+fn scores(loss: f64, accuracy: f64) -> Scores {
+    Scores { loss, metrics: vec![("accuracy".into(), accuracy)] }
+}
 
 /// Epochs whose losses fall.
 fn run(epochs: usize) -> Vec<EpochRecord> {
@@ -10,10 +14,8 @@ fn run(epochs: usize) -> Vec<EpochRecord> {
         EpochRecord {
             epoch,
             epochs,
-            train_loss: 0.02 + 1.4 * left,
-            train_accuracy: 0.998 - 0.4 * left,
-            validation_loss: Some(0.06 + 0.5 * left),
-            validation_accuracy: Some(0.985 - 0.2 * left),
+            train: scores(0.02 + 1.4 * left, 0.998 - 0.4 * left),
+            validation: Some(scores(0.06 + 0.5 * left, 0.985 - 0.2 * left)),
             is_best: true,
             samples_per_second: 1e4,
             seconds: 0.1,
@@ -57,31 +59,36 @@ fn texts(svg: &str, wanted: &str) -> usize {
 
 #[test]
 fn curves_show_both_lines_and_the_epoch_kept() {
-    let svg = curves(&run(30), Some(30)).unwrap();
+    let svg = curves(&run(30), Some(30), "cross-entropy", "accuracy").unwrap();
     assert_inside(&svg);
     for words in ["cross-entropy loss", "accuracy, %", "kept: epoch 30"] {
         assert!(svg.contains(words), "{words}");
     }
     assert_eq!((texts(&svg, "training"), texts(&svg, "validation"), texts(&svg, "epoch")), (2, 2, 2));
-    assert!(curves(&[], None).unwrap_err().to_string().contains("no epoch"));
+    assert!(curves(&[], None, "mse", "r2").unwrap_err().to_string().contains("no epoch"));
 }
 
 /// One epoch, no validation rows, a loss that stays, an epoch kept that is not there: none is a reason to fail.
 #[test]
 fn curves_of_little() {
     let mut one = run(1);
-    one[0].validation_loss = None;
-    one[0].validation_accuracy = None;
+    one[0].validation = None;
     for records in [one.clone(), vec![one[0].clone(), EpochRecord { epoch: 2, ..one[0].clone() }]] {
-        let svg = curves(&records, Some(7)).unwrap();
+        let svg = curves(&records, Some(7), "mse", "accuracy").unwrap();
         assert_inside(&svg);
         assert_eq!((texts(&svg, "training"), texts(&svg, "validation")), (2, 0));
         assert!(!svg.contains("kept"));
     }
     let mut broken = run(3);
-    broken[1].train_loss = f64::NAN;
-    broken[2].train_loss = f64::INFINITY;
-    assert_inside(&curves(&broken, None).unwrap());
+    broken[1].train.loss = f64::NAN;
+    broken[2].train.loss = f64::INFINITY;
+    assert_inside(&curves(&broken, None, "mse", "accuracy").unwrap());
+    // A metric that nothing has, and one that is below 0.
+    let svg = curves(&run(3), None, "mse", "r2").unwrap();
+    assert_eq!((texts(&svg, "training"), svg.contains("r2")), (1, false));
+    let mut negative = run(3);
+    negative[0].train.metrics = vec![("r2".into(), -3.0)];
+    assert!(curves(&negative, None, "mse", "r2").unwrap().contains("r2"));
 }
 
 #[test]
@@ -197,4 +204,22 @@ fn files_are_replaced_and_folders_made() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
     assert_eq!(std::fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
     assert!(save(path.join("below"), "x").unwrap_err().to_string().contains("picture.svg"));
+}
+
+#[test]
+fn numbers_are_drawn_against_what_they_are() {
+    let pairs: Vec<(f64, f64)> = (0..5000).map(|i| (f64::from(i), 0.9 * f64::from(i) + 3.0)).collect();
+    for svg in [predicted(&pairs, "price").unwrap(), residuals(&pairs, "price").unwrap()] {
+        assert_inside(&svg);
+        let points = svg.matches("<circle").count();
+        assert!((1000..=2000).contains(&points) && svg.contains("predicted price"), "{points}");
+    }
+    // One row, numbers that are all one, and some that are none.
+    for pairs in
+        [vec![(1.0, 1.0)], vec![(7.0, 7.0); 3], vec![(1e30, f64::NAN), (0.0, 0.0)], vec![(1e-30, 2e30)]]
+    {
+        assert_inside(&predicted(&pairs, "y").unwrap());
+        assert_inside(&residuals(&pairs, "y").unwrap());
+    }
+    assert!(predicted(&[(f64::NAN, 0.0)], "y").unwrap_err().to_string().contains("no predictions"));
 }

@@ -97,7 +97,7 @@ pub struct Profile {
     pub alone_seconds: f64,
     /// Seconds of a step where one is submitted after another: median.
     pub step_seconds: f64,
-    /// What the device can do, if it was measured; sets distances to the floor.
+    /// What the device can do, if it was measured; sets times over their lower bounds.
     pub peaks: Option<Peaks>,
 }
 

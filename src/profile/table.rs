@@ -55,7 +55,7 @@ fn columns(f: &mut fmt::Formatter<'_>, headings: &[&str], rows: &[Vec<String>]) 
 }
 
 impl Profile {
-    /// Time, share, rates, distance to the floor.
+    /// Time, share, rates, time over the lower bound.
     fn cells(&self, seconds: f64, flops: u64, bytes: u64, floor: Option<f64>) -> Vec<String> {
         let share = seconds / self.launch_seconds().max(1e-12);
         let mut cells = vec![
@@ -74,7 +74,7 @@ impl Profile {
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let numbers: &[&str] = match &self.peaks {
-            Some(_) => &["µs", "share", "GFLOP/s", "GB/s", "floor"],
+            Some(_) => &["µs", "share", "GFLOP/s", "GB/s", "× bound"],
             None => &["µs", "share", "GFLOP/s", "GB/s"],
         };
         let rows: Vec<Vec<String>> = self
@@ -124,7 +124,7 @@ impl fmt::Display for Profile {
         if let Some(peaks) = &self.peaks {
             write!(
                 f,
-                "\nfloor: time over the longer of operations at the peak and bytes at the bandwidth\n{peaks}"
+                "\n× bound: time over its lower bound, the longer of operations at the peak and bytes at the bandwidth\n{peaks}"
             )?;
         }
         Ok(())

@@ -65,7 +65,7 @@ fn the_table_has_rates_and_distances() {
     assert_eq!(line("3.00"), "3.00 37.5 % 0.667 0.333 1.50x 2 a");
     assert_eq!(line("2.00"), "2.00 25.0 % 0.500 0.250 2.00x %2 b: f32[2] -> f32[2]");
     assert!(text.contains("a step alone: 10.0 µs, 2.00 µs more"), "{text}");
-    assert!(!profile().to_string().contains("floor"), "{text}");
+    assert!(!profile().to_string().contains("bound"), "{text}");
     let mut many = profile();
     many.launches = vec![many.launches[0].clone(); 40];
     assert!(many.to_string().contains("and 15 more launches, 15.0 µs in all"), "{many}");

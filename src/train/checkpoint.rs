@@ -1,6 +1,6 @@
 //! The files of a run: weights, and everything that training needs to go on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -8,6 +8,9 @@ use std::str::FromStr;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
+use super::EpochRecord;
+use super::saved::{EPOCHS, KEPT};
+use super::task::LOSS;
 use crate::device::Device;
 use crate::device::checkpoint::{bytes, dtype, read};
 use crate::error::{Error, Result};
@@ -37,7 +40,8 @@ pub(super) fn restore(device: &Device, snapshot: &Snapshot) -> Result<()> {
 pub(super) struct Best {
     /// From 1.
     pub(super) epoch: usize,
-    pub(super) accuracy: f64,
+    /// What they were chosen by.
+    pub(super) score: f64,
     pub(super) loss: f64,
     pub(super) weights: Snapshot,
 }
@@ -49,16 +53,42 @@ pub(super) struct Progress {
     pub(super) epochs: usize,
     /// Steps done in the epoch after those.
     pub(super) step: usize,
-    /// Sums over these steps.
+    /// Sums over these steps: of the losses, and those of the metrics by name.
     pub(super) loss: f32,
-    pub(super) correct: f32,
-    /// The lowest validation loss so far, and the epochs done since.
+    pub(super) sums: Vec<(String, Vec<f32>)>,
+    /// The best number of the validation so far that patience looks at, with a minus where more is better, and the
+    /// epochs done since.
     pub(super) lowest_loss: f64,
     pub(super) since_lowest: usize,
     /// What the order of the rows and the steps depend on.
     pub(super) seed: u64,
     pub(super) batch: usize,
     pub(super) rows: usize,
+}
+
+/// By what a run chooses.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice<'a> {
+    /// Its weights.
+    pub(super) best: &'a str,
+    /// Its end.
+    pub(super) patience: &'a str,
+}
+
+/// Where a run stands, apart from tensors.
+#[derive(Debug)]
+pub(super) struct Stand<'a> {
+    pub(super) progress: &'a Progress,
+    pub(super) optimizer: &'a str,
+    pub(super) choice: Choice<'a>,
+    /// Its epochs so far.
+    pub(super) records: &'a [EpochRecord],
+    pub(super) metadata: &'a Metadata,
+}
+
+/// What the sum of a metric is called in a file: as versions did that knew accuracy alone.
+fn sum_key(name: &str) -> String {
+    if name == "accuracy.0" { "correct".into() } else { format!("sum.{name}") }
 }
 
 /// A checkpoint, its states left out: the device loads them.
@@ -85,49 +115,63 @@ fn write(path: &Path, tensors: &[(String, &Tensor)], metadata: HashMap<String, S
     Ok(())
 }
 
+/// What the user of a trainer keeps in its files.
+pub(super) type Metadata = BTreeMap<String, String>;
+
+fn kept(metadata: &Metadata) -> impl Iterator<Item = (String, String)> {
+    metadata.iter().map(|(key, text)| (format!("{KEPT}{key}"), text.clone()))
+}
+
 /// Saves weights alone, under PyTorch's names.
-pub(super) fn save_model(path: &Path, weights: &Snapshot) -> Result<()> {
+pub(super) fn save_model(path: &Path, weights: &Snapshot, metadata: &Metadata) -> Result<()> {
     let tensors: Vec<(String, &Tensor)> = weights.iter().map(|(p, t)| (p.name().to_string(), t)).collect();
-    write(path, &tensors, HashMap::from([("format".into(), "pt".into())]))
+    write(path, &tensors, kept(metadata).chain([("format".into(), "pt".into())]).collect())
 }
 
 impl Checkpoint {
     /// Saves where training stands, the current states and the best weights. They may share a name, so the best get a
     /// prefix.
-    pub(super) fn save(
-        path: &Path,
-        progress: &Progress,
-        optimizer: &str,
-        states: &Snapshot,
-        best: Option<&Best>,
-    ) -> Result<()> {
-        let Progress { epochs, step, loss, correct, lowest_loss, since_lowest, seed, batch, rows } = progress;
-        let mut metadata: HashMap<String, String> = HashMap::new();
+    pub(super) fn save(path: &Path, run: &Stand<'_>, states: &Snapshot, best: Option<&Best>) -> Result<()> {
+        let &Stand { progress, optimizer, choice, records, metadata } = run;
+        let Progress { epochs, step, loss, sums, lowest_loss, since_lowest, seed, batch, rows } = progress;
+        let mut metadata: HashMap<String, String> = kept(metadata).collect();
+        let records = serde_json::to_string(records).map_err(|e| Error::io(path, e))?;
         let mut put = |key: &str, value: &dyn Display| metadata.insert(key.to_string(), value.to_string());
         put("wgrad", &FORMAT);
+        put(EPOCHS, &records);
         put("epochs", epochs);
         put("step", step);
         put("loss", loss);
-        put("correct", correct);
+        for (name, sum) in sums {
+            let numbers: Vec<String> = sum.iter().map(ToString::to_string).collect();
+            put(&sum_key(name), &numbers.join(" "));
+        }
         put("lowest_loss", lowest_loss);
         put("since_lowest", since_lowest);
         put("seed", seed);
         put("batch", batch);
         put("rows", rows);
         put("optimizer", &optimizer);
+        put("patience_by", &choice.patience);
         let mut tensors: Vec<(String, &Tensor)> =
             states.iter().map(|(p, t)| (p.name().to_string(), t)).collect();
         if let Some(best) = best {
             put("best_epoch", &best.epoch);
-            put("best_accuracy", &best.accuracy);
+            put(&format!("best_{}", choice.best), &best.score);
             put("best_loss", &best.loss);
             tensors.extend(best.weights.iter().map(|(p, t)| (format!("{BEST}{}", p.name()), t)));
         }
         write(path, &tensors, metadata)
     }
 
-    /// Reads where a run stood. `weights` are the parameters that the best weights are of.
-    pub(super) fn load(path: &Path, weights: &[Param]) -> Result<Self> {
+    /// Reads where a run stood. `weights` are the parameters that the best weights are of; `sums` are those of the
+    /// metrics, and how many numbers each has.
+    pub(super) fn load(
+        path: &Path,
+        weights: &[Param],
+        choice: Choice<'_>,
+        sums: &[(String, usize)],
+    ) -> Result<Self> {
         let content = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         let format = |message: String| Error::Format { path: path.into(), offset: 0, message };
         let (_, header) = SafeTensors::read_metadata(&content)
@@ -140,18 +184,24 @@ impl Checkpoint {
             )));
         }
         let fields = Fields { path, metadata: &metadata };
+        let step = fields.get("step")?;
+        // Versions without it looked at the loss.
+        let by = metadata.get("patience_by").map_or(LOSS, String::as_str);
+        let is_same = by == choice.patience;
         let progress = Progress {
             epochs: fields.get("epochs")?,
-            step: fields.get("step")?,
+            step,
             loss: fields.get("loss")?,
-            correct: fields.get("correct")?,
-            lowest_loss: fields.get("lowest_loss")?,
-            since_lowest: fields.get("since_lowest")?,
+            sums: fields.sums(sums, step > 0)?,
+            lowest_loss: if is_same { fields.get("lowest_loss")? } else { f64::INFINITY },
+            since_lowest: if is_same { fields.get("since_lowest")? } else { 0 },
             seed: fields.get("seed")?,
             batch: fields.get("batch")?,
             rows: fields.get("rows")?,
         };
-        if !(progress.loss.is_finite() && progress.correct.is_finite()) {
+        if !(progress.loss.is_finite()
+            && progress.sums.iter().flat_map(|(_, sum)| sum).all(|x| x.is_finite()))
+        {
             return Err(Error::Invalid(format!(
                 "{} was saved in the middle of an epoch whose losses add up to {}: its run diverged; resume from an \
                  earlier file, or start another run with a lower learning rate",
@@ -168,9 +218,17 @@ impl Checkpoint {
                 let values = read(&file, &format!("{BEST}{}", param.name()), param, path)?;
                 Ok((param.clone(), Tensor::new(ty.shape, values)?))
             };
+            let key = format!("best_{}", choice.best);
+            if !metadata.contains_key(&key) {
+                return Err(Error::Invalid(format!(
+                    "{} keeps weights that were not chosen by `{}`; go on with what chose them, or start another run",
+                    path.display(),
+                    choice.best
+                )));
+            }
             best = Some(Best {
                 epoch: fields.get("best_epoch")?,
-                accuracy: fields.get("best_accuracy")?,
+                score: fields.get(&key)?,
                 loss: fields.get("best_loss")?,
                 weights: weights.iter().map(weight).collect::<Result<_>>()?,
             });
@@ -187,6 +245,33 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
+    /// The sums of metrics, each of so many numbers: zeros at the start of an epoch, whatever the file has.
+    fn sums(&self, wanted: &[(String, usize)], is_needed: bool) -> Result<Vec<(String, Vec<f32>)>> {
+        let read = |(name, len): &(String, usize)| {
+            if !is_needed {
+                return Ok((name.clone(), vec![0.0; *len]));
+            }
+            let text: String = self.get(&sum_key(name)).map_err(|_| {
+                Error::Invalid(format!(
+                    "{} was saved in the middle of an epoch by a run that did not measure `{}`; go on with what it \
+                     measured",
+                    self.path.display(),
+                    name.rsplit_once('.').map_or(name.as_str(), |(metric, _)| metric)
+                ))
+            })?;
+            let numbers = text.split(' ').map(str::parse).collect::<Result<Vec<f32>, _>>();
+            match numbers {
+                Ok(numbers) if numbers.len() == *len => Ok((name.clone(), numbers)),
+                _ => Err(Error::Format {
+                    path: PathBuf::from(self.path),
+                    offset: 0,
+                    message: format!("metadata `{}` is not {len} numbers", sum_key(name)),
+                }),
+            }
+        };
+        wanted.iter().map(read).collect()
+    }
+
     fn get<T: FromStr>(&self, key: &str) -> Result<T> {
         let value = self.metadata.get(key);
         value.and_then(|v| v.parse().ok()).ok_or_else(|| Error::Format {

@@ -1,5 +1,7 @@
-//! Training and evaluation of classifiers: data that stays on the device, sums that are read once an epoch,
-//! the best weights kept, files that a run can go on from.
+//! Training and evaluation: data that stays on the device, sums that are read once an epoch, the best weights kept, files
+//! that a run can go on from.
+//!
+//! A classifier:
 //!
 //! ```
 //! use wgrad::data::{Split, digits};
@@ -14,21 +16,59 @@
 //! let adam = Adam::new(&params, 3e-3);
 //! let split = Split::new(train, test, 144)?;
 //! let report = Trainer::new(&Device::cpu(), mlp, &params, adam, split).epochs(3).run(&mut ())?;
-//! assert!(report.test_accuracy > 0.5);
+//! assert!(report.test.accuracy() > 0.5);
+//! # Ok::<(), wgrad::Error>(())
+//! ```
+//!
+//! What is minimized goes by the targets, unless a [`Task`] says otherwise: a regression, and an autoencoder, are as
+//! short; of several labels a row, `.objective(BinaryCrossEntropy)` is all that is added.
+//!
+//! ```
+//! use wgrad::data::{Dataset, Split};
+//! use wgrad::nn::Mlp;
+//! use wgrad::optim::Adam;
+//! use wgrad::train::Trainer;
+//! use wgrad::{Device, Params};
+//!
+//! // y = 3 x - 1
+//! let x: Vec<f32> = (0..60).map(|i| i as f32 / 30.0 - 1.0).collect();
+//! let y: Vec<f32> = x.iter().map(|x| 3.0 * x - 1.0).collect();
+//! let data = Dataset::regression("line", [1], x, [1], y)?;
+//! let params = Params::seeded(42);
+//! let adam = Adam::new(&params, 0.05);
+//! let split = Split::new(data.clone(), data, 0)?;
+//! let line = Mlp::new(&params, &[1, 1]);
+//! let report = Trainer::new(&Device::cpu(), line, &params, adam, split).epochs(100).run(&mut ())?;
+//! assert!(report.test.get("r2") > Some(0.99));
 //! # Ok::<(), wgrad::Error>(())
 //! ```
 
+mod batch;
 mod checkpoint;
 mod evaluate;
+mod files;
+mod measures;
+mod model;
 mod numbers;
 mod pieces;
 mod predict;
+mod predictions;
+mod record;
 mod run;
+mod saved;
+mod task;
 mod trainer;
+
+use serde::{Deserialize, Serialize};
 
 pub use crate::files::FolderLock;
 pub use evaluate::{Evaluation, Evaluator};
-pub use predict::{Predictions, Predictor};
+pub use measures::{Accuracy, BinaryAccuracy, BinaryCrossEntropy, CrossEntropy, Mae, Mse, R2, Rmse};
+pub use model::{Inputs, Model, ModelFn, model_fn};
+pub use predict::Predictor;
+pub use predictions::Predictions;
+pub use saved::SavedRun;
+pub use task::{Better, Metric, Objective, Scores, Sum, Task, objective_fn};
 pub use trainer::Trainer;
 
 /// What is told how training goes. Every method does nothing unless it is written; `()` ignores everything.
@@ -56,8 +96,9 @@ impl Observer for () {}
 /// Which weights of a run are tested at its end and saved as its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Keep {
-    /// Those with the best validation accuracy; of several alike the latest, since few rows tie often and the
-    /// first of them is early by chance. Without validation rows, the last.
+    /// Those with the best validation accuracy, or whatever is measured first ([`Trainer::choose_by`]); of several alike
+    /// the latest, since few rows tie often and the first of them is early by chance. Without validation rows, the
+    /// last.
     #[default]
     Best,
     /// Those of the last epoch: where a schedule lets the learning rate fall to nothing, they are better than
@@ -66,20 +107,16 @@ pub enum Keep {
 }
 
 /// One epoch of training.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Number of the epoch, from 1.
     pub epoch: usize,
     /// Epochs in all.
     pub epochs: usize,
-    /// Mean cross-entropy of the training rows, each as its step saw it: before the update, with dropout.
-    pub train_loss: f64,
-    /// Share of the training rows classified rightly, at the same moments.
-    pub train_accuracy: f64,
-    /// Mean cross-entropy of the validation rows after the epoch, if there are any.
-    pub validation_loss: Option<f64>,
-    /// Share of the validation rows classified rightly.
-    pub validation_accuracy: Option<f64>,
+    /// Loss and metrics of the training rows, each as its step saw it: before the update, with dropout.
+    pub train: Scores,
+    /// Those of the validation rows after the epoch, if there are any.
+    pub validation: Option<Scores>,
     /// Whether these weights are the ones to keep, so far.
     pub is_best: bool,
     /// Training rows per second, without validation and saving.
@@ -93,12 +130,11 @@ pub struct EpochRecord {
 pub struct TrainingReport {
     /// The epochs that this run finished; those before a resume are not among them.
     pub epochs: Vec<EpochRecord>,
-    /// The epoch (from 1) whose weights were tested and saved; `None` if no epoch was finished.
+    /// The epoch (from 1) whose weights were tested and saved. `None` if no epoch was finished: then those after the last
+    /// step were tested, and none were saved as the model.
     pub best_epoch: Option<usize>,
-    /// Mean cross-entropy of the test rows, with the weights kept.
-    pub test_loss: f64,
-    /// Share of the test rows classified rightly.
-    pub test_accuracy: f64,
+    /// Loss and metrics of the test rows, with the weights kept.
+    pub test: Scores,
     /// Seconds from the start of the run to its last step, with compilation, validation and saving; without
     /// the test.
     pub train_seconds: f64,
@@ -108,11 +144,13 @@ pub struct TrainingReport {
     pub steps: usize,
     /// Steps per second of training time after the first step; 0 where there was no other.
     pub steps_per_second: f64,
-    /// Bytes planned for the intermediate values of the training steps and the validation, which lie on the device
-    /// at once; weights and data come on top.
+    /// Bytes planned for the intermediate values of the training steps, of full and short batches, and of the validation,
+    /// which lie on the device at once; weights and data come on top.
     pub planned_bytes: usize,
+    /// Those of the training step of full batches alone, which [`Trainer::memory_budget`] bounds.
+    pub step_bytes: usize,
     /// Whether the stop flag ended it.
     pub stopped: bool,
-    /// Whether it ended before its last epoch because the validation loss fell no more.
+    /// Whether it ended before its last epoch because the validation got no better.
     pub stopped_early: bool,
 }

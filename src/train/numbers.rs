@@ -2,14 +2,14 @@
 
 use super::Trainer;
 use super::checkpoint::Snapshot;
-use crate::data::Dataset;
+use crate::data::{Dataset, Targets, Values};
 use crate::device::Precision;
 use crate::error::{Error, Result};
 use crate::graph::Param;
 use crate::tensor::Data;
 
 /// Refuses data that is no data set, floats that are not finite among them, and training rows that are all alike in
-/// their class: every model would be right about them.
+/// their class: every model would be right about them. Targets of other kinds may be alike.
 pub(super) fn check_data(trainer: &Trainer<'_>) -> Result<()> {
     let split = &trainer.split;
     for data in [&split.train, &split.validation, &split.test] {
@@ -17,7 +17,7 @@ pub(super) fn check_data(trainer: &Trainer<'_>) -> Result<()> {
             data.check()?;
         }
     }
-    match &split.train.labels[..] {
+    match split.train.labels() {
         [first, others @ ..] if others.iter().all(|label| label == first) => Err(Error::Invalid(format!(
             "data set `{}`: all {} rows have the class {}; there is nothing to tell apart",
             split.train.name,
@@ -63,16 +63,23 @@ pub(super) fn of_weight(trainer: &Trainer<'_>, name: &str, value: f32, epoch: us
     ))
 }
 
-/// The largest magnitude that the model sees.
+/// The largest magnitude that the model sees, targets included.
 fn reach(data: &Dataset) -> f32 {
-    data.values.to_floats().iter().fold(0.0, |most, x| x.abs().max(most))
+    let targets = match &data.targets {
+        Targets::Values { values, .. } => Some(values),
+        _ => None,
+    };
+    // Indices are no quantities.
+    let all = data.inputs.iter().map(|input| &input.values).chain(targets);
+    let floats = all.filter(|values| !matches!(values, Values::Indices(_))).map(Values::to_floats);
+    floats.fold(0.0, |most, values| values.iter().fold(most, |most: f32, x| x.abs().max(most)))
 }
 
 /// What is wrong where the loss is no number though no weight has changed: not the steps.
 pub(super) fn of_first_step(trainer: &Trainer<'_>, loss: f32) -> Error {
     let train = &trainer.split.train;
     let halves = match trainer.options.precision {
-        Precision::Mixed => ", or train in f32, as 16 bits hold no number above 65,504 (--precision)",
+        Precision::Mixed => ", or train in f32, as 16 bits hold no number above 65,504",
         Precision::F32 => "",
     };
     Error::Invalid(format!(

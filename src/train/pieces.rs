@@ -1,8 +1,8 @@
 //! How the rows of a data set come to a graph that takes them batch by batch: all at once, or, where they are larger than
 //! one buffer of the device may be, in pieces.
 
-use super::evaluate::{floats, input, tables};
-use crate::data::Dataset;
+use super::batch::{Seen, Source, feed, inputs, tables};
+use crate::data::{Dataset, Targets};
 use crate::device::{Device, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
@@ -32,15 +32,26 @@ impl Rows {
     /// # Errors
     /// [`Error::Limit`] where one batch is larger than the device's largest tensor.
     pub(super) fn of(device: &Device, data: &Dataset, rows: usize, batch: usize) -> Result<Self> {
-        let stored = if data.values.as_bytes().is_some() { 1 } else { 4 };
-        // The numbers of the rows and their labels are tensors too.
-        let row = data.example_len().saturating_mul(stored).max(4);
+        // Each input is a tensor, and so are the targets, and the numbers of the rows.
+        let targets = match &data.targets {
+            Targets::Values { shape, values } => Some((shape, values)),
+            _ => None,
+        };
+        let all = data.inputs.iter().map(|input| (&input.shape, &input.values)).chain(targets);
+        let mut rows_of = vec![(1, 4)];
+        rows_of.extend(all.map(|(shape, values)| {
+            let len = shape.iter().fold(1usize, |product, &size| product.saturating_mul(size));
+            (len, len.saturating_mul(if values.as_bytes().is_some() { 1 } else { 4 }))
+        }));
+        let row = rows_of.iter().map(|(_, bytes)| *bytes).max().unwrap_or(4);
         let most = device.largest_tensor();
         let fits = |rows: usize| {
-            let bytes = row.checked_mul(rows).and_then(|bytes| bytes.checked_next_multiple_of(16));
-            // Kernels number elements by 32 bits.
-            let elements = data.example_len().checked_mul(rows).and_then(|n| u32::try_from(n).ok());
-            bytes.is_some_and(|bytes| bytes <= most) && elements.is_some()
+            rows_of.iter().all(|(len, bytes)| {
+                let bytes = bytes.checked_mul(rows).and_then(|bytes| bytes.checked_next_multiple_of(16));
+                // Kernels number elements by 32 bits.
+                let elements = len.checked_mul(rows).and_then(|n| u32::try_from(n).ok());
+                bytes.is_some_and(|bytes| bytes <= most) && elements.is_some()
+            })
         };
         if !fits(batch) {
             let mib = |bytes: f64| bytes / f64::from(1 << 20);
@@ -65,8 +76,8 @@ impl Rows {
         Ok(Rows::Pieces { batches, loaded: None })
     }
 
-    /// Records batch `counter` of `size` rows: the floats that the model sees, and labels `[size]`. Resident rows, the
-    /// first `rows` of the data set, are taken by `order`, `[rows]`.
+    /// Records batch `counter` of `size` rows: what the model sees, and the targets. Resident rows, the first `rows` of
+    /// the data set, are taken by `order`, `[rows]`.
     pub(super) fn batch<'g>(
         &self,
         g: &'g Graph,
@@ -75,21 +86,24 @@ impl Rows {
         order: impl FnOnce() -> Result<Var<'g>>,
         counter: Var<'g>,
         size: usize,
-    ) -> Result<(Var<'g>, Var<'g>)> {
-        let (order, values, labels) = match self {
+    ) -> Result<Seen<'g>> {
+        let (order, source) = match self {
             Rows::Resident => {
-                let (values, labels) = tables(g, data, 0, rows)?;
-                (order()?, values, labels)
+                let source = tables(g, data, 0, rows)?;
+                (order()?, source)
             }
             Rows::Pieces { batches, .. } => {
                 let rows = batches * size;
                 // A piece is fed in the order of its batches.
                 let order = Tensor::new([rows], (0..rows as u32).collect::<Vec<u32>>())?;
-                (g.constant(order), input(g, "values", data, rows), g.classes("labels", [rows]))
+                (g.constant(order), inputs(g, data, rows))
             }
         };
         let at = order.batch_rows(counter, size);
-        Ok((floats(values.take_rows(at), data), labels.take_rows(at)))
+        let taken = |var: Var<'g>| var.take_rows(at);
+        let Source { inputs, targets } = source;
+        Ok(Source { inputs: inputs.into_iter().map(taken).collect(), targets: targets.map(taken) }
+            .seen(g, data))
     }
 
     /// How many batches, from number `at` on, the rows that are on the device last; 0 where batch `at` is not there.
@@ -114,16 +128,17 @@ impl Rows {
         let Rows::Pieces { batches, loaded } = self else { return Ok(()) };
         let (piece, rows) = (at / *batches, *batches * size);
         let order = &order[(piece * rows).min(order.len())..((piece + 1) * rows).min(order.len())];
-        let (mut values, mut labels) = data.gather(order)?;
+        let mut batch = data.batch(order)?;
         // The last piece may be short: no batch takes what fills it up.
-        match &mut values {
-            Data::F32(v) => v.resize(rows * data.example_len(), 0.0),
-            Data::U8(v) => v.resize(rows * data.example_len(), 0),
-            Data::U32(v) => v.resize(rows * data.example_len(), 0),
+        for values in batch.inputs.iter_mut().chain(&mut batch.targets) {
+            let filled = values.len() / order.len().max(1) * rows;
+            match values {
+                Data::F32(v) => v.resize(filled, 0.0),
+                Data::U8(v) => v.resize(filled, 0),
+                Data::U32(v) => v.resize(filled, 0),
+            }
         }
-        labels.resize(rows, 0);
-        step.feed("values", &values)?;
-        step.feed("labels", &labels)?;
+        feed(step, data, &batch)?;
         *loaded = Some(piece);
         Ok(())
     }

@@ -1,17 +1,20 @@
-//! What a classifier says of single rows: classes and probabilities.
+//! What a model says of single rows: classes and probabilities, or its numbers.
 
+use super::batch::{feed, inputs, of_rows};
 use super::pieces::within_limits;
-use crate::data::Dataset;
+use super::{Model, Predictions};
+use crate::data::{Batch, Dataset, Input, Targets, Values};
 use crate::device::{Device, Step};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::nn::Layer;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
 
 /// Rows of a full batch, where the device can hold what the model makes of so many.
 const BATCH: usize = 256;
 
-/// A classifier compiled to say how probable each class is for given rows, with the weights that are on the
-/// device when it is asked. Graphs are compiled when they are first needed.
+/// A model compiled to be asked about rows, with the weights that are on the device when it is asked: how probable each
+/// class is, or what numbers it gives. Graphs are compiled when they are first needed.
 ///
 /// ```
 /// use wgrad::nn::Mlp;
@@ -23,16 +26,20 @@ const BATCH: usize = 256;
 /// let predictions = predictor.predict(&[5.1, 3.5, 1.4, 0.2])?;
 /// let sum: f64 = (0..3).map(|class| predictions.probability(0, class)).sum();
 /// assert!((sum - 1.0).abs() < 1e-6);
+/// assert_eq!(predictor.outputs(&[5.1, 3.5, 1.4, 0.2])?.shape().dims(), [1, 3]);
 /// # Ok::<(), wgrad::Error>(())
 /// ```
 pub struct Predictor<'a> {
     device: Device,
-    model: Box<dyn Layer + 'a>,
-    /// Shape of one row.
-    shape: Vec<usize>,
-    classes: usize,
+    model: Box<dyn Model + 'a>,
+    /// The inputs, without rows.
+    like: Dataset,
+    /// What it makes of two rows.
+    made: Shape,
     /// Rows of a full batch.
     batch: usize,
+    /// Whether the steps give logarithms of probabilities.
+    gives_log: bool,
     /// For so many rows.
     full: Option<Step>,
     /// For fewer, with their number: that of the last time.
@@ -43,88 +50,175 @@ impl std::fmt::Debug for Predictor<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Predictor")
             .field("device", &self.device)
-            .field("shape", &self.shape)
-            .field("classes", &self.classes)
+            .field("shape", &self.like.shape())
+            .field("made", &self.made)
             .finish_non_exhaustive()
     }
 }
 
-/// What a classifier said: for each row, how probable each class is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Predictions {
-    classes: usize,
-    /// `[rows, classes]`: a probability too small for a float still has a logarithm.
-    log: Vec<f32>,
-}
-
 impl<'a> Predictor<'a> {
-    /// For rows of `shape`, such as `[1, 8, 8]`, which the model takes as floats `[rows, ..shape]` and turns
+    /// For rows of `shape`, such as `[1, 8, 8]`, which the model takes as floats `[rows, ..shape]`. A classifier turns them
     /// into logits `[rows, classes]`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the model makes something else of such rows, or the first recording mistake.
-    pub fn new(device: &Device, model: impl Layer + 'a, shape: impl Into<Vec<usize>>) -> Result<Self> {
-        let shape = shape.into();
-        if shape.contains(&0) {
+    /// [`Error::Invalid`] if the model makes something else of such rows than `[rows, ..]`, or the first recording
+    /// mistake.
+    pub fn new(device: &Device, model: impl Model + 'a, shape: impl Into<Vec<usize>>) -> Result<Self> {
+        let inputs = vec![Input::new("x", shape, Vec::new())];
+        Predictor::like(
+            device,
+            Box::new(model),
+            Dataset { name: "rows".into(), inputs, targets: Targets::Input },
+        )
+    }
+
+    /// For rows with the inputs of a data set, asked about by [`Predictor::predict_dataset`] and
+    /// [`Predictor::outputs_of`].
+    ///
+    /// # Errors
+    /// As [`Predictor::new`].
+    pub fn of(device: &Device, model: impl Model + 'a, data: &Dataset) -> Result<Self> {
+        let like = Dataset { targets: Targets::Input, ..data.without_rows() };
+        Predictor::like(device, Box::new(model), like)
+    }
+
+    fn like(device: &Device, model: Box<dyn Model + 'a>, like: Dataset) -> Result<Self> {
+        if let Some(Input { shape, .. }) = like.inputs.iter().find(|input| input.shape.contains(&0)) {
             return Err(Error::Invalid(format!("a row of shape {shape:?} has no values")));
         }
         let g = Graph::inference();
-        let logits = model.forward(g.input("x", &[&[2], &shape[..]].concat()));
+        let made = model.predict(&inputs(&g, &like, 2).seen(&g, &like).inputs);
         if let Some(error) = g.error() {
             return Err(error);
         }
-        let made = logits.shape();
-        if made.rank() != 2 || made.dim(0) != 2 || made.dim(1) == 0 {
+        let made = made.shape();
+        if made.rank() == 0 || made.dim(0) != 2 {
             return Err(Error::Invalid(format!(
-                "a classifier gives [rows, classes]; of two rows of shape {shape:?} the model makes {made}"
+                "a model gives [rows, ..]; of two rows of shape {:?} it makes {made}",
+                like.shape()
             )));
         }
-        let classes = made.dim(1);
-        Ok(Predictor {
-            device: device.clone(),
-            model: Box::new(model),
-            shape,
-            classes,
-            batch: BATCH,
-            full: None,
-            short: None,
-        })
+        let device = device.clone();
+        Ok(Predictor { device, model, like, made, batch: BATCH, gives_log: true, full: None, short: None })
     }
 
-    /// The number of classes.
+    /// How many numbers it gives for a row: of a classifier the number of classes.
     pub fn classes(&self) -> usize {
-        self.classes
+        self.made.elements() / 2
     }
 
-    /// Predicts rows of floats, one after another, scaled as the model was trained: for images of a data set,
-    /// each byte times [`Dataset::scale`]; for a table's rows, what [`TablePreprocessor::rows`] makes of them.
+    /// Predicts the classes of rows of floats, one after another, scaled as the model was trained: for images of a data
+    /// set, each byte times [`Dataset::scale`]; for a table's rows, what [`TablePreprocessor::rows`] makes of them.
     ///
     /// [`TablePreprocessor::rows`]: crate::data::TablePreprocessor::rows
     ///
     /// # Errors
-    /// [`Error::Invalid`] for no values or a number of them that is no multiple of a row's; a failure of the
-    /// device.
+    /// [`Error::Invalid`] for no values or a number of them that is no multiple of a row's, a model of several inputs or
+    /// one that is no classifier; a failure of the device.
     pub fn predict(&mut self, values: &[f32]) -> Result<Predictions> {
-        let len: usize = self.shape.iter().product();
+        let rows = self.rows(values)?;
+        self.classify(&rows)
+    }
+
+    /// What the model makes of rows of floats, `[rows, ..]`: of a regression its predictions, of a classifier logits.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`], but for the last.
+    pub fn outputs(&mut self, values: &[f32]) -> Result<Tensor> {
+        let rows = self.rows(values)?;
+        self.numbers(&rows)
+    }
+
+    /// Predicts the classes of all rows of a data set.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`]; [`Error::Invalid`] where its examples are others than the model's.
+    pub fn predict_dataset(&mut self, data: &Dataset) -> Result<Predictions> {
+        let rows = self.rows_of(data)?;
+        self.classify(&rows)
+    }
+
+    /// What the model makes of all rows of a data set, `[rows, ..]`.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict_dataset`], but for models that are no classifiers.
+    pub fn outputs_of(&mut self, data: &Dataset) -> Result<Tensor> {
+        let rows = self.rows_of(data)?;
+        self.numbers(&rows)
+    }
+
+    fn classify(&mut self, rows: &Dataset) -> Result<Predictions> {
+        if self.made.rank() != 2 {
+            return Err(Error::Invalid(format!(
+                "a classifier gives [rows, classes]; of two rows of shape {:?} the model makes {}",
+                self.like.shape(),
+                self.made
+            )));
+        }
+        Ok(Predictions { classes: self.classes(), log: self.run(rows, true)? })
+    }
+
+    fn numbers(&mut self, rows: &Dataset) -> Result<Tensor> {
+        Tensor::new(&of_rows(rows.len(), &self.made.dims()[1..]), self.run(rows, false)?)
+    }
+
+    /// Rows of the only input.
+    fn rows(&self, values: &[f32]) -> Result<Dataset> {
+        let len = self.like.example_len();
+        if let several @ 2.. = self.like.inputs.len() {
+            return Err(Error::Invalid(format!(
+                "the model takes {several} inputs; give rows of them as a data set"
+            )));
+        }
         if values.is_empty() || !values.len().is_multiple_of(len) {
             return Err(Error::Invalid(format!(
                 "{} values are no rows of shape {:?}, which has {len} values",
                 values.len(),
-                self.shape
+                self.like.shape()
             )));
         }
-        let mut log = Vec::with_capacity(values.len() / len * self.classes);
-        let mut left = values;
+        let inputs = vec![Input::new("x", self.like.shape(), values.to_vec())];
+        Ok(Dataset { inputs, ..self.like.clone() })
+    }
+
+    /// The rows of a data set in the kind that the model is compiled for.
+    fn rows_of(&self, data: &Dataset) -> Result<Dataset> {
+        let alone = Dataset { targets: Targets::Input, ..data.without_rows() };
+        if alone.inputs == self.like.inputs {
+            return Ok(Dataset { targets: Targets::Input, ..data.clone() });
+        }
+        // Made for floats of a shape, it takes bytes of it too.
+        match (&self.like.inputs[..], &data.inputs[..]) {
+            ([own], [its]) if own.shape == its.shape && !matches!(its.values, Values::Indices(_)) => {
+                self.rows(&its.values.to_floats())
+            }
+            _ => Err(Error::Invalid(format!(
+                "the model takes examples of shape {:?}; those of data set `{}` have {:?}",
+                self.like.shape(),
+                data.name,
+                data.shape()
+            ))),
+        }
+    }
+
+    /// What the steps give for all rows, one after another.
+    fn run(&mut self, rows: &Dataset, gives_log: bool) -> Result<Vec<f32>> {
+        if self.gives_log != gives_log {
+            (self.gives_log, self.full, self.short) = (gives_log, None, None);
+        }
+        let all: Vec<u32> = (0..rows.len() as u32).collect();
+        let mut given = Vec::with_capacity(all.len() * self.classes());
+        let mut left = &all[..];
         while !left.is_empty() {
-            let count = self.batch.min(left.len() / len);
-            let (step, count) = self.step(count)?;
-            let (rows, others) = left.split_at(count * len);
-            step.feed("x", rows)?;
+            let like = self.like.clone();
+            let (step, count) = self.step(self.batch.min(left.len()))?;
+            let (now, others) = left.split_at(count);
+            feed(step, &like, &Batch { targets: None, ..rows.batch(now)? })?;
             step.run()?;
-            log.extend(step.values("log")?);
+            given.extend(step.values("y")?);
             left = others;
         }
-        Ok(Predictions { classes: self.classes, log })
+        Ok(given)
     }
 
     /// The step for so many rows, or for as many as the device can hold, with their number.
@@ -134,7 +228,12 @@ impl<'a> Predictor<'a> {
             false => self.short.as_ref().is_some_and(|(_, n)| *n == count),
         };
         if !is_there {
-            let compile = |count| compile(&self.device, &*self.model, &self.shape, count);
+            let compile = |rows| {
+                let g = Graph::inference();
+                let made = self.model.predict(&inputs(&g, &self.like, rows).seen(&g, &self.like).inputs);
+                g.output("y", if self.gives_log { made.log_softmax(1) } else { made });
+                self.device.compile(&g)
+            };
             let (step, held) = within_limits(count, compile)?;
             if held < count {
                 self.batch = held;
@@ -152,190 +251,5 @@ impl<'a> Predictor<'a> {
             // One was made just now, or found.
             _ => Err(Error::Invalid(format!("no step of {count} rows was made"))),
         }
-    }
-
-    /// Predicts all rows of a data set.
-    ///
-    /// # Errors
-    /// As [`Predictor::predict`]; [`Error::Invalid`] where its examples have another shape.
-    pub fn predict_dataset(&mut self, data: &Dataset) -> Result<Predictions> {
-        if data.shape != self.shape {
-            return Err(Error::Invalid(format!(
-                "the model takes examples of shape {:?}; those of data set `{}` have {:?}",
-                self.shape, data.name, data.shape
-            )));
-        }
-        self.predict(&data.values.to_floats())
-    }
-}
-
-fn compile(device: &Device, model: &dyn Layer, shape: &[usize], rows: usize) -> Result<Step> {
-    let g = Graph::inference();
-    let logits = model.forward(g.input("x", &[&[rows], shape].concat()));
-    g.output("log", logits.log_softmax(1));
-    device.compile(&g)
-}
-
-impl Predictions {
-    /// The number of rows.
-    pub fn len(&self) -> usize {
-        self.log.len() / self.classes
-    }
-
-    /// Whether there are no rows: never so.
-    pub fn is_empty(&self) -> bool {
-        self.log.is_empty()
-    }
-
-    /// The number of classes.
-    pub fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn row(&self, row: usize) -> &[f32] {
-        self.log.chunks(self.classes).nth(row).unwrap_or_default()
-    }
-
-    /// How probable `class` is for row `row`, from 0 to 1; 0 for a row or class that there is not.
-    pub fn probability(&self, row: usize, class: usize) -> f64 {
-        self.row(row).get(class).map_or(0.0, |&log| f64::from(log).exp())
-    }
-
-    /// The probabilities of a row, one per class, summing to 1; none past the last row.
-    pub fn probabilities(&self, row: usize) -> Vec<f64> {
-        self.row(row).iter().map(|&log| f64::from(log).exp()).collect()
-    }
-
-    /// The most probable class of a row, the first of several alike; 0 past the last row.
-    pub fn class(&self, row: usize) -> usize {
-        let mut best = 0;
-        let row = self.row(row);
-        for (class, log) in row.iter().enumerate() {
-            if *log > row[best] {
-                best = class;
-            }
-        }
-        best
-    }
-
-    /// The `n` most probable classes of a row with their probabilities, the most probable first.
-    pub fn top(&self, row: usize, n: usize) -> Vec<(usize, f64)> {
-        let mut all: Vec<(usize, f64)> = self.probabilities(row).into_iter().enumerate().collect();
-        all.sort_by(|a, b| b.1.total_cmp(&a.1));
-        all.truncate(n);
-        all
-    }
-
-    /// The cross-entropy of a row whose true class is `class`: -ln p. Infinite for a row or class that there
-    /// is not.
-    pub fn loss(&self, row: usize, class: usize) -> f64 {
-        self.row(row).get(class).map_or(f64::INFINITY, |&log| -f64::from(log))
-    }
-
-    /// Rows of class `i` that were taken for class `j`, at `[i][j]`.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] where there is not one label for each row, or one is no class.
-    pub fn confusion(&self, labels: &[u32]) -> Result<Vec<Vec<u32>>> {
-        if labels.len() != self.len() {
-            return Err(Error::Invalid(format!("{} labels for {} rows", labels.len(), self.len())));
-        }
-        let mut counts = vec![vec![0; self.classes]; self.classes];
-        for (row, &label) in labels.iter().enumerate() {
-            let Some(of_label) = counts.get_mut(label as usize) else {
-                return Err(Error::Invalid(format!(
-                    "row {row} has class {label}, but the model tells {} classes apart, 0 to {}",
-                    self.classes,
-                    self.classes - 1
-                )));
-            };
-            of_label[self.class(row)] += 1;
-        }
-        Ok(counts)
-    }
-
-    /// The rows that were taken for another class, with their losses, the worst first.
-    ///
-    /// # Errors
-    /// As [`Predictions::confusion`].
-    pub fn mistakes(&self, labels: &[u32]) -> Result<Vec<(usize, f64)>> {
-        self.confusion(labels)?;
-        let is_wrong = |&(row, &label): &(usize, &u32)| self.class(row) != label as usize;
-        let mut wrong: Vec<(usize, f64)> = labels
-            .iter()
-            .enumerate()
-            .filter(is_wrong)
-            .map(|(row, &label)| (row, self.loss(row, label as usize)))
-            .collect();
-        wrong.sort_by(|a, b| b.1.total_cmp(&a.1));
-        Ok(wrong)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Params;
-    use crate::data::digits;
-    use crate::nn::{Flatten, Mlp};
-    use crate::train::Evaluator;
-
-    /// Three rows: sure of class 1, sure of class 0, and even.
-    fn three() -> Predictions {
-        let p = [[0.125f32, 0.75, 0.125], [0.5, 0.25, 0.25], [0.25, 0.375, 0.375]];
-        Predictions { classes: 3, log: p.as_flattened().iter().map(|p| p.ln()).collect() }
-    }
-
-    #[test]
-    fn rows_classes_losses_and_mistakes() {
-        let p = three();
-        assert_eq!((p.len(), p.classes(), p.is_empty()), (3, 3, false));
-        assert_eq!([0, 1, 2, 3].map(|row| p.class(row)), [1, 0, 1, 0]);
-        approx::assert_relative_eq!(p.probability(0, 1), 0.75, epsilon = 1e-6);
-        assert_eq!((p.probability(0, 3), p.probability(3, 0), p.loss(0, 3)), (0.0, 0.0, f64::INFINITY));
-        assert_eq!(p.top(1, 2).iter().map(|t| t.0).collect::<Vec<_>>(), [0, 1]);
-        approx::assert_relative_eq!(p.loss(1, 2), -(0.25f64.ln()), epsilon = 1e-6);
-        assert_eq!(p.confusion(&[1, 1, 2]).unwrap(), [[0, 0, 0], [1, 1, 0], [0, 1, 0]]);
-        let wrong: Vec<usize> = p.mistakes(&[1, 1, 2]).unwrap().iter().map(|m| m.0).collect();
-        assert_eq!(wrong, [1, 2], "a loss of ln 4 before one of ln 8/3");
-        assert!(p.confusion(&[0, 0]).unwrap_err().to_string().contains("2 labels for 3 rows"));
-        assert!(p.mistakes(&[0, 3, 0]).unwrap_err().to_string().contains("row 1 has class 3"));
-    }
-
-    /// More rows than a batch, and rows left over: the same counts and loss as the evaluator's.
-    #[test]
-    fn agrees_with_the_evaluator() {
-        let (_, test) = digits().unwrap();
-        let params = Params::seeded(3);
-        let model = Mlp::new(&params, &[64, 32, 10]);
-        let device = Device::cpu();
-        let evaluation = Evaluator::new(&device, &model, &test).unwrap().run().unwrap();
-        let mut predictor = Predictor::new(&device, &model, [1, 8, 8]).unwrap();
-        let p = predictor.predict_dataset(&test).unwrap();
-        assert_eq!(p.confusion(&test.labels).unwrap(), evaluation.confusion);
-        let loss: f64 = test.labels.iter().enumerate().map(|(i, &c)| p.loss(i, c as usize)).sum();
-        approx::assert_relative_eq!(loss / 360.0, evaluation.loss, epsilon = 1e-5);
-        for row in 0..p.len() {
-            approx::assert_relative_eq!(p.probabilities(row).iter().sum::<f64>(), 1.0, epsilon = 1e-5);
-        }
-        // One row alone says the same as among others.
-        let alone = predictor.predict(&test.row(300).unwrap()).unwrap();
-        approx::assert_relative_eq!(alone.probability(0, 3), p.probability(300, 3), epsilon = 1e-5);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused() {
-        let device = Device::cpu();
-        let message = |e: Result<Predictor<'_>>| e.unwrap_err().to_string();
-        assert!(message(Predictor::new(&device, Flatten, [2, 0])).contains("no values"));
-        let mlp = Mlp::new(&Params::seeded(0), &[4, 3]);
-        assert!(message(Predictor::new(&device, &mlp, [5])).contains("matmul"));
-        let mut predictor = Predictor::new(&device, &mlp, [4]).unwrap();
-        for n in [0, 3, 5] {
-            let error = predictor.predict(&vec![0.0; n]).unwrap_err().to_string();
-            assert!(error.contains(&format!("{n} values are no rows of shape [4]")), "{error}");
-        }
-        let (_, test) = digits().unwrap();
-        assert!(predictor.predict_dataset(&test).unwrap_err().to_string().contains("[1, 8, 8]"));
     }
 }

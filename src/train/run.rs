@@ -1,23 +1,24 @@
 //! A run under way: steps, epochs, files.
 
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::checkpoint::{Best, Checkpoint, Progress, Snapshot, save_model, snapshot};
-use super::evaluate::{floats, input, logits, shape_of};
+use super::batch::{feed, inputs};
+use super::checkpoint::{Best, Progress, Snapshot, snapshot};
 use super::numbers;
 use super::pieces::Rows;
+use super::record::weights;
+use super::task::{Better, Sums};
 use super::{EpochRecord, Evaluator, Keep, Observer, Trainer};
-use crate::data::{Dataset, LastBatch, epoch_order};
+use crate::data::{LastBatch, epoch_order};
 use crate::device::Step;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Init, Param, Params, Var};
-use crate::nn::Layer;
+use crate::graph::{Graph, Param, Params};
 use crate::profile::{self, Profile};
+use crate::tensor::Tensor;
 
 /// Name of the file that a run goes on from.
-const CHECKPOINT: &str = "checkpoint.safetensors";
+pub(super) const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// Short epochs share a checkpoint: writing one takes longer than a small model's epoch.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -32,14 +33,6 @@ pub(super) struct Clock {
     pub(super) training: Duration,
 }
 
-/// States of the training graphs, in a store of their own: they are no part of the model.
-#[derive(Debug)]
-struct Sums {
-    step: Param,
-    loss: Param,
-    correct: Param,
-}
-
 /// The step of full batches.
 struct Full {
     step: Step,
@@ -50,7 +43,7 @@ struct Full {
 
 /// A run under way.
 pub(super) struct Run<'t> {
-    trainer: &'t Trainer<'t>,
+    pub(super) trainer: &'t Trainer<'t>,
     /// Steps of an epoch.
     pub(super) steps: usize,
     /// For batches of `batch` rows.
@@ -61,15 +54,21 @@ pub(super) struct Run<'t> {
     pending: usize,
     /// For the rows left over, with their number.
     short: Option<(Step, usize)>,
-    validation: Option<Evaluator>,
+    pub(super) validation: Option<Evaluator>,
+    /// The number of the next step, and sums: states of the training graphs, in a store of their own.
+    counter: Param,
     sums: Sums,
+    /// What the metrics have added up, when it was read last.
+    read: Vec<Vec<Tensor>>,
     /// What the model reads for inference: what is saved as the model.
     pub(super) weights: Vec<Param>,
     pub(super) progress: Progress,
     pub(super) best: Option<Best>,
+    /// The epochs before a resume, and those since.
+    pub(super) earlier: Vec<EpochRecord>,
     pub(super) records: Vec<EpochRecord>,
     /// The epoch of the last checkpoint, and when it was written.
-    saved: Option<(usize, Instant)>,
+    pub(super) saved: Option<(usize, Instant)>,
     pub(super) clock: Clock,
 }
 
@@ -79,40 +78,42 @@ impl<'t> Run<'t> {
         let train = &split.train;
         let rows = train.len();
         let store = Params::seeded(0).at("training");
-        let sums = Sums {
-            step: store.counter("step"),
-            loss: store.state("loss", &[][..], Init::Constant(0.0)),
-            correct: store.state("correct", &[][..], Init::Constant(0.0)),
-        };
+        let counter = store.counter("step");
+        let mut sums = None;
         let weights = weights(&*trainer.model, train)?;
         let batches = rows / batch;
         let mut full = None;
         let source = Rows::of(device, train, rows, rows.min(*batch))?;
         if batches > 0 {
             let g = Graph::new();
-            let (x, labels) = {
+            let seen = {
                 let _scope = g.scope_at("data");
-                let counter = g.param(&sums.step);
+                let counter = g.param(&counter);
                 let order = || Ok(g.classes("order", [rows]));
-                let batch = source.batch(&g, train, rows, order, counter, *batch)?;
+                let seen = source.batch(&g, train, rows, order, counter, *batch)?;
                 counter.advance(0);
-                batch
+                seen
             };
-            trainer.record(x, labels, &sums)?;
+            sums = Some(trainer.record(&g, seen, *batch, &store)?);
             full = Some(Full { step: device.compile_with(&g, trainer.options)?, batches, rows: source });
         }
         let mut short = None;
         let left = rows % batch;
         if left > 0 && *last == LastBatch::Keep {
             // Its rows are fed once an epoch: another copy of the data on the device would cost more.
-            let recorded = |rows: usize| -> Result<Graph> {
+            let recorded = |rows: usize| -> Result<(Graph, Sums)> {
                 let g = Graph::new();
-                let values = input(&g, "values", train, rows);
-                trainer.record(floats(values, train), g.classes("labels", [rows]), &sums)?;
-                Ok(g)
+                let sums = {
+                    let seen = inputs(&g, train, rows).seen(&g, train);
+                    trainer.record(&g, seen, rows, &store)?
+                };
+                Ok((g, sums))
             };
             match recorded(left) {
-                Ok(g) => short = Some((device.compile_with(&g, trainer.options)?, left)),
+                Ok((g, made)) => {
+                    short = Some((device.compile_with(&g, trainer.options)?, left));
+                    sums = Some(made);
+                }
                 // One row has no variance, so that a normalization by batch refuses it.
                 Err(error) if left == 1 && batches > 0 && recorded(2).is_ok() => {
                     tracing::warn!(%error, "the row that is left over after {batches} batches is left out");
@@ -123,19 +124,23 @@ impl<'t> Run<'t> {
         }
         let validation = match split.validation.is_empty() {
             true => None,
-            false => Some(Evaluator::new(device, &*trainer.model, &split.validation)?),
+            false => Some(Evaluator::of(device, &*trainer.model, &split.validation, &trainer.task)?),
         };
-        let progress = Progress {
+        let Some(sums) = sums else {
+            return Err(Error::Invalid("there is no batch to train on".into()));
+        };
+        let mut progress = Progress {
             epochs: 0,
             step: 0,
             loss: 0.0,
-            correct: 0.0,
+            sums: Vec::new(),
             lowest_loss: f64::INFINITY,
             since_lowest: 0,
             seed: trainer.seed,
             batch: *batch,
             rows,
         };
+        progress.clear_sums(&sums);
         Ok(Run {
             trainer,
             steps,
@@ -144,79 +149,17 @@ impl<'t> Run<'t> {
             pending: 0,
             short,
             validation,
+            counter,
             sums,
+            read: Vec::new(),
             weights,
             progress,
             best: None,
+            earlier: Vec::new(),
             records: Vec::new(),
             saved: None,
             clock: Clock::default(),
         })
-    }
-
-    /// Loads the checkpoint that is gone on from, if there is one.
-    pub(super) fn resume(&mut self) -> Result<()> {
-        let Some(path) = &self.trainer.resume else { return Ok(()) };
-        let checkpoint = Checkpoint::load(path, &self.weights)?;
-        let states = self.states();
-        let optimizer = self.trainer.optimizer_name();
-        if let Some(other) = checkpoint.optimizer.as_ref().filter(|other| **other != optimizer) {
-            return Err(Error::Invalid(format!(
-                "{} was saved by a run with the optimizer `{other}`, and this one has `{optimizer}`, for which the \
-                 averages in it mean nothing; go on with `{other}` (--optimizer), or start another run",
-                path.display()
-            )));
-        }
-        let is_missing = |state: &&Param| !checkpoint.names.iter().any(|name| name == state.name());
-        let is_weight = |state: &Param| self.weights.iter().any(|weight| weight.id() == state.id());
-        if let Some(state) = states.iter().find(|state| is_missing(state) && !is_weight(state)) {
-            return Err(Error::Invalid(format!(
-                "{} has no `{}`, which this run keeps beside the weights: it was saved with another optimizer, \
-                 momentum or precision; go on with the same (--optimizer, --precision), or start another run",
-                path.display(),
-                state.name()
-            )));
-        }
-        let (old, new) = (&checkpoint.progress, &self.progress);
-        if old.step > 0 && (old.seed, old.batch, old.rows) != (new.seed, new.batch, new.rows) {
-            return Err(Error::Invalid(format!(
-                "{} was saved in the middle of an epoch, with seed {}, batches of {} and {} training rows; to go \
-                 on there, give the same instead of seed {}, batches of {} and {} rows",
-                path.display(),
-                old.seed,
-                old.batch,
-                old.rows,
-                new.seed,
-                new.batch,
-                new.rows
-            )));
-        }
-        if old.step > self.steps {
-            return Err(Error::Invalid(format!(
-                "{} stands at step {} of an epoch, which has {}",
-                path.display(),
-                old.step,
-                self.steps
-            )));
-        }
-        self.trainer.device.load(&states, path)?;
-        self.progress = Progress { seed: new.seed, batch: new.batch, rows: new.rows, ..checkpoint.progress };
-        // Where nothing is compared, nothing could beat them.
-        let compares = self.trainer.keep == Keep::Best && self.validation.is_some();
-        self.best = checkpoint.best.filter(|_| compares);
-        Ok(())
-    }
-
-    /// All states that training changes. The learning rate is a setting, not one of them.
-    fn states(&self) -> Vec<Param> {
-        let rate = self.trainer.optimizer.lr_state();
-        let mut states = self.trainer.params.root().all();
-        states.retain(|p| p.id() != rate.id());
-        // A model may hold parameters of another store.
-        let others = self.weights.iter().filter(|w| !states.iter().any(|s| s.id() == w.id()));
-        let others: Vec<Param> = others.cloned().collect();
-        states.extend(others);
-        states
     }
 
     /// Goes through the epochs. Returns whether the flag stopped it.
@@ -243,7 +186,6 @@ impl<'t> Run<'t> {
             }
             let record = self.end_epoch(start)?;
             observer.on_epoch(&record);
-            self.records.push(record);
         }
         // Stopped in its last epoch, a run is simply finished.
         Ok(false)
@@ -252,7 +194,7 @@ impl<'t> Run<'t> {
     /// Shuffles, and sets the sums to where they stood.
     fn begin_epoch(&mut self) -> Result<()> {
         let (device, train) = (&self.trainer.device, &self.trainer.split.train);
-        let Progress { epochs, step, loss, correct, .. } = self.progress;
+        let Progress { epochs, step, loss, .. } = self.progress;
         let order = epoch_order(train.len(), self.trainer.seed, epochs as u64);
         match &mut self.full {
             Some(Full { step, rows: Rows::Resident, .. }) => step.feed("order", &order)?,
@@ -260,17 +202,16 @@ impl<'t> Run<'t> {
             None => {}
         }
         if let Some((short, left)) = &mut self.short {
-            let (values, labels) = train.gather(&order[order.len() - *left..])?;
-            short.feed("values", &values)?;
-            short.feed("labels", &labels)?;
+            feed(short, train, &train.batch(&order[order.len() - *left..])?)?;
         }
         self.order = order;
         if self.trainer.schedule.is_some() {
             device.write_param(&self.trainer.optimizer.lr_state(), &[self.trainer.rate(epochs)?])?;
         }
-        device.write_param(&self.sums.step, &[step as u32])?;
+        device.write_param(&self.counter, &[step as u32])?;
         device.write_param(&self.sums.loss, &[loss])?;
-        device.write_param(&self.sums.correct, &[correct])
+        let states = self.sums.metrics.iter().flatten();
+        states.zip(&self.progress.sums).try_for_each(|(state, (_, sum))| device.write_param(state, sum))
     }
 
     fn step(&mut self, began: Instant) -> Result<()> {
@@ -324,6 +265,12 @@ impl<'t> Run<'t> {
             + self.validation.as_ref().map_or(0, Evaluator::planned_bytes)
     }
 
+    /// Those of a training step, of a full batch if there is one.
+    pub(super) fn step_bytes(&self) -> usize {
+        let full = self.full.as_ref().map(|full| &full.step);
+        full.or(self.short.as_ref().map(|(step, _)| step)).map_or(0, Step::planned_bytes)
+    }
+
     /// Where the time of a step goes, of a full batch if there is one.
     pub(super) fn profile(&mut self, runs: usize, clock: Option<profile::Clock>) -> Result<Profile> {
         self.begin_epoch()?;
@@ -346,8 +293,11 @@ impl<'t> Run<'t> {
     /// The sums so far, waited for.
     fn read_sums(&mut self) -> Result<()> {
         let start = Instant::now();
-        let Sums { loss, correct, .. } = &self.sums;
-        (self.progress.loss, self.progress.correct) = (self.read_state(loss)?, self.read_state(correct)?);
+        self.progress.loss = self.read_state(&self.sums.loss)?;
+        self.read = self.sums.read_metrics(&self.trainer.device)?;
+        for ((_, sum), tensor) in self.progress.sums.iter_mut().zip(self.read.iter().flatten()) {
+            *sum = tensor.as_f32().to_vec();
+        }
         self.clock.training += start.elapsed();
         Ok(())
     }
@@ -360,55 +310,66 @@ impl<'t> Run<'t> {
         let in_full = self.full.as_ref().map_or(0, |full| full.batches * t.batch);
         let seen = in_full + self.short.as_ref().map_or(0, |(_, rows)| *rows);
         let epoch = self.progress.epochs + 1;
-        let train_loss = f64::from(self.progress.loss) / seen as f64;
-        let train_accuracy = f64::from(self.progress.correct) / seen as f64;
+        let train = t.task.scores(f64::from(self.progress.loss), &self.read, seen);
+        let train_loss = train.loss;
         self.expect_number("training", epoch, train_loss)?;
         let resumed_at = if self.records.is_empty() { self.clock.steps } else { self.steps };
         let rows_done = (resumed_at * t.batch).min(seen);
         (self.progress.epochs, self.progress.step) = (epoch, 0);
-        (self.progress.loss, self.progress.correct) = (0.0, 0.0);
+        self.progress.loss = 0.0;
+        self.progress.clear_sums(&self.sums);
         let mut record = EpochRecord {
             epoch,
             epochs: t.epochs,
-            train_loss,
-            train_accuracy,
-            validation_loss: None,
-            validation_accuracy: None,
+            train,
+            validation: None,
             is_best: true,
             samples_per_second: rows_done as f64 / training.as_secs_f64().max(1e-9),
             seconds: 0.0,
         };
         if let Some(validation) = &mut self.validation {
-            let result = validation.run()?;
+            let result = validation.run()?.scores;
             self.expect_number("validation", epoch, result.loss)?;
-            if result.loss < self.progress.lowest_loss {
-                (self.progress.lowest_loss, self.progress.since_lowest) = (result.loss, 0);
+            let number = |name: &str| result.get(name).unwrap_or(f64::NAN);
+            let (name, better) = t.patience_by()?;
+            // NaN, as R² of targets that are all one, is lower than nothing.
+            let watched = if better == Better::More { -number(name) } else { number(name) };
+            if watched < self.progress.lowest_loss {
+                (self.progress.lowest_loss, self.progress.since_lowest) = (watched, 0);
             } else {
                 self.progress.since_lowest += 1;
             }
             if t.keep == Keep::Best {
-                record.is_best = self.best.as_ref().is_none_or(|best| result.accuracy >= best.accuracy);
+                let (name, better) = t.best_by()?;
+                let (score, loss) = (number(name), result.loss);
+                record.is_best = self.best.as_ref().is_none_or(|best| better.holds(score, best.score));
                 if record.is_best {
                     let weights = snapshot(&t.device, &self.weights)?;
-                    self.best = Some(Best { epoch, accuracy: result.accuracy, loss: result.loss, weights });
+                    self.best = Some(Best { epoch, score, loss, weights });
                 }
             }
-            record.validation_loss = Some(result.loss);
-            record.validation_accuracy = Some(result.accuracy);
+            record.validation = Some(result);
         }
+        let validation_loss = record.validation.as_ref().map(|scores| scores.loss);
+        record.seconds = start.elapsed().as_secs_f64();
+        self.records.push(record.clone());
         if let Some(out) = &t.out {
-            if self.best.as_ref().is_some_and(|best| best.epoch == epoch) {
-                self.save_model(out)?;
-            }
             let is_due = self.saved.is_none_or(|(_, at)| at.elapsed() >= SAVE_EVERY);
             let is_last = epoch == t.epochs
                 || t.patience.is_some_and(|patience| self.progress.since_lowest >= patience);
-            if is_due || is_last {
+            let saves = is_due || is_last;
+            if self.best.as_ref().map_or(saves, |best| best.epoch == epoch) {
+                self.save_model(out)?;
+            }
+            if saves {
                 self.save_checkpoint(out)?;
             }
         }
         record.seconds = start.elapsed().as_secs_f64();
-        tracing::info!(epoch, train_loss, validation_loss = record.validation_loss, "epoch done");
+        if let Some(last) = self.records.last_mut() {
+            last.seconds = record.seconds;
+        }
+        tracing::info!(epoch, train_loss, validation_loss, "epoch done");
         Ok(record)
     }
 
@@ -420,7 +381,7 @@ impl<'t> Run<'t> {
     }
 
     /// The loss of a step is that of the weights before its update: what the last one made of them shows in no loss yet.
-    fn expect_numbers(&self, states: &Snapshot) -> Result<()> {
+    pub(super) fn expect_numbers(&self, states: &Snapshot) -> Result<()> {
         match numbers::first_that_is_none(states) {
             Some((param, value)) => {
                 let epoch = self.progress.epochs + usize::from(self.progress.step > 0);
@@ -452,53 +413,4 @@ impl<'t> Run<'t> {
         }
         Ok(true)
     }
-
-    /// The best weights, or the current ones where none were compared.
-    pub(super) fn save_model(&self, out: &Path) -> Result<()> {
-        let path = out.join("model.safetensors");
-        match &self.best {
-            Some(best) => save_model(&path, &best.weights),
-            None => {
-                let weights = snapshot(&self.trainer.device, &self.weights)?;
-                self.expect_numbers(&weights)?;
-                save_model(&path, &weights)
-            }
-        }
-    }
-
-    fn save_checkpoint(&mut self, out: &Path) -> Result<()> {
-        let states = snapshot(&self.trainer.device, &self.states())?;
-        self.expect_numbers(&states)?;
-        let optimizer = self.trainer.optimizer_name();
-        let path = out.join(CHECKPOINT);
-        Checkpoint::save(&path, &self.progress, &optimizer, &states, self.best.as_ref())?;
-        self.saved = Some((self.progress.epochs, Instant::now()));
-        Ok(())
-    }
-}
-
-impl Trainer<'_> {
-    /// Records a step on the rows `x`: forward, update, sums.
-    fn record<'g>(&self, x: Var<'g>, labels: Var<'g>, sums: &Sums) -> Result<()> {
-        let g = x.graph();
-        let x = self.augment.as_ref().map_or(x, |layer| layer.forward(x));
-        let logits = logits(&*self.model, x, &self.split.train)?;
-        let (loss, class) = {
-            let _scope = g.scope_at("loss");
-            (logits.softmax_cross_entropy(labels), logits.argmax(1))
-        };
-        self.optimizer.minimize(loss, &self.params.trainable());
-        let _scope = g.scope_at("sums");
-        loss.accumulate_into(g.param(&sums.loss), x.dim(0) as f32);
-        class.count_equal_into(labels, g.param(&sums.correct));
-        g.error().map_or(Ok(()), Err)
-    }
-}
-
-/// The states that the model reads for inference, in the order it reads them.
-fn weights(model: &dyn Layer, data: &Dataset) -> Result<Vec<Param>> {
-    let g = Graph::inference();
-    logits(model, g.input("x", &shape_of(data, 1)), data)?;
-    let recording = g.finish()?;
-    Ok(recording.states.iter().map(|s| s.param.clone()).collect())
 }

@@ -1,5 +1,6 @@
 //! How a run is set up, and its course from outside.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,7 +9,8 @@ use std::time::Instant;
 use super::checkpoint::restore;
 use super::numbers::{check_data, check_weights};
 use super::run::Run;
-use super::{Evaluator, FolderLock, Keep, Observer, TrainingReport};
+use super::task::{Better, LOSS, Objective, Task};
+use super::{Evaluator, FolderLock, Keep, Model, Observer, TrainingReport};
 use crate::data::{LastBatch, Split, batches, epoch_order};
 use crate::device::{CompileOptions, Device, Precision};
 use crate::error::{Error, Result};
@@ -17,11 +19,12 @@ use crate::nn::Layer;
 use crate::optim::Optimizer;
 use crate::profile::{Clock, Profile};
 
-/// Trains a classifier.
+/// Trains a model: a classifier, where the targets are classes, else one whose predictions come near its targets
+/// ([`Task::of`]); or by any objective ([`Trainer::task`]).
 ///
 /// The training rows are uploaded once; where they are larger than one buffer of the device may be, pieces of each
 /// epoch's order are uploaded one after the other, with the same result to the bit. Each step takes its rows from them by an order that is fed once an
-/// epoch and a counter on the device, and adds its loss and hits to sums there, so that a step neither
+/// epoch and a counter on the device, and adds its loss and metrics to sums there, so that a step neither
 /// uploads nor reads anything. After each epoch the validation rows are evaluated; [`Keep`] says whether they
 /// choose the weights that are tested at the end and saved. The test rows choose nothing.
 ///
@@ -31,16 +34,20 @@ const EPOCHS_AHEAD: usize = 10_000;
 /// With one seed and one adapter, two runs give the same bits, stopped and resumed or not.
 pub struct Trainer<'a> {
     pub(super) device: Device,
-    pub(super) model: Box<dyn Layer + 'a>,
+    pub(super) model: Box<dyn Model + 'a>,
     pub(super) params: Params,
     pub(super) optimizer: Box<dyn Optimizer + 'a>,
     pub(super) split: Split,
+    pub(super) task: Task,
+    /// The number that best weights and patience are found by, if one was named.
+    pub(super) choose_by: Option<String>,
     pub(super) epochs: usize,
     pub(super) batch: usize,
     pub(super) seed: u64,
     pub(super) last: LastBatch,
     pub(super) keep: Keep,
     pub(super) out: Option<PathBuf>,
+    pub(super) metadata: BTreeMap<String, String>,
     /// Whether the caller holds the lock on `out`.
     pub(super) is_locked: bool,
     pub(super) resume: Option<PathBuf>,
@@ -69,12 +76,13 @@ impl<'a> Trainer<'a> {
     /// Trains `model`, whose parameters are in `params`, with `optimizer` on `split.train`: 10 epochs of
     /// batches of 32 rows, in the order of seed 42, unless said otherwise.
     ///
-    /// The model takes floats `[rows, ...shape]`, those of the data set or its bytes times their scale, and gives
-    /// logits `[rows, classes]`; the loss is their softmax cross-entropy. What `params` holds that is frozen
-    /// stays as it is.
+    /// The model takes floats `[rows, ...shape]`, those of the data set or its bytes times their scale; of several
+    /// inputs, or integers, it is a [`Model`]. Where the targets are classes it gives logits `[rows, classes]`, and the
+    /// loss is their softmax cross-entropy; else it gives as many numbers as a target has, and the loss is their mean
+    /// squared difference, unless [`Trainer::task`] says otherwise. What `params` holds that is frozen stays as it is.
     pub fn new(
         device: &Device,
-        model: impl Layer + 'a,
+        model: impl Model + 'a,
         params: &Params,
         optimizer: impl Optimizer + 'a,
         split: Split,
@@ -84,6 +92,8 @@ impl<'a> Trainer<'a> {
             model: Box::new(model),
             params: params.clone(),
             optimizer: Box::new(optimizer),
+            task: Task::of(&split.train),
+            choose_by: None,
             split,
             epochs: 10,
             batch: 32,
@@ -91,6 +101,7 @@ impl<'a> Trainer<'a> {
             last: LastBatch::Keep,
             keep: Keep::Best,
             out: None,
+            metadata: BTreeMap::new(),
             is_locked: false,
             resume: None,
             stop: Arc::default(),
@@ -100,6 +111,28 @@ impl<'a> Trainer<'a> {
             patience: None,
             options: CompileOptions::new(),
         }
+    }
+
+    /// What is minimized, and measured beside: of the training rows at each step, of the others in evaluations.
+    #[must_use]
+    pub fn task(mut self, task: Task) -> Self {
+        self.task = task;
+        self
+    }
+
+    /// Minimizes `objective`, and measures what goes with it: `task(Task::new(objective))`.
+    #[must_use]
+    pub fn objective(self, objective: impl Objective + 'static) -> Self {
+        self.task(Task::new(objective))
+    }
+
+    /// The number of the validation rows that [`Keep::Best`] and [`Trainer::early_stopping`] look at: `loss`, or the name
+    /// of a metric. Unless one is named, the weights are chosen by the first metric, for classifiers the accuracy, and
+    /// the end by the loss.
+    #[must_use]
+    pub fn choose_by(mut self, name: impl Into<String>) -> Self {
+        self.choose_by = Some(name.into());
+        self
     }
 
     /// How often the training rows are gone through, those before a resume counted.
@@ -140,7 +173,8 @@ impl<'a> Trainer<'a> {
 
     /// A folder for `model.safetensors`, the kept weights under PyTorch's names, and
     /// `checkpoint.safetensors`, all states. That one is written after the first epoch and the last, at a stop,
-    /// and after others once a second. The folder is made if it is not there, and locked until the run ends
+    /// and after others once a second. The model is written when better weights are found; where none are compared, with
+    /// the checkpoint, but never before the first epoch has ended: until then that of an earlier run stays. The folder is made if it is not there, and locked until the run ends
     /// ([`FolderLock`]).
     #[must_use]
     pub fn out(mut self, folder: impl Into<PathBuf>) -> Self {
@@ -157,6 +191,15 @@ impl<'a> Trainer<'a> {
         self
     }
 
+    /// Keeps `text` under `key` in the metadata of `model.safetensors` and `checkpoint.safetensors`, such as what inputs
+    /// go through before the model sees them: there it is always that of the run which wrote the weights.
+    /// [`SavedRun`](super::SavedRun) reads it again.
+    #[must_use]
+    pub fn metadata(mut self, key: impl Into<String>, text: impl Into<String>) -> Self {
+        self.metadata.insert(key.into(), text.into());
+        self
+    }
+
     /// Goes on from a `checkpoint.safetensors`, in the middle of an epoch if it was stopped there. Model and
     /// optimizer must be of the same kinds; the learning rate is that of the optimizer given now.
     #[must_use]
@@ -165,8 +208,8 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// A flag that ends the run after the current step once it is true: no step after it is submitted. The run then saves, tests and reports
-    /// as always.
+    /// A flag that ends the run after the current step once it is true: no step after it is submitted. The run then
+    /// saves, tests and reports as always; before the end of the first epoch it saves the checkpoint alone.
     #[must_use]
     pub fn stop(mut self, flag: Arc<AtomicBool>) -> Self {
         self.stop = flag;
@@ -200,8 +243,8 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Ends the run once the validation loss has not been lower than ever before for `patience` epochs, at least
-    /// one. It takes validation rows. [`Keep`] says which weights stay.
+    /// Ends the run once the validation loss, or what [`Trainer::choose_by`] names, has not been better than ever before
+    /// for `patience` epochs, at least one. It takes validation rows. [`Keep`] says which weights stay.
     #[must_use]
     pub fn early_stopping(mut self, patience: usize) -> Self {
         self.patience = Some(patience.max(1));
@@ -231,6 +274,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer::run`] and [`Step::profile_by`](crate::Step::profile_by).
     pub fn profile(self, runs: usize, clock: Option<Clock>) -> Result<Profile> {
+        self.task.check()?;
         check_data(&self)?;
         let order = epoch_order(self.split.train.len(), self.seed, 0);
         let steps = batches(&order, self.batch, self.last)?.len();
@@ -251,6 +295,19 @@ impl<'a> Trainer<'a> {
             epoch + 1,
             self.epochs
         )))
+    }
+
+    /// The number that best weights are chosen by, and which of its values is better.
+    pub(super) fn best_by(&self) -> Result<(&str, Better)> {
+        let first = self.task.metrics.first().map_or(LOSS, |metric| metric.name());
+        let name = self.choose_by.as_deref().unwrap_or(first);
+        Ok((name, self.task.find(name)?))
+    }
+
+    /// The number that patience looks at, and which of its values is better.
+    pub(super) fn patience_by(&self) -> Result<(&str, Better)> {
+        let name = self.choose_by.as_deref().unwrap_or(LOSS);
+        Ok((name, self.task.find(name)?))
     }
 
     /// Under which its states are in the store.
@@ -278,6 +335,8 @@ impl<'a> Trainer<'a> {
                     .into(),
             ));
         }
+        self.task.check()?;
+        self.best_by()?;
         check_data(&self)?;
         // Says what is wrong with the batch size.
         let order = epoch_order(self.split.train.len(), self.seed, 0);
@@ -303,24 +362,24 @@ impl<'a> Trainer<'a> {
         if let Some(best) = &run.best {
             restore(&self.device, &best.weights)?;
         }
-        let test = Evaluator::new(&self.device, &*self.model, &self.split.test)?.run()?;
+        let test = Evaluator::of(&self.device, &*self.model, &self.split.test, &self.task)?.run()?.scores;
         run.expect_number("test", run.progress.epochs.max(1), test.loss)?;
-        if let Some(out) = &self.out {
+        if let Some(out) = self.out.as_ref().filter(|_| run.progress.epochs > 0) {
             run.save_model(out)?;
         }
-        let planned_bytes = run.planned_bytes();
+        let (planned_bytes, step_bytes) = (run.planned_bytes(), run.step_bytes());
         let later = run.clock.training.saturating_sub(run.clock.first_step).as_secs_f64();
         let later_steps = run.clock.steps.saturating_sub(1) as f64;
         Ok(TrainingReport {
             best_epoch: run.best.as_ref().map(|b| b.epoch).or(Some(run.progress.epochs)).filter(|&e| e > 0),
             epochs: run.records,
-            test_loss: test.loss,
-            test_accuracy: test.accuracy,
+            test,
             train_seconds,
             first_step_seconds: run.clock.until_first_step.as_secs_f64(),
             steps: run.clock.steps,
             steps_per_second: if later_steps > 0.0 { later_steps / later.max(1e-9) } else { 0.0 },
             planned_bytes,
+            step_bytes,
             stopped,
             stopped_early: !stopped && run.progress.epochs < self.epochs,
         })

@@ -15,6 +15,17 @@ pub fn wgrad(folder: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
+/// The weights and states of a file without what they say of their run, as files of earlier versions and from elsewhere are.
+pub fn forget_the_run(path: &Path) {
+    let content = std::fs::read(path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&content).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&content).unwrap();
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let kept = metadata.into_iter().filter(|(key, _)| !key.starts_with("user.") && key != "records");
+    let bytes = safetensors::serialize(file.tensors(), Some(kept.collect())).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
 pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }

@@ -45,8 +45,8 @@ use super::{Failure, Outcome, bench_precision, progress, say};
     Metrics of --json: steps_per_second (training), gflops or gigabytes_per_second (ops), each also with _min and\n\
     _max;\n\
     first_step_seconds, for recording, compiling and the first run on a device just opened; dispatches;\n\
-    host_us_per_dispatch (GPU); planned_bytes; of sizes microseconds, for a run, and gpu_wins_from, a size,\n\
-    left out where the CPU is faster at the largest; of --precision mixed also mixed_steps_per_second,\n\
+    host_us_per_dispatch (GPU); planned_bytes, of the intermediate values of a step;\n\
+    of sizes microseconds, for a run, and gpu_wins_from, a size, left out where the CPU is faster at the largest; of --precision mixed also mixed_steps_per_second,\n\
     mixed_planned_bytes, mixed_speed_ratio and mixed_memory_ratio; of --floors run_us, flops_floor_us, planned_bytes_floor_us,\n\
     bytes_once_floor_us, least_bytes_floor_us and launches_us; of growth microseconds, planned_bytes and worst_factor, the\n\
     most that a doubling costs; of growth-nodes record_seconds, plan_seconds and compile_seconds.\n\n\
@@ -60,8 +60,9 @@ pub(super) struct Args {
     /// What to time [default: mlp-a mlp-b cnn-a cnn-8 matmul-512 matmul-512-plain conv64 sizes]
     #[arg(value_name = "WORKLOAD")]
     workloads: Vec<String>,
-    /// Print how far each workload is from its floors: operations at the device's peak, bytes at its bandwidth, both
-    /// measured in turns with the workload [default workloads: mlp-a mlp-b cnn-a cnn-8 matmul-512 conv64]
+    /// Print how far each workload is from lower bounds on its time: operations at the device's peak, bytes at its
+    /// bandwidth, both measured in turns with the workload, and its launches, one for each dispatch of a kernel [default
+    /// workloads: mlp-a mlp-b cnn-a cnn-8 matmul-512 conv64]
     #[arg(long)]
     floors: bool,
     /// `mixed`: time training steps in 32 bits and in mixed precision, in turns, on the GPUs, or on the CPU where it is
@@ -148,7 +149,7 @@ fn contestants(name: &str) -> Outcome<(Vec<Contestant>, Option<String>)> {
 
 #[cfg(feature = "gpu")]
 fn every_adapter() -> Outcome<Vec<Device>> {
-    Ok(wgrad::gpu::adapters_named("")?.into_iter().map(Device::from).collect())
+    Ok(super::gpus()?.into_iter().map(Device::from).collect())
 }
 
 #[cfg(not(feature = "gpu"))]
@@ -272,7 +273,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if !args.json {
         let how = match (args.floors, is_mixed) {
             (true, _) => {
-                "medians; each workload takes turns with what reaches the peaks, and × is what it takes over a floor"
+                "medians; each workload takes turns with what reaches the peaks, and × is its time over a lower bound"
             }
             (_, true) => {
                 "ratio: mixed precision over 32 bits; medians, with the slowest and the fastest repetition"
@@ -424,7 +425,7 @@ fn introduce(devices: &[Contestant], no_gpu: Option<&str>, how: &str) {
         );
     }
     if let Some(reason) = no_gpu {
-        let reason = reason.trim_end_matches(", or use the CPU with --device cpu");
+        let reason = reason.trim_end_matches(", or use the CPU");
         say(format!("            alone, as there is nothing else: {reason}"));
     }
     say(format!("{how}\n"));

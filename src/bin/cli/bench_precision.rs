@@ -67,7 +67,7 @@ pub(super) fn compare(
             // Of several adapters, some have no 16-bit floats.
             let one = match Compared::measure(workload, on, timer) {
                 Err(wgrad::Error::Adapter(reason)) if devices.len() > 1 => {
-                    eprintln!("{} is left out: {reason}", on.adapter());
+                    tracing::warn!("{} is left out: {reason}", on.adapter());
                     break;
                 }
                 one => one?,
@@ -77,7 +77,7 @@ pub(super) fn compare(
             all.push(one);
         }
         if show && !all.is_empty() {
-            say(format!("{}: steps/s, and bytes planned for intermediate values", on.adapter()));
+            say(format!("{}: steps/s, and bytes of the intermediate values of a step", on.adapter()));
             let lines: Vec<[String; 7]> = all.iter().map(line).collect();
             let headings = ["workload", "f32", "mixed", "ratio", "bytes, f32", "mixed", "ratio"];
             say(table(&headings, &lines));

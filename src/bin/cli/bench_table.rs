@@ -169,8 +169,14 @@ pub(super) fn show_workloads(devices: &[Contestant], measured: &[Measured]) {
                 ]
             })
             .collect();
-        let headings =
-            ["workload", "first run CPU, s", "GPU, s", "dispatches", "host µs/dispatch", "planned bytes"];
+        let headings = [
+            "workload",
+            "first run CPU, s",
+            "GPU, s",
+            "dispatches",
+            "host µs/dispatch",
+            "intermediate values, bytes",
+        ];
         say(table(&headings, &rows));
         say("");
     }
@@ -239,11 +245,12 @@ pub(super) fn show_growth(devices: &[Contestant], growth: &[Swept], recordings: 
             match k {
                 0 => {
                     let rows: Vec<[String; 3]> = rows.map(|[a, b, _, d]| [a, b, d]).collect();
-                    say(table(&[unit, "CPU, µs", "planned bytes"], &rows));
+                    say(table(&[unit, "CPU, µs", "intermediate values, bytes"], &rows));
                 }
                 _ => {
                     let rows: Vec<[String; 4]> = rows.collect();
-                    say(table(&[unit, "CPU, µs", "GPU, µs", "GPU's planned bytes"], &rows));
+                    let headings = [unit, "CPU, µs", "GPU, µs", "intermediate values on the GPU, bytes"];
+                    say(table(&headings, &rows));
                 }
             }
         }

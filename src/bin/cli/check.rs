@@ -85,7 +85,7 @@ fn adapters(name: &str) -> Outcome<Vec<Adapter>> {
     let gpus = match name {
         "cpu" => Vec::new(),
         "all" => {
-            adapters_named("").map_err(|e| Failure::new(format!("{e}; `--device cpu` checks derivatives")))?
+            super::gpus().map_err(|e| Failure::new(format!("{e}; `--device cpu` checks derivatives")))?
         }
         "auto" | "gpu" => vec![Gpu::open(None)?],
         name => adapters_named(name)?,
@@ -117,10 +117,10 @@ impl Adapter {
             report.failures.extend(part.failures);
             report.skipped.extend(part.skipped);
         };
-        let what = format!("cases with folded grids on {name}");
+        let what = format!("cases in grids of two dimensions on {name}");
         let folded = watched(quiet, &what, |p| check_gpu_cases_folded(&self.gpu, cases, p));
         if folded.cases() > 0 {
-            add("some, with folded grids", folded);
+            add("some, in grids of two dimensions", folded);
         }
         // Once more as mixed precision stores values, where the adapter can.
         if self.gpu.has_halves() {

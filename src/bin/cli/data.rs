@@ -1,21 +1,25 @@
 //! Data sets by name, and which rows a saved model is tested on.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use wgrad::Error;
 use wgrad::data::{Dataset, Split, Table, TablePreprocessor, digits, iris, load_idx_folder};
+use wgrad::train::{Mse, Task};
 
+use super::advice::{in_asking, in_training};
 use super::data_name::DataName;
+use super::file_kind::{is_image, refuse_image};
+use super::run_file::{Origin, PREPROCESSING_FILE};
 use super::table::{Content, TableSettings};
-use super::{Failure, Outcome, run_file};
-
-/// Name of the file in a run's folder that says how rows of a table become numbers.
-const PREPROCESSING: &str = "preprocessing.json";
+use super::{Failure, Outcome};
 
 /// Rows to train, validate and test on.
 pub(super) struct Loaded {
     pub(super) split: Split,
     /// What later rows of a table go through.
     pub(super) preprocessor: Option<TablePreprocessor>,
+    /// What was taken for granted about a table, in one line.
+    pub(super) note: Option<String>,
 }
 
 /// The data set of a name. Of images, `validation` training rows are kept, a tenth if nothing is said; `table` says it
@@ -25,25 +29,50 @@ pub(super) struct Loaded {
 /// other rows would be drawn.
 pub(super) fn load(name: &DataName, table: &mut TableSettings, validation: Option<usize>) -> Outcome<Loaded> {
     if name.is_table() {
-        let (rows, content) = read_table(name, table)?;
+        refuse_image_as_data(
+            name,
+            "give a CSV file of rows, or a folder with the four files of MNIST or of a set published like it",
+        )?;
+        let (rows, content) = read_table(name, table, in_training)?;
         if let Some(change) = table.change(&content) {
             return Err(Failure::new(format!(
-                "`{name}` has changed since the run began: {change}; a run on a table is resumed with the rows it had, \
-                 so start another run, or bring the file back"
+                "`{name}` does not hold the rows that the run began with: {change}; a run on a table is resumed with \
+                 the rows it had, so start another run, or give the file as it was with --data"
             )));
         }
+        let was_auto = table.is_auto();
         let (split, preprocessor) = table.split(&rows)?;
-        table.keep(content, preprocessor.target());
-        return Ok(Loaded { split, preprocessor: Some(preprocessor) });
+        let note = was_auto.then(|| note(&rows, &preprocessor));
+        table.keep(content, &preprocessor);
+        return Ok(Loaded { split, preprocessor: Some(preprocessor), note });
     }
     let (train, test) = load_images(name)?;
     let rows = validation.unwrap_or((train.len() + 5) / 10);
-    Ok(Loaded { split: Split::new(train, test, rows)?, preprocessor: None })
+    Ok(Loaded { split: Split::new(train, test, rows)?, preprocessor: None, note: None })
+}
+
+/// What `--task auto` took a table for.
+fn note(table: &Table, fitted: &TablePreprocessor) -> String {
+    let target = fitted.target();
+    if !fitted.is_regression() {
+        return format!(
+            "classification of `{target}`: {} different values (--task regression predicts a number)",
+            fitted.classes().len()
+        );
+    }
+    let at = table.columns().iter().position(|column| column == target).unwrap_or(0);
+    let numbers = (0..table.len()).filter_map(|row| fitted.number(table.get(row, at)?));
+    let different: std::collections::BTreeSet<u64> = numbers.map(|x| (x + 0.0).to_bits()).collect();
+    format!(
+        "regression of `{target}`: {} different numbers in {} rows (--task classification takes them for classes)",
+        different.len(),
+        table.len()
+    )
 }
 
 /// Leaves what later rows go through beside the model, or removes that of an earlier run.
 pub(super) fn save(preprocessor: Option<&TablePreprocessor>, out: &Path) -> Outcome {
-    let path = out.join(PREPROCESSING);
+    let path = out.join(PREPROCESSING_FILE);
     match preprocessor {
         Some(preprocessor) => preprocessor.save(&path)?,
         None => {
@@ -69,22 +98,33 @@ fn refuse_no_table(name: &DataName) -> Outcome {
         return Ok(());
     }
     Err(Failure::new(format!(
-        "the model is for rows of a table, as the {PREPROCESSING} beside it says, and `{name}` is none; give the \
-         table, or a CSV file of such rows, with --data"
+        "the model is for rows of a table, and `{name}` is none; give the table, or a CSV file of such rows, with \
+         --data"
     )))
 }
 
+/// One image is no data set.
+fn refuse_image_as_data(name: &DataName, advice: &str) -> Outcome {
+    match name.file().is_some_and(is_image) {
+        true => Err(Failure::new(format!("`{name}` is an image, and no data set; {advice}"))),
+        false => Ok(()),
+    }
+}
+
 /// A table, and what tells whether it is the same another time.
-fn read_table(name: &DataName, table: &TableSettings) -> Outcome<(Table, Content)> {
+fn read_table(
+    name: &DataName,
+    table: &TableSettings,
+    advised: impl Fn(Error) -> Failure,
+) -> Outcome<(Table, Content)> {
     let Some(path) = name.file() else {
         let rows = iris()?;
-        // It comes with the program.
-        let content = Content::of(rows.len(), &[]);
+        let content = Content::of(&rows);
         return Ok((rows, content));
     };
     let bytes = std::fs::read(path).map_err(|e| Failure::new(format!("{name}: {e}")))?;
-    let rows = Table::from_bytes(&bytes, path, table.delimiter(path))?;
-    let content = Content::of(rows.len(), &bytes);
+    let rows = Table::from_bytes(&bytes, path, table.delimiter(path)).map_err(advised)?;
+    let content = Content::of(&rows);
     Ok((rows, content))
 }
 
@@ -95,31 +135,33 @@ pub(super) fn name_in(settings: &serde_json::Value) -> Option<DataName> {
 
 /// The data that a saved model is tested on or asked about.
 pub(super) struct Subject {
-    /// What was given, what the run.json beside the model says, or the digits.
+    /// What was given, what the model's run was trained on, or the digits.
     pub(super) data: DataName,
     /// What rows of a table go through, if the model is for one.
     pub(super) preprocessor: Option<TablePreprocessor>,
     table: TableSettings,
-    /// Whether the model was trained on other rows of the same data.
+    /// Whether the data has the name of that which the model was trained on.
     is_own: bool,
+}
+
+/// Rows to test on.
+pub(super) struct TestRows {
+    pub(super) data: Dataset,
+    /// What they are called.
+    pub(super) called: &'static str,
 }
 
 impl Subject {
     pub(super) fn of(model: &Path, given: Option<&DataName>) -> Outcome<Self> {
-        let folder = match model.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let settings = run_file::settings(folder)?.unwrap_or_default();
+        let Origin { settings, preprocessor, .. } = Origin::of(model)?;
         let trained = name_in(&settings).unwrap_or_default();
         let data = given.unwrap_or(&trained).clone();
-        let path: PathBuf = folder.join(PREPROCESSING);
-        let preprocessor = if path.exists() { Some(TablePreprocessor::load(&path)?) } else { None };
         if data.is_table() && preprocessor.is_none() {
+            refuse_image_as_data(&data, "`wgrad predict` says what an image shows")?;
             return Err(Failure::new(format!(
-                "`{data}` is a table, and there is no {}, which says how its rows become numbers; a run on a table \
-                 leaves it beside the model",
-                path.display()
+                "`{data}` is a table, and {} does not say how its rows become numbers, nor is there a \
+                 {PREPROCESSING_FILE} beside it; a model that was trained on a table says it",
+                model.display()
             )));
         }
         let is_own = data.is_same(&trained);
@@ -130,14 +172,25 @@ impl Subject {
     }
 
     /// The rows to test on. Of a table that the model was not trained on, all.
-    pub(super) fn test(&self) -> Outcome<Dataset> {
+    pub(super) fn test(&self) -> Outcome<TestRows> {
         let Some(preprocessor) = &self.preprocessor else {
-            return Ok(load_images(&self.data)?.1);
+            return Ok(TestRows { data: load_images(&self.data)?.1, called: "test rows" });
         };
+        if self.is_own && self.data.file().is_some_and(|file| !file.exists()) {
+            return Err(Failure::new(format!(
+                "the model was trained on `{}`, which is not there (seen from here); say where it is with --data, for \
+                 its test rows, or give other rows",
+                self.data
+            )));
+        }
         refuse_no_table(&self.data)?;
-        let (table, content) = read_table(&self.data, &self.table)?;
-        if !self.is_own {
-            return Ok(preprocessor.dataset(&table)?);
+        refuse_image(self.data.path())?;
+        let advised = |error| self.advised(error, self.data.path());
+        let (table, content) = read_table(&self.data, &self.table, advised)?;
+        // A copy under another name has the rows that were trained on, too.
+        if !self.is_own && !self.table.is_of(&content) {
+            let data = preprocessor.dataset(&table).map_err(advised)?;
+            return Ok(TestRows { data, called: "rows, all of the table" });
         }
         // Of another file other rows would be drawn, among them some of those trained on.
         let unknown = |why: String| {
@@ -153,10 +206,10 @@ impl Subject {
         }
         let (split, fitted) = self.table.split(&table)?;
         match fitted.difference(preprocessor) {
-            None => Ok(split.test),
+            None => Ok(TestRows { data: split.test, called: "test rows" }),
             Some(difference) => Err(unknown(format!(
-                "{PREPROCESSING} is not what the settings in run.json make of `{}` ({difference}): one of the three \
-                 was changed after the run",
+                "what the model's rows went through is not what the settings of its run make of `{}` ({difference}): one \
+                 of the three was changed after the run",
                 self.data
             ))),
         }
@@ -164,24 +217,43 @@ impl Subject {
 
     /// A file of rows like those it was trained on.
     pub(super) fn read_rows(&self, path: &Path) -> Outcome<Table> {
-        Ok(Table::read_delimited(path, self.table.delimiter(path))?)
+        Table::read_delimited(path, self.table.delimiter(path)).map_err(|error| self.advised(error, path))
+    }
+
+    /// What is wrong with a table that the model is asked about.
+    pub(super) fn advised(&self, error: Error, path: &Path) -> Failure {
+        in_asking(error, self.table.delimiter(path).into(), self.table.decimal())
     }
 
     /// Shape of an example.
     pub(super) fn shape(&self) -> Outcome<Vec<usize>> {
         match &self.preprocessor {
             Some(preprocessor) => Ok(vec![preprocessor.width()]),
-            None => Ok(self.test()?.shape),
+            None => Ok(self.test()?.data.shape().to_vec()),
         }
+    }
+
+    /// What the model predicts a number of a table's rows with, if it does.
+    pub(super) fn regression(&self) -> Option<&TablePreprocessor> {
+        self.preprocessor.as_ref().filter(|preprocessor| preprocessor.is_regression())
+    }
+
+    /// What is measured of the model, numbers of a table in the unit of its target.
+    pub(super) fn task(&self, test: &Dataset) -> Task {
+        task(test, self.preprocessor.as_ref())
     }
 
     /// The names of the classes; none where they have only numbers.
     pub(super) fn classes(&self) -> &[String] {
         self.preprocessor.as_ref().map_or(&[], |preprocessor| preprocessor.classes())
     }
+}
 
-    /// How the rows to test on are called.
-    pub(super) fn rows(&self) -> &'static str {
-        if self.is_own || !self.data.is_table() { "test rows" } else { "rows, all of the table" }
+/// What is minimized and measured: of a table's numbers the metrics are in the unit of the target, the loss is that of
+/// scaled ones.
+pub(super) fn task(data: &Dataset, preprocessor: Option<&TablePreprocessor>) -> Task {
+    match preprocessor.filter(|preprocessor| preprocessor.is_regression()) {
+        Some(preprocessor) => Task::new(Mse::new().unit(preprocessor.target_unit())),
+        None => Task::of(data),
     }
 }

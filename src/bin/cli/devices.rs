@@ -53,12 +53,18 @@ fn adapters() -> Vec<Row> {
         Ok(gpus) => gpus
             .into_iter()
             .map(|gpu| {
-                let class = format!("{:?}", gpu.caps().class);
+                let class = gpu.caps().class.to_string();
                 (Device::from(gpu).info(), Some(class))
             })
             .collect(),
-        // One that cannot be opened must not hide the others.
-        Err(_) => adapters().into_iter().map(|info| (info, None)).collect(),
+        // What cannot be opened is there all the same.
+        Err(error) => {
+            let found = adapters();
+            if !found.is_empty() {
+                tracing::warn!(%error, "no adapter can be opened");
+            }
+            found.into_iter().map(|info| (info, None)).collect()
+        }
     }
 }
 

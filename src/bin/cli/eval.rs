@@ -7,29 +7,29 @@ use serde_json::json;
 use wgrad::Params;
 use wgrad::train::Evaluator;
 
-use super::data::Subject;
+use super::data::{Subject, TestRows};
 use super::data_name::DataName;
 use super::model::{Architecture, Kind};
 use super::settings::name;
-use super::{Failure, Outcome, open, percent, say, say_device, thousands};
+use super::{Failure, Outcome, open, percent, run_file, say, say_device, tested, thousands};
 
-/// Tests a saved model: accuracy, loss and confusion matrix on the test rows.
+/// Tests a saved model on the test rows: accuracy, loss and confusion matrix, or the errors of a regression.
 ///
 /// The model's layers are read from the shapes in its file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    wgrad eval                        the model that `wgrad train` left in runs/digits-cnn\n  \
+    wgrad eval                        the model that `wgrad train` saved last below runs/\n  \
     wgrad eval --out runs/wide\n  \
     wgrad eval --model-file model.safetensors --data ~/mnist")]
 pub(super) struct Args {
     /// A model.safetensors, of this program or with the same names from elsewhere
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     model_file: Option<PathBuf>,
-    /// The folder of a run [default: the last of runs/DATA-MODEL]
+    /// The folder of a run [default: the one in runs/ whose model was saved last; with --data, of those on it]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// `digits`, `iris`, a CSV file, or a folder with MNIST's four files [default: what run.json beside the model says,
-    /// or digits]. Of a CSV file that the model was not trained on, all rows are tested
+    /// `digits`, `iris`, a CSV file, or a folder with MNIST's four files [default: what the model was trained on]. Of a
+    /// CSV file that the model was not trained on, all rows are tested
     #[arg(long, value_name = "digits|iris|FILE.csv|DIR")]
     data: Option<DataName>,
     /// `auto` (a GPU if there is one, else the CPU), `gpu`, `cpu`, or part of an adapter's name
@@ -43,60 +43,87 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_ref())?;
     let subject = Subject::of(&path, args.data.as_ref())?;
-    let (test, data_name) = (subject.test()?, &subject.data);
-    let architecture = Architecture::read(&path, &test.shape)?;
+    let (tested_on, data_name) = (subject.test()?, &subject.data);
+    let TestRows { data: test, called } = tested_on;
+    let architecture = Architecture::read(&path, test.shape())?;
     let (device, no_gpu) = open(&args.device)?;
     let info = device.info();
     let params = Params::seeded(0);
     let model = architecture.build(&params, 0.0)?;
     device.load(&params.all(), &path)?;
-    let result = Evaluator::new(&device, &model, &test)?.run()?;
+    let result = Evaluator::with(&device, &model, &test, &subject.task(&test))?.run()?;
     if args.json {
-        say(json!({
-            "test_accuracy": result.accuracy,
-            "test_loss": result.loss,
+        let mut all = json!({
             "rows": test.len(),
-            "confusion": result.confusion,
-            "class_names": test.class_names,
             "data": data_name.to_string(),
             "model_file": path.display().to_string(),
             "model": name(&architecture.kind),
             "widths": architecture.widths,
             "adapter": info.name,
             "backend": info.backend,
-        }));
+        });
+        match subject.regression() {
+            Some(fitted) => all["target"] = json!(fitted.target()),
+            None => {
+                all["confusion"] = json!(result.confusion);
+                all["class_names"] = json!(test.class_names());
+            }
+        }
+        if let Some(all) = all.as_object_mut() {
+            run_file::put_scores(all, "test", &result.scores);
+        }
+        say(all);
         return Ok(());
     }
     say_device(&info, no_gpu.as_deref());
     say(format!("model       {}: {}", path.display(), architecture.describe()));
-    say(format!("data        {data_name}: {} {}\n", thousands(test.len() as f64), subject.rows()));
-    say(format!("test accuracy {} (loss {:.4})\n", percent(result.accuracy), result.loss));
-    say(matrix(&result.confusion, &test.class_names));
+    say(format!("data        {data_name}: {} {called}\n", thousands(test.len() as f64)));
+    say(format!("test {}\n", tested(&result.scores)));
+    if subject.regression().is_none() {
+        say(matrix(&result.confusion, test.class_names()));
+    }
     Ok(())
 }
 
-/// The model that is meant: a file, one in the folder of a run, or that of the last run on the data.
+/// The model that is meant: a file, one in the folder of a run, or that of the last run below runs/, on the data if some
+/// is given.
 pub(super) fn model_file(
     file: Option<&PathBuf>,
     folder: Option<&PathBuf>,
     data: Option<&DataName>,
 ) -> Outcome<PathBuf> {
     const NAME: &str = "model.safetensors";
-    if let Some(path) = file.cloned().or_else(|| folder.map(|f| f.join(NAME))) {
+    if let Some(file) = file {
+        return Ok(file.clone());
+    }
+    let folders: Vec<PathBuf> = match (folder, data) {
+        (Some(folder), _) => vec![folder.clone()],
+        (None, Some(data)) => {
+            Kind::value_variants().iter().map(|&kind| super::train::folder(data, kind)).collect()
+        }
+        (None, None) => {
+            let entries = std::fs::read_dir("runs").into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect()
+        }
+    };
+    let written = |path: &PathBuf| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    let models = folders.iter().map(|folder| folder.join(NAME));
+    let newest = models.filter_map(|path| Some((written(&path)?, path))).max();
+    if let Some((_, path)) = newest {
         return Ok(path);
     }
-    let data = data.cloned().unwrap_or_default();
-    let all: Vec<PathBuf> =
-        Kind::value_variants().iter().map(|&kind| super::train::folder(&data, kind).join(NAME)).collect();
-    let written = |path: &PathBuf| std::fs::metadata(path).and_then(|m| m.modified()).ok();
-    let newest = all.iter().filter_map(|p| Some((written(p)?, p))).max();
-    newest.map(|(_, path)| path.clone()).ok_or_else(|| {
-        let tried: Vec<String> = all.iter().map(|p| p.display().to_string()).collect();
-        Failure::new(format!(
-            "there is no model yet: none of {}; run `wgrad train`, or name one with --out or --model-file",
-            tried.join(", ")
-        ))
-    })
+    if let Some(begun) = folders.iter().find(|folder| folder.join("checkpoint.safetensors").exists()) {
+        let begun = begun.display();
+        return Err(Failure::new(format!(
+            "there is no model in {begun} yet: its run was stopped in the first epoch; go on with \
+             `wgrad train --resume --out {begun}`"
+        )));
+    }
+    let places: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    let places = if places.is_empty() { "runs/".into() } else { places.join(", ") };
+    Err(Failure::new(format!(
+        "there is no {NAME} in {places}; run `wgrad train`, or name a model with --out or --model-file"
+    )))
 }
 
 /// Rows: the class it is. Columns: the class it was taken for.

@@ -1,5 +1,6 @@
 //! Commands, and what they share: output, errors, devices.
 
+mod advice;
 mod augment;
 mod bench;
 mod bench_floors;
@@ -10,6 +11,8 @@ mod data;
 mod data_name;
 mod devices;
 mod eval;
+mod file_kind;
+mod log;
 mod model;
 mod picture;
 mod pictures;
@@ -27,24 +30,26 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use wgrad::{Device, DeviceInfo};
+use wgrad::train::Scores;
+use wgrad::{Device, DeviceInfo, Error};
 
 /// Trains neural networks with WGSL compute shaders, on a GPU or the CPU.
 #[derive(Debug, Parser)]
 #[command(
     name = "wgrad",
     version,
-    after_help = "Environment:\n  \
-    WGRAD_ADAPTER  part of the name of the GPU that `auto` and `gpu` choose\n  \
-    WGRAD_CHECK=1  compares every kernel with the CPU while it runs, and stops at the first difference\n  \
-    WGRAD_DUMP     prints what is compiled: graph, passes, plan, wgsl, or several with commas\n  \
-    WGRAD_TUNE     a file that keeps which kernels are the fastest on this GPU; tries those it does not know\n  \
-    WGRAD_LOG      logs to stderr: error, warn, info, debug, trace\n\n\
-    Exit codes: 0 done, 1 failed, 2 wrong usage."
+    after_help = environment()
 )]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+/// What the help says at its end.
+fn environment() -> String {
+    let of_program = wgrad::SWITCHES.iter().filter(|switch| switch.name != "WGRAD_REQUIRE_GPU");
+    let lines: Vec<String> = of_program.map(|s| format!("  {:<13}  {}", s.name, s.meaning)).collect();
+    format!("Environment:\n{}\n\nExit codes: 0 done, 1 failed, 2 wrong usage.", lines.join("\n"))
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,12 +82,6 @@ impl Failure {
     }
 }
 
-impl From<wgrad::Error> for Failure {
-    fn from(error: wgrad::Error) -> Self {
-        Failure::new(error.to_string())
-    }
-}
-
 impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // One line, whatever a driver had to say.
@@ -107,7 +106,7 @@ pub(crate) fn main(started: Instant) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    let outcome = log().and_then(|()| match cli.command {
+    let outcome = log::start().and_then(|()| match cli.command {
         Command::Devices(args) => devices::run(&args),
         Command::Train(args) => train::run(&args, started),
         Command::Eval(args) => eval::run(&args),
@@ -123,15 +122,6 @@ pub(crate) fn main(started: Instant) -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
-}
-
-/// Logs to stderr what `WGRAD_LOG` asks for.
-fn log() -> Outcome {
-    let Some(wanted) = std::env::var_os("WGRAD_LOG").filter(|v| !v.is_empty()) else { return Ok(()) };
-    let filter = tracing_subscriber::EnvFilter::try_new(wanted.to_string_lossy())
-        .map_err(|e| Failure::usage(format!("WGRAD_LOG: {e}")))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    Ok(())
 }
 
 /// Prints a line. Where nobody reads it any more, work goes on without it.
@@ -157,6 +147,36 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
+/// A metric for a reader, shortly: accuracies in percent, R² by its name.
+pub(crate) fn measured(name: &str, value: f64) -> String {
+    match name {
+        "accuracy" => percent(value),
+        "r2" => format!("R² {value:.3}"),
+        _ => format!("{name} {}", rounded(value)),
+    }
+}
+
+/// What a test came to: metrics, then the loss.
+pub(crate) fn tested(scores: &Scores) -> String {
+    let one = |(name, value): &(String, f64)| match name.as_str() {
+        "accuracy" => format!("accuracy {}", percent(*value)),
+        "r2" => measured(name, *value),
+        _ => format!("{} {}", name.to_uppercase(), rounded(*value)),
+    };
+    let all: Vec<String> = scores.metrics.iter().map(one).collect();
+    format!("{} (loss {:.4})", all.join(", "), scores.loss)
+}
+
+/// Five digits that count.
+pub(crate) fn rounded(x: f64) -> String {
+    let digits = if x == 0.0 || !x.is_finite() { 0 } else { 4 - x.abs().log10().floor() as i32 };
+    match digits {
+        0..=12 => format!("{x:.*}", digits as usize),
+        -12..0 => format!("{x:.0}"),
+        _ => format!("{x:.4e}"),
+    }
+}
+
 /// Columns under their headings; the last is not padded.
 pub(crate) fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) -> String {
     let width = |k: usize| {
@@ -175,11 +195,20 @@ pub(crate) fn table<const N: usize>(headings: &[&str; N], rows: &[[String; N]]) 
 /// Opens a device by name. The second part says why `auto` found no GPU.
 pub(crate) fn open(name: &str) -> Outcome<(Device, Option<String>)> {
     match name {
-        "auto" => Ok(match Device::gpu() {
-            Ok(device) => (device, None),
-            Err(reason) => (Device::cpu(), Some(reason.to_string())),
-        }),
-        "cpu" | "gpu" => Ok((Device::named(name)?, None)),
+        "auto" => match Device::gpu() {
+            Ok(device) => Ok((device, None)),
+            // Who names an adapter does not mean the CPU, and what is wrong beside adapters is not mended by it.
+            Err(Error::Adapter(reason)) if wanted_adapter().is_none() => Ok((Device::cpu(), Some(reason))),
+            Err(error) => Err(error.into()),
+        },
+        "cpu" => Ok((Device::cpu(), None)),
+        "gpu" => match Device::gpu() {
+            Ok(device) => Ok((device, None)),
+            Err(error @ Error::Adapter(_)) => {
+                Err(Failure::new(format!("{error}; --device cpu is always there")))
+            }
+            Err(error) => Err(error.into()),
+        },
         other => match Device::named(other) {
             Ok(device) => Ok((device, None)),
             Err(error) => Err(Failure::new(format!("{error}; `cpu` is always there"))),
@@ -187,12 +216,27 @@ pub(crate) fn open(name: &str) -> Outcome<(Device, Option<String>)> {
     }
 }
 
+/// The adapter that `WGRAD_ADAPTER` names.
+fn wanted_adapter() -> Option<String> {
+    std::env::var("WGRAD_ADAPTER").ok().filter(|name| !name.is_empty())
+}
+
+/// Every GPU, or those that `WGRAD_ADAPTER` names.
+#[cfg(feature = "gpu")]
+pub(crate) fn gpus() -> Outcome<Vec<wgrad::gpu::Gpu>> {
+    let wanted = wanted_adapter();
+    wgrad::gpu::adapters_named(wanted.as_deref().unwrap_or_default()).map_err(|error| match wanted {
+        Some(_) => Failure::new(format!("{error}; WGRAD_ADAPTER asks for it")),
+        None => error.into(),
+    })
+}
+
 /// Says which device is used, and why it is no GPU where that was not asked for.
 pub(crate) fn say_device(info: &DeviceInfo, no_gpu: Option<&str>) {
     match no_gpu {
         // The advice to use the CPU is taken already.
         Some(reason) => {
-            let reason = reason.trim_end_matches(", or use the CPU with --device cpu");
+            let reason = reason.trim_end_matches(", or use the CPU");
             say(format!("device      the CPU, as there is nothing else: {reason}"));
         }
         None if info.kind == "Cpu" => {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use wgrad::data::Dataset;
+use wgrad::data::{Dataset, TablePreprocessor};
 use wgrad::nn::Layer;
 #[cfg(feature = "plots")]
 use wgrad::plots::{self, Mistake};
@@ -17,19 +17,28 @@ use super::Outcome;
 #[cfg(feature = "plots")]
 const MISTAKES: usize = 24;
 
-/// Draws `curves.svg`, `confusion.svg` and, of images, `mistakes.svg` and `filters.svg` into a run's folder, of the
-/// weights that are on the device: the files' paths. What there is nothing to draw of is left out, and an earlier
-/// run's picture of it removed, but for the curves where `epochs` does not tell of all.
+/// What pictures are of.
+pub(super) struct Subject<'a> {
+    pub(super) test: &'a Dataset,
+    /// What numbers of a table go through, if such are predicted.
+    pub(super) regression: Option<&'a TablePreprocessor>,
+}
+
+/// Draws `curves.svg`; `confusion.svg` and, of images, `mistakes.svg` and `filters.svg`, or, of a regression,
+/// `predicted.svg` and `residuals.svg` into a run's folder, of the weights that are on the device: the files' paths. What
+/// there is nothing to draw of is left out, and an earlier run's picture of it removed, but for the curves where `epochs`
+/// does not tell of all.
 #[cfg(feature = "plots")]
 pub(super) fn write(
     out: &Path,
     device: &Device,
     model: &dyn Layer,
     params: &Params,
-    test: &Dataset,
+    subject: &Subject<'_>,
     epochs: Option<&[EpochRecord]>,
     kept: Option<usize>,
 ) -> Outcome<Vec<PathBuf>> {
+    let &Subject { test, regression } = subject;
     let mut files = Vec::new();
     let mut put = |file: &str, svg: Option<String>| -> Outcome {
         let path = out.join(file);
@@ -46,27 +55,50 @@ pub(super) fn write(
     };
     match epochs {
         Some([]) => put("curves.svg", None)?,
-        Some(epochs) => put("curves.svg", Some(plots::curves(epochs, kept)?))?,
+        Some(epochs) => {
+            let (loss, metric) = match regression {
+                Some(_) => ("squared", "r2"),
+                None => ("cross-entropy", "accuracy"),
+            };
+            put("curves.svg", Some(plots::curves(epochs, kept, loss, metric)?))?;
+        }
         None => {}
     }
-    let names = &test.class_names[..];
+    let mut predictor = Predictor::new(device, model, test.shape())?;
+    if let Some(fitted) = regression {
+        let made = predictor.outputs_of(test)?;
+        let truth = |row: usize| test.target(row).and_then(|target| target.first().copied());
+        let pairs = made.as_f32().iter().enumerate().filter_map(|(row, &predicted)| {
+            Some((fitted.target_value(truth(row)?.into()), fitted.target_value(predicted.into())))
+        });
+        let pairs: Vec<(f64, f64)> = pairs.collect();
+        put("predicted.svg", Some(plots::predicted(&pairs, fitted.target())?))?;
+        put("residuals.svg", Some(plots::residuals(&pairs, fitted.target())?))?;
+        for file in ["confusion.svg", "mistakes.svg", "filters.svg"] {
+            put(file, None)?;
+        }
+        return Ok(files);
+    }
+    put("predicted.svg", None)?;
+    put("residuals.svg", None)?;
+    let names = test.class_names();
 
-    let predictions = Predictor::new(device, model, &test.shape[..])?.predict_dataset(test)?;
-    let confusion = match test.classes > plots::MOST_CLASSES {
+    let predictions = predictor.predict_dataset(test)?;
+    let confusion = match test.classes() > plots::MOST_CLASSES {
         true => None,
-        false => Some(plots::confusion(&predictions.confusion(&test.labels)?, names)?),
+        false => Some(plots::confusion(&predictions.confusion(test.labels())?, names)?),
     };
     put("confusion.svg", confusion)?;
-    let is_image = matches!(test.shape[..], [_, h, w] if h > 1 && w > 1);
+    let is_image = matches!(test.shape()[..], [_, h, w] if h > 1 && w > 1);
     let mistakes = match is_image {
         false => None,
         true => {
-            let wrong = predictions.mistakes(&test.labels)?;
+            let wrong = predictions.mistakes(test.labels())?;
             let list: Vec<Mistake> = wrong
                 .into_iter()
                 .take(MISTAKES)
                 .map(|(row, _)| {
-                    let (class, taken_for) = (test.labels[row] as usize, predictions.class(row));
+                    let (class, taken_for) = (test.labels()[row] as usize, predictions.class(row));
                     Mistake {
                         row,
                         values: test.row(row).unwrap_or_default(),
@@ -77,11 +109,11 @@ pub(super) fn write(
                     }
                 })
                 .collect();
-            Some(plots::mistakes(&test.shape, &list, names)?)
+            Some(plots::mistakes(test.shape(), &list, names)?)
         }
     };
     put("mistakes.svg", mistakes)?;
-    put("filters.svg", filters(device, params, &test.shape)?)?;
+    put("filters.svg", filters(device, params, test.shape())?)?;
     Ok(files)
 }
 
@@ -92,7 +124,7 @@ pub(super) fn write(
     _: &Device,
     _: &dyn Layer,
     _: &Params,
-    _: &Dataset,
+    _: &Subject<'_>,
     _: Option<&[EpochRecord]>,
     _: Option<usize>,
 ) -> Outcome<Vec<PathBuf>> {

@@ -10,16 +10,17 @@ use wgrad::train::{Predictions, Predictor};
 use super::data::Subject;
 use super::data_name::DataName;
 use super::eval::model_file;
+use super::file_kind::{refuse_image, refuse_table};
 use super::model::Architecture;
 use super::picture::{Invert, Picture};
-use super::{Failure, Outcome, open, percent, say};
+use super::{Failure, Outcome, open, percent, rounded, say};
 
-/// Says what a saved model takes images or rows for: the most probable classes of each.
+/// Says what a saved model takes images or rows for: the most probable classes of each, or the number it predicts.
 ///
 /// Without inputs it shows some of the test rows, with what they are.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    wgrad predict                        the first test rows, by the last model trained on the digits\n  \
+    wgrad predict                        the first test rows, by the model that was saved last below runs/\n  \
     wgrad predict --rows 40..60 --json\n  \
     wgrad predict seven.png eight.png --out runs/digits-cnn\n  \
     wgrad predict more.csv --out runs/iris-mlp")]
@@ -33,11 +34,10 @@ pub(super) struct Args {
     /// A model.safetensors, of this program or with the same names from elsewhere
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     model_file: Option<PathBuf>,
-    /// The folder of a run [default: the last of runs/DATA-MODEL]
+    /// The folder of a run [default: the one in runs/ whose model was saved last; with --data, of those on it]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// `digits`, `iris`, a CSV file, or a folder with MNIST's four files [default: what run.json beside the model says,
-    /// or digits]
+    /// `digits`, `iris`, a CSV file, or a folder with MNIST's four files [default: what the model was trained on]
     #[arg(long, value_name = "digits|iris|FILE.csv|DIR")]
     data: Option<DataName>,
     /// Exchange dark and light in the images, as models of digits have light ink on dark ground
@@ -70,6 +70,8 @@ struct Input {
     values: Vec<f32>,
     picture: Option<Picture>,
     truth: Option<usize>,
+    /// The number to be predicted, if it is known, in its unit.
+    number: Option<f64>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -84,30 +86,51 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     }
     if args.rows.is_some() || args.inputs.is_empty() {
-        let test = subject.test()?;
+        let test = subject.test()?.data;
         let rows = args.rows.unwrap_or((0, test.len().min(5)));
-        if test.shape != architecture.input {
+        if test.shape() != architecture.input {
             return Err(Failure::new(format!(
                 "the model takes examples of shape {:?}, and those of `{}` have {:?}",
-                architecture.input, subject.data, test.shape
+                architecture.input,
+                subject.data,
+                test.shape()
             )));
         }
-        inputs.extend(rows_of(&test, &subject.data, rows)?);
+        inputs.extend(rows_of(&test, &subject, rows)?);
     }
     let (device, _) = open(&args.device)?;
     let params = Params::seeded(0);
     let model = architecture.build(&params, 0.0)?;
     device.load(&params.all(), &path)?;
     let values: Vec<f32> = inputs.iter().flat_map(|i| i.values.iter().copied()).collect();
-    let predictions = Predictor::new(&device, model, &architecture.input[..])?.predict(&values)?;
-    if predictions.len() != inputs.len() {
-        return Err(Failure::new(format!(
-            "{} inputs hold values of {} examples of shape {:?}",
+    let mut predictor = Predictor::new(&device, model, &architecture.input[..])?;
+    let expect = |rows: usize| match rows == inputs.len() {
+        true => Ok(()),
+        false => Err(Failure::new(format!(
+            "{} inputs hold values of {rows} examples of shape {:?}",
             inputs.len(),
-            predictions.len(),
             architecture.input
-        )));
+        ))),
+    };
+    if let Some(fitted) = subject.regression() {
+        let made = predictor.outputs(&values)?;
+        expect(made.shape().elements())?;
+        for (input, &scaled) in inputs.iter().zip(made.as_f32()) {
+            let predicted = fitted.target_value(scaled.into());
+            match args.json {
+                true => say(json!({
+                    "input": input.name,
+                    "target": fitted.target(),
+                    "prediction": predicted,
+                    "truth": input.number,
+                })),
+                false => say(number_text(input, fitted.target(), predicted)),
+            }
+        }
+        return Ok(());
     }
+    let predictions = predictor.predict(&values)?;
+    expect(predictions.len())?;
     for (row, input) in inputs.iter().enumerate() {
         match args.json {
             true => say(object(input, &predictions, row, subject.classes())),
@@ -125,6 +148,7 @@ fn image(path: &Path, invert: Invert, input: &[usize]) -> Outcome<Input> {
             path.display()
         )));
     };
+    refuse_table(path)?;
     let mut picture = Picture::read(path, channels)?.fitted(height, width);
     let inverts = match invert {
         Invert::Auto => channels == 1 && picture.is_on_paper(),
@@ -137,25 +161,28 @@ fn image(path: &Path, invert: Invert, input: &[usize]) -> Outcome<Input> {
         true => format!("{} (inverted)", path.display()),
         false => path.display().to_string(),
     };
-    Ok(Input { name, values: picture.values.clone(), picture: Some(picture), truth: None })
+    Ok(Input { name, values: picture.values.clone(), picture: Some(picture), truth: None, number: None })
 }
 
 /// The rows of a table.
 fn rows_of_file(path: &Path, subject: &Subject, preprocessor: &TablePreprocessor) -> Outcome<Vec<Input>> {
+    refuse_image(path)?;
     let table = subject.read_rows(path)?;
-    let rows = preprocessor.rows(&table)?;
+    let rows = preprocessor.rows(&table).map_err(|error| subject.advised(error, path))?;
     let target = table.columns().iter().position(|column| column == preprocessor.target());
     let input = |(values, &row): (&[f32], &usize)| Input {
         name: format!("{}, line {}", path.display(), table.line(row).unwrap_or_default()),
         values: values.to_vec(),
         picture: None,
         truth: target.and_then(|target| preprocessor.class(table.get(row, target)?)),
+        number: target.and_then(|target| preprocessor.number(table.get(row, target)?)),
     };
     Ok(rows.values.chunks(preprocessor.width()).zip(&rows.rows).map(input).collect())
 }
 
 /// Rows of the data set.
-fn rows_of(test: &Dataset, name: &DataName, (from, to): (usize, usize)) -> Outcome<Vec<Input>> {
+fn rows_of(test: &Dataset, subject: &Subject, (from, to): (usize, usize)) -> Outcome<Vec<Input>> {
+    let name = &subject.data;
     if to > test.len() {
         return Err(Failure::new(format!(
             "`{name}` has {} test rows, counted from 0; there is no row {}",
@@ -165,12 +192,14 @@ fn rows_of(test: &Dataset, name: &DataName, (from, to): (usize, usize)) -> Outco
     }
     let input = |row: usize| {
         let values = test.row(row).unwrap_or_default();
-        let picture = match test.shape[..] {
+        let picture = match test.shape()[..] {
             [channels, height, width] => Some(Picture { channels, height, width, values: values.clone() }),
             _ => None,
         };
-        let truth = test.labels.get(row).map(|&label| label as usize);
-        Input { name: format!("{name}, test row {row}"), values, picture, truth }
+        let truth = test.labels().get(row).map(|&label| label as usize);
+        let scaled = subject.regression().zip(test.target(row).and_then(|target| target.first().copied()));
+        let number = scaled.map(|(fitted, scaled)| fitted.target_value(scaled.into()));
+        Input { name: format!("{name}, test row {row}"), values, picture, truth, number }
     };
     Ok((from..to).map(input).collect())
 }
@@ -185,6 +214,14 @@ fn object(input: &Input, predictions: &Predictions, row: usize, names: &[String]
         "probabilities": predictions.probabilities(row),
         "truth": input.truth,
     })
+}
+
+/// A predicted number, and how far off it is.
+fn number_text(input: &Input, target: &str, predicted: f64) -> String {
+    let truth = input
+        .number
+        .map(|truth| format!(", and it is {} ({} off)", rounded(truth), rounded((predicted - truth).abs())));
+    format!("{}: {target} {}{}", input.name, rounded(predicted), truth.unwrap_or_default())
 }
 
 /// The picture with what it is taken for beside it.

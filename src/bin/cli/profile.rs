@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use wgrad::bench::{Peaks, Timer, Workload};
+use wgrad::data::TablePreprocessor;
 use wgrad::nn::Layer;
 use wgrad::profile::{Clock, Profile};
 use wgrad::train::Trainer;
 use wgrad::{CompileOptions, Device, Params};
 
+use super::data::{self, Loaded};
 use super::settings::{self, Settings, name};
 use super::train::{architecture, optimizer};
-use super::{Failure, Outcome, data, open, say, say_device};
+use super::{Failure, Outcome, open, say, say_device};
 
 /// Repetitions by which peaks are found: a floor is to be at hand, not exact.
 const QUICK: Timer = Timer { seconds: 0.006, repeat: 3 };
@@ -20,8 +22,8 @@ const QUICK: Timer = Timer { seconds: 0.006, repeat: 3 };
 /// Shows where the time of a step goes, kernel by kernel, against what the device can do.
 ///
 /// The step is that of a workload of `wgrad bench`, or the training step of what `wgrad train` would train with the
-/// same options. Times are medians of several runs. The floor of a kernel is the longer of its operations at the
-/// device's peak and its bytes at its bandwidth; both are measured first.
+/// same options. Times are medians of several runs. The lower bound of a kernel is the longer of its operations at the
+/// device's peak and its bytes at its bandwidth; both are measured first. A launch is one dispatch of a kernel.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Clocks:\n  \
     launch  timestamps of the device between launches: what is used where the device has them\n  \
@@ -47,7 +49,7 @@ pub(super) struct Args {
     /// What times are taken by [default: the best there is]
     #[arg(long, value_enum)]
     clock: Option<ClockName>,
-    /// Leave out the floors, which take some seconds to measure
+    /// Leave out the lower bounds: peak and bandwidth take some seconds to measure
     #[arg(long)]
     no_floors: bool,
     /// Write the launches of one run as a trace, for Perfetto or Chrome
@@ -140,7 +142,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     match settings {
         Some(settings) => {
-            let (what, profile) = training(settings, &device, runs, clock)?;
+            let (what, profile) = training(settings, &args.settings, &device, runs, clock)?;
             show(&what, profile)
         }
         None => Ok(()),
@@ -150,11 +152,17 @@ pub(super) fn run(args: &Args) -> Outcome {
 /// A training step of the settings.
 fn training(
     mut settings: Settings,
+    given: &settings::Args,
     device: &Device,
     runs: usize,
     clock: Option<Clock>,
 ) -> Outcome<(String, Profile)> {
-    let split = data::load(&settings.data, &mut settings.table, settings.validation)?.split;
+    let Loaded { split, preprocessor, .. } =
+        data::load(&settings.data, &mut settings.table, settings.validation)?;
+    if preprocessor.as_ref().is_some_and(TablePreprocessor::is_regression) {
+        settings.predict_numbers(given, false);
+    }
+    let task = data::task(&split.train, preprocessor.as_ref());
     let params = Params::seeded(settings.seed);
     let model: Box<dyn Layer> = architecture(&settings, &split.train).build(&params, settings.dropout)?;
     let rows = (settings.batch as usize).min(split.train.len());
@@ -162,6 +170,7 @@ fn training(
     let mut trainer = Trainer::new(device, &*model, &params, optimizer(&settings, &params), split)
         .batch(settings.batch as usize)
         .seed(settings.seed)
+        .task(task)
         .precision(settings.precision());
     if let Some(bytes) = settings.memory_budget {
         trainer = trainer.memory_budget(bytes);

@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use wgrad::train::{EpochRecord, Observer};
+use wgrad::train::{EpochRecord, Observer, Scores};
 
-use super::{percent, run_file, say, thousands};
+use super::{measured, run_file, say, thousands};
 
 /// Lines that a run without a bar prints at most, or nearly so.
 const LINES: usize = 20;
@@ -14,6 +14,7 @@ const LINES: usize = 20;
 /// A bar of `len` steps on stderr; nothing if that is no terminal.
 pub(super) fn bar(len: usize, template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(len as u64), ProgressDrawTarget::stderr());
+    super::log::watch(&bar);
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
@@ -46,13 +47,15 @@ impl Progress {
 
 fn line(r: &EpochRecord) -> String {
     let width = r.epochs.to_string().len();
-    let validation = match (r.validation_loss, r.validation_accuracy) {
-        (Some(loss), Some(accuracy)) => format!("  validation {loss:.4} {:>8}", percent(accuracy)),
-        _ => String::new(),
+    let scores = |scores: &Scores| {
+        let metric = scores.metrics.iter().find(|(name, _)| name == "r2" || name == "accuracy");
+        let metric = metric.map(|(name, value)| format!(" {:>8}", measured(name, *value)));
+        format!("{:.4}{}", scores.loss, metric.unwrap_or_default())
     };
-    let (epoch, epochs, loss, accuracy) = (r.epoch, r.epochs, r.train_loss, percent(r.train_accuracy));
+    let validation = r.validation.as_ref().map(|v| format!("  validation {}", scores(v))).unwrap_or_default();
+    let (epoch, epochs, train) = (r.epoch, r.epochs, scores(&r.train));
     let speed = thousands(r.samples_per_second);
-    format!("epoch {epoch:>width$}/{epochs}  loss {loss:.4} {accuracy:>8}{validation}  {speed} samples/s")
+    format!("epoch {epoch:>width$}/{epochs}  loss {train}{validation}  {speed} samples/s")
 }
 
 impl Observer for Progress {

@@ -49,10 +49,11 @@ pub(super) struct Args {
     /// What becomes of the learning rate [default: cosine]
     #[arg(long, value_enum)]
     schedule: Option<Course>,
-    /// Epochs after which --schedule step lowers the rate [default: a third of all]
+    /// Epochs after which --schedule step lowers the rate [default: a third of all]. Chooses that schedule, and with it
+    /// --keep best
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     step_every: Option<u32>,
-    /// What --schedule step multiplies the rate by [default: 0.1]
+    /// What --schedule step multiplies the rate by [default: 0.1]. Chooses that schedule, and with it --keep best
     #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
     step_factor: Option<f32>,
     /// How gradients change the weights; sgd has momentum 0.9 [default: adam]
@@ -87,7 +88,7 @@ pub(super) struct Args {
     /// best]
     #[arg(long, value_enum)]
     keep: Option<Kept>,
-    /// Share of the hidden values that a step drops [default: 0.5; for an mlp 0.2, on the digits 0.4]
+    /// Share of the hidden values that a step drops [default: 0.5; for an mlp 0.2, on the digits 0.4; for a regression 0]
     #[arg(long, value_name = "P", value_parser = share, allow_negative_numbers = true)]
     dropout: Option<f32>,
     /// Folder for what the run leaves [default: runs/DATA-MODEL, as in runs/digits-cnn]
@@ -137,7 +138,7 @@ impl From<Stored> for Precision {
 /// Which weights count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Kept {
-    /// Those with the best validation accuracy
+    /// Those with the best validation accuracy, or the lowest mean squared error
     Best,
     /// Those of the last epoch
     Last,
@@ -306,6 +307,12 @@ impl Args {
 
     /// The rows of a run stay what they were when it is resumed: others could be test rows of before.
     fn table(&self, data: &DataName, seed: u64, earlier: &Value) -> Outcome<TableSettings> {
+        if self.data.is_none() && data::name_in(earlier).is_some() && data.refuse_missing().is_err() {
+            return Err(Failure::new(format!(
+                "the run that is resumed was trained on `{data}`, which is not there (seen from here); say where it is \
+                 with --data"
+            )));
+        }
         data.refuse_missing()?;
         let is_table = data.is_table();
         if let (false, Some(name)) = (is_table, self.table.given()) {
@@ -318,7 +325,9 @@ impl Args {
             };
         }
         let before = TableSettings::earlier(earlier)?;
-        let is_other = data::name_in(earlier).is_none_or(|earlier| !data.is_same(&earlier));
+        // Another place is fine as long as the rows are the same, which is seen when they are read.
+        let is_elsewhere = data::name_in(earlier).is_none_or(|earlier| !data.is_same(&earlier));
+        let is_other = is_elsewhere && !(is_table && before.knows_rows());
         // A number of rows may be that which came of none given.
         let number = self.validation.filter(|&rows| earlier["validation"].as_u64() != Some(rows as u64));
         let changed = is_other.then_some("--data").or(before.changed(data, &self.table, number));
@@ -328,6 +337,29 @@ impl Args {
             ))),
             None => Ok(before),
         }
+    }
+
+    /// The weights of a checkpoint are those of one model.
+    fn refuse_another_model(&self, earlier: &Value) -> Outcome {
+        let before = Earlier(earlier);
+        let Some(kind) = before.choice::<Kind>("model") else { return Ok(()) };
+        let key = if kind == Kind::Mlp { "hidden" } else { "channels" };
+        let is_other = |asked: &Option<Vec<u32>>| asked.is_some() && *asked != before.widths(key);
+        let wrong = [
+            (self.model.is_some_and(|model| model != kind), "--model"),
+            (is_other(&self.hidden), "--hidden"),
+            (is_other(&self.channels), "--channels"),
+            (self.depth.is_some() && self.depth != before.count("depth"), "--depth"),
+        ];
+        let Some((_, option)) = wrong.iter().find(|(is, _)| *is) else { return Ok(()) };
+        let widths: Vec<String> = before.widths(key).iter().flatten().map(ToString::to_string).collect();
+        let depth = before.count("depth").map(|depth| format!(" --depth {depth}")).unwrap_or_default();
+        Err(Failure::usage(format!(
+            "the checkpoint is of another model: --model {} --{key} {}{depth}; leave out {option} to go on with it, or \
+             start another run",
+            name(&kind),
+            widths.join(",")
+        )))
     }
 
     fn refuse_what_the_model_has_not(&self, model: Kind) -> Outcome {
@@ -352,6 +384,13 @@ impl Settings {
         let all = earlier;
         let earlier = Earlier(earlier);
         let data = args.data.clone().or_else(|| data::name_in(all)).unwrap_or_default();
+        args.refuse_another_model(all)?;
+        if args.augment.is_some_and(|augment| augment != Augment::default()) && !data.has_images() {
+            return Err(Failure::usage(format!("--augment is for images, and `{data}` has none")));
+        }
+        if let (true, Some(name)) = (data.is_iris(), args.table.for_files()) {
+            return Err(Failure::usage(format!("{name} is for files, and `iris` comes with the program")));
+        }
         let usual = if data.has_images() { Kind::Cnn } else { Kind::Mlp };
         let model = args.implied_kind().or_else(|| earlier.choice("model")).unwrap_or(usual);
         args.refuse_what_the_model_has_not(model)?;
@@ -407,6 +446,14 @@ impl Settings {
             course,
             optimizer,
         })
+    }
+
+    /// Once it is known that numbers are predicted: dropout, which the sizes of the hidden values do not survive, is off
+    /// unless it was asked for, now or by the run that is resumed.
+    pub(super) fn predict_numbers(&mut self, args: &Args, is_resumed: bool) {
+        if args.dropout.is_none() && !is_resumed {
+            self.dropout = 0.0;
+        }
     }
 
     /// How the values between kernels are stored.

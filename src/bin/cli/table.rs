@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wgrad::data::{
     ColumnKind, DecimalMark, Holdout, Missing, Scaling, Split, Table, TableOptions, TablePreprocessor,
+    TargetKind,
 };
 
+use super::advice::in_training;
 use super::data_name::DataName;
 use super::{Failure, Outcome};
 
@@ -20,9 +22,13 @@ const TEST_FRACTION: f64 = 0.2;
 #[group(id = "table")]
 #[command(next_help_heading = "Tables")]
 pub(super) struct TableArgs {
-    /// Column of a table that holds the class [default: the last]
+    /// Column of a table that holds the class, or the number to predict [default: the last]
     #[arg(long, value_name = "COLUMN")]
     target: Option<String>,
+    /// What the target is: a class; a number to predict; or `auto`, a number if the values have fractions or there are
+    /// more different ones than a tenth of the rows, and more than two [default: auto]
+    #[arg(long, value_enum, value_name = "auto|classification|regression")]
+    task: Option<TableTask>,
     /// What becomes of rows with missing values: empty fields, NA, ? and nan [default: error]
     #[arg(long, value_enum)]
     missing: Option<OnMissing>,
@@ -58,6 +64,14 @@ enum OnMissing {
     Drop,
     /// They get the mean of the training rows, or the most frequent category
     Mean,
+}
+
+/// What is done with a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TableTask {
+    Auto,
+    Classification,
+    Regression,
 }
 
 /// How numbers are scaled.
@@ -96,17 +110,33 @@ fn decimal(text: &str) -> Result<DecimalMark, String> {
     }
 }
 
-/// What tells whether a table's file is the same another time.
+/// What tells whether a table is the same another time, or in another file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Content {
     rows: usize,
-    /// FNV-1a of its bytes, 64 bits in hexadecimal: the same in every version of the program.
-    hash: String,
+    /// FNV-1a of its header and fields, in order, 64 bits in hexadecimal; another file may separate or quote them
+    /// otherwise. Not known of runs of earlier versions.
+    #[serde(default)]
+    fields: Option<String>,
 }
 
 impl Content {
-    pub(super) fn of(rows: usize, bytes: &[u8]) -> Self {
-        Content { rows, hash: format!("{:016x}", wgrad::fnv1a(bytes)) }
+    pub(super) fn of(table: &Table) -> Self {
+        let columns = table.columns();
+        let fields =
+            (0..table.len()).flat_map(|row| (0..columns.len()).filter_map(move |at| table.get(row, at)));
+        let mut bytes = Vec::new();
+        for field in columns.iter().map(String::as_str).chain(fields) {
+            bytes.extend_from_slice(field.as_bytes());
+            // No field of UTF-8 has this byte.
+            bytes.push(0xff);
+        }
+        Content { rows: table.len(), fields: Some(format!("{:016x}", wgrad::fnv1a(&bytes))) }
+    }
+
+    fn is_same(&self, other: &Content) -> bool {
+        let is_unknown = self.fields.is_none() || other.fields.is_none();
+        self.rows == other.rows && (is_unknown || self.fields == other.fields)
     }
 }
 
@@ -114,6 +144,9 @@ impl Content {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct TableSettings {
     target: Option<String>,
+    /// Versions without it knew classes alone. What `auto` stands for is written down.
+    #[serde(default)]
+    target_kind: TargetKind,
     missing: Missing,
     scaling: Scaling,
     test_fraction: f64,
@@ -137,6 +170,11 @@ impl TableSettings {
     pub(super) fn new(args: &TableArgs, seed: u64, validation: Option<usize>) -> Self {
         TableSettings {
             target: args.target.clone(),
+            target_kind: match args.task {
+                None | Some(TableTask::Auto) => TargetKind::Auto,
+                Some(TableTask::Classification) => TargetKind::Class,
+                Some(TableTask::Regression) => TargetKind::Number,
+            },
             missing: match args.missing {
                 None | Some(OnMissing::Error) => Missing::Error,
                 Some(OnMissing::Drop) => Missing::Drop,
@@ -170,6 +208,12 @@ impl TableSettings {
         let is_given = |list: &[String]| !list.is_empty();
         let all = [
             (args.target.is_some() && asked.target != self.target, "--target"),
+            // What `auto` stood for is that of the run.
+            (
+                args.task.is_some_and(|task| task != TableTask::Auto)
+                    && asked.target_kind != self.target_kind,
+                "--task",
+            ),
             (args.missing.is_some() && asked.missing != self.missing, "--missing"),
             (args.scaling.is_some() && asked.scaling != self.scaling, "--scaling"),
             (args.test_fraction.is_some_and(|share| share != self.test_fraction), "--test-fraction"),
@@ -188,28 +232,47 @@ impl TableSettings {
 
     /// How the file differs from what it held, in words, if it does; not of runs that did not write that down.
     pub(super) fn change(&self, now: &Content) -> Option<String> {
-        let before = self.content.as_ref().filter(|before| *before != now)?;
+        let before = self.content.as_ref().filter(|before| !before.is_same(now))?;
         Some(if before.rows == now.rows {
-            format!(
-                "it has {} rows as before, but not the same ones (hash {}, now {})",
-                now.rows, before.hash, now.hash
-            )
+            format!("it has {} rows as before, but not the same ones", now.rows)
         } else {
             format!("it had {} rows, and has {}", before.rows, now.rows)
         })
     }
 
-    /// Writes down what the file holds, and the column that holds the class.
-    pub(super) fn keep(&mut self, content: Content, target: &str) {
+    /// Whether a file holds the rows that were trained on and tested, as far as that is known.
+    pub(super) fn is_of(&self, now: &Content) -> bool {
+        self.content.as_ref().is_some_and(|before| before.fields.is_some() && before == now)
+    }
+
+    /// What stands before the fraction of a number.
+    pub(super) fn decimal(&self) -> DecimalMark {
+        self.decimal
+    }
+
+    /// Whether it is known which rows there were.
+    pub(super) fn knows_rows(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| content.fields.is_some())
+    }
+
+    /// Writes down what the file holds, and the column to predict and what that is.
+    pub(super) fn keep(&mut self, content: Content, fitted: &TablePreprocessor) {
         self.content = Some(content);
-        self.target = Some(target.into());
+        self.target = Some(fitted.target().into());
+        self.target_kind = if fitted.is_regression() { TargetKind::Number } else { TargetKind::Class };
+    }
+
+    /// Whether what the target is goes by its values.
+    pub(super) fn is_auto(&self) -> bool {
+        self.target_kind == TargetKind::Auto
     }
 
     /// Those of a run's settings, or the defaults.
     pub(super) fn earlier(settings: &Value) -> Outcome<Self> {
         match settings.get("table") {
-            Some(table) => serde_json::from_value(table.clone())
-                .map_err(|e| Failure::new(format!("run.json says how no table is read: {e}"))),
+            Some(table) => serde_json::from_value(table.clone()).map_err(|e| {
+                Failure::new(format!("the settings of the run do not say how the table is read: {e}"))
+            }),
             None => Ok(TableSettings::new(&TableArgs::default(), 0, None)),
         }
     }
@@ -225,6 +288,7 @@ impl TableSettings {
     pub(super) fn split(&self, table: &Table) -> Outcome<(Split, TablePreprocessor)> {
         let mut options =
             TableOptions::default().missing(self.missing).scaling(self.scaling).decimal(self.decimal);
+        options = options.target_kind(self.target_kind);
         if let Some(target) = &self.target {
             options = options.target(target);
         }
@@ -240,7 +304,8 @@ impl TableSettings {
             None => 0.1 * (1.0 - test),
             Some(rows) => {
                 // A share is of the rows that are not dropped.
-                let split = table.split(&options, &Holdout { validation: 0.0, test, seed })?.0;
+                let split =
+                    table.split(&options, &Holdout { validation: 0.0, test, seed }).map_err(in_training)?.0;
                 let all = split.train.len() + split.test.len();
                 if rows >= split.train.len() {
                     return Err(Failure::new(format!(
@@ -251,15 +316,22 @@ impl TableSettings {
                 rows as f64 / all as f64
             }
         };
-        Ok(table.split(&options, &Holdout { validation: share, test, seed })?)
+        table.split(&options, &Holdout { validation: share, test, seed }).map_err(in_training)
     }
 }
 
 impl TableArgs {
+    /// The first of the arguments that was given of those which say how a file is read.
+    pub(super) fn for_files(&self) -> Option<&'static str> {
+        let all = [(self.delimiter.is_some(), "--delimiter"), (self.decimal.is_some(), "--decimal")];
+        all.iter().find(|(is, _)| *is).map(|&(_, name)| name)
+    }
+
     /// The first of the arguments that was given.
     pub(super) fn given(&self) -> Option<&'static str> {
         let all = [
             (self.target.is_some(), "--target"),
+            (self.task.is_some(), "--task"),
             (self.missing.is_some(), "--missing"),
             (self.scaling.is_some(), "--scaling"),
             (self.test_fraction.is_some(), "--test-fraction"),
@@ -286,13 +358,23 @@ mod tests {
     }
 
     #[test]
-    fn contents_are_hashed_as_fnv_1a_has_it() {
+    fn contents_are_those_of_the_fields() {
         // Test vectors of draft-eastlake-fnv, appendix C.
         for (text, hash) in
-            [("", "cbf29ce484222325"), ("a", "af63dc4c8601ec8c"), ("foobar", "85944171f73967e8")]
+            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
         {
-            assert_eq!(Content::of(1, text.as_bytes()).hash, hash, "{text}");
+            assert_eq!(wgrad::fnv1a(text.as_bytes()), hash, "{text}");
         }
+        let of = |text: &str, delimiter: u8| {
+            Content::of(&Table::from_bytes(text.as_bytes(), "rows.csv", delimiter).unwrap())
+        };
+        let plain = of("x,y\n1,ab\n2,c\n", b',');
+        assert_eq!(plain, of("x;y\r\n\"1\";ab\r\n2;\"c\"", b';'));
+        let others = ["x,y\n2,c\n1,ab\n", "x,y\n1a,b\n2,c\n", "x,z\n1,ab\n2,c\n", "x,y\n1,ab\n"];
+        assert!(others.iter().all(|text| !plain.is_same(&of(text, b','))));
+        // As an earlier version wrote it.
+        let earlier: Content = serde_json::from_str(r#"{ "rows": 2, "hash": "85944171f73967e8" }"#).unwrap();
+        assert!(earlier.is_same(&plain) && !earlier.is_same(&of("x,y\n1,ab\n", b',')));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use wgrad::data::Dataset;
+use wgrad::data::{Dataset, TablePreprocessor};
 use wgrad::nn::Summary;
 use wgrad::optim::{Adam, AdamW, ClipNorm, LossScale, Optimizer as Optimizes, Sgd};
 use wgrad::train::{EpochRecord, FolderLock, Keep, Observer, Trainer, TrainingReport};
@@ -16,15 +16,17 @@ use super::data::Loaded;
 use super::data_name::DataName;
 use super::model::{Architecture, Kind};
 use super::progress::Progress;
+use super::run_file::Origin;
 use super::settings::{self, Kept, Optimizer, Settings, name};
-use super::{Failure, Outcome, data, open, percent, pictures, run_file, say, say_device, thousands};
+use super::{Failure, Outcome, data, open, pictures, run_file, say, say_device, tested, thousands};
 
-/// Trains a classifier and tests it.
+/// Trains a classifier, or a regression of a table's numbers, and tests it.
 ///
 /// In the folder of --out it leaves model.safetensors, the weights under PyTorch's names;
 /// checkpoint.safetensors, with which --resume goes on; run.json, the settings, epochs and result; pictures of the
-/// run, as SVG; and, of a table, preprocessing.json, what its rows go through. Files of an earlier run there are
-/// replaced. Ctrl-C stops after the current step, saves and tests; a second one quits.
+/// run, as SVG; and, of a table, preprocessing.json, what its rows go through. Model and checkpoint hold the settings
+/// and what rows go through as well. Files of an earlier run there are replaced once the first epoch has ended. Ctrl-C
+/// stops after the current step, saves and tests; a second one quits.
 ///
 /// One seed gives the same result on one device, bit for bit, stopped and resumed or not.
 #[derive(Debug, clap::Args)]
@@ -32,6 +34,7 @@ use super::{Failure, Outcome, data, open, percent, pictures, run_file, say, say_
     wgrad train                             the digits that come with wgrad, on a GPU if there is one\n  \
     wgrad train --data ~/mnist --epochs 10  a folder with MNIST's four files\n  \
     wgrad train --data patients.csv --target outcome --missing mean\n  \
+    wgrad train --data houses.csv --target price --task regression\n  \
     wgrad train --model resnet --channels 16,32,64 --depth 2\n  \
     wgrad train --hidden 256,128 --out runs/wide\n  \
     wgrad train --resume --epochs 100       goes on with the last run of the same --out")]
@@ -41,16 +44,20 @@ pub(super) struct Args {
     /// `auto` (a GPU if there is one, else the CPU), `gpu`, `cpu`, or part of an adapter's name
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Go on from the checkpoint in --out, with the settings of its run.json where no others are given
+    /// Go on from the checkpoint in --out, with the settings of its run where no others are given
     #[arg(long)]
     resume: bool,
-    /// Leave out the pictures: curves.svg, confusion.svg, mistakes.svg, filters.svg
+    /// Leave out the pictures: curves.svg, confusion.svg, mistakes.svg, filters.svg; of a regression predicted.svg and
+    /// residuals.svg
     #[arg(long)]
     no_pictures: bool,
     /// Print one JSON object an epoch and one at the end, and nothing else
     #[arg(long)]
     json: bool,
 }
+
+/// Short epochs are written down together.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
 
 /// The folder of a run.
 pub(super) fn folder(data: &DataName, model: Kind) -> PathBuf {
@@ -62,7 +69,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let Args { settings: given, .. } = args;
     let out = given.out.clone().unwrap_or_else(|| folder(&given.data(), given.kind()));
     let checkpoint = out.join("checkpoint.safetensors");
-    let mut before = Value::Null;
+    let mut before = None;
     // What is resumed is locked before it is read; a new run locks when it is about to write.
     let mut lock = None;
     if args.resume {
@@ -70,11 +77,16 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
             return Err(Failure::new(format!("nothing to resume: there is no {}", checkpoint.display())));
         }
         lock = Some(FolderLock::acquire(&out)?);
-        before = run_file::read(&out)?.unwrap_or_default();
+        before = Some(Origin::of(&checkpoint)?);
     }
-    let mut settings = Settings::new(given, &before["settings"])?;
-    let Loaded { split, preprocessor } =
+    let mut settings = Settings::new(given, before.as_ref().map_or(&Value::Null, |before| &before.settings))?;
+    let Loaded { split, preprocessor, note } =
         data::load(&settings.data, &mut settings.table, settings.validation)?;
+    let regression = preprocessor.clone().filter(TablePreprocessor::is_regression);
+    if regression.is_some() {
+        settings.predict_numbers(given, args.resume);
+    }
+    let task = data::task(&split.train, preprocessor.as_ref());
     let (device, no_gpu) = open(&args.device)?;
     let info = device.info();
 
@@ -82,7 +94,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let model = architecture(&settings, &split.train).build(&params, settings.dropout)?;
     let test = split.test.clone();
     let batch = split.train.len().min(settings.batch as usize);
-    let shape = [&[batch], &split.train.shape[..]].concat();
+    let shape = [&[batch], split.train.shape()].concat();
     let summary = Summary::of(&model, &shape)?;
     let described = settings.json(split.validation.len());
     let lock = match lock {
@@ -91,15 +103,21 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     };
     if !args.json {
         say_device(&info, no_gpu.as_deref());
+        let targets = match &regression {
+            Some(fitted) => format!("numbers `{}`", fitted.target()),
+            None => format!("{} classes", split.train.classes()),
+        };
         say(format!(
-            "data        {}: {} rows to train on, {} to validate, {} to test; {:?}, {} classes",
+            "data        {}: {} rows to train on, {} to validate, {} to test; {:?}, {targets}",
             settings.data,
             thousands(split.train.len() as f64),
             thousands(split.validation.len() as f64),
             thousands(split.test.len() as f64),
-            split.train.shape,
-            split.train.classes
+            split.train.shape(),
         ));
+        if let Some(note) = note {
+            say(format!("task        {note}"));
+        }
         say(format!("training    {}\n", describe(&settings)));
         say(format!("{summary}\n"));
     }
@@ -110,7 +128,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
             "wgrad": env!("CARGO_PKG_VERSION"), "settings": described, "result": result, "epochs": epochs,
         })
     };
-    let mut epochs = run_file::epochs(&before);
+    let earlier = before.map(|before| before.epochs).unwrap_or_default();
     let schedule = settings.schedule();
     let trainer = Trainer::new(&device, &model, &params, optimizer(&settings, &params), split);
     let mut trainer = trainer
@@ -118,12 +136,14 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         .batch(settings.batch as usize)
         .seed(settings.seed)
         .precision(settings.precision())
+        .task(task)
         .schedule(move |epoch, epochs| schedule.factor(epoch, epochs))
         .keep(match settings.keep {
             Kept::Best => Keep::Best,
             Kept::Last => Keep::Last,
         })
         .out_locked(&lock)
+        .metadata(run_file::SETTINGS, described.to_string())
         .stop(stop.clone())
         .started(started);
     if let Some(layer) = settings.augment.layer(&params) {
@@ -135,35 +155,44 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     if let Some(bytes) = settings.memory_budget {
         trainer = trainer.memory_budget(bytes);
     }
+    if let Some(preprocessor) = &preprocessor {
+        trainer = trainer.metadata(run_file::PREPROCESSING, preprocessor.to_json());
+    }
     if args.resume {
         trainer = trainer.resume(&checkpoint);
     }
+    let write = |epochs: &[EpochRecord], result: &Value| {
+        run_file::write(&out, &file(result, epochs))?;
+        data::save(preprocessor.as_ref(), &out)
+    };
     let mut watch = Watch {
         progress: Progress::new(args.json),
-        begin: &mut |[step, of]| {
-            // Those that the checkpoint has.
-            epochs.retain(|r| r.epoch * of <= step * settings.epochs as usize);
-            run_file::write(&out, &file(&Value::Null, &epochs))?;
-            data::save(preprocessor.as_ref(), &out)
-        },
-        began: Ok(()),
+        epochs: earlier,
+        write: &|epochs| write(epochs, &Value::Null),
+        written: None,
+        outcome: Ok(()),
         stop,
     };
     let report = trainer.run(&mut watch);
     watch.progress.finish();
-    watch.began?;
+    watch.outcome?;
     let report = report?;
 
-    let model_file = out.join("model.safetensors");
+    let (model_file, epochs) = (out.join("model.safetensors"), watch.epochs);
     let result = result(&report, &info, &summary);
-    epochs.extend_from_slice(&report.epochs);
-    run_file::write(&out, &file(&kept_result(&report, &result, &before["result"]), &epochs))?;
+    // Without an epoch there is no model, and what lies there is that of another run.
+    let has_model = report.best_epoch.is_some();
+    if has_model {
+        let before = run_file::read(&out)?.unwrap_or_default();
+        write(&epochs, &kept_result(&report, &result, &before["result"]))?;
+    }
     let tells_all = epochs.first().map_or(!args.resume, |first| first.epoch == 1);
-    let pictures = match args.no_pictures {
+    let pictures = match args.no_pictures || !has_model {
         true => Vec::new(),
         false => {
             let curves = Some(&epochs[..]).filter(|_| tells_all || !report.epochs.is_empty());
-            pictures::write(&out, &device, &model, &params, &test, curves, report.best_epoch)?
+            let subject = pictures::Subject { test: &test, regression: regression.as_ref() };
+            pictures::write(&out, &device, &model, &params, &subject, curves, report.best_epoch)?
         }
     };
     if args.json {
@@ -171,7 +200,8 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         // Serializing a path that is not UTF-8 fails.
         let shown = |path: &PathBuf| path.display().to_string();
         let pictures: Vec<String> = pictures.iter().map(shown).collect();
-        let written = json!({ "out": shown(&out), "model_file": shown(&model_file), "pictures": pictures });
+        let model_file = has_model.then(|| shown(&model_file));
+        let written = json!({ "out": shown(&out), "model_file": model_file, "pictures": pictures });
         for part in [result, written] {
             if let (Some(all), Value::Object(part)) = (all.as_object_mut(), part) {
                 all.extend(part);
@@ -186,24 +216,44 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
             thousands(report.steps as f64)
         ));
     }
+    if report.steps == 0 && !report.stopped {
+        say(format!(
+            "nothing is left to train: the run has done {} epochs; give more with --epochs, or start another run",
+            epochs.last().map_or(settings.epochs as usize, |last| last.epoch)
+        ));
+    }
     if report.stopped_early {
         let patience = settings.patience;
         say(format!("ended early: the validation loss was not lower than before for {patience} epochs"));
     }
     say(format!(
-        "\ntest accuracy {} (loss {:.4}){}",
-        percent(report.test_accuracy),
-        report.test_loss,
+        "\ntest {}{}",
+        tested(&report.test),
         report.best_epoch.map(|e| format!(", with the weights of epoch {e}")).unwrap_or_default()
     ));
-    say(format!(
-        "{:.2} s in all, {:.2} s to the first step, {} steps/s, {:.1} MiB planned for intermediate values",
-        report.train_seconds,
-        report.first_step_seconds,
-        thousands(report.steps_per_second),
-        report.planned_bytes as f64 / f64::from(1 << 20)
+    let mut figures = vec![format!("{:.2} s in all", report.train_seconds)];
+    if report.steps > 0 {
+        figures.push(format!("{:.2} s to the first step", report.first_step_seconds));
+    }
+    // Of a single step there is no rate.
+    if report.steps_per_second > 0.0 {
+        figures.push(format!("{} steps/s", thousands(report.steps_per_second)));
+    }
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    figures.push(format!(
+        "{:.1} MiB of intermediate values, {:.1} MiB of it in the training step",
+        mib(report.planned_bytes),
+        mib(report.step_bytes)
     ));
-    say(format!("saved {}", model_file.display()));
+    say(figures.join(", "));
+    match (has_model, model_file.exists()) {
+        (true, _) => say(format!("saved {}", model_file.display())),
+        (false, is_there) => say(format!(
+            "saved {}; a model is saved once an epoch has ended{}",
+            checkpoint.display(),
+            if is_there { ", and what lies there is that of an earlier run" } else { "" }
+        )),
+    }
     let names: Vec<_> = pictures.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect();
     if !names.is_empty() {
         say(format!("drew  {}", names.join(", ")));
@@ -211,25 +261,24 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     Ok(())
 }
 
-/// Shows a run, and first lets it write down what it is, once nothing can be refused any more: what a run that was
-/// refused wrote would not fit the checkpoint that is there.
+/// Shows a run, and writes down its epochs: not before there is a model, as what lies there until then is that of an
+/// earlier run, with the files beside it.
 struct Watch<'a> {
     progress: Progress,
-    /// Takes the steps done and those in all.
-    begin: &'a mut dyn FnMut([usize; 2]) -> Outcome,
+    /// Those before a resume, and those since.
+    epochs: Vec<EpochRecord>,
+    write: &'a dyn Fn(&[EpochRecord]) -> Outcome,
+    /// When it was done last, as often as the checkpoint.
+    written: Option<Instant>,
     /// What came of it.
-    began: Outcome,
+    outcome: Outcome,
     /// Ends a run that could not write.
     stop: Arc<AtomicBool>,
 }
 
 impl Observer for Watch<'_> {
     fn on_start(&mut self, step: usize, of: usize) {
-        self.began = (self.begin)([step, of]);
-        match self.began {
-            Ok(()) => self.progress.on_start(step, of),
-            Err(_) => self.stop.store(true, Ordering::Relaxed),
-        }
+        self.progress.on_start(step, of);
     }
 
     fn on_step(&mut self, step: usize, of: usize) {
@@ -238,6 +287,14 @@ impl Observer for Watch<'_> {
 
     fn on_epoch(&mut self, record: &EpochRecord) {
         self.progress.on_epoch(record);
+        self.epochs.push(record.clone());
+        if self.outcome.is_ok() && self.written.is_none_or(|at| at.elapsed() >= WRITE_EVERY) {
+            self.outcome = (self.write)(&self.epochs);
+            self.written = Some(Instant::now());
+            if self.outcome.is_err() {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -247,8 +304,9 @@ pub(super) fn architecture(settings: &Settings, data: &Dataset) -> Architecture 
         kind: settings.model,
         widths: settings.widths.iter().map(|&w| w as usize).collect(),
         depth: settings.depth as usize,
-        input: data.shape.clone(),
-        classes: data.classes,
+        input: data.shape().to_vec(),
+        // One number to be predicted.
+        classes: data.classes().max(1),
     }
 }
 
@@ -289,7 +347,10 @@ fn describe(settings: &Settings) -> String {
         text.push_str(", mixed precision");
     }
     if let Some(bytes) = settings.memory_budget {
-        text.push_str(&format!(", {} bytes for intermediate values", thousands(bytes as f64)));
+        text.push_str(&format!(
+            ", at most {} bytes for the intermediate values of a training step",
+            thousands(bytes as f64)
+        ));
     }
     if settings.clip_norm > 0.0 {
         text.push_str(&format!(", gradients clipped to {}", settings.clip_norm));
@@ -298,15 +359,14 @@ fn describe(settings: &Settings) -> String {
 }
 
 fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Value {
-    json!({
-        "test_accuracy": report.test_accuracy,
-        "test_loss": report.test_loss,
+    let mut all = json!({
         "best_epoch": report.best_epoch,
         "train_seconds": report.train_seconds,
         "first_step_seconds": report.first_step_seconds,
         "steps": report.steps,
         "steps_per_second": report.steps_per_second,
         "planned_bytes": report.planned_bytes,
+        "step_bytes": report.step_bytes,
         "stopped": report.stopped,
         "stopped_early": report.stopped_early,
         "parameters": summary.parameters,
@@ -314,7 +374,11 @@ fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Valu
         "backend": info.backend,
         "driver": info.driver,
         "type": info.kind,
-    })
+    });
+    if let Some(all) = all.as_object_mut() {
+        run_file::put_scores(all, "test", &report.test);
+    }
+    all
 }
 
 /// What `run.json` keeps: where no epoch was added, how fast the earlier ones went, and on what.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::listed;
-use super::options::{DecimalMark, Scaling};
+use super::options::Scaling;
+use crate::error::{DecimalMark, listed};
 
 /// Whether a field holds no value.
 pub(super) fn is_missing(field: &str) -> bool {

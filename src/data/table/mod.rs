@@ -1,15 +1,16 @@
-//! Tables: rows of numbers and categories, one column of them the class.
+//! Tables: rows of numbers and categories, one column of them the class or the quantity to predict.
 
 mod encoding;
-mod error;
 mod options;
 mod preprocess;
 mod schema;
 #[cfg(test)]
+mod target_tests;
+#[cfg(test)]
 mod tests;
 
-pub use error::{TableError, TableErrorKind};
-pub use options::{ColumnKind, DecimalMark, Missing, Scaling, TableOptions};
+pub use crate::error::{DecimalMark, TableError, TableErrorKind};
+pub use options::{ColumnKind, Missing, Scaling, TableOptions, TargetKind};
 pub use preprocess::{TablePreprocessor, TableRows};
 
 use std::collections::HashSet;
@@ -20,9 +21,8 @@ use std::path::{Path, PathBuf};
 use csv::{ByteRecord, ReaderBuilder, StringRecord};
 
 use super::{Holdout, Split};
-use crate::error::{Error, Result};
-use error::table_error;
-use schema::Schema;
+use crate::error::{Error, Result, table_error};
+use schema::{Schema, separator_of_one};
 
 /// A CSV file with a header, read as text: what its columns mean is for [`TableOptions`] to say.
 ///
@@ -82,11 +82,12 @@ impl Table {
         let (mut rows, mut lines) = (Vec::new(), Vec::new());
         while let Some((line, row)) = records.next(path, Some(&columns))? {
             if row.len() != columns.len() {
-                let hint = match row.iter().any(|field| field.contains('\n')) {
-                    true => "; one field goes on over several lines: is a quote not closed?",
-                    false => "",
+                let kind = TableErrorKind::Ragged {
+                    expected: columns.len(),
+                    found: row.len(),
+                    is_long: row.iter().any(|field| field.contains('\n')),
+                    separator: separator_of_one(&columns),
                 };
-                let kind = TableErrorKind::Ragged { expected: columns.len(), found: row.len(), hint };
                 return table_error(path, line, None, kind);
             }
             rows.push(row);
@@ -151,8 +152,8 @@ impl Table {
 
     /// Makes data sets of the table, and what does the same to later rows.
     ///
-    /// Rows are drawn at random for validation and test, every part with the classes in the same proportions
-    /// ([`Split::stratified`]). Means, extremes, categories and fillings are then those of the training rows alone.
+    /// Rows are drawn at random for validation and test, every part with the classes, if there are such, in the same
+    /// proportions ([`Split::stratified`]). Means, extremes, categories and fillings are then those of the training rows alone.
     /// Kinds of columns that are not given, and the list of classes, are taken from all rows: they say how to read
     /// the file, and a row that does not fit is refused before training, whichever part it falls in.
     ///
@@ -163,7 +164,7 @@ impl Table {
     pub fn split(&self, options: &TableOptions, holdout: &Holdout) -> Result<(Split, TablePreprocessor)> {
         let schema = Schema::new(self, options)?;
         let name = self.name();
-        let parts = holdout.draw(&name, &schema.labels)?;
+        let parts = holdout.draw(&name, &schema.groups())?;
         // The schema's rows are those that were not dropped.
         let rows = |part: &[u32]| -> Vec<usize> { part.iter().map(|&i| schema.rows[i as usize]).collect() };
         let preprocessor = TablePreprocessor::fit(self, &schema, &rows(&parts.train))?;

@@ -1,8 +1,8 @@
 //! How the columns of a table are read.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+
+use super::DecimalMark;
 
 /// What a column is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Missing {
     /// It is left out.
     Drop,
     /// The value becomes the mean of the training rows, or their most frequent category; of several alike the
-    /// first by name. A class cannot be filled in, so that a row without one is still an error.
+    /// first by name. A target cannot be filled in, so that a row without one is still an error.
     Mean,
 }
 
@@ -44,26 +44,19 @@ pub enum Scaling {
     None,
 }
 
-/// What stands before the fraction of a number. Digits are not grouped either way: with a comma `1.234,5` is no number.
+/// What the target column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum DecimalMark {
-    /// `3.14`
+#[serde(rename_all = "lowercase")]
+pub enum TargetKind {
+    /// A class: a text or a whole number.
     #[default]
-    #[serde(rename = ".")]
-    Point,
-    /// `3,14`
-    #[serde(rename = ",")]
-    Comma,
-}
-
-/// `point` or `comma`.
-impl fmt::Display for DecimalMark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DecimalMark::Point => "point",
-            DecimalMark::Comma => "comma",
-        })
-    }
+    Class,
+    /// A quantity to be predicted. It is scaled to mean 0 and variance 1 by the training rows, and
+    /// [`TablePreprocessor::target_value`](super::TablePreprocessor::target_value) gives predictions back in its unit.
+    Number,
+    /// A quantity, if the values are numbers and some have a fraction, or there are more different ones than a tenth of
+    /// the rows, and more than two; else a class.
+    Auto,
 }
 
 /// How a [`Table`](super::Table) becomes a data set: by default the class is in the last column, a missing value is
@@ -75,6 +68,7 @@ impl fmt::Display for DecimalMark {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TableOptions {
     pub(super) target: Option<String>,
+    pub(super) target_kind: TargetKind,
     pub(super) missing: Missing,
     pub(super) scaling: Scaling,
     pub(super) decimal: DecimalMark,
@@ -82,10 +76,17 @@ pub struct TableOptions {
 }
 
 impl TableOptions {
-    /// The column with the class, a text or a whole number.
+    /// The column with the class, a text or a whole number, or with the quantity to be predicted.
     #[must_use]
     pub fn target(mut self, column: impl Into<String>) -> Self {
         self.target = Some(column.into());
+        self
+    }
+
+    /// What the target holds.
+    #[must_use]
+    pub fn target_kind(mut self, kind: TargetKind) -> Self {
+        self.target_kind = kind;
         self
     }
 

@@ -5,12 +5,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{Encoding, is_missing};
-use super::error::listed;
-use super::options::{DecimalMark, Missing};
-use super::schema::{Schema, find, usable_rows};
+use super::options::{Missing, Scaling};
+use super::schema::{self, Schema, find, usable_rows};
 use super::{Table, TableErrorKind};
-use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::data::{Dataset, Input, Targets};
+use crate::error::{DecimalMark, Error, Result, listed};
 use crate::files::write_renamed;
 
 /// Names the layout of the file.
@@ -32,7 +31,11 @@ pub struct TablePreprocessor {
 struct Parts {
     format: String,
     target: String,
+    /// None where the target is a number.
     classes: Vec<String>,
+    /// How a target that is a number is scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<Encoding>,
     missing: Missing,
     /// Versions without it knew the point alone.
     #[serde(default)]
@@ -78,8 +81,17 @@ impl TablePreprocessor {
         }
         let target = table.columns[schema.target].clone();
         let &Schema { missing, decimal, .. } = schema;
-        let (format, classes) = (FORMAT.into(), schema.classes.clone());
-        Ok(TablePreprocessor { parts: Parts { format, target, classes, missing, decimal, columns } })
+        let (classes, number) = match &schema.targets {
+            schema::Targets::Classes { names, .. } => (names.clone(), None),
+            schema::Targets::Numbers => {
+                let field = |&row: &usize| decimal.number(table.field(row, schema.target));
+                let numbers: Vec<f64> = rows.iter().filter_map(field).collect();
+                // Whatever becomes of the features: the loss and the steps go by the target's size.
+                (Vec::new(), Encoding::of_numbers(&numbers, Scaling::Standard))
+            }
+        };
+        let format = FORMAT.into();
+        Ok(TablePreprocessor { parts: Parts { format, target, classes, number, missing, decimal, columns } })
     }
 
     /// How many numbers a row becomes.
@@ -87,12 +99,40 @@ impl TablePreprocessor {
         self.parts.columns.iter().map(|column| column.encoding.width()).sum()
     }
 
-    /// The names of the classes, by number.
+    /// Whether the target is a number, not a class.
+    pub fn is_regression(&self) -> bool {
+        self.parts.number.is_some()
+    }
+
+    /// A target, or a prediction of it, in the unit that the column has, from the scaled one of a data set; what is
+    /// given where the target is a class.
+    pub fn target_value(&self, scaled: f64) -> f64 {
+        match self.parts.number {
+            Some(Encoding::Numeric { offset, divisor, .. }) => scaled * divisor + offset,
+            _ => scaled,
+        }
+    }
+
+    /// How much a scaled target of 1 is in the column's unit: the standard deviation of the training rows. 1 where the
+    /// target is a class.
+    pub fn target_unit(&self) -> f64 {
+        match self.parts.number {
+            Some(Encoding::Numeric { divisor, .. }) => divisor,
+            _ => 1.0,
+        }
+    }
+
+    /// The number in a field of the target, in the unit of the column; `None` for what is none.
+    pub fn number(&self, field: &str) -> Option<f64> {
+        self.parts.decimal.number(field)
+    }
+
+    /// The names of the classes, by number; none where the target is a number.
     pub fn classes(&self) -> &[String] {
         &self.parts.classes
     }
 
-    /// The column that holds the class.
+    /// The column that holds the class, or the number to be predicted.
     pub fn target(&self) -> &str {
         &self.parts.target
     }
@@ -125,21 +165,39 @@ impl TablePreprocessor {
         Ok(TableRows { rows, values })
     }
 
-    /// The rows of a table with their classes, as a data set.
+    /// The rows of a table with their targets, as a data set: classes, or numbers of shape `[1]`, scaled.
     ///
     /// # Errors
-    /// As [`TablePreprocessor::rows`]; and where the target does not exist, or a class is one that training did not
-    /// know.
+    /// As [`TablePreprocessor::rows`]; and where the target does not exist, is no number, or is a class that training did
+    /// not know.
     pub fn dataset(&self, table: &Table) -> Result<Dataset> {
         let target = find(table, &self.parts.target)?;
         let columns = self.find(table)?;
-        let rows = usable_rows(table, &columns, Some(target), self.parts.missing, self.parts.decimal)?;
+        let wanted = Some((target, self.is_regression()));
+        let rows = usable_rows(table, &columns, wanted, self.parts.missing, self.parts.decimal)?;
         self.dataset_of(table, &table.name(), &rows)
     }
 
     /// These rows, which were looked at, as a data set. It may be empty.
     pub(super) fn dataset_of(&self, table: &Table, name: &str, rows: &[usize]) -> Result<Dataset> {
+        let x = Input::new("x", [self.width()], self.encode(table, &self.find(table)?, rows)?);
+        let (name, inputs) = (name.to_string(), vec![x]);
         let target = find(table, &self.parts.target)?;
+        if let Some(Encoding::Numeric { offset, divisor, .. }) = self.parts.number {
+            let mut values = Vec::new();
+            for &row in rows {
+                let field = table.field(row, target);
+                let scaled = self.number(field).map(|x| ((x - offset) / divisor) as f32);
+                match scaled.filter(|x| x.is_finite()) {
+                    Some(scaled) => values.push(scaled),
+                    None => {
+                        return table.wrong(row, target, TableErrorKind::TooLarge { value: field.into() });
+                    }
+                }
+            }
+            let targets = Targets::Values { shape: vec![1], values: values.into() };
+            return Ok(Dataset { name, inputs, targets });
+        }
         let mut labels = Vec::new();
         for &row in rows {
             let class = table.field(row, target);
@@ -151,14 +209,9 @@ impl TablePreprocessor {
                 }
             }
         }
-        Ok(Dataset {
-            name: name.to_string(),
-            shape: vec![self.width()],
-            values: self.encode(table, &self.find(table)?, rows)?.into(),
-            labels,
-            classes: self.parts.classes.len(),
-            class_names: self.parts.classes.clone(),
-        })
+        let (classes, names) = (self.parts.classes.len(), self.parts.classes.clone());
+        let targets = Targets::Classes { labels, classes, names };
+        Ok(Dataset { name, inputs, targets })
     }
 
     /// The number of the class in a field of the target; `None` for one that training did not know.
@@ -172,6 +225,14 @@ impl TablePreprocessor {
         let (own, its) = (&self.parts, &other.parts);
         if own.target != its.target {
             return Some(format!("the target is `{}` in one and `{}` in the other", own.target, its.target));
+        }
+        if let (Some(own), Some(its)) = (&own.number, &its.number)
+            && own != its
+        {
+            return Some(format!("the target is {own} in one and {its} in the other"));
+        }
+        if own.number.is_some() != its.number.is_some() {
+            return Some("the target is a number in one and a class in the other".into());
         }
         if own.classes != its.classes {
             let (own, its) = (listed(&own.classes), listed(&its.classes));
@@ -249,14 +310,18 @@ impl TablePreprocessor {
         Ok(values)
     }
 
+    /// As JSON, for a file of its own or the metadata of a model ([`Trainer::metadata`](crate::train::Trainer::metadata)).
+    pub fn to_json(&self) -> String {
+        // Strings, finite numbers and lists of them: there is nothing that JSON could refuse.
+        serde_json::to_string_pretty(&self.parts).unwrap_or_default()
+    }
+
     /// Saves it as JSON.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let text = serde_json::to_vec_pretty(&self.parts).map_err(|e| Error::io(path, e))?;
-        write_renamed(path, &text)
+        write_renamed(path.as_ref(), self.to_json().as_bytes())
     }
 
     /// Reads what [`TablePreprocessor::save`] wrote.
@@ -266,18 +331,32 @@ impl TablePreprocessor {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        TablePreprocessor::from_json(&text, path)
+    }
+
+    /// Reads JSON that [`TablePreprocessor::to_json`] made; `path` is the file it was in, for errors.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where it holds something else.
+    pub fn from_json(text: &[u8], path: impl AsRef<Path>) -> Result<Self> {
         let invalid = |message: &str| {
-            let path = path.display();
+            let path = path.as_ref().display();
             Error::Invalid(format!("{path} does not say how to prepare a table's rows: {message}"))
         };
-        let parts: Parts = serde_json::from_slice(&text).map_err(|e| invalid(&e.to_string()))?;
+        let parts: Parts = serde_json::from_slice(text).map_err(|e| invalid(&e.to_string()))?;
         if parts.format != FORMAT {
             return Err(invalid(&format!("its format is `{}`, not `{FORMAT}`", parts.format)));
         }
-        if parts.columns.is_empty() || parts.classes.len() < 2 {
-            return Err(invalid("it has no columns, or fewer than two classes"));
+        let has_target = match parts.number {
+            None => parts.classes.len() >= 2,
+            Some(Encoding::Numeric { .. }) => parts.classes.is_empty(),
+            Some(Encoding::Categorical { .. }) => false,
+        };
+        if parts.columns.is_empty() || !has_target {
+            return Err(invalid("it has no columns, or fewer than two classes and no number to predict"));
         }
-        if let Some(fault) = parts.columns.iter().find_map(|column| column.encoding.fault()) {
+        let mut all = parts.columns.iter().map(|column| &column.encoding).chain(&parts.number);
+        if let Some(fault) = all.find_map(|encoding| encoding.fault()) {
             return Err(invalid(fault));
         }
         Ok(TablePreprocessor { parts })

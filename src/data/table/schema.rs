@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::encoding::is_missing;
-use super::error::listed;
-use super::{ColumnKind, DecimalMark, Missing, Scaling, Table, TableErrorKind, TableOptions};
-use crate::error::{Error, Result};
+use super::{ColumnKind, DecimalMark, Missing, Scaling, Table, TableErrorKind, TableOptions, TargetKind};
+use crate::error::{Error, Result, listed, table_error};
 
 /// How many different texts are taken for categories, unless the column is said to hold some.
 const MOST_CATEGORIES: usize = 64;
@@ -24,9 +23,26 @@ pub(super) struct Schema {
     pub(super) decimal: DecimalMark,
     /// The rows that are not dropped.
     pub(super) rows: Vec<usize>,
-    /// The class of each of `rows`.
-    pub(super) labels: Vec<u32>,
-    pub(super) classes: Vec<String>,
+    pub(super) targets: Targets,
+}
+
+/// What the target column holds.
+#[derive(Debug)]
+pub(super) enum Targets {
+    /// The names of the classes, and the class of each row.
+    Classes { names: Vec<String>, labels: Vec<u32> },
+    /// Numbers.
+    Numbers,
+}
+
+impl Schema {
+    /// What rows are drawn by, so that all parts have as much of each.
+    pub(super) fn groups(&self) -> Vec<u32> {
+        match &self.targets {
+            Targets::Classes { labels, .. } => labels.clone(),
+            Targets::Numbers => vec![0; self.rows.len()],
+        }
+    }
 }
 
 impl Schema {
@@ -41,21 +57,30 @@ impl Schema {
             }
         }
         if features.is_empty() {
-            return table.wrong_column(&table.columns[target], TableErrorKind::NoFeatures(one_column(table)));
+            return table.wrong_column(
+                &table.columns[target],
+                TableErrorKind::NoFeatures(separator_of_one(&table.columns)),
+            );
         }
-        let rows = usable_rows(table, &features, Some(target), options.missing, options.decimal)?;
-        let (classes, labels) = classes(table, target, &rows, options.decimal)?;
+        let is_number = holds_numbers(table, target, options);
+        let wanted = Some((target, is_number));
+        let rows = usable_rows(table, &features, wanted, options.missing, options.decimal)?;
+        let targets = if is_number {
+            expect_several(table, target, &rows)?;
+            Targets::Numbers
+        } else {
+            let (names, labels) = classes(table, target, &rows, options.decimal)?;
+            Targets::Classes { names, labels }
+        };
         let &TableOptions { missing, scaling, decimal, .. } = options;
-        Ok(Schema { target, features, missing, scaling, decimal, rows, labels, classes })
+        Ok(Schema { target, features, missing, scaling, decimal, rows, targets })
     }
 }
 
-/// A file that is read with the wrong delimiter has one column.
-pub(super) fn one_column(table: &Table) -> &'static str {
-    match table.columns.len() {
-        1 => "; the file has one column: are its fields separated by something else (--delimiter)?",
-        _ => "",
-    }
+/// What may separate the fields of a file that was read as one column: what else stands in its header.
+pub(super) fn separator_of_one(columns: &[String]) -> Option<char> {
+    let [column] = columns else { return None };
+    [';', '\t', '|', ','].into_iter().find(|&separator| column.contains(separator))
 }
 
 /// The place of a column.
@@ -63,7 +88,10 @@ pub(super) fn find(table: &Table, name: &str) -> Result<usize> {
     match table.columns.iter().position(|column| column == name) {
         Some(column) => Ok(column),
         None => {
-            let kind = TableErrorKind::NoColumn { known: listed(&table.columns), hint: one_column(table) };
+            let kind = TableErrorKind::NoColumn {
+                known: listed(&table.columns),
+                separator: separator_of_one(&table.columns),
+            };
             table.wrong_column(name, kind)
         }
     }
@@ -87,7 +115,7 @@ fn target(table: &Table, options: &TableOptions) -> Result<usize> {
     };
     if given(table, options, target).is_some() {
         return Err(Error::Invalid(format!(
-            "column `{}` is the target, a class; give a kind to others only, or name another target",
+            "column `{}` is the target; give a kind to others only, or name another target",
             table.columns[target]
         )));
     }
@@ -113,8 +141,11 @@ fn kind(table: &Table, options: &TableOptions, column: usize) -> Result<ColumnKi
     }
     // With the other mark, the column would be numeric.
     let others = fields().filter(|field| mark.is_other(field)).count();
-    if let Some(value) = fields().find(|field| (numbers + others) * 2 > all && mark.is_other(field)) {
-        return table.wrong_column(&table.columns[column], other_mark(value, mark));
+    let is_other = |row: &usize| mark.is_other(table.field(*row, column));
+    if (numbers + others) * 2 > all
+        && let Some(row) = (0..table.len()).find(is_other)
+    {
+        return table.wrong(row, column, other_mark(table.field(row, column), mark));
     }
     let count = fields().collect::<BTreeSet<_>>().len();
     if count > MOST_CATEGORIES {
@@ -122,6 +153,35 @@ fn kind(table: &Table, options: &TableOptions, column: usize) -> Result<ColumnKi
         return table.wrong_column(&table.columns[column], kind);
     }
     Ok(ColumnKind::Categorical)
+}
+
+/// Whether the target is a quantity.
+fn holds_numbers(table: &Table, target: usize, options: &TableOptions) -> bool {
+    match options.target_kind {
+        TargetKind::Class => return false,
+        TargetKind::Number => return true,
+        TargetKind::Auto => {}
+    }
+    let fields: Vec<&str> =
+        (0..table.len()).map(|row| table.field(row, target)).filter(|field| !is_missing(field)).collect();
+    let mark = options.decimal;
+    let numbers: Vec<f64> = fields.iter().filter_map(|field| mark.number(field)).collect();
+    // As for other columns: a typing mistake must not turn quantities into classes.
+    if numbers.len() * 2 <= fields.len() {
+        return false;
+    }
+    let different: BTreeSet<u64> = numbers.iter().map(|x| (x + 0.0).to_bits()).collect();
+    numbers.iter().any(|x| x.fract() != 0.0) || different.len() > (numbers.len() / 10).max(2)
+}
+
+/// Refuses a target that is always the same number.
+fn expect_several(table: &Table, target: usize, rows: &[usize]) -> Result<()> {
+    let mut fields = rows.iter().map(|&row| table.field(row, target));
+    let first = fields.next().unwrap_or_default();
+    match fields.all(|field| field == first) {
+        true => table.wrong_column(&table.columns[target], TableErrorKind::OneValue { value: first.into() }),
+        false => Ok(()),
+    }
 }
 
 /// A field that would be a number with the other mark.
@@ -134,13 +194,14 @@ fn other_mark(value: &str, mark: DecimalMark) -> TableErrorKind {
 pub(super) fn usable_rows(
     table: &Table,
     features: &[(usize, bool)],
-    target: Option<usize>,
+    wanted: Option<(usize, bool)>,
     missing: Missing,
     mark: DecimalMark,
 ) -> Result<Vec<usize>> {
     let mut columns: Vec<(usize, bool)> = features.to_vec();
-    columns.extend(target.map(|target| (target, false)));
+    columns.extend(wanted);
     columns.sort_unstable();
+    let target = wanted.map(|(target, _)| target);
     let mut rows = Vec::new();
     'rows: for row in 0..table.len() {
         let missing_in = columns.iter().find(|&&(column, _)| is_missing(table.field(row, column)));
@@ -151,8 +212,8 @@ pub(super) fn usable_rows(
             let field = table.field(row, column);
             if is_missing(field) {
                 match missing {
-                    Missing::Mean if Some(column) == target => {
-                        return table.wrong(row, column, TableErrorKind::MissingClass);
+                    Missing::Mean | Missing::Error if Some(column) == target => {
+                        return table.wrong(row, column, TableErrorKind::MissingTarget);
                     }
                     Missing::Error => return table.wrong(row, column, TableErrorKind::Missing),
                     Missing::Mean | Missing::Drop => {}
@@ -161,6 +222,9 @@ pub(super) fn usable_rows(
                 let value = || field.to_string();
                 match mark.number(field) {
                     None if mark.is_other(field) => return table.wrong(row, column, other_mark(field, mark)),
+                    None if Some(column) == target => {
+                        return table.wrong(row, column, TableErrorKind::TargetNotANumber { value: value() });
+                    }
                     None => {
                         return table.wrong(row, column, TableErrorKind::NotANumber { value: value() });
                     }
@@ -175,7 +239,7 @@ pub(super) fn usable_rows(
     }
     if rows.is_empty() {
         let kind = TableErrorKind::NoRows(": every one has a missing value and was dropped");
-        return super::table_error(&table.path, table.header, None, kind);
+        return table_error(&table.path, table.header, None, kind);
     }
     Ok(rows)
 }
@@ -209,9 +273,9 @@ fn classes(
     }
     if names.len() > FEW_CLASSES && names.len() * 2 > rows.len() {
         if names.iter().all(|name| mark.number(name).is_some() || mark.is_other(name))
-            && let Some(value) = names.iter().find(|name| mark.is_other(name))
+            && let Some(&row) = rows.iter().find(|&&row| mark.is_other(field(row)))
         {
-            return table.wrong_column(column, other_mark(value, mark));
+            return table.wrong(row, target, other_mark(field(row), mark));
         }
         let kind = TableErrorKind::TooManyClasses { classes: names.len(), rows: rows.len() };
         return table.wrong_column(column, kind);

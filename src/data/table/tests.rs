@@ -80,7 +80,10 @@ fn what_is_no_table_is_refused_with_its_place() {
     assert_eq!(wrong(read("a,b,a\n1,2,3")), (1, "a".into(), DuplicateColumn));
     assert_eq!(wrong(read("5.1,3.5,setosa\n4.9,3,setosa")), (1, String::new(), HeaderIsData("5.1".into())));
     for (text, found) in [("a,b\n1,2\n3,4,5\n", 3), ("a,b\n1,2\n3\n", 1)] {
-        assert_eq!(wrong(read(text)), (3, String::new(), Ragged { expected: 2, found, hint: "" }));
+        assert_eq!(
+            wrong(read(text)),
+            (3, String::new(), Ragged { expected: 2, found, is_long: false, separator: None })
+        );
     }
     // It takes the rest of the file for one field, and rows would be missing without a word.
     for open in ["a,b\n1,2\n1,\"2\n3,4\n5,6", "a,b\n1,2\n1,\"2\n", "a,b\n1,2\n\"", "a,b\n1,2\n\"1,2"] {
@@ -118,9 +121,13 @@ fn a_file_is_read_and_a_missing_one_named() {
     assert_eq!(Table::read_delimited(&path, b'\t').unwrap().get(0, 1), Some("2"));
     let one = Table::read_csv(&path).unwrap();
     let message = one.split(&TableOptions::default(), &HALF).unwrap_err().to_string();
-    assert!(message.contains("two.tsv: line 1") && message.contains("--delimiter"), "{message}");
+    assert!(message.contains("two.tsv: line 1") && message.contains("separated by tab?"), "{message}");
     let message = one.split(&TableOptions::default().target("b"), &HALF).unwrap_err().to_string();
-    assert!(message.contains("column `b`") && message.contains("--delimiter"), "{message}");
+    assert!(message.contains("column `b`") && message.contains("separated by tab?"), "{message}");
+    for (text, separator) in [("a;b\n1,5;2\n", "`;`"), ("a|b\n1|2,2\n", "`|`")] {
+        let message = Table::from_bytes(text.as_bytes(), "t", b',').unwrap_err().to_string();
+        assert!(message.contains("line 2: 2 fields") && message.contains(separator), "{message}");
+    }
     assert!(matches!(Table::read_csv(folder.path().join("none")), Err(Error::Io { .. })));
 }
 
@@ -189,7 +196,7 @@ fn fields_that_do_not_fit_are_refused_with_their_place() {
     assert_eq!(unfit(&format!("x,name,class\n{names}"), &plain), (1, "name".into(), kind));
     let options = plain.column("name", ColumnKind::Categorical);
     let (split, _) = read(format!("x,name,class\n{names}")).unwrap().split(&options, &HALF).unwrap();
-    assert_eq!(split.train.shape, [1 + 65]);
+    assert_eq!(split.train.shape(), [1 + 65]);
 }
 
 #[test]
@@ -199,12 +206,12 @@ fn columns_that_are_not_there_are_named() {
     let plain = TableOptions::default();
     let (line, column, kind) = unfit(&text, &plain.clone().target("klass"));
     assert_eq!((line, column.as_str()), (1, "klass"));
-    assert_eq!(kind, NoColumn { known: "`x`, `f`, `class`".into(), hint: "" });
+    assert_eq!(kind, NoColumn { known: "`x`, `f`, `class`".into(), separator: None });
     assert_eq!(unfit(&text, &plain.clone().column("y", ColumnKind::Ignored)).1, "y");
     let ignored = |names: &[&str]| {
         names.iter().fold(plain.clone(), |options, name| options.column(*name, ColumnKind::Ignored))
     };
-    assert!(matches!(unfit(&text, &ignored(&["x", "f"])), (1, _, NoFeatures(""))));
+    assert!(matches!(unfit(&text, &ignored(&["x", "f"])), (1, _, NoFeatures(None))));
     let table = read(&text).unwrap();
     for options in [ignored(&["x", "f", "class"]), ignored(&["class"]).target("class")] {
         assert!(matches!(table.split(&options, &HALF), Err(Error::Invalid(_))));
@@ -212,7 +219,7 @@ fn columns_that_are_not_there_are_named() {
     // The last column that is not ignored.
     let codes = with_column(["1", "0", "0", "1", "1", "0", "0", "1"]);
     let (split, fitted) = read(codes).unwrap().split(&ignored(&["class"]), &HALF).unwrap();
-    assert_eq!((fitted.target(), split.train.classes), ("f", 2));
+    assert_eq!((fitted.target(), split.train.classes()), ("f", 2));
 }
 
 #[test]
@@ -233,21 +240,21 @@ fn classes_are_texts_or_whole_numbers() {
         (4, "class".into(), FractionalClass { value: "2.5".into() })
     );
     assert_eq!(wrong(of(&["a", "a", "a"])), (1, "class".into(), OneClass { class: "a".into() }));
-    assert_eq!(wrong(of(&["a", "b", "", "b"])), (4, "class".into(), Missing));
+    assert_eq!(wrong(of(&["a", "b", "", "b"])), (4, "class".into(), MissingTarget));
     let many: Vec<String> = (0..30).map(|i| i.to_string()).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(wrong(of(&many)), (1, "class".into(), TooManyClasses { classes: 30, rows: 30 }));
     assert_eq!(names(&[&many[..], &many].concat()).len(), 30);
     let rows = read("x,class\n1,a\n2,b\n3,\n4,a\n5,b\n").unwrap();
     let mean = plain.clone().missing(super::Missing::Mean);
-    assert_eq!(wrong(rows.split(&mean, &HALF)), (4, "class".into(), MissingClass));
+    assert_eq!(wrong(rows.split(&mean, &HALF)), (4, "class".into(), MissingTarget));
     let dropped = rows.split(&plain.missing(super::Missing::Drop), &HALF).unwrap().0;
     assert_eq!(dropped.train.len() + dropped.test.len(), 4);
 }
 
 /// The numbers of a data set's column.
 fn column(data: &Dataset, column: usize) -> Vec<f64> {
-    data.values.as_floats().unwrap().chunks(data.shape[0]).map(|row| f64::from(row[column])).collect()
+    data.values().as_floats().unwrap().chunks(data.shape()[0]).map(|row| f64::from(row[column])).collect()
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -264,7 +271,7 @@ fn scaling_is_that_of_the_training_rows() {
             .0
     };
     let (raw, standard, minmax) = (split(Scaling::None), split(Scaling::Standard), split(Scaling::Minmax));
-    assert_eq!((&raw.train.labels, &raw.test.labels), (&standard.train.labels, &standard.test.labels));
+    assert_eq!((raw.train.labels(), raw.test.labels()), (standard.train.labels(), standard.test.labels()));
     for c in 0..4 {
         let train = column(&raw.train, c);
         let (low, high) =
@@ -360,7 +367,7 @@ fn decimal_marks_are_told_apart() {
     // Whole numbers and gaps tell nothing.
     let table = read("x;y\n1,5;a\n2;b\n?;a\n").unwrap();
     let kind = TableErrorKind::OtherDecimalMark { value: "1,5".into(), mark: comma };
-    assert_eq!(wrong(table.split(&TableOptions::default(), &HALF)), (1, "x".into(), kind));
+    assert_eq!(wrong(table.split(&TableOptions::default(), &HALF)), (2, "x".into(), kind));
     let grouped =
         read("x;y\n1,234;a\n5,678;b\n950;a\n").unwrap().split(&TableOptions::default(), &HALF).unwrap_err();
     assert!(grouped.to_string().contains("`1,234` is no number: if its digits are in groups"), "{grouped}");
@@ -380,7 +387,7 @@ fn decimal_marks_are_told_apart() {
     let rows: String = (0..30).map(|i| format!("{i};{i},25\n")).collect();
     let found = wrong(read(&format!("x;y\n{rows}")).unwrap().split(&TableOptions::default(), &HALF));
     let kind = TableErrorKind::OtherDecimalMark { value: "0,25".into(), mark: comma };
-    assert_eq!(found, (1, "y".into(), kind));
+    assert_eq!(found, (2, "y".into(), kind));
     assert!(matches!(wrong(read("1,5;2,5\n1;2\n")).2, TableErrorKind::HeaderIsData(_)));
 }
 
@@ -418,7 +425,7 @@ fn later_rows_are_treated_like_the_training_rows() {
         (3, "x".into(), TableErrorKind::NotANumber { value: "two".into() })
     );
     let labelled = loaded.dataset(&read("class,x,colour\nhigh,1,red\nlow,2,blue\n").unwrap()).unwrap();
-    assert_eq!((&labelled.labels[..], labelled.class_name(0)), (&[0, 1][..], "high".to_string()));
+    assert_eq!((labelled.labels(), labelled.class_name(0)), (&[0, 1][..], "high".to_string()));
     let (line, column, kind) = wrong(loaded.dataset(&read("class,x,colour\nmiddle,1,red\n").unwrap()));
     let known = "`high`, `low`".into();
     assert_eq!(
@@ -429,7 +436,7 @@ fn later_rows_are_treated_like_the_training_rows() {
     // Trained on the whole numbers 0 and 1, tested on a file that writes them otherwise.
     let codes = read("x,class\n1,0\n2,1\n3,0\n4,1\n").unwrap();
     let (_, fitted) = codes.split(&TableOptions::default(), &HALF).unwrap();
-    assert_eq!(fitted.dataset(&read("x,class\n1,1.0\n").unwrap()).unwrap().labels, [1]);
+    assert_eq!(fitted.dataset(&read("x,class\n1,1.0\n").unwrap()).unwrap().labels(), [1]);
 }
 
 #[test]
@@ -495,9 +502,9 @@ proptest! {
             prop_assert!(split.train.len() + split.test.len() <= all.rows.len());
             prop_assert_eq!(all.values.len(), all.rows.len() * fitted.width());
             for part in [&split.train, &split.test] {
-                prop_assert_eq!(part.values.len(), part.len() * fitted.width());
-                prop_assert!(part.values.as_floats().unwrap().iter().all(|x| x.is_finite()));
-                prop_assert!(part.labels.iter().all(|&label| (label as usize) < part.classes));
+                prop_assert_eq!(part.values().len(), part.len() * fitted.width());
+                prop_assert!(part.values().as_floats().unwrap().iter().all(|x| x.is_finite()));
+                prop_assert!(part.labels().iter().all(|&label| (label as usize) < part.classes()));
             }
         }
     }

@@ -1,19 +1,19 @@
-//! Convolutions whose groups have one input channel each, and their gradients, generated for every class: an
-//! invocation walks down a strip of one plane and keeps the rows that the kernel meets in registers, so that each
-//! element is loaded about once. No workgroup memory, no barriers, nothing shared between lanes.
+//! How convolutions whose groups have one input channel each, and their gradients, are walked over, in every class: which rows
+//! an invocation keeps while it walks down a strip of one plane. Their text is `shaders/conv2d_depthwise.wgsl.jinja`.
 //!
 //! Where outputs or inputs lie apart, by dilation or stride, an invocation walks over those rows that meet the same
 //! rows, and a gradient of a strided convolution computes as many rows of outputs in each step as the stride has
 //! residues, each by its own part of the kernel: no product with a zero between two elements is computed.
 
 mod strip;
-mod text;
 mod weight;
+
+use minijinja::{Value, context};
 
 use super::correlation::Correlation;
 use super::tile::greatest_common_divisor;
-use crate::ops::elementwise::FIRST_BINDING;
-use crate::ops::text::widest;
+use crate::error::Result;
+use crate::ops::text::{Then, rendered, widest};
 use crate::ops::{AdapterClass, Caps, Chain, Kernel};
 use strip::Strip;
 pub(super) use weight::plan as plan_weight;
@@ -88,6 +88,17 @@ impl Schedule {
     fn kept(&self) -> usize {
         self.window.saturating_sub(self.shift)
     }
+
+    /// What the templates are to know of a walk down `strip`.
+    fn variant(&self, strip: &Strip, kw: usize) -> Value {
+        let Schedule { window, shift, spacing, advance, phases, step, ref rows } = *self;
+        let pairs = |meeting: &Vec<[usize; 2]>| meeting.iter().map(|pair| pair.to_vec()).collect::<Vec<_>>();
+        context! {
+            window, shift, spacing, advance, phases, step,
+            kept => self.kept(), stride_y => advance / phases, rows => rows.iter().map(pairs).collect::<Vec<_>>(),
+            columns => strip.columns, strip => strip.variant(), met => strip.met(kw),
+        }
+    }
 }
 
 /// Uniform of the generated kernels.
@@ -125,7 +136,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Its text, with formulas behind it.
-    pub(super) fn kernel(&self, chain: Option<&Chain>) -> Kernel {
+    pub(super) fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
         self.walk.kernel(chain)
     }
 }
@@ -225,9 +236,9 @@ fn least_common_multiple(a: usize, b: usize) -> usize {
 }
 
 impl Walk {
-    fn kernel(&self, chain: Option<&Chain>) -> Kernel {
+    fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
         let [kh, kw] = self.kernel;
-        let mut key = format!(
+        let key = format!(
             "conv2d_depthwise.{}.{kh}x{kw}{}.{}.{}x{}.{}.w{}",
             self.steps,
             if self.flip { "f" } else { "" },
@@ -237,13 +248,12 @@ impl Walk {
             self.store,
             self.workgroup,
         );
-        let mut text = self.text(chain.is_some());
-        if let Some(chain) = chain {
-            key += &format!(".then.{}", chain.key(None));
-            let finish = chain.finish(self.store, FIRST_BINDING, None);
-            text = format!("{}{}\n{text}", finish.bindings, finish.functions);
-        }
-        Kernel::generated(key, "conv2d_depthwise", &text)
+        let Walk { workgroup, store, tail, flip, .. } = *self;
+        let walk = self.schedule.variant(&self.strip, kw);
+        let finishes = chain.is_some();
+        let variant = context! { workgroup, kh, kw, flip, store, tail, finishes, ..walk };
+        let then = chain.map(|chain| Then { chain, vector: store, columns: None });
+        rendered("conv2d_depthwise", key, "conv2d_depthwise", variant, then)
     }
 }
 

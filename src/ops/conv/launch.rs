@@ -234,7 +234,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
         return in_parts(&Parts::of(plan.parts, sizes), ctx, None, |to, _| {
             let args = [&inputs, to].concat();
             let grid = ctx.caps.grid(plan.workgroups)?;
-            Ok(Dispatch::new(plan.kernel, args, &plan.params, grid).loop_iterations(plan.iterations))
+            Ok(Dispatch::new(plan.kernel()?, args, &plan.params, grid).loop_iterations(plan.iterations))
         });
     }
     if let Choice::Blocks(forced) = choice {
@@ -242,7 +242,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
     }
     if choice == Choice::Registers
         && product_of_images_pays(&g)
-        && let (of, parts) = images::summed([g.n, g.o, g.c, g.oh * g.ow], ctx.caps, op.bias)
+        && let (of, parts) = images::summed([g.n, g.o, g.c, g.oh * g.ow], ctx.caps, op.bias)?
         && ctx.caps.allows(of.iterations.max(parts))
     {
         return in_parts(&Parts::of(parts, sizes), ctx, None, |to, _| {
@@ -259,7 +259,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
         return in_parts(&parts, ctx, None, |to, _| {
             let args = [&inputs, to].concat();
             let grid = ctx.caps.grid(plan.workgroups)?;
-            Ok(Dispatch::new(plan.kernel, args, &plan.params, grid).loop_iterations(plan.iterations))
+            Ok(Dispatch::new(plan.kernel()?, args, &plan.params, grid).loop_iterations(plan.iterations))
         });
     }
     let program = match choice {
@@ -369,7 +369,7 @@ fn fast(
         let args = [&[Arg::Input(0), Arg::Input(1), bias, Arg::Output(0)], &others()[..]].concat();
         let grid = ctx.caps.grid(plan.workgroups)?;
         return Ok(Some(
-            Dispatch::new(plan.kernel(chain), args, &plan.params, grid)
+            Dispatch::new(plan.kernel(chain)?, args, &plan.params, grid)
                 .loop_iterations(plan.iterations)
                 .into(),
         ));
@@ -380,7 +380,7 @@ fn fast(
         _ => {}
     }
     if weight.pays(g) && weight.is_allowed(g, ctx.caps) {
-        let of = images::shared(weight.transposed, weight.extents, class, chain, has_bias);
+        let of = images::shared(weight.transposed, weight.extents, class, chain, has_bias)?;
         let mut args = vec![Arg::Input(1), Arg::Input(0), Arg::Output(0)];
         args.extend(has_bias.then_some(Arg::Input(2)));
         args.extend(others());
@@ -442,6 +442,6 @@ fn correlate(
     args.extend(ending.chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let grid = ctx.caps.grid(plan.workgroups)?;
     let run =
-        Dispatch::new(plan.kernel(ending.chain), args, &plan.params, grid).loop_iterations(plan.iterations);
+        Dispatch::new(plan.kernel(ending.chain)?, args, &plan.params, grid).loop_iterations(plan.iterations);
     Ok(Some(Program { dispatches: vec![pack, run], scratch: vec![16 * vectors] }))
 }

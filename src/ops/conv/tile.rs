@@ -1,18 +1,13 @@
-//! Register tiles for software adapters, generated: a rectangle of outputs in named vectors of channels, no
-//! workgroup memory, no barriers.
-//!
-//! With 8-lane subgroups one workgroup is one subgroup: each lane owns a vector of output channels and loads
-//! some of the inputs that the tile needs, which the others get by `subgroupBroadcast`. Elsewhere each
-//! invocation loads all inputs of its own tile.
-//!
-//! The forward direction and the gradient of the input are the same sum, over different arrays.
+//! Which register tile computes the forward direction or the gradient of the images on a software adapter: both are the same
+//! sum, over different arrays. Their text is `shaders/software/conv2d_tile.wgsl.jinja`.
 
-mod maxima;
-mod text;
+use std::collections::BTreeSet;
+
+use minijinja::{Value, context};
 
 use super::correlation::Correlation;
-use crate::ops::elementwise::FIRST_BINDING;
-use crate::ops::text::widest;
+use crate::error::Result;
+use crate::ops::text::{Then, rendered, widest};
 use crate::ops::{AdapterClass, Caps, Chain, Kernel};
 
 /// Uniform of the generated kernels.
@@ -66,7 +61,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Its text, with formulas behind it.
-    pub(super) fn kernel(&self, chain: Option<&Chain>) -> Kernel {
+    pub(super) fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
         self.tile.kernel(chain)
     }
 }
@@ -320,7 +315,7 @@ fn in_a_row(width: usize) -> usize {
 }
 
 impl Tile {
-    fn kernel(&self, chain: Option<&Chain>) -> Kernel {
+    fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
         let Tile { rows, columns, lanes, vectors, kw, stride, dilation, gap, phase, .. } = *self;
         let store = match self.store {
             Store::Single => "1".to_string(),
@@ -344,28 +339,48 @@ impl Tile {
         if let (Some(across), None) = (self.across, self.whole) {
             key += &format!(".o{across}");
         }
-        let mut text = self.text(chain.is_some());
         if let Some([height, width]) = self.window {
             key += &format!(".max{height}x{width}");
         }
-        if let Some(chain) = chain {
-            key += &format!(".then.{}", chain.key(None));
-            // Maxima are taken of what is finished.
-            let vector = self.window.map_or(self.store.vector(), |[_, width]| in_a_row(width));
-            let finish = chain.finish(vector, FIRST_BINDING, None);
-            text = format!("{}{}\n{text}", finish.bindings, finish.functions);
+        // Maxima are taken of what is finished.
+        let in_a_row = self.window.map(|[_, width]| in_a_row(width));
+        let vector = in_a_row.unwrap_or(self.store.vector());
+        let then = chain.map(|chain| Then { chain, vector, columns: None });
+        rendered("software/conv2d_tile", key, "conv2d_tile", self.variant(chain.is_some()), then)
+    }
+
+    fn variant(&self, finishes: bool) -> Value {
+        let Tile { broadcast, rows, columns, lanes, vectors, kw, stride, gap, gap_y, exact, .. } = *self;
+        let Strip { first, unit, step, loads } = self.strip();
+        let inputs = rows * loads;
+        context! {
+            broadcast, rows, columns, lanes, vectors, kw, stride, gap, gap_y, exact, first, unit, step, finishes,
+            used => self.used_columns(), across => self.across.is_some(),
+            whole_vectors => self.whole.map_or(0, |whole| whole.columns / whole.unit),
+            row_loads => loads, loads => if broadcast { inputs.div_ceil(8) } else { inputs },
+            has_gap => gap > 1 || gap_y, met => self.met(),
+            n => self.store.vector(), is_plane => matches!(self.store, Store::Plane(_)),
+            window => self.window.map_or(Vec::new(), |window| window.to_vec()),
+            in_a_row => self.window.map_or(1, |[_, width]| in_a_row(width)),
         }
-        Kernel::generated(key, "conv2d_tile", &text)
+    }
+
+    /// For each column of outputs, which elements of a row of the kernel meet an input.
+    fn met(&self) -> Vec<Vec<Value>> {
+        let (strip, mut seen) = (self.strip(), BTreeSet::new());
+        let mut element = |column: usize, kx: usize| {
+            let at = self.meets(column, kx)?;
+            let (load, place) = strip.place(at);
+            Some(context! { kx, at, load, place, is_first => seen.insert(at) })
+        };
+        (0..self.used_columns())
+            .map(|column| (0..self.kw).filter_map(|kx| element(column, kx)).collect())
+            .collect()
     }
 
     /// Columns of the tile in which there can be outputs.
     fn used_columns(&self) -> usize {
         self.across.unwrap_or(self.columns)
-    }
-
-    /// Whether the tile is of a gradient through a stride, which has no bias.
-    fn has_gap(&self) -> bool {
-        self.gap > 1 || self.gap_y
     }
 
     /// The column of the input that an output column and an element of the kernel meet, if they meet one:

@@ -1,12 +1,11 @@
-//! Register tiles for the gradient of the weight on software adapters, generated. Each invocation owns a
-//! vector of output channels and sums, over the pixels of its part of the batch, what dy and the inputs make
-//! of some rows of the kernel and some input channels. With 8-lane subgroups the lanes load different inputs
-//! and share them by `subgroupBroadcast`.
+//! Which register tile computes the gradient of the weight on a software adapter. Their text is
+//! `shaders/software/conv2d_weight_tile.wgsl.jinja`.
 
-mod text;
+use minijinja::{Value, context};
 
 use super::geometry::Geometry;
-use crate::ops::text::widest;
+use crate::error::Result;
+use crate::ops::text::{rendered, widest};
 use crate::ops::{AdapterClass, Caps, Kernel};
 
 /// Uniform of the generated kernels.
@@ -35,7 +34,7 @@ pub(super) struct Params {
 
 /// A kernel with its grid, and the parts it writes.
 pub(super) struct Plan {
-    pub(super) kernel: Kernel,
+    tile: Tile,
     pub(super) params: Params,
     pub(super) parts: usize,
     /// Set where a part is [groups, input channels, kernel, `width`], the output channels last.
@@ -43,6 +42,13 @@ pub(super) struct Plan {
     pub(super) workgroups: usize,
     /// Of an invocation's loops.
     pub(super) iterations: usize,
+}
+
+impl Plan {
+    /// Its text.
+    pub(super) fn kernel(&self) -> Result<Kernel> {
+        self.tile.kernel()
+    }
 }
 
 /// A variant of the kernel: what its text depends on.
@@ -207,11 +213,11 @@ pub(super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
         length: length as u32,
         width: (width.unwrap_or(0) / lanes) as u32,
     };
-    Some(Plan { kernel: tile.kernel(), params, parts, width, workgroups: workgroups(parts), iterations })
+    Some(Plan { tile, params, parts, width, workgroups: workgroups(parts), iterations })
 }
 
 impl Tile {
-    fn kernel(&self) -> Kernel {
+    fn kernel(&self) -> Result<Kernel> {
         let Tile { lanes, channels, rows, kw, stride, dilation, pixels, vector, .. } = *self;
         let key = format!(
             "conv2d_weight_tile.{channels}x{rows}x{pixels}v{lanes}{}.k{kw}s{stride}d{dilation}.{vector}{}{}{}",
@@ -224,7 +230,33 @@ impl Tile {
             if self.bias { ".bias" } else { "" },
             if self.last { ".last" } else { "" },
         );
-        Kernel::generated(key, "conv2d_weight_tile", &self.text())
+        rendered("software/conv2d_weight_tile", key, "conv2d_weight_tile", self.variant(), None)
+    }
+
+    fn variant(&self) -> Value {
+        let Tile { broadcast, lanes, channels, rows, kw, stride, pixels, vector, bias, last, .. } = *self;
+        let Inputs { unit, first, loads, whole, left } = self.inputs;
+        context! {
+            broadcast, lanes, channels, rows, kw, stride, pixels, bias, last, unit,
+            n => vector, row_loads => loads, loads => self.loads(), met => self.met(),
+            first => first / unit as i64, before => -first - left,
+            whole_vectors => whole.map_or(0, |columns| columns / unit),
+        }
+    }
+
+    /// Which inputs of a row, counted from the first pixel's, meet elements of the kernel.
+    fn met(&self) -> Vec<Value> {
+        let Tile { kw, stride, dilation, pixels, .. } = *self;
+        let input = |k: usize| {
+            let (load, place) = self.inputs.place(k)?;
+            let all = (0..pixels).flat_map(|pixel| (0..kw).map(move |kx| [pixel, kx]));
+            let products: Vec<Vec<usize>> = all
+                .filter(|[pixel, kx]| pixel * stride + kx * dilation == k)
+                .map(|product| product.to_vec())
+                .collect();
+            (!products.is_empty()).then(|| context! { k, load, place, products })
+        };
+        (0..=(pixels - 1) * stride + (kw - 1) * dilation).filter_map(input).collect()
     }
 
     /// Roughly how long llvmpipe takes for one step, in tenths of a nanosecond: 8.6 ns a load of one float,

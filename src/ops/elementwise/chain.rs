@@ -26,7 +26,7 @@ impl Chain {
 
     pub(super) fn single(op: Arc<dyn Op>, shape: Shape, inputs: Vec<Shape>) -> Self {
         let args = (0..inputs.len()).map(Operand::Input).collect();
-        Chain { shape, inputs, steps: vec![Step { op, args }], columns: None }
+        Chain { shape, inputs, steps: vec![Step { op, args }], columns: None, state: None }
     }
 
     /// How each input is read by one that knows the element's place and, if it has `columns`, its column.
@@ -38,6 +38,11 @@ impl Chain {
             _ => None,
         };
         self.inputs.iter().map(access).collect()
+    }
+
+    /// Whether input `i` is read element for element.
+    pub(crate) fn reads_in_order(&self, i: usize) -> bool {
+        self.inputs.get(i).is_some_and(|input| Walk::new(&self.shape, &[*input]).access[0] == Access::Same)
     }
 
     /// Whether a kernel that knows the place of what it stores can compute it too.

@@ -49,21 +49,24 @@ impl Read {
     }
 }
 
-/// The kernel that computes `chain`, which has no root, and stores the results of steps `results`.
+/// The kernel that computes `chain`, which has no root, and stores the results of steps `results`. An input that is the
+/// old value of the state which the only result is stored in is read there: one buffer cannot be bound twice, to be read
+/// and to be written.
 pub(crate) fn program(name: &str, chain: &Chain, results: &[usize], caps: &Caps) -> Result<Program> {
     let walk = Walk::new(&chain.shape, &chain.inputs);
     let reads: Vec<Read> = walk.access.iter().map(|a| Read::of(*a)).collect();
     let attributes: Vec<f32> =
         chain.steps.iter().filter_map(|s| s.op.pointwise()).flat_map(|f| f.attributes()).collect();
     let text = Text { name, chain, results, reads: &reads, attributes: attributes.len() };
-    let modes: String = reads.iter().map(|r| r.letter()).collect();
+    let letter = |(i, r): (usize, &Read)| if chain.state == Some(i) { 'o' } else { r.letter() };
+    let modes: String = reads.iter().enumerate().map(letter).collect();
     let key = match &chain.steps[..] {
-        [_] => format!("{name}.{modes}"),
+        [step] if step.op.name() == name => format!("{name}.{modes}"),
         _ => format!("{name}.{modes}.{}.{results:?}", chain.formula(false)),
     };
     let kernel = Kernel::generated(key, &format!("{name}_kernel"), &text.write());
     let vectors = chain.shape.elements().div_ceil(4);
-    let mut args: Vec<Arg> = (0..reads.len()).map(Arg::Input).collect();
+    let mut args: Vec<Arg> = (0..reads.len()).filter(|&i| chain.state != Some(i)).map(Arg::Input).collect();
     args.extend((0..results.len()).map(Arg::Output));
     let grid = caps.grid(vectors.div_ceil(WORKGROUP))?;
     let strided = reads.iter().filter(|read| **read == Read::General).count();
@@ -110,14 +113,15 @@ impl Text<'_> {
     /// The text without the formulas themselves, which the linker adds.
     fn write(&self) -> String {
         let mut t = self.params();
-        let (name, n) = (self.name, self.reads.len());
-        for (k, read) in self.reads.iter().enumerate() {
+        let (name, mut n) = (self.name, 0);
+        for (k, read) in self.reads.iter().enumerate().filter(|&(k, _)| self.chain.state != Some(k)) {
             let element = match read {
                 Read::Same | Read::Suffix4 => "vec4<f32>",
                 _ => "f32",
             };
             let _ =
-                writeln!(t, "@group(0) @binding({k}) var<storage, read> in_{}: array<{element}>;", NAMES[k]);
+                writeln!(t, "@group(0) @binding({n}) var<storage, read> in_{}: array<{element}>;", NAMES[k]);
+            n += 1;
         }
         for i in 0..self.results.len() {
             let (at, out) = (n + i, self.out(i));
@@ -145,6 +149,7 @@ impl Text<'_> {
             let v = NAMES[k];
             let period = format!("p.periods[{}][{}]", k / 4, k % 4);
             let _ = match read {
+                _ if self.chain.state == Some(k) => writeln!(t, "    let {v} = {}[i];", self.out(0)),
                 Read::Same => writeln!(t, "    let {v} = in_{v}[i];"),
                 Read::Scalar => writeln!(t, "    let {v} = vec4<f32>(in_{v}[0]);"),
                 Read::Suffix4 => writeln!(t, "    let {v} = in_{v}[i % {period}];"),

@@ -2,6 +2,7 @@
 //! each image is a matrix of channels by pixels.
 
 use super::{Extents, Form, MatMul, MatMulKernels, Params, tile};
+use crate::error::Result;
 use crate::ops::{AdapterClass, Caps, Chain, Kernel};
 
 /// Workgroups that share the work evenly among cores.
@@ -24,22 +25,26 @@ pub(in crate::ops) fn shared(
     class: AdapterClass,
     chain: Option<&Chain>,
     bias: bool,
-) -> Launch {
+) -> Result<Launch> {
     let form = if transposed { Form::Tn } else { Form::Nn };
     let e = Extents { batch: images, m, n, k };
     let extras = tile::Extras { bias, ..Default::default() };
-    let tile::Chosen { kernel, tiles } = tile::choose(form, &e, class, chain, extras);
+    let tile::Chosen { kernel, tiles } = tile::choose(form, &e, class, chain, extras)?;
     let params = Params { a_batch: 0, ..MatMul { form, kernels: MatMulKernels::Best }.params(&e) };
-    Launch { kernel, params, workgroups: tiles, iterations: tile::loop_iterations(k) }
+    Ok(Launch { kernel, params, workgroups: tiles, iterations: tile::loop_iterations(k) })
 }
 
 /// C\[part\] = Σ A\[image\] B\[image\]ᵀ over the images of each part; with `sums` those of A's rows too. Binds A, B, C and the
 /// sums. Says how many parts there are.
-pub(in crate::ops) fn summed([images, m, n, k]: [usize; 4], caps: &Caps, sums: bool) -> (Launch, usize) {
+pub(in crate::ops) fn summed(
+    [images, m, n, k]: [usize; 4],
+    caps: &Caps,
+    sums: bool,
+) -> Result<(Launch, usize)> {
     let form = Form::Nt;
     let extras = tile::Extras { sums, images: true, ..Default::default() };
     let tile::Chosen { kernel, tiles } =
-        tile::choose(form, &Extents { batch: 1, m, n, k }, caps.class, None, extras);
+        tile::choose(form, &Extents { batch: 1, m, n, k }, caps.class, None, extras)?;
     let iterations = |parts: usize| images / parts * (1 + tile::loop_iterations(k));
     let enough = |parts: &usize| {
         images.is_multiple_of(*parts) && tiles * parts >= WORKGROUPS && caps.allows(iterations(*parts))
@@ -50,7 +55,8 @@ pub(in crate::ops) fn summed([images, m, n, k]: [usize; 4], caps: &Caps, sums: b
         images: (images / parts) as u32,
         ..MatMul { form, kernels: MatMulKernels::Best }.params(&e)
     };
-    (Launch { kernel, params, workgroups: tiles * parts, iterations: iterations(parts) }, parts)
+    let of = Launch { kernel, params, workgroups: tiles * parts, iterations: iterations(parts) };
+    Ok((of, parts))
 }
 
 /// Turns of loops of [`shared`] for an extent of k.

@@ -43,6 +43,15 @@ impl Form {
             Form::Tn => "matmul_tn",
         }
     }
+
+    /// In the names of kernels.
+    fn letters(self) -> &'static str {
+        match self {
+            Form::Nn => "nn",
+            Form::Nt => "nt",
+            Form::Tn => "tn",
+        }
+    }
 }
 
 /// A product of matrices in the last two axes; leading axes are a batch, equal in both.
@@ -153,7 +162,7 @@ impl MatMul {
         let sizes = [e.batch * e.m * e.n, e.m];
         let of = Parts { columns: e.n, ..Parts::of(parts, &sizes[..1 + usize::from(sums)]) };
         in_parts(&of, ctx, chain.map(|c| (c, 2)), |to, chain| {
-            let chosen = tile::choose(self.form, e, ctx.caps.class, chain, extras);
+            let chosen = tile::choose(self.form, e, ctx.caps.class, chain, extras)?;
             let mut args = [&[Arg::Input(0), Arg::Input(1)][..], to].concat();
             args.extend(chain.iter().flat_map(|c| c.args(2)));
             let grid = ctx.caps.grid(chosen.tiles * parts)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Group, Pass, rewrite};
 use crate::graph::{Node, Recording, ValueId};
-use crate::ops::{Caps, Fused, Fusion, KernelContext, Prologue};
+use crate::ops::{Caps, Chain, Fused, Fusion, KernelContext, Prologue};
 use crate::plan::needed_nodes;
 use crate::shape::Shape;
 
@@ -106,8 +106,17 @@ impl Pass<'_> {
         !reads.is_empty() && (m + 1..n).any(|u| self.updates(u).any(|s| reads.contains(&s)))
     }
 
+    /// The formulas of these nodes, which make an input of node `n`, and the values that they read.
+    fn chain_before(&self, n: usize, members: &[usize]) -> (Chain, Vec<ValueId>) {
+        let (mut chain, inputs) = self.chain(members, false);
+        let node = &self.r.nodes[n];
+        let updated = &node.inputs[node.inputs.len() - node.op.writes()..];
+        chain.state = inputs.iter().position(|v| updated.contains(v));
+        (chain, inputs)
+    }
+
     fn can_take_in(&self, n: usize, at: usize, members: &[usize]) -> bool {
-        let (chain, inputs) = self.chain(members, false);
+        let (chain, inputs) = self.chain_before(n, members);
         let node = &self.r.nodes[n];
         let (own, outputs) = (self.types(&node.inputs), self.types(&node.outputs));
         // Scratch that a later launch reads takes the place of an input.
@@ -125,11 +134,13 @@ impl Pass<'_> {
         let node = &self.r.nodes[n];
         let is_formula = |m: &usize| self.r.nodes[*m].op.pointwise().is_some();
         let formulas: Vec<usize> = found.members.iter().copied().filter(is_formula).collect();
-        let (chain, extra) = self.chain(&formulas, false);
+        let (chain, extra) = self.chain_before(n, &formulas);
         let op = Prologue::new(chain, node.op.clone(), self.types(&node.inputs), found.at);
         let mut inputs = node.inputs.clone();
         inputs.remove(found.at);
-        inputs.extend(extra);
+        // States that are updated stay last.
+        let reads = inputs.len() - node.op.writes();
+        inputs.splice(reads..reads, extra);
         Node {
             op: Arc::new(op),
             inputs,

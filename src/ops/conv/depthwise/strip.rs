@@ -1,9 +1,10 @@
 //! What one invocation holds of a row of the input.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
-use crate::ops::text::{component, vector_type, widest};
+use minijinja::{Value, context};
+
+use crate::ops::text::widest;
 
 /// The elements of a row that some columns of outputs meet.
 #[derive(Debug, Clone)]
@@ -57,59 +58,24 @@ impl Strip {
         (u.rem_euclid(self.gap as i64) == 0).then(|| u.div_euclid(self.gap as i64))
     }
 
-    /// Element `at` of row `slot`.
-    pub(super) fn element(&self, slot: usize, at: i64) -> String {
-        let holds = |&&(first, n): &&(i64, usize)| (first..first + n as i64).contains(&at);
-        let found = self.loads.iter().enumerate().find(|(_, load)| holds(load));
-        // Every column that is met was found needed.
-        let (i, (first, n)) = found.map_or((0, (at, 1)), |(i, load)| (i, *load));
-        component(&format!("r{slot}_{i}"), n, (at - first) as usize)
+    /// What the templates are to know.
+    pub(super) fn variant(&self) -> Value {
+        let Strip { vector, stride, gap, .. } = *self;
+        let load =
+            |&(column, n): &(i64, usize)| context! { column, n, element => column.rem_euclid(vector as i64) };
+        context! { vector, stride, gap, loads => self.loads.iter().map(load).collect::<Vec<_>>() }
     }
 
-    /// Where the loads are, of a tile that begins at output `ox`.
-    pub(super) fn place(&self, t: &mut String, indent: &str) {
-        let _ = writeln!(t, "{indent}let ix = i32(ox * {}u / {}u);", self.stride, self.gap);
-        for (i, (first, _)) in self.loads.iter().enumerate() {
-            let _ = write!(
-                t,
-                "{indent}let ix{i} = ix + {first};\n{indent}let in{i} = u32(ix{i}) < p.w;\n\
-                 {indent}let at{i} = select(0u, u32(ix{i}), in{i});\n"
-            );
-        }
-    }
-
-    /// Declares the rows of a window.
-    pub(super) fn declare(&self, t: &mut String, slots: usize, indent: &str) {
-        for slot in 0..slots {
-            for (i, (_, n)) in self.loads.iter().enumerate() {
-                let _ = writeln!(t, "{indent}var r{slot}_{i} = {}();", vector_type("f32", *n));
-            }
-        }
-    }
-
-    /// Loads row `iy`, an expression, of the plane at `start`.
-    pub(super) fn load(&self, t: &mut String, slot: usize, iy: &str, indent: &str) {
-        let _ = write!(
-            t,
-            "{indent}let iy{slot} = {iy};\n{indent}let in_y{slot} = u32(iy{slot}) < p.h;\n\
-             {indent}let row{slot} = start + select(0u, u32(iy{slot}), in_y{slot}) * p.w;\n"
-        );
-        for (i, &(first, n)) in self.loads.iter().enumerate() {
-            let ty = vector_type("f32", n);
-            let at = format!("row{slot} + at{i}");
-            let value = match (self.vector, n) {
-                (1, _) => format!("x[{at}]"),
-                (v, 1) => component(&format!("x[({at}) / {v}u]"), v, first.rem_euclid(v as i64) as usize),
-                (v, _) => format!("x[({at}) / {v}u]"),
-            };
-            let _ = writeln!(t, "{indent}r{slot}_{i} = select({ty}(), {value}, in_y{slot} & in{i});");
-        }
-    }
-
-    /// Moves row `from` to row `to`.
-    pub(super) fn shift(&self, t: &mut String, to: usize, from: usize, indent: &str) {
-        for i in 0..self.loads.len() {
-            let _ = writeln!(t, "{indent}r{to}_{i} = r{from}_{i};");
-        }
+    /// For each column of outputs, which element of a row each of `kw` columns of the kernel meets.
+    pub(super) fn met(&self, kw: usize) -> Vec<Vec<Value>> {
+        let element = |column: usize, kx: usize| {
+            let at = self.meets(column, kx)?;
+            let holds = |(first, n): &(i64, usize)| (*first..first + *n as i64).contains(&at);
+            // Every column that is met was found needed.
+            let load = self.loads.iter().position(holds)?;
+            let (first, n) = self.loads[load];
+            Some(context! { kx, load, n, place => at - first })
+        };
+        (0..self.columns).map(|column| (0..kw).filter_map(|kx| element(column, kx)).collect()).collect()
     }
 }

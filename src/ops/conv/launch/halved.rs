@@ -41,7 +41,7 @@ pub(super) fn images(
     let Weight { extents, transposed, has_bias } = *weight;
     let others = chain.iter().flat_map(|c| c.args(ctx.inputs.len()));
     let inner = chain.filter(|_| !transposed);
-    let of = products::shared(transposed, extents, ctx.caps.class, inner, has_bias);
+    let of = products::shared(transposed, extents, ctx.caps.class, inner, has_bias)?;
     let grid = ctx.caps.grid(of.workgroups)?;
     let dispatches = if transposed {
         let args = vec![Arg::Input(1), Arg::Input(0), Arg::Scratch(0)];

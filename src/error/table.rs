@@ -3,10 +3,34 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::options::DecimalMark;
-use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
 
-/// What is wrong with a table, and where.
+use super::{Error, Result};
+
+/// What stands before the fraction of a number. Digits are not grouped either way: with a comma `1.234,5` is no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum DecimalMark {
+    /// `3.14`
+    #[default]
+    #[serde(rename = ".")]
+    Point,
+    /// `3,14`
+    #[serde(rename = ",")]
+    Comma,
+}
+
+/// `point` or `comma`.
+impl fmt::Display for DecimalMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DecimalMark::Point => "point",
+            DecimalMark::Comma => "comma",
+        })
+    }
+}
+
+/// What is wrong with a table, and where. Its text says what can be done as well, where that is not plain
+/// ([`TableErrorKind::advice`]).
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableError {
     /// The file.
@@ -25,7 +49,8 @@ impl fmt::Display for TableError {
         if let Some(column) = &self.column {
             write!(f, ", column `{column}`")?;
         }
-        write!(f, ": {}", self.kind)
+        write!(f, ": {}", self.kind)?;
+        self.kind.advice().map_or(Ok(()), |advice| write!(f, "; {advice}"))
     }
 }
 
@@ -46,14 +71,20 @@ pub enum TableErrorKind {
     #[error("there are no rows{0}")]
     NoRows(&'static str),
     /// A row with more or fewer fields than the header.
-    #[error("{found} fields, but the header names {expected} columns{hint}")]
+    #[error(
+        "{found} fields, but the header names {expected} columns{}{}",
+        if *is_long { "; one field goes on over several lines: is a quote not closed?" } else { "" },
+        one_column(*separator)
+    )]
     Ragged {
         /// Columns of the header.
         expected: usize,
         /// Fields of the row.
         found: usize,
-        /// What may be the reason.
-        hint: &'static str,
+        /// Whether a field goes on over several lines.
+        is_long: bool,
+        /// What may separate fields, where the header seems to have one column.
+        separator: Option<char>,
     },
     /// A row with a quoted field that does not end.
     #[error("a quote is opened and not closed before the end of the file")]
@@ -62,31 +93,39 @@ pub enum TableErrorKind {
     #[error("the text is not UTF-8{0}; save the file as UTF-8")]
     NotUtf8(&'static str),
     /// A column that was asked for, or is needed, is not there.
-    #[error("there is no such column, only {known}{hint}")]
+    #[error("there is no such column, only {known}{}", one_column(*separator))]
     NoColumn {
         /// The names there are.
         known: String,
-        /// What may be the reason.
-        hint: &'static str,
+        /// What may separate fields, where the file seems to have one column.
+        separator: Option<char>,
     },
     /// There is no column beside the target.
-    #[error("there is no column to learn from beside it{0}")]
-    NoFeatures(&'static str),
+    #[error("there is no column to learn from beside it{}", one_column(*.0))]
+    NoFeatures(Option<char>),
     /// A field without a value, where that is an error.
-    #[error(
-        "the value is missing; drop such rows, or fill them with the mean of the training rows (--missing)"
-    )]
+    #[error("the value is missing")]
     Missing,
-    /// A row without a class, which cannot be filled.
-    #[error("the class is missing, and a class cannot be filled in; drop such rows (--missing drop)")]
-    MissingClass,
+    /// A row without a target, which cannot be filled.
+    #[error("the target is missing, and a target cannot be filled in")]
+    MissingTarget,
+    /// A field of a target of numbers that is none, or infinite.
+    #[error("`{value}` is no number, and the target holds numbers")]
+    TargetNotANumber {
+        /// The field.
+        value: String,
+    },
+    /// All rows have one target.
+    #[error("all rows have the target `{value}`; there is nothing to predict")]
+    OneValue {
+        /// That number.
+        value: String,
+    },
     /// No row that may be learnt from has a value in this column.
-    #[error("no training row has a value; ignore the column (--ignore)")]
+    #[error("no training row has a value")]
     NoValues,
     /// A field of a numeric column that is no number.
-    #[error(
-        "`{value}` is no number; correct it, or make the column categorical (--categorical) or ignore it (--ignore)"
-    )]
+    #[error("`{value}` is no number")]
     NotANumber {
         /// The field.
         value: String,
@@ -106,10 +145,7 @@ pub enum TableErrorKind {
         value: String,
     },
     /// A column of texts that are nearly all different.
-    #[error(
-        "{count} different texts, more than {most}: a name or an identifier; ignore the column (--ignore), or make \
-             it categorical by name (--categorical)"
-    )]
+    #[error("{count} different texts, more than {most}: a name or an identifier")]
     TooManyCategories {
         /// How many there are.
         count: usize,
@@ -117,19 +153,13 @@ pub enum TableErrorKind {
         most: usize,
     },
     /// A target of measurements.
-    #[error(
-        "`{value}` is not a whole number: a target is a class, a text or a whole number; name the column that holds \
-             the class (--target)"
-    )]
+    #[error("`{value}` is not a whole number, and a class is a text or a whole number")]
     FractionalClass {
         /// The field.
         value: String,
     },
     /// A target that is nearly always another one.
-    #[error(
-        "{classes} classes in {rows} rows: a quantity or an identifier; name the column that holds the class \
-             (--target)"
-    )]
+    #[error("{classes} classes in {rows} rows: a quantity or an identifier")]
     TooManyClasses {
         /// Different classes.
         classes: usize,
@@ -152,17 +182,46 @@ pub enum TableErrorKind {
     },
 }
 
-fn other_mark(value: &str, mark: DecimalMark) -> String {
-    let otherwise = "or make the column categorical (--categorical) or ignore it (--ignore)";
-    if has_groups(value) {
-        return format!(
-            "`{value}` is no number: if its digits are in groups, write them without; if it has a decimal {mark}, say so \
-             (--decimal {mark}); {otherwise}"
-        );
+impl TableErrorKind {
+    /// What can be done about it with a table that is to be learnt from, where its text does not say it.
+    pub fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            TableErrorKind::Missing => "drop such rows, or fill them with the mean of the training rows",
+            TableErrorKind::MissingTarget => "drop such rows",
+            TableErrorKind::TargetNotANumber { .. } => {
+                "correct it, leave the row out, or take the column for classes"
+            }
+            TableErrorKind::NoValues => "ignore the column",
+            TableErrorKind::NotANumber { .. } => "correct it, or make the column categorical or ignore it",
+            TableErrorKind::OtherDecimalMark { .. } => {
+                "read the table with that mark, or correct it, or make the column categorical or ignore it"
+            }
+            TableErrorKind::TooManyCategories { .. } => "ignore the column, or make it categorical by name",
+            TableErrorKind::FractionalClass { .. } => {
+                "name the column that holds the class, or predict the number"
+            }
+            TableErrorKind::TooManyClasses { .. } => {
+                "name the column that holds the class, or predict the quantity"
+            }
+            _ => return None,
+        })
     }
-    format!(
-        "`{value}` is no number, unless it has a decimal {mark}; say so (--decimal {mark}), or correct it, {otherwise}"
-    )
+}
+
+fn other_mark(value: &str, mark: DecimalMark) -> String {
+    match has_groups(value) {
+        true => format!(
+            "`{value}` is no number: if its digits are in groups, write them without; or it has a decimal {mark}"
+        ),
+        false => format!("`{value}` is no number, unless it has a decimal {mark}"),
+    }
+}
+
+fn one_column(separator: Option<char>) -> String {
+    let shown = |separator| if separator == '\t' { "tab".into() } else { format!("`{separator}`") };
+    separator.map_or_else(String::new, |separator| {
+        format!("; the header is one column: are the fields separated by {}?", shown(separator))
+    })
 }
 
 /// Whether it looks like `1,234` or `1.234.567`.
@@ -174,7 +233,7 @@ fn has_groups(value: &str) -> bool {
 }
 
 /// The names, for a message: the first twenty of many.
-pub(super) fn listed(names: &[String]) -> String {
+pub(crate) fn listed(names: &[String]) -> String {
     let list: Vec<String> = names.iter().take(20).map(|name| format!("`{name}`")).collect();
     match names.len() {
         0..=20 => list.join(", "),
@@ -183,7 +242,7 @@ pub(super) fn listed(names: &[String]) -> String {
 }
 
 /// [`Error::Table`] in fewer words.
-pub(super) fn table_error<T>(
+pub(crate) fn table_error<T>(
     path: impl Into<PathBuf>,
     line: u64,
     column: Option<&str>,

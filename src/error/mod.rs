@@ -1,9 +1,12 @@
 //! The one error type for everything a user can cause.
 
+mod table;
+
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::data::TableError;
+pub use table::{DecimalMark, TableError, TableErrorKind};
+pub(crate) use table::{listed, table_error};
 
 /// What went wrong, and what to do about it. A panic inside wgrad is a bug of ours, never an answer.
 #[non_exhaustive]
@@ -66,7 +69,7 @@ pub enum Error {
     },
     /// A folder that another run writes to.
     #[error(
-        "{folder}: {} writes to this folder; wait until its run has ended, or give this run another folder (--out)",
+        "{folder}: {} writes to this folder; wait until its run has ended, or give this run another folder",
         process.map_or_else(|| "another process".to_string(), |id| format!("process {id}")),
         folder = folder.display()
     )]
@@ -79,6 +82,16 @@ pub enum Error {
     /// A table, such as a CSV file, whose content makes no sense.
     #[error("{0}")]
     Table(Box<TableError>),
+    /// A switch of the environment, such as `WGRAD_CHECK`, with a value that it does not take.
+    #[error("{variable} is `{value}`; it takes {takes}")]
+    Environment {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+        /// What it takes.
+        takes: &'static str,
+    },
     /// Data or options that cannot be used together.
     #[error("{0}")]
     Invalid(String),

@@ -1,0 +1,115 @@
+//! A run's files: what it goes on from, and what it leaves.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::Keep;
+use super::checkpoint::{Checkpoint, Choice, Progress, Stand, save_model, snapshot};
+use super::run::{CHECKPOINT, Run};
+use super::saved::SavedRun;
+use crate::error::{Error, Result};
+use crate::graph::Param;
+
+impl<'t> Run<'t> {
+    /// Loads the checkpoint that is gone on from, if there is one.
+    pub(super) fn resume(&mut self) -> Result<()> {
+        let Some(path) = &self.trainer.resume else { return Ok(()) };
+        let sums: Vec<(String, usize)> =
+            self.progress.sums.iter().map(|(name, sum)| (name.clone(), sum.len())).collect();
+        let checkpoint = Checkpoint::load(path, &self.weights, self.choice()?, &sums)?;
+        let states = self.states();
+        let optimizer = self.trainer.optimizer_name();
+        if let Some(other) = checkpoint.optimizer.as_ref().filter(|other| **other != optimizer) {
+            return Err(Error::Invalid(format!(
+                "{} was saved by a run with the optimizer `{other}`, and this one has `{optimizer}`, for which the \
+                 averages in it mean nothing; go on with `{other}`, or start another run",
+                path.display()
+            )));
+        }
+        let is_missing = |state: &&Param| !checkpoint.names.iter().any(|name| name == state.name());
+        let is_weight = |state: &Param| self.weights.iter().any(|weight| weight.id() == state.id());
+        if let Some(state) = states.iter().find(|state| is_missing(state) && !is_weight(state)) {
+            return Err(Error::Invalid(format!(
+                "{} has no `{}`, which this run keeps beside the weights: it was saved with another optimizer, \
+                 momentum or precision; go on with the same, or start another run",
+                path.display(),
+                state.name()
+            )));
+        }
+        let (old, new) = (&checkpoint.progress, &self.progress);
+        if old.step > 0 && (old.seed, old.batch, old.rows) != (new.seed, new.batch, new.rows) {
+            return Err(Error::Invalid(format!(
+                "{} was saved in the middle of an epoch, with seed {}, batches of {} and {} training rows; to go \
+                 on there, give the same instead of seed {}, batches of {} and {} rows",
+                path.display(),
+                old.seed,
+                old.batch,
+                old.rows,
+                new.seed,
+                new.batch,
+                new.rows
+            )));
+        }
+        if old.step > self.steps {
+            return Err(Error::Invalid(format!(
+                "{} stands at step {} of an epoch, which has {}",
+                path.display(),
+                old.step,
+                self.steps
+            )));
+        }
+        self.trainer.device.load(&states, path)?;
+        self.progress = Progress { seed: new.seed, batch: new.batch, rows: new.rows, ..checkpoint.progress };
+        self.earlier = SavedRun::read(path)?.epochs;
+        // Where nothing is compared, nothing could beat them.
+        let compares = self.trainer.keep == Keep::Best && self.validation.is_some();
+        self.best = checkpoint.best.filter(|_| compares);
+        Ok(())
+    }
+
+    pub(super) fn choice(&self) -> Result<Choice<'t>> {
+        Ok(Choice { best: self.trainer.best_by()?.0, patience: self.trainer.patience_by()?.0 })
+    }
+
+    /// All states that training changes. The learning rate is a setting, not one of them.
+    pub(super) fn states(&self) -> Vec<Param> {
+        let rate = self.trainer.optimizer.lr_state();
+        let mut states = self.trainer.params.root().all();
+        states.retain(|p| p.id() != rate.id());
+        // A model may hold parameters of another store.
+        let others = self.weights.iter().filter(|w| !states.iter().any(|s| s.id() == w.id()));
+        let others: Vec<Param> = others.cloned().collect();
+        states.extend(others);
+        states
+    }
+
+    /// The best weights, or the current ones where none were compared.
+    pub(super) fn save_model(&self, out: &Path) -> Result<()> {
+        let path = out.join("model.safetensors");
+        match &self.best {
+            Some(best) => save_model(&path, &best.weights, &self.trainer.metadata),
+            None => {
+                let weights = snapshot(&self.trainer.device, &self.weights)?;
+                self.expect_numbers(&weights)?;
+                save_model(&path, &weights, &self.trainer.metadata)
+            }
+        }
+    }
+
+    pub(super) fn save_checkpoint(&mut self, out: &Path) -> Result<()> {
+        let states = snapshot(&self.trainer.device, &self.states())?;
+        self.expect_numbers(&states)?;
+        let optimizer = self.trainer.optimizer_name();
+        let path = out.join(CHECKPOINT);
+        let stand = Stand {
+            progress: &self.progress,
+            optimizer: &optimizer,
+            choice: self.choice()?,
+            records: &[&self.earlier[..], &self.records[..]].concat(),
+            metadata: &self.trainer.metadata,
+        };
+        Checkpoint::save(&path, &stand, &states, self.best.as_ref())?;
+        self.saved = Some((self.progress.epochs, Instant::now()));
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! What a training step is: forward, update, sums.
+
+use super::batch::{Seen, inputs, prediction};
+use super::checkpoint::Progress;
+use super::task::Sums;
+use super::{Model, Trainer};
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::graph::{Graph, Param, Params};
+
+impl Progress {
+    /// Sums of no step yet.
+    pub(super) fn clear_sums(&mut self, sums: &Sums) {
+        let all = sums.metrics.iter().flatten();
+        // Names are `training.<metric>.<k>`.
+        let name = |sum: &Param| sum.name().split_once('.').map_or(sum.name(), |(_, name)| name).to_string();
+        self.sums = all.map(|sum| (name(sum), vec![0.0; sum.shape().elements()])).collect();
+    }
+}
+
+impl Trainer<'_> {
+    /// Records a step on a batch of `rows`: forward, update, sums.
+    pub(super) fn record<'g>(
+        &self,
+        g: &'g Graph,
+        seen: Seen<'g>,
+        rows: usize,
+        store: &Params,
+    ) -> Result<Sums> {
+        let inputs = match &self.augment {
+            Some(layer) => seen.inputs.with_first(|x| layer.forward(x)),
+            None => seen.inputs,
+        };
+        let prediction = prediction(&*self.model, &inputs, rows, &self.split.train)?;
+        let recorded = {
+            let _scope = g.scope_at("loss");
+            self.task.record(prediction, seen.target)?
+        };
+        self.optimizer.minimize(recorded.loss, &self.params.trainable());
+        let _scope = g.scope_at("sums");
+        recorded.accumulate(&self.task, store, rows)
+    }
+}
+
+/// The states that the model reads for inference, in the order it reads them.
+pub(super) fn weights(model: &dyn Model, data: &Dataset) -> Result<Vec<Param>> {
+    let g = Graph::inference();
+    prediction(model, &inputs(&g, data, 1).seen(&g, data).inputs, 1, data)?;
+    let recording = g.finish()?;
+    Ok(recording.states.iter().map(|s| s.param.clone()).collect())
+}

@@ -1,0 +1,88 @@
+//! What the files of a run say of it, besides its states.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use safetensors::SafeTensors;
+
+use super::EpochRecord;
+use crate::error::{Error, Result};
+
+/// Before the keys of what [`Trainer::metadata`](super::Trainer::metadata) keeps.
+pub(super) const KEPT: &str = "user.";
+
+/// The key of the epochs in a checkpoint.
+pub(super) const EPOCHS: &str = "records";
+
+/// What a `model.safetensors` or `checkpoint.safetensors` says of the run that wrote it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SavedRun {
+    /// What [`Trainer::metadata`](super::Trainer::metadata) was given, by key; nothing of files from elsewhere.
+    pub metadata: BTreeMap<String, String>,
+    /// Of a checkpoint, the epochs that the run had finished; nothing where an earlier version wrote it.
+    pub epochs: Vec<EpochRecord>,
+}
+
+impl SavedRun {
+    /// Reads the header of a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Format`] for a file that is not a safetensors file.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let format = |message: String| Error::Format { path: path.into(), offset: 0, message };
+        let content = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let (_, header) = SafeTensors::read_metadata(&content)
+            .map_err(|e| format(format!("not a safetensors file: {e}")))?;
+        let all = header.metadata().clone().unwrap_or_default();
+        let epochs = match all.get(EPOCHS) {
+            Some(text) => serde_json::from_str(text)
+                .map_err(|e| format(format!("metadata `{EPOCHS}` holds no epochs: {e}")))?,
+            None => Vec::new(),
+        };
+        let kept = |(key, text): (String, String)| Some((key.strip_prefix(KEPT)?.to_string(), text));
+        Ok(SavedRun { metadata: all.into_iter().filter_map(kept).collect(), epochs })
+    }
+}
+
+/// NaN, as R² of targets that are all one, is `null` in JSON.
+pub(super) mod numbers {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(all: &[(String, f64)], to: S) -> Result<S::Ok, S::Error> {
+        all.serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, f64)>, D::Error> {
+        let all = Vec::<(String, Option<f64>)>::deserialize(from)?;
+        Ok(all.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Scores;
+
+    #[test]
+    fn epochs_are_kept_to_the_bit_and_nan_stays_nan() {
+        let scores =
+            |r2: f64| Scores { loss: 0.1 + 0.2, metrics: vec![("r2".into(), r2), ("mae".into(), 1e-300)] };
+        let record = EpochRecord {
+            epoch: 3,
+            epochs: 7,
+            train: scores(f64::NAN),
+            validation: Some(scores(0.5)),
+            is_best: true,
+            samples_per_second: 1234.5,
+            seconds: 0.25,
+        };
+        let text = serde_json::to_string(&[&record]).unwrap();
+        let read: Vec<EpochRecord> = serde_json::from_str(&text).unwrap();
+        assert!(read[0].train.metrics[0].1.is_nan());
+        let without = |r: &EpochRecord| EpochRecord { train: Scores::default(), ..r.clone() };
+        assert_eq!((read.len(), without(&read[0])), (1, without(&record)));
+        assert_eq!(read[0].train.metrics[1], record.train.metrics[1]);
+        assert_eq!(read[0].train.loss.to_bits(), record.train.loss.to_bits());
+    }
+}
