@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use wgrad::check::{Report, check_gpu, check_gpu_cases_mid_graph, check_gpu_halves};
 use wgrad::gpu::{Gpu, PlantedFault};
@@ -42,14 +42,53 @@ fn assert_passed(report: &Report, how: &str) {
 #[test]
 fn every_kernel_agrees_with_the_reference_on_every_adapter() {
     for gpu in common::gpus() {
+        let mut worst: BTreeMap<String, f64> = BTreeMap::new();
         for class in classes(&gpu) {
             let report = check_gpu(&gpu.with_class(class), |_, _| {});
             assert_passed(&report, &format!(" as {class:?}"));
-            assert!(report.cases() > 300, "only {} cases", report.cases());
-            // Bounds that nothing comes near prove little.
-            assert!(report.worst() > 0.05, "worst error is {} of its tolerance", report.worst());
+            assert_all_ran(&report);
+            for op in &report.ops {
+                let known = worst.entry(op.op.clone()).or_default();
+                *known = known.max(op.worst);
+            }
         }
+        assert_bounds_are_tight(&worst);
     }
+}
+
+/// Each op with the number of its cases at least, and `exact` where kernels give the reference's numbers to the bit.
+fn known_ops() -> BTreeMap<&'static str, (usize, bool)> {
+    let of = |line: &'static str| {
+        let mut words = line.split_whitespace();
+        let (name, count) = (words.next().unwrap(), words.next().unwrap().parse().unwrap());
+        (name, (count, words.next() == Some("exact")))
+    };
+    include_str!("cases.txt").lines().filter(|line| !line.starts_with('#')).map(of).collect()
+}
+
+/// No op has lost cases.
+fn assert_all_ran(report: &Report) {
+    let known = known_ops();
+    let lines: Vec<String> = report.ops.iter().map(|op| format!("{} {}", op.op, op.cases)).collect();
+    let now = || format!("today's:\n{}", lines.join("\n"));
+    for op in &report.ops {
+        assert!(known.contains_key(&*op.op), "tests/cases.txt lacks `{}`; {}", op.op, now());
+    }
+    for (name, (count, _)) in known {
+        let ran = report.ops.iter().find(|op| op.op == name).map_or(0, |op| op.cases);
+        assert!(ran >= count, "`{name}` had {count} cases, and has {ran}; {}", now());
+    }
+}
+
+/// A bound that no error comes near proves little: one that is a thousand times as large as it should be is found.
+fn assert_bounds_are_tight(worst: &BTreeMap<String, f64>) {
+    let known = known_ops();
+    let is_loose = |(name, worst): &(&String, &f64)| match known[name.as_str()].1 {
+        true => **worst > 0.0,
+        false => **worst < 1e-3,
+    };
+    let loose: Vec<_> = worst.iter().filter(is_loose).collect();
+    assert!(loose.is_empty(), "worst errors in units of their bounds: {loose:?}");
 }
 
 /// In graphs with what is fused with them and their gradients, and three times: what an op leaves where it should not, or
