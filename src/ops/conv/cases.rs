@@ -195,7 +195,9 @@ fn uneven() -> Vec<Config> {
         config(1, 2, 6, [11, 8], [3, 3]).stride(3, 3).pad(explicit(0, 1, 0, 1)),
         config(1, 8, 6, [11, 13], [3, 2]).same(),
         // More outputs than pixels, in tiles of many columns.
-        config(1, 32, 136, [8, 16], [1, 1]),
+        config(1, 32, 160, [8, 16], [1, 1]),
+        // One step of the sum more than whole steps of a block.
+        config(1, 33, 5, [3, 4], [1, 1]),
         config(3, 2, 7, [6, 8], [3, 3]).same(),
         config(1, 3, 3, [4, 5], [3, 3]).groups(3).same(),
         config(3, 2, 2, [7, 5], [3, 3]).groups(2).same(),

@@ -203,13 +203,19 @@ pub(super) fn nonfinite_cases() -> Vec<Case> {
 pub(super) fn long_cases() -> Vec<Case> {
     let whole = Windows::Adaptive { outputs: [1, 1] };
     let plane = &[2, 301, 257][..];
+    let mut peak = rising(301 * 257);
+    peak[25_790] = 1.0;
     let mut cases = vec![
         // A maximum at the end of the window, among negative numbers.
         Case::new(MaxPool { windows: whole }, &[plane]).fill(0, super::Fillings::Given(rising(301 * 257))),
         // The planes have theirs in different places.
         Case::new(MaxPool { windows: whole }, &[&[3, 301, 257]])
             .fill(0, super::Fillings::Given(rising(300 * 257))),
-        Case::new(AvgPool { windows: whole, count_padding: false }, &[plane]),
+        // The largest is among the first of the second part, where the window is cut in three.
+        Case::new(MaxPool { windows: whole }, &[&[1, 301, 257]]).fill(0, super::Fillings::Given(peak)),
+        // Sums of parts differ by more than they may be off.
+        Case::new(AvgPool { windows: whole, count_padding: false }, &[plane])
+            .fill(0, super::Fillings::Given(rising(2 * 301 * 257))),
     ];
     let row = Windows::Fixed { kernel: [1, 2], stride: [1, 2], padding: [0; 4], dilation: [1, 1] };
     let many = Windows::Adaptive { outputs: [1, 70_001] };
@@ -217,13 +223,15 @@ pub(super) fn long_cases() -> Vec<Case> {
         let input = super::float(input).shape;
         let Ok(output) = windows.axes(&input).and_then(|a| pooled(&input, &a)) else { continue };
         let (x, out) = (input.dims(), output.dims());
+        let gradient = super::Fillings::Given(rising(output.elements()));
         let mut backward = Case::new(MaxPoolBackward { windows, input }, &[out, out]).index(1, 1);
+        backward = backward.fill(0, gradient.clone());
         backward.inputs[1].1 = super::Fillings::Given(max::some_index(&windows, &input));
         cases.extend([
             Case::new(MaxPool { windows }, &[x]),
             backward,
             Case::new(AvgPool { windows, count_padding: false }, &[x]),
-            Case::new(AvgPoolBackward { windows, count_padding: false, input }, &[out]),
+            Case::new(AvgPoolBackward { windows, count_padding: false, input }, &[out]).fill(0, gradient),
         ]);
     }
     cases
@@ -262,6 +270,7 @@ pub(super) fn cases() -> Vec<Case> {
         (square(7, 3, 3), vec![1, 8, 11]),
         (fixed([2, 3], [1, 2], [0, 1, 1, 0], [1, 1]), vec![2, 6, 5]),
         (fixed([3, 2], [2, 1], [1, 1, 1, 0], [2, 3]), vec![2, 11, 8]),
+        (fixed([3, 2], [2, 1], [1, 1, 0, 1], [2, 3]), vec![2, 15, 6]),
         // Rows below the last window, of several vectors; and planes without any.
         (square(2, 2, 0), vec![2, 5, 24]),
         (fixed([1, 2], [1, 2], [0; 4], [1, 1]), vec![3, 2, 5]),
