@@ -6,18 +6,19 @@ use super::fused_cases::case_of;
 use super::{Case, MatMulKernels, MatMulSum};
 use crate::graph::{Graph, Var};
 
-/// Rows, columns and extent of the sum. Tiles have 8 rows or, of products that are worth it, 32.
-const SIZES: [[usize; 3]; 10] = [
+/// Rows, columns and extent of the sum. Tiles have 8 rows, or 32 from 2^19 multiply-adds on.
+const SIZES: [[usize; 3]; 11] = [
     [15, 8, 4],
-    [39, 40, 36],
+    [39, 136, 100],
+    [39, 133, 103],
     [10, 12, 8],
     [16, 8, 4],
     [10, 11, 5],
     [16, 15, 17],
-    [34, 36, 36],
-    [64, 40, 36],
-    [34, 35, 37],
-    [64, 37, 35],
+    [34, 132, 120],
+    [64, 92, 92],
+    [34, 133, 119],
+    [64, 91, 93],
 ];
 
 fn product<'g>(g: &'g Graph, form: &str, [m, n, k]: [usize; 3]) -> Var<'g> {
@@ -40,6 +41,8 @@ pub(super) fn cases() -> Vec<Case> {
         }
         cases.push(Case::new(MatMulSum, &[&[k, m], &[k, n]]).no_gradient());
     }
+    // Sums of rows beside a product in parts, where loops are short.
+    cases.push(Case::new(MatMulSum, &[&[1100, 11], &[1100, 5]]).exact().no_gradient());
     // Another number of tiles than their rows and columns added up.
     cases.extend(recorded("matmul", |g| {
         let (a, b) = (g.input("a", [3, 20, 9]), g.input("b", [3, 9, 130]));
@@ -52,6 +55,6 @@ pub(super) fn cases() -> Vec<Case> {
 mod tests {
     #[test]
     fn all_are_recorded() {
-        assert_eq!(super::cases().len(), 7 * super::SIZES.len() + 1);
+        assert_eq!(super::cases().len(), 7 * super::SIZES.len() + 2);
     }
 }

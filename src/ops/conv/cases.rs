@@ -56,6 +56,13 @@ impl Config {
         ((filled.channels, filled.outputs) != (self.channels, self.outputs)).then_some(filled)
     }
 
+    /// Of a strided convolution, two with more rows: the rows of tiles end elsewhere.
+    fn taller(self) -> Vec<Self> {
+        let [height, width] = self.size;
+        let more = if self.stride[0] > 1 { vec![1, 5] } else { Vec::new() };
+        more.into_iter().map(|more| Config { size: [height + more, width], ..self }).collect()
+    }
+
     /// One case for each direction, and the forward one without bias.
     fn cases(&self, kernels: ConvKernels) -> Vec<Case> {
         let Config { images, channels, outputs, size, kernel, stride, dilation, groups, .. } = *self;
@@ -196,6 +203,12 @@ fn uneven() -> Vec<Config> {
         config(1, 8, 6, [11, 13], [3, 2]).same(),
         // More outputs than pixels, in tiles of many columns.
         config(1, 32, 160, [8, 16], [1, 1]),
+        // One output channel with a bias, in rows of several tiles.
+        config(1, 2, 1, [4, 28], [3, 3]).same(),
+        // Fewer rows of a kernel than a tile has, at its end.
+        config(2, 2, 7, [8, 8], [5, 3]).same(),
+        config(1, 2, 2, [31, 80], [3, 3]).groups(2).dilation(2, 2).stride(3, 1).pad(Padding::SameLower),
+        config(1, 2, 2, [32, 80], [3, 3]).groups(2).dilation(2, 2).stride(3, 1).pad(Padding::SameLower),
         // One step of the sum more than whole steps of a block.
         config(1, 33, 5, [3, 4], [1, 1]),
         config(3, 2, 7, [6, 8], [3, 3]).same(),
@@ -218,7 +231,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     for config in uneven() {
         cases.extend(config.cases(ConvKernels::Tiles).into_iter().map(Case::no_gradient));
     }
-    for config in [small(), uneven(), large()].into_iter().flatten().filter_map(Config::filled) {
+    let filled = [small(), uneven(), large()].into_iter().flatten().filter_map(Config::filled);
+    let taller = [small(), uneven()].into_iter().flatten().flat_map(Config::taller);
+    for config in filled.chain(taller) {
         let all = config.cases(ConvKernels::Tiles).into_iter();
         cases.extend(all.step_by(2).take(2).map(Case::no_gradient));
     }

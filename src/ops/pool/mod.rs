@@ -219,7 +219,9 @@ pub(super) fn long_cases() -> Vec<Case> {
     ];
     let row = Windows::Fixed { kernel: [1, 2], stride: [1, 2], padding: [0; 4], dilation: [1, 1] };
     let many = Windows::Adaptive { outputs: [1, 70_001] };
-    for (windows, input) in [(row, &[1, 1, 140_003][..]), (many, &[1, 1, 2])] {
+    // Along both axes.
+    let both = Windows::Adaptive { outputs: [300, 290] };
+    for (windows, input) in [(row, &[1, 1, 140_003][..]), (many, &[1, 1, 2]), (both, &[1, 2, 2])] {
         let input = super::float(input).shape;
         let Ok(output) = windows.axes(&input).and_then(|a| pooled(&input, &a)) else { continue };
         let (x, out) = (input.dims(), output.dims());
@@ -278,6 +280,7 @@ pub(super) fn cases() -> Vec<Case> {
         // Windows of odd extents, whose rows are read one by one; and rows with a column beside the last one.
         (square(3, 3, 0), vec![2, 7, 9]),
         (square(2, 2, 0), vec![2, 4, 7]),
+        (square(3, 3, 0), vec![2, 7, 8]),
         // Two windows in a vector of two.
         (fixed([2, 1], [2, 1], [0; 4], [1, 1]), vec![2, 5, 6]),
         (adaptive(1, 1), vec![2, 3, 5, 7]),
