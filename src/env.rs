@@ -181,8 +181,7 @@ pub(crate) fn dumps(what: &str) -> bool {
 }
 
 /// The adapter that `WGRAD_ADAPTER` names by a part of its name.
-#[cfg_attr(not(feature = "gpu"), allow(dead_code))]
-pub(crate) fn adapter() -> Option<String> {
+pub fn adapter() -> Option<String> {
     std::env::var("WGRAD_ADAPTER").ok().filter(|name| !name.is_empty())
 }
 

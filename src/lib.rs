@@ -63,7 +63,7 @@ mod wgsl;
 
 pub use device::{CompileOptions, Device, DeviceInfo, Precision, Readback, Step};
 #[doc(hidden)]
-pub use env::{SWITCHES, Switch, check as check_environment};
+pub use env::{SWITCHES, Switch, adapter as wanted_adapter, check as check_environment};
 pub use error::{CheckError, CheckKind, Error, RecordingError, Result};
 #[doc(hidden)]
 pub use files::write_renamed;

@@ -5,18 +5,11 @@
 #[path = "common/program.rs"]
 mod program;
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use program::{error, stdout};
+use program::{error, stdout, wgrad_with as with};
 
 const TRAIN: [&str; 7] = ["train", "--data", "iris", "--device", "cpu", "--epochs", "1"];
-
-fn with(folder: &Path, variables: &[(&str, &str)], args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wgrad"));
-    let variables = variables.iter().copied();
-    command.args(args).current_dir(folder).env_remove("WGRAD_LOG").envs(variables).output().unwrap()
-}
 
 #[test]
 fn switches_that_are_misspelt_are_refused_by_every_command() {

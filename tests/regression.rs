@@ -6,19 +6,10 @@
 mod program;
 
 use std::path::Path;
-use std::process::{Command, Output};
 
 use program::forget_the_run;
+use program::on_cpu::{objects, refused, text, wgrad};
 use serde_json::{Value, json};
-
-fn wgrad(folder: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wgrad"));
-    command.args(args).args(["--device", "cpu"]).current_dir(folder).env_remove("WGRAD_LOG").output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).to_string()
-}
 
 /// What a successful command prints.
 #[track_caller]
@@ -26,21 +17,6 @@ fn said(folder: &Path, args: &[&str]) -> String {
     let output = wgrad(folder, args);
     assert!(output.status.success(), "{args:?}: {}", text(&output));
     text(&output)
-}
-
-/// The JSON objects that it prints.
-#[track_caller]
-fn objects(folder: &Path, args: &[&str]) -> Vec<Value> {
-    let lines = said(folder, &[args, &["--json"]].concat());
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-#[track_caller]
-fn refused(folder: &Path, args: &[&str], code: i32, words: &str) {
-    let output = wgrad(folder, args);
-    let text = text(&output);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    assert!(text.contains(words) && !text.contains("panicked"), "{args:?}: {text}");
 }
 
 /// 120 houses: 2,500 a square metre, 20,000 for a garden, 50,000 for the ground.
@@ -136,6 +112,19 @@ fn a_slope_is_found_and_predictions_have_the_unit_of_the_target() {
     std::fs::write(here.join("others.csv"), others.join("\n")).unwrap();
     let all = &objects(here, &["eval", "--out", "runs/houses-mlp", "--data", "others.csv"])[0];
     assert!((all["test_mae"].as_f64().unwrap() / mean - 1.0).abs() < 1e-3 && all["rows"] == 120);
+    // Alike, and far from those trained on: R² by hand, of predictions in the same unit.
+    let areas = (0..40).map(|i| f64::from(i) / 10.0 + 500.0);
+    let far: String = areas.map(|area| format!("{area},no,{}\n", price(area, false))).collect();
+    std::fs::write(here.join("far.csv"), format!("area,garden,price\n{far}")).unwrap();
+    let asked = objects(here, &["predict", "far.csv", "--out", "runs/houses-mlp"]);
+    let numbers = |key: &str| -> Vec<f64> { asked.iter().map(|row| row[key].as_f64().unwrap()).collect() };
+    let (truth, made) = (numbers("truth"), numbers("prediction"));
+    let center = truth.iter().sum::<f64>() / 40.0;
+    let wrong: f64 = truth.iter().zip(&made).map(|(t, p)| (t - p).powi(2)).sum();
+    let r2 = 1.0 - wrong / truth.iter().map(|t| (t - center).powi(2)).sum::<f64>();
+    let far = &objects(here, &["eval", "--out", "runs/houses-mlp", "--data", "far.csv"])[0];
+    let found = far["test_r2"].as_f64().unwrap();
+    assert!((found / r2 - 1.0).abs() < 1e-2, "{found} and {r2}");
 }
 
 #[test]
@@ -234,7 +223,14 @@ fn what_is_no_number_is_named_with_its_line() {
     refused(here, &[&train[..], &["--missing", "mean"]].concat(), 1, "a target cannot be filled in");
     objects(here, &[&train[..], &["--missing", "drop"]].concat());
     // Rows that are asked about may lack it, and those that are tested may not.
-    refused(here, &["eval", "--out", "run", "--data", "rows.csv", "--model-file", "x"], 2, "");
+    std::fs::write(here.join("without.csv"), "x\n1\n2\n").unwrap();
+    assert_eq!(objects(here, &["predict", "without.csv", "--out", "run"]).len(), 2);
+    refused(
+        here,
+        &["eval", "--out", "run", "--data", "without.csv"],
+        1,
+        "column `y`: there is no such column",
+    );
     std::fs::write(here.join("bad.csv"), "x,y\n1,2\n2,much\n").unwrap();
     refused(
         here,

@@ -223,3 +223,16 @@ fn a_rerun_that_is_stopped_in_its_first_epoch_leaves_the_model() {
     let output = wgrad(here, &[&rest.concat()[..], &["--hidden", "128"]].concat());
     assert!(error(&output).contains("--model mlp --hidden 3000,3000"), "{}", error(&output));
 }
+
+#[test]
+fn one_seed_gives_one_model_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    write_noise(&here.join("noise.csv"));
+    let models = ["a", "b", "c"].map(|name| {
+        train(here, &["--epochs", "2"]);
+        std::fs::rename(here.join("run"), here.join(name)).unwrap();
+        std::fs::read(here.join(name).join("model.safetensors")).unwrap()
+    });
+    assert!(models[0] == models[1] && models[1] == models[2]);
+}

@@ -6,37 +6,11 @@
 mod program;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use program::forget_the_run;
+use program::on_cpu::{objects, refused, text, wgrad};
 use serde_json::{Value, json};
-
-fn wgrad(folder: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wgrad"));
-    command.args(args).args(["--device", "cpu"]).current_dir(folder).env_remove("WGRAD_LOG").output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).to_string()
-}
-
-/// The JSON objects that a successful command prints.
-#[track_caller]
-fn objects(folder: &Path, args: &[&str]) -> Vec<Value> {
-    let output = wgrad(folder, &[args, &["--json"]].concat());
-    assert!(output.status.success(), "{args:?}: {}", text(&output));
-    let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// A command that must fail with this code, and words of its one line.
-#[track_caller]
-fn refused(folder: &Path, args: &[&str], code: i32, words: &str) {
-    let output = wgrad(folder, args);
-    let text = text(&output);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    assert!(text.contains(words) && !text.contains("panicked"), "{args:?}: {text}");
-}
 
 /// 90 rows: a length that tells the grown from the small, a colour that tells the third class, gaps in both, and row
 /// numbers that would tell everything.

@@ -1,5 +1,7 @@
 //! States to and from safetensors files, with PyTorch's names and layouts.
 
+use std::collections::HashMap;
+use std::io::Read;
 use std::path::Path;
 
 use safetensors::tensor::TensorView;
@@ -45,14 +47,76 @@ fn data(dtype: DType, bytes: &[u8]) -> Data {
 pub(crate) fn save(device: &Device, params: &[Param], path: &Path) -> Result<()> {
     let values: Vec<(&Param, Tensor)> =
         params.iter().map(|p| Ok((p, device.read_param(p)?))).collect::<Result<_>>()?;
+    write(path, values.iter().map(|(param, tensor)| (param.name().to_string(), tensor)), None)
+}
+
+/// Writes tensors by name, and the metadata in the order of its keys: one content has one file.
+pub(crate) fn write<'t>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, &'t Tensor)>,
+    metadata: Option<HashMap<String, String>>,
+) -> Result<()> {
+    let fail = |e: &dyn std::error::Error| Error::io(path, std::io::Error::other(e.to_string()));
     let mut views = Vec::new();
-    for (param, tensor) in &values {
+    for (name, tensor) in tensors {
         let dims = tensor.shape().dims().to_vec();
-        let view = TensorView::new(dtype(param.tensor_type().dtype), dims, bytes(tensor.data()));
-        views.push((param.name(), view.map_err(|e| Error::io(path, e))?));
+        let view = TensorView::new(dtype(tensor.tensor_type().dtype), dims, bytes(tensor.data()));
+        views.push((name, view.map_err(|e| fail(&e))?));
     }
-    let content = safetensors::serialize(views, None).map_err(|e| Error::io(path, e))?;
-    write_renamed(path, &content)
+    let is_mixed = metadata.is_some();
+    let content = safetensors::serialize(views, metadata).map_err(|e| fail(&e))?;
+    let content = if is_mixed { in_order(&content).map_err(|e| fail(&e))? } else { content };
+    write_renamed(path, &content)?;
+    tracing::debug!(path = %path.display(), bytes = content.len(), "saved");
+    Ok(())
+}
+
+/// The same file with its header in the order of the keys: safetensors takes the metadata in an order that is another in
+/// each process.
+fn in_order(content: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut data = content;
+    let header: serde_json::Value = serde_json::from_slice(&header(&mut data)?)?;
+    let mut header = serde_json::to_vec(&header)?;
+    // Tensors begin at multiples of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok([&(header.len() as u64).to_le_bytes()[..], &header, data].concat())
+}
+
+/// The header of a safetensors file, JSON behind its length: <https://github.com/huggingface/safetensors#format>.
+fn header(from: &mut impl Read) -> std::io::Result<Vec<u8>> {
+    let mut length = [0; 8];
+    from.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    let mut header = Vec::new();
+    from.take(length).read_to_end(&mut header)?;
+    match header.len() as u64 == length {
+        true => Ok(header),
+        false => Err(std::io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// The metadata of a file, whose tensors are not read.
+///
+/// # Errors
+/// [`Error::Io`], and [`Error::Format`] where the file does not begin as a safetensors file.
+pub(crate) fn metadata(path: &Path) -> Result<HashMap<String, String>> {
+    #[derive(serde::Deserialize)]
+    struct Header {
+        #[serde(default, rename = "__metadata__")]
+        metadata: HashMap<String, String>,
+    }
+    let format = |e: &dyn std::fmt::Display| Error::Format {
+        path: path.into(),
+        offset: 0,
+        message: format!("not a safetensors file: {e}"),
+    };
+    let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let header = header(&mut file).map_err(|e| match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => format(&"its header does not end"),
+        _ => Error::io(path, e),
+    })?;
+    let header: Header = serde_json::from_slice(&header).map_err(|e| format(&e))?;
+    Ok(header.metadata)
 }
 
 /// Reads the tensor of a name for a parameter or state.

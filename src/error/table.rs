@@ -43,13 +43,17 @@ pub struct TableError {
     pub kind: TableErrorKind,
 }
 
+impl TableError {
+    /// Where it is and what is wrong, without advice.
+    pub fn fault(&self) -> String {
+        let column = self.column.as_ref().map(|column| format!(", column `{column}`")).unwrap_or_default();
+        format!("{}: line {}{column}: {}", self.path.display(), self.line, self.kind)
+    }
+}
+
 impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: line {}", self.path.display(), self.line)?;
-        if let Some(column) = &self.column {
-            write!(f, ", column `{column}`")?;
-        }
-        write!(f, ": {}", self.kind)?;
+        f.write_str(&self.fault())?;
         self.kind.advice().map_or(Ok(()), |advice| write!(f, "; {advice}"))
     }
 }

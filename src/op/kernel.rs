@@ -1,7 +1,7 @@
 //! What an op asks of a GPU: kernels as text, arguments, parameters and grids. Pure data.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Chain, Op};
 use crate::error::{Error, Result};
@@ -232,10 +232,10 @@ impl Kernel {
     }
 
     /// The template `file` under `shaders/` with the numbers of `variant`, `before` in front of it, and what both use of
-    /// other files.
+    /// other files. A key is rendered once, which takes up to a millisecond: a memory budget has a graph lowered many times.
     ///
     /// # Errors
-    /// As [`Kernel::library`].
+    /// As [`Kernel::library`]; in debug builds also for a key that stood for another text before.
     pub(crate) fn rendered(
         file: &str,
         key: String,
@@ -243,10 +243,24 @@ impl Kernel {
         before: &str,
         variant: minijinja::Value,
     ) -> Result<Self> {
-        let text = wgsl::rendered(file, variant).map_err(|e| {
-            Error::Invalid(format!("the shader `{file}` of kernel `{key}`: {e}; please report it"))
-        })?;
-        Ok(Kernel::generated(key, entry, &(before.to_string() + &text)))
+        static TEXTS: Mutex<BTreeMap<String, Arc<str>>> = Mutex::new(BTreeMap::new());
+        let texts = || TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let wrong = |what: String| {
+            Error::Invalid(format!("the shader `{file}` of kernel `{key}`: {what}; please report it"))
+        };
+        let known = texts().get(&key).cloned();
+        let text = match &known {
+            Some(text) if !cfg!(debug_assertions) => text.clone(),
+            _ => {
+                let body = wgsl::rendered(file, variant).map_err(|e| wrong(e.to_string()))?;
+                let text: Arc<str> = wgsl::link_text(&(before.to_string() + &body)).into();
+                if known.is_some_and(|known| known != text) {
+                    return Err(wrong("its key stands for another text, too".into()));
+                }
+                texts().entry(key.clone()).or_insert(text).clone()
+            }
+        };
+        Ok(Kernel { key, entry: entry.to_string(), text, trusted: true })
     }
 
     /// As adapters of a class get it; `words64`: whether they know 64-bit integers.

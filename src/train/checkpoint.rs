@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
 
 use super::EpochRecord;
-use super::saved::{EPOCHS, KEPT};
+use super::saved::{EPOCHS, KEPT, epochs};
 use super::task::LOSS;
 use crate::device::Device;
-use crate::device::checkpoint::{bytes, dtype, read};
+use crate::device::checkpoint::{read, write};
 use crate::error::{Error, Result};
-use crate::files::write_renamed;
 use crate::graph::Param;
 use crate::tensor::Tensor;
 
@@ -42,7 +40,6 @@ pub(super) struct Best {
     pub(super) epoch: usize,
     /// What they were chosen by.
     pub(super) score: f64,
-    pub(super) loss: f64,
     pub(super) weights: Snapshot,
 }
 
@@ -96,23 +93,12 @@ fn sum_key(name: &str) -> String {
 pub(super) struct Checkpoint {
     pub(super) progress: Progress,
     pub(super) best: Option<Best>,
+    /// The epochs that were done; nothing of files of earlier versions.
+    pub(super) records: Vec<EpochRecord>,
     /// Name of the optimizer; not known of files of earlier versions.
     pub(super) optimizer: Option<String>,
     /// Of all tensors in the file.
     pub(super) names: Vec<String>,
-}
-
-fn write(path: &Path, tensors: &[(String, &Tensor)], metadata: HashMap<String, String>) -> Result<()> {
-    let mut views = Vec::new();
-    for (name, tensor) in tensors {
-        let dims = tensor.shape().dims().to_vec();
-        let view = TensorView::new(dtype(tensor.tensor_type().dtype), dims, bytes(tensor.data()));
-        views.push((name.as_str(), view.map_err(|e| Error::io(path, e))?));
-    }
-    let content = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::io(path, e))?;
-    write_renamed(path, &content)?;
-    tracing::debug!(path = %path.display(), bytes = content.len(), "saved");
-    Ok(())
 }
 
 /// What the user of a trainer keeps in its files.
@@ -123,9 +109,13 @@ fn kept(metadata: &Metadata) -> impl Iterator<Item = (String, String)> {
 }
 
 /// Saves weights alone, under PyTorch's names.
-pub(super) fn save_model(path: &Path, weights: &Snapshot, metadata: &Metadata) -> Result<()> {
-    let tensors: Vec<(String, &Tensor)> = weights.iter().map(|(p, t)| (p.name().to_string(), t)).collect();
-    write(path, &tensors, kept(metadata).chain([("format".into(), "pt".into())]).collect())
+pub(super) fn save_model<'t>(
+    path: &Path,
+    weights: impl IntoIterator<Item = (&'t Param, &'t Tensor)>,
+    metadata: &Metadata,
+) -> Result<()> {
+    let tensors = weights.into_iter().map(|(param, tensor)| (param.name().to_string(), tensor));
+    write(path, tensors, Some(kept(metadata).chain([("format".into(), "pt".into())]).collect()))
 }
 
 impl Checkpoint {
@@ -158,10 +148,9 @@ impl Checkpoint {
         if let Some(best) = best {
             put("best_epoch", &best.epoch);
             put(&format!("best_{}", choice.best), &best.score);
-            put("best_loss", &best.loss);
             tensors.extend(best.weights.iter().map(|(p, t)| (format!("{BEST}{}", p.name()), t)));
         }
-        write(path, &tensors, metadata)
+        write(path, tensors, Some(metadata))
     }
 
     /// Reads where a run stood. `weights` are the parameters that the best weights are of; `sums` are those of the
@@ -229,12 +218,12 @@ impl Checkpoint {
             best = Some(Best {
                 epoch: fields.get("best_epoch")?,
                 score: fields.get(&key)?,
-                loss: fields.get("best_loss")?,
                 weights: weights.iter().map(weight).collect::<Result<_>>()?,
             });
         }
         let names = header.tensors().into_keys().collect();
-        Ok(Checkpoint { progress, best, optimizer: metadata.get("optimizer").cloned(), names })
+        let records = epochs(&metadata, path)?;
+        Ok(Checkpoint { progress, best, records, optimizer: metadata.get("optimizer").cloned(), names })
     }
 }
 

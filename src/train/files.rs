@@ -4,9 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::Keep;
-use super::checkpoint::{Checkpoint, Choice, Progress, Stand, save_model, snapshot};
+use super::checkpoint::{Checkpoint, Choice, Progress, Snapshot, Stand, save_model, snapshot};
 use super::run::{CHECKPOINT, Run};
-use super::saved::SavedRun;
 use crate::error::{Error, Result};
 use crate::graph::Param;
 
@@ -60,7 +59,7 @@ impl<'t> Run<'t> {
         }
         self.trainer.device.load(&states, path)?;
         self.progress = Progress { seed: new.seed, batch: new.batch, rows: new.rows, ..checkpoint.progress };
-        self.earlier = SavedRun::read(path)?.epochs;
+        self.earlier = checkpoint.records;
         // Where nothing is compared, nothing could beat them.
         let compares = self.trainer.keep == Keep::Best && self.validation.is_some();
         self.best = checkpoint.best.filter(|_| compares);
@@ -85,22 +84,31 @@ impl<'t> Run<'t> {
 
     /// The best weights, or the current ones where none were compared.
     pub(super) fn save_model(&self, out: &Path) -> Result<()> {
-        let path = out.join("model.safetensors");
         match &self.best {
-            Some(best) => save_model(&path, &best.weights, &self.trainer.metadata),
+            Some(best) => self.save_weights(out, &best.weights),
             None => {
                 let weights = snapshot(&self.trainer.device, &self.weights)?;
                 self.expect_numbers(&weights)?;
-                save_model(&path, &weights, &self.trainer.metadata)
+                self.save_weights(out, &weights)
             }
         }
     }
 
-    pub(super) fn save_checkpoint(&mut self, out: &Path) -> Result<()> {
+    /// Those of the states that are the model's.
+    fn save_weights(&self, out: &Path, states: &Snapshot) -> Result<()> {
+        let find = |weight: &Param| states.iter().find(|(state, _)| state.id() == weight.id());
+        let weights = self.weights.iter().filter_map(find).map(|(param, tensor)| (param, tensor));
+        save_model(&out.join("model.safetensors"), weights, &self.trainer.metadata)
+    }
+
+    /// All states and, `with_model`, those of the model in its file: what is read from the device once.
+    pub(super) fn save_checkpoint(&mut self, out: &Path, with_model: bool) -> Result<()> {
         let states = snapshot(&self.trainer.device, &self.states())?;
         self.expect_numbers(&states)?;
+        if with_model {
+            self.save_weights(out, &states)?;
+        }
         let optimizer = self.trainer.optimizer_name();
-        let path = out.join(CHECKPOINT);
         let stand = Stand {
             progress: &self.progress,
             optimizer: &optimizer,
@@ -108,7 +116,7 @@ impl<'t> Run<'t> {
             records: &[&self.earlier[..], &self.records[..]].concat(),
             metadata: &self.trainer.metadata,
         };
-        Checkpoint::save(&path, &stand, &states, self.best.as_ref())?;
+        Checkpoint::save(&out.join(CHECKPOINT), &stand, &states, self.best.as_ref())?;
         self.saved = Some((self.progress.epochs, Instant::now()));
         Ok(())
     }

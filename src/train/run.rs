@@ -341,11 +341,11 @@ impl<'t> Run<'t> {
             }
             if t.keep == Keep::Best {
                 let (name, better) = t.best_by()?;
-                let (score, loss) = (number(name), result.loss);
+                let score = number(name);
                 record.is_best = self.best.as_ref().is_none_or(|best| better.holds(score, best.score));
                 if record.is_best {
                     let weights = snapshot(&t.device, &self.weights)?;
-                    self.best = Some(Best { epoch, score, loss, weights });
+                    self.best = Some(Best { epoch, score, weights });
                 }
             }
             record.validation = Some(result);
@@ -357,12 +357,11 @@ impl<'t> Run<'t> {
             let is_due = self.saved.is_none_or(|(_, at)| at.elapsed() >= SAVE_EVERY);
             let is_last = epoch == t.epochs
                 || t.patience.is_some_and(|patience| self.progress.since_lowest >= patience);
-            let saves = is_due || is_last;
-            if self.best.as_ref().map_or(saves, |best| best.epoch == epoch) {
+            if self.best.as_ref().is_some_and(|best| best.epoch == epoch) {
                 self.save_model(out)?;
             }
-            if saves {
-                self.save_checkpoint(out)?;
+            if is_due || is_last {
+                self.save_checkpoint(out, self.best.is_none())?;
             }
         }
         record.seconds = start.elapsed().as_secs_f64();
@@ -409,7 +408,7 @@ impl<'t> Run<'t> {
             self.expect_number("training", self.progress.epochs + 1, f64::from(self.progress.loss))?;
         }
         if let Some(out) = &self.trainer.out {
-            self.save_checkpoint(out)?;
+            self.save_checkpoint(out, false)?;
         }
         Ok(true)
     }

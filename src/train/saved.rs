@@ -1,11 +1,10 @@
 //! What the files of a run say of it, besides its states.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use safetensors::SafeTensors;
-
 use super::EpochRecord;
+use crate::device::checkpoint::metadata;
 use crate::error::{Error, Result};
 
 /// Before the keys of what [`Trainer::metadata`](super::Trainer::metadata) keeps.
@@ -24,25 +23,27 @@ pub struct SavedRun {
 }
 
 impl SavedRun {
-    /// Reads the header of a file.
+    /// Reads the header of a file, and no tensor.
     ///
     /// # Errors
-    /// [`Error::Io`], and [`Error::Format`] for a file that is not a safetensors file.
+    /// [`Error::Io`], and [`Error::Format`] for a file that does not begin as a safetensors file.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let format = |message: String| Error::Format { path: path.into(), offset: 0, message };
-        let content = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let (_, header) = SafeTensors::read_metadata(&content)
-            .map_err(|e| format(format!("not a safetensors file: {e}")))?;
-        let all = header.metadata().clone().unwrap_or_default();
-        let epochs = match all.get(EPOCHS) {
-            Some(text) => serde_json::from_str(text)
-                .map_err(|e| format(format!("metadata `{EPOCHS}` holds no epochs: {e}")))?,
-            None => Vec::new(),
-        };
+        let all = metadata(path)?;
+        let epochs = epochs(&all, path)?;
         let kept = |(key, text): (String, String)| Some((key.strip_prefix(KEPT)?.to_string(), text));
         Ok(SavedRun { metadata: all.into_iter().filter_map(kept).collect(), epochs })
     }
+}
+
+/// The epochs in the metadata of a checkpoint.
+pub(super) fn epochs(metadata: &HashMap<String, String>, path: &Path) -> Result<Vec<EpochRecord>> {
+    let Some(text) = metadata.get(EPOCHS) else { return Ok(Vec::new()) };
+    serde_json::from_str(text).map_err(|e| Error::Format {
+        path: path.into(),
+        offset: 0,
+        message: format!("metadata `{EPOCHS}` holds no epochs: {e}"),
+    })
 }
 
 /// NaN, as R² of targets that are all one, is `null` in JSON.

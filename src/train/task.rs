@@ -215,10 +215,8 @@ pub struct Task {
 
 /// About where the numbers of the targets lie: the means of up to a thousand rows, evenly spaced.
 fn centers(data: &Dataset) -> Vec<f32> {
-    const MOST: usize = 1000;
-    let rows = data.len();
-    let taken: Vec<Vec<f32>> =
-        (0..rows.min(MOST)).filter_map(|i| data.target(i * rows.max(1) / rows.clamp(1, MOST))).collect();
+    let (rows, count) = (data.len(), data.len().min(1000));
+    let taken: Vec<Vec<f32>> = (0..count).filter_map(|i| data.target(i * rows / count)).collect();
     let mut sums = vec![0.0; taken.first().map_or(0, Vec::len)];
     for row in &taken {
         sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));

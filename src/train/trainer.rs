@@ -19,6 +19,9 @@ use crate::nn::Layer;
 use crate::optim::Optimizer;
 use crate::profile::{Clock, Profile};
 
+/// Epochs whose rates are looked at before the first step.
+const EPOCHS_AHEAD: usize = 10_000;
+
 /// Trains a model: a classifier, where the targets are classes, else one whose predictions come near its targets
 /// ([`Task::of`]); or by any objective ([`Trainer::task`]).
 ///
@@ -28,9 +31,6 @@ use crate::profile::{Clock, Profile};
 /// uploads nor reads anything. After each epoch the validation rows are evaluated; [`Keep`] says whether they
 /// choose the weights that are tested at the end and saved. The test rows choose nothing.
 ///
-/// Epochs whose rates are looked at before the first step.
-const EPOCHS_AHEAD: usize = 10_000;
-
 /// With one seed and one adapter, two runs give the same bits, stopped and resumed or not.
 pub struct Trainer<'a> {
     pub(super) device: Device,

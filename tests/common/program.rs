@@ -7,12 +7,14 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 pub fn wgrad(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wgrad"))
-        .args(args)
-        .current_dir(folder)
-        .env_remove("WGRAD_LOG")
-        .output()
-        .unwrap()
+    wgrad_with(folder, &[], args)
+}
+
+/// The same with variables of the environment.
+pub fn wgrad_with(folder: &Path, variables: &[(&str, &str)], args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wgrad"));
+    let variables = variables.iter().copied();
+    command.args(args).current_dir(folder).env_remove("WGRAD_LOG").envs(variables).output().unwrap()
 }
 
 /// The weights and states of a file without what they say of their run, as files of earlier versions and from elsewhere are.
@@ -52,4 +54,36 @@ pub fn refused(folder: &Path, args: &[&str], code: i32, words: &str) {
     assert!(text.contains(words), "{args:?}: {text}");
     assert!(text.contains("error: ") && !text.contains("panicked"), "{args:?}: {text}");
     assert_eq!(stdout(&output), "", "{args:?}");
+}
+
+/// On the CPU device.
+pub mod on_cpu {
+    use std::path::Path;
+    use std::process::Output;
+
+    use serde_json::Value;
+
+    pub fn wgrad(folder: &Path, args: &[&str]) -> Output {
+        super::wgrad(folder, &[args, &["--device", "cpu"]].concat())
+    }
+
+    /// All that it printed.
+    pub fn text(output: &Output) -> String {
+        String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).to_string()
+    }
+
+    /// The JSON objects that a successful command prints.
+    #[track_caller]
+    pub fn objects(folder: &Path, args: &[&str]) -> Vec<Value> {
+        super::objects(folder, &[args, &["--device", "cpu", "--json"]].concat())
+    }
+
+    /// A command that must fail with this code, and words of what it says; training may have said other things before.
+    #[track_caller]
+    pub fn refused(folder: &Path, args: &[&str], code: i32, words: &str) {
+        let output = wgrad(folder, args);
+        let text = text(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        assert!(text.contains(words) && !text.contains("panicked"), "{args:?}: {text}");
+    }
 }

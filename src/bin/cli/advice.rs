@@ -70,7 +70,5 @@ pub(super) fn in_asking(error: Error, separator: char, decimal: DecimalMark) -> 
         _ => return Failure::new(error.to_string()),
     };
     // The library's own advice is for tables that are learnt from.
-    let text = error.to_string();
-    let fault = table.kind.advice().and_then(|advice| text.strip_suffix(&format!("; {advice}")));
-    Failure::new(format!("{}; {advice}", fault.unwrap_or(&text)))
+    Failure::new(format!("{}; {advice}", table.fault()))
 }

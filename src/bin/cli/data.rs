@@ -4,7 +4,7 @@ use std::path::Path;
 
 use wgrad::Error;
 use wgrad::data::{Dataset, Split, Table, TablePreprocessor, digits, iris, load_idx_folder};
-use wgrad::train::{Mse, Task};
+use wgrad::train::{Mae, Mse, Task};
 
 use super::advice::{in_asking, in_training};
 use super::data_name::DataName;
@@ -147,8 +147,8 @@ pub(super) struct Subject {
 /// Rows to test on.
 pub(super) struct TestRows {
     pub(super) data: Dataset,
-    /// What they are called.
-    pub(super) called: &'static str,
+    /// Whether the model's run kept them for the test; else they are all rows of a table.
+    pub(super) are_kept: bool,
 }
 
 impl Subject {
@@ -174,7 +174,7 @@ impl Subject {
     /// The rows to test on. Of a table that the model was not trained on, all.
     pub(super) fn test(&self) -> Outcome<TestRows> {
         let Some(preprocessor) = &self.preprocessor else {
-            return Ok(TestRows { data: load_images(&self.data)?.1, called: "test rows" });
+            return Ok(TestRows { data: load_images(&self.data)?.1, are_kept: true });
         };
         if self.is_own && self.data.file().is_some_and(|file| !file.exists()) {
             return Err(Failure::new(format!(
@@ -190,7 +190,7 @@ impl Subject {
         // A copy under another name has the rows that were trained on, too.
         if !self.is_own && !self.table.is_of(&content) {
             let data = preprocessor.dataset(&table).map_err(advised)?;
-            return Ok(TestRows { data, called: "rows, all of the table" });
+            return Ok(TestRows { data, are_kept: false });
         }
         // Of another file other rows would be drawn, among them some of those trained on.
         let unknown = |why: String| {
@@ -206,7 +206,7 @@ impl Subject {
         }
         let (split, fitted) = self.table.split(&table)?;
         match fitted.difference(preprocessor) {
-            None => Ok(TestRows { data: split.test, called: "test rows" }),
+            None => Ok(TestRows { data: split.test, are_kept: true }),
             Some(difference) => Err(unknown(format!(
                 "what the model's rows went through is not what the settings of its run make of `{}` ({difference}): one \
                  of the three was changed after the run",
@@ -238,9 +238,14 @@ impl Subject {
         self.preprocessor.as_ref().filter(|preprocessor| preprocessor.is_regression())
     }
 
-    /// What is measured of the model, numbers of a table in the unit of its target.
-    pub(super) fn task(&self, test: &Dataset) -> Task {
-        task(test, self.preprocessor.as_ref())
+    /// What is measured of the model, numbers of a table in the unit of its target: of the rows that its run tested it on,
+    /// what was measured there.
+    pub(super) fn task(&self, test: &TestRows) -> Task {
+        match self.regression() {
+            // Scaled by the training rows, others may lie far from 0.
+            Some(fitted) if !test.are_kept => in_unit(Task::of(&test.data), fitted),
+            _ => task(&test.data, self.preprocessor.as_ref()),
+        }
     }
 
     /// The names of the classes; none where they have only numbers.
@@ -253,7 +258,13 @@ impl Subject {
 /// scaled ones.
 pub(super) fn task(data: &Dataset, preprocessor: Option<&TablePreprocessor>) -> Task {
     match preprocessor.filter(|preprocessor| preprocessor.is_regression()) {
-        Some(preprocessor) => Task::new(Mse::new().unit(preprocessor.target_unit())),
+        // Scaled by the training rows, the targets lie around 0.
+        Some(preprocessor) => in_unit(Task::new(Mse::new()), preprocessor),
         None => Task::of(data),
     }
+}
+
+fn in_unit(task: Task, preprocessor: &TablePreprocessor) -> Task {
+    let size = preprocessor.target_unit();
+    task.metric(Mse::new().unit(size)).metric(Mae::new().unit(size))
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use wgrad::Params;
 use wgrad::train::Evaluator;
 
-use super::data::{Subject, TestRows};
+use super::data::Subject;
 use super::data_name::DataName;
 use super::model::{Architecture, Kind};
 use super::settings::name;
@@ -43,15 +43,15 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_ref())?;
     let subject = Subject::of(&path, args.data.as_ref())?;
-    let (tested_on, data_name) = (subject.test()?, &subject.data);
-    let TestRows { data: test, called } = tested_on;
+    let (rows, data_name) = (subject.test()?, &subject.data);
+    let test = &rows.data;
     let architecture = Architecture::read(&path, test.shape())?;
     let (device, no_gpu) = open(&args.device)?;
     let info = device.info();
     let params = Params::seeded(0);
     let model = architecture.build(&params, 0.0)?;
     device.load(&params.all(), &path)?;
-    let result = Evaluator::with(&device, &model, &test, &subject.task(&test))?.run()?;
+    let result = Evaluator::with(&device, &model, test, &subject.task(&rows))?.run()?;
     if args.json {
         let mut all = json!({
             "rows": test.len(),
@@ -77,6 +77,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     say_device(&info, no_gpu.as_deref());
     say(format!("model       {}: {}", path.display(), architecture.describe()));
+    let called = if rows.are_kept { "test rows" } else { "rows, all of the table" };
     say(format!("data        {data_name}: {} {called}\n", thousands(test.len() as f64)));
     say(format!("test {}\n", tested(&result.scores)));
     if subject.regression().is_none() {

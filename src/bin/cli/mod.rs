@@ -198,7 +198,9 @@ pub(crate) fn open(name: &str) -> Outcome<(Device, Option<String>)> {
         "auto" => match Device::gpu() {
             Ok(device) => Ok((device, None)),
             // Who names an adapter does not mean the CPU, and what is wrong beside adapters is not mended by it.
-            Err(Error::Adapter(reason)) if wanted_adapter().is_none() => Ok((Device::cpu(), Some(reason))),
+            Err(Error::Adapter(reason)) if wgrad::wanted_adapter().is_none() => {
+                Ok((Device::cpu(), Some(reason)))
+            }
             Err(error) => Err(error.into()),
         },
         "cpu" => Ok((Device::cpu(), None)),
@@ -216,15 +218,10 @@ pub(crate) fn open(name: &str) -> Outcome<(Device, Option<String>)> {
     }
 }
 
-/// The adapter that `WGRAD_ADAPTER` names.
-fn wanted_adapter() -> Option<String> {
-    std::env::var("WGRAD_ADAPTER").ok().filter(|name| !name.is_empty())
-}
-
 /// Every GPU, or those that `WGRAD_ADAPTER` names.
 #[cfg(feature = "gpu")]
 pub(crate) fn gpus() -> Outcome<Vec<wgrad::gpu::Gpu>> {
-    let wanted = wanted_adapter();
+    let wanted = wgrad::wanted_adapter();
     wgrad::gpu::adapters_named(wanted.as_deref().unwrap_or_default()).map_err(|error| match wanted {
         Some(_) => Failure::new(format!("{error}; WGRAD_ADAPTER asks for it")),
         None => error.into(),

@@ -25,8 +25,9 @@ use super::{Failure, Outcome, data, open, pictures, run_file, say, say_device, t
 /// In the folder of --out it leaves model.safetensors, the weights under PyTorch's names;
 /// checkpoint.safetensors, with which --resume goes on; run.json, the settings, epochs and result; pictures of the
 /// run, as SVG; and, of a table, preprocessing.json, what its rows go through. Model and checkpoint hold the settings
-/// and what rows go through as well. Files of an earlier run there are replaced once the first epoch has ended. Ctrl-C
-/// stops after the current step, saves and tests; a second one quits.
+/// and what rows go through as well. Files of an earlier run there are replaced once the first epoch has ended; a run
+/// that is stopped before replaces the checkpoint alone. Ctrl-C stops after the current step, saves and tests; a second
+/// one quits.
 ///
 /// One seed gives the same result on one device, bit for bit, stopped and resumed or not.
 #[derive(Debug, clap::Args)]
@@ -210,6 +211,24 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         say(all);
         return Ok(());
     }
+    say_end(&report, &settings, epochs.last());
+    match (has_model, model_file.exists()) {
+        (true, _) => say(format!("saved {}", model_file.display())),
+        (false, is_there) => say(format!(
+            "saved {}; a model is saved once an epoch has ended{}",
+            checkpoint.display(),
+            if is_there { ", and what lies there is that of an earlier run" } else { "" }
+        )),
+    }
+    let names: Vec<_> = pictures.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect();
+    if !names.is_empty() {
+        say(format!("drew  {}", names.join(", ")));
+    }
+    Ok(())
+}
+
+/// How a run ended, what it came to and what it took. `last` is its last epoch.
+fn say_end(report: &TrainingReport, settings: &Settings, last: Option<&EpochRecord>) {
     if report.stopped {
         say(format!(
             "stopped after {} steps; `--resume` with the same --out goes on",
@@ -219,7 +238,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     if report.steps == 0 && !report.stopped {
         say(format!(
             "nothing is left to train: the run has done {} epochs; give more with --epochs, or start another run",
-            epochs.last().map_or(settings.epochs as usize, |last| last.epoch)
+            last.map_or(settings.epochs as usize, |last| last.epoch)
         ));
     }
     if report.stopped_early {
@@ -246,19 +265,6 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         mib(report.step_bytes)
     ));
     say(figures.join(", "));
-    match (has_model, model_file.exists()) {
-        (true, _) => say(format!("saved {}", model_file.display())),
-        (false, is_there) => say(format!(
-            "saved {}; a model is saved once an epoch has ended{}",
-            checkpoint.display(),
-            if is_there { ", and what lies there is that of an earlier run" } else { "" }
-        )),
-    }
-    let names: Vec<_> = pictures.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect();
-    if !names.is_empty() {
-        say(format!("drew  {}", names.join(", ")));
-    }
-    Ok(())
 }
 
 /// Shows a run, and writes down its epochs: not before there is a model, as what lies there until then is that of an

@@ -1,0 +1,191 @@
+//! Arguments that a run is made of, as clap parses them.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use wgrad::Precision;
+
+use super::super::augment::Augment;
+use super::super::data_name::DataName;
+use super::super::model::Kind;
+use super::super::table::TableArgs;
+
+/// Arguments of `wgrad train` that a run is made of.
+#[derive(Debug, Default, PartialEq, clap::Args)]
+#[group(id = "settings")]
+pub(in super::super) struct Args {
+    /// `digits`, `iris`, a CSV file with a header, or a folder with the four files of MNIST or of a set published like
+    /// it [default: digits]
+    #[arg(long, value_name = "digits|iris|FILE.csv|DIR")]
+    pub(in super::super) data: Option<DataName>,
+    /// The kind of model [default: cnn for images, mlp for tables]
+    #[arg(long, value_enum)]
+    pub(in super::super) model: Option<Kind>,
+    /// Widths of the hidden layers of an mlp [default: 128]
+    #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=16384))]
+    pub(in super::super) hidden: Option<Vec<u32>>,
+    /// Channels of the convolutions of a cnn, or of the stages of a resnet [default: 32,64; for a resnet 16,32]
+    #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(in super::super) channels: Option<Vec<u32>>,
+    /// Residual blocks of each stage of a resnet [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(in super::super) depth: Option<u32>,
+    /// Move the training images at random: `shift=PIXELS,rotate=DEGREES,scale=CHANGE`, each optional, or `none`
+    /// [default: none; for a cnn or resnet on the digits shift=1; without a value shift=1,rotate=10,scale=0.1]
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, default_missing_value = "shift=1,rotate=10,scale=0.1")]
+    pub(in super::super) augment: Option<Augment>,
+    /// How often the training rows are gone through [default: 10; for the digits 60, or 100 for an mlp; for tables 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in super::super) epochs: Option<u32>,
+    /// Rows of a step [default: 64; for an mlp 32, on tables 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in super::super) batch: Option<u32>,
+    /// Learning rate at the start [default: 0.002; for an mlp 0.003, on the digits 0.01; for sgd 0.1]
+    #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
+    pub(in super::super) lr: Option<f32>,
+    /// What becomes of the learning rate [default: cosine]
+    #[arg(long, value_enum)]
+    pub(in super::super) schedule: Option<Course>,
+    /// Epochs after which --schedule step lowers the rate [default: a third of all]. Chooses that schedule, and with it
+    /// --keep best
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in super::super) step_every: Option<u32>,
+    /// What --schedule step multiplies the rate by [default: 0.1]. Chooses that schedule, and with it --keep best
+    #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
+    pub(in super::super) step_factor: Option<f32>,
+    /// How gradients change the weights; sgd has momentum 0.9 [default: adam]
+    #[arg(long, value_enum)]
+    pub(in super::super) optimizer: Option<Optimizer>,
+    /// Weight decay, in the gradients or, with adamw, beside them [default: 0; mlp on digits 0.0003; adamw 0.01]
+    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
+    pub(in super::super) weight_decay: Option<f32>,
+    /// Scale gradients down whose global norm is above this [default: 0, never]
+    #[arg(long, value_name = "NORM", value_parser = not_negative, allow_negative_numbers = true)]
+    pub(in super::super) clip_norm: Option<f32>,
+    /// How values between kernels are stored: in 32 bits, or activations and their gradients in 16, with a loss that is
+    /// scaled as gradients overflow or do not [default: f32]
+    #[arg(long, value_enum)]
+    pub(in super::super) precision: Option<Stored>,
+    /// Memory for the intermediate values of a training step, in bytes, KiB, MiB or GiB: activations that do not fit are
+    /// computed again in the backward pass, which changes no result; `none` for a resumed run without its limit
+    /// [default: no limit]
+    #[arg(long, value_name = "BYTES|MiB", value_parser = budget)]
+    pub(in super::super) memory_budget: Option<usize>,
+    /// Stop after so many epochs in which the validation loss was not lower than before; --keep is then best, if
+    /// nothing else is said [default: 0, never]
+    #[arg(long, value_name = "EPOCHS")]
+    pub(in super::super) patience: Option<u32>,
+    /// Seed of the initial weights, the order of the rows, dropout and augmentation [default: 42]
+    #[arg(long, value_name = "N")]
+    pub(in super::super) seed: Option<u64>,
+    /// Training rows kept for validation: of images the last, of tables drawn class by class [default: a tenth]
+    #[arg(long, value_name = "ROWS")]
+    pub(in super::super) validation: Option<usize>,
+    /// Which weights are tested and saved [default: last with --schedule cosine and without --patience, else
+    /// best]
+    #[arg(long, value_enum)]
+    pub(in super::super) keep: Option<Kept>,
+    /// Share of the hidden values that a step drops [default: 0.5; for an mlp 0.2, on the digits 0.4; for a regression 0]
+    #[arg(long, value_name = "P", value_parser = share, allow_negative_numbers = true)]
+    pub(in super::super) dropout: Option<f32>,
+    /// Folder for what the run leaves [default: runs/DATA-MODEL, as in runs/digits-cnn]
+    #[arg(long, value_name = "DIR")]
+    pub(in super::super) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(in super::super) table: TableArgs,
+}
+
+/// Optimizers, as PyTorch defines them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in super::super) enum Optimizer {
+    Sgd,
+    Adam,
+    Adamw,
+}
+
+/// How the learning rate changes from epoch to epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in super::super) enum Course {
+    /// It stays
+    Constant,
+    /// It falls along half a cosine to nearly nothing
+    Cosine,
+    /// It is multiplied by --step-factor after every --step-every epochs
+    Step,
+}
+
+/// How values between kernels are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in super::super) enum Stored {
+    /// In 32 bits
+    F32,
+    /// Activations and their gradients in 16 bits, all else in 32
+    Mixed,
+}
+
+impl From<Stored> for Precision {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::F32 => Precision::F32,
+            Stored::Mixed => Precision::Mixed,
+        }
+    }
+}
+
+/// Which weights count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in super::super) enum Kept {
+    /// Those with the best validation accuracy, or the lowest mean squared error
+    Best,
+    /// Those of the last epoch
+    Last,
+}
+
+fn positive(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
+        _ => Err("not a number above 0".into()),
+    }
+}
+
+fn not_negative(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(x) if x.is_finite() && x >= 0.0 => Ok(x),
+        _ => Err("not a number of 0 or more".into()),
+    }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(x) if (0.0..1.0).contains(&x) => Ok(x),
+        _ => Err("not a number from 0 to below 1".into()),
+    }
+}
+
+/// The name of a choice, as it is typed.
+pub(in super::super) fn name(choice: &impl ValueEnum) -> String {
+    choice.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default()
+}
+
+/// What `none` stands for.
+pub(super) const NO_LIMIT: usize = usize::MAX;
+
+/// Bytes that a step may plan, or `none`.
+fn budget(text: &str) -> Result<usize, String> {
+    if text == "none" { Ok(NO_LIMIT) } else { bytes(text) }
+}
+
+/// A number of bytes, with or without a unit.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "kib" => 10,
+        "mib" => 20,
+        "gib" => 30,
+        _ => return Err("takes a whole number of bytes, or of KiB, MiB or GiB, such as 64MiB".into()),
+    };
+    let number: usize = number.parse().map_err(|_| "takes a whole number, such as 64MiB".to_string())?;
+    number.checked_mul(1 << shift).filter(|&n| n > 0).ok_or("is zero, or more than there can be".into())
+}
