@@ -16,6 +16,7 @@ pub(crate) mod cross_entropy;
 mod dropout;
 mod edge_cases;
 mod edge_products;
+mod edge_shapes;
 pub(crate) mod elementwise;
 mod fill;
 mod fused;
@@ -86,6 +87,7 @@ pub fn registry() -> Vec<Case> {
     cases.extend(long_cases::cases());
     cases.extend(nonfinite_cases::cases());
     cases.extend(edge_cases::cases());
+    cases.extend(edge_shapes::cases());
     cases.extend(edge_products::cases());
     cases
 }
