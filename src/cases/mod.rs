@@ -4,6 +4,8 @@ mod edge;
 mod fused;
 mod long;
 mod nonfinite;
+mod products;
+mod shapes;
 #[cfg(test)]
 mod tests;
 
@@ -20,5 +22,7 @@ pub fn registry() -> Vec<Case> {
     cases.extend(long::cases());
     cases.extend(nonfinite::cases());
     cases.extend(edge::cases());
+    cases.extend(shapes::cases());
+    cases.extend(products::cases());
     cases
 }

@@ -58,6 +58,7 @@ fn every_shader_function_and_entry_point_is_used_by_a_case() {
 
 #[test]
 fn parameters_have_the_layout_of_the_shader() {
+    let (mut compared, mut others) = (BTreeSet::new(), Vec::new());
     for (key, dispatch) in kernels() {
         let module = naga::front::wgsl::parse_str(&dispatch.kernel.text).unwrap();
         let uniform = module.global_variables.iter().find(|(_, v)| v.space == naga::AddressSpace::Uniform);
@@ -65,12 +66,83 @@ fn parameters_have_the_layout_of_the_shader() {
             assert!(dispatch.uniform.is_empty(), "{key}");
             continue;
         };
-        let naga::TypeInner::Struct { span, .. } = module.types[variable.ty].inner else { panic!("{key}") };
+        let naga::TypeInner::Struct { members, span } = &module.types[variable.ty].inner else {
+            panic!("{key}")
+        };
         assert_eq!(
             dispatch.uniform.len().next_multiple_of(16),
-            (span as usize).next_multiple_of(16),
+            (*span as usize).next_multiple_of(16),
             "{key}"
         );
+        // Bytes that are put together by hand have no fields.
+        if dispatch.uniform_type.starts_with("wgrad::") {
+            let is_used = |(name, _): &(String, usize)| {
+                name.trim_start_matches('_').trim_end_matches(|c: char| c.is_ascii_digit()) != "pad"
+            };
+            let own: Vec<_> = fields_of(dispatch.uniform_type).0.into_iter().filter(is_used).collect();
+            let member = |m: &naga::StructMember| (m.name.clone().unwrap_or_default(), m.offset as usize);
+            let shaders: Vec<_> = members.iter().map(member).filter(is_used).collect();
+            // What only one of them has, at the end, is not used there. One number of products has two names.
+            let is_other = |((a, at), (b, offset)): (&(String, usize), &(String, usize))| {
+                at != offset || a != b && (a.as_str(), b.as_str()) != ("images", "length")
+            };
+            if own.iter().zip(&shaders).any(is_other) {
+                others.push(format!("{key}: {} has {own:?}, the shader {shaders:?}", dispatch.uniform_type));
+            }
+            compared.insert(dispatch.uniform_type);
+        }
+    }
+    assert!(others.is_empty(), "{}", others.join("\n"));
+    assert!(compared.len() > 25, "only {compared:?}");
+}
+
+/// The fields of a `#[repr(C)]` struct of four-byte numbers with their offsets, and its size, as its source has them: the
+/// language has no way to ask.
+fn fields_of(path: &str) -> (Vec<(String, usize)>, usize) {
+    let (module, name) = path.rsplit_once("::").unwrap();
+    let file =
+        format!("{}/src/{}", env!("CARGO_MANIFEST_DIR"), module.replace("wgrad::", "").replace("::", "/"));
+    let source =
+        [format!("{file}.rs"), format!("{file}/mod.rs")].iter().find_map(|f| std::fs::read_to_string(f).ok());
+    let source = source.unwrap_or_else(|| panic!("no file has {path}"));
+    let Some((_, body)) = source.split_once(&format!("struct {name} {{")) else {
+        // What a module takes from a neighbour.
+        let (parent, _) = module.rsplit_once("::").unwrap();
+        let import = source
+            .lines()
+            .find(|l| l.starts_with("use ") && l.contains(name))
+            .unwrap_or_else(|| panic!("no {path}"));
+        let from =
+            import.trim_start_matches("use ").trim_start_matches("super::").trim_start_matches("self::");
+        let neighbour = from.split("::").next().unwrap();
+        let base = if import.starts_with("use super::") { parent } else { module };
+        return fields_of(&format!("{base}::{neighbour}::{name}"));
+    };
+    let lines = body.split("\n}").next().unwrap().lines().map(str::trim);
+    let mut fields = Vec::new();
+    let mut offset = 0;
+    for line in lines.filter(|l| !l.is_empty() && !l.starts_with("//") && !l.starts_with('#')) {
+        let (field, ty) =
+            line.trim_end_matches(',').split_once(':').unwrap_or_else(|| panic!("{path}: {line}"));
+        fields.push((field.split_whitespace().last().unwrap().to_string(), offset));
+        offset += size_of_type(ty.trim(), module);
+    }
+    (fields, offset)
+}
+
+fn size_of_type(ty: &str, module: &str) -> usize {
+    if let Some((element, count)) =
+        ty.strip_prefix('[').and_then(|t| t.strip_suffix(']')).and_then(|t| t.rsplit_once(';'))
+    {
+        let count = match count.trim() {
+            "AdamTick::MOST" => crate::ops::optimizer::AdamTick::MOST,
+            number => number.parse().unwrap_or_else(|_| panic!("{module}: {ty}")),
+        };
+        return size_of_type(element.trim(), module) * count;
+    }
+    match ty {
+        "u32" | "i32" | "f32" => 4,
+        other => fields_of(&format!("{module}::{other}")).1,
     }
 }
 
@@ -81,6 +153,7 @@ fn every_gradient_agrees_with_finite_differences() {
     let mut covered = BTreeSet::new();
     for case in registry().iter().filter(|c| c.gradient) {
         match check_gradient(case, 24) {
+            Ok(0) => failures.push(format!("{}: no derivative was compared", case.name)),
             Ok(n) => compared += n,
             Err(message) => failures.push(format!("{}: {message}", case.name)),
         }

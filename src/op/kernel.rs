@@ -337,17 +337,22 @@ pub struct Dispatch {
     pub grid: [u32; 3],
     /// Most iterations that one invocation takes, all its loops together, if it was said; see [`Dispatch::loop_iterations`].
     iterations: Option<usize>,
+    /// The path of the struct that the uniform is made of; empty where it is bytes.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests compare its fields with the shader's"))]
+    pub(crate) uniform_type: &'static str,
 }
 
 impl Dispatch {
     /// A launch with a `#[repr(C)]` struct of parameters.
-    pub fn new(kernel: Kernel, args: Vec<Arg>, uniform: &impl bytemuck::NoUninit, grid: [u32; 3]) -> Self {
-        Dispatch::with_bytes(kernel, args, bytemuck::bytes_of(uniform).to_vec(), grid)
+    pub fn new<U: bytemuck::NoUninit>(kernel: Kernel, args: Vec<Arg>, uniform: &U, grid: [u32; 3]) -> Self {
+        let uniform_type = std::any::type_name::<U>();
+        let bytes = bytemuck::bytes_of(uniform).to_vec();
+        Dispatch { uniform_type, ..Dispatch::with_bytes(kernel, args, bytes, grid) }
     }
 
     /// A launch with these bytes of parameters.
     pub(crate) fn with_bytes(kernel: Kernel, args: Vec<Arg>, uniform: Vec<u8>, grid: [u32; 3]) -> Self {
-        Dispatch { kernel, args, uniform, grid, iterations: None }
+        Dispatch { kernel, args, uniform, grid, iterations: None, uniform_type: "" }
     }
 
     /// Says how many iterations one invocation takes at most, all its loops together and those of the functions that it

@@ -44,6 +44,25 @@ impl Config {
         Config { groups, ..self }
     }
 
+    /// With as many channels of each kind as a tile on software adapters has, if they are few: else it has vectors with places
+    /// for channels that there are not, in every case with its text.
+    fn filled(self) -> Option<Self> {
+        let fill = |channels: usize| match channels / self.groups {
+            3 => 4 * self.groups,
+            5..=7 => 8 * self.groups,
+            _ => channels,
+        };
+        let filled = Config { channels: fill(self.channels), outputs: fill(self.outputs), ..self };
+        ((filled.channels, filled.outputs) != (self.channels, self.outputs)).then_some(filled)
+    }
+
+    /// Of a strided convolution, two with more rows: the rows of tiles end elsewhere.
+    fn taller(self) -> Vec<Self> {
+        let [height, width] = self.size;
+        let more = if self.stride[0] > 1 { vec![1, 5] } else { Vec::new() };
+        more.into_iter().map(|more| Config { size: [height + more, width], ..self }).collect()
+    }
+
     /// One case for each direction, and the forward one without bias.
     fn cases(&self, kernels: ConvKernels) -> Vec<Case> {
         let Config { images, channels, outputs, size, kernel, stride, dilation, groups, .. } = *self;
@@ -173,6 +192,31 @@ fn uneven() -> Vec<Config> {
         config(1, 4, 18, [2, 2], [1, 1]),
         config(2, 5, 17, [1, 3], [1, 1]),
         config(2, 4, 4, [3, 5], [1, 1]).groups(4),
+        // Rows of the output's gradient end where a row of the image begins to need the next, in rows of fours.
+        config(2, 5, 6, [10, 8], [3, 3]).stride(2, 2).pad(Padding::SameLower),
+        config(1, 5, 6, [10, 8], [4, 4]).stride(2, 2).pad(explicit(2, 1, 1, 2)),
+        // The last tile of a row lacks one column.
+        config(1, 17, 16, [23, 27], [3, 2]).dilation(3, 2).stride(2, 2).pad(explicit(2, 3, 1, 1)),
+        // One text for several extents.
+        config(2, 2, 5, [8, 8], [3, 3]).stride(3, 3).pad(explicit(0, 1, 0, 1)),
+        config(1, 2, 6, [11, 8], [3, 3]).stride(3, 3).pad(explicit(0, 1, 0, 1)),
+        config(1, 8, 6, [11, 13], [3, 2]).same(),
+        // More outputs than pixels, in tiles of many columns.
+        config(1, 32, 160, [8, 16], [1, 1]),
+        // One output channel with a bias, in rows of several tiles.
+        config(1, 2, 1, [4, 28], [3, 3]).same(),
+        // Fewer rows of a kernel than a tile has, at its end.
+        config(2, 2, 7, [8, 8], [5, 3]).same(),
+        config(1, 2, 2, [31, 80], [3, 3]).groups(2).dilation(2, 2).stride(3, 1).pad(Padding::SameLower),
+        config(1, 2, 2, [32, 80], [3, 3]).groups(2).dilation(2, 2).stride(3, 1).pad(Padding::SameLower),
+        // One step of the sum more than whole steps of a block.
+        config(1, 33, 5, [3, 4], [1, 1]),
+        config(3, 2, 7, [6, 8], [3, 3]).same(),
+        config(1, 3, 3, [4, 5], [3, 3]).groups(3).same(),
+        config(3, 2, 2, [7, 5], [3, 3]).groups(2).same(),
+        config(2, 2, 2, [2, 5], [3, 3]).groups(2).same(),
+        // Rows of the last tile two apart, of which the second is the image's last.
+        config(1, 4, 8, [15, 14], [5, 5]).groups(4).stride(2, 2).pad(explicit(1, 2, 1, 2)),
     ]
 }
 
@@ -189,6 +233,12 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     for config in uneven() {
         cases.extend(config.cases(ConvKernels::Tiles).into_iter().map(Case::no_gradient));
     }
+    let filled = [small(), uneven(), large()].into_iter().flatten().filter_map(Config::filled);
+    let taller = [small(), uneven()].into_iter().flatten().flat_map(Config::taller);
+    for config in filled.chain(taller) {
+        let all = config.cases(ConvKernels::Tiles).into_iter();
+        cases.extend(all.step_by(2).take(2).map(Case::no_gradient));
+    }
     for config in large() {
         cases.extend(config.cases(ConvKernels::Best).into_iter().map(Case::no_gradient));
     }
@@ -197,6 +247,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     let beyond = [
         config(1, 6, 74, [19, 27], [3, 3]).groups(2).same(),
         config(2, 36, 6, [9, 8], [3, 3]).stride(2, 1).pad(uneven_padding).groups(2),
+        config(1, 29, 5, [7, 9], [3, 2]).dilation(2, 1).pad(uneven_padding),
     ];
     let mut by = |config: Config, kernels| {
         cases.extend(config.cases(kernels).into_iter().map(Case::no_gradient));

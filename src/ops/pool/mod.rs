@@ -205,24 +205,37 @@ pub(crate) fn nonfinite_cases() -> Vec<Case> {
 pub(crate) fn long_cases() -> Vec<Case> {
     let whole = Windows::Adaptive { outputs: [1, 1] };
     let plane = &[2, 301, 257][..];
+    let mut peak = rising(301 * 257);
+    peak[25_790] = 1.0;
     let mut cases = vec![
         // A maximum at the end of the window, among negative numbers.
         Case::new(MaxPool { windows: whole }, &[plane]).fill(0, super::Fillings::Given(rising(301 * 257))),
-        Case::new(AvgPool { windows: whole, count_padding: false }, &[plane]),
+        // The planes have theirs in different places.
+        Case::new(MaxPool { windows: whole }, &[&[3, 301, 257]])
+            .fill(0, super::Fillings::Given(rising(300 * 257))),
+        // The largest is among the first of the second part, where the window is cut in three.
+        Case::new(MaxPool { windows: whole }, &[&[1, 301, 257]]).fill(0, super::Fillings::Given(peak)),
+        // Sums of parts differ by more than they may be off.
+        Case::new(AvgPool { windows: whole, count_padding: false }, &[plane])
+            .fill(0, super::Fillings::Given(rising(2 * 301 * 257))),
     ];
     let row = Windows::Fixed { kernel: [1, 2], stride: [1, 2], padding: [0; 4], dilation: [1, 1] };
     let many = Windows::Adaptive { outputs: [1, 70_001] };
-    for (windows, input) in [(row, &[1, 1, 140_003][..]), (many, &[1, 1, 2])] {
+    // Along both axes.
+    let both = Windows::Adaptive { outputs: [300, 290] };
+    for (windows, input) in [(row, &[1, 1, 140_003][..]), (many, &[1, 1, 2]), (both, &[1, 2, 2])] {
         let input = super::float(input).shape;
         let Ok(output) = windows.axes(&input).and_then(|a| pooled(&input, &a)) else { continue };
         let (x, out) = (input.dims(), output.dims());
+        let gradient = super::Fillings::Given(rising(output.elements()));
         let mut backward = Case::new(MaxPoolBackward { windows, input }, &[out, out]).index(1, 1);
+        backward = backward.fill(0, gradient.clone());
         backward.inputs[1].1 = super::Fillings::Given(max::some_index(&windows, &input));
         cases.extend([
             Case::new(MaxPool { windows }, &[x]),
             backward,
             Case::new(AvgPool { windows, count_padding: false }, &[x]),
-            Case::new(AvgPoolBackward { windows, count_padding: false, input }, &[out]),
+            Case::new(AvgPoolBackward { windows, count_padding: false, input }, &[out]).fill(0, gradient),
         ]);
     }
     cases
@@ -271,10 +284,17 @@ pub(crate) fn layouts() -> Vec<Layout> {
         (square(7, 3, 3), vec![1, 8, 11]),
         (fixed([2, 3], [1, 2], [0, 1, 1, 0], [1, 1]), vec![2, 6, 5]),
         (fixed([3, 2], [2, 1], [1, 1, 1, 0], [2, 3]), vec![2, 11, 8]),
+        (fixed([3, 2], [2, 1], [1, 1, 0, 1], [2, 3]), vec![2, 15, 6]),
         // Rows below the last window, of several vectors; and planes without any.
         (square(2, 2, 0), vec![2, 5, 24]),
         (fixed([1, 2], [1, 2], [0; 4], [1, 1]), vec![3, 2, 5]),
         (fixed([2, 2], [3, 3], [0; 4], [3, 2]), vec![2, 11, 9]),
+        // Windows of odd extents, whose rows are read one by one; and rows with a column beside the last one.
+        (square(3, 3, 0), vec![2, 7, 9]),
+        (square(2, 2, 0), vec![2, 4, 7]),
+        (square(3, 3, 0), vec![2, 7, 8]),
+        // Two windows in a vector of two.
+        (fixed([2, 1], [2, 1], [0; 4], [1, 1]), vec![2, 5, 6]),
         (adaptive(1, 1), vec![2, 3, 5, 7]),
         (adaptive(3, 4), vec![2, 7, 9]),
         (adaptive(5, 6), vec![1, 4, 3]),
