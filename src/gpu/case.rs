@@ -17,8 +17,10 @@ const POISON: u32 = 0x7fc0_dead;
 /// The same in half precision, behind an odd number of them.
 const POISON_HALF: u32 = 0x7eef;
 const GUARD: u32 = 0xfeed_f00d;
-/// Guard bytes on each side: as much as any adapter's offset alignment.
-const FENCE: usize = 256;
+/// Guard bytes before a value: as much as any adapter's offset alignment.
+const BEFORE: usize = 256;
+/// Guard bytes behind it: a row of most cases, since a kernel that goes on writes the next row.
+const BEHIND: usize = 4096;
 
 /// What a buffer holds for these values, stored as `ty`.
 fn words(data: &Data, ty: TensorType) -> Vec<u32> {
@@ -45,11 +47,10 @@ fn fenced(
     bytes: usize,
     (guard, poison): (u32, u32),
 ) -> Result<wgpu::Buffer> {
-    let fence = FENCE / 4;
-    let mut all = vec![guard; fence];
+    let mut all = vec![guard; BEFORE / 4];
     all.extend_from_slice(content);
-    all.resize(fence + bytes / 4, poison);
-    all.resize(2 * fence + bytes / 4, guard);
+    all.resize((BEFORE + bytes) / 4, poison);
+    all.resize((BEFORE + bytes + BEHIND) / 4, guard);
     let buffer = gpu.buffer(label, all.len() * 4, super::storage_usage())?;
     gpu.write(&buffer, Feed::U32(&all));
     Ok(buffer)
@@ -132,7 +133,7 @@ fn run_unscoped(
                 Arg::Output(i) | Arg::OutputRead(i) => (&targets[i], out_types[i].bytes()),
                 Arg::Scratch(i) | Arg::ScratchRead(i) => (&scratch[i], padded(program.scratch[i])),
             };
-            Region { buffer, offset: FENCE, bytes: bytes + FENCE }
+            Region { buffer, offset: BEFORE, bytes: bytes + BEHIND }
         };
         let storage: Vec<Region<'_>> = dispatch.args.iter().map(region).collect();
         let bytes = dispatch.uniform.len().next_multiple_of(16).max(16);
@@ -157,26 +158,44 @@ fn run_unscoped(
     for (buffer, ty) in targets.iter().zip(&out_types) {
         results.push(unfence(gpu, op.name(), buffer, ty)?);
     }
+    for buffer in &scratch {
+        check_behind_scratch(gpu, op.name(), buffer)?;
+    }
     Ok(results)
+}
+
+/// Words of a buffer, from one on.
+fn read_words(gpu: &Arc<Shared>, buffer: &wgpu::Buffer, first: usize) -> Result<Vec<u32>> {
+    let count = buffer.size() as usize / 4 - first;
+    let shape = crate::shape::Shape::new(&[count])
+        .ok_or_else(|| Error::Limit("a tensor of more than 2^32 words".into()))?;
+    let read = super::readback::Read::start(gpu, buffer, 4 * first, TensorType::u32(shape))?;
+    match crate::backend::Readback::pending(read).wait()?.data() {
+        Data::U32(words) => Ok(words.clone()),
+        _ => Err(Error::Invalid("a read-back changed its type".into())),
+    }
+}
+
+/// Looks at the words behind scratch memory, which are another value's in a graph.
+fn check_behind_scratch(gpu: &Arc<Shared>, op: &str, buffer: &wgpu::Buffer) -> Result<()> {
+    let words = read_words(gpu, buffer, (buffer.size() as usize - BEHIND) / 4)?;
+    match words.iter().position(|word| *word != POISON) {
+        Some(at) => Err(Error::Invalid(format!("{op}: wrote behind its scratch memory (word {at})"))),
+        None => Ok(()),
+    }
 }
 
 /// Reads a fenced buffer back, whole; an overwritten guard is an error.
 fn unfence(gpu: &Arc<Shared>, op: &str, buffer: &wgpu::Buffer, ty: &TensorType) -> Result<Tensor> {
-    let whole = crate::shape::Shape::new(&[buffer.size() as usize / 4])
-        .ok_or_else(|| Error::Limit("a tensor of more than 2^32 words".into()))?;
-    let read = super::readback::Read::start(gpu, buffer, 0, TensorType::u32(whole))?;
-    let all = crate::backend::Readback::pending(read).wait()?;
-    let Data::U32(all) = all.data() else {
-        return Err(Error::Invalid("a read-back changed its type".into()));
-    };
-    let fence = FENCE / 4;
-    let end = fence + ty.bytes() / 4;
-    if let Some(at) = (0..fence).chain(end..all.len()).find(|&i| all[i] != GUARD) {
-        let side = if at < fence { "before" } else { "behind" };
+    let all = read_words(gpu, buffer, 0)?;
+    let start = BEFORE / 4;
+    let end = start + ty.bytes() / 4;
+    if let Some(at) = (0..start).chain(end..all.len()).find(|&i| all[i] != GUARD) {
+        let side = if at < start { "before" } else { "behind" };
         return Err(Error::Invalid(format!("{op}: wrote {side} its output (word {at})")));
     }
     let n = ty.shape.elements();
-    let payload = &all[fence..end];
+    let payload = &all[start..end];
     // Where NaN is due, the one that was there before must not pass for it.
     if matches!(ty.dtype, DType::F32 | DType::U32)
         && let Some(at) = payload[..n].iter().position(|&word| word == POISON)

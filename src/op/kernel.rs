@@ -333,9 +333,9 @@ pub struct Dispatch {
     pub args: Vec<Arg>,
     /// The uniform, if the kernel has one.
     pub uniform: Vec<u8>,
-    /// Names of its members, where they are known.
-    #[cfg_attr(not(test), allow(dead_code))]
-    pub(crate) names: Vec<&'static str>,
+    /// Names of its members and where they begin, if they are known.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests compare them with the shader's"))]
+    pub(crate) members: Vec<(&'static str, usize)>,
     /// Workgroups.
     pub grid: [u32; 3],
     /// Most iterations that one invocation takes, all its loops together, if it was said; see [`Dispatch::loop_iterations`].
@@ -350,13 +350,13 @@ impl Dispatch {
 
     /// A launch with these bytes of parameters.
     pub(crate) fn with_bytes(kernel: Kernel, args: Vec<Arg>, uniform: Vec<u8>, grid: [u32; 3]) -> Self {
-        Dispatch { kernel, args, uniform, names: Vec::new(), grid, iterations: None }
+        Dispatch { kernel, args, uniform, members: Vec::new(), grid, iterations: None }
     }
 
     /// A launch with parameters by name.
     pub(crate) fn by_name(kernel: Kernel, args: Vec<Arg>, uniform: &Uniform, grid: [u32; 3]) -> Self {
-        let names = uniform.names.clone();
-        Dispatch { names, ..Dispatch::with_bytes(kernel, args, uniform.bytes(), grid) }
+        let members = uniform.members.clone();
+        Dispatch { members, ..Dispatch::with_bytes(kernel, args, uniform.bytes(), grid) }
     }
 
     /// Says how many iterations one invocation takes at most, all its loops together and those of the functions that it

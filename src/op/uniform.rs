@@ -6,11 +6,12 @@ pub(crate) trait Words {
     fn append(self, name: &'static str, uniform: &mut Uniform);
 }
 
-/// The members of a shader's struct, in its order. Tests compare the names with the shader's.
+/// The members of a shader's struct, in its order. Tests compare names and places with the shader's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Uniform {
-    pub(crate) words: Vec<u32>,
-    pub(crate) names: Vec<&'static str>,
+    words: Vec<u32>,
+    /// Names, and the bytes where they begin.
+    pub(crate) members: Vec<(&'static str, usize)>,
 }
 
 impl Uniform {
@@ -24,9 +25,16 @@ impl Uniform {
     /// With the members of `others` behind its own.
     #[must_use]
     pub(crate) fn and(mut self, others: Uniform) -> Self {
+        let before = 4 * self.words.len();
+        self.members.extend(others.members.iter().map(|(name, at)| (*name, before + at)));
         self.words.extend(others.words);
-        self.names.extend(others.names);
         self
+    }
+
+    fn push(&mut self, name: &'static str, words: &[u32], alignment: usize) {
+        self.words.resize(self.words.len().next_multiple_of(alignment), 0);
+        self.members.push((name, 4 * self.words.len()));
+        self.words.extend(words);
     }
 
     /// As the device gets it: whole vectors of 16 bytes.
@@ -52,8 +60,7 @@ macro_rules! words {
         impl Words for $type {
             fn append(self, name: &'static str, uniform: &mut Uniform) {
                 let $value = self;
-                uniform.words.push($word);
-                uniform.names.push(name);
+                uniform.push(name, &[$word], 1);
             }
         }
     )*};
@@ -67,12 +74,22 @@ words! {
     f32: x => x.to_bits()
 }
 
+/// A vector, or an array of vectors of four: those begin at multiples of 16 bytes, two numbers at multiples of 8.
 impl<const N: usize> Words for [u32; N] {
     fn append(self, name: &'static str, uniform: &mut Uniform) {
-        // Vectors begin at multiples of their size, arrays at those of 16 bytes.
-        let alignment = N.next_power_of_two().min(4);
-        uniform.words.resize(uniform.words.len().next_multiple_of(alignment), 0);
-        uniform.words.extend(self);
-        uniform.names.push(name);
+        uniform.push(name, &self, N.next_power_of_two().min(4));
+    }
+}
+
+impl<const N: usize> Words for [f32; N] {
+    fn append(self, name: &'static str, uniform: &mut Uniform) {
+        self.map(f32::to_bits).append(name, uniform);
+    }
+}
+
+/// An array of vectors of four, each of which has two pairs.
+impl<const N: usize> Words for [[u32; 2]; N] {
+    fn append(self, name: &'static str, uniform: &mut Uniform) {
+        uniform.push(name, self.as_flattened(), 4);
     }
 }

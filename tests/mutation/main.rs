@@ -20,14 +20,15 @@ use report::{Fate, equivalents};
 use wgrad::gpu::Gpu;
 
 const USAGE: &str =
-    "usage: scripts/mutate [--file F] [--sample N] [--seed S] [--jobs N] [--list] [--verbose] [--equivalent]
+    "usage: scripts/mutate [--file F] [--sample N] [--seed S] [--jobs N] [--list] [--verbose] [--equivalent] [--last]
   --file F       faults whose file or function contains F
   --sample N     N of them, drawn at random, instead of all
   --seed S       other ones
   --jobs N       processes; 2 without it
   --list         only count them
   --verbose      print which case found what
-  --equivalent   plant those that are listed as changing no result: none may be found";
+  --equivalent   plant those that are listed as changing no result: none may be found
+  --last         those that survived the last run, but for what is listed since";
 
 #[derive(Debug, Default)]
 struct Args {
@@ -38,6 +39,7 @@ struct Args {
     list: bool,
     verbose: bool,
     equivalent: bool,
+    last: bool,
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
@@ -53,6 +55,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
             "--list" => args.list = true,
             "--verbose" => args.verbose = true,
             "--equivalent" => args.equivalent = true,
+            "--last" => args.last = true,
             _ => return Err(format!("there is no {word}")),
         }
     }
@@ -110,6 +113,11 @@ fn plant(gpu: &Gpu, args: &Args) -> ExitCode {
     if args.equivalent {
         numbers = known;
     }
+    if args.last {
+        let last = report::last_survivors();
+        numbers.retain(|n| last.contains(&report::entry(&plan, &plan.faults[*n])));
+        println!("{} of {} that survived are still to be found", numbers.len(), last.len());
+    }
     wgrad::Rng::new(args.seed, "faults").shuffle(&mut numbers);
     numbers.truncate(args.sample.unwrap_or(usize::MAX));
     // Neighbours are found by the same cases.
@@ -120,6 +128,7 @@ fn plant(gpu: &Gpu, args: &Args) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let fates = pool::judge(numbers, args.jobs.unwrap_or(2), &plan);
+    report::keep_survivors(&plan, &fates);
     let (found, of) = report::print(&plan, &fates, args.verbose);
     let is_good = if args.equivalent { found == 0 } else { found * 100 >= of * 98 };
     if is_good && stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

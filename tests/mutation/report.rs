@@ -1,8 +1,9 @@
 //! What became of the faults, and which of them change nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use super::plan::{Fault, Plan};
+use super::plan::{Fault, Plan, Which};
 
 /// What became of a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Equivalent {
     item: String,
     before: String,
     after: String,
+    /// Of the fault in one place alone, and not in all lines of the shape.
+    alone: bool,
 }
 
 const LIST: &str = include_str!("equivalent.txt");
@@ -43,10 +46,11 @@ pub fn equivalents() -> Vec<Equivalent> {
             place = (file.to_string(), item.to_string());
         } else if let Some(text) = line.strip_prefix("- ") {
             before = text.to_string();
-        } else if let Some(text) = line.strip_prefix('+') {
+        } else if let Some(text) = line.strip_prefix(['+', '=']) {
             after_entry = true;
             let ((file, item), after) = (place.clone(), text.trim().to_string());
-            list.push(Equivalent { reason: reason.clone(), file, item, before: before.clone(), after });
+            let (reason, before, alone) = (reason.clone(), before.clone(), line.starts_with('='));
+            list.push(Equivalent { reason, file, item, before, after, alone });
         }
     }
     list
@@ -57,6 +61,7 @@ impl Equivalent {
         let place = plan.place(fault);
         matches(&self.file, &place.file)
             && matches(&self.item, &place.item)
+            && (!self.alone || fault.which == Which::One)
             && captured(&self.before, &fault.before).iter().any(|before| match self.after.as_str() {
                 "" => fault.after.is_empty(),
                 // What is left open is the same before and after, so that the fault is the one that is written down.
@@ -65,18 +70,22 @@ impl Equivalent {
     }
 
     pub fn describe(&self) -> String {
-        format!("{} {}\n    - {}\n    + {}", self.file, self.item, self.before, self.after)
+        let sign = if self.alone { '=' } else { '+' };
+        format!("{} {}\n    - {}\n    {sign} {}", self.file, self.item, self.before, self.after)
     }
 }
 
-/// Whether a text is the pattern, in which `…` stands for anything and `#` for a number.
+/// Whether a text is the pattern, in which `…` stands for anything and `#` for a number: behind the `-` and the `+` for the
+/// same. Behind the `+`, `♯` is one more than the number that `#` is behind the `-`, and `≈` is anything at all.
 fn matches(pattern: &str, text: &str) -> bool {
     !captured(pattern, text).is_empty()
 }
 
-/// What the open places of a pattern can stand for in a text: all ways that there are.
-fn captured<'t>(pattern: &str, text: &'t str) -> Vec<Vec<&'t str>> {
-    let Some(at) = pattern.find(['…', '#']) else {
+const OPEN: [char; 4] = ['…', '#', '♯', '≈'];
+
+/// What the open places of a pattern can stand for in a text: all ways that there are. For `♯` it is one less than what is there.
+fn captured(pattern: &str, text: &str) -> Vec<Vec<String>> {
+    let Some(at) = pattern.find(OPEN) else {
         return if pattern == text { vec![Vec::new()] } else { Vec::new() };
     };
     let (Some(rest), Some(open)) = (text.strip_prefix(&pattern[..at]), pattern[at..].chars().next()) else {
@@ -84,18 +93,49 @@ fn captured<'t>(pattern: &str, text: &'t str) -> Vec<Vec<&'t str>> {
     };
     let behind = &pattern[at + open.len_utf8()..];
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let next = behind.split(['…', '#']).next().unwrap_or_default();
+    let next = behind.split(OPEN).next().unwrap_or_default();
     let ends: Vec<usize> = match open {
-        '#' => Vec::from_iter((digits > 0).then_some(digits)),
+        '#' | '♯' => Vec::from_iter((digits > 0).then_some(digits)),
         // Where what follows is no literal, any end will do.
         _ if next.is_empty() => rest.char_indices().map(|(i, _)| i).chain([rest.len()]).collect(),
         _ => rest.match_indices(next).map(|(i, _)| i).collect(),
     };
     let with = |end: usize| {
         let (own, rest) = rest.split_at(end);
-        captured(behind, rest).into_iter().map(move |others| [vec![own], others].concat())
+        let own = match (open, own.parse::<u64>()) {
+            ('≈', _) => None,
+            ('♯', Ok(number)) => Some(number.wrapping_sub(1).to_string()),
+            _ => Some(own.to_string()),
+        };
+        captured(behind, rest).into_iter().map(move |others| own.iter().cloned().chain(others).collect())
     };
     ends.into_iter().flat_map(with).collect()
+}
+
+/// A fault as `equivalent.txt` has it, whatever line of its file it is in.
+pub fn entry(plan: &Plan, fault: &Fault) -> String {
+    let place = plan.place(fault);
+    let sign = if fault.which == Which::One { '=' } else { '+' };
+    let text = format!("@ {} {}\n- {}\n{sign} {}", place.file, place.item, fault.before, fault.after);
+    text.trim_end().to_string()
+}
+
+/// Where the last run's survivors are.
+fn survivors() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("mutation-survivors.txt")
+}
+
+/// Keeps what survived for `--last`.
+pub fn keep_survivors(plan: &Plan, fates: &BTreeMap<usize, Fate>) {
+    let survived = fates.iter().filter(|(_, fate)| **fate == Fate::Survived);
+    let entries: Vec<String> = survived.map(|(number, _)| entry(plan, &plan.faults[*number])).collect();
+    std::fs::write(survivors(), entries.join("\n\n")).unwrap();
+}
+
+/// What survived the last run.
+pub fn last_survivors() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(survivors()).unwrap_or_default();
+    text.split("\n\n").filter(|e| !e.is_empty()).map(|e| e.trim_end().to_string()).collect()
 }
 
 /// Prints the share found by file, and what survived; gives the numbers of all.

@@ -4,7 +4,7 @@ use super::{BatchNorm, BatchNormGrad, BatchNormInference};
 use crate::ops::{Case, Fillings};
 
 /// Channels that are gone over in parts where loops are short, by vectors and not.
-pub(in crate::ops) fn long_cases() -> Vec<Case> {
+pub(crate) fn long_cases() -> Vec<Case> {
     let of = |x: [usize; 4]| {
         let c = [x[1]];
         let grad = Case::new(BatchNormGrad { eps: 1e-3 }, &[&x, &c, &c, &c, &x]);
@@ -37,10 +37,10 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
             cases.push(if gradient { case } else { case.no_gradient() });
         }
     }
-    // An infinity in each of the four elements that an invocation takes at once: the mean is it, with its sign. More than
-    // that of one channel is gone over in parts where loops are short.
-    for (x, step) in [([1, 4, 259], 64), ([1, 4, 1036], 256)] {
-        let at = |c: usize| c * x[2] + c * step + 3;
+    // An infinity in each of the four elements that an invocation takes at once, and among those that are left: the mean is
+    // it, with its sign. More than that of one channel is gone over in parts where loops are short.
+    for (x, step) in [([1, 5, 259], 64), ([1, 5, 1036], 256)] {
+        let at = |c: usize| c * x[2] + c * step + 2;
         let infinity = |i: usize| {
             (0..x[1]).find(|c| at(*c) == i).map(|c| if c == 2 { f64::NEG_INFINITY } else { f64::INFINITY })
         };

@@ -1,7 +1,7 @@
 //! Cases of the three directions: the same convolutions through each.
 
-use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, Padding, Window};
-use crate::ops::{Block, Case};
+use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, Padding, Window};
+use crate::ops::{Block, Case, Kernels};
 
 /// A convolution to be checked in all directions.
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +44,27 @@ impl Config {
         Config { groups, ..self }
     }
 
+    /// With as many channels of each kind as a tile on software adapters has, if they are few: else it has vectors with places
+    /// for channels that there are not, in every case with its text.
+    fn filled(self) -> Option<Self> {
+        let fill = |channels: usize| match channels / self.groups {
+            3 => 4 * self.groups,
+            5..=7 => 8 * self.groups,
+            _ => channels,
+        };
+        let filled = Config { channels: fill(self.channels), outputs: fill(self.outputs), ..self };
+        ((filled.channels, filled.outputs) != (self.channels, self.outputs)).then_some(filled)
+    }
+
+    /// Of a strided convolution, two with more rows: the rows of tiles end elsewhere.
+    fn taller(self) -> Vec<Self> {
+        let [height, width] = self.size;
+        let more = if self.stride[0] > 1 { vec![1, 5] } else { Vec::new() };
+        more.into_iter().map(|more| Config { size: [height + more, width], ..self }).collect()
+    }
+
     /// One case for each direction, and the forward one without bias.
-    fn cases(&self, kernels: ConvKernels) -> Vec<Case> {
+    fn cases(&self, kernels: Kernels) -> Vec<Case> {
         let Config { images, channels, outputs, size, kernel, stride, dilation, groups, .. } = *self;
         // A configuration that makes no sense shows as a case that `infer` refuses.
         let padding = self.padding.resolve(size, kernel, stride, dilation).unwrap_or_default();
@@ -173,41 +192,73 @@ fn uneven() -> Vec<Config> {
         config(1, 4, 18, [2, 2], [1, 1]),
         config(2, 5, 17, [1, 3], [1, 1]),
         config(2, 4, 4, [3, 5], [1, 1]).groups(4),
+        // Rows of the output's gradient end where a row of the image begins to need the next, in rows of fours.
+        config(2, 5, 6, [10, 8], [3, 3]).stride(2, 2).pad(Padding::SameLower),
+        config(1, 5, 6, [10, 8], [4, 4]).stride(2, 2).pad(explicit(2, 1, 1, 2)),
+        // The last tile of a row lacks one column.
+        config(1, 17, 16, [23, 27], [3, 2]).dilation(3, 2).stride(2, 2).pad(explicit(2, 3, 1, 1)),
+        // One text for several extents.
+        config(2, 2, 5, [8, 8], [3, 3]).stride(3, 3).pad(explicit(0, 1, 0, 1)),
+        config(1, 2, 6, [11, 8], [3, 3]).stride(3, 3).pad(explicit(0, 1, 0, 1)),
+        config(1, 8, 6, [11, 13], [3, 2]).same(),
+        // More outputs than pixels, in tiles of many columns.
+        config(1, 32, 160, [8, 16], [1, 1]),
+        // One output channel with a bias, in rows of several tiles.
+        config(1, 2, 1, [4, 28], [3, 3]).same(),
+        // Fewer rows of a kernel than a tile has, at its end.
+        config(2, 2, 7, [8, 8], [5, 3]).same(),
+        config(1, 2, 2, [31, 80], [3, 3]).groups(2).dilation(2, 2).stride(3, 1).pad(Padding::SameLower),
+        config(1, 2, 2, [32, 80], [3, 3]).groups(2).dilation(2, 2).stride(3, 1).pad(Padding::SameLower),
+        // One step of the sum more than whole steps of a block.
+        config(1, 33, 5, [3, 4], [1, 1]),
+        config(3, 2, 7, [6, 8], [3, 3]).same(),
+        config(1, 3, 3, [4, 5], [3, 3]).groups(3).same(),
+        config(3, 2, 2, [7, 5], [3, 3]).groups(2).same(),
+        config(2, 2, 2, [2, 5], [3, 3]).groups(2).same(),
+        // Rows of the last tile two apart, of which the second is the image's last.
+        config(1, 4, 8, [15, 14], [5, 5]).groups(4).stride(2, 2).pad(explicit(1, 2, 1, 2)),
     ]
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for config in small() {
-        cases.extend(config.cases(ConvKernels::Plain));
+        cases.extend(config.cases(Kernels::Plain));
         // The derivative does not depend on the kernels.
-        cases.extend(config.cases(ConvKernels::Tiles).into_iter().map(Case::no_gradient));
+        cases.extend(config.cases(Kernels::Tiles).into_iter().map(Case::no_gradient));
     }
     // A sum over more pixels than an invocation of 64 takes where loops are short.
-    let long = config(1, 1, 2, [130, 131], [1, 2]).cases(ConvKernels::Plain).pop();
+    let long = config(1, 1, 2, [130, 131], [1, 2]).cases(Kernels::Plain).pop();
     cases.extend(long.map(Case::no_gradient));
     for config in uneven() {
-        cases.extend(config.cases(ConvKernels::Tiles).into_iter().map(Case::no_gradient));
+        cases.extend(config.cases(Kernels::Tiles).into_iter().map(Case::no_gradient));
+    }
+    let filled = [small(), uneven(), large()].into_iter().flatten().filter_map(Config::filled);
+    let taller = [small(), uneven()].into_iter().flatten().flat_map(Config::taller);
+    for config in filled.chain(taller) {
+        let all = config.cases(Kernels::Tiles).into_iter();
+        cases.extend(all.step_by(2).take(2).map(Case::no_gradient));
     }
     for config in large() {
-        cases.extend(config.cases(ConvKernels::Best).into_iter().map(Case::no_gradient));
+        cases.extend(config.cases(Kernels::Best).into_iter().map(Case::no_gradient));
     }
     // Channels and pixels beyond whole tiles, and every form of blocks that GPUs have, more than one each way.
     let uneven_padding = Padding::Explicit { top: 1, bottom: 0, left: 0, right: 2 };
     let beyond = [
         config(1, 6, 74, [19, 27], [3, 3]).groups(2).same(),
         config(2, 36, 6, [9, 8], [3, 3]).stride(2, 1).pad(uneven_padding).groups(2),
+        config(1, 29, 5, [7, 9], [3, 2]).dilation(2, 1).pad(uneven_padding),
     ];
     let mut by = |config: Config, kernels| {
         cases.extend(config.cases(kernels).into_iter().map(Case::no_gradient));
     };
-    beyond.into_iter().for_each(|config| by(config, ConvKernels::Tiles));
+    beyond.into_iter().for_each(|config| by(config, Kernels::Tiles));
     let mut backward = Vec::new();
     for block in 0..Block::ALL.len() {
-        by(config(2, 5, 131, [9, 16], [3, 3]).same(), ConvKernels::Block(block));
-        by(config(1, 131, 6, [11, 13], [3, 2]).same(), ConvKernels::Block(block));
+        by(config(2, 5, 131, [9, 16], [3, 3]).same(), Kernels::Block(block));
+        by(config(1, 131, 6, [11, 13], [3, 2]).same(), Kernels::Block(block));
         // Of many channels the gradient of the images alone, by the kernel that is in the text.
-        let many = config(1, 131, 6, [7, 8], [3, 3]).same().cases(ConvKernels::Block(block));
+        let many = config(1, 131, 6, [7, 8], [3, 3]).same().cases(Kernels::Block(block));
         backward.extend(many.into_iter().nth(2).map(Case::no_gradient));
     }
     cases.extend(backward);

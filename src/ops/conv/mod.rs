@@ -17,7 +17,6 @@ mod tests;
 mod tile;
 mod weight_tile;
 
-pub(super) use super::Kernels as ConvKernels;
 pub(super) use cases::cases;
 pub use geometry::Padding;
 pub(crate) use geometry::Window;

@@ -403,6 +403,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(points(Pow, &[&[-2.0, -0.5, 4.0], &[0.5, 1.5, 0.5]]));
     // Whole numbers from 2^24 on are even.
     cases.push(points(Pow, &[&[-0.5, -2.0, -1.0, -0.0, -1.0], &[3e7, 3e38, 16_777_217.0, -2.5, 3e38]]));
+    cases.push(points(Pow, &[&[-1.0, -1.0, -1.0], &[16_777_215.0, 14_000_001.0, 14_000_002.0]]));
     for exponent in [-2.5, -1.0, 2.0, 3.0] {
         cases.push(points(PowScalar(exponent), &[&super::SPECIAL]));
     }

@@ -60,5 +60,22 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         cases.push(forward(&x, Fillings::Given(outlier)));
         cases.push(forward(&x, Fillings::Given(vec![2.5])));
     }
+    // An infinity in each of the elements that an invocation takes at once, and among those that it takes one by one: the
+    // mean is it, with its sign.
+    for (width, step) in [(7, 1), (28, 4), (259, 64), (1036, 256)] {
+        let x = [7, width];
+        let place = |row: usize| row.min(4) * step + if row == 5 { 2 } else { 0 };
+        let value = |i: usize| match (i / width, i % width) {
+            (row, at) if at == place(row) && row < 6 => {
+                if row % 2 == 0 {
+                    f64::INFINITY
+                } else {
+                    f64::NEG_INFINITY
+                }
+            }
+            (_, at) => (at % 5) as f64,
+        };
+        cases.push(forward(&x, Fillings::Given((0..7 * width).map(value).collect())));
+    }
     cases
 }

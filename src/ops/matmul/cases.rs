@@ -1,14 +1,13 @@
 //! Which products are checked.
 
-use super::{Form, MatMul, MatMulKernels, MatMulSum, gradient};
-use crate::ops::Case;
+use super::{Form, MatMul, MatMulSum, gradient};
 use crate::ops::block::Block;
+use crate::ops::{Case, Kernels};
 
 /// Products whose k one invocation of a tile cannot walk.
-pub(in crate::ops) fn long_cases() -> Vec<Case> {
+pub(crate) fn long_cases() -> Vec<Case> {
     let k = 140_001;
-    let of =
-        |form, a: &[usize], b: &[usize]| Case::new(MatMul { form, kernels: MatMulKernels::Best }, &[a, b]);
+    let of = |form, a: &[usize], b: &[usize]| Case::new(MatMul { form, kernels: Kernels::Best }, &[a, b]);
     vec![
         of(Form::Nn, &[2, k], &[k, 3]).exact(),
         of(Form::Nn, &[2, 3, k + 3], &[2, k + 3, 4]).exact(),
@@ -56,7 +55,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
             Case::new(MatMul { form, kernels }, &[&a, &b])
         };
         let case = |plain, batch: &[usize], m, n, k| {
-            by(if plain { MatMulKernels::Plain } else { MatMulKernels::Best }, batch, m, n, k)
+            by(if plain { Kernels::Plain } else { Kernels::Best }, batch, m, n, k)
         };
         for &(m, n, k) in &sizes {
             cases.extend([case(false, &[], m, n, k), case(false, &[], m, n, k).exact()]);
@@ -74,11 +73,11 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         cases.push(case(false, &[2], 67, 65, 33).no_gradient());
         for block in 0..Block::ALL.len() {
             // More than one block each way, with edges, aligned and not; several steps of k.
-            cases.push(by(MatMulKernels::Block(block), &[2], 131, 133, 67).no_gradient().exact());
-            cases.push(by(MatMulKernels::Block(block), &[], 132, 136, 68).no_gradient().exact());
+            cases.push(by(Kernels::Block(block), &[2], 131, 133, 67).no_gradient().exact());
+            cases.push(by(Kernels::Block(block), &[], 132, 136, 68).no_gradient().exact());
         }
         // More than eight blocks below each other, and two beside.
-        cases.push(by(MatMulKernels::Block(0), &[], 131, 36, 4).no_gradient());
+        cases.push(by(Kernels::Block(0), &[], 131, 36, 4).no_gradient());
         // k is cut in parts.
         cases.push(case(false, &[], 33, 36, 1000).no_gradient());
         cases.push(case(false, &[], 5, 7, 517).exact().no_gradient());

@@ -7,8 +7,8 @@ pub(super) mod images;
 mod kernels;
 mod tile;
 
-pub(super) use super::Kernels as MatMulKernels;
-pub(super) use cases::{cases, long_cases};
+pub(super) use cases::cases;
+pub(crate) use cases::long_cases;
 pub(crate) use gradient::MatMulSum;
 
 use super::{

@@ -6,25 +6,9 @@ use crate::error::Result;
 use crate::graph::shape_rule;
 use crate::ops::{
     Arg, Backward, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Program, Real, Reference,
-    SliceMut,
+    SliceMut, uniform,
 };
 use crate::shape::{DType, Shape, TensorType};
-
-/// Uniform of `pad`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct PadParams {
-    elements: u32,
-    rank: u32,
-    /// Bits of the value that fills.
-    value: u32,
-    _pad: u32,
-    dims: [u32; 8],
-    inner: [u32; 8],
-    strides: [u32; 8],
-    before: [u32; 8],
-    step: [u32; 8],
-}
 
 /// Elements put around each axis and between its elements, as in XLA's `Pad`.
 #[derive(Debug, Clone)]
@@ -129,33 +113,22 @@ impl Op for Pad {
         let (inner, outer) = (ctx.inputs[0].shape, ctx.outputs[0].shape);
         let value = if ctx.inputs[0].dtype == DType::F32 { self.value.to_bits() } else { self.value as u32 };
         let axes = self.joined(&inner, &outer);
-        let mut p = PadParams {
-            elements: outer.elements() as u32,
-            rank: axes.len() as u32,
-            value,
-            _pad: 0,
-            dims: [1; 8],
-            inner: [1; 8],
-            strides: [0; 8],
-            before: [0; 8],
-            step: [1; 8],
+        let along = |missing: u32, of: &dyn Fn(usize) -> usize| -> [u32; 8] {
+            std::array::from_fn(|k| if k < axes.len() { of(k) as u32 } else { missing })
         };
-        let mut stride = 1;
-        for (k, axis) in axes.iter().enumerate().rev() {
-            p.dims[k] = axis.outer as u32;
-            p.inner[k] = axis.inner as u32;
-            p.strides[k] = stride as u32;
-            p.before[k] = axis.before as u32;
-            p.step[k] = axis.step as u32;
-            stride *= axis.inner;
-        }
+        let params = uniform! {
+            elements: outer.elements(), rank: axes.len(), value,
+            dims: along(1, &|k| axes[k].outer), inner: along(1, &|k| axes[k].inner),
+            strides: along(0, &|k| axes[k + 1..].iter().map(|axis| axis.inner).product()),
+            before: along(0, &|k| axes[k].before), step: along(1, &|k| axes[k].step),
+        };
         let by_four = |axis: &Axis| {
             axis.step == 1 && [axis.outer, axis.inner, axis.before].iter().all(|n| n.is_multiple_of(4))
         };
         let (entry, each) = if axes.last().is_some_and(by_four) { ("pad4", 4) } else { ("pad", 1) };
         let grid = ctx.caps.grid((outer.elements() / each).div_ceil(WORKGROUP))?;
         let args = vec![Arg::Input(0), Arg::Output(0)];
-        Ok(Dispatch::new(Kernel::library(entry)?, args, &p, grid).loop_iterations(axes.len()).into())
+        Ok(Dispatch::by_name(Kernel::library(entry)?, args, &params, grid).loop_iterations(axes.len()).into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::host::threads;
 use crate::ops::{
     AdapterClass, Arg, Backward, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Program, Real,
-    Reference, TINY, UNIT, expect,
+    Reference, TINY, UNIT, expect, uniform,
 };
 use crate::shape::{DType, TensorType};
 
@@ -33,20 +33,6 @@ const WEIGHT: usize = 4;
 
 /// Vectors of four that an invocation updates, so that what all share is read once for them.
 const VECTORS: usize = 4;
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct AdamParams {
-    /// β1, 1 - β1, β2, 1 - β2.
-    constants: [f32; 4],
-    /// eps, the decay in the gradient, the decay beside it.
-    decay: [f32; 3],
-    _pad: u32,
-    /// Of each parameter the elements in vectors of four, and the workgroups up to its last.
-    extents: [[u32; 2]; AdamTick::MOST],
-    /// Which of the tick's counters each has.
-    rows: [u32; AdamTick::MOST],
-}
 
 /// The constants of an [`AdamUpdate`], rounded once.
 #[derive(Clone, Copy)]
@@ -83,8 +69,8 @@ impl AdamUpdate {
     /// A launch for these of the parameters.
     fn launch(&self, parameters: &[usize], ctx: &KernelContext<'_>) -> Result<Dispatch> {
         let mut args = vec![Arg::Input(self.count())];
-        let mut extents = [[0; 2]; AdamTick::MOST];
-        let mut counters = [0; AdamTick::MOST];
+        let mut extents = [[0_u32; 2]; AdamTick::MOST];
+        let mut counters = [0_u32; AdamTick::MOST];
         counters.iter_mut().zip(parameters).for_each(|(to, &k)| *to = self.rows[k] as u32);
         let mut workgroups = 0;
         for (&k, extent) in parameters.iter().zip(&mut extents) {
@@ -95,16 +81,15 @@ impl AdamUpdate {
             *extent = [vectors as u32, workgroups as u32];
         }
         let c = self.constants::<f32>();
-        let params = AdamParams {
+        // Of each parameter the elements in vectors of four and the workgroups up to its last, and which counter it has.
+        let params = uniform! {
             constants: [c.beta1, c.rest1, c.beta2, c.rest2],
             decay: [c.eps, c.coupled_decay, c.decoupled_decay],
-            _pad: 0,
-            extents,
-            rows: counters,
+            extents, rows: counters,
         };
         let key = format!("adam_update.{}", parameters.len());
         let kernel = Kernel::generated(key, "adam_update", &text(parameters.len()));
-        Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(workgroups)?).loop_iterations(VECTORS))
+        Ok(Dispatch::by_name(kernel, args, &params, ctx.caps.grid(workgroups)?).loop_iterations(VECTORS))
     }
 }
 

@@ -246,11 +246,12 @@ fn with_factor() -> Vec<Case> {
 fn scaled() -> Vec<Case> {
     let mut cases = Vec::new();
     let given = |x: f64| Fillings::Given(vec![x]);
-    let lists: [&[&[usize]]; 4] = [
+    let lists: [&[&[usize]]; 5] = [
         &[&[]],
+        &[&[2000]],
         &[&[257], &[1]],
         &[&[3, 5], &[64, 17], &[1030]],
-        &[&[7], &[1023], &[9, 9], &[1025], &[4097], &[10], &[11]],
+        &[&[7], &[1023], &[9, 9], &[1025], &[4097], &[14], &[2000]],
     ];
     for shapes in lists {
         let count = shapes.len();
@@ -264,10 +265,13 @@ fn scaled() -> Vec<Case> {
             }
             cases.push(plain.clone().fill(k, Fillings::Given(values)));
         }
-        // In each of the vectors that one invocation looks at.
+        // In each of the vectors that one invocation looks at, and in the first and the last of the second workgroup.
         for (k, shape) in shapes.iter().enumerate() {
             let n = shape.iter().product();
-            for at in [5, 64 * 4 + 2, 2 * 64 * 4 + 1, 3 * 64 * 4 + 5].into_iter().filter(|at| at + 4 < n) {
+            for at in [5, 64 * 4 + 2, 2 * 64 * 4 + 1, 3 * 64 * 4 + 5, 4 * 64 * 4 + 1, 7 * 64 * 4 + 21]
+                .into_iter()
+                .filter(|at| at + 4 < n)
+            {
                 let values = (0..n).map(|i| if i == at { f64::INFINITY } else { 1.5 });
                 cases.push(plain.clone().fill(k, Fillings::Given(values.collect())));
             }

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::host::threads;
 use crate::ops::{
     Arg, Backward, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real,
-    Reference, TINY, Traits, UNIT, expect,
+    Reference, TINY, Traits, UNIT, expect, uniform,
 };
 use crate::shape::{DType, TensorType};
 
@@ -23,13 +23,6 @@ pub(crate) struct FlagNonFinite {
 
 /// Vectors of four that an invocation looks at.
 const VECTORS: usize = 4;
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct FlagParams {
-    /// Of each gradient its elements, and the workgroups up to its last.
-    extents: [[u32; 2]; 8],
-}
 
 impl FlagNonFinite {
     /// The most gradients of one op: with the flag WebGPU's 8 bindings.
@@ -132,7 +125,8 @@ impl Op for FlagNonFinite {
         let most = (ctx.caps.storage_buffers as usize).saturating_sub(1).max(1);
         let launch = |gradients: &[usize]| {
             let mut args = vec![Arg::Output(0)];
-            let mut extents = [[0; 2]; 8];
+            // Of each its elements, and the workgroups up to its last.
+            let mut extents = [[0_u32; 2]; 8];
             let mut workgroups = 0;
             for (&k, extent) in gradients.iter().zip(&mut extents) {
                 args.push(Arg::Input(k));
@@ -144,7 +138,7 @@ impl Op for FlagNonFinite {
             let kernel = Kernel::generated(key, "flag_nonfinite", &text(gradients.len()));
             let grid = ctx.caps.grid(workgroups)?;
             // A loop for each gradient, of which a workgroup takes one.
-            Ok(Dispatch::new(kernel, args, &FlagParams { extents }, grid)
+            Ok(Dispatch::by_name(kernel, args, &uniform! { extents }, grid)
                 .loop_iterations(gradients.len() * VECTORS))
         };
         let all: Vec<usize> = (0..self.count).collect();
@@ -175,15 +169,6 @@ const LEAST_SCALE: f32 = 1.0 / 16_777_216.0;
 /// The scale does not grow beyond 2^40, with which the smallest number of half precision overflows. Further up the sum of
 /// squares of scaled gradients would overflow where no gradient does, and 1 / scale would be flushed to 0.
 pub(crate) const MOST_SCALE: f32 = 1_099_511_627_776.0;
-
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct NextParams {
-    growth: f32,
-    backoff: f32,
-    interval: u32,
-    least: f32,
-}
 
 impl<T: Real> Reference<T> for NextScale {
     fn eval(&self, _: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
@@ -232,9 +217,9 @@ impl Op for NextScale {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let NextScale { growth, backoff, interval } = *self;
-        let params = NextParams { growth, backoff, interval, least: LEAST_SCALE };
+        let params = uniform! { growth, backoff, interval, least: LEAST_SCALE };
         let args = (0..4).map(Arg::Output).collect();
-        Ok(Dispatch::new(Kernel::library("next_scale")?, args, &params, ctx.caps.grid(1)?).into())
+        Ok(Dispatch::by_name(Kernel::library("next_scale")?, args, &params, ctx.caps.grid(1)?).into())
     }
 
     /// WGSL's quotient is good to 2.5 units of its result, products to half a unit.

@@ -95,8 +95,8 @@ impl Op for MaxPool {
 /// The cotangent of the input: each element gathers from the windows whose maximum it is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MaxPoolBackward {
-    pub(super) windows: Windows,
-    pub(super) input: Shape,
+    pub(crate) windows: Windows,
+    pub(crate) input: Shape,
 }
 
 impl<T: Real> Reference<T> for MaxPoolBackward {
@@ -248,18 +248,19 @@ impl Op for MaxPoolGather {
     }
 }
 
-/// An index that could have come from a forward pass: the last element of each window. For cases.
+/// An index that could have come from a forward pass: any place of each window. For cases.
 pub(super) fn some_index(windows: &Windows, input: &Shape) -> Vec<f64> {
     let Ok([y, x]) = windows.axes(input) else { return Vec::new() };
     let planes = input.elements() / (y.extent * x.extent) as usize;
     let mut index = Vec::new();
     for _ in 0..planes {
-        for oy in 0..y.outputs as usize {
-            for ox in 0..x.outputs as usize {
-                let last =
-                    y.window(oy).last().unwrap_or(0) * x.extent as usize + x.window(ox).last().unwrap_or(0);
-                index.push(last as f64);
-            }
+        for (oy, ox) in (0..y.outputs).flat_map(|oy| (0..x.outputs).map(move |ox| (oy as usize, ox as usize)))
+        {
+            let row = |row: usize| x.window(ox).map(move |column| row * x.extent as usize + column);
+            let places: Vec<usize> = y.window(oy).flat_map(row).collect();
+            // Multiplied by 2^32 over the golden ratio, neighbours differ without a period.
+            let some = (index.len() as u64).wrapping_mul(2_654_435_769) >> 16;
+            index.push(places.get(some as usize % places.len().max(1)).map_or(0.0, |at| *at as f64));
         }
     }
     index

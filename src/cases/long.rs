@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::argmax::ArgMax;
-use super::conv::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, ConvKernels, Window};
-use super::cross_entropy::{CrossEntropy, CrossEntropyBoth};
-use super::layer_norm::LayerNorm;
-use super::reduce::{Kind, Reduce};
-use super::softmax::{Softmax, SoftmaxGrad};
-use super::{Case, Fillings, batch_norm, classes, matmul, pool};
+use crate::ops::argmax::ArgMax;
+use crate::ops::conv::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, Window};
+use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth};
+use crate::ops::layer_norm::LayerNorm;
+use crate::ops::reduce::{Kind, Reduce};
+use crate::ops::softmax::{Softmax, SoftmaxGrad};
+use crate::ops::{Case, Fillings, Kernels, batch_norm, classes, matmul, pool};
 use crate::shape::Shape;
 
 /// Cheap ones, which are checked with all others: along axes that one invocation walks where nothing is cut.
@@ -55,7 +55,7 @@ fn convolutions() -> Vec<Case> {
         Case::new(Conv2d { window, kernels }, &[x, weight, &[weight[0]]]).exact()
     };
     let mut cases = Vec::new();
-    for kernels in [ConvKernels::Best, ConvKernels::Tiles] {
+    for kernels in [Kernels::Best, Kernels::Tiles] {
         cases.push(forward(kernels, &[1, 21_846, 1, 1], &[2, 21_846, 1, 1]));
         cases.push(forward(kernels, &[1, 7001, 3, 3], &[1, 7001, 3, 3]));
         cases.push(forward(kernels, &[1, 1, 257, 256], &[1, 1, 257, 255]));
@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn every_launch_says_how_many_turns_its_loops_take() {
         let mut with_loops = 0;
-        for (case, class) in crate::ops::registry().iter().flat_map(|case| CLASSES.map(|class| (case, class)))
+        for (case, class) in
+            crate::cases::registry().iter().flat_map(|case| CLASSES.map(|class| (case, class)))
         {
             for dispatch in program(case, class).unwrap().dispatches {
                 let iterations = dispatch.most_loop_iterations();
@@ -158,7 +159,7 @@ mod tests {
         let mut cut: BTreeMap<&str, usize> = BTreeMap::new();
         let (mut tried, mut refused) = (0, BTreeMap::new());
         // Kernels that are asked for by name stay as they are, and are refused.
-        let registry = crate::ops::registry();
+        let registry = crate::cases::registry();
         for extent in [30_011, 65_537, 200_000] {
             for (case, class) in
                 stretched(&registry, extent).iter().flat_map(|case| CLASSES.map(|class| (case, class)))

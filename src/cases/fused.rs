@@ -1,9 +1,8 @@
 //! Cases of fused ops: what the planner makes of small graphs.
 
-use super::{
-    AdapterClass, Caps, Case, Conv2dOptions, ConvKernels, Fillings, MatMulKernels, Padding, PoolOptions,
-};
 use crate::graph::{Graph, Init, Params, Var};
+use crate::ops::pool::{self, AvgPoolBackward, Layout, MaxPoolBackward};
+use crate::ops::{AdapterClass, Caps, Case, Conv2dOptions, Fillings, Kernels, Padding, PoolOptions};
 use crate::plan::fused;
 
 /// The one fused node of a recording, as a case.
@@ -57,7 +56,7 @@ pub(super) fn cases() -> Vec<Case> {
     add("constants and attributes", &|g| {
         let x = g.input("x", [9, 3]);
         let y = x.clamp(-0.5, 1.5) * 1e-3 + 7.0;
-        out(g, x.greater(g.scalar(0.0)).select(y, g.full([9, 3], -0.25)).leaky_relu(0.3).exp() + -1e-8);
+        out(g, x.greater(g.scalar(0.0)).select(y, g.full([9, 3], -0.25)).leaky_relu(0.3).exp() + -0.375);
     });
     add("a step that is used twice", &|g| {
         let x = g.input("x", [33]);
@@ -70,6 +69,7 @@ pub(super) fn cases() -> Vec<Case> {
     reductions(&mut add);
     cases.extend(maxima());
     cases.extend(normalizations());
+    cases.extend(gradients_of_pooling());
     cases
 }
 
@@ -134,7 +134,7 @@ fn products(add: &mut Add<'_>) {
         g.output("y", y.tanh() + g.input("r", [3, 9, 12]));
     });
     add("the plain product, relu", &|g| {
-        let y = g.input("a", [9, 5]).matmul_by(g.input("b", [5, 13]), MatMulKernels::Plain);
+        let y = g.input("a", [9, 5]).matmul_by(g.input("b", [5, 13]), Kernels::Plain);
         g.output("y", (y + g.input("bias", [13])).relu() * g.input("r", [9, 13]));
     });
 }
@@ -153,12 +153,12 @@ fn convolutions(add: &mut Add<'_>) {
         ("tiny", same, [1, 1, 3, 3], [2, 1, 3, 3]),
     ];
     for (name, options, x, w) in shapes {
-        let others: &[ConvKernels] = match name {
-            "odd" => &[ConvKernels::Plain],
-            "tiny" | "grouped" => &[ConvKernels::Tiles],
+        let others: &[Kernels] = match name {
+            "odd" => &[Kernels::Plain],
+            "tiny" | "grouped" => &[Kernels::Tiles],
             _ => &[],
         };
-        for &kernels in [ConvKernels::Best].iter().chain(others) {
+        for &kernels in [Kernels::Best].iter().chain(others) {
             add(&format!("conv2d {name} {kernels:?}, relu and product"), &|g| {
                 let (x, w, b) = (g.input("x", x), g.input("w", w), g.input("b", [w[0]]));
                 let y = x.conv2d_by(w, Some(b), &options, kernels);
@@ -188,7 +188,7 @@ fn pooled(name: &str, (x, w, kernel, groups): Pooled, what: &str) -> Option<Case
     case_for(AdapterClass::SoftwareLanes8, &name, |g| {
         let options = Conv2dOptions { padding: Padding::SameUpper, groups, ..Default::default() };
         let bias = Some(g.input("b", [w[0]]));
-        let y = g.input("x", x).conv2d_by(g.input("w", w), bias, &options, ConvKernels::Tiles);
+        let y = g.input("x", x).conv2d_by(g.input("w", w), bias, &options, Kernels::Tiles);
         let y = match what {
             "relu" => y.relu(),
             "residual" => (y + g.input("r", y.shape())).relu() * g.input("s", []),
@@ -345,6 +345,29 @@ fn normalizations() -> Vec<Case> {
         });
         cases.extend(forward);
         cases.extend(grad.map(|case| case.fill(3, Fillings::Uniform(0.1, 3.0))));
+    }
+    cases
+}
+
+/// The gradients of pooling with elementwise ops after them, one of which does not keep zeros.
+fn gradients_of_pooling() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for Layout { windows, input, output, index } in pool::layouts() {
+        let max = case_of(&format!("max_pool2d_backward {windows:?}, relu_grad"), |g| {
+            let at = g.classes("at", output);
+            let dx = g.record_one(MaxPoolBackward { windows, input }, &[g.input("dy", output), at]);
+            let y = g.input("y", input);
+            g.output("dx", y.greater(g.scalar(0.0)) * dx + y);
+        });
+        cases.extend(max.map(|mut case| {
+            case.inputs[1].1 = Fillings::Given(index.clone());
+            case
+        }));
+        cases.extend(case_of(&format!("avg_pool2d_backward {windows:?}, sum"), |g| {
+            let backward = AvgPoolBackward { windows, count_padding: false, input };
+            let dx = g.record_one(backward, &[g.input("dy", output)]);
+            g.output("dx", g.input("more", input) + dx * 2.0 + 1.0);
+        }));
     }
     cases
 }

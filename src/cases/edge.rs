@@ -3,20 +3,23 @@
 
 use std::sync::Arc;
 
-use super::argmax::ArgMax;
-use super::cross_entropy::{CrossEntropy, CrossEntropyBoth, CrossEntropyGrad};
-use super::optimizer::AdamUpdate;
-use super::reduce::{Kind, Reduce};
-use super::relative_bound;
-use super::softmax::{Softmax, SoftmaxGrad};
-use super::{
-    Case, Fillings, In, KernelContext, Op, Out, PoolOptions, Program, Real, Reference, SliceMut, Traits,
-};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
+use crate::op::relative_bound;
+use crate::ops::argmax::ArgMax;
+use crate::ops::batch_norm::BatchNorm;
+use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth, CrossEntropyGrad};
+use crate::ops::layer_norm::LayerNorm;
+use crate::ops::optimizer::AdamUpdate;
+use crate::ops::reduce::{Kind, Reduce};
+use crate::ops::softmax::{Softmax, SoftmaxGrad};
+use crate::ops::{
+    Case, Fillings, In, KernelContext, Op, Out, PoolOptions, Program, Real, Reference, SliceMut, Traits,
+};
 use crate::shape::TensorType;
 
-/// An op on inputs that its formula refuses, such as a class that does not exist, with the outputs that its kernels owe.
+/// An op on inputs that its formula refuses, such as a class that does not exist, or whose differences have no number in
+/// `f32`, with the outputs that its kernels owe.
 #[derive(Debug)]
 struct Refused {
     op: Arc<dyn Op>,
@@ -62,15 +65,19 @@ impl Op for Refused {
     }
 }
 
-/// The case with these outputs in the place of its reference's.
+/// The case, with an index out of range, and with these outputs in the place of its reference's.
 fn refused(case: Case, outputs: &[&[f64]]) -> Case {
-    let outputs: Vec<Vec<f64>> = outputs.iter().map(|o| o.to_vec()).collect();
-    let name = format!("{}, index out of range", case.name);
+    owed(case, "index out of range", outputs.iter().map(|o| o.to_vec()).collect())
+}
+
+/// The case with these outputs in the place of its reference's.
+fn owed(case: Case, why: &str, outputs: Vec<Vec<f64>>) -> Case {
+    let name = format!("{}, {why}", case.name);
     Case { op: Arc::new(Refused { op: case.op, outputs }), name, ..case }.no_gradient()
 }
 
 /// The node with this op of a recording, as a case of its own. Tests demand that there is one.
-fn recorded(op: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
+pub(super) fn recorded(op: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
     let g = Graph::new();
     record(&g);
     let r = g.finish().ok()?;
@@ -80,7 +87,7 @@ fn recorded(op: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
     Some(Case { name, op: node.op.clone(), inputs, gradient: false, exact: false })
 }
 
-fn given(values: &[f64]) -> Fillings {
+pub(super) fn given(values: &[f64]) -> Fillings {
     Fillings::Given(values.to_vec())
 }
 
@@ -90,9 +97,28 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(indices().into_iter().flatten());
     cases.extend(ties().into_iter().flatten());
     cases.extend(optimizers());
-    cases.extend(folded());
-    cases.extend(many_axes().into_iter().flatten());
-    cases.extend(averages().into_iter().flatten());
+    cases.extend(means());
+    cases
+}
+
+/// Means of numbers whose differences are beyond the largest: 2^127 and its negative in turn, along every way that sums are
+/// taken, and one 0. Nothing else is a number then.
+fn means() -> Vec<Case> {
+    let large = 2f64.powi(127);
+    let is_even = |i: usize| (i + i / 4 + i / 64 + i / 256).is_multiple_of(2);
+    let value = |i: usize| if i == 2 { 0.0 } else { large * if is_even(i) { 1.0 } else { -1.0 } };
+    let mut cases = Vec::new();
+    for n in [8usize, 256, 1024] {
+        let values = given(&(0..n).map(value).collect::<Vec<_>>());
+        // The 0 is in the place of a positive number, or of a negative one.
+        let mean = (0..n).map(value).sum::<f64>() / n as f64;
+        let outputs = || vec![vec![f64::NAN; n], vec![mean], vec![f64::NAN]];
+        let why = "differences beyond the largest number";
+        let channel = Case::new(BatchNorm { eps: 1e-5 }, &[&[1, 1, n], &[1], &[1]]).fill(0, values.clone());
+        cases.push(owed(channel, why, outputs()));
+        let row = Case::new(LayerNorm { eps: 1e-5 }, &[&[1, n], &[n], &[n]]).fill(0, values);
+        cases.push(owed(row, why, outputs()));
+    }
     cases
 }
 
@@ -167,7 +193,7 @@ fn maxima() -> Vec<Case> {
     }
     // Terms with an input along the row, or one for each row, in the workgroup's kernel.
     for dims in [&[40][..], &[5, 1]] {
-        cases.extend(super::fused_cases::case_of(&format!("sums of rows of 40 with {dims:?}"), |g| {
+        cases.extend(super::fused::case_of(&format!("sums of rows of 40 with {dims:?}"), |g| {
             g.output("y", (g.input("x", [5, 40]) - g.input("y", dims)).square().sum(&[1]));
         }));
     }
@@ -269,6 +295,14 @@ fn ties() -> Vec<Option<Case>> {
     // Where a row of several pieces ends, the next begins with larger elements.
     let rising = Fillings::Given((0..2 * 16_400).map(|k| f64::from(k) / 16.0).collect());
     cases.push(Some(Case::new(ArgMax, &[&[2, 16_400]]).fill(0, rising).no_gradient()));
+    // The largest is in the second piece of four, and what is behind it is larger than what is before it.
+    let peak = |k: i32| if k < 14_000 { f64::from(k) / 16.0 } else { 874.0 - f64::from(k - 14_000) / 1024.0 };
+    let peak = Fillings::Given((0..48_300).map(peak).collect());
+    cases.push(Some(Case::new(ArgMax, &[&[2, 48_300]]).fill(0, peak).no_gradient()));
+    // It is in the first piece.
+    let early = |k: i32| if k == 5 { 1.0 } else { f64::from(-k) / 1024.0 };
+    let early = Fillings::Given((0..16_400).map(early).collect());
+    cases.push(Some(Case::new(ArgMax, &[&[2, 16_400]]).fill(0, early).no_gradient()));
     let mut pool = |shape: [usize; 3], values: Fillings, record: &dyn for<'g> Fn(Var<'g>) -> Var<'g>| {
         let case = recorded("max_pool2d", |g| g.output("y", record(g.input("x", shape))));
         cases.push(case.map(|case| case.fill(0, values)));
@@ -347,131 +381,11 @@ fn optimizers() -> Vec<Case> {
     cases
 }
 
-/// Grids of five or eight workgroups, which fold with some of their last row left over where three are allowed.
-fn folded() -> Vec<Case> {
-    let sum = |first| Reduce { kind: Kind::Sum, first, count: 1, scale: 1.0 };
-    let mut cases = Vec::new();
-    for rows in [5, 8] {
-        let long = &[rows, 64][..];
-        cases.push(Case::new(sum(1), &[long]).no_gradient());
-        cases.push(Case::new(ArgMax, &[long]).no_gradient());
-        for log in [false, true] {
-            cases.push(Case::new(Softmax { log }, &[long]).no_gradient());
-            cases.push(Case::new(SoftmaxGrad { log }, &[long, long]).no_gradient());
-        }
-        cases.push(Case::new(CrossEntropy { soft: false }, &[long, &[rows]]).index(1, 64).no_gradient());
-        cases.push(Case::new(CrossEntropy { soft: true }, &[long, long]).no_gradient());
-        cases.push(Case::new(CrossEntropyBoth { share: 0.5 }, &[long, &[rows]]).index(1, 64).no_gradient());
-    }
-    for rows in [300, 40] {
-        let (short, labels) = (&[rows, 8][..], &[rows][..]);
-        cases.push(Case::new(sum(1), &[short]).no_gradient());
-        cases.push(Case::new(sum(1), &[&[rows, 7]]).no_gradient());
-        cases.push(Case::new(ArgMax, &[short]).no_gradient());
-        for log in [false, true] {
-            cases.push(Case::new(Softmax { log }, &[short]).no_gradient());
-            cases.push(Case::new(SoftmaxGrad { log }, &[short, short]).no_gradient());
-        }
-        cases.push(Case::new(CrossEntropy { soft: false }, &[short, labels]).index(1, 8).no_gradient());
-        cases.push(Case::new(CrossEntropy { soft: true }, &[short, short]).no_gradient());
-        cases.push(Case::new(CrossEntropyBoth { share: 0.5 }, &[short, labels]).index(1, 8).no_gradient());
-    }
-    let whole = recorded("one_hot", |g| g.output("y", g.classes("i", [100]).one_hot(3)));
-    cases.extend(whole.map(|case| Case { exact: true, ..case.fill(0, Fillings::Whole(3)) }));
-    let window = recorded("batch_rows", |g| {
-        g.output("y", g.classes("order", [1000]).batch_rows(g.classes("counter", [1]), 300));
-    });
-    cases.extend(window.map(|case| case.fill(0, Fillings::Whole(1000)).fill(1, given(&[2.0]))));
-    let bytes = true;
-    for (rows, row, bytes) in [
-        (300, 1, !bytes),
-        (75, 4, !bytes),
-        (300, 4, !bytes),
-        (300, 4, bytes),
-        (100, 13, bytes),
-        (112, 3, bytes),
-    ] {
-        let take = recorded("take_rows", |g| {
-            let table = if bytes { g.bytes("x", [7, row]) } else { g.input("x", [7, row]) };
-            g.output("y", table.take_rows(g.classes("i", [rows])));
-        });
-        let take = take.map(|case| case.fill(1, Fillings::Whole(7)));
-        cases.extend(take.map(|case| if bytes { case.fill(0, Fillings::Whole(256)) } else { case }));
-    }
-    let pick = recorded("pick", |g| g.output("y", g.input("x", [300, 3]).pick(g.classes("i", [300]))));
-    cases.extend(pick.map(|case| case.fill(1, Fillings::Whole(3))));
-    for row in [3, 4] {
-        let scatter = recorded("scatter_rows", |g| {
-            let (table, index) = (g.input("x", [300, row]), g.classes("i", [9]));
-            g.output("dx", g.gradients(table.take_rows(index).square().sum_all(), &[table])[0]);
-        });
-        cases.extend(scatter.map(|case| case.fill(0, Fillings::Whole(300))));
-    }
-    cases
-}
-
-/// Six axes, where sizes and strides of the last two lie in a second vector of the uniform; and columns of parts.
-fn many_axes() -> Vec<Option<Case>> {
-    let shape = [2, 3, 2, 3, 2, 5];
-    let pad = recorded("pad", |g| {
-        g.output("y", g.input("x", shape).pad(&[1, 0, 1, 2, 1, 3], &[0, 1, 1, 1, 2, 1], 0.5));
-    });
-    let permuted = recorded("permute", |g| g.output("y", g.input("x", shape).permute(&[5, 2, 4, 0, 3, 1])));
-    let broadcast = recorded("add", |g| {
-        g.output("y", g.input("a", [2, 1, 2, 1, 2, 1]) + g.input("b", [1, 3, 1, 3, 1, 5]));
-    });
-    let some = recorded("mul", |g| {
-        g.output("y", g.input("a", [2, 3, 1, 3, 1, 4]) * g.input("b", [2, 1, 2, 3, 2, 1]));
-    });
-    // A long product, which GPUs cut in parts, with something for each column behind it.
-    let parts = super::fused_cases::case_of("a long product of 5 columns, bias and relu", |g| {
-        let y = g.input("a", [3, 20_000]).matmul(g.input("b", [20_000, 5])) + g.input("bias", [5]);
-        g.output("y", y.relu());
-    });
-    vec![pad, permuted, broadcast, some, parts]
-}
-
-/// Averages of windows that hang over each edge by another width, in planes that are no squares.
-fn averages() -> Vec<Option<Case>> {
-    let mut cases = Vec::new();
-    for (shape, kernel, stride, padding) in [
-        ([2, 5, 16], [2, 4], [2, 5], [1, 0, 1, 2]),
-        ([2, 16, 5], [4, 2], [5, 2], [2, 1, 0, 1]),
-        ([2, 4, 9], [3, 3], [2, 3], [1, 1, 1, 1]),
-        ([2, 9, 4], [3, 3], [3, 2], [0, 1, 1, 0]),
-        ([3, 6, 8], [2, 2], [2, 2], [1, 1, 1, 1]),
-        ([3, 8, 3], [3, 1], [2, 1], [1, 0, 0, 0]),
-        ([2, 9, 6], [2, 4], [2, 5], [0, 1, 2, 1]),
-        ([2, 9, 7], [2, 4], [2, 5], [0, 1, 2, 1]),
-        ([2, 6, 9], [4, 2], [5, 2], [1, 2, 0, 1]),
-        ([2, 9, 4], [3, 3], [2, 3], [1, 1, 1, 1]),
-        ([2, 4, 9], [3, 3], [3, 2], [1, 0, 0, 1]),
-        ([3, 8, 6], [2, 2], [2, 2], [1, 1, 1, 1]),
-        ([3, 3, 8], [3, 1], [2, 1], [0, 1, 0, 0]),
-    ] {
-        let options = PoolOptions { kernel, stride, padding, dilation: [1, 1] };
-        for count_padding in [false, true] {
-            for op in ["avg_pool2d", "avg_pool2d_backward"] {
-                cases.push(recorded(op, |g| {
-                    let x = g.input("x", shape);
-                    let y = x.avg_pool2d(options, count_padding);
-                    let loss = (y * g.input("w", y.shape())).sum_all();
-                    g.output("y", y);
-                    g.output("dx", g.gradients(loss, &[x])[0]);
-                }));
-            }
-        }
-    }
-    cases
-}
-
 #[cfg(test)]
 mod tests {
     #[test]
     fn what_is_recorded_has_the_op() {
         let missing = |list: &[Option<super::Case>]| list.iter().position(Option::is_none);
         assert_eq!((missing(&super::indices()), missing(&super::ties())), (None, None));
-        assert_eq!((missing(&super::many_axes()), missing(&super::averages())), (None, None));
-        assert_eq!(super::folded().len(), 49);
     }
 }
