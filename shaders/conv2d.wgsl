@@ -229,39 +229,3 @@ fn conv2d_pack(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgr
     packed[index] = vec4<f32>(packed_element(group, m, c, tap), packed_element(group, m + 1u, c, tap),
         packed_element(group, m + 2u, c, tap), packed_element(group, m + 3u, c, tap));
 }
-
-// A convolution by 1 x 1 with stride 2 is a product of matrices over every second pixel of every second row. Rows of both
-// planes lie behind each other, as the extents of the larger one are even.
-
-struct HalvingParams { rows: u32, vectors: u32 }
-
-@group(0) @binding(0) var<storage, read> every_pixel: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> second_pixels: array<vec2<f32>>;
-@group(0) @binding(2) var<uniform> halving: HalvingParams;
-
-@compute @workgroup_size(8)
-fn conv2d_take_pixels(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let row = linear_index(id, groups, 8u);
-    if (row >= halving.rows) { return; }
-    for (var i = 0u; i < halving.vectors; i += 1u) {
-        let of_four = every_pixel[2u * row * halving.vectors + i];
-        second_pixels[row * halving.vectors + i] = of_four.xz;
-    }
-}
-
-@group(0) @binding(0) var<storage, read> gradients: array<vec2<f32>>;
-@group(0) @binding(1) var<storage, read_write> spread: array<vec4<f32>>;
-
-// The gradient of what conv2d_take_pixels takes: zero at all other pixels.
-@compute @workgroup_size(8)
-fn conv2d_spread_pixels(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let row = linear_index(id, groups, 8u);
-    if (row >= halving.rows) { return; }
-    for (var i = 0u; i < halving.vectors; i += 1u) {
-        let gradient = gradients[row * halving.vectors + i];
-        let at = 2u * row * halving.vectors + i;
-        spread[at] = finish4(vec4<f32>(gradient.x, 0.0, gradient.y, 0.0), at, 0u);
-        let below = at + halving.vectors;
-        spread[below] = finish4(vec4<f32>(), below, 0u);
-    }
-}

@@ -309,9 +309,6 @@ fn tiles_were_used(name: &str, gpu: &Gpu) {
         }
         let products = ["matmul_tile_nn.", "matmul_tile_tn.", "matmul_tile_nt."].map(of);
         println!("{name}: {products:?} variants of products");
-        for key in ["conv2d_take_pixels", "conv2d_spread_pixels"] {
-            assert!(of(key) > 0, "{name}: no {key}");
-        }
         assert!(products.iter().all(|n| *n >= 2), "{name}: {products:?} variants of products");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::graph::{Graph, Init, Params, Var};
 use crate::ops::pool::{self, AvgPoolBackward, Layout, MaxPoolBackward};
-use crate::ops::{AdapterClass, Caps, Case, Conv2dOptions, Fillings, Kernels, Padding, PoolOptions};
+use crate::ops::{AdapterClass, Caps, Case, Conv2dOptions, Fillings, Kernels, Padding};
 use crate::plan::fused;
 
 /// The one fused node of a recording, as a case.
@@ -67,7 +67,6 @@ pub(super) fn cases() -> Vec<Case> {
     products(&mut add);
     convolutions(&mut add);
     reductions(&mut add);
-    cases.extend(maxima());
     cases.extend(normalizations());
     cases.extend(gradients_of_pooling());
     cases
@@ -178,67 +177,6 @@ fn convolutions(add: &mut Add<'_>) {
             });
         }
     }
-}
-
-/// A convolution whose maxima are taken: images, weight, window and groups.
-type Pooled = ([usize; 4], [usize; 4], [usize; 2], usize);
-
-fn pooled(name: &str, (x, w, kernel, groups): Pooled, what: &str) -> Option<Case> {
-    let name = format!("conv2d of {x:?} by {w:?}, {what}, maxima of {kernel:?}{name}");
-    case_for(AdapterClass::SoftwareLanes8, &name, |g| {
-        let options = Conv2dOptions { padding: Padding::SameUpper, groups, ..Default::default() };
-        let bias = Some(g.input("b", [w[0]]));
-        let y = g.input("x", x).conv2d_by(g.input("w", w), bias, &options, Kernels::Tiles);
-        let y = match what {
-            "relu" => y.relu(),
-            "residual" => (y + g.input("r", y.shape())).relu() * g.input("s", []),
-            _ => y,
-        };
-        let windows = PoolOptions { kernel, stride: kernel, ..PoolOptions::square(1) };
-        g.output("y", y.max_pool2d(windows));
-    })
-}
-
-/// Max pooling behind convolutions: whole rows and parts of them, channels of every vector and beside them, and every
-/// way to store.
-fn maxima() -> Vec<Case> {
-    let layouts: [Pooled; 15] = [
-        ([2, 3, 8, 8], [16, 3, 3, 3], [2, 2], 1),
-        ([3, 1, 28, 28], [16, 1, 3, 3], [2, 2], 1),
-        ([3, 1, 14, 14], [6, 1, 5, 5], [2, 2], 1),
-        ([2, 5, 14, 14], [33, 5, 3, 3], [2, 2], 1),
-        ([2, 2, 10, 28], [35, 2, 3, 3], [2, 2], 1),
-        ([1, 2, 6, 84], [10, 2, 3, 3], [2, 2], 1),
-        ([1, 2, 4, 66], [1, 2, 3, 3], [2, 2], 1),
-        ([2, 3, 6, 20], [3, 3, 3, 3], [2, 2], 1),
-        ([2, 4, 9, 12], [12, 4, 3, 3], [3, 3], 1),
-        ([2, 4, 6, 15], [20, 4, 3, 3], [3, 3], 1),
-        ([2, 8, 10, 10], [24, 4, 3, 3], [2, 2], 2),
-        ([2, 3, 5, 12], [9, 3, 3, 3], [1, 4], 1),
-        ([2, 3, 8, 7], [9, 3, 3, 3], [4, 1], 1),
-        ([1, 2, 8, 8], [40, 2, 3, 3], [4, 4], 1),
-        ([2, 2, 5, 6], [7, 2, 3, 3], [1, 1], 1),
-    ];
-    let mut cases = Vec::new();
-    for (i, layout) in layouts.into_iter().enumerate() {
-        cases.extend(pooled("", layout, "residual"));
-        // How values are finished does not depend on the tile, but where what they are finished with is read.
-        if i % 3 == 0 {
-            cases.extend(pooled("", layout, "nothing"));
-            cases.extend(pooled("", layout, "relu"));
-        }
-        // Sums of few whole numbers: many are equal, half of them zero.
-        let ties = pooled(" with ties", layout, "residual").map(|case| {
-            let values = [1.0, -1.0, 0.0, 1.0, -2.0, 0.0, 0.0, 2.0, -1.0, 0.0, 0.0];
-            let few = case.fill(0, Fillings::Given(values.to_vec()));
-            let few = few.fill(1, Fillings::Given(values[..7].to_vec()));
-            let few = few.fill(2, Fillings::Given(vec![0.0, 1.0])).fill(4, Fillings::Given(vec![2.0]));
-            let few = few.fill(3, Fillings::Given(vec![0.0, 1.0, -1.0]));
-            Case { exact: true, ..few }
-        });
-        cases.extend(ties);
-    }
-    cases
 }
 
 /// Formulas before a reduction, and behind it: every kernel of it, and every way to read an input.
@@ -377,18 +315,8 @@ mod tests {
     #[test]
     fn every_graph_is_fused() {
         let names: Vec<String> = super::cases().into_iter().map(|c| c.name).collect();
-        // 12 chains and 3 more, 10 updates of states, 28 products and 2, 30 convolutions, 40 with maxima; 28 + 24 + 7
+        // 12 chains and 3 more, 10 updates of states, 28 products and 2, 30 convolutions; 28 + 24 + 7
         // reductions, 12 normalizations of channels and 8 of rows.
-        assert_eq!(names.len(), 204, "{names:#?}");
-    }
-
-    #[test]
-    fn maxima_are_fused_with_the_convolution() {
-        let cases = super::maxima();
-        assert_eq!(cases.len(), 40);
-        for case in cases {
-            let text = format!("{:?}", case.op);
-            assert!(text.starts_with("Conv2d") && text.contains("+ MaxPool"), "{}: {text}", case.name);
-        }
+        assert_eq!(names.len(), 164, "{names:#?}");
     }
 }

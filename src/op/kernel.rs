@@ -165,15 +165,12 @@ pub struct Fusion<'a> {
     /// Formulas that are applied to the first output before it is stored. Their inputs are bound behind those of the
     /// prologue.
     pub epilogue: Option<&'a Chain>,
-    /// Of what comes of that only the maxima of windows of these extents, which lie side by side and cover each plane, and
-    /// where in the plane they are: both as max pooling gives them, in the place of the op's outputs.
-    pub max_pooling: Option<[usize; 2]>,
 }
 
 impl<'a> Fusion<'a> {
     /// The epilogue, if there is one and nothing else.
     pub(crate) fn epilogue_alone(&self) -> Option<&'a Chain> {
-        self.epilogue.filter(|_| self.prologue.is_none() && self.max_pooling.is_none())
+        self.epilogue.filter(|_| self.prologue.is_none())
     }
 }
 

@@ -134,14 +134,6 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
         None
     }
 
-    /// For each output of whole numbers, what elements may be besides what the reference gives, because rounding in
-    /// f32 can decide otherwise: pairs of an element and a number, in order.
-    #[doc(hidden)]
-    fn other_numbers(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<(usize, u32)>> {
-        let _ = inputs;
-        vec![Vec::new(); outputs.len()]
-    }
-
     /// For each float output, how much it changes at most where the elements of input `i` are off by `errors`: for ops
     /// that can follow formulas.
     #[doc(hidden)]

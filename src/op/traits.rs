@@ -127,8 +127,8 @@ pub(crate) enum Pattern {
     SumOfRows,
     /// dy where the result of ReLU is positive.
     ReluGrad,
-    /// Maxima of windows, and where they are. The extents are those of windows that lie side by side, without padding.
-    MaxPool(Option<[usize; 2]>),
+    /// Maxima of windows, and where they are.
+    MaxPool,
     /// The gradient of softmax cross-entropy with classes by the logits.
     CrossEntropyGrad,
     /// The gradient of what the maxima were taken of.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::elementwise::{Operand, is_literal};
-use super::fused_pool::Pooling;
 use super::{
     Chain, Fusion, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, Slice, SliceMut, TINY,
     Traits, Trial, elementwise,
@@ -12,11 +11,10 @@ use crate::error::Result;
 use crate::host::Buffer;
 use crate::shape::TensorType;
 
-/// Elementwise ops in a row, over one shape; perhaps behind another op, whose first output they go on with; perhaps with
-/// max pooling behind that.
+/// Elementwise ops in a row, over one shape; perhaps behind another op, whose first output they go on with.
 ///
 /// Takes the inputs of that op, then those of the chain. Gives the results of some steps; behind another op that of the
-/// last, and then the other's further outputs; with max pooling what that gives.
+/// last, and then the other's further outputs.
 #[derive(Clone)]
 pub(crate) struct Fused {
     root: Option<Arc<dyn Op>>,
@@ -25,7 +23,6 @@ pub(crate) struct Fused {
     root_outputs: Vec<TensorType>,
     chain: Chain,
     results: Vec<usize>,
-    pooling: Option<Pooling>,
 }
 
 /// What the root gives, and what the steps give.
@@ -38,7 +35,7 @@ impl Fused {
     /// Elementwise ops alone.
     pub(crate) fn chain(chain: Chain, results: Vec<usize>) -> Self {
         let (root_inputs, root_outputs) = (Vec::new(), Vec::new());
-        Fused { root: None, root_inputs, root_outputs, chain, results, pooling: None }
+        Fused { root: None, root_inputs, root_outputs, chain, results }
     }
 
     /// Elementwise ops behind `root`.
@@ -50,41 +47,13 @@ impl Fused {
     ) -> Self {
         let results = vec![chain.steps.len().saturating_sub(1)];
         let root = Some(root);
-        Fused { root, root_inputs: inputs, root_outputs: outputs, chain, results, pooling: None }
-    }
-
-    /// The same with max pooling of windows, which cover the planes, in the place of the result. Nothing but the root
-    /// need stand before it, which has one output then.
-    pub(crate) fn pooled(self, op: Arc<dyn Op>, window: [usize; 2]) -> Self {
-        let shape = self.chain.shape;
-        Fused { results: Vec::new(), pooling: Some(Pooling { op, window, shape }), ..self }
+        Fused { root, root_inputs: inputs, root_outputs: outputs, chain, results }
     }
 
     /// What its kernels are asked for, where there is a root.
     fn of_root<'a>(&'a self, ctx: &KernelContext<'a>) -> KernelContext<'a> {
-        KernelContext::new(ctx.caps, &ctx.inputs[..self.root_inputs.len()], &self.root_outputs).fusing(
-            Fusion {
-                prologue: None,
-                epilogue: Some(&self.chain).filter(|chain| !chain.steps.is_empty()),
-                max_pooling: self.pooling.as_ref().map(|pooling| pooling.window),
-            },
-        )
-    }
-
-    /// What max pooling gets: the result of the last step, or of the root.
-    fn pooled_values<'v, T: Real>(&self, values: &'v Values<T>) -> &'v [T] {
-        match (values.steps.last(), values.root.first()) {
-            (Some(last), _) => last,
-            (None, Some(Buffer::F(root))) => root,
-            _ => &[],
-        }
-    }
-
-    /// How far off what max pooling gets may be.
-    fn pooled_bounds(&self, inputs: &[In<'_, f64>], values: &Values<f64>) -> Vec<f64> {
-        let mut root = self.root_bounds(inputs, values);
-        let mut steps = self.step_bounds(inputs, values, &root[0]);
-        steps.pop().unwrap_or_else(|| root.swap_remove(0))
+        KernelContext::new(ctx.caps, &ctx.inputs[..self.root_inputs.len()], &self.root_outputs)
+            .fusing(Fusion { prologue: None, epilogue: Some(&self.chain) })
     }
 
     /// How far off each output of the root may be.
@@ -142,16 +111,7 @@ impl Fused {
         Ok(Values { root, steps })
     }
 
-    fn write<T: Real>(
-        &self,
-        plain: bool,
-        values: &Values<T>,
-        outputs: &mut [Out<'_, T>],
-    ) -> Result<(), String> {
-        if let Some(Pooling { op, shape, .. }) = &self.pooling {
-            let x = In { shape: *shape, data: Slice::F(self.pooled_values(values)) };
-            return T::eval(&**op, plain, &[x], outputs);
-        }
+    fn write<T: Real>(&self, values: &Values<T>, outputs: &mut [Out<'_, T>]) {
         let (of_steps, of_root) = outputs.split_at_mut(self.results.len());
         for (out, &step) in of_steps.iter_mut().zip(&self.results) {
             out.f().copy_from_slice(&values.steps[step]);
@@ -165,7 +125,6 @@ impl Fused {
                 _ => {}
             }
         }
-        Ok(())
     }
 
     /// For every step, how far off rounding may be: its own, and what its arguments' errors make of its result.
@@ -231,8 +190,7 @@ fn spread(f: &dyn elementwise::Pointwise, x: [f64; 3], e: [f64; 3], y: f64) -> f
 impl std::fmt::Debug for Fused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let steps = self.chain.steps.iter().map(|s| &s.op);
-        let pooling = self.pooling.iter().map(|p| &p.op);
-        for (i, op) in self.root.iter().chain(steps).chain(pooling).enumerate() {
+        for (i, op) in self.root.iter().chain(steps).enumerate() {
             let plus = if i > 0 { " + " } else { "" };
             write!(f, "{plus}{op:?}")?;
         }
@@ -242,11 +200,13 @@ impl std::fmt::Debug for Fused {
 
 impl<T: Real> Reference<T> for Fused {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
-        self.write(true, &self.values(true, inputs)?, outputs)
+        self.write(&self.values(true, inputs)?, outputs);
+        Ok(())
     }
 
     fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
-        self.write(false, &self.values(false, inputs)?, outputs)
+        self.write(&self.values(false, inputs)?, outputs);
+        Ok(())
     }
 }
 
@@ -262,9 +222,6 @@ impl Op for Fused {
         if inputs.len() != expected || !inputs.starts_with(&self.root_inputs) || shapes != self.chain.inputs {
             return Err(format!("takes the {expected} inputs it was made for"));
         }
-        if let Some(pooling) = &self.pooling {
-            return pooling.types();
-        }
         let mut outputs = vec![TensorType::f32(self.chain.shape); self.results.len()];
         outputs.extend(self.root_outputs.iter().skip(1));
         Ok(outputs)
@@ -274,25 +231,13 @@ impl Op for Fused {
         let Some(root) = &self.root else {
             return elementwise::program("fused", &self.chain, &self.results, ctx.caps);
         };
-        let of_root = self.of_root(ctx);
-        match &self.pooling {
-            Some(pooling) if !root.can_fuse(&of_root) => {
-                // The planner asks before it fuses; a case runs on every adapter.
-                let fusion = Fusion { max_pooling: None, ..of_root.fusion };
-                pooling.after(root.dispatch(&of_root.fusing(fusion))?, ctx)
-            }
-            _ => root.dispatch(&of_root),
-        }
+        root.dispatch(&self.of_root(ctx))
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let Ok(values) = self.values(false, inputs) else {
             return outputs.iter().map(|o| vec![0.0; o.shape.elements()]).collect();
         };
-        if let Some(pooling) = &self.pooling {
-            let errors = self.pooled_bounds(inputs, &values);
-            return vec![pooling.bound(self.pooled_values(&values), &errors, outputs[0].f()), Vec::new()];
-        }
         let mut root = self.root_bounds(inputs, &values);
         let steps = self.step_bounds(inputs, &values, &root[0]);
         let mut bounds: Vec<Vec<f64>> = self.results.iter().map(|&s| steps[s].clone()).collect();
@@ -300,38 +245,20 @@ impl Op for Fused {
         bounds
     }
 
-    fn other_numbers(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<(usize, u32)>> {
-        let mut others = vec![Vec::new(); outputs.len()];
-        if let (Some(pooling), Ok(values)) = (&self.pooling, self.values(false, inputs)) {
-            let errors = self.pooled_bounds(inputs, &values);
-            others[1] = pooling.other_places(self.pooled_values(&values), &errors, &outputs[1]);
-        }
-        others
-    }
-
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         self.root.as_ref()?.trial(&inputs[..self.root_inputs.len()])
     }
 
-    fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
+    fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         let own = &inputs[..self.root_inputs.len()];
         let root = self.root.as_ref().map_or(0, |op| op.flops(own, &self.root_outputs));
-        let before = [TensorType::f32(self.chain.shape)];
-        let pooling = self.pooling.as_ref().map_or(0, |p| p.op.flops(&before, outputs));
-        root + pooling + (self.chain.steps.len() * self.chain.shape.elements()) as u64
+        root + (self.chain.steps.len() * self.chain.shape.elements()) as u64
     }
 
     fn traits(&self) -> Traits {
-        // What is pooled is not stored, so it is not rounded before it is compared. Rounding keeps order, so the rounded
-        // maxima are the same; of elements that round to one number, the largest is found and not the first.
-        let keeps = match (&self.pooling, &self.root) {
-            (Some(pooling), _) => pooling.op.traits().keeps_f32,
-            (None, root) => {
-                let of_root = root.as_ref().map(|op| op.traits().keeps_f32).unwrap_or_default();
-                let of_step = |step: usize| self.chain.steps[step].op.traits().keeps_f32.has(0);
-                Outputs::of(|i| self.results.get(i).map_or(of_root.has(i), |&step| of_step(step)))
-            }
-        };
+        let of_root = self.root.as_ref().map(|op| op.traits().keeps_f32).unwrap_or_default();
+        let of_step = |step: usize| self.chain.steps[step].op.traits().keeps_f32.has(0);
+        let keeps = Outputs::of(|i| self.results.get(i).map_or(of_root.has(i), |&step| of_step(step)));
         Traits::default().keeping_f32(keeps)
     }
 }

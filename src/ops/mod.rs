@@ -17,7 +17,6 @@ mod dropout;
 pub(crate) mod elementwise;
 mod fill;
 mod fused;
-mod fused_pool;
 pub(crate) mod layer_norm;
 pub(crate) mod matmul;
 mod movement;

@@ -1,6 +1,5 @@
 //! Which nodes are computed together: elementwise ones in a row, alone or behind an op whose kernels can go on
-//! with them. The result is a recording again, in which each group is one node. A group behind an op may end in max
-//! pooling, if the op's kernels can take the maxima too: then what they are taken of is never stored.
+//! with them. The result is a recording again, in which each group is one node.
 //!
 //! A group runs where its last member was recorded. That is right as long as nobody else has read a member's
 //! value before, and no state that a member reads was updated before: either closes the group.
@@ -12,7 +11,7 @@ use std::sync::Arc;
 
 use super::needed_nodes;
 use crate::graph::{Node, Recording, Source, ValueId};
-use crate::op::{Caps, Chain, Fusion, KernelContext, Operand, Pattern, Step};
+use crate::op::{Caps, Chain, Fusion, KernelContext, Operand, Step};
 use crate::ops::Fused;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -127,14 +126,6 @@ impl Pass<'_> {
             self.group_of[n] = Some(g);
             return Some(g);
         }
-        if let [g] = *sources
-            && self.ends(n, g)
-        {
-            self.groups[g].members.push(n);
-            self.groups[g].is_open = false;
-            self.group_of[n] = Some(g);
-            return Some(g);
-        }
         self.r.nodes[n].op.pointwise()?;
         let shape = self.ty(self.r.nodes[n].outputs[0]).shape;
         // Behind another op first: that saves the most memory traffic. The latest is closest.
@@ -211,37 +202,6 @@ impl Pass<'_> {
             && !self.is_output[tail as usize]
     }
 
-    /// Whether the node takes the maxima of what a group with a root gives, which nobody else wants, and the root's
-    /// kernels can do that: the windows have to cover the planes.
-    fn ends(&self, n: usize, g: usize) -> bool {
-        let Group { members, has_root, shape, .. } = &self.groups[g];
-        let Some(&last) = members.last() else { return false };
-        let tail = self.r.nodes[last].outputs[0];
-        let Some(Pattern::MaxPool(Some([height, width]))) = self.r.nodes[n].op.traits().pattern else {
-            return false;
-        };
-        let covers =
-            matches!(shape.dims(), [.., h, w] if h.is_multiple_of(height) && w.is_multiple_of(width));
-        let is_reshaped = members.get(1).is_some_and(|&m| self.r.nodes[m].op.traits().is_alias);
-        *has_root
-            && covers
-            && !is_reshaped
-            && self.r.nodes[members[0]].outputs.len() == 1
-            && self.r.nodes[n].inputs == [tail]
-            && self.readers[tail as usize] == [n]
-            && !self.is_output[tail as usize]
-            && self.is_possible(&[&members[..], &[n]].concat(), true)
-    }
-
-    /// The max pooling at the end of a group with a root.
-    fn pooling(&self, members: &[usize], has_root: bool) -> Option<(&Node, [usize; 2])> {
-        let last = members.get(1).and(members.last()).filter(|_| has_root)?;
-        match self.r.nodes[*last].op.traits().pattern {
-            Some(Pattern::MaxPool(window)) => Some((&self.r.nodes[*last], window?)),
-            _ => None,
-        }
-    }
-
     /// Whether the node alone reads what the last member of a group with a root gives, in the same shape.
     fn continues(&self, n: usize, g: usize) -> bool {
         let Some(&last) = self.groups[g].members.last() else { return false };
@@ -261,18 +221,15 @@ impl Pass<'_> {
         let outputs = self.results(members, has_root).len();
         let own = if has_root { &members[..1] } else { &[] };
         let root = own.iter().map(|&n| &self.r.nodes[n]).next();
-        let pooling = self.pooling(members, has_root);
-        let bound = root.map_or(0, bindings) + usize::from(pooling.is_some());
         members.len() <= MOST_STEPS
             && Fused::is_possible(&chain)
-            && inputs.len() + bound.max(outputs) <= self.caps.storage_buffers as usize
-            && root.is_none_or(|r| self.can_fuse(r, &chain, pooling.map(|(_, window)| window)))
+            && inputs.len() + root.map_or(0, bindings).max(outputs) <= self.caps.storage_buffers as usize
+            && root.is_none_or(|r| self.can_fuse(r, &chain))
     }
 
-    fn can_fuse(&self, root: &Node, chain: &Chain, max_pooling: Option<[usize; 2]>) -> bool {
+    fn can_fuse(&self, root: &Node, chain: &Chain) -> bool {
         let (inputs, outputs) = (self.types(&root.inputs), self.types(&root.outputs));
-        let epilogue = Some(chain).filter(|chain| !chain.steps.is_empty());
-        let fusion = Fusion { prologue: None, epilogue, max_pooling };
+        let fusion = Fusion { prologue: None, epilogue: Some(chain) };
         root.op.can_fuse(&KernelContext::new(self.caps, &inputs, &outputs).fusing(fusion))
     }
 
@@ -284,8 +241,7 @@ impl Pass<'_> {
     fn steps<'m>(&self, members: &'m [usize], has_root: bool) -> &'m [usize] {
         let first = usize::from(has_root);
         let reshaped = has_root && members.get(1).is_some_and(|&n| self.r.nodes[n].op.traits().is_alias);
-        let end = members.len() - usize::from(self.pooling(members, has_root).is_some());
-        &members[first + usize::from(reshaped)..end]
+        &members[first + usize::from(reshaped)..]
     }
 
     /// The formulas of a group, and the values that they read besides the root's.
@@ -324,11 +280,7 @@ impl Pass<'_> {
                 }
             })
             .collect();
-        let before_pooling = match self.pooling(members, has_root) {
-            Some((pooling, _)) => pooling.inputs.first(),
-            None => members.last().map(|&n| &self.r.nodes[n].outputs[0]),
-        };
-        let shape = before_pooling.map_or(Shape::scalar(), |&v| self.ty(v).shape);
+        let shape = members.last().map_or(Shape::scalar(), |&n| self.ty(self.r.nodes[n].outputs[0]).shape);
         let shapes = inputs.iter().map(|&v| self.ty(v).shape).collect();
         let root = self.ty(self.r.nodes[members[0]].outputs[0]).shape;
         let columns = root.dims().last().filter(|n| has_root && shape.dims().last() == Some(n)).copied();
@@ -386,8 +338,7 @@ impl Pass<'_> {
     /// The node that a group becomes; `None` for single nodes.
     fn node(&self, g: usize) -> Option<Node> {
         let Group { members, has_root, .. } = &self.groups[g];
-        let pooling = self.pooling(members, *has_root);
-        if self.steps(members, *has_root).is_empty() && pooling.is_none() {
+        if self.steps(members, *has_root).is_empty() {
             return None;
         }
         let last = &self.r.nodes[*members.get(1).and(members.last())?];
@@ -397,10 +348,7 @@ impl Pass<'_> {
             let types = (self.types(&root.inputs), self.types(&root.outputs));
             let fused = Fused::behind(root.op.clone(), types.0, types.1, chain);
             let inputs = [&root.inputs[..], &extra].concat();
-            match pooling {
-                Some((node, window)) => (fused.pooled(node.op.clone(), window), inputs, node.outputs.clone()),
-                None => (fused, inputs, [&last.outputs[..1], &root.outputs[1..]].concat()),
-            }
+            (fused, inputs, [&last.outputs[..1], &root.outputs[1..]].concat())
         } else {
             let results = self.results(members, false);
             let outputs = results.iter().map(|&i| self.r.nodes[members[i]].outputs[0]).collect();

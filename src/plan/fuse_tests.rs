@@ -227,69 +227,6 @@ fn what_is_simplified_once_stays() {
     assert!(at("matmul_tn_sum") > 0 && at("cross_entropy_both") > 0);
 }
 
-/// A convolution large enough for tiles, perhaps what follows, and maxima.
-fn pooled(g: &Graph, size: [usize; 2], options: crate::ops::PoolOptions) -> crate::Var<'_> {
-    let (x, w) = (g.input("x", [4, 3, size[0], size[1]]), g.input("w", [8, 3, 3, 3]));
-    let same = crate::ops::Conv2dOptions { padding: crate::ops::Padding::all(1), ..Default::default() };
-    let tiles = crate::ops::Kernels::Tiles;
-    x.conv2d_by(w, Some(g.input("b", [8])), &same, tiles).relu().max_pool2d(options)
-}
-
-#[test]
-fn maxima_end_a_group_behind_a_convolution() {
-    use crate::ops::PoolOptions;
-    let names = |size, options| {
-        let g = Graph::new();
-        g.output("y", pooled(&g, size, options).tanh());
-        fused(&g)
-    };
-    let two = PoolOptions::square(2);
-    assert_eq!(names([8, 8], two), ["conv2d+relu+max_pool2d", "tanh"]);
-    assert_eq!(names([6, 3], PoolOptions::square(3)), ["conv2d+relu+max_pool2d", "tanh"]);
-    // Windows that leave a rest, overlap, or have padding.
-    let apart = ["conv2d+relu", "max_pool2d", "tanh"];
-    assert_eq!(names([7, 7], two), apart);
-    assert_eq!(names([8, 7], two), apart);
-    assert_eq!(names([8, 8], two.stride(1)), apart);
-    assert_eq!(names([8, 8], two.padding(1)), apart);
-    assert_eq!(names([8, 8], PoolOptions { dilation: [2, 2], ..two }), apart);
-    // Larger than a tile.
-    assert_eq!(names([16, 16], PoolOptions::square(16)), apart);
-}
-
-#[test]
-fn what_maxima_are_taken_of_is_stored_where_others_read_it() {
-    use crate::ops::PoolOptions;
-    let g = Graph::new();
-    let (x, w) = (g.input("x", [4, 3, 8, 8]), g.input("w", [8, 3, 3, 3]));
-    let tiles = crate::ops::Kernels::Tiles;
-    let y = x.conv2d_by(w, None, &crate::ops::Conv2dOptions::default(), tiles);
-    g.output("p", y.max_pool2d(PoolOptions::square(2)));
-    assert_eq!(fused(&g), ["conv2d+max_pool2d"]);
-    g.output("y", y);
-    assert_eq!(fused(&g), ["conv2d", "max_pool2d"]);
-    // GPUs, and plain kernels, take no maxima.
-    let g = Graph::new();
-    g.output("y", pooled(&g, [8, 8], PoolOptions::square(2)));
-    let r = fuse_all(g.finish().unwrap(), &Caps::default_of(AdapterClass::Gpu));
-    assert_eq!(r.nodes.iter().map(|n| n.op.name()).collect::<Vec<_>>(), ["fused", "max_pool2d"]);
-}
-
-#[test]
-fn what_maxima_are_taken_of_has_no_memory() {
-    let g = Graph::new();
-    let y = pooled(&g, [8, 8], crate::ops::PoolOptions::square(2));
-    g.output("y", y);
-    let caps = Caps::default_of(AdapterClass::Software);
-    for (r, holds) in [(g.finish().unwrap(), true), (fuse_all(g.finish().unwrap(), &caps), false)] {
-        let plan = super::super::Plan::of_formulas(r);
-        let whole = Shape::new(&[4, 8, 8, 8]).unwrap();
-        let mut placed = plan.recording.values.iter().zip(&plan.locations);
-        assert_eq!(placed.any(|(v, at)| v.ty.shape == whole && at.is_some()), holds);
-        assert_eq!(plan.planned_bytes() >= 4 * whole.elements(), holds, "{plan}");
-    }
-}
-
 /// The running averages of a normalization are recorded between it and the formulas behind it.
 #[test]
 fn updates_of_statistics_wait_for_what_is_behind_a_normalization() {

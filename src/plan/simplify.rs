@@ -79,7 +79,7 @@ fn masked_scatter(r: &Recording, n: usize, readers: &[usize]) -> Option<(usize, 
     let [_, at] = r.nodes[back].inputs[..] else { return None };
     let pool = producer(r, at)?;
     let is = |n: usize, pattern: Pattern| r.nodes[n].op.traits().pattern == Some(pattern);
-    let is_max_pool = matches!(r.nodes[pool].op.traits().pattern, Some(Pattern::MaxPool(_)));
+    let is_max_pool = r.nodes[pool].op.traits().pattern == Some(Pattern::MaxPool);
     let is_pattern = is(n, Pattern::ReluGrad)
         && is(back, Pattern::MaxPoolBackward)
         && is_max_pool

@@ -22,7 +22,6 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "gpu/conv2d_weight_block",
     "gpu/matmul_block",
     "software/conv2d_tile",
-    "software/conv2d_tile_maxima",
     "software/conv2d_weight_tile",
     "software/matmul_tile",
     "software/pool2d_rows",

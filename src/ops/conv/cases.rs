@@ -130,7 +130,7 @@ fn small() -> Vec<Config> {
         // Products of matrices.
         config(2, 5, 9, [2, 6], [1, 1]),
         config(3, 7, 4, [4, 3], [1, 1]),
-        // The same over every second pixel.
+        // With every second pixel.
         config(2, 9, 7, [4, 8], [1, 1]).stride(2, 2),
         config(1, 5, 17, [2, 12], [1, 1]).stride(2, 2),
     ]

@@ -137,12 +137,6 @@ impl Geometry {
         self.taps() == 1 && self.stride == [1, 1] && self.groups == 1 && same
     }
 
-    /// Whether it is such a product over every second pixel of every second row, whose rows are whole vectors.
-    pub(super) fn is_product_of_half(&self) -> bool {
-        let half = (self.h, self.w, self.top, self.left) == (2 * self.oh, 2 * self.ow, 0, 0);
-        self.taps() == 1 && self.stride == [2, 2] && self.groups == 1 && half && self.w.is_multiple_of(4)
-    }
-
     /// Elements of the gradient of the weight and, with `bias`, of that of the bias.
     pub(super) fn gradients(&self, bias: bool) -> Vec<usize> {
         let channels = self.groups * self.o;

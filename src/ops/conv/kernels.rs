@@ -17,17 +17,14 @@ pub(super) struct Asked {
     /// Whether there is a bias, or its gradient is wanted too.
     pub(super) has_bias: bool,
     pub(super) kernels: Kernels,
-    /// Extents of windows of which the maxima are stored.
-    pub(super) window: Option<[usize; 2]>,
 }
 
 /// Of the forward direction and of the gradient of the images.
-const IMAGES: [Candidate<Asked>; 7] = [
+const IMAGES: [Candidate<Asked>; 6] = [
     Candidate::new("small", SOFTWARE, is_small, plain::images),
     Candidate::new("depthwise", ALL, depthwise::fits, depthwise::launch),
     Candidate::new("block", GPU, always, blocks::launch),
     Candidate::new("product", SOFTWARE, product::fits, product::launch),
-    Candidate::new("product_of_half", SOFTWARE, product::halved::fits, product::halved::launch),
     Candidate::new("tile", SOFTWARE, tile::fits, tile::launch),
     Candidate::new("plain", ALL, always, plain::images),
 ];
@@ -60,19 +57,11 @@ fn dims<'a>(ctx: &KernelContext<'a>, input: usize) -> &'a [usize] {
     ctx.inputs[input].shape.dims()
 }
 
-fn forward_asked(op: &Conv2d, ctx: &KernelContext<'_>) -> Result<Asked> {
+pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>) -> Result<Program> {
     // `infer` accepted the shapes.
     let g = op.window.geometry(dims(ctx, 0), dims(ctx, 1)).map_err(Error::Invalid)?;
-    let (c, has_bias) = (Correlation::forward(&g), ctx.inputs.len() == 3);
-    Ok(Asked { g, c, has_bias, kernels: op.kernels, window: None })
-}
-
-pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>) -> Result<Program> {
-    let asked = forward_asked(op, ctx)?;
-    match ctx.fusion.max_pooling {
-        Some(_) => tile::launch(&Asked { window: ctx.fusion.max_pooling, ..asked }, ctx),
-        None => Candidate::launch(&IMAGES, op.kernels, &asked, ctx),
-    }
+    let alone = Asked::alone(g, Correlation::forward(&g), op.kernels);
+    Candidate::launch(&IMAGES, op.kernels, &Asked { has_bias: ctx.inputs.len() == 3, ..alone }, ctx)
 }
 
 pub(super) fn backward_input(op: &Conv2dBackwardInput, ctx: &KernelContext<'_>) -> Result<Program> {
@@ -90,7 +79,7 @@ pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>
 impl Asked {
     /// Without a bias.
     fn alone(g: Geometry, c: Correlation, kernels: Kernels) -> Self {
-        Asked { g, c, has_bias: false, kernels, window: None }
+        Asked { g, c, has_bias: false, kernels }
     }
 
     /// Whether blocks of GPUs compute it, of which none is asked for.
@@ -98,13 +87,6 @@ impl Asked {
         let caps = Caps::default_of(AdapterClass::Gpu);
         self.kernels.form().is_none() && Candidate::first(list, self.kernels, self, &caps).name == "block"
     }
-}
-
-/// Whether register tiles compute the forward direction, and can store of it the maxima of windows.
-pub(super) fn can_pool(op: &Conv2d, ctx: &KernelContext<'_>, window: [usize; 2]) -> bool {
-    let Ok(asked) = forward_asked(op, ctx) else { return false };
-    Candidate::first(&IMAGES, op.kernels, &asked, ctx.caps).name == "tile"
-        && tile::fits(&Asked { window: Some(window), ..asked }, ctx.caps)
 }
 
 /// The forms of blocks that can compute a correlation of `g`; none where it has a kernel of its own, or one is asked for.

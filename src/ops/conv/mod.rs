@@ -21,9 +21,7 @@ pub(super) use cases::cases;
 pub use geometry::Padding;
 pub(crate) use geometry::Window;
 
-use super::{
-    Backward, Fusion, Gradients, In, KernelContext, Kernels, Op, Program, Trial, bound_of_products, expect,
-};
+use super::{Backward, Gradients, In, KernelContext, Kernels, Op, Program, Trial, bound_of_products, expect};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::shape::{DType, Shape, TensorType};
@@ -179,10 +177,7 @@ impl Op for Conv2d {
     }
 
     fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        let Fusion { prologue, epilogue, max_pooling } = ctx.fusion;
-        prologue.is_none()
-            && epilogue.is_none_or(|chain| chain.follows(None))
-            && max_pooling.is_none_or(|window| kernels::can_pool(self, ctx, window))
+        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
     }
 }
 

@@ -1,8 +1,6 @@
 //! Convolutions by 1 × 1 on software adapters: products of matrices, as each image is one of channels by pixels, and the weight
 //! is shared.
 
-pub(super) mod halved;
-
 use super::geometry::Geometry;
 use super::kernels::Asked;
 use crate::error::Result;
@@ -21,16 +19,13 @@ fn rows_of_tiles(m: usize) -> usize {
     m.next_multiple_of(if m > 8 { 32 } else { 8 })
 }
 
-/// Whether the product has the better tiles: whole vectors, and not most of a tile beyond the product's edge. Its loops, and
-/// those over the vectors of a row that is halved, must be none that an adapter ends early.
-fn pays(asked: &Asked, caps: &Caps) -> bool {
-    let [_, m, n, k] = extents(asked);
-    let allowed = caps.allows(images::loop_iterations(k).max(asked.g.w.div_ceil(4)));
-    n.is_multiple_of(4) && 2 * m >= rows_of_tiles(m) && allowed
-}
-
+/// Whether the product has the better tiles: whole vectors, and not most of a tile beyond the product's edge.
 pub(super) fn fits(asked: &Asked, caps: &Caps) -> bool {
-    asked.g.is_product() && pays(asked, caps)
+    let [_, m, n, k] = extents(asked);
+    asked.g.is_product()
+        && n.is_multiple_of(4)
+        && 2 * m >= rows_of_tiles(m)
+        && caps.allows(images::loop_iterations(k))
 }
 
 /// The forward direction, or the gradient of the images.

@@ -15,7 +15,7 @@ use crate::ops::{
     AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Uniform, uniform,
 };
 
-use shape::{Store, Strip, channels, in_a_row, rectangle, store};
+use shape::{Store, Strip, channels, rectangle, store};
 
 /// A tile with its grid, and the width of the packed weight it reads.
 struct Plan {
@@ -27,15 +27,14 @@ struct Plan {
     iterations: usize,
 }
 
-/// Whether a tile fits that, where a window is asked for, consists of whole ones, which cover the plane.
 pub(super) fn fits(asked: &Asked, caps: &Caps) -> bool {
-    plan(&asked.c, asked.has_bias, caps, asked.window).is_some()
+    plan(&asked.c, asked.has_bias, caps).is_some()
 }
 
 /// Packs the weight and runs tiles over it.
 pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let (c, window, chain) = (&asked.c, asked.window, ctx.fusion.epilogue);
-    let plan = plan(c, asked.has_bias, ctx.caps, window)
+    let (c, chain) = (&asked.c, ctx.fusion.epilogue);
+    let plan = plan(c, asked.has_bias, ctx.caps)
         .ok_or_else(|| Error::Invalid("no tile computes this convolution".into()))?;
     let vectors = c.groups * c.c * c.kh * c.kw * plan.width / 4;
     let params = uniform! {
@@ -46,7 +45,6 @@ pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> 
     let grid = ctx.caps.grid(vectors.div_ceil(64))?;
     let pack = Dispatch::by_name(Kernel::library("conv2d_pack")?, args, &params, grid);
     let mut args = vec![Arg::Input(0), Arg::ScratchRead(0), asked.bias(), Arg::Output(0)];
-    args.extend(window.map(|_| Arg::Output(1)));
     args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let (kernel, grid) = (plan.tile.kernel(chain)?, ctx.caps.grid(plan.workgroups)?);
     let run = Dispatch::by_name(kernel, args, &plan.params, grid).loop_iterations(plan.iterations);
@@ -76,8 +74,6 @@ struct Tile {
     /// Elsewhere: columns that are loaded as one vector, and those that it begins before the first one needed.
     unit: usize,
     shift: usize,
-    /// Windows whose maxima are stored; the tile consists of whole ones.
-    window: Option<[usize; 2]>,
     store: Store,
     /// Whether the plane consists of whole tiles.
     exact: bool,
@@ -106,9 +102,8 @@ impl Whole {
 /// Multiply-adds of four floats in one kernel, which decide how long it compiles.
 const LINES: usize = 150;
 
-/// The best tile for a correlation; `None` where a kernel is too wide for any, a window too large for the tiles, or a sum
-/// too long for an adapter's loops.
-fn plan(c: &Correlation, has_bias: bool, caps: &Caps, window: Option<[usize; 2]>) -> Option<Plan> {
+/// The best tile for a correlation; `None` where a kernel is too wide for any, or a sum too long for an adapter's loops.
+fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     let class = caps.class;
     let broadcast = class == AdapterClass::SoftwareLanes8 && c.m > 4;
     let (lanes, vectors) = channels(c.m, broadcast);
@@ -131,18 +126,8 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps, window: Option<[usize; 2]>
     if c.kw * vectors > LINES || gap > 8 || !caps.allows(iterations) {
         return None;
     }
-    let of_results = window.unwrap_or([1, 1]);
-    let (rows, columns) = rectangle(c, most, broadcast, of_results)?;
-    if !broadcast && of_results != [1, 1] {
-        // Where nothing is shared, whole rows, and many sums for each load of the weight, are worth more than the stores
-        // that are saved: measured on llvmpipe.
-        let (alone_rows, alone_columns) = rectangle(c, most, broadcast, [1, 1])?;
-        let loses_rows = class == AdapterClass::Software && alone_columns >= c.ow && columns < c.ow;
-        if loses_rows || 4 * rows * columns <= 3 * alone_rows * alone_columns {
-            return None;
-        }
-    }
-    let store = store(c, [rows, columns], of_results);
+    let (rows, columns) = rectangle(c, most, broadcast);
+    let store = store(c, [rows, columns]);
     let whole = (gap == 1 && columns >= c.ow).then(|| Whole::of(c));
     // Rows of the image, and tiles, start at multiples of what divides both.
     let is_unit = |n: usize| c.w.is_multiple_of(n) && (columns * c.stride[1]).is_multiple_of(n);
@@ -163,7 +148,6 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps, window: Option<[usize; 2]>
         whole,
         unit,
         shift: shift as usize,
-        window,
         store,
         exact: c.oh.is_multiple_of(c.gap[0] * rows) && c.ow.is_multiple_of(columns),
         across: Some(c.ow).filter(|&ow| ow <= columns),
@@ -210,13 +194,7 @@ impl Tile {
         if let (Some(across), None) = (self.across, self.whole) {
             key += &format!(".o{across}");
         }
-        if let Some([height, width]) = self.window {
-            key += &format!(".max{height}x{width}");
-        }
-        // Maxima are taken of what is finished.
-        let in_a_row = self.window.map(|[_, width]| in_a_row(width));
-        let vector = in_a_row.unwrap_or(self.store.vector());
-        let then = chain.map(|chain| Then { chain, vector, columns: None });
+        let then = chain.map(|chain| Then { chain, vector: self.store.vector(), columns: None });
         rendered("software/conv2d_tile", key, "conv2d_tile", self.variant(chain.is_some()), then)
     }
 
@@ -231,8 +209,6 @@ impl Tile {
             row_loads => loads, loads => if broadcast { inputs.div_ceil(8) } else { inputs },
             has_gap => gap > 1 || gap_y, met => self.met(),
             n => self.store.vector(), is_plane => matches!(self.store, Store::Plane(_)),
-            window => self.window.map_or(Vec::new(), |window| window.to_vec()),
-            in_a_row => self.window.map_or(1, |[_, width]| in_a_row(width)),
         }
     }
 

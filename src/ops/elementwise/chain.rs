@@ -141,12 +141,6 @@ impl Chain {
         Finish { functions: Chain::wrappers(&[self], n) + &finish.functions, ..finish }
     }
 
-    /// The same as the function `finish4` of vectors of four, for results without columns.
-    pub(crate) fn finish4(&self, binding: usize) -> Finish {
-        let finish = self.finish_as("finish4", 4, binding, None);
-        Finish { functions: Chain::wrappers(&[self], 4) + &finish.functions, ..finish }
-    }
-
     /// The same as function `name`, without what it calls.
     pub(super) fn finish_as(&self, name: &str, n: usize, binding: usize, columns: Option<usize>) -> Finish {
         let ty = vector_type("f32", n);

@@ -88,7 +88,7 @@ impl Op for MaxPool {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().pattern(Some(Pattern::MaxPool(self.windows.side_by_side())))
+        Traits::default().pattern(Some(Pattern::MaxPool))
     }
 }
 

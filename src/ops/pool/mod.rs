@@ -302,7 +302,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(indexed(Case::new(MaxPoolBackward { windows, input }, &[out, out])));
         cases.push(indexed(Case::new(MaxPoolGather { windows }, &[shape, out])));
         for count_padding in [false, true] {
-            cases.push(Case::new(AvgPool { windows, count_padding }, &[&shape]));
+            cases.push(Case::new(AvgPool { windows, count_padding }, &[shape]));
             cases.push(Case::new(AvgPoolBackward { windows, count_padding, input }, &[out]));
         }
     }

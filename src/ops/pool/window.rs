@@ -82,16 +82,6 @@ pub(crate) enum Windows {
 }
 
 impl Windows {
-    /// The extents of windows that lie side by side, without padding.
-    pub(super) fn side_by_side(&self) -> Option<[usize; 2]> {
-        match *self {
-            Windows::Fixed { kernel, stride, padding: [0, 0, 0, 0], dilation: [1, 1] } => {
-                (kernel == stride).then_some(kernel)
-            }
-            _ => None,
-        }
-    }
-
     /// The windows on planes of the last two axes of `input`.
     pub(super) fn axes(&self, input: &Shape) -> Result<[Axis; 2], String> {
         let rank = input.rank();

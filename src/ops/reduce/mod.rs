@@ -179,12 +179,10 @@ impl Op for Reduce {
     }
 
     fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
+        let Fusion { prologue, epilogue } = ctx.fusion;
         let plan = || Plan::new(ctx.caps, &self.view(&ctx.inputs[0].shape));
         let takes = |chain: &Chain| chain.shape.elements() > 0 && plan().suits(chain, ctx.caps.class);
-        let Fusion { prologue, epilogue, max_pooling } = ctx.fusion;
-        max_pooling.is_none()
-            && prologue.is_none_or(|(_, chain)| takes(chain))
-            && epilogue.is_none_or(|chain| chain.follows(None))
+        prologue.is_none_or(|(_, chain)| takes(chain)) && epilogue.is_none_or(|chain| chain.follows(None))
     }
 }
 

@@ -1,7 +1,6 @@
 //! How large a tile is, and how it loads and stores.
 
 use super::super::correlation::Correlation;
-use crate::ops::text::widest;
 
 /// How outputs lie in memory, so that several are stored at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,57 +56,37 @@ pub(super) fn channels(m: usize, broadcast: bool) -> (usize, usize) {
     (all.into_iter().min_by_key(|(_, cost)| *cost).map_or(4, |(lanes, _)| lanes), 1)
 }
 
-/// Rows and columns of a tile of at most `most` outputs: whole rows of the image where they fit. Both are multiples of
-/// the window's, as is the image; `None` where the window does not fit.
-pub(super) fn rectangle(
-    c: &Correlation,
-    most: usize,
-    broadcast: bool,
-    [height, width]: [usize; 2],
-) -> Option<(usize, usize)> {
+/// Rows and columns of a tile of at most `most` outputs: whole rows of the image where they fit.
+pub(super) fn rectangle(c: &Correlation, most: usize, broadcast: bool) -> (usize, usize) {
     let gap = c.gap[1];
-    // Of each row.
-    let most = most / height;
-    if most < width {
-        return None;
-    }
     let columns = if c.ow <= most {
         c.ow.next_multiple_of(gap)
     } else {
         // Stored four or two at a time where rows allow.
         let unit = if c.ow.is_multiple_of(4) { 4 } else { 1 };
         let unit = if gap > 1 { gap } else { unit.min(most) };
-        // Of windows one result is stored: columns beyond the image cost more than single stores.
-        let unit = if width > 1 { width } else { unit };
         let across = c.ow.div_ceil(most);
         let columns = c.ow.div_ceil(across).next_multiple_of(unit);
         if columns <= most { columns } else { most / unit * unit }
     };
     if !broadcast && c.gap[0] == 1 && c.ow >= 8 {
-        return Some((height, columns));
+        return (1, columns);
     }
-    let oh = c.oh / height;
-    let possible = (most / columns).clamp(1, oh.div_ceil(c.gap[0]));
-    let down = oh.div_ceil(possible * c.gap[0]);
-    Some((height * oh.div_ceil(down * c.gap[0]), columns))
+    let possible = (most / columns).clamp(1, c.oh.div_ceil(c.gap[0]));
+    let down = c.oh.div_ceil(possible * c.gap[0]);
+    (c.oh.div_ceil(down * c.gap[0]), columns)
 }
 
-/// How a tile's results are stored, which are one of each window.
-pub(super) fn store(c: &Correlation, [rows, columns]: [usize; 2], [height, width]: [usize; 2]) -> Store {
+/// How a tile's results are stored.
+pub(super) fn store(c: &Correlation, [rows, columns]: [usize; 2]) -> Store {
     let whole_rows = columns == c.ow && c.gap[0] == 1;
-    let (rows, columns, oh, ow) = (rows / height, columns / width, c.oh / height, c.ow / width);
     for n in [4, 2] {
-        if whole_rows && (rows * columns).is_multiple_of(n) && (oh * ow).is_multiple_of(n) {
+        if whole_rows && (rows * columns).is_multiple_of(n) && (c.oh * c.ow).is_multiple_of(n) {
             return Store::Plane(n);
         }
-        if columns.is_multiple_of(n) && ow.is_multiple_of(n) {
+        if columns.is_multiple_of(n) && c.ow.is_multiple_of(n) {
             return Store::Row(n);
         }
     }
     Store::Single
-}
-
-/// Neighbours in the row of a window that are finished together: rows of the image are multiples of them.
-pub(super) fn in_a_row(width: usize) -> usize {
-    widest(|n| width.is_multiple_of(n))
 }
