@@ -104,7 +104,7 @@ pub(crate) fn case_inputs(case: &Case) -> Vec<Tensor> {
 /// Runs every case on a GPU. `progress` is called with the number of cases done and in all.
 #[cfg(feature = "gpu")]
 pub fn check_gpu(gpu: &crate::gpu::Gpu, progress: impl FnMut(usize, usize)) -> Report {
-    check_cases(gpu, &crate::ops::registry(), false, progress)
+    check_cases(gpu, &crate::cases::registry(), false, progress)
 }
 
 /// As [`check_gpu`], of some cases.
@@ -123,7 +123,7 @@ pub fn check_gpu_halves(
     gpu: &crate::gpu::Gpu,
     progress: impl FnMut(usize, usize),
 ) -> crate::error::Result<Report> {
-    check_gpu_cases_halves(gpu, &crate::ops::registry(), progress)
+    check_gpu_cases_halves(gpu, &crate::cases::registry(), progress)
 }
 
 /// As [`check_gpu_halves`], of some cases.

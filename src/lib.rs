@@ -30,6 +30,7 @@ pub mod catalogue {}
 
 mod backend;
 pub mod bench;
+pub mod cases;
 pub mod check;
 mod cpu;
 pub mod data;

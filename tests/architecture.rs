@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 type Uses = BTreeMap<String, BTreeSet<String>>;
 
 /// Pairs of rooms that stand beside each other.
-const BESIDE: [[&str; 2]; 2] = [["graph", "op"], ["ops", "plan"]];
+const BESIDE: [[&str; 2]; 1] = [["graph", "op"]];
 
 fn names(cell: &str) -> BTreeSet<String> {
     cell.split('`').skip(1).step_by(2).map(String::from).collect()

@@ -37,7 +37,7 @@ fn word(text: &str) -> &str {
 #[test]
 fn the_catalogue_names_every_op() {
     let catalogue = read("docs/CATALOGUE.md");
-    let names: BTreeSet<&str> = wgrad::ops::registry().iter().map(|case| case.op.name()).collect();
+    let names: BTreeSet<&str> = wgrad::cases::registry().iter().map(|case| case.op.name()).collect();
     // In the first column of a table: prose may use a name for something else.
     let missing: Vec<_> = names.iter().filter(|n| !catalogue.contains(&format!("\n| `{n}` |"))).collect();
     assert!(missing.is_empty(), "docs/CATALOGUE.md has no row for {missing:?}");
@@ -71,7 +71,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn the_catalogue_names_nothing_that_is_not_there() {
     let catalogue = read("docs/CATALOGUE.md");
-    let ops: BTreeSet<&str> = wgrad::ops::registry().iter().map(|case| case.op.name()).collect();
+    let ops: BTreeSet<&str> = wgrad::cases::registry().iter().map(|case| case.op.name()).collect();
     let mut rows = 0;
     for table in catalogue.split("\n| op |").skip(1) {
         for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {

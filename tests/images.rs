@@ -154,7 +154,9 @@ fn training_ends_when_the_validation_loss_falls_no_more() {
     assert!(again.stopped_early && again.epochs.is_empty());
     assert_eq!(again.test.loss.to_bits(), report.test.loss.to_bits());
     match patient(None, false, false) {
-        Err(Error::Invalid(message)) => assert!(message.contains("no validation rows"), "{message}"),
+        Err(Error::Invalid(message)) => {
+            assert!(message.contains("validation rows, and there are none"), "{message}")
+        }
         other => panic!("{other:?}"),
     }
 }

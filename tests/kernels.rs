@@ -90,7 +90,7 @@ fn assert_known(ops: &BTreeMap<String, (usize, f64)>) {
 fn every_kernel_is_right_in_the_middle_of_a_graph_and_in_the_third_run() {
     let Some(gpu) = first_unless_asked_for() else { return };
     for class in HashSet::from([AdapterClass::Gpu, gpu.caps().class]) {
-        let report = check_gpu_cases_mid_graph(&gpu.with_class(class), &wgrad::ops::registry(), |_, _| {});
+        let report = check_gpu_cases_mid_graph(&gpu.with_class(class), &wgrad::cases::registry(), |_, _| {});
         assert_passed(&report, &format!(" as {class:?}, mid-graph"));
         assert!(report.cases() > 300 && report.skipped.len() < 20, "{}", report.skipped.len());
     }
@@ -165,7 +165,7 @@ fn every_kernel_stores_halves_where_the_adapter_has_them() {
             };
             assert_passed(&report, &format!(" as {class:?}, in 16 bits"));
             // Some have inputs that half precision has no numbers for, but not many.
-            let all = wgrad::ops::registry().len();
+            let all = wgrad::cases::registry().len();
             assert!(report.cases() > all * 19 / 20, "only {} cases of {all}", report.cases());
             // Rounding to nearest comes close to half a unit somewhere.
             assert!(report.worst() > 0.9, "worst error is {} of its tolerance", report.worst());

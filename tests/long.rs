@@ -187,7 +187,7 @@ fn loops_that_cannot_be_cut_are_refused() {
 #[test]
 #[ignore = "takes minutes"]
 fn every_op_with_long_axes_agrees_with_the_reference() {
-    let cases = wgrad::ops::long_registry();
+    let cases = wgrad::cases::long_registry();
     for gpu in common::gpus() {
         for class in [AdapterClass::Gpu, AdapterClass::Software, gpu.caps().class] {
             let report = wgrad::check::check_gpu_cases(&gpu.with_class(class), &cases, |_, _| {});

@@ -180,7 +180,7 @@ fn a_run_that_is_done_says_so() {
 #[cfg(unix)]
 #[test]
 fn a_rerun_that_is_stopped_in_its_first_epoch_leaves_the_model() {
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Read};
     use std::process::{Command, Stdio};
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
@@ -191,22 +191,18 @@ fn a_rerun_that_is_stopped_in_its_first_epoch_leaves_the_model() {
         let slow = [&quick[..], &[out, "--seed", "9", "--hidden", "3000,3000", "--batch", "1"]].concat();
         let mut child = Command::new(env!("CARGO_BIN_EXE_wgrad"))
             .args(slow)
+            .env("WGRAD_LOG", "wgrad=info")
             .current_dir(here)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // What is trained is said when all is set up but the step.
-        while !lines.next().unwrap().unwrap().contains("parameters") {}
-        let lock = here.join(out).join("run.lock");
-        while !lock.exists() {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        while !log.next().unwrap().unwrap().contains("first step done") {}
         assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-        let said: Vec<String> = lines.map_while(Result::ok).collect();
+        let mut said = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
         assert!(child.wait().unwrap().success());
-        let said = said.join("\n");
         assert!(said.contains("a model is saved once an epoch has ended"), "{said}");
         assert_eq!(said.contains("that of an earlier run"), out == "run", "{said}");
     }

@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
-use wgrad::ops::{AdapterClass, Caps, Kernel, KernelContext, registry};
+use wgrad::cases::registry;
+use wgrad::ops::{AdapterClass, Caps, Kernel, KernelContext};
 
 const CLASSES: [AdapterClass; 3] = [AdapterClass::Gpu, AdapterClass::Software, AdapterClass::SoftwareLanes8];
 

@@ -148,8 +148,8 @@ impl Workload {
     /// - `conv-IN-OUT-SIDE`, which is a convolution with IN to OUT channels on SIDE × SIDE or H × W (`4x64`)
     ///   pixels and its two gradients: 3×3, stride 1 and batch 8, unless it goes on with `-k5`, `-s2`, `-d2`
     ///   (dilation), `-g64` (groups) or `-b1`. Padding makes the outputs as large as the inputs at stride 1. `conv64` is `conv-64-64-32`.
-    /// - Of both, `-plain` gives the kernels that compute one output per invocation; on GPUs `-tiled` those in the files under
-    ///   `shaders/`, and `-block0` to `-block7` blocks of one form, small to large.
+    /// - Of both, `-plain` gives the kernels that compute one output per invocation; on GPUs `-block0`
+    ///   to `-block7` blocks of one form, small to large.
     /// - `copy-N`, `add-N`, `sum-N`, `sum-rows-N`, `sum-columns-N`: N floats, by bytes a second; rows of 1024.
     /// - Families of these: `resnet18`, `matmul-odd`, `matmul-skinny`, `conv-odd`, `conv-forms`, `bandwidth`, and `all`.
     ///
@@ -223,7 +223,6 @@ fn kernels(name: &str) -> (&str, Kernels) {
     let block = || end.strip_prefix("block")?.parse().ok().filter(|i| *i < Block::ALL.len());
     match end {
         "plain" => (rest, Kernels::Plain),
-        "tiled" => (rest, Kernels::Tiled),
         _ => block().map_or((name, Kernels::Best), |i| (rest, Kernels::Block(i))),
     }
 }
@@ -326,7 +325,7 @@ mod tests {
         for name in ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "lstm", "transformer", "copy-64", "sum-rows-9"] {
             assert_eq!(names(name), [name]);
         }
-        for name in ["matmul-7-tiled", "matmul-1x20x3-block5", "conv-3-7-9-weight-gradient-block0"] {
+        for name in ["matmul-7-block7", "matmul-1x20x3-block5", "conv-3-7-9-weight-gradient-block0"] {
             assert_eq!(names(name), [name]);
         }
         for name in ["matmul-7", "matmul-512-plain", "matmul-1x20x3", "conv-3-7-9x4-k5-s2-b1-input-gradient"]

@@ -66,8 +66,6 @@ pub(super) const SUM_COLUMNS: usize = 1024;
 pub(super) enum Kernels {
     Best,
     Plain,
-    /// On GPUs, as the files under `shaders/` have them.
-    Tiled,
     /// On GPUs, blocks of one form.
     Block(usize),
 }
@@ -180,7 +178,6 @@ impl Workload {
                 let kernels = match kernels {
                     Kernels::Best => MatMulKernels::Best,
                     Kernels::Plain => MatMulKernels::Plain,
-                    Kernels::Tiled => MatMulKernels::Tiled,
                     Kernels::Block(i) => MatMulKernels::Block(i),
                 };
                 op(device, &[&[m, k], &[k, n]], |x| x[0].matmul_by(x[1], kernels))
@@ -209,7 +206,6 @@ fn convolve(device: &Device, c: &Convolution, direction: Direction, kernels: Ker
     let kernels = match kernels {
         Kernels::Best => ConvKernels::Best,
         Kernels::Plain => ConvKernels::Plain,
-        Kernels::Tiled => ConvKernels::Workgroup,
         Kernels::Block(i) => ConvKernels::Block(i),
     };
     let ([from, to], [height, width], [oh, ow]) = (c.channels, c.sides, c.outputs());

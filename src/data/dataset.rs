@@ -325,11 +325,24 @@ impl Dataset {
         Ok(self)
     }
 
+    /// Refuses a data set that a model for this one is none for.
+    pub(crate) fn expect_like(&self, other: &Dataset) -> Result<()> {
+        match self.difference(other) {
+            Some(difference) => Err(Error::Invalid(format!(
+                "data sets `{}` and `{}` differ: {difference}",
+                self.name, other.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// How the examples and targets of another set differ from these, in words, if a model for the one is none for the
     /// other.
     pub(super) fn difference(&self, other: &Dataset) -> Option<String> {
+        // Of a single input the name says something only where it differs.
+        let named =
+            self.inputs.len() > 1 || self.inputs.iter().zip(&other.inputs).any(|(a, b)| a.name != b.name);
         let inputs = |data: &Dataset| -> Vec<String> {
-            let named = data.inputs.len() > 1;
             let name = |input: &Input| if named { format!("`{}` ", input.name) } else { String::new() };
             data.inputs.iter().map(|i| format!("{}{:?} of {}", name(i), i.shape, i.values.kind())).collect()
         };

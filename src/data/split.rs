@@ -128,12 +128,7 @@ impl Split {
     /// of inputs or targets, or in classes.
     pub fn new(train: Dataset, test: Dataset, validation_rows: usize) -> Result<Split> {
         test.check()?;
-        if let Some(difference) = train.difference(&test) {
-            return Err(Error::Invalid(format!(
-                "data sets `{}` and `{}` differ: {difference}",
-                train.name, test.name
-            )));
-        }
+        train.expect_like(&test)?;
         if train.class_names() != test.class_names() {
             return Err(Error::Invalid(format!(
                 "data sets `{}` and `{}` call their classes by different names: {:?} and {:?}",

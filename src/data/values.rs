@@ -93,7 +93,7 @@ impl Values {
     }
 
     /// What [`Values::gather`] gave, as values like these.
-    pub(super) fn like(&self, data: Data) -> Self {
+    pub(crate) fn like(&self, data: Data) -> Self {
         match data {
             Data::U8(bytes) => Values::bytes(bytes, self.scale()),
             Data::F32(values) => Values::Floats(values),

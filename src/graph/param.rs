@@ -68,6 +68,8 @@ struct ParamInfo {
     ty: TensorType,
     init: Init,
     seed: u64,
+    /// Whether it was made by [`Params::state`] or [`Params::counter`]: never trained, unlike what is frozen.
+    is_state: bool,
     trainable: AtomicBool,
     /// Why it cannot be used: an impossible shape, values that do not fit, a name that is taken.
     problem: Option<String>,
@@ -274,6 +276,10 @@ impl Params {
             let is_open = !trainable || self.is_shared;
             // What is frozen is still a parameter of its layer.
             problem = match is_alike {
+                true if old.0.is_state == trainable => Some(match trainable {
+                    true => "is a state already; give the parameter another name".into(),
+                    false => "is the parameter of a layer already; give the state another name".into(),
+                }),
                 true if is_open && (!trainable || old.0.init == init) => return old,
                 true if is_open => Some(format!(
                     "is shared, and starts with {init:?} here and {:?} where it was made first",
@@ -308,6 +314,7 @@ impl Params {
             ty: TensorType { dtype, shape },
             init,
             seed: store.seed,
+            is_state: !trainable,
             trainable: AtomicBool::new(trainable),
             problem,
         };
@@ -388,7 +395,19 @@ mod tests {
             p.state("w", [2], Init::Constant(1.0));
             p.param("w", [2], Init::Constant(1.0))
         });
-        assert!(state.contains("another layer"), "{state}");
+        assert!(state.contains("`w` is a state already"), "{state}");
+        let shared = refused(&|p| {
+            p.state("w", [2], Init::Constant(1.0));
+            p.shared().param("w", [2], Init::Constant(1.0))
+        });
+        assert!(shared.contains("`w` is a state already"), "{shared}");
+        for freeze in [false, true] {
+            let weight = refused(&|p| {
+                p.param("w", [2], Init::Constant(1.0)).set_trainable(!freeze);
+                p.state("w", [2], Init::Constant(1.0))
+            });
+            assert!(weight.contains("`w` is the parameter of a layer already"), "{weight}");
+        }
         let again = refused(&|p| {
             p.state("w", [2], Init::Constant(1.0));
             p.state("w", [2], Init::Constant(1.0))

@@ -1,40 +1,31 @@
 //! Every op in one place: its type rule, gradient, reference, kernels and test cases.
 //!
-//! To add one: a file here, a shader (or a function in a family) under `shaders/`, a line in
-//! [`registry`], and its cases.
+//! To add one: a file here with its cases, a line in `cases`, and a shader (or a function in a family) under `shaders/`.
 
 mod accumulate;
-mod argmax;
+pub(crate) mod argmax;
 mod assign;
 mod augment;
-mod batch_norm;
+pub(crate) mod batch_norm;
 mod block;
 mod cast;
-mod classes;
-mod conv;
+pub(crate) mod classes;
+pub(crate) mod conv;
 pub(crate) mod cross_entropy;
 mod dropout;
-mod edge_cases;
-mod edge_products;
-mod edge_shapes;
 pub(crate) mod elementwise;
 mod fill;
 mod fused;
-mod fused_cases;
 mod fused_pool;
-mod layer_norm;
-mod long_cases;
+pub(crate) mod layer_norm;
 pub(crate) mod matmul;
 mod movement;
-mod nonfinite_cases;
 pub(crate) mod optimizer;
 mod parts;
 pub(crate) mod pool;
 mod prologue;
-mod reduce;
-mod softmax;
-#[cfg(test)]
-mod tests;
+pub(crate) mod reduce;
+pub(crate) mod softmax;
 mod text;
 
 pub(crate) use augment::{AffineSample, RandomAffine};
@@ -45,8 +36,6 @@ pub(crate) use dropout::{dropout, random_counter};
 pub(crate) use elementwise::is_literal;
 pub(crate) use fill::Fill;
 pub(crate) use fused::Fused;
-#[doc(hidden)]
-pub use long_cases::{long_registry, stretched};
 pub use matmul::MatMulKernels;
 pub(crate) use matmul::MatMulSum;
 pub(crate) use optimizer::{AdamTick, AdamUpdate, FlagNonFinite, MOST_SCALE, NextScale, SgdUpdate};
@@ -61,8 +50,8 @@ pub(crate) use crate::op::{Cut, Pattern, beats, expect, float, larger, relative_
 #[doc(hidden)]
 pub use crate::op::{Forms, Trial};
 
-/// Every op with its cases: what `wgrad check` and the tests run.
-pub fn registry() -> Vec<Case> {
+/// The cases that each op brings along.
+pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     cases.extend(elementwise::cases());
     cases.extend(matmul::cases());
@@ -83,11 +72,5 @@ pub fn registry() -> Vec<Case> {
     cases.extend(optimizer::cases());
     cases.extend(accumulate::cases());
     cases.extend(assign::cases());
-    cases.extend(fused_cases::cases());
-    cases.extend(long_cases::cases());
-    cases.extend(nonfinite_cases::cases());
-    cases.extend(edge_cases::cases());
-    cases.extend(edge_shapes::cases());
-    cases.extend(edge_products::cases());
     cases
 }

@@ -22,6 +22,29 @@ const BEST: &str = "best.";
 /// Names the layout of a checkpoint's metadata.
 const FORMAT: &str = "wgrad-checkpoint-1";
 
+// Keys that are older than the names of what they hold.
+const BEST_WATCHED: &str = "lowest_loss";
+const SINCE_BEST: &str = "since_lowest";
+
+const BEST_EPOCH: &str = "best_epoch";
+
+/// The key of what the best weights were chosen by. None is like [`BEST_EPOCH`], whatever a metric is called.
+fn best_score(name: &str) -> String {
+    if name == "epoch" { "best_epoch.score".into() } else { format!("best_{name}") }
+}
+
+/// Refuses states whose names are those that a checkpoint gives the best weights.
+pub(super) fn check_names(states: &[Param]) -> Result<()> {
+    match states.iter().find(|state| state.name().starts_with(BEST)) {
+        Some(state) => Err(Error::Invalid(format!(
+            "a checkpoint keeps the best weights under names that begin with `{BEST}`, as `{}` does; give its layer \
+             another path",
+            state.name()
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Values of states, read from the device.
 pub(super) type Snapshot = Vec<(Param, Tensor)>;
 
@@ -53,10 +76,10 @@ pub(super) struct Progress {
     /// Sums over these steps: of the losses, and those of the metrics by name.
     pub(super) loss: f32,
     pub(super) sums: Vec<(String, Vec<f32>)>,
-    /// The best number of the validation so far that patience looks at, with a minus where more is better, and the
-    /// epochs done since.
-    pub(super) lowest_loss: f64,
-    pub(super) since_lowest: usize,
+    /// The best number of the validation so far that patience looks at, negated where more is better, and the epochs
+    /// done since.
+    pub(super) best_watched: f64,
+    pub(super) since_best: usize,
     /// What the order of the rows and the steps depend on.
     pub(super) seed: u64,
     pub(super) batch: usize,
@@ -72,9 +95,9 @@ pub(super) struct Choice<'a> {
     pub(super) patience: &'a str,
 }
 
-/// Where a run stands, apart from tensors.
+/// What a checkpoint keeps of a run, apart from tensors.
 #[derive(Debug)]
-pub(super) struct Stand<'a> {
+pub(super) struct RunState<'a> {
     pub(super) progress: &'a Progress,
     pub(super) optimizer: &'a str,
     pub(super) choice: Choice<'a>,
@@ -121,9 +144,14 @@ pub(super) fn save_model<'t>(
 impl Checkpoint {
     /// Saves where training stands, the current states and the best weights. They may share a name, so the best get a
     /// prefix.
-    pub(super) fn save(path: &Path, run: &Stand<'_>, states: &Snapshot, best: Option<&Best>) -> Result<()> {
-        let &Stand { progress, optimizer, choice, records, metadata } = run;
-        let Progress { epochs, step, loss, sums, lowest_loss, since_lowest, seed, batch, rows } = progress;
+    pub(super) fn save(
+        path: &Path,
+        run: &RunState<'_>,
+        states: &Snapshot,
+        best: Option<&Best>,
+    ) -> Result<()> {
+        let &RunState { progress, optimizer, choice, records, metadata } = run;
+        let Progress { epochs, step, loss, sums, best_watched, since_best, seed, batch, rows } = progress;
         let mut metadata: HashMap<String, String> = kept(metadata).collect();
         let records = serde_json::to_string(records).map_err(|e| Error::io(path, e))?;
         let mut put = |key: &str, value: &dyn Display| metadata.insert(key.to_string(), value.to_string());
@@ -136,8 +164,8 @@ impl Checkpoint {
             let numbers: Vec<String> = sum.iter().map(ToString::to_string).collect();
             put(&sum_key(name), &numbers.join(" "));
         }
-        put("lowest_loss", lowest_loss);
-        put("since_lowest", since_lowest);
+        put(BEST_WATCHED, best_watched);
+        put(SINCE_BEST, since_best);
         put("seed", seed);
         put("batch", batch);
         put("rows", rows);
@@ -146,18 +174,18 @@ impl Checkpoint {
         let mut tensors: Vec<(String, &Tensor)> =
             states.iter().map(|(p, t)| (p.name().to_string(), t)).collect();
         if let Some(best) = best {
-            put("best_epoch", &best.epoch);
-            put(&format!("best_{}", choice.best), &best.score);
+            put(BEST_EPOCH, &best.epoch);
+            put(&best_score(choice.best), &best.score);
             tensors.extend(best.weights.iter().map(|(p, t)| (format!("{BEST}{}", p.name()), t)));
         }
         write(path, tensors, Some(metadata))
     }
 
-    /// Reads where a run stood. `weights` are the parameters that the best weights are of; `sums` are those of the
-    /// metrics, and how many numbers each has.
+    /// Reads where a run stood. `weights` are the parameters that the best weights are of, if these are wanted; `sums` are
+    /// those of the metrics, and how many numbers each has.
     pub(super) fn load(
         path: &Path,
-        weights: &[Param],
+        weights: Option<&[Param]>,
         choice: Choice<'_>,
         sums: &[(String, usize)],
     ) -> Result<Self> {
@@ -182,8 +210,8 @@ impl Checkpoint {
             step,
             loss: fields.get("loss")?,
             sums: fields.sums(sums, step > 0)?,
-            lowest_loss: if is_same { fields.get("lowest_loss")? } else { f64::INFINITY },
-            since_lowest: if is_same { fields.get("since_lowest")? } else { 0 },
+            best_watched: if is_same { fields.get(BEST_WATCHED)? } else { f64::INFINITY },
+            since_best: if is_same { fields.get(SINCE_BEST)? } else { 0 },
             seed: fields.get("seed")?,
             batch: fields.get("batch")?,
             rows: fields.get("rows")?,
@@ -199,7 +227,7 @@ impl Checkpoint {
             )));
         }
         let mut best = None;
-        if metadata.contains_key("best_epoch") {
+        if let Some(weights) = weights.filter(|_| metadata.contains_key(BEST_EPOCH)) {
             let file = SafeTensors::deserialize(&content)
                 .map_err(|e| format(format!("not a safetensors file: {e}")))?;
             let weight = |param: &Param| {
@@ -207,7 +235,7 @@ impl Checkpoint {
                 let values = read(&file, &format!("{BEST}{}", param.name()), param, path)?;
                 Ok((param.clone(), Tensor::new(ty.shape, values)?))
             };
-            let key = format!("best_{}", choice.best);
+            let key = best_score(choice.best);
             if !metadata.contains_key(&key) {
                 return Err(Error::Invalid(format!(
                     "{} keeps weights that were not chosen by `{}`; go on with what chose them, or start another run",
@@ -216,15 +244,37 @@ impl Checkpoint {
                 )));
             }
             best = Some(Best {
-                epoch: fields.get("best_epoch")?,
+                epoch: fields.get(BEST_EPOCH)?,
                 score: fields.get(&key)?,
                 weights: weights.iter().map(weight).collect::<Result<_>>()?,
             });
         }
         let names = header.tensors().into_keys().collect();
         let records = epochs(&metadata, path)?;
+        let fault = fault(&progress, best.as_ref(), &records);
+        if let Some(fault) = fault {
+            return Err(format(format!("its metadata contradicts itself: {fault}")));
+        }
         Ok(Checkpoint { progress, best, records, optimizer: metadata.get("optimizer").cloned(), names })
     }
+}
+
+/// What no run could have written, in words.
+fn fault(progress: &Progress, best: Option<&Best>, records: &[EpochRecord]) -> Option<String> {
+    let Progress { epochs, since_best, best_watched, .. } = *progress;
+    if u32::try_from(epochs).is_err() {
+        return Some(format!("{epochs} epochs"));
+    }
+    if since_best > epochs || best_watched.is_nan() {
+        return Some(format!("{since_best} epochs of {epochs} since the best number, {best_watched}"));
+    }
+    if let Some(best) = best.filter(|best| !(1..=epochs).contains(&best.epoch)) {
+        return Some(format!("the best of {epochs} epochs is number {}", best.epoch));
+    }
+    // A run that went on from a file of an earlier version knows its own epochs alone.
+    let first = epochs.checked_sub(records.len());
+    let is_row = first.is_some_and(|first| records.iter().zip(first + 1..).all(|(r, n)| r.epoch == n));
+    (!is_row).then(|| format!("records of {} epochs, and {epochs} are done", records.len()))
 }
 
 /// Numbers among a file's metadata.

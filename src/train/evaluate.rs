@@ -15,6 +15,7 @@ const BATCH: usize = 512;
 
 /// How a model does on a data set.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// Loss and metrics.
     pub scores: Scores,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::Keep;
-use super::checkpoint::{Checkpoint, Choice, Progress, Snapshot, Stand, save_model, snapshot};
+use super::checkpoint::{Checkpoint, Choice, Progress, RunState, Snapshot, save_model, snapshot};
 use super::run::{CHECKPOINT, Run};
 use crate::error::{Error, Result};
 use crate::graph::Param;
@@ -15,7 +15,10 @@ impl<'t> Run<'t> {
         let Some(path) = &self.trainer.resume else { return Ok(()) };
         let sums: Vec<(String, usize)> =
             self.progress.sums.iter().map(|(name, sum)| (name.clone(), sum.len())).collect();
-        let checkpoint = Checkpoint::load(path, &self.weights, self.choice()?, &sums)?;
+        // Where nothing is compared, nothing could beat them.
+        let compares = self.trainer.keep == Keep::Best && self.validation.is_some();
+        let weights = Some(&self.weights[..]).filter(|_| compares);
+        let checkpoint = Checkpoint::load(path, weights, self.choice()?, &sums)?;
         let states = self.states();
         let optimizer = self.trainer.optimizer_name();
         if let Some(other) = checkpoint.optimizer.as_ref().filter(|other| **other != optimizer) {
@@ -60,9 +63,7 @@ impl<'t> Run<'t> {
         self.trainer.device.load(&states, path)?;
         self.progress = Progress { seed: new.seed, batch: new.batch, rows: new.rows, ..checkpoint.progress };
         self.earlier = checkpoint.records;
-        // Where nothing is compared, nothing could beat them.
-        let compares = self.trainer.keep == Keep::Best && self.validation.is_some();
-        self.best = checkpoint.best.filter(|_| compares);
+        self.best = checkpoint.best;
         Ok(())
     }
 
@@ -109,14 +110,14 @@ impl<'t> Run<'t> {
             self.save_weights(out, &states)?;
         }
         let optimizer = self.trainer.optimizer_name();
-        let stand = Stand {
+        let state = RunState {
             progress: &self.progress,
             optimizer: &optimizer,
             choice: self.choice()?,
             records: &[&self.earlier[..], &self.records[..]].concat(),
             metadata: &self.trainer.metadata,
         };
-        Checkpoint::save(&out.join(CHECKPOINT), &stand, &states, self.best.as_ref())?;
+        Checkpoint::save(&out.join(CHECKPOINT), &state, &states, self.best.as_ref())?;
         self.saved = Some((self.progress.epochs, Instant::now()));
         Ok(())
     }

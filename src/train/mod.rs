@@ -45,11 +45,12 @@
 
 mod batch;
 mod checkpoint;
+mod checks;
 mod evaluate;
 mod files;
 mod measures;
 mod model;
-mod numbers;
+
 mod pieces;
 mod predict;
 mod predictions;
@@ -127,12 +128,16 @@ pub struct EpochRecord {
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct TrainingReport {
     /// The epochs that this run finished; those before a resume are not among them.
     pub epochs: Vec<EpochRecord>,
     /// The epoch (from 1) whose weights were tested and saved. `None` if no epoch was finished: then those after the last
     /// step were tested, and none were saved as the model.
     pub best_epoch: Option<usize>,
+    /// Steps of the next epoch that these weights have gone through as well: not 0 only where a stop ended the run in the
+    /// middle of an epoch, and no weights are compared ([`Keep`]).
+    pub steps_after_epoch: usize,
     /// Loss and metrics of the test rows, with the weights kept.
     pub test: Scores,
     /// Seconds from the start of the run to its last step, with compilation, validation and saving; without

@@ -8,7 +8,7 @@ use crate::device::{Device, Step};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Data, Tensor};
 
 /// Rows of a full batch, where the device can hold what the model makes of so many.
 const BATCH: usize = 256;
@@ -72,13 +72,19 @@ impl<'a> Predictor<'a> {
         )
     }
 
-    /// For rows with the inputs of a data set, asked about by [`Predictor::predict_dataset`] and
-    /// [`Predictor::outputs_of`].
+    /// For rows with the inputs of a data set: others like it are asked about by [`Predictor::predict_dataset`] and
+    /// [`Predictor::outputs_of`], and floats, if it has one input, by [`Predictor::predict`] and [`Predictor::outputs`].
     ///
     /// # Errors
     /// As [`Predictor::new`].
     pub fn of(device: &Device, model: impl Model + 'a, data: &Dataset) -> Result<Self> {
-        let like = Dataset { targets: Targets::Input, ..data.without_rows() };
+        let mut like = Dataset { targets: Targets::Input, ..data.without_rows() };
+        // What the model sees: bytes are scaled as each data set says.
+        for Input { values, .. } in &mut like.inputs {
+            if !matches!(values, Values::Indices(_)) {
+                *values = Values::Floats(Vec::new());
+            }
+        }
         Predictor::like(device, Box::new(model), like)
     }
 
@@ -132,10 +138,10 @@ impl<'a> Predictor<'a> {
     /// Predicts the classes of all rows of a data set.
     ///
     /// # Errors
-    /// As [`Predictor::predict`]; [`Error::Invalid`] where its examples are others than the model's.
+    /// As [`Predictor::predict`]; [`Error::Invalid`] where it has no rows, or its examples are others than the model's.
     pub fn predict_dataset(&mut self, data: &Dataset) -> Result<Predictions> {
-        let rows = self.rows_of(data)?;
-        self.classify(&rows)
+        self.expect_like(data)?;
+        self.classify(data)
     }
 
     /// What the model makes of all rows of a data set, `[rows, ..]`.
@@ -143,8 +149,8 @@ impl<'a> Predictor<'a> {
     /// # Errors
     /// As [`Predictor::predict_dataset`], but for models that are no classifiers.
     pub fn outputs_of(&mut self, data: &Dataset) -> Result<Tensor> {
-        let rows = self.rows_of(data)?;
-        self.numbers(&rows)
+        self.expect_like(data)?;
+        self.numbers(data)
     }
 
     fn classify(&mut self, rows: &Dataset) -> Result<Predictions> {
@@ -177,28 +183,37 @@ impl<'a> Predictor<'a> {
                 self.like.shape()
             )));
         }
+        if let [Input { values: Values::Indices(_), .. }] = self.like.inputs[..] {
+            return Err(Error::Invalid("the model takes indices; give rows of them as a data set".into()));
+        }
         let inputs = vec![Input::new("x", self.like.shape(), values.to_vec())];
         Ok(Dataset { inputs, ..self.like.clone() })
     }
 
-    /// The rows of a data set in the kind that the model is compiled for.
-    fn rows_of(&self, data: &Dataset) -> Result<Dataset> {
-        let alone = Dataset { targets: Targets::Input, ..data.without_rows() };
-        if alone.inputs == self.like.inputs {
-            return Ok(Dataset { targets: Targets::Input, ..data.clone() });
+    /// Refuses a data set without rows, or with other examples than the model's: bytes and floats are alike, and the name
+    /// of a single input says nothing.
+    fn expect_like(&self, data: &Dataset) -> Result<()> {
+        let is_index = |input: &Input| matches!(input.values, Values::Indices(_));
+        let (own, its) = (&self.like.inputs, &data.inputs);
+        let is_alike = |(a, b): (&Input, &Input)| {
+            a.shape == b.shape && is_index(a) == is_index(b) && (own.len() == 1 || a.name == b.name)
+        };
+        if own.len() == its.len() && own.iter().zip(its).all(is_alike) {
+            return data.check();
         }
-        // Made for floats of a shape, it takes bytes of it too.
-        match (&self.like.inputs[..], &data.inputs[..]) {
-            ([own], [its]) if own.shape == its.shape && !matches!(its.values, Values::Indices(_)) => {
-                self.rows(&its.values.to_floats())
-            }
-            _ => Err(Error::Invalid(format!(
-                "the model takes examples of shape {:?}; those of data set `{}` have {:?}",
-                self.like.shape(),
-                data.name,
-                data.shape()
-            ))),
-        }
+        let described = |inputs: &[Input]| -> String {
+            let of = |input: &Input| match is_index(input) {
+                true => format!("`{}` {:?} of indices", input.name, input.shape),
+                false => format!("`{}` {:?}", input.name, input.shape),
+            };
+            inputs.iter().map(of).collect::<Vec<_>>().join(", ")
+        };
+        Err(Error::Invalid(format!(
+            "the model takes examples {}; those of data set `{}` are {}",
+            described(own),
+            data.name,
+            described(its)
+        )))
     }
 
     /// What the steps give for all rows, one after another.
@@ -213,7 +228,12 @@ impl<'a> Predictor<'a> {
             let like = self.like.clone();
             let (step, count) = self.step(self.batch.min(left.len()))?;
             let (now, others) = left.split_at(count);
-            feed(step, &like, &Batch { targets: None, ..rows.batch(now)? })?;
+            let Batch { inputs, .. } = rows.batch(now)?;
+            let inputs = rows.inputs.iter().zip(inputs).map(|(input, data)| match &input.values {
+                Values::Bytes { .. } => Data::F32(input.values.like(data).to_floats().into_owned()),
+                _ => data,
+            });
+            feed(step, &like, &Batch { inputs: inputs.collect(), targets: None })?;
             step.run()?;
             given.extend(step.values("y")?);
             left = others;

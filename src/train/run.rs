@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{feed, inputs};
 use super::checkpoint::{Best, Progress, Snapshot, snapshot};
-use super::numbers;
+use super::checks;
 use super::pieces::Rows;
 use super::record::weights;
 use super::task::{Better, Sums};
@@ -134,8 +134,8 @@ impl<'t> Run<'t> {
             step: 0,
             loss: 0.0,
             sums: Vec::new(),
-            lowest_loss: f64::INFINITY,
-            since_lowest: 0,
+            best_watched: f64::INFINITY,
+            since_best: 0,
             seed: trainer.seed,
             batch: *batch,
             rows,
@@ -167,7 +167,7 @@ impl<'t> Run<'t> {
         let t = self.trainer;
         let stop = || t.stop.load(Ordering::Relaxed);
         while self.progress.epochs < t.epochs {
-            if t.patience.is_some_and(|patience| self.progress.since_lowest >= patience) {
+            if self.ran_out_of_patience() {
                 break;
             }
             if stop() {
@@ -178,8 +178,7 @@ impl<'t> Run<'t> {
             while self.progress.step < self.steps {
                 self.step(began)?;
                 self.progress.step += 1;
-                observer
-                    .on_step(self.progress.epochs * self.steps + self.progress.step, t.epochs * self.steps);
+                observer.on_step(self.steps_done(), t.epochs.saturating_mul(self.steps));
                 if stop() && self.progress.step < self.steps {
                     return self.stopped();
                 }
@@ -189,6 +188,15 @@ impl<'t> Run<'t> {
         }
         // Stopped in its last epoch, a run is simply finished.
         Ok(false)
+    }
+
+    /// Steps of all epochs, those before a resume counted.
+    pub(super) fn steps_done(&self) -> usize {
+        self.progress.epochs.saturating_mul(self.steps).saturating_add(self.progress.step)
+    }
+
+    fn ran_out_of_patience(&self) -> bool {
+        self.trainer.patience.is_some_and(|patience| self.progress.since_best >= patience)
     }
 
     /// Shuffles, and sets the sums to where they stood.
@@ -205,7 +213,8 @@ impl<'t> Run<'t> {
             feed(short, train, &train.batch(&order[order.len() - *left..])?)?;
         }
         self.order = order;
-        if self.trainer.schedule.is_some() {
+        // Without a schedule too: another optimizer of its name may have left a rate there.
+        if self.trainer.schedule.is_some() || self.clock.steps == 0 {
             device.write_param(&self.trainer.optimizer.lr_state(), &[self.trainer.rate(epochs)?])?;
         }
         device.write_param(&self.counter, &[step as u32])?;
@@ -239,9 +248,10 @@ impl<'t> Run<'t> {
             self.clock.until_first_step = self.trainer.started.unwrap_or(began).elapsed();
             let loss = self.read_state(&self.sums.loss)?;
             if !loss.is_finite() && (self.progress.epochs, self.progress.step) == (0, 0) {
-                return Err(numbers::of_first_step(self.trainer, loss));
+                return Err(checks::of_first_step(self.trainer, loss));
             }
             self.expect_number("training", self.progress.epochs + 1, f64::from(loss))?;
+            tracing::info!(seconds = self.clock.until_first_step.as_secs_f64(), "first step done");
         }
         self.clock.steps += 1;
         self.clock.training += start.elapsed();
@@ -334,10 +344,10 @@ impl<'t> Run<'t> {
             let (name, better) = t.patience_by()?;
             // NaN, as R² of targets that are all one, is lower than nothing.
             let watched = if better == Better::More { -number(name) } else { number(name) };
-            if watched < self.progress.lowest_loss {
-                (self.progress.lowest_loss, self.progress.since_lowest) = (watched, 0);
+            if watched < self.progress.best_watched {
+                (self.progress.best_watched, self.progress.since_best) = (watched, 0);
             } else {
-                self.progress.since_lowest += 1;
+                self.progress.since_best += 1;
             }
             if t.keep == Keep::Best {
                 let (name, better) = t.best_by()?;
@@ -355,8 +365,7 @@ impl<'t> Run<'t> {
         self.records.push(record.clone());
         if let Some(out) = &t.out {
             let is_due = self.saved.is_none_or(|(_, at)| at.elapsed() >= SAVE_EVERY);
-            let is_last = epoch == t.epochs
-                || t.patience.is_some_and(|patience| self.progress.since_lowest >= patience);
+            let is_last = epoch == t.epochs || self.ran_out_of_patience();
             if self.best.as_ref().is_some_and(|best| best.epoch == epoch) {
                 self.save_model(out)?;
             }
@@ -376,15 +385,15 @@ impl<'t> Run<'t> {
         if loss.is_finite() {
             return Ok(());
         }
-        Err(numbers::of_epoch(self.trainer, what, epoch, loss, &self.kept()))
+        Err(checks::of_epoch(self.trainer, what, epoch, loss, &self.kept()))
     }
 
     /// The loss of a step is that of the weights before its update: what the last one made of them shows in no loss yet.
     pub(super) fn expect_numbers(&self, states: &Snapshot) -> Result<()> {
-        match numbers::first_that_is_none(states) {
+        match checks::first_not_finite(states) {
             Some((param, value)) => {
                 let epoch = self.progress.epochs + usize::from(self.progress.step > 0);
-                Err(numbers::of_weight(self.trainer, param.name(), value, epoch, &self.kept()))
+                Err(checks::of_weight(self.trainer, param.name(), value, epoch, &self.kept()))
             }
             None => Ok(()),
         }
@@ -400,8 +409,11 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// Saves where the flag stopped it.
+    /// Saves where the flag stopped it; nothing where no step was done, so that what lies there stays.
     fn stopped(&mut self) -> Result<bool> {
+        if self.clock.steps == 0 {
+            return Ok(true);
+        }
         self.submit_pending()?;
         if self.progress.step > 0 {
             self.read_sums()?;

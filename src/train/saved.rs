@@ -15,6 +15,7 @@ pub(super) const EPOCHS: &str = "records";
 
 /// What a `model.safetensors` or `checkpoint.safetensors` says of the run that wrote it.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct SavedRun {
     /// What [`Trainer::metadata`](super::Trainer::metadata) was given, by key; nothing of files from elsewhere.
     pub metadata: BTreeMap<String, String>,
@@ -46,17 +47,45 @@ pub(super) fn epochs(metadata: &HashMap<String, String>, path: &Path) -> Result<
     })
 }
 
-/// NaN, as R² of targets that are all one, is `null` in JSON.
+/// JSON has no NaN, as R² of targets that are all one, and no infinity: they are `null`, `"inf"` and `"-inf"`.
 pub(super) mod numbers {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Finite(f64),
+        Infinite(Infinity),
+        Nan(()),
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum Infinity {
+        #[serde(rename = "inf")]
+        Plus,
+        #[serde(rename = "-inf")]
+        Minus,
+    }
+
     pub(crate) fn serialize<S: Serializer>(all: &[(String, f64)], to: S) -> Result<S::Ok, S::Error> {
-        all.serialize(to)
+        let number = |value: f64| match value {
+            f64::INFINITY => Number::Infinite(Infinity::Plus),
+            f64::NEG_INFINITY => Number::Infinite(Infinity::Minus),
+            value if value.is_nan() => Number::Nan(()),
+            value => Number::Finite(value),
+        };
+        all.iter().map(|(name, value)| (name, number(*value))).collect::<Vec<_>>().serialize(to)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, f64)>, D::Error> {
-        let all = Vec::<(String, Option<f64>)>::deserialize(from)?;
-        Ok(all.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
+        let value = |number: Number| match number {
+            Number::Finite(value) => value,
+            Number::Infinite(Infinity::Plus) => f64::INFINITY,
+            Number::Infinite(Infinity::Minus) => f64::NEG_INFINITY,
+            Number::Nan(()) => f64::NAN,
+        };
+        let all = Vec::<(String, Number)>::deserialize(from)?;
+        Ok(all.into_iter().map(|(name, number)| (name, value(number))).collect())
     }
 }
 
@@ -69,6 +98,12 @@ mod tests {
     fn epochs_are_kept_to_the_bit_and_nan_stays_nan() {
         let scores =
             |r2: f64| Scores { loss: 0.1 + 0.2, metrics: vec![("r2".into(), r2), ("mae".into(), 1e-300)] };
+        let infinite = Scores {
+            loss: 1.0,
+            metrics: [f64::INFINITY, f64::NEG_INFINITY].map(|x| ("m".into(), x)).to_vec(),
+        };
+        let text = serde_json::to_string(&infinite).unwrap();
+        assert_eq!(serde_json::from_str::<Scores>(&text).unwrap(), infinite, "{text}");
         let record = EpochRecord {
             epoch: 3,
             epochs: 7,

@@ -73,9 +73,10 @@ pub enum Better {
 }
 
 impl Better {
-    /// Whether `new` is as good as `old`, or better.
+    /// Whether `new` is as good as `old`, or better; every number is better than NaN.
     pub(super) fn holds(self, new: f64, old: f64) -> bool {
         match self {
+            _ if old.is_nan() => true,
             Better::More => new >= old,
             Better::Less => new <= old,
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::checkpoint::restore;
-use super::numbers::{check_data, check_weights};
+use super::checkpoint::{check_names, restore};
+use super::checks::{check_data, check_weights};
 use super::run::Run;
 use super::task::{Better, LOSS, Objective, Task};
 use super::{Evaluator, FolderLock, Keep, Model, Observer, TrainingReport};
@@ -209,7 +209,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// A flag that ends the run after the current step once it is true: no step after it is submitted. The run then
-    /// saves, tests and reports as always; before the end of the first epoch it saves the checkpoint alone.
+    /// saves, tests and reports as always; before the end of the first epoch it saves the checkpoint alone, and where it
+    /// did no step, none.
     #[must_use]
     pub fn stop(mut self, flag: Arc<AtomicBool>) -> Self {
         self.stop = flag;
@@ -233,10 +234,11 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Passes the training images through `layer` before the model, such as [`crate::nn::RandomAffine`]; those
-    /// that are validated and tested stay as they are. It runs on the device, as a part of each step. A layer
-    /// that draws random numbers should be made with the model's store of parameters, so that a run that resumes
-    /// draws on.
+    /// Passes the first input of the training rows through `layer` before the model, such as
+    /// [`crate::nn::RandomAffine`]; rows that are validated and tested stay as they are, and so does a target that is the
+    /// input ([`Targets::Input`](crate::data::Targets::Input)): an autoencoder then learns to undo what the layer does,
+    /// such as noise. It runs on the device, as a part of each step. A layer that draws random numbers should be made
+    /// with the model's store of parameters, so that a run that resumes draws on.
     #[must_use]
     pub fn augment(mut self, layer: impl Layer + 'a) -> Self {
         self.augment = Some(Box::new(layer));
@@ -330,8 +332,7 @@ impl<'a> Trainer<'a> {
         }
         if self.patience.is_some() && self.split.validation.is_empty() {
             return Err(Error::Invalid(
-                "early stopping looks at the validation loss, and there are no validation rows; keep some of the \
-                 training rows for it"
+                "early stopping looks at validation rows, and there are none; keep some of the training rows for it"
                     .into(),
             ));
         }
@@ -342,6 +343,10 @@ impl<'a> Trainer<'a> {
         let order = epoch_order(self.split.train.len(), self.seed, 0);
         let steps = batches(&order, self.batch, self.last)?.len();
         let mut run = Run::new(&self, steps)?;
+        self.check_test()?;
+        if self.out.is_some() {
+            check_names(&run.states())?;
+        }
         let _lock = match &self.out {
             Some(out) if !self.is_locked => Some(FolderLock::acquire(out)?),
             _ => None,
@@ -356,12 +361,13 @@ impl<'a> Trainer<'a> {
             let ahead = self.epochs.min(run.progress.epochs.saturating_add(EPOCHS_AHEAD));
             (run.progress.epochs..ahead).try_for_each(|epoch| self.rate(epoch).map(drop))?;
         }
-        observer.on_start(run.progress.epochs * run.steps + run.progress.step, self.epochs * run.steps);
+        observer.on_start(run.steps_done(), self.epochs.saturating_mul(run.steps));
         let stopped = run.train(observer, began)?;
         let train_seconds = began.elapsed().as_secs_f64();
         if let Some(best) = &run.best {
             restore(&self.device, &best.weights)?;
         }
+        // Compiled now: beside the training step it would take memory that nothing uses.
         let test = Evaluator::of(&self.device, &*self.model, &self.split.test, &self.task)?.run()?.scores;
         run.expect_number("test", run.progress.epochs.max(1), test.loss)?;
         if let Some(out) = self.out.as_ref().filter(|_| run.progress.epochs > 0) {
@@ -372,6 +378,7 @@ impl<'a> Trainer<'a> {
         let later_steps = run.clock.steps.saturating_sub(1) as f64;
         Ok(TrainingReport {
             best_epoch: run.best.as_ref().map(|b| b.epoch).or(Some(run.progress.epochs)).filter(|&e| e > 0),
+            steps_after_epoch: if run.best.is_none() { run.progress.step } else { 0 },
             epochs: run.records,
             test,
             train_seconds,

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use wgrad::cases::registry;
 use wgrad::gpu::Gpu;
 use wgrad::mutation;
-use wgrad::ops::{Case, registry};
+use wgrad::ops::Case;
 
 use super::faults::{Context, Fields, LineFault, faults};
 

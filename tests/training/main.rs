@@ -7,6 +7,7 @@ mod common;
 mod not_finite;
 #[cfg(feature = "gpu")]
 mod on_gpus;
+mod stopped;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -112,6 +113,7 @@ fn run(
     }
     let mut watcher =
         Watcher { flag, stop_at: settings.stop_at, start: None, steps: Vec::new(), epochs: Vec::new() };
+    watcher.flag.store(settings.stop_at == Some(0), Ordering::Relaxed);
     let report = trainer.run(&mut watcher)?;
     let value = |p: wgrad::Param| (p.name().to_string(), device.read_param(&p).unwrap().data().clone());
     Ok((report, watcher, params.all().into_iter().map(value).collect()))

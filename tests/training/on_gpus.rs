@@ -78,9 +78,10 @@ fn train_within(
         None => train(false, None),
         Some(_) => {
             let (mut first, _) = train(false, stop_at)?;
-            let (second, states) = train(true, None)?;
-            first.epochs.extend(second.epochs.iter().cloned());
-            Ok((TrainingReport { epochs: first.epochs, ..second }, states))
+            let (mut second, states) = train(true, None)?;
+            first.epochs.append(&mut second.epochs);
+            second.epochs = first.epochs;
+            Ok((second, states))
         }
     }
 }

@@ -59,9 +59,9 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 /// The cases of these ops, or of all.
 fn cases(ops: &[String], long: bool) -> Outcome<Vec<Case>> {
-    let mut cases = wgrad::ops::registry();
+    let mut cases = wgrad::cases::registry();
     if long {
-        cases.extend(wgrad::ops::long_registry());
+        cases.extend(wgrad::cases::long_registry());
     }
     if let Some(unknown) = ops.iter().find(|op| !cases.iter().any(|case| case.op.name() == **op)) {
         let mut known: Vec<&str> = cases.iter().map(|case| case.op.name()).collect();

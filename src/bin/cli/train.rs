@@ -26,7 +26,7 @@ use super::{Failure, Outcome, data, open, pictures, run_file, say, say_device, t
 /// checkpoint.safetensors, with which --resume goes on; run.json, the settings, epochs and result; pictures of the
 /// run, as SVG; and, of a table, preprocessing.json, what its rows go through. Model and checkpoint hold the settings
 /// and what rows go through as well. Files of an earlier run there are replaced once the first epoch has ended; a run
-/// that is stopped before replaces the checkpoint alone. Ctrl-C stops after the current step, saves and tests; a second
+/// that is stopped before replaces the checkpoint alone, and nothing before its first step. Ctrl-C stops after the current step, saves and tests; a second
 /// one quits.
 ///
 /// One seed gives the same result on one device, bit for bit, stopped and resumed or not.
@@ -215,8 +215,8 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     match (has_model, model_file.exists()) {
         (true, _) => say(format!("saved {}", model_file.display())),
         (false, is_there) => say(format!(
-            "saved {}; a model is saved once an epoch has ended{}",
-            checkpoint.display(),
+            "{}a model is saved once an epoch has ended{}",
+            if report.steps > 0 { format!("saved {}; ", checkpoint.display()) } else { String::new() },
             if is_there { ", and what lies there is that of an earlier run" } else { "" }
         )),
     }
@@ -229,27 +229,35 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
 
 /// How a run ended, what it came to and what it took. `last` is its last epoch.
 fn say_end(report: &TrainingReport, settings: &Settings, last: Option<&EpochRecord>) {
+    let no_better = format!("the validation loss was not lower than before for {} epochs", settings.patience);
     if report.stopped {
+        say(match report.steps {
+            0 => "stopped before the first step".into(),
+            steps => format!(
+                "stopped after {} steps; `--resume` with the same --out goes on",
+                thousands(steps as f64)
+            ),
+        });
+    } else if report.stopped_early && report.steps == 0 {
         say(format!(
-            "stopped after {} steps; `--resume` with the same --out goes on",
-            thousands(report.steps as f64)
+            "nothing is left to train: {no_better}; give more with --patience, or start another run"
         ));
-    }
-    if report.steps == 0 && !report.stopped {
+    } else if report.stopped_early {
+        say(format!("ended early: {no_better}"));
+    } else if report.steps == 0 {
         say(format!(
             "nothing is left to train: the run has done {} epochs; give more with --epochs, or start another run",
             last.map_or(settings.epochs as usize, |last| last.epoch)
         ));
     }
-    if report.stopped_early {
-        let patience = settings.patience;
-        say(format!("ended early: the validation loss was not lower than before for {patience} epochs"));
-    }
-    say(format!(
-        "\ntest {}{}",
-        tested(&report.test),
-        report.best_epoch.map(|e| format!(", with the weights of epoch {e}")).unwrap_or_default()
-    ));
+    let weights = match (report.best_epoch, report.steps_after_epoch) {
+        (Some(epoch), 0) => format!(", with the weights of epoch {epoch}"),
+        (Some(epoch), steps) => {
+            format!(", with the weights of epoch {epoch} and {} steps of the next", thousands(steps as f64))
+        }
+        (None, _) => String::new(),
+    };
+    say(format!("\ntest {}{weights}", tested(&report.test)));
     let mut figures = vec![format!("{:.2} s in all", report.train_seconds)];
     if report.steps > 0 {
         figures.push(format!("{:.2} s to the first step", report.first_step_seconds));
@@ -367,6 +375,7 @@ fn describe(settings: &Settings) -> String {
 fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Value {
     let mut all = json!({
         "best_epoch": report.best_epoch,
+        "steps_after_epoch": report.steps_after_epoch,
         "train_seconds": report.train_seconds,
         "first_step_seconds": report.first_step_seconds,
         "steps": report.steps,

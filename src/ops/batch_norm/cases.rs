@@ -4,7 +4,7 @@ use super::{BatchNorm, BatchNormGrad, BatchNormInference};
 use crate::ops::{Case, Fillings};
 
 /// Channels that are gone over in parts where loops are short, by vectors and not.
-pub(in crate::ops) fn long_cases() -> Vec<Case> {
+pub(crate) fn long_cases() -> Vec<Case> {
     let of = |x: [usize; 4]| {
         let c = [x[1]];
         let grad = Case::new(BatchNormGrad { eps: 1e-3 }, &[&x, &c, &c, &c, &x]);

@@ -5,7 +5,8 @@ mod fast;
 mod grad;
 mod inference;
 
-pub(super) use cases::{cases, long_cases};
+pub(super) use cases::cases;
+pub(crate) use cases::long_cases;
 pub(super) use fast::dot;
 use grad::BatchNormGrad;
 use inference::BatchNormInference;

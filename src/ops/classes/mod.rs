@@ -99,7 +99,7 @@ impl<'g> Var<'g> {
 }
 
 /// Many rows added to few.
-pub(super) fn long_cases() -> Vec<Case> {
+pub(crate) fn long_cases() -> Vec<Case> {
     let n = 70_001;
     let scatter = |row: usize| {
         let mut case = Case::new(ScatterRows { rows: 3 }, &[&[n], &[n, row]]).exact().index(0, 3);

@@ -7,6 +7,8 @@ pub(super) mod weight;
 use minijinja::context;
 
 use super::correlation::Correlation;
+use super::geometry::Extents;
+use super::kernels::Asked;
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
 use crate::ops::parts::{Parts, in_parts};
@@ -17,14 +19,7 @@ use crate::ops::{Arg, Chain, Dispatch, Kernel, KernelContext, Program, Trial};
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
-    images: u32,
-    groups: u32,
-    c: u32,
-    m: u32,
-    h: u32,
-    w: u32,
-    oh: u32,
-    ow: u32,
+    extents: Extents,
     stride_y: u32,
     stride_x: u32,
     gap_y: u32,
@@ -52,16 +47,11 @@ pub(super) fn trial(c: &Correlation) -> Trial {
     Block::trial(&name, [c.m, pixels], c.groups, c.c * c.kh * c.kw, false)
 }
 
-/// The launch of a correlation, with `chain` behind it.
-pub(super) fn correlate(
-    c: &Correlation,
-    forced: Option<usize>,
-    has_bias: bool,
-    ctx: &KernelContext<'_>,
-    chain: Option<&Chain>,
-) -> Result<Program> {
+/// The forward direction, or the gradient of the images.
+pub(super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+    let (c, chain) = (&asked.c, ctx.fusion.epilogue);
     let pixels = c.images * c.oh * c.ow;
-    let block = Block::of(forced, &trial(c), ctx.caps);
+    let block = Block::of(asked.form(), &trial(c), ctx.caps);
     let depth = c.c * c.kh * c.kw;
     // The weight of a row is contiguous along k, and so is a vector of it.
     let in_line = !c.flip && c.weight_steps[1] == depth;
@@ -76,14 +66,7 @@ pub(super) fn correlate(
         flip: c.flip,
     };
     let params = Params {
-        images: c.images as u32,
-        groups: c.groups as u32,
-        c: c.c as u32,
-        m: c.m as u32,
-        h: c.h as u32,
-        w: c.w as u32,
-        oh: c.oh as u32,
-        ow: c.ow as u32,
+        extents: c.extents(),
         stride_y: c.stride[0] as u32,
         stride_x: c.stride[1] as u32,
         gap_y: c.gap[0] as u32,
@@ -96,18 +79,16 @@ pub(super) fn correlate(
         group_step: c.weight_steps[0] as u32,
         m_step: c.weight_steps[1] as u32,
         c_step: c.weight_steps[2] as u32,
-        has_bias: u32::from(has_bias),
+        has_bias: u32::from(asked.has_bias),
         kw: c.kw as u32,
         taps: (c.kh * c.kw) as u32,
         parts: parts as u32,
         length: length as u32,
     };
-    // Without a bias something has to be bound in its place.
-    let bias = Arg::Input(if has_bias { 2 } else { 1 });
     let inputs = ctx.inputs.len();
     let elements = [c.groups * c.m * pixels];
     in_parts(&Parts::of(parts, &elements), ctx, chain.map(|c| (c, inputs)), |to, chain| {
-        let mut args = [&[Arg::Input(0), Arg::Input(1), bias], to].concat();
+        let mut args = [&[Arg::Input(0), Arg::Input(1), asked.bias()], to].concat();
         args.extend(chain.iter().flat_map(|chain| chain.args(inputs)));
         let grid = ctx.caps.grid(block.workgroups([c.m, pixels]) * c.groups * parts)?;
         Ok(Dispatch::new(variant.kernel(chain)?, args, &params, grid)

@@ -244,9 +244,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     for config in large() {
         cases.extend(config.cases(ConvKernels::Best).into_iter().map(Case::no_gradient));
     }
-    // What GPUs have besides: the tiles to be read, and every form of blocks, more than one each way.
+    // Channels and pixels beyond whole tiles, and every form of blocks that GPUs have, more than one each way.
     let uneven_padding = Padding::Explicit { top: 1, bottom: 0, left: 0, right: 2 };
-    let read = [
+    let beyond = [
         config(1, 6, 74, [19, 27], [3, 3]).groups(2).same(),
         config(2, 36, 6, [9, 8], [3, 3]).stride(2, 1).pad(uneven_padding).groups(2),
         config(1, 29, 5, [7, 9], [3, 2]).dilation(2, 1).pad(uneven_padding),
@@ -254,7 +254,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     let mut by = |config: Config, kernels| {
         cases.extend(config.cases(kernels).into_iter().map(Case::no_gradient));
     };
-    read.into_iter().for_each(|config| by(config, ConvKernels::Workgroup));
+    beyond.into_iter().for_each(|config| by(config, ConvKernels::Tiles));
     let mut backward = Vec::new();
     for block in 0..Block::ALL.len() {
         by(config(2, 5, 131, [9, 16], [3, 3]).same(), ConvKernels::Block(block));

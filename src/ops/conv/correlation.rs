@@ -1,6 +1,6 @@
 //! What the forward direction and the gradient of the input have in common: one sum, over different arrays.
 
-use super::geometry::Geometry;
+use super::geometry::{Extents, Geometry};
 
 /// out\[n, g m + j, oy, ox\] = Σ over i < c, ky, kx of in\[n, g c + i, uy / gap, ux / gap\] weight(g, j, i, ky, kx)
 /// with u = o stride + k dilation - before, where gap divides u and the quotient is inside.
@@ -27,6 +27,11 @@ pub(super) struct Correlation {
 }
 
 impl Correlation {
+    /// As uniforms have them.
+    pub(super) fn extents(&self) -> Extents {
+        Extents::new(self.images, self.groups, [self.c, self.m], [self.h, self.w], [self.oh, self.ow])
+    }
+
     pub(super) fn forward(g: &Geometry) -> Self {
         Correlation {
             images: g.n,

@@ -6,20 +6,20 @@
 //! residues, each by its own part of the kernel: no product with a zero between two elements is computed.
 
 mod strip;
-mod weight;
+pub(super) mod weight;
 
 use minijinja::{Value, context};
 
 use super::correlation::Correlation;
+use super::kernels::Asked;
 use super::tile::greatest_common_divisor;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::text::{Then, rendered, widest};
-use crate::ops::{AdapterClass, Caps, Chain, Kernel};
+use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program};
 use strip::Strip;
-pub(super) use weight::plan as plan_weight;
 
 /// Most output channels of a group. With more, tiles that load the input once for all of them are as fast.
-pub(super) const OUTPUTS: usize = 4;
+const OUTPUTS: usize = 4;
 /// Multiply-adds in one kernel, which decide how long it compiles.
 const LINES: usize = 640;
 /// Most rows of the input that are kept.
@@ -104,7 +104,7 @@ impl Schedule {
 /// Uniform of the generated kernels.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Params {
+struct Params {
     planes: u32,
     /// Output channels of an image, and of a group.
     channels: u32,
@@ -126,19 +126,26 @@ pub(super) struct Params {
 }
 
 /// A kernel with its grid.
-pub(super) struct Plan {
+struct Plan {
     walk: Walk,
-    pub(super) params: Params,
-    pub(super) workgroups: usize,
+    params: Params,
+    workgroups: usize,
     /// Of an invocation's loop.
-    pub(super) iterations: usize,
+    iterations: usize,
 }
 
-impl Plan {
-    /// Its text, with formulas behind it.
-    pub(super) fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
-        self.walk.kernel(chain)
-    }
+pub(super) fn fits(asked: &Asked<'_>) -> bool {
+    plan(&asked.c, asked.has_bias, asked.caps).is_some()
+}
+
+pub(super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+    let plan = plan(&asked.c, asked.has_bias, ctx.caps)
+        .ok_or_else(|| Error::Invalid("no walk computes this convolution".into()))?;
+    let chain = ctx.fusion.epilogue;
+    let mut args = vec![Arg::Input(0), Arg::Input(1), asked.bias(), Arg::Output(0)];
+    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
+    let (kernel, grid) = (plan.walk.kernel(chain)?, ctx.caps.grid(plan.workgroups)?);
+    Ok(Dispatch::new(kernel, args, &plan.params, grid).loop_iterations(plan.iterations).into())
 }
 
 /// A variant of the kernel: what its text depends on.
@@ -169,7 +176,7 @@ fn vector(numbers: &[usize]) -> usize {
 }
 
 /// The kernel for a correlation with one input channel in each group; `None` where its text would be too long.
-pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
+fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     if c.c != 1 || c.m > OUTPUTS {
         return None;
     }

@@ -39,6 +39,34 @@ pub(super) struct Geometry {
     pub(super) left: usize,
 }
 
+/// How the uniform of most kernels begins.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Extents {
+    images: u32,
+    groups: u32,
+    /// Channels of each group that go in and that come out.
+    c: u32,
+    m: u32,
+    h: u32,
+    w: u32,
+    oh: u32,
+    ow: u32,
+}
+
+impl Extents {
+    pub(super) fn of(g: &Geometry) -> Self {
+        Extents::new(g.n, g.groups, [g.c, g.o], [g.h, g.w], [g.oh, g.ow])
+    }
+
+    /// From extents that a tensor has, which fit.
+    pub(super) fn new(n: usize, groups: usize, c: [usize; 2], from: [usize; 2], to: [usize; 2]) -> Self {
+        let [images, groups] = [n, groups].map(|n| n as u32);
+        let [[c, m], [h, w], [oh, ow]] = [c, from, to].map(|pair| pair.map(|n| n as u32));
+        Extents { images, groups, c, m, h, w, oh, ow }
+    }
+}
+
 /// The extent of the output along one axis, or what is wrong.
 fn output_extent(
     axis: &str,
@@ -134,6 +162,13 @@ impl Geometry {
     pub(super) fn is_product_of_half(&self) -> bool {
         let half = (self.h, self.w, self.top, self.left) == (2 * self.oh, 2 * self.ow, 0, 0);
         self.taps() == 1 && self.stride == [2, 2] && self.groups == 1 && half && self.w.is_multiple_of(4)
+    }
+
+    /// Elements of the gradient of the weight and, with `bias`, of that of the bias.
+    pub(super) fn gradients(&self, bias: bool) -> Vec<usize> {
+        let channels = self.groups * self.o;
+        let all = [channels * self.depth(), channels];
+        all[..1 + usize::from(bias)].to_vec()
     }
 
     /// Products that each output sums, in the group: c kh kw.

@@ -1,6 +1,5 @@
 //! Two-dimensional convolution and its two gradients, each linear in both its arguments, so that every
-//! further derivative is one of the three again. Kernels: `shaders/conv2d.wgsl` (plain, and tiles in
-//! workgroup memory, to be read), [`blocks`] (what GPUs run), [`tile`] and [`weight_tile`] (register tiles for software adapters).
+//! further derivative is one of the three again. [`kernels`] lists their kernels.
 
 mod blocks;
 mod cases;
@@ -8,7 +7,10 @@ mod correlation;
 mod depthwise;
 mod fast;
 mod geometry;
-mod launch;
+mod gradients;
+mod kernels;
+mod plain;
+mod product;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -39,9 +41,6 @@ pub enum ConvKernels {
     Plain,
     /// Tiles even where the work is so small that `Best` takes the plain kernel.
     Tiles,
-    /// On GPUs, tiles as `shaders/conv2d.wgsl` has them.
-    #[doc(hidden)]
-    Workgroup,
     /// On GPUs, blocks of this form.
     #[doc(hidden)]
     Block(usize),
@@ -181,7 +180,7 @@ impl Op for Conv2d {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        launch::forward(self, ctx, ctx.fusion.epilogue)
+        kernels::forward(self, ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -192,7 +191,7 @@ impl Op for Conv2d {
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let g = self.window.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
-        launch::trial(self.kernels, &Correlation::forward(&g))
+        kernels::trial(self.kernels, g, Correlation::forward(&g))
     }
 
     fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
@@ -205,123 +204,7 @@ impl Op for Conv2d {
         let Fusion { prologue, epilogue, max_pooling } = ctx.fusion;
         prologue.is_none()
             && epilogue.is_none_or(|chain| chain.follows(None))
-            && max_pooling.is_none_or(|window| launch::can_pool(self, ctx, window))
-    }
-}
-
-impl Op for Conv2dBackwardInput {
-    fn name(&self) -> &'static str {
-        "conv2d_backward_input"
-    }
-
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
-        expect(inputs, &[DType::F32; 2])?;
-        let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
-        result(&[g.n, g.groups * g.c, g.h, g.w])
-    }
-
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
-        let Some(cotangent) = upstream[0] else { return Ok(vec![None; 2]) };
-        let (dy, weight) = (inputs[0], inputs[1]);
-        Ok(vec![
-            needed[0].then(|| forward(self.window, self.kernels, cotangent, weight)),
-            needed[1].then(|| backward_weight(self.window, self.kernels, cotangent, dy, weight)),
-        ])
-    }
-
-    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        launch::backward_input(self, ctx, ctx.fusion.epilogue)
-    }
-
-    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
-        let weight = inputs[1].shape;
-        bound(self, weight.elements() / (weight.dim(1) * self.window.groups), inputs, outputs)
-    }
-
-    fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
-        let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
-        launch::trial(self.kernels, &Correlation::backward(&g))
-    }
-
-    fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
-        let weight = inputs[1].shape;
-        inputs[0].shape.elements() as u64 * (2 * weight.elements() / weight.dim(0)) as u64
-    }
-
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
-    }
-}
-
-impl Op for Conv2dBackwardWeight {
-    fn name(&self) -> &'static str {
-        "conv2d_backward_weight"
-    }
-
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
-        expect(inputs, &[DType::F32; 2])?;
-        let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
-        let mut outputs = result(&[g.groups * g.o, g.c, g.kh, g.kw])?;
-        if self.bias {
-            outputs.extend(result(&[g.groups * g.o])?);
-        }
-        Ok(outputs)
-    }
-
-    fn grad<'g>(
-        &self,
-        inputs: &[Var<'g>],
-        _: &[Var<'g>],
-        upstream: &[Option<Var<'g>>],
-        needed: &[bool],
-    ) -> Result<Vec<Option<Var<'g>>>, String> {
-        let (x, dy) = (inputs[0], inputs[1]);
-        let of_weight = upstream[0];
-        let dx = of_weight.filter(|_| needed[0]);
-        let dx = dx.map(|u| backward_input(self.window, self.kernels, dy, u, x));
-        let mut ddy = of_weight.filter(|_| needed[1]).map(|u| forward(self.window, self.kernels, x, u));
-        // Every pixel of a channel is in the bias's sum once.
-        if let Some(u) = upstream.get(1).copied().flatten().filter(|_| needed[1]) {
-            let each = u.reshape([u.dim(0), 1, 1]).broadcast_to(dy.shape());
-            ddy = Some(ddy.map_or(each, |d| d + each));
-        }
-        Ok(vec![dx, ddy])
-    }
-
-    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        launch::backward_weight(self, ctx)
-    }
-
-    fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
-        let dy = inputs[1].shape;
-        let terms = dy.elements() / dy.dim(1);
-        let weight = Conv2dBackwardWeight { bias: false, ..*self };
-        let mut bounds = bound(&weight, terms, inputs, &outputs[..1]);
-        if self.bias {
-            let mut sizes = vec![0.0; dy.dim(1)];
-            let size = dy.dim(2) * dy.dim(3);
-            for (plane, values) in inputs[1].f().chunks_exact(size).enumerate() {
-                sizes[plane % dy.dim(1)] += values.iter().map(|v| v.abs()).sum::<f64>();
-            }
-            bounds.push(sizes.iter().map(|s| terms as f64 * UNIT * s + TINY).collect());
-        }
-        bounds
-    }
-
-    fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
-        let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
-        launch::weight_trial(self.kernels, &g)
-    }
-
-    fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
-        let (dy, weight) = (inputs[1].shape, outputs[0].shape);
-        dy.elements() as u64 * (2 * weight.elements() / weight.dim(0)) as u64
+            && max_pooling.is_none_or(|window| kernels::can_pool(self, ctx, window))
     }
 }
 

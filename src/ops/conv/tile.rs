@@ -1,27 +1,26 @@
 //! Which register tile computes the forward direction or the gradient of the images on a software adapter: both are the same
 //! sum, over different arrays. Their text is `shaders/software/conv2d_tile.wgsl.jinja`.
 
+mod shape;
+
 use std::collections::BTreeSet;
 
 use minijinja::{Value, context};
 
 use super::correlation::Correlation;
-use crate::error::Result;
+use super::geometry::Extents;
+use super::kernels::Asked;
+use crate::error::{Error, Result};
 use crate::ops::text::{Then, rendered, widest};
-use crate::ops::{AdapterClass, Caps, Chain, Kernel};
+use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program};
 
-/// Uniform of the generated kernels.
+use shape::{Store, Strip, channels, in_a_row, rectangle, store};
+
+/// Uniform of the tiles.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Params {
-    images: u32,
-    groups: u32,
-    c: u32,
-    m: u32,
-    h: u32,
-    w: u32,
-    oh: u32,
-    ow: u32,
+struct Params {
+    extents: Extents,
     kh: u32,
     stride_y: u32,
     dilation_y: u32,
@@ -41,49 +40,64 @@ pub(super) struct Params {
     step_ky: u32,
 }
 
-/// What is done with the outputs before they are stored.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ending<'a> {
-    pub(super) chain: Option<&'a Chain>,
-    /// Extents of windows, which cover the plane: the maxima of them are stored, and their places.
-    pub(super) window: Option<[usize; 2]>,
+/// Uniform of `conv2d_pack`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct PackParams {
+    groups: u32,
+    m: u32,
+    c: u32,
+    taps: u32,
+    width: u32,
+    group_step: u32,
+    m_step: u32,
+    c_step: u32,
+    flip: u32,
+    _pad: [u32; 3],
 }
 
-/// A kernel with its grid, and the width of the packed weight it reads.
-pub(super) struct Plan {
+/// A tile with its grid, and the width of the packed weight it reads.
+struct Plan {
     tile: Tile,
-    pub(super) params: Params,
-    pub(super) width: usize,
-    pub(super) workgroups: usize,
+    params: Params,
+    width: usize,
+    workgroups: usize,
     /// Of an invocation's loops.
-    pub(super) iterations: usize,
+    iterations: usize,
 }
 
-impl Plan {
-    /// Its text, with formulas behind it.
-    pub(super) fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
-        self.tile.kernel(chain)
-    }
+/// Whether a tile fits that, where a window is asked for, consists of whole ones, which cover the plane.
+pub(super) fn fits(asked: &Asked<'_>) -> bool {
+    plan(&asked.c, asked.has_bias, asked.caps, asked.window).is_some()
 }
 
-/// How outputs lie in memory, so that several are stored at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Store {
-    /// One by one.
-    Single,
-    /// This many neighbours of a row.
-    Row(usize),
-    /// This many neighbours of a plane: the tile has whole rows.
-    Plane(usize),
-}
-
-impl Store {
-    fn vector(self) -> usize {
-        match self {
-            Store::Single => 1,
-            Store::Row(n) | Store::Plane(n) => n,
-        }
-    }
+/// Packs the weight and runs tiles over it.
+pub(super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+    let (c, window, chain) = (&asked.c, asked.window, ctx.fusion.epilogue);
+    let plan = plan(c, asked.has_bias, ctx.caps, window)
+        .ok_or_else(|| Error::Invalid("no tile computes this convolution".into()))?;
+    let vectors = c.groups * c.c * c.kh * c.kw * plan.width / 4;
+    let params = PackParams {
+        groups: c.groups as u32,
+        m: c.m as u32,
+        c: c.c as u32,
+        taps: (c.kh * c.kw) as u32,
+        width: plan.width as u32,
+        group_step: c.weight_steps[0] as u32,
+        m_step: c.weight_steps[1] as u32,
+        c_step: c.weight_steps[2] as u32,
+        flip: u32::from(c.flip),
+        _pad: [0; 3],
+    };
+    let args = vec![Arg::Input(1), Arg::Scratch(0)];
+    let grid = ctx.caps.grid(vectors.div_ceil(64))?;
+    let pack = Dispatch::new(Kernel::library("conv2d_pack")?, args, &params, grid);
+    let mut args = vec![Arg::Input(0), Arg::ScratchRead(0), asked.bias(), Arg::Output(0)];
+    args.extend(window.map(|_| Arg::Output(1)));
+    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
+    let (kernel, grid) = (plan.tile.kernel(chain)?, ctx.caps.grid(plan.workgroups)?);
+    let run = Dispatch::new(kernel, args, &plan.params, grid).loop_iterations(plan.iterations);
+    Ok(Program { dispatches: vec![pack, run], scratch: vec![16 * vectors] })
 }
 
 /// A variant of the kernel: what its text depends on.
@@ -141,7 +155,7 @@ const LINES: usize = 150;
 
 /// The best tile for a correlation; `None` where a kernel is too wide for any, a window too large for the tiles, or a sum
 /// too long for an adapter's loops.
-pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<'_>) -> Option<Plan> {
+fn plan(c: &Correlation, has_bias: bool, caps: &Caps, window: Option<[usize; 2]>) -> Option<Plan> {
     let class = caps.class;
     let broadcast = class == AdapterClass::SoftwareLanes8 && c.m > 4;
     let (lanes, vectors) = channels(c.m, broadcast);
@@ -164,9 +178,9 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<
     if c.kw * vectors > LINES || gap > 8 || !caps.allows(iterations) {
         return None;
     }
-    let window = ending.window.unwrap_or([1, 1]);
-    let (rows, columns) = rectangle(c, most, broadcast, window)?;
-    if !broadcast && window != [1, 1] {
+    let of_results = window.unwrap_or([1, 1]);
+    let (rows, columns) = rectangle(c, most, broadcast, of_results)?;
+    if !broadcast && of_results != [1, 1] {
         // Where nothing is shared, whole rows, and many sums for each load of the weight, are worth more than the stores
         // that are saved: measured on llvmpipe.
         let (alone_rows, alone_columns) = rectangle(c, most, broadcast, [1, 1])?;
@@ -175,7 +189,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<
             return None;
         }
     }
-    let store = store(c, [rows, columns], window);
+    let store = store(c, [rows, columns], of_results);
     let whole = (gap == 1 && columns >= c.ow).then(|| Whole::of(c));
     // Rows of the image, and tiles, start at multiples of what divides both.
     let is_unit = |n: usize| c.w.is_multiple_of(n) && (columns * c.stride[1]).is_multiple_of(n);
@@ -196,7 +210,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<
         whole,
         unit,
         shift: shift as usize,
-        window: ending.window,
+        window,
         store,
         exact: c.oh.is_multiple_of(c.gap[0] * rows) && c.ow.is_multiple_of(columns),
         across: Some(c.ow).filter(|&ow| ow <= columns),
@@ -205,16 +219,10 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<
     let width = c.m.next_multiple_of(group_of_channels).next_multiple_of(4);
     let tiles_x = c.ow.div_ceil(columns);
     let tiles_y = c.gap[0] * c.oh.div_ceil(c.gap[0] * rows);
-    let lift = c.before[0].max(0).next_multiple_of_i64(c.gap[0] as i64);
+    let gap_y = c.gap[0] as i64;
+    let lift = (c.before[0].max(0) + gap_y - 1) / gap_y * gap_y;
     let params = Params {
-        images: c.images as u32,
-        groups: c.groups as u32,
-        c: c.c as u32,
-        m: c.m as u32,
-        h: c.h as u32,
-        w: c.w as u32,
-        oh: c.oh as u32,
-        ow: c.ow as u32,
+        extents: c.extents(),
         kh: c.kh as u32,
         stride_y: c.stride[0] as u32,
         dilation_y: c.dilation[0] as u32,
@@ -231,87 +239,6 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps, ending: Ending<
     let tiles = c.images * c.groups * c.m.div_ceil(group_of_channels) * tiles_x * tiles_y;
     let workgroups = if broadcast { tiles } else { tiles.div_ceil(8) };
     Some(Plan { tile, params, width, workgroups, iterations })
-}
-
-trait NextMultiple {
-    fn next_multiple_of_i64(self, of: i64) -> i64;
-}
-
-impl NextMultiple for i64 {
-    fn next_multiple_of_i64(self, of: i64) -> i64 {
-        (self + of - 1) / of * of
-    }
-}
-
-/// Channels in a vector and vectors of an invocation, for `m` channels.
-fn channels(m: usize, broadcast: bool) -> (usize, usize) {
-    if !broadcast {
-        return match m {
-            1 => (1, 1),
-            2 => (2, 1),
-            3 | 4 => (4, 1),
-            _ => (4, 2),
-        };
-    }
-    // Time per channel with 4, 2 and 1 in each lane: fewer share a load.
-    let cost = |lanes: usize, each: usize| m.next_multiple_of(8 * lanes) * each;
-    let all = [(4, cost(4, 16)), (2, cost(2, 20)), (1, cost(1, 30))];
-    (all.into_iter().min_by_key(|(_, cost)| *cost).map_or(4, |(lanes, _)| lanes), 1)
-}
-
-/// Rows and columns of a tile of at most `most` outputs: whole rows of the image where they fit. Both are multiples of
-/// the window's, as is the image; `None` where the window does not fit.
-fn rectangle(
-    c: &Correlation,
-    most: usize,
-    broadcast: bool,
-    [height, width]: [usize; 2],
-) -> Option<(usize, usize)> {
-    let gap = c.gap[1];
-    // Of each row.
-    let most = most / height;
-    if most < width {
-        return None;
-    }
-    let columns = if c.ow <= most {
-        c.ow.next_multiple_of(gap)
-    } else {
-        // Stored four or two at a time where rows allow.
-        let unit = if c.ow.is_multiple_of(4) { 4 } else { 1 };
-        let unit = if gap > 1 { gap } else { unit.min(most) };
-        // Of windows one result is stored: columns beyond the image cost more than single stores.
-        let unit = if width > 1 { width } else { unit };
-        let across = c.ow.div_ceil(most);
-        let columns = c.ow.div_ceil(across).next_multiple_of(unit);
-        if columns <= most { columns } else { most / unit * unit }
-    };
-    if !broadcast && c.gap[0] == 1 && c.ow >= 8 {
-        return Some((height, columns));
-    }
-    let oh = c.oh / height;
-    let possible = (most / columns).clamp(1, oh.div_ceil(c.gap[0]));
-    let down = oh.div_ceil(possible * c.gap[0]);
-    Some((height * oh.div_ceil(down * c.gap[0]), columns))
-}
-
-/// How a tile's results are stored, which are one of each window.
-fn store(c: &Correlation, [rows, columns]: [usize; 2], [height, width]: [usize; 2]) -> Store {
-    let whole_rows = columns == c.ow && c.gap[0] == 1;
-    let (rows, columns, oh, ow) = (rows / height, columns / width, c.oh / height, c.ow / width);
-    for n in [4, 2] {
-        if whole_rows && (rows * columns).is_multiple_of(n) && (oh * ow).is_multiple_of(n) {
-            return Store::Plane(n);
-        }
-        if columns.is_multiple_of(n) && ow.is_multiple_of(n) {
-            return Store::Row(n);
-        }
-    }
-    Store::Single
-}
-
-/// Neighbours in the row of a window that are finished together: rows of the image are multiples of them.
-fn in_a_row(width: usize) -> usize {
-    widest(|n| width.is_multiple_of(n))
 }
 
 impl Tile {
@@ -409,24 +336,6 @@ impl Tile {
         }
         let step = all.clone().fold(0, greatest_common_divisor).max(1);
         Strip { first: 0, unit: 1, step, loads: all.max().unwrap_or(0) / step + 1 }
-    }
-}
-
-/// How the columns of a row that a tile needs are loaded: vectors of `unit` columns, `step` columns apart.
-#[derive(Debug, Clone, Copy)]
-struct Strip {
-    /// The first vector.
-    first: usize,
-    unit: usize,
-    step: usize,
-    /// Loads of a row.
-    loads: usize,
-}
-
-impl Strip {
-    /// Which load of its row has a column, and where in it.
-    fn place(self, column: usize) -> (usize, usize) {
-        (column / self.step / self.unit - self.first, column / self.step % self.unit)
     }
 }
 

@@ -3,23 +3,18 @@
 
 use minijinja::{Value, context};
 
-use super::geometry::Geometry;
-use crate::error::Result;
+use super::geometry::{Extents, Geometry};
+use super::kernels::Asked;
+use crate::error::{Error, Result};
+use crate::ops::parts::{ChannelsLast, Parts, in_parts};
 use crate::ops::text::{rendered, widest};
-use crate::ops::{AdapterClass, Caps, Kernel};
+use crate::ops::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program};
 
 /// Uniform of the generated kernels.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Params {
-    images: u32,
-    groups: u32,
-    c: u32,
-    o: u32,
-    h: u32,
-    w: u32,
-    oh: u32,
-    ow: u32,
+struct Params {
+    extents: Extents,
     kh: u32,
     stride_y: u32,
     dilation_y: u32,
@@ -33,22 +28,32 @@ pub(super) struct Params {
 }
 
 /// A kernel with its grid, and the parts it writes.
-pub(super) struct Plan {
+struct Plan {
     tile: Tile,
-    pub(super) params: Params,
-    pub(super) parts: usize,
+    params: Params,
+    parts: usize,
     /// Set where a part is [groups, input channels, kernel, `width`], the output channels last.
-    pub(super) width: Option<usize>,
-    pub(super) workgroups: usize,
+    width: Option<usize>,
+    workgroups: usize,
     /// Of an invocation's loops.
-    pub(super) iterations: usize,
+    iterations: usize,
 }
 
-impl Plan {
-    /// Its text.
-    pub(super) fn kernel(&self) -> Result<Kernel> {
-        self.tile.kernel()
-    }
+pub(super) fn fits(asked: &Asked<'_>) -> bool {
+    plan(&asked.g, asked.caps, asked.has_bias).is_some()
+}
+
+pub(super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+    let g = &asked.g;
+    let plan = plan(g, ctx.caps, asked.has_bias)
+        .ok_or_else(|| Error::Invalid("no tile computes this gradient of a weight".into()))?;
+    let last = plan.width.map(|width| ChannelsLast { groups: g.groups, o: g.o, depth: g.depth(), width });
+    let sizes = g.gradients(asked.has_bias);
+    in_parts(&Parts { last, ..Parts::of(plan.parts, &sizes) }, ctx, None, |to, _| {
+        let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
+        let grid = ctx.caps.grid(plan.workgroups)?;
+        Ok(Dispatch::new(plan.tile.kernel()?, args, &plan.params, grid).loop_iterations(plan.iterations))
+    })
 }
 
 /// A variant of the kernel: what its text depends on.
@@ -138,7 +143,7 @@ const OWN_LINES: usize = 72;
 const WORKGROUPS: usize = 16;
 
 /// The best tile; `None` where a kernel is too wide for any, or a row of pixels too long for an adapter's loops.
-pub(super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
+fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     let class = caps.class;
     if g.kw > SUMS {
         return None;
@@ -196,14 +201,7 @@ pub(super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     tile.last = parts > 1;
     let width = tile.last.then_some(g.o.next_multiple_of(width));
     let params = Params {
-        images: g.n as u32,
-        groups: g.groups as u32,
-        c: g.c as u32,
-        o: g.o as u32,
-        h: g.h as u32,
-        w: g.w as u32,
-        oh: g.oh as u32,
-        ow: g.ow as u32,
+        extents: Extents::of(g),
         kh: g.kh as u32,
         stride_y: g.stride[0] as u32,
         dilation_y: g.dilation[0] as u32,

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::SPECIAL;
+use crate::cases::registry;
 use crate::half;
-use crate::ops::{Op, registry};
+use crate::ops::Op;
 use crate::{CompileOptions, Device, Graph, Precision, Var};
 
 fn flag(condition: bool) -> f32 {

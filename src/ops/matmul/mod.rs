@@ -1,19 +1,21 @@
-//! Matrix products, batched, in the three forms that training needs. Kernels: `shaders/matmul.wgsl`
-//! (plain, and tiles in workgroup memory, to be read), [`blocks`] (what GPUs run) and [`tile`] (register tiles for software
-//! adapters).
+//! Matrix products, batched, in the three forms that training needs. Kernels: [`blocks`] for GPUs, [`tile`] for software
+//! adapters, and `shaders/matmul.wgsl`, the formula, to be read.
 
 mod blocks;
+mod cases;
 mod gradient;
 pub(super) mod images;
 mod tile;
 
+pub(super) use cases::cases;
+pub(crate) use cases::long_cases;
 pub(crate) use gradient::MatMulSum;
 
 use super::elementwise::library_then;
 use super::parts::{Parts, in_parts};
 use super::{
-    AdapterClass, Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Pattern, Program, Real, Reference,
-    Traits, Trial,
+    AdapterClass, Arg, Chain, Dispatch, Kernel, KernelContext, Op, Pattern, Program, Real, Reference, Traits,
+    Trial,
 };
 use super::{In, Out, Slice, TINY, UNIT, expect};
 use ndarray::ArrayViewMut2;
@@ -69,8 +71,6 @@ pub enum MatMulKernels {
     Best,
     /// One output per invocation: the yardstick.
     Plain,
-    /// On GPUs, tiles of 64 × 64 as `shaders/matmul.wgsl` has them.
-    Tiled,
     /// On GPUs, blocks of this form.
     Block(usize),
 }
@@ -118,30 +118,23 @@ impl MatMul {
 
     fn launch(&self, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
         let e = self.extents(&ctx.inputs[0].shape, &ctx.inputs[1].shape);
-        let params = self.params(&e);
+        let form = match self.kernels {
+            MatMulKernels::Plain => return self.plain(&e, ctx, chain),
+            MatMulKernels::Block(form) => Some(form),
+            MatMulKernels::Best => None,
+        };
+        match ctx.caps.class {
+            AdapterClass::Gpu => blocks::product(self.form, &e, form, ctx, chain, false),
+            _ => self.in_tiles(&e, ctx, chain, false),
+        }
+    }
+
+    fn plain(&self, e: &Extents, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
         let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         args.extend(chain.iter().flat_map(|c| c.args(2)));
-        let columns = chain.and_then(|c| c.columns);
-        let grid = |workgroups: usize| ctx.caps.grid(workgroups);
-        let (entry, grid) = match (self.kernels, ctx.caps.class) {
-            (MatMulKernels::Plain, _) => ("matmul_plain", grid((e.batch * e.m * e.n).div_ceil(8))?),
-            (MatMulKernels::Tiled, AdapterClass::Gpu) => {
-                ("matmul_tiled", grid(e.m.div_ceil(64) * e.n.div_ceil(64) * e.batch)?)
-            }
-            (kernels, AdapterClass::Gpu) => {
-                let forced = match kernels {
-                    MatMulKernels::Block(i) => Some(i),
-                    _ => None,
-                };
-                return blocks::product(self.form, &e, forced, ctx, chain, false);
-            }
-            _ => return self.in_tiles(&e, ctx, chain, false),
-        };
-        // The simple tile takes 16 of k a step: four loads, and four products for each k.
-        let iterations = if entry == "matmul_plain" { e.k } else { e.k.div_ceil(16) * (5 + 16 * 5) + 20 };
-        Ok(Dispatch::new(library_then(entry, chain, columns)?, args, &params, grid)
-            .loop_iterations(iterations)
-            .into())
+        let kernel = library_then("matmul_plain", chain, chain.and_then(|c| c.columns))?;
+        let grid = ctx.caps.grid((e.batch * e.m * e.n).div_ceil(8))?;
+        Ok(Dispatch::new(kernel, args, &self.params(e), grid).loop_iterations(e.k).into())
     }
 
     /// The launches of register tiles, which sum parts of k where that is long; with `sums`, those of A's rows along k as a
@@ -161,12 +154,12 @@ impl MatMul {
         };
         let sizes = [e.batch * e.m * e.n, e.m];
         let of = Parts { columns: e.n, ..Parts::of(parts, &sizes[..1 + usize::from(sums)]) };
+        let chosen = tile::choose(self.form, e, ctx.caps.class, extras);
         in_parts(&of, ctx, chain.map(|c| (c, 2)), |to, chain| {
-            let chosen = tile::choose(self.form, e, ctx.caps.class, chain, extras)?;
             let mut args = [&[Arg::Input(0), Arg::Input(1)][..], to].concat();
             args.extend(chain.iter().flat_map(|c| c.args(2)));
             let grid = ctx.caps.grid(chosen.tiles * parts)?;
-            Ok(Dispatch::new(chosen.kernel, args, &params, grid)
+            Ok(Dispatch::new(chosen.kernel(chain)?, args, &params, grid)
                 .loop_iterations(tile::loop_iterations(length.min(e.k))))
         })
     }
@@ -379,90 +372,6 @@ impl<'g> Var<'g> {
         let full = |s: &Shape| [batch.dims(), &s.dims()[s.rank() - 2..]].concat();
         self.broadcast_to(&full(&a)).product(other.broadcast_to(&full(&b)), form)
     }
-}
-
-/// Products whose k one invocation of a tile cannot walk.
-pub(super) fn long_cases() -> Vec<Case> {
-    let k = 140_001;
-    let of =
-        |form, a: &[usize], b: &[usize]| Case::new(MatMul { form, kernels: MatMulKernels::Best }, &[a, b]);
-    vec![
-        of(Form::Nn, &[2, k], &[k, 3]).exact(),
-        of(Form::Nn, &[2, 3, k + 3], &[2, k + 3, 4]).exact(),
-        of(Form::Nt, &[5, k], &[2, k]).exact(),
-        of(Form::Tn, &[k, 4], &[k, 4]).exact(),
-        Case::new(MatMulSum, &[&[k, 3], &[k, 5]]).exact(),
-    ]
-}
-
-pub(super) fn cases() -> Vec<Case> {
-    let mut cases = gradient::cases();
-    // m, n, k: ones, primes, tile sizes and their neighbours, every alignment of the vector loads.
-    let sizes = [
-        (1, 1, 1),
-        (2, 3, 4),
-        (8, 32, 4),
-        (7, 10, 5),
-        // The row behind the last would begin behind the result.
-        (12, 7, 9),
-        (4, 35, 6),
-        (9, 33, 13),
-        (10, 128, 64),
-        (16, 12, 8),
-        (31, 28, 36),
-        (32, 32, 32),
-        (33, 36, 68),
-        (64, 10, 128),
-        (65, 67, 71),
-        (64, 128, 100),
-        (13, 64, 130),
-        (100, 20, 6),
-        // Full rows of tiles with one, two and three columns beyond the last vector.
-        (12, 9, 8),
-        (16, 10, 33),
-        (20, 11, 12),
-    ];
-    for form in [Form::Nn, Form::Nt, Form::Tn] {
-        let shapes = |batch: &[usize], m: usize, n: usize, k: usize| {
-            let a = if form == Form::Tn { [k, m] } else { [m, k] };
-            let b = if form == Form::Nt { [n, k] } else { [k, n] };
-            ([batch, &a].concat(), [batch, &b].concat())
-        };
-        let by = |kernels, batch: &[usize], m, n, k| {
-            let (a, b) = shapes(batch, m, n, k);
-            Case::new(MatMul { form, kernels }, &[&a, &b])
-        };
-        let case = |plain, batch: &[usize], m, n, k| {
-            by(if plain { MatMulKernels::Plain } else { MatMulKernels::Best }, batch, m, n, k)
-        };
-        for &(m, n, k) in &sizes {
-            cases.extend([case(false, &[], m, n, k), case(false, &[], m, n, k).exact()]);
-        }
-        cases.push(case(false, &[3], 9, 12, 8));
-        cases.push(case(false, &[2, 2], 5, 7, 3));
-        cases.push(case(false, &[6], 5, 8, 12));
-        cases.push(case(false, &[], 259, 260, 256).no_gradient());
-        cases.push(case(false, &[], 260, 263, 258).no_gradient());
-        cases.push(case(false, &[], 256, 300, 520).no_gradient());
-        cases.push(case(false, &[3], 65, 36, 67).exact());
-        cases.push(case(false, &[], 192, 199, 250).exact());
-        cases.push(case(false, &[], 192, 200, 252).exact());
-        cases.push(case(true, &[2], 9, 33, 13));
-        cases.push(by(MatMulKernels::Tiled, &[2], 67, 65, 33).no_gradient());
-        for block in 0..crate::ops::block::Block::ALL.len() {
-            // More than one block each way, with edges, aligned and not; several steps of k.
-            cases.push(by(MatMulKernels::Block(block), &[2], 131, 133, 67).no_gradient().exact());
-            cases.push(by(MatMulKernels::Block(block), &[], 132, 136, 68).no_gradient().exact());
-        }
-        // More than eight blocks below each other, and two beside.
-        cases.push(by(MatMulKernels::Block(0), &[], 131, 36, 4).no_gradient());
-        // k is cut in parts.
-        cases.push(case(false, &[], 33, 36, 1000).no_gradient());
-        cases.push(case(false, &[], 5, 7, 517).exact().no_gradient());
-        cases.push(case(true, &[], 64, 20, 130).no_gradient());
-        cases.push(case(false, &[2], 6, 9, 1030).no_gradient());
-    }
-    cases
 }
 
 #[cfg(test)]

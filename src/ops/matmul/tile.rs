@@ -38,11 +38,18 @@ pub(super) struct Extras {
     pub(super) parts: bool,
 }
 
-/// The kernel of a tile, and how many tiles there are.
-#[derive(Debug)]
+/// A tile, and how many of it there are.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Chosen {
-    pub(super) kernel: Kernel,
+    tile: Tile,
     pub(super) tiles: usize,
+}
+
+impl Chosen {
+    /// Its kernel, with formulas behind it.
+    pub(super) fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
+        self.tile.kernel(chain)
+    }
 }
 
 /// Turns of loops for an extent of k, those of the loops that store included.
@@ -66,14 +73,8 @@ const WORKGROUPS: usize = 16;
 /// Multiply-adds below which a product has small tiles: about 20 µs.
 const SMALL: usize = 1 << 19;
 
-/// The kernel for a product, and its number of workgroups.
-pub(super) fn choose(
-    form: Form,
-    e: &Extents,
-    class: AdapterClass,
-    chain: Option<&Chain>,
-    extras: Extras,
-) -> Result<Chosen> {
+/// The tile for a product.
+pub(super) fn choose(form: Form, e: &Extents, class: AdapterClass, extras: Extras) -> Chosen {
     let broadcast = class == AdapterClass::SoftwareLanes8;
     let (a4, b4) = match form {
         Form::Nn => (e.k.is_multiple_of(4), e.n.is_multiple_of(4)),
@@ -97,7 +98,7 @@ pub(super) fn choose(
     // SwiftShader is faster with twice the rows, where enough tiles are left for all cores.
     let rows = if !broadcast && tiles(2 * rows) >= WORKGROUPS { 2 * rows } else { rows };
     let tile = Tile { form, rows, vectors, broadcast, a4, b4, c4, extras };
-    Ok(Chosen { kernel: tile.kernel(chain)?, tiles: tiles(rows) })
+    Chosen { tile, tiles: tiles(rows) }
 }
 
 impl Tile {

@@ -118,9 +118,9 @@ impl Op for AvgPool {
 /// The cotangent of the input: each element gathers its share of the windows that hold it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AvgPoolBackward {
-    pub(super) windows: Windows,
-    pub(super) count_padding: bool,
-    pub(super) input: Shape,
+    pub(crate) windows: Windows,
+    pub(crate) count_padding: bool,
+    pub(crate) input: Shape,
 }
 
 impl<T: Real> Reference<T> for AvgPoolBackward {

@@ -102,8 +102,8 @@ impl Op for MaxPool {
 /// The cotangent of the input: each element gathers from the windows whose maximum it is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MaxPoolBackward {
-    pub(super) windows: Windows,
-    pub(super) input: Shape,
+    pub(crate) windows: Windows,
+    pub(crate) input: Shape,
 }
 
 impl<T: Real> Reference<T> for MaxPoolBackward {

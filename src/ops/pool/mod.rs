@@ -13,8 +13,10 @@ use super::{Arg, Case, Chain, Cut, Dispatch, Kernel, KernelContext, Program};
 use crate::error::{Error, Result};
 use crate::graph::{Var, shape_rule};
 use crate::shape::Shape;
-use average::{AvgPool, AvgPoolBackward};
-use max::{MaxPool, MaxPoolBackward, MaxPoolGather};
+use average::AvgPool;
+pub(crate) use average::AvgPoolBackward;
+pub(crate) use max::MaxPoolBackward;
+use max::{MaxPool, MaxPoolGather};
 use rows::Pooling;
 use window::Axis;
 pub(crate) use window::Windows;
@@ -185,7 +187,7 @@ impl<'g> Var<'g> {
 }
 
 /// Maxima over windows of every kind of kernel.
-pub(super) fn nonfinite_cases() -> Vec<Case> {
+pub(crate) fn nonfinite_cases() -> Vec<Case> {
     let fixed = |kernel, stride, padding| Windows::Fixed { kernel, stride, padding, dilation: [1, 1] };
     [
         (fixed([2, 2], [2, 2], [0; 4]), [1, 16, 16]),
@@ -200,7 +202,7 @@ pub(super) fn nonfinite_cases() -> Vec<Case> {
 }
 
 /// Windows of many elements, elements in many windows, and long rows.
-pub(super) fn long_cases() -> Vec<Case> {
+pub(crate) fn long_cases() -> Vec<Case> {
     let whole = Windows::Adaptive { outputs: [1, 1] };
     let plane = &[2, 301, 257][..];
     let mut peak = rising(301 * 257);
@@ -244,11 +246,21 @@ fn rising(n: usize) -> Vec<f64> {
     (0..n).map(|i| (i as f64 - n as f64) / n as f64).collect()
 }
 
-pub(super) fn cases() -> Vec<Case> {
+/// Windows on planes that they are checked on.
+pub(crate) struct Layout {
+    pub(crate) windows: Windows,
+    pub(crate) input: Shape,
+    pub(crate) output: Shape,
+    /// What a maximum could have left as its places.
+    pub(crate) index: Vec<f64>,
+}
+
+/// Windows of every kind.
+pub(crate) fn layouts() -> Vec<Layout> {
     let fixed = |kernel, stride, padding, dilation| Windows::Fixed { kernel, stride, padding, dilation };
     let square = |k: usize, s: usize, p: usize| fixed([k; 2], [s; 2], [p; 4], [1; 2]);
     let adaptive = |h, w| Windows::Adaptive { outputs: [h, w] };
-    let layouts: Vec<(Windows, Vec<usize>)> = vec![
+    let all = [
         (square(1, 1, 0), vec![1, 1]),
         (square(1, 1, 0), vec![2, 3, 5]),
         (square(2, 2, 0), vec![2, 3, 8, 8]),
@@ -288,53 +300,43 @@ pub(super) fn cases() -> Vec<Case> {
         (adaptive(5, 6), vec![1, 4, 3]),
         (square(2, 2, 0), vec![4, 8, 14, 14]),
     ];
-    let mut cases = Vec::new();
-    for (windows, shape) in layouts {
+    let layout = |(windows, shape): (Windows, Vec<usize>)| {
         let input = super::float(&shape).shape;
-        // The layouts above fit their shapes.
-        let Ok(output) = windows.axes(&input).and_then(|a| pooled(&input, &a)) else { continue };
-        let out = output.dims();
-        cases.push(Case::new(MaxPool { windows }, &[&shape]));
-        let index = max::some_index(&windows, &input);
+        // All of them fit their shapes.
+        let output = windows.axes(&input).and_then(|axes| pooled(&input, &axes)).ok()?;
+        Some(Layout { windows, input, output, index: max::some_index(&windows, &input) })
+    };
+    all.into_iter().filter_map(layout).collect()
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for Layout { windows, input, output, index } in layouts() {
+        let (shape, out) = (input.dims(), output.dims());
+        cases.push(Case::new(MaxPool { windows }, &[shape]));
         let indexed = |case: Case| {
             let mut case = case.index(1, 1);
             case.inputs[1].1 = super::Fillings::Given(index.clone());
             case
         };
         cases.push(indexed(Case::new(MaxPoolBackward { windows, input }, &[out, out])));
-        cases.push(indexed(Case::new(MaxPoolGather { windows }, &[&shape, out])));
-        cases.extend(followed(windows, input, &output, &index));
+        cases.push(indexed(Case::new(MaxPoolGather { windows }, &[shape, out])));
         for count_padding in [false, true] {
             cases.push(Case::new(AvgPool { windows, count_padding }, &[&shape]));
             cases.push(Case::new(AvgPoolBackward { windows, count_padding, input }, &[out]));
         }
     }
     // Ties: the first wins on every executor.
-    let ties = Case::new(MaxPool { windows: square(2, 1, 0) }, &[&[1, 6, 6]]);
+    let square = |k: usize, s: usize| Windows::Fixed {
+        kernel: [k; 2],
+        stride: [s; 2],
+        padding: [0; 4],
+        dilation: [1; 2],
+    };
+    let ties = Case::new(MaxPool { windows: square(2, 1) }, &[&[1, 6, 6]]);
     cases.push(ties.fill(0, super::Fillings::Whole(2)).no_gradient());
-    cases.push(Case::new(MaxPool { windows: square(2, 2, 0) }, &[&[16, 16, 28, 28]]).no_gradient());
+    cases.push(Case::new(MaxPool { windows: square(2, 2) }, &[&[16, 16, 28, 28]]).no_gradient());
     cases
-}
-
-/// The gradients with elementwise ops behind them, one of which does not keep zeros.
-fn followed(windows: Windows, input: Shape, output: &Shape, index: &[f64]) -> Vec<Case> {
-    let max = super::fused_cases::case_of(&format!("max_pool2d_backward {windows:?}, relu_grad"), |g| {
-        let at = g.classes("at", *output);
-        let backward = MaxPoolBackward { windows, input };
-        let dx = g.record_one(backward, &[g.input("dy", *output), at]);
-        let y = g.input("y", input);
-        g.output("dx", y.greater(g.scalar(0.0)) * dx + y);
-    });
-    let average = super::fused_cases::case_of(&format!("avg_pool2d_backward {windows:?}, sum"), |g| {
-        let backward = AvgPoolBackward { windows, count_padding: false, input };
-        let dx = g.record_one(backward, &[g.input("dy", *output)]);
-        g.output("dx", g.input("more", input) + dx * 2.0 + 1.0);
-    });
-    let filled = max.map(|mut case| {
-        case.inputs[1].1 = super::Fillings::Given(index.to_vec());
-        case
-    });
-    filled.into_iter().chain(average).collect()
 }
 
 #[cfg(test)]

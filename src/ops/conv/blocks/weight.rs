@@ -6,7 +6,8 @@ use minijinja::context;
 use super::Taps;
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
-use crate::ops::conv::geometry::Geometry;
+use crate::ops::conv::geometry::{Extents, Geometry};
+use crate::ops::conv::kernels::Asked;
 use crate::ops::parts::{Parts, in_parts};
 use crate::ops::text::rendered;
 use crate::ops::{Arg, Dispatch, Kernel, KernelContext, Program, Trial};
@@ -15,14 +16,7 @@ use crate::ops::{Arg, Dispatch, Kernel, KernelContext, Program, Trial};
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
-    images: u32,
-    groups: u32,
-    c: u32,
-    o: u32,
-    h: u32,
-    w: u32,
-    oh: u32,
-    ow: u32,
+    extents: Extents,
     stride_y: u32,
     stride_x: u32,
     dilation_y: u32,
@@ -42,25 +36,14 @@ pub(in crate::ops::conv) fn trial(g: &Geometry) -> Trial {
     Block::trial(&name, [g.o, g.depth()], g.groups, g.n * g.oh * g.ow, true)
 }
 
-/// The launches of the gradient of the weight and, with `bias`, of the bias.
-pub(in crate::ops::conv) fn gradient(
-    g: &Geometry,
-    forced: Option<usize>,
-    bias: bool,
-    ctx: &KernelContext<'_>,
-) -> Result<Program> {
+/// The gradient of the weight and, if it is asked for, of the bias.
+pub(in crate::ops::conv) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+    let (g, bias) = (&asked.g, asked.has_bias);
     let (columns, pixels) = (g.depth(), g.n * g.oh * g.ow);
-    let block = Block::of(forced, &trial(g), ctx.caps);
+    let block = Block::of(asked.form(), &trial(g), ctx.caps);
     let (parts, length) = Block::parts([g.o, columns], g.groups, pixels, ctx.caps);
     let params = Params {
-        images: g.n as u32,
-        groups: g.groups as u32,
-        c: g.c as u32,
-        o: g.o as u32,
-        h: g.h as u32,
-        w: g.w as u32,
-        oh: g.oh as u32,
-        ow: g.ow as u32,
+        extents: Extents::of(g),
         stride_y: g.stride[0] as u32,
         stride_x: g.stride[1] as u32,
         dilation_y: g.dilation[0] as u32,
@@ -73,10 +56,9 @@ pub(in crate::ops::conv) fn gradient(
         taps: g.taps() as u32,
         _pad: [0; 2],
     };
-    let sizes = [g.groups * g.o * columns, g.groups * g.o];
     let taps = Taps::of(g.kh, g.kw);
     let rows_of_four = taps.is_known() && g.ow.is_multiple_of(4);
-    in_parts(&Parts::of(parts, &sizes[..1 + usize::from(bias)]), ctx, None, |to, _| {
+    in_parts(&Parts::of(parts, &g.gradients(bias)), ctx, None, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
         let grid = ctx.caps.grid(block.workgroups([g.o, columns]) * g.groups * parts)?;
         let kernel = kernel(&block, taps, rows_of_four, bias)?;

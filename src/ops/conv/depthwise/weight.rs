@@ -5,16 +5,18 @@
 use minijinja::{Value, context};
 
 use super::super::geometry::Geometry;
+use super::super::kernels::Asked;
 use super::strip::Strip;
 use super::{LINES, OUTPUTS, ROWS, Schedule, Shape, columns, vector};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ops::parts::{Parts, in_parts};
 use crate::ops::text::rendered;
-use crate::ops::{Caps, Kernel};
+use crate::ops::{Arg, Caps, Dispatch, KernelContext, Program};
 
 /// Uniform of the generated kernels.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(in super::super) struct Params {
+struct Params {
     images: u32,
     /// Output channels of an image, and of a group.
     channels: u32,
@@ -36,29 +38,37 @@ pub(in super::super) struct Params {
 }
 
 /// A kernel with its grid, and the parts it writes.
-pub(in super::super) struct Plan {
+struct Plan {
     key: String,
     variant: Value,
-    pub(in super::super) params: Params,
-    pub(in super::super) parts: usize,
-    pub(in super::super) workgroups: usize,
+    params: Params,
+    parts: usize,
+    workgroups: usize,
     /// Of an invocation's loops.
-    pub(in super::super) iterations: usize,
+    iterations: usize,
 }
 
-impl Plan {
-    /// Its text.
-    pub(in super::super) fn kernel(&self) -> Result<Kernel> {
-        let (key, entry) = (self.key.clone(), "conv2d_depthwise_weight");
-        rendered("conv2d_depthwise_weight", key, entry, self.variant.clone(), None)
-    }
+pub(in super::super) fn fits(asked: &Asked<'_>) -> bool {
+    plan(&asked.g, asked.caps, asked.has_bias).is_some()
+}
+
+pub(in super::super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+    let plan = plan(&asked.g, ctx.caps, asked.has_bias)
+        .ok_or_else(|| Error::Invalid("no walk computes this gradient of a weight".into()))?;
+    in_parts(&Parts::of(plan.parts, &asked.g.gradients(asked.has_bias)), ctx, None, |to, _| {
+        let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
+        let (key, entry) = (plan.key.clone(), "conv2d_depthwise_weight");
+        let kernel = rendered("conv2d_depthwise_weight", key, entry, plan.variant.clone(), None)?;
+        let grid = ctx.caps.grid(plan.workgroups)?;
+        Ok(Dispatch::new(kernel, args, &plan.params, grid).loop_iterations(plan.iterations))
+    })
 }
 
 /// Most parts: they are added one after the other.
 const PARTS: usize = 256;
 
 /// The kernel for groups of one input channel; `None` for others, and where its text would be too long.
-pub(in super::super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
+fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     if g.c != 1 || g.o > OUTPUTS {
         return None;
     }

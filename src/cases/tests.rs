@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AdapterClass, Caps, Case, Dispatch, KernelContext, Program, registry};
+use super::registry;
 use crate::check::{case_inputs, check_gradient};
+use crate::op::{AdapterClass, Caps, Case, Dispatch, KernelContext, Program};
 use crate::tensor::Tensor;
 
 const CLASSES: [AdapterClass; 3] = [AdapterClass::Gpu, AdapterClass::Software, AdapterClass::SoftwareLanes8];
@@ -134,7 +135,7 @@ fn size_of_type(ty: &str, module: &str) -> usize {
         ty.strip_prefix('[').and_then(|t| t.strip_suffix(']')).and_then(|t| t.rsplit_once(';'))
     {
         let count = match count.trim() {
-            "AdamTick::MOST" => super::AdamTick::MOST,
+            "AdamTick::MOST" => crate::ops::optimizer::AdamTick::MOST,
             number => number.parse().unwrap_or_else(|_| panic!("{module}: {ty}")),
         };
         return size_of_type(element.trim(), module) * count;
@@ -166,13 +167,13 @@ fn every_gradient_agrees_with_finite_differences() {
 fn the_check_of_gradients_finds_a_wrong_one() {
     #[derive(Debug)]
     struct Wrong;
-    impl<T: super::Real> super::Reference<T> for Wrong {
-        fn eval(&self, i: &[super::In<'_, T>], o: &mut [super::Out<'_, T>]) -> Result<(), String> {
+    impl<T: crate::op::Real> crate::op::Reference<T> for Wrong {
+        fn eval(&self, i: &[crate::op::In<'_, T>], o: &mut [crate::op::Out<'_, T>]) -> Result<(), String> {
             o[0].f().iter_mut().zip(i[0].f()).for_each(|(y, x)| *y = *x * *x);
             Ok(())
         }
     }
-    impl super::Op for Wrong {
+    impl crate::op::Op for Wrong {
         fn name(&self) -> &'static str {
             "wrong"
         }

@@ -1,10 +1,10 @@
 //! Cases with NaN and infinities, where their way through an op is promised: see `docs/NUMERICS.md`.
 
-use super::argmax::ArgMax;
-use super::cross_entropy::{CrossEntropy, CrossEntropyBoth};
-use super::reduce::{Kind, Reduce};
-use super::softmax::Softmax;
-use super::{Case, Fillings, pool};
+use crate::ops::argmax::ArgMax;
+use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth};
+use crate::ops::reduce::{Kind, Reduce};
+use crate::ops::softmax::Softmax;
+use crate::ops::{Case, Fillings, pool};
 
 const NONE: f64 = f64::NEG_INFINITY;
 

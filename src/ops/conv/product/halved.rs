@@ -3,7 +3,8 @@
 //! tiles, which are as fast.
 
 use super::super::geometry::Geometry;
-use super::Weight;
+use super::super::kernels::Asked;
+use super::{extents, pays};
 use crate::error::Result;
 use crate::ops::elementwise::FIRST_BINDING;
 use crate::ops::matmul::images as products;
@@ -26,26 +27,17 @@ fn moving(kernel: Kernel, args: Vec<Arg>, g: &Geometry, ctx: &KernelContext<'_>)
     Ok(Dispatch::new(kernel, args, &params, ctx.caps.grid(rows.div_ceil(8))?).loop_iterations(g.w / 4))
 }
 
-/// Bytes of the planes of half the extents.
-fn bytes(g: &Geometry) -> usize {
-    4 * g.n * g.c * g.oh * g.ow
+pub(in super::super) fn fits(asked: &Asked<'_>) -> bool {
+    asked.g.is_product_of_half() && pays(asked)
 }
 
 /// The forward direction, or the gradient of the images.
-pub(super) fn images(
-    g: &Geometry,
-    weight: &Weight,
-    ctx: &KernelContext<'_>,
-    chain: Option<&Chain>,
-) -> Result<Program> {
-    let Weight { extents, transposed, has_bias } = *weight;
+pub(in super::super) fn launch(asked: &Asked<'_>, ctx: &KernelContext<'_>) -> Result<Program> {
+    let (g, chain, has_bias, transposed) = (&asked.g, ctx.fusion.epilogue, asked.has_bias, asked.c.flip);
     let others = chain.iter().flat_map(|c| c.args(ctx.inputs.len()));
-    let inner = chain.filter(|_| !transposed);
-    let of = products::shared(transposed, extents, ctx.caps.class, inner, has_bias)?;
-    let grid = ctx.caps.grid(of.workgroups)?;
+    let of = products::shared(transposed, extents(asked), ctx.caps.class, has_bias);
     let dispatches = if transposed {
-        let args = vec![Arg::Input(1), Arg::Input(0), Arg::Scratch(0)];
-        let product = Dispatch::new(of.kernel, args, &of.params, grid).loop_iterations(of.iterations);
+        let product = of.dispatch(vec![Arg::Input(1), Arg::Input(0), Arg::Scratch(0)], None, ctx.caps)?;
         let args = [Arg::ScratchRead(0), Arg::Output(0)].into_iter().chain(others).collect();
         vec![product, moving(spread(chain)?, args, g, ctx)?]
     } else {
@@ -54,9 +46,10 @@ pub(super) fn images(
         args.extend(others);
         let take = vec![Arg::Input(0), Arg::Scratch(0)];
         let take = moving(Kernel::library("conv2d_take_pixels")?, take, g, ctx)?;
-        vec![take, Dispatch::new(of.kernel, args, &of.params, grid).loop_iterations(of.iterations)]
+        vec![take, of.dispatch(args, chain, ctx.caps)?]
     };
-    Ok(Program { dispatches, scratch: vec![bytes(g)] })
+    let bytes = 4 * g.n * g.c * g.oh * g.ow;
+    Ok(Program { dispatches, scratch: vec![bytes] })
 }
 
 fn spread(chain: Option<&Chain>) -> Result<Kernel> {

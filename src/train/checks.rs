@@ -1,21 +1,22 @@
-//! What must be a number before training, and what to say where a loss is none.
+//! What is looked at before the first step, and what to say where a loss is not finite.
 
 use super::Trainer;
+use super::batch::{inputs, prediction};
 use super::checkpoint::Snapshot;
 use crate::data::{Dataset, Targets, Values};
 use crate::device::Precision;
 use crate::error::{Error, Result};
-use crate::graph::Param;
+use crate::graph::{Graph, Param, Params};
 use crate::tensor::Data;
 
 /// Refuses data that is no data set, floats that are not finite among them, and training rows that are all alike in
 /// their class: every model would be right about them. Targets of other kinds may be alike.
 pub(super) fn check_data(trainer: &Trainer<'_>) -> Result<()> {
     let split = &trainer.split;
-    for data in [&split.train, &split.validation, &split.test] {
-        if !data.is_empty() {
-            data.check()?;
-        }
+    split.train.check()?;
+    for data in [&split.validation, &split.test].into_iter().filter(|data| !data.is_empty()) {
+        data.check()?;
+        split.train.expect_like(data)?;
     }
     match split.train.labels() {
         [first, others @ ..] if others.iter().all(|label| label == first) => Err(Error::Invalid(format!(
@@ -25,6 +26,22 @@ pub(super) fn check_data(trainer: &Trainer<'_>) -> Result<()> {
             split.train.class_name(*first as usize)
         ))),
         _ => Ok(()),
+    }
+}
+
+impl Trainer<'_> {
+    /// Refuses test rows that the model or the task could not take, which would show after all training: the rows are
+    /// recorded, and nothing is compiled.
+    pub(super) fn check_test(&self) -> Result<()> {
+        let test = &self.split.test;
+        if test.is_empty() {
+            return Err(Error::Invalid(format!("data set `{}` has no rows to test on", test.name)));
+        }
+        let (g, rows) = (Graph::inference(), test.len().min(2));
+        let seen = inputs(&g, test, rows).seen(&g, test);
+        let made = prediction(&*self.model, &seen.inputs, rows, test)?;
+        let store = Params::seeded(0).at("evaluation");
+        self.task.record(made, seen.target)?.accumulate(&self.task, &store, rows).map(drop)
     }
 }
 
@@ -47,11 +64,11 @@ pub(super) fn check_weights(trainer: &Trainer<'_>, weights: &[Param]) -> Result<
 
 /// The first state that what is computed from would be no number: one with NaN, or an infinite weight. Others may be
 /// infinite, as Adam's second moment.
-pub(super) fn first_that_is_none(states: &Snapshot) -> Option<(&Param, f32)> {
+pub(super) fn first_not_finite(states: &Snapshot) -> Option<(&Param, f32)> {
     states.iter().find_map(|(param, tensor)| {
         let Data::F32(values) = tensor.data() else { return None };
-        let is_none = |x: &&f32| x.is_nan() || (param.is_trainable() && x.is_infinite());
-        values.iter().find(is_none).map(|&value| (param, value))
+        let is_bad = |x: &&f32| x.is_nan() || (param.is_trainable() && x.is_infinite());
+        values.iter().find(is_bad).map(|&value| (param, value))
     })
 }
 
@@ -64,7 +81,7 @@ pub(super) fn of_weight(trainer: &Trainer<'_>, name: &str, value: f32, epoch: us
 }
 
 /// The largest magnitude that the model sees, targets included.
-fn reach(data: &Dataset) -> f32 {
+fn largest(data: &Dataset) -> f32 {
     let targets = match &data.targets {
         Targets::Values { values, .. } => Some(values),
         _ => None,
@@ -86,14 +103,14 @@ pub(super) fn of_first_step(trainer: &Trainer<'_>, loss: f32) -> Error {
         "the training loss is {loss} in the first step, before any weight has changed: the values of data set `{}` \
          reach {}, and the model makes no finite number of them; scale them to about 1{halves}",
         train.name,
-        reach(train)
+        largest(train)
     ))
 }
 
 /// What is wrong where the loss of an epoch (from 1) is no number, after steps with finite data, weights and rates.
 /// `kept` says which files stand.
 pub(super) fn of_epoch(trainer: &Trainer<'_>, what: &str, epoch: usize, loss: f64, kept: &str) -> Error {
-    let (train, other) = (reach(&trainer.split.train), reach(&trainer.split.validation));
+    let (train, other) = (largest(&trainer.split.train), largest(&trainer.split.validation));
     let scale = match what {
         "validation" if other > 1e3 * train => {
             format!(

@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
-use super::argmax::ArgMax;
-use super::batch_norm::BatchNorm;
-use super::cross_entropy::{CrossEntropy, CrossEntropyBoth, CrossEntropyGrad};
-use super::layer_norm::LayerNorm;
-use super::optimizer::AdamUpdate;
-use super::reduce::{Kind, Reduce};
-use super::relative_bound;
-use super::softmax::{Softmax, SoftmaxGrad};
-use super::{
-    Case, Fillings, In, KernelContext, Op, Out, PoolOptions, Program, Real, Reference, SliceMut, Traits,
-};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
+use crate::op::relative_bound;
+use crate::ops::argmax::ArgMax;
+use crate::ops::batch_norm::BatchNorm;
+use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth, CrossEntropyGrad};
+use crate::ops::layer_norm::LayerNorm;
+use crate::ops::optimizer::AdamUpdate;
+use crate::ops::reduce::{Kind, Reduce};
+use crate::ops::softmax::{Softmax, SoftmaxGrad};
+use crate::ops::{
+    Case, Fillings, In, KernelContext, Op, Out, PoolOptions, Program, Real, Reference, SliceMut, Traits,
+};
 use crate::shape::TensorType;
 
 /// An op on inputs that its formula refuses, such as a class that does not exist, or whose differences have no number in
@@ -193,7 +193,7 @@ fn maxima() -> Vec<Case> {
     }
     // Terms with an input along the row, or one for each row, in the workgroup's kernel.
     for dims in [&[40][..], &[5, 1]] {
-        cases.extend(super::fused_cases::case_of(&format!("sums of rows of 40 with {dims:?}"), |g| {
+        cases.extend(super::fused::case_of(&format!("sums of rows of 40 with {dims:?}"), |g| {
             g.output("y", (g.input("x", [5, 40]) - g.input("y", dims)).square().sum(&[1]));
         }));
     }

@@ -1,12 +1,12 @@
 //! Cases of shapes that faults planted in kernels showed to be unwatched: grids that fold, six axes, windows over edges. See
 //! `tests/mutation`.
 
-use super::argmax::ArgMax;
-use super::cross_entropy::{CrossEntropy, CrossEntropyBoth};
-use super::edge_cases::{given, recorded};
-use super::reduce::{Kind, Reduce};
-use super::softmax::{Softmax, SoftmaxGrad};
-use super::{Case, Fillings, PoolOptions};
+use super::edge::{given, recorded};
+use crate::ops::argmax::ArgMax;
+use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth};
+use crate::ops::reduce::{Kind, Reduce};
+use crate::ops::softmax::{Softmax, SoftmaxGrad};
+use crate::ops::{Case, Fillings, PoolOptions};
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = folded();
@@ -92,12 +92,12 @@ fn many_axes() -> Vec<Option<Case>> {
         g.output("y", g.input("a", [2, 3, 1, 3, 1, 4]) * g.input("b", [2, 1, 2, 3, 2, 1]));
     });
     // A long product, which GPUs cut in parts, with something for each column behind it.
-    let parts = super::fused_cases::case_of("a long product of 5 columns, bias and relu", |g| {
+    let parts = super::fused::case_of("a long product of 5 columns, bias and relu", |g| {
         let y = g.input("a", [3, 20_000]).matmul(g.input("b", [20_000, 5])) + g.input("bias", [5]);
         g.output("y", y.relu());
     });
     // Neighbours differ in each of four inputs that are read by their strides.
-    let strided = super::fused_cases::case_of("four inputs by strides", |g| {
+    let strided = super::fused::case_of("four inputs by strides", |g| {
         let one = |name: &str| g.input(name, [3, 1, 8]);
         g.output("y", ((g.input("x", [3, 4, 8]) * one("a") + one("b")) * one("c") - one("d")).relu());
     });

@@ -1,9 +1,10 @@
 //! Cases of fused ops: what the planner makes of small graphs.
 
-use super::{
+use crate::graph::{Graph, Init, Params, Var};
+use crate::ops::pool::{self, AvgPoolBackward, Layout, MaxPoolBackward};
+use crate::ops::{
     AdapterClass, Caps, Case, Conv2dOptions, ConvKernels, Fillings, MatMulKernels, Padding, PoolOptions,
 };
-use crate::graph::{Graph, Init, Params, Var};
 use crate::plan::fused;
 
 /// The one fused node of a recording, as a case.
@@ -70,6 +71,7 @@ pub(super) fn cases() -> Vec<Case> {
     reductions(&mut add);
     cases.extend(maxima());
     cases.extend(normalizations());
+    cases.extend(gradients_of_pooling());
     cases
 }
 
@@ -345,6 +347,29 @@ fn normalizations() -> Vec<Case> {
         });
         cases.extend(forward);
         cases.extend(grad.map(|case| case.fill(3, Fillings::Uniform(0.1, 3.0))));
+    }
+    cases
+}
+
+/// The gradients of pooling with elementwise ops after them, one of which does not keep zeros.
+fn gradients_of_pooling() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for Layout { windows, input, output, index } in pool::layouts() {
+        let max = case_of(&format!("max_pool2d_backward {windows:?}, relu_grad"), |g| {
+            let at = g.classes("at", output);
+            let dx = g.record_one(MaxPoolBackward { windows, input }, &[g.input("dy", output), at]);
+            let y = g.input("y", input);
+            g.output("dx", y.greater(g.scalar(0.0)) * dx + y);
+        });
+        cases.extend(max.map(|mut case| {
+            case.inputs[1].1 = Fillings::Given(index.clone());
+            case
+        }));
+        cases.extend(case_of(&format!("avg_pool2d_backward {windows:?}, sum"), |g| {
+            let backward = AvgPoolBackward { windows, count_padding: false, input };
+            let dx = g.record_one(backward, &[g.input("dy", output)]);
+            g.output("dx", g.input("more", input) + dx * 2.0 + 1.0);
+        }));
     }
     cases
 }
