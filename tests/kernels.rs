@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use wgrad::check::{Report, check_gpu, check_gpu_cases_folded, check_gpu_cases_mid_graph, check_gpu_halves};
 use wgrad::gpu::{Gpu, PlantedFault};
-use wgrad::ops::{AdapterClass, Case, registry};
+use wgrad::cases::registry;
+use wgrad::ops::{AdapterClass, Case};
 
 /// The classes of kernels that an adapter can run.
 fn classes(gpu: &Gpu) -> Vec<AdapterClass> {
