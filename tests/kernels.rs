@@ -5,9 +5,10 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use wgrad::check::{Report, check_gpu, check_gpu_cases_mid_graph, check_gpu_halves};
+use wgrad::check::{Report, check_gpu, check_gpu_cases_folded, check_gpu_cases_mid_graph, check_gpu_halves};
 use wgrad::gpu::{Gpu, PlantedFault};
-use wgrad::ops::AdapterClass;
+use wgrad::cases::registry;
+use wgrad::ops::{AdapterClass, Case};
 
 /// The classes of kernels that an adapter can run.
 fn classes(gpu: &Gpu) -> Vec<AdapterClass> {
@@ -124,6 +125,17 @@ fn long_loops_are_cut_in_pieces_and_none_is_longer_than_its_launch_says() {
         println!("{}", skipped.join("\n"));
         assert!(report.skipped.len() < report.cases() / 50, "{}", report.skipped.len());
         assert!(report.skipped.iter().all(|s| s.message.contains("loop iterations")));
+        // What is cut in pieces has kernels of its own, and their grids fold too.
+        let kernels = |gpu: &Gpu, case: &Case| -> Option<HashSet<String>> {
+            let program = wgrad::mutation::program(gpu, case).ok()?;
+            Some(program.dispatches.iter().map(|d| d.kernel.key.clone()).collect())
+        };
+        let whole = gpu.with_class(class);
+        let is_cut = |case: &Case| kernels(&short, case).is_some_and(|k| Some(k) != kernels(&whole, case));
+        let cut: Vec<Case> = registry().into_iter().filter(is_cut).collect();
+        let report = check_gpu_cases_folded(&short, &cut, |_, _| {});
+        assert_passed(&report, &format!(" as {class:?}, with loops of 256 iterations, folded"));
+        assert!(report.cases() > 20, "{}", report.cases());
     }
 }
 

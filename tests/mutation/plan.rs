@@ -98,10 +98,14 @@ fn ways(gpu: &Gpu) -> Vec<Way> {
             |gpu: &Gpu| way(format!("{} folded at {most}", class(gpu)), gpu.with_max_workgroups(most), false);
         ways.extend(classes.iter().map(folded));
     }
-    // Loops of few turns, which are cut in pieces otherwise.
-    let short =
-        |gpu: &Gpu| way(format!("{} with short loops", class(gpu)), gpu.with_max_loop_iterations(256), false);
-    ways.extend(classes.iter().map(short));
+    // Loops of few turns, which are cut in pieces otherwise; their grids folded as well.
+    for most in [65_535, 3] {
+        let short = |gpu: &Gpu| {
+            let name = format!("{} with short loops and {most} workgroups", class(gpu));
+            way(name, gpu.with_max_loop_iterations(256).with_max_workgroups(most), false)
+        };
+        ways.extend(classes.iter().map(short));
+    }
     if gpu.has_halves() {
         ways.extend(classes.iter().map(|gpu| way(format!("{} in 16 bits", class(gpu)), gpu.clone(), true)));
     }

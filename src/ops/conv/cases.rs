@@ -215,6 +215,8 @@ fn uneven() -> Vec<Config> {
         config(1, 3, 3, [4, 5], [3, 3]).groups(3).same(),
         config(3, 2, 2, [7, 5], [3, 3]).groups(2).same(),
         config(2, 2, 2, [2, 5], [3, 3]).groups(2).same(),
+        // More than two vectors of input channels, by a kernel that is not in the text.
+        config(1, 13, 3, [5, 6], [2, 3]),
         // Rows of the last tile two apart, of which the second is the image's last.
         config(1, 4, 8, [15, 14], [5, 5]).groups(4).stride(2, 2).pad(explicit(1, 2, 1, 2)),
     ]
