@@ -1,11 +1,11 @@
-// Where each row has its largest element; the first place, if there are several, or the first NaN:
+// Where each row has its largest element; the first index, if there are several, or the first NaN:
 //
 //   out[i] = min { k : in[i, k] = max_j in[i, j] }      in [rows, columns], out [rows]
 //
 //   argmax_rows        one invocation per row
 //   argmax_workgroup   64 invocations per row
 //
-// Rows that are too long are cut in pieces of `length` columns, for each of which a place is found; `argmax_join` finds
+// Rows that are too long are cut in pieces of `length` columns, for each of which an index is found; `argmax_join` finds
 // the row's among them.
 
 struct Rows { rows: u32, columns: u32, pieces: u32, length: u32 }
@@ -13,10 +13,10 @@ struct Rows { rows: u32, columns: u32, pieces: u32, length: u32 }
 struct Place { value: f32, index: u32 }
 
 @group(0) @binding(0) var<storage, read> elements: array<f32>;
-@group(0) @binding(1) var<storage, read_write> places: array<u32>;
+@group(0) @binding(1) var<storage, read_write> indices: array<u32>;
 @group(0) @binding(2) var<uniform> p: Rows;
 
-// The place of the largest element of a piece among its columns `offset`, `offset + step`, ...; one that is not there is
+// The index of the largest element of a piece among its columns `offset`, `offset + step`, ...; one that is not there is
 // the last, which changes nothing.
 fn place_from(piece: u32, offset: u32, step: u32) -> Place {
     let base = piece / p.pieces * p.columns;
@@ -35,7 +35,7 @@ fn place_from(piece: u32, offset: u32, step: u32) -> Place {
 fn argmax_rows(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let piece = linear_index(id, groups, 64u);
     if (piece >= p.rows * p.pieces) { return; }
-    places[piece] = place_from(piece, 0u, 1u).index;
+    indices[piece] = place_from(piece, 0u, 1u).index;
 }
 
 var<workgroup> found: array<Place, 64>;
@@ -56,7 +56,7 @@ fn argmax_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(workgro
         }
         workgroupBarrier();
     }
-    if (lane == 0u) { places[piece] = found[0].index; }
+    if (lane == 0u) { indices[piece] = found[0].index; }
 }
 
 @group(0) @binding(1) var<storage, read> places_of_pieces: array<u32>;

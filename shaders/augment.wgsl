@@ -73,14 +73,14 @@ fn affine_sample(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_work
     let from_middle = vec2<f32>(f32(i % p.width), f32(i / p.width % p.height)) - middle;
     let x = matrices[at] * from_middle.x + matrices[at + 1u] * from_middle.y + matrices[at + 2u] + middle.x;
     let y = matrices[at + 3u] * from_middle.x + matrices[at + 4u] * from_middle.y + matrices[at + 5u] + middle.y;
-    // One pixel outside everything is 0; far outside, an integer could not hold the place.
-    let place = clamp(vec2<f32>(x, y), vec2<f32>(-1.0), vec2<f32>(f32(p.width), f32(p.height)));
-    let low = floor(place);
-    let part = place - low;
+    // One pixel outside everything is 0; far outside, an integer could not hold the coordinate.
+    let point = clamp(vec2<f32>(x, y), vec2<f32>(-1.0), vec2<f32>(f32(p.width), f32(p.height)));
+    let low = floor(point);
+    let fraction = point - low;
     let u = i32(low.x);
     let v = i32(low.y);
     let plane = i / size * size;
-    let above = pixel(plane, v, u) * (1.0 - part.x) + pixel(plane, v, u + 1) * part.x;
-    let below = pixel(plane, v + 1, u) * (1.0 - part.x) + pixel(plane, v + 1, u + 1) * part.x;
-    sampled[i] = above * (1.0 - part.y) + below * part.y;
+    let above = pixel(plane, v, u) * (1.0 - fraction.x) + pixel(plane, v, u + 1) * fraction.x;
+    let below = pixel(plane, v + 1, u) * (1.0 - fraction.x) + pixel(plane, v + 1, u + 1) * fraction.x;
+    sampled[i] = above * (1.0 - fraction.y) + below * fraction.y;
 }

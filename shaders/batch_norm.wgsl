@@ -23,8 +23,8 @@
 // `each` neighbours of a channel to one invocation, so that what belongs to the channel is read once for them.
 
 //
-// Channels that are too long for an adapter's loops are gone over in parts of `length`, by a workgroup each. Their moments
-// are put together by batch_norm_join, other sums by add_parts.
+// Channels that are too long for an adapter's loops are gone over in splits of `length`, by a workgroup each. Their moments
+// are put together by batch_norm_join, other sums by split_k_sum.
 
 struct BatchNorm { images: u32, channels: u32, spatial: u32, each: u32, eps: f32, length: u32 }
 
@@ -47,14 +47,14 @@ fn onward(at: vec2<u32>, step: vec2<u32>, q: BatchNorm) -> vec2<u32> {
 }
 
 // Where that element of channel c is.
-fn place(at: vec2<u32>, c: u32, q: BatchNorm) -> u32 {
+fn index_of(at: vec2<u32>, c: u32, q: BatchNorm) -> u32 {
     return (at.x * q.channels + c) * q.spatial + at.y;
 }
 
 // mean, variance [channels]
 @group(0) @binding(1) var<storage, read_write> mean_out: array<f32>;
 @group(0) @binding(2) var<storage, read_write> variance_out: array<f32>;
-// [parts, channels, 3]
+// [splits, channels, 3]
 @group(0) @binding(1) var<storage, read_write> part_moments: array<f32>;
 
 // Of the elements `begin` to `end` of channel c: their mean less its first element, the sum of squares about it, and their
@@ -69,13 +69,13 @@ fn moments_of(lane: u32, c: u32, begin: u32, end: u32) -> vec3<f32> {
     var total = 0.0;
     var k = begin + lane;
     for (; k + 192u < end; k += 256u) {
-        let x0 = x_in[place(at, c, p)];
+        let x0 = x_in[index_of(at, c, p)];
         at = onward(at, step, p);
-        let x1 = x_in[place(at, c, p)];
+        let x1 = x_in[index_of(at, c, p)];
         at = onward(at, step, p);
-        let x2 = x_in[place(at, c, p)];
+        let x2 = x_in[index_of(at, c, p)];
         at = onward(at, step, p);
-        let x3 = x_in[place(at, c, p)];
+        let x3 = x_in[index_of(at, c, p)];
         at = onward(at, step, p);
         total += (x0 + x1) + (x2 + x3);
         let v0 = x0 - first;
@@ -94,7 +94,7 @@ fn moments_of(lane: u32, c: u32, begin: u32, end: u32) -> vec3<f32> {
         n += 4.0;
     }
     for (; k < end; k += 64u) {
-        let value = x_in[place(at, c, p)];
+        let value = x_in[index_of(at, c, p)];
         total += value;
         let delta = value - first - mean;
         at = onward(at, step, p);
@@ -147,13 +147,13 @@ fn moments_of4(lane: u32, c: u32, begin: u32, end: u32) -> vec3<f32> {
     var total = vec4<f32>(0.0);
     var k = begin + lane;
     for (; k + 192u < end; k += 256u) {
-        let x0 = x_in4[place(at, c, p)];
+        let x0 = x_in4[index_of(at, c, p)];
         at = onward(at, step, p);
-        let x1 = x_in4[place(at, c, p)];
+        let x1 = x_in4[index_of(at, c, p)];
         at = onward(at, step, p);
-        let x2 = x_in4[place(at, c, p)];
+        let x2 = x_in4[index_of(at, c, p)];
         at = onward(at, step, p);
-        let x3 = x_in4[place(at, c, p)];
+        let x3 = x_in4[index_of(at, c, p)];
         at = onward(at, step, p);
         total += (x0 + x1) + (x2 + x3);
         let v0 = x0 - first;
@@ -172,7 +172,7 @@ fn moments_of4(lane: u32, c: u32, begin: u32, end: u32) -> vec3<f32> {
         n += 4.0;
     }
     for (; k < end; k += 64u) {
-        let value = x_in4[place(at, c, p)];
+        let value = x_in4[index_of(at, c, p)];
         total += value;
         let delta = value - first - mean;
         at = onward(at, step, p);
@@ -219,7 +219,7 @@ fn batch_norm_part_vec4(@builtin(local_invocation_index) lane: u32, @builtin(wor
     }
 }
 
-// moments [parts, channels, 3]; spatial counts elements here, and so does length.
+// moments [splits, channels, 3]; spatial counts elements here, and so does length.
 @group(0) @binding(1) var<storage, read> moments: array<f32>;
 @group(0) @binding(2) var<storage, read_write> joined_mean: array<f32>;
 @group(0) @binding(3) var<storage, read_write> joined_variance: array<f32>;
@@ -290,7 +290,7 @@ fn batch_norm_apply_vec4(@builtin(global_invocation_id) id: vec3<u32>,
     }
 }
 
-// mean, variance [channels]; dy as x; dweight, dbias [parts, channels]
+// mean, variance [channels]; dy as x; dweight, dbias [splits, channels]
 @group(0) @binding(1) var<storage, read> sums_mean: array<f32>;
 @group(0) @binding(2) var<storage, read> sums_variance: array<f32>;
 @group(0) @binding(3) var<storage, read> sums_dy: array<f32>;
@@ -312,7 +312,7 @@ fn batch_norm_sums(@builtin(local_invocation_index) lane: u32, @builtin(workgrou
     var at = start(begin + lane, s);
     var sum = vec2<f32>(0.0);
     for (var k = begin + lane; k < end; k += 64u) {
-        let i = place(at, c, s);
+        let i = index_of(at, c, s);
         at = onward(at, step, s);
         sum += sums_dy[i] * vec2<f32>(1.0, x_in[i] - center);
     }
@@ -338,7 +338,7 @@ fn batch_norm_sums_vec4(@builtin(local_invocation_index) lane: u32, @builtin(wor
     var at = start(begin + lane, s);
     var products = vec4<f32>(0.0);
     for (var k = begin + lane; k < end; k += 64u) {
-        let i = place(at, c, s);
+        let i = index_of(at, c, s);
         at = onward(at, step, s);
         let d = sums_dy4[i];
         sum += d;

@@ -6,8 +6,8 @@
 //
 //   x, dx [n, groups c, h, w]   weight, dw [groups o, c, kh, kw]   bias [groups o]   y, dy [n, groups o, oh, ow]
 //
-// The plain kernels are the formulas, one output per invocation: to be read, and the yardstick of the rest. A sum that is
-// too long for an adapter's loops is cut in parts of `length` terms, which add_parts adds.
+// The plain kernels are the formulas, one output per invocation: to be read, and what the others are measured by. A sum that is
+// too long for an adapter's loops is cut in splits of `length` terms, which split_k_sum adds.
 // GPUs get gpu/conv2d_block.wgsl.jinja and gpu/conv2d_weight_block.wgsl.jinja, software adapters
 // software/conv2d_tile.wgsl.jinja and software/conv2d_weight_tile.wgsl.jinja.
 
@@ -16,7 +16,7 @@ struct Params {
     h: u32, w: u32, oh: u32, ow: u32,
     kh: u32, kw: u32, stride_y: u32, stride_x: u32,
     dilation_y: u32, dilation_x: u32, top: u32, left: u32,
-    has_bias: u32, parts: u32, length: u32,
+    has_bias: u32, splits: u32, length: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -48,21 +48,21 @@ fn weight_at(group: u32, o: u32, c: u32, ky: u32, kx: u32) -> u32 {
 
 @compute @workgroup_size(8)
 fn conv2d_plain(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id_in_parts = linear_index(id, groups, 8u);
+    let id_in_splits = linear_index(id, groups, 8u);
     let size = p.oh * p.ow;
     let outputs = p.n * p.groups * p.o * size;
-    if (id_in_parts >= outputs * p.parts) { return; }
-    let index = id_in_parts % outputs;
-    let part = id_in_parts / outputs;
+    if (id_in_splits >= outputs * p.splits) { return; }
+    let index = id_in_splits % outputs;
+    let split = id_in_splits / outputs;
     let oy = index % size / p.ow;
     let ox = index % p.ow;
     let o = index / size % p.o;
     let group = index / (size * p.o) % p.groups;
     let n = index / (size * p.o * p.groups);
     var sum = 0.0;
-    if (p.has_bias != 0u && part == 0u) { sum = bias[group * p.o + o]; }
+    if (p.has_bias != 0u && split == 0u) { sum = bias[group * p.o + o]; }
     let taps = p.kh * p.kw;
-    let begin = part * p.length;
+    let begin = split * p.length;
     let end = min(begin + p.length, p.c * taps);
     // The input channel and the element of the kernel of each term.
     var c = begin / taps;
@@ -84,24 +84,24 @@ fn conv2d_plain(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
             c += 1u;
         }
     }
-    y[id_in_parts] = finish(sum, id_in_parts, 0u);
+    y[id_in_splits] = finish(sum, id_in_splits, 0u);
 }
 
 @compute @workgroup_size(8)
 fn conv2d_backward_input_plain(@builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
-    let id_in_parts = linear_index(id, groups, 8u);
+    let id_in_splits = linear_index(id, groups, 8u);
     let size = p.h * p.w;
     let outputs = p.n * p.groups * p.c * size;
-    if (id_in_parts >= outputs * p.parts) { return; }
-    let index = id_in_parts % outputs;
+    if (id_in_splits >= outputs * p.splits) { return; }
+    let index = id_in_splits % outputs;
     let iy = index % size / p.w;
     let ix = index % p.w;
     let c = index / size % p.c;
     let group = index / (size * p.c) % p.groups;
     let n = index / (size * p.c * p.groups);
     let taps = p.kh * p.kw;
-    let begin = id_in_parts / outputs * p.length;
+    let begin = id_in_splits / outputs * p.length;
     let end = min(begin + p.length, p.o * taps);
     // The output channel and the element of the kernel of each term.
     var o = begin / taps;
@@ -127,24 +127,24 @@ fn conv2d_backward_input_plain(@builtin(global_invocation_id) id: vec3<u32>,
             o += 1u;
         }
     }
-    dx[id_in_parts] = finish(sum, id_in_parts, 0u);
+    dx[id_in_splits] = finish(sum, id_in_splits, 0u);
 }
 
 @compute @workgroup_size(8)
 fn conv2d_backward_weight_plain(@builtin(global_invocation_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
-    let id_in_parts = linear_index(id, groups, 8u);
+    let id_in_splits = linear_index(id, groups, 8u);
     let taps = p.kh * p.kw;
     let outputs = p.groups * p.o * p.c * taps;
-    if (id_in_parts >= outputs * p.parts) { return; }
-    let index = id_in_parts % outputs;
+    if (id_in_splits >= outputs * p.splits) { return; }
+    let index = id_in_splits % outputs;
     let ky = index % taps / p.kw;
     let kx = index % p.kw;
     let c = index / taps % p.c;
     let o = index / (taps * p.c) % p.o;
     let group = index / (taps * p.c * p.o);
     let size = p.oh * p.ow;
-    let begin = id_in_parts / outputs * p.length;
+    let begin = id_in_splits / outputs * p.length;
     let end = min(begin + p.length, p.n * size);
     // The image and the pixel of each term.
     var n = begin / size;
@@ -167,12 +167,12 @@ fn conv2d_backward_weight_plain(@builtin(global_invocation_id) id: vec3<u32>,
             n += 1u;
         }
     }
-    dw[id_in_parts] = sum;
+    dw[id_in_splits] = sum;
 }
 
 // db[o] = sum over n, oy, ox of dy[n, o, oy, ox], for a channel of `groups o` per workgroup.
 
-// Parts of `length` of a channel's elements, which add_parts adds.
+// Splits of `length` of a channel's elements, which split_k_sum adds.
 struct BiasParams { images: u32, channels: u32, size: u32, length: u32 }
 
 @group(0) @binding(2) var<storage, read_write> db: array<f32>;
@@ -182,17 +182,17 @@ struct BiasParams { images: u32, channels: u32, size: u32, length: u32 }
 fn conv2d_backward_bias(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32) {
     let channel = linear_workgroup(workgroup, groups) % of_bias.channels;
-    let part = linear_workgroup(workgroup, groups) / of_bias.channels;
+    let split = linear_workgroup(workgroup, groups) / of_bias.channels;
     let all = of_bias.images * of_bias.size;
-    if (part * of_bias.length >= all) { return; }
-    let end = min((part + 1u) * of_bias.length, all);
+    if (split * of_bias.length >= all) { return; }
+    let end = min((split + 1u) * of_bias.length, all);
     var sum = 0.0;
-    for (var i = part * of_bias.length + lane; i < end; i += 64u) {
+    for (var i = split * of_bias.length + lane; i < end; i += 64u) {
         let plane = i / of_bias.size * of_bias.channels + channel;
         sum += dy[plane * of_bias.size + i % of_bias.size];
     }
     let total_of_channel = across_lanes(lane, sum, false);
-    if (lane == 0u) { db[part * of_bias.channels + channel] = total_of_channel; }
+    if (lane == 0u) { db[split * of_bias.channels + channel] = total_of_channel; }
 }
 
 // What the register tiles need besides.

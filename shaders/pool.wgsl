@@ -10,8 +10,8 @@
 //
 // The gradients gather: each x sums over the windows that hold it.
 //
-// Windows are gone through in one loop, row by row. Where that is too long for an adapter, it is cut in parts of `length`
-// iterations: invocations of their own, whose sums add_parts adds; max_pool2d_join takes the largest of their maxima.
+// Windows are gone through in one loop, row by row. Where that is too long for an adapter, it is cut in splits of `length`
+// iterations: invocations of their own, whose sums split_k_sum adds; max_pool2d_join takes the largest of their maxima.
 
 struct Axis {
     extent: u32, outputs: u32, kernel: u32, stride: u32,
@@ -22,7 +22,7 @@ struct Pool {
     elements: u32,
     // 1: padding counts in averages.
     count_padding: u32,
-    parts: u32,
+    splits: u32,
     length: u32,
     @align(16) y: Axis,
     @align(16) x: Axis,
@@ -70,7 +70,7 @@ fn window_size(o: u32, a: Axis, padding: bool) -> u32 {
     let w = window_of(o, a);
     let low = select(0, -i32(a.before), padding) - w.start;
     let high = i32(a.extent) + select(0, i32(a.after), padding) - w.start;
-    // Elements before the first inside, and before the first behind it.
+    // Elements before the first inside, and before the first after it.
     let first = min((max(low, 0) + w.step - 1) / w.step, w.count);
     let last = min((max(high, 0) + w.step - 1) / w.step, w.count);
     return u32(last - first);
@@ -78,13 +78,13 @@ fn window_size(o: u32, a: Axis, padding: bool) -> u32 {
 
 @compute @workgroup_size(64)
 fn max_pool2d(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id_in_parts = linear_index(id, groups, 64u);
-    if (id_in_parts >= p.elements * p.parts) { return; }
-    let o = id_in_parts % p.elements;
+    let id_in_splits = linear_index(id, groups, 64u);
+    if (id_in_splits >= p.elements * p.splits) { return; }
+    let o = id_in_splits % p.elements;
     let plane = o / (p.x.outputs * p.y.outputs) * (p.x.extent * p.y.extent);
     let wy = window_of(o / p.x.outputs % p.y.outputs, p.y);
     let wx = window_of(o % p.x.outputs, p.x);
-    let begin = i32(id_in_parts / p.elements * p.length);
+    let begin = i32(id_in_splits / p.elements * p.length);
     let end = min(begin + i32(p.length), wy.count * wx.count);
     var i = begin / wx.count;
     var j = begin % wx.count;
@@ -108,22 +108,22 @@ fn max_pool2d(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
             i += 1;
         }
     }
-    pooled[id_in_parts] = best;
-    index[id_in_parts] = where_best;
+    pooled[id_in_splits] = best;
+    index[id_in_splits] = where_best;
 }
 
 // dx[i] = sum of dy[o] over the windows o whose maximum is at i.
 @compute @workgroup_size(64)
 fn max_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id_in_parts = linear_index(id, groups, 64u);
-    if (id_in_parts >= p.elements * p.parts) { return; }
-    let i = id_in_parts % p.elements;
+    let id_in_splits = linear_index(id, groups, 64u);
+    if (id_in_splits >= p.elements * p.splits) { return; }
+    let i = id_in_splits % p.elements;
     let at = i % (p.x.extent * p.y.extent);
     let plane = i / (p.x.extent * p.y.extent) * (p.x.outputs * p.y.outputs);
     let wy = windows_with(at / p.x.extent, p.y);
     let wx = windows_with(at % p.x.extent, p.x);
     let across = wx.y + 1u - wx.x;
-    let begin = id_in_parts / p.elements * p.length;
+    let begin = id_in_splits / p.elements * p.length;
     let end = min(begin + p.length, (wy.y + 1u - wy.x) * across);
     var oy = wy.x + begin / across;
     var ox = wx.x + begin % across;
@@ -137,7 +137,7 @@ fn max_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
             oy += 1u;
         }
     }
-    gathered[id_in_parts] = finish(sum, id_in_parts, 0u);
+    gathered[id_in_splits] = finish(sum, id_in_splits, 0u);
 }
 
 // u at the maxima: du[o] = u[index o]. What the second derivative needs.
@@ -151,15 +151,15 @@ fn max_pool2d_gather(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_
 
 @compute @workgroup_size(64)
 fn avg_pool2d(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id_in_parts = linear_index(id, groups, 64u);
-    if (id_in_parts >= q.elements * q.parts) { return; }
-    let o = id_in_parts % q.elements;
+    let id_in_splits = linear_index(id, groups, 64u);
+    if (id_in_splits >= q.elements * q.splits) { return; }
+    let o = id_in_splits % q.elements;
     let plane = o / (q.x.outputs * q.y.outputs) * (q.x.extent * q.y.extent);
     let oy = o / q.x.outputs % q.y.outputs;
     let ox = o % q.x.outputs;
     let wy = window_of(oy, q.y);
     let wx = window_of(ox, q.x);
-    let begin = i32(id_in_parts / q.elements * q.length);
+    let begin = i32(id_in_splits / q.elements * q.length);
     let end = min(begin + i32(q.length), wy.count * wx.count);
     var i = begin / wx.count;
     var j = begin % wx.count;
@@ -176,15 +176,15 @@ fn avg_pool2d(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
         }
     }
     let padding = q.count_padding == 1u;
-    pooled[id_in_parts] = sum / f32(window_size(oy, q.y, padding) * window_size(ox, q.x, padding));
+    pooled[id_in_splits] = sum / f32(window_size(oy, q.y, padding) * window_size(ox, q.x, padding));
 }
 
 // dx[i] = sum of dy[o] / count(o) over the windows o that hold i.
 @compute @workgroup_size(64)
 fn avg_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let id_in_parts = linear_index(id, groups, 64u);
-    if (id_in_parts >= q.elements * q.parts) { return; }
-    let i = id_in_parts % q.elements;
+    let id_in_splits = linear_index(id, groups, 64u);
+    if (id_in_splits >= q.elements * q.splits) { return; }
+    let i = id_in_splits % q.elements;
     let at = i % (q.x.extent * q.y.extent);
     let plane = i / (q.x.extent * q.y.extent) * (q.x.outputs * q.y.outputs);
     let iy = at / q.x.extent;
@@ -193,7 +193,7 @@ fn avg_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
     let wx = windows_with(ix, q.x);
     let padding = q.count_padding == 1u;
     let across = wx.y + 1u - wx.x;
-    let begin = id_in_parts / q.elements * q.length;
+    let begin = id_in_splits / q.elements * q.length;
     let end = min(begin + q.length, (wy.y + 1u - wy.x) * across);
     var oy = wy.x + begin / across;
     var ox = wx.x + begin % across;
@@ -208,12 +208,12 @@ fn avg_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
             oy += 1u;
         }
     }
-    pooled[id_in_parts] = finish(sum, id_in_parts, 0u);
+    pooled[id_in_splits] = finish(sum, id_in_splits, 0u);
 }
 
-// pooled, index [parts, elements]: the first of the largest of all parts.
-@group(0) @binding(0) var<storage, read> part_maxima: array<f32>;
-@group(0) @binding(1) var<storage, read> part_places: array<u32>;
+// pooled, index [splits, elements]: the first of the largest of all splits.
+@group(0) @binding(0) var<storage, read> split_maxima: array<f32>;
+@group(0) @binding(1) var<storage, read> split_indices: array<u32>;
 @group(0) @binding(2) var<storage, read_write> joined_maxima: array<f32>;
 @group(0) @binding(3) var<storage, read_write> joined_places: array<u32>;
 @group(0) @binding(4) var<uniform> join: Pool;
@@ -222,11 +222,11 @@ fn avg_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
 fn max_pool2d_join(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let o = linear_index(id, groups, 64u);
     if (o >= join.elements) { return; }
-    var best = part_maxima[o];
-    var where_best = part_places[o];
-    for (var part = 1u; part < join.parts; part += 1u) {
-        let value = part_maxima[part * join.elements + o];
-        let at = part_places[part * join.elements + o];
+    var best = split_maxima[o];
+    var where_best = split_indices[o];
+    for (var split = 1u; split < join.splits; split += 1u) {
+        let value = split_maxima[split * join.elements + o];
+        let at = split_indices[split * join.elements + o];
         let is_first = where_best == 0xffffffffu;
         if (at != 0xffffffffu && (is_first || beats(value, best))) {
             best = value;

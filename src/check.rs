@@ -119,19 +119,19 @@ pub fn check_gpu_cases(gpu: &crate::gpu::Gpu, cases: &[Case], progress: impl FnM
 /// # Errors
 /// [`crate::Error::Adapter`] where the adapter has no 16-bit floats.
 #[cfg(feature = "gpu")]
-pub fn check_gpu_halves(
+pub fn check_gpu_f16(
     gpu: &crate::gpu::Gpu,
     progress: impl FnMut(usize, usize),
 ) -> crate::error::Result<Report> {
-    check_gpu_cases_halves(gpu, &crate::cases::registry(), progress)
+    check_gpu_cases_f16(gpu, &crate::cases::registry(), progress)
 }
 
-/// As [`check_gpu_halves`], of some cases.
+/// As [`check_gpu_f16`], of some cases.
 ///
 /// # Errors
-/// As [`check_gpu_halves`].
+/// As [`check_gpu_f16`].
 #[cfg(feature = "gpu")]
-pub fn check_gpu_cases_halves(
+pub fn check_gpu_cases_f16(
     gpu: &crate::gpu::Gpu,
     cases: &[Case],
     progress: impl FnMut(usize, usize),
@@ -163,12 +163,12 @@ fn rounded_inputs(case: &Case) -> Option<Vec<Tensor>> {
 
 /// The inputs of a case and what the reference makes of them; `None` where half precision has no numbers for them.
 #[cfg(feature = "gpu")]
-pub(crate) fn prepared(case: &Case, as_halves: bool) -> Option<Result<(Vec<Tensor>, Expected), String>> {
-    let inputs = if as_halves { rounded_inputs(case)? } else { case_inputs(case) };
+pub(crate) fn prepared(case: &Case, as_f16: bool) -> Option<Result<(Vec<Tensor>, Expected), String>> {
+    let inputs = if as_f16 { rounded_inputs(case)? } else { case_inputs(case) };
     Some(Expected::new(&*case.op, &inputs, true).map(|expected| {
         let expected = if case.exact { expected.exactly() } else { expected };
         let results = expected.values.len() - case.op.writes();
-        let expected = expected.stored(|k| as_halves && k < results && !case.op.traits().keeps_f32.has(k));
+        let expected = expected.stored(|k| as_f16 && k < results && !case.op.traits().keeps_f32.has(k));
         (inputs, expected)
     }))
 }
@@ -177,16 +177,16 @@ pub(crate) fn prepared(case: &Case, as_halves: bool) -> Option<Result<(Vec<Tenso
 fn check_cases(
     gpu: &crate::gpu::Gpu,
     cases: &[Case],
-    as_halves: bool,
+    as_f16: bool,
     mut progress: impl FnMut(usize, usize),
 ) -> Report {
     let info = crate::backend::Backend::info(gpu);
     let mut report = Report { device: info, ops: Vec::new(), failures: Vec::new(), skipped: Vec::new() };
     for (i, case) in cases.iter().enumerate() {
         progress(i, cases.len());
-        let Some(ready) = prepared(case, as_halves) else { continue };
+        let Some(ready) = prepared(case, as_f16) else { continue };
         let outcome = ready.map(|(inputs, expected)| {
-            let outputs = crate::gpu::case::run_changed(gpu, &case.op, &inputs, as_halves, &|_| {});
+            let outputs = crate::gpu::case::run_changed(gpu, &case.op, &inputs, as_f16, &|_| {});
             outputs.map(|outputs| expected.compare(&outputs))
         });
         let failure =

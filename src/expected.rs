@@ -29,7 +29,7 @@ pub(crate) struct Expected {
     pub(crate) values: Vec<Wide>,
     bounds: Vec<Vec<f64>>,
     /// By output, whether it is rounded to half precision.
-    halves: Vec<bool>,
+    is_f16: Vec<bool>,
 }
 
 impl Expected {
@@ -55,12 +55,12 @@ impl Expected {
         drop(outs);
         let computed: Vec<In<'_, f64>> = values.iter().zip(&out_types).map(|(w, ty)| w.input(ty)).collect();
         let bounds = op.error_bound(&views, &computed);
-        Ok(Expected { halves: vec![false; values.len()], values, bounds })
+        Ok(Expected { is_f16: vec![false; values.len()], values, bounds })
     }
 
     /// Says which outputs are stored in 16 bits, whose rounding is allowed then.
     pub(crate) fn stored(mut self, is_half: impl Fn(usize) -> bool) -> Self {
-        self.halves = (0..self.values.len()).map(is_half).collect();
+        self.is_f16 = (0..self.values.len()).map(is_half).collect();
         self
     }
 
@@ -75,7 +75,7 @@ impl Expected {
     pub(crate) fn compare(&self, actual: &[Tensor]) -> (f64, Option<String>) {
         let mut overall = 0.0f64;
         for (k, tensor) in actual.iter().enumerate() {
-            let (units, at) = worst(tensor.data(), &self.values[k], &self.bounds[k], self.halves[k]);
+            let (units, at) = worst(tensor.data(), &self.values[k], &self.bounds[k], self.is_f16[k]);
             overall = overall.max(units);
             if units > 1.0 {
                 let text = format!(

@@ -8,7 +8,7 @@ pub(crate) const SMALLEST_NORMAL: f64 = 1.0 / (1u64 << 14) as f64;
 
 /// Half the distance between neighbours of the size of `x`.
 pub(crate) fn half_unit(x: f64) -> f64 {
-    // Bits of significand behind the first: 10.
+    // Bits of significand after the first: 10.
     0.5 * quantum(x)
 }
 

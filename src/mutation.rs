@@ -10,7 +10,7 @@ use crate::gpu::Gpu;
 use crate::ops::{AdapterClass, Case, Kernel, Op, Program};
 use crate::tensor::Tensor;
 
-/// Every file under `shaders/`, by name without ending.
+/// Every file under `shaders/`, by name without extension.
 pub fn shaders() -> &'static [(&'static str, &'static str)] {
     crate::wgsl::FILES
 }
@@ -26,21 +26,21 @@ pub struct Prepared {
     op: Arc<dyn Op>,
     inputs: Vec<Tensor>,
     expected: Expected,
-    as_halves: bool,
+    as_f16: bool,
 }
 
 impl Prepared {
-    /// Evaluates the reference; `as_halves`: for floats stored in 16 bits. `None` where half precision has no numbers for the
+    /// Evaluates the reference; `as_f16`: for floats stored in 16 bits. `None` where half precision has no numbers for the
     /// inputs.
     ///
     /// # Errors
     /// What the reference says.
-    pub fn new(case: &Case, as_halves: bool) -> Option<Result<Self, String>> {
-        Some(prepared(case, as_halves)?.map(|(inputs, expected)| Prepared {
+    pub fn new(case: &Case, as_f16: bool) -> Option<Result<Self, String>> {
+        Some(prepared(case, as_f16)?.map(|(inputs, expected)| Prepared {
             op: case.op.clone(),
             inputs,
             expected,
-            as_halves,
+            as_f16,
         }))
     }
 
@@ -50,7 +50,7 @@ impl Prepared {
     /// # Errors
     /// What the device reports.
     pub fn run(&self, gpu: &Gpu, change: &dyn Fn(&mut Kernel)) -> Result<Option<String>> {
-        let outputs = crate::gpu::case::run_changed(gpu, &self.op, &self.inputs, self.as_halves, change)?;
+        let outputs = crate::gpu::case::run_changed(gpu, &self.op, &self.inputs, self.as_f16, change)?;
         Ok(self.expected.compare(&outputs).1)
     }
 }

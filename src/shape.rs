@@ -177,7 +177,7 @@ impl TensorType {
         TensorType { dtype: DType::U32, shape }
     }
 
-    /// Makes floats halves.
+    /// Makes floats f16.
     pub(crate) fn store_half(&mut self) {
         if self.dtype == DType::F32 {
             self.dtype = DType::F16;

@@ -11,7 +11,7 @@ mod loops;
 mod template;
 pub(crate) mod words;
 
-pub(crate) use half::store_halves;
+pub(crate) use half::store_f16;
 #[cfg(feature = "gpu")]
 pub(crate) use loops::ended_after;
 pub(crate) use loops::has_loops;
@@ -49,7 +49,7 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "matmul",
     "movement",
     "optimizer",
-    "parts",
+    "split_k",
     "pool",
     "reduce",
     "softmax",

@@ -1,4 +1,4 @@
-//! Rooms use what the table in docs/DESIGN.md says, and nothing else.
+//! Modules use what the table in docs/DESIGN.md says, and nothing else.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 type Uses = BTreeMap<String, BTreeSet<String>>;
 
-/// Pairs of rooms that stand beside each other.
+/// Pairs of modules that stand beside each other.
 const BESIDE: [[&str; 2]; 1] = [["graph", "op"]];
 
 fn names(cell: &str) -> BTreeSet<String> {
@@ -16,7 +16,7 @@ fn names(cell: &str) -> BTreeSet<String> {
 /// The table of the document.
 fn documented() -> Uses {
     let text = std::fs::read_to_string("docs/DESIGN.md").unwrap();
-    let table = text.lines().skip_while(|line| !line.starts_with("| room |")).skip(2);
+    let table = text.lines().skip_while(|line| !line.starts_with("| module |")).skip(2);
     let row = |line: &str| {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").collect();
         (names(cells[0]).pop_first().unwrap(), names(cells.get(2).unwrap_or(&"")))
@@ -29,7 +29,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files(&path, found);
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
     }
@@ -74,15 +74,15 @@ fn used(code: &str) -> BTreeSet<String> {
     found
 }
 
-/// The rooms whose items the crate has at its top, by name: `pub use` of lib.rs.
+/// The modules whose items the crate has at its top, by name: `pub use` of lib.rs.
 fn exported() -> BTreeMap<String, String> {
     let text = std::fs::read_to_string("src/lib.rs").unwrap();
     let mut found = BTreeMap::new();
     for statement in text.split("pub use ").skip(1) {
         let statement = statement.split(';').next().unwrap();
-        let (room, items) = statement.split_once("::").unwrap();
+        let (module, items) = statement.split_once("::").unwrap();
         for item in items.trim_matches(['{', '}']).split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            found.insert(item.to_string(), room.to_string());
+            found.insert(item.to_string(), module.to_string());
         }
     }
     found
@@ -94,17 +94,17 @@ fn of_code() -> Uses {
     let exported = exported();
     for path in all {
         let inner = path.strip_prefix("src").unwrap();
-        let room = inner.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_string();
+        let module = inner.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_string();
         let file = path.file_stem().unwrap().to_string_lossy();
-        if room == "bin" || room == "lib" || file == "tests" || file.ends_with("_tests") {
+        if module == "bin" || module == "lib" || file == "tests" || file.ends_with("_tests") {
             continue;
         }
-        let rooms = uses.entry(room.clone()).or_default();
+        let modules = uses.entry(module.clone()).or_default();
         for name in used(&production(&std::fs::read_to_string(&path).unwrap())) {
             let target = exported.get(&name).unwrap_or(&name);
             // Errors and macros of the crate itself are `crate::Error` and the like.
-            if *target != room {
-                rooms.insert(target.clone());
+            if *target != module {
+                modules.insert(target.clone());
             }
         }
     }
@@ -116,12 +116,12 @@ fn rooms_use_what_the_table_says() {
     let (table, code) = (documented(), of_code());
     assert!(table.len() > 20, "the table of docs/DESIGN.md was not found");
     assert_eq!(table.keys().collect::<Vec<_>>().len(), code.len(), "{:?}\n{:?}", table.keys(), code.keys());
-    for (room, rooms) in &code {
-        let allowed = table.get(room).unwrap_or_else(|| panic!("docs/DESIGN.md does not know `{room}`"));
-        let more: Vec<_> = rooms.difference(allowed).collect();
-        let less: Vec<_> = allowed.difference(rooms).collect();
-        assert!(more.is_empty(), "`{room}` uses {more:?}, which the table of docs/DESIGN.md does not say");
-        assert!(less.is_empty(), "`{room}` uses {less:?} in the table of docs/DESIGN.md alone");
+    for (module, modules) in &code {
+        let allowed = table.get(module).unwrap_or_else(|| panic!("docs/DESIGN.md does not know `{module}`"));
+        let more: Vec<_> = modules.difference(allowed).collect();
+        let less: Vec<_> = allowed.difference(modules).collect();
+        assert!(more.is_empty(), "`{module}` uses {more:?}, which the table of docs/DESIGN.md does not say");
+        assert!(less.is_empty(), "`{module}` uses {less:?} in the table of docs/DESIGN.md alone");
     }
 }
 
@@ -134,11 +134,11 @@ fn dependencies_point_one_way() {
         left.get_mut(b).unwrap().remove(a);
     }
     while !left.is_empty() {
-        let is_ready = |uses: &BTreeSet<String>| uses.iter().all(|room| !left.contains_key(room));
+        let is_ready = |uses: &BTreeSet<String>| uses.iter().all(|module| !left.contains_key(module));
         let ready: Vec<String> =
-            left.iter().filter(|(_, uses)| is_ready(uses)).map(|(room, _)| room.clone()).collect();
-        assert!(!ready.is_empty(), "rooms that use each other in a circle: {:?}", left.keys());
-        ready.iter().for_each(|room| drop(left.remove(room)));
+            left.iter().filter(|(_, uses)| is_ready(uses)).map(|(module, _)| module.clone()).collect();
+        assert!(!ready.is_empty(), "modules that use each other in a circle: {:?}", left.keys());
+        ready.iter().for_each(|module| drop(left.remove(module)));
     }
 }
 

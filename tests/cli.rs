@@ -342,7 +342,7 @@ fn mistakes_are_one_line_and_an_exit_code() {
         &["bench", "growth-m"],
         &["bench", "conv-3-4-5-k2"],
         &["bench", "matmul-9000"],
-        &["bench", "--floors", "sizes"],
+        &["bench", "--roofline", "sizes"],
         &["profile", "mlp-z"],
         &["profile", "mlp-a", "--data", "iris"],
         &["profile", "conv64", "--trace", "x.json"],
@@ -460,7 +460,7 @@ fn mixed_precision_is_kept_by_a_resumed_run_and_refused_where_it_cannot_be() {
     );
     refused(folder.path(), &[&QUICK[..], &["--precision", "f16"]].concat(), 2, "--precision");
     #[cfg(feature = "gpu")]
-    for gpu in common::gpus().into_iter().filter(|gpu| !gpu.has_halves()) {
+    for gpu in common::gpus().into_iter().filter(|gpu| !gpu.has_f16()) {
         let info = wgrad::Device::from(gpu).info();
         let device = if info.backend == "Gl" { "gl" } else { &*info.name };
         let train = ["train", "--json", "--device", device, "--hidden", "16", "--precision", "mixed"];

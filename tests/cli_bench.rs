@@ -61,16 +61,16 @@ fn a_bench_tells_floors_and_growth() {
         let row = rows.iter().find(|r| r["workload"] == workload && r["metric"] == metric);
         row.unwrap_or_else(|| panic!("{workload} {metric}: {rows:?}"))["value"].as_f64().unwrap()
     };
-    let arguments = ["--floors", "matmul-24", "copy-4096", "--device", "cpu", "--out", "floors"];
+    let arguments = ["--roofline", "matmul-24", "copy-4096", "--device", "cpu", "--out", "roofline"];
     let (rows, _) = bench(folder.path(), &arguments);
     // A product of 24 rows has 2 24³ operations, and a copy 4096 floats in and out.
-    let floor = value(&rows, "matmul-24", "flops_floor_us");
-    assert!(value(&rows, "matmul-24", "run_us") > 0.5 * floor && floor > 0.0);
-    assert!(value(&rows, "copy-4096", "least_bytes_floor_us") > 32.768 / 1e3, "a terabyte a second");
+    let bound = value(&rows, "matmul-24", "flops_bound_us");
+    assert!(value(&rows, "matmul-24", "run_us") > 0.5 * bound && bound > 0.0);
+    assert!(value(&rows, "copy-4096", "least_bytes_bound_us") > 32.768 / 1e3, "a terabyte a second");
     assert!(value(&rows, "peaks", "gflops") > 0.01);
-    let operations = |r: &&Value| r["workload"] == "copy-4096" && r["metric"] == "flops_floor_us";
+    let operations = |r: &&Value| r["workload"] == "copy-4096" && r["metric"] == "flops_bound_us";
     assert_eq!(rows.iter().filter(operations).count(), 0, "a copy has none");
-    let text = std::fs::read_to_string(folder.path().join("floors/floors.md")).unwrap();
+    let text = std::fs::read_to_string(folder.path().join("roofline/roofline.md")).unwrap();
     assert!(text.contains("| matmul-24 |") && text.contains("### cpu (ndarray f32)"), "{text}");
     assert!(text.contains("| 0.0276 | 0.0069 |"), "MFLOP and MB of the product: {text}");
 
@@ -95,7 +95,7 @@ fn a_bench_tells_floors_and_growth() {
 fn a_bench_compares_precisions_in_turns() {
     let folder = tempfile::tempdir().unwrap();
     #[cfg(feature = "gpu")]
-    let stores_halves = common::gpu().is_some_and(|gpu| gpu.has_halves());
+    let stores_halves = common::gpu().is_some_and(|gpu| gpu.has_f16());
     #[cfg(not(feature = "gpu"))]
     let stores_halves = false;
     // The CPU rounds to 16 bits and keeps 32.
@@ -124,7 +124,7 @@ fn a_bench_compares_precisions_in_turns() {
     for (wrong, words) in [
         ("matmul-24", "`matmul-24` is an op"),
         ("sizes-sum", "--precision mixed takes single workloads"),
-        ("--floors", "--floors are of steps in 32 bits"),
+        ("--roofline", "--roofline are of steps in 32 bits"),
     ] {
         refused(folder.path(), &[&quick[..], &[wrong]].concat(), 2, words);
     }
@@ -133,7 +133,7 @@ fn a_bench_compares_precisions_in_turns() {
 #[test]
 fn a_workload_is_profiled_in_mixed_precision() {
     let folder = tempfile::tempdir().unwrap();
-    let quick = ["profile", "--device", "cpu", "--runs", "1", "--no-floors", "--json"];
+    let quick = ["profile", "--device", "cpu", "--runs", "1", "--no-roofline", "--json"];
     let scales_loss = |more: &[&str]| {
         let rows = objects(folder.path(), &[&quick[..], &["cnn-8"], more].concat());
         rows.iter().any(|r| r["op"] == "next_scale")
@@ -189,7 +189,10 @@ fn a_profile_has_kernels_launches_and_a_trace() {
     assert!(kernels.len() > 5 && launches.len() > kernels.len());
     assert!(steps[0]["peak_gflops"].as_f64().unwrap() > 0.0);
     for row in kernels.iter().chain(&launches) {
-        assert!(row["microseconds"].as_f64().unwrap() >= 0.0 && row["floor_microseconds"].is_f64(), "{row}");
+        assert!(
+            row["microseconds"].as_f64().unwrap() >= 0.0 && row["lower_bound_microseconds"].is_f64(),
+            "{row}"
+        );
     }
     let sorted = |rows: &[&Value]| rows.iter().map(|r| r["microseconds"].as_f64().unwrap()).rev().is_sorted();
     assert!(sorted(&kernels) && sorted(&launches));
@@ -197,7 +200,7 @@ fn a_profile_has_kernels_launches_and_a_trace() {
     let text = std::fs::read_to_string(folder.path().join("trace.json")).unwrap();
     let trace: Value = serde_json::from_str(&text).unwrap();
     assert!(trace["traceEvents"].as_array().unwrap().len() > 2 * launches.len());
-    let output = wgrad(folder.path(), &[&quick[..], &["matmul-32", "--no-floors"]].concat());
+    let output = wgrad(folder.path(), &[&quick[..], &["matmul-32", "--no-roofline"]].concat());
     assert!(output.status.success(), "{}", error(&output));
     assert!(stdout(&output).contains("matmul-32: medians of 2 runs"), "{}", stdout(&output));
     refused(folder.path(), &["profile", "--device", "cpu", "--clock", "pass", "--json"], 1, "no clock");

@@ -263,11 +263,11 @@ fn devices() -> Vec<Named> {
 fn tiles_were_used(name: &str, gpu: &Gpu) {
     let keys: Vec<String> = gpu.kernels().into_iter().map(|kernel| kernel.key).collect();
     let of = |start: &str| keys.iter().filter(|key| key.starts_with(start)).count();
-    // Groups of one channel, of every class; gaps are those of a strided convolution's gradient.
-    let gaps = keys.iter().filter(|key| key.starts_with("conv2d_depthwise.") && !key.contains("g1x1"));
-    let walks = [of("conv2d_depthwise."), gaps.count(), of("conv2d_depthwise_weight.")];
+    // Groups of one channel, of every class; input dilation is that of a strided convolution's gradient.
+    let dilated = keys.iter().filter(|key| key.starts_with("conv2d_depthwise.") && !key.contains("g1x1"));
+    let walks = [of("conv2d_depthwise."), dilated.count(), of("conv2d_depthwise_weight.")];
     println!(
-        "{name}: {} shapes of strips for images, {} of them with gaps, {} for weights",
+        "{name}: {} shapes of strips for images, {} of them with input dilation, {} for weights",
         walks[0], walks[1], walks[2]
     );
     assert!(
@@ -275,7 +275,7 @@ fn tiles_were_used(name: &str, gpu: &Gpu) {
         "{name}: {walks:?} shapes of strips"
     );
     if gpu.caps().class == AdapterClass::Gpu {
-        // By what their texts know: any kernel, 3 × 3 and 1 × 1, rows of four, gaps, the bias's gradient.
+        // By what their texts know: any kernel, 3 × 3 and 1 × 1, rows of four, input dilation, the bias's gradient.
         let blocks = [("conv2d_block.", "g"), ("conv2d_backward_input_block.", "b")].map(|(start, never)| {
             let ways = [".k3x3", ".k1x1", "w", "r", "g"].map(|way| {
                 keys.iter().filter(|k| k.starts_with(start)).any(|k| k[start.len()..].contains(way))

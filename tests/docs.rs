@@ -12,14 +12,14 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// All files under a folder of the crate whose names end in `ending`, relative to the crate.
-fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
+/// All files under a folder of the crate whose names end in `extension`, relative to the crate.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![root().join(folder)];
     while let Some(path) = open.pop() {
         if path.is_dir() {
             open.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.to_str().unwrap().ends_with(ending) {
+        } else if path.to_str().unwrap().ends_with(extension) {
             found.push(path.strip_prefix(root()).unwrap().to_path_buf());
         }
     }

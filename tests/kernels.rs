@@ -5,9 +5,9 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use wgrad::check::{Report, check_gpu, check_gpu_cases_folded, check_gpu_cases_mid_graph, check_gpu_halves};
-use wgrad::gpu::{Gpu, PlantedFault};
 use wgrad::cases::registry;
+use wgrad::check::{Report, check_gpu, check_gpu_cases_folded, check_gpu_cases_mid_graph, check_gpu_f16};
+use wgrad::gpu::{Gpu, PlantedFault};
 use wgrad::ops::{AdapterClass, Case};
 
 /// The classes of kernels that an adapter can run.
@@ -155,10 +155,10 @@ fn garbage_in_workgroup_memory_does_no_harm() {
 fn every_kernel_stores_halves_where_the_adapter_has_them() {
     for gpu in common::gpus() {
         for class in classes(&gpu) {
-            let report = match check_gpu_halves(&gpu.with_class(class), |_, _| {}) {
+            let report = match check_gpu_f16(&gpu.with_class(class), |_, _| {}) {
                 Ok(report) => report,
                 Err(error) => {
-                    assert!(!gpu.has_halves());
+                    assert!(!gpu.has_f16());
                     assert!(matches!(error, wgrad::Error::Adapter(_)), "{error}");
                     println!("SKIPPED: {error}");
                     break;

@@ -23,7 +23,7 @@ fn mixed() -> CompileOptions {
 
 /// Adapters with 16-bit floats; the others must refuse, and say what to do.
 fn capable() -> Vec<Gpu> {
-    let (capable, others): (Vec<Gpu>, Vec<Gpu>) = common::gpus().into_iter().partition(Gpu::has_halves);
+    let (capable, others): (Vec<Gpu>, Vec<Gpu>) = common::gpus().into_iter().partition(Gpu::has_f16);
     for gpu in others {
         let g = Graph::new();
         g.output("y", g.input("x", [4]) + 1.0);

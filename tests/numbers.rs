@@ -16,16 +16,16 @@ use wgrad::{CompileOptions, Device, Error, Graph, Init, Param, Params, Precision
 fn devices() -> Vec<(String, Device, CompileOptions)> {
     let mut all = vec![("cpu".to_string(), Device::cpu(), true)];
     for gpu in common::gpus() {
-        let halves = gpu.has_halves();
+        let has_f16 = gpu.has_f16();
         for gpu in [gpu.with_class(AdapterClass::Gpu), gpu] {
             let name = format!("{gpu:?} as {:?}", gpu.caps().class);
-            all.push((format!("{name}, unfused"), gpu.unfused().into(), halves));
-            all.push((name, gpu.into(), halves));
+            all.push((format!("{name}, unfused"), gpu.unfused().into(), has_f16));
+            all.push((name, gpu.into(), has_f16));
         }
     }
-    let forms = |(name, device, halves): (String, Device, bool)| {
+    let forms = |(name, device, has_f16): (String, Device, bool)| {
         let mixed = CompileOptions::new().precision(Precision::Mixed);
-        let mixed = halves.then(|| (format!("{name}, mixed"), device.clone(), mixed));
+        let mixed = has_f16.then(|| (format!("{name}, mixed"), device.clone(), mixed));
         [(name, device, CompileOptions::new())].into_iter().chain(mixed)
     };
     all.into_iter().flat_map(forms).collect()

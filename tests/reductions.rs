@@ -1,4 +1,4 @@
-//! Elementwise ops that are computed where a reduction reads them, and what stands behind it: the same numbers as single
+//! Elementwise ops that are computed where a reduction reads them, and what stands after it: the same numbers as single
 //! kernels, in fewer launches.
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -110,7 +110,7 @@ fn a_sum_reads_what_a_state_was_when_it_was_recorded() {
     }
 }
 
-/// The squares that a norm adds up are computed where they are added, and the norms of all are added behind.
+/// The squares that a norm adds up are computed where they are added, and the norms of all are added after.
 #[test]
 fn clipping_launches_one_sum_per_gradient() {
     for gpu in common::gpus() {
@@ -146,7 +146,7 @@ fn clipping_launches_one_sum_per_gradient() {
 fn the_gradient_of_a_maximum_finds_it_again_under_a_memory_budget() {
     for gpu in common::gpus() {
         for precision in [Precision::F32, Precision::Mixed] {
-            if precision == Precision::Mixed && !gpu.has_halves() {
+            if precision == Precision::Mixed && !gpu.has_f16() {
                 continue;
             }
             let run = |budget: Option<usize>| -> wgrad::Result<Vec<f32>> {
@@ -222,7 +222,7 @@ impl Op for Count {
     }
 }
 
-/// Only updates by what a normalization gives are moved behind its activation.
+/// Only updates by what a normalization gives are moved after its activation.
 #[test]
 fn an_update_that_reads_nothing_stays_where_it_is() {
     for gpu in common::gpus() {

@@ -68,9 +68,9 @@ fn collect() -> Vec<Shader> {
             let class = caps.class;
             let context = KernelContext::new(&caps, &inputs, &outputs);
             let program = case.op.dispatch(&context).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-            let halves = program.clone().in_halves(&*case.op, &inputs, &outputs);
-            let halves = halves.unwrap_or_else(|| panic!("{}: cannot be stored in 16 bits", case.name));
-            halves.dispatches.into_iter().for_each(|d| take(d.kernel, class));
+            let f16 = program.clone().in_f16(&*case.op, &inputs, &outputs);
+            let f16 = f16.unwrap_or_else(|| panic!("{}: cannot be stored in 16 bits", case.name));
+            f16.dispatches.into_iter().for_each(|d| take(d.kernel, class));
             program.dispatches.into_iter().for_each(|d| take(d.kernel, class));
         }
     }
@@ -251,14 +251,14 @@ fn every_shader_translates_to_spirv_msl_and_hlsl() {
         assert!(msl(name, &module, &info).contains("kernel"), "{name}");
         assert!(hlsl(name, &module, &info).contains("numthreads"), "{name}");
     }
-    let halves = shaders.iter().filter(|s| s.text.starts_with("enable f16;")).count();
-    assert!(halves > 200, "{halves}");
+    let f16 = shaders.iter().filter(|s| s.text.starts_with("enable f16;")).count();
+    assert!(f16 > 200, "{f16}");
     // What lavapipe gets: words of 64 bits, the uniform read once.
     let words = shaders.iter().filter(|s| s.has_words64()).count();
     let hoisted = shaders.iter().filter(|s| s.text.contains("let p = p;")).count();
     assert!(words > 200 && hoisted > 200, "{words}, {hoisted}");
     assert!(shaders.len() > 400, "{}", shaders.len());
-    println!("{} shaders of {kernels} kernels translated, {halves} with values in 16 bits", shaders.len());
+    println!("{} shaders of {kernels} kernels translated, {f16} with values in 16 bits", shaders.len());
 }
 
 /// The most conditions that follow each other in one loop.

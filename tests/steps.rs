@@ -125,7 +125,7 @@ fn the_check_names_a_planted_shader_fault() {
         let fault = PlantedFault::Shader { key: "relu_grad", from: "y <= 0.0", to: "y > 0.0" };
         let error = check_error(&gpu, fault);
         assert_eq!((error.kind, error.op.as_str()), (CheckKind::Kernel, "relu_grad"));
-        assert!(error.place.contains("sequential.rs") || error.place.contains("steps.rs"), "{error}");
+        assert!(error.location.contains("sequential.rs") || error.location.contains("steps.rs"), "{error}");
         let fault = PlantedFault::Shader { key: "matmul_tile_nt", from: "b1_0,", to: "b2_0," };
         let lanes = gpu.caps().class != wgrad::ops::AdapterClass::Gpu;
         if lanes {

@@ -38,7 +38,7 @@ fn peak_rss_mib() -> f64 {
     line.split_whitespace().nth(1).and_then(|v| v.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
 }
 
-/// Processor time of this process, in the kernel's ticks of 10 ms; 0 where there is no such file.
+/// CPU time of this process, in the kernel's ticks of 10 ms; 0 where there is no such file.
 fn processor_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
@@ -81,7 +81,7 @@ fn main() -> Result<()> {
         // What the host spends on a step: encoding and submitting, with the device idle before and after.
         let host = host_seconds(&mut case)? / case.step().dispatches() as f64;
         bench.print("host_us_per_dispatch", format_args!("{:.2}", host * 1e6));
-        // What a loaded machine changes little: processor time of all threads.
+        // What a loaded machine changes little: CPU time of all threads.
         let (start, steps) = (processor_seconds(), 60);
         for _ in 0..steps {
             case.step().run()?;

@@ -63,7 +63,7 @@ def main(path):
         print(f"load average {min(loads):.1f} to {max(loads):.1f}")
 
     def best_burn(of):
-        """The faster of Burn's processor backends, round by round."""
+        """The faster of Burn's CPU backends, round by round."""
         backends = [of[side] for side in of if side[0] == "burn" and not on_gpu(side[1])]
         rounds = set().union(*backends) if len(backends) > 1 else ()
         return {r: max(b[r] for b in backends if r in b) for r in rounds}

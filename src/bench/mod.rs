@@ -12,16 +12,16 @@
 //! # Ok::<(), wgrad::Error>(())
 //! ```
 
-mod floors;
 mod models;
 mod names;
 mod peak;
 mod recording;
+mod roofline;
 mod sweep;
 mod timer;
 mod workload;
 
-pub use floors::{Floors, Roofline};
+pub use roofline::{LowerBounds, Roofline};
 
 pub use crate::profile::Peaks;
 pub use models::uniform;

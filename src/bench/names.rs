@@ -274,11 +274,11 @@ fn convolutions(name: &str, rest: &str, kernels: Kernels) -> Result<Vec<Workload
     limit(name, images)?;
     limit(name, convolution.kernel.saturating_mul(convolution.dilation))?;
     limit(name, most(most(from, to), convolution.kernel.saturating_mul(convolution.kernel)))?;
-    let ending = &name[rest.len()..];
+    let suffix = &name[rest.len()..];
     let chosen = directions.iter().filter(|(d, _)| of_one.is_none_or(|(only, _)| only == *d));
     Ok(chosen
         .map(|&(direction, end)| Workload {
-            name: format!("{base}{end}{ending}"),
+            name: format!("{base}{end}{suffix}"),
             kind: Kind::Conv { convolution, direction, kernels },
         })
         .collect())

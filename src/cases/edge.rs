@@ -295,7 +295,7 @@ fn ties() -> Vec<Option<Case>> {
     // Where a row of several pieces ends, the next begins with larger elements.
     let rising = Fillings::Given((0..2 * 16_400).map(|k| f64::from(k) / 16.0).collect());
     cases.push(Some(Case::new(ArgMax, &[&[2, 16_400]]).fill(0, rising).no_gradient()));
-    // The largest is in the second piece of four, and what is behind it is larger than what is before it.
+    // The largest is in the second piece of four, and what is after it is larger than what is before it.
     let peak = |k: i32| if k < 14_000 { f64::from(k) / 16.0 } else { 874.0 - f64::from(k - 14_000) / 1024.0 };
     let peak = Fillings::Given((0..48_300).map(peak).collect());
     cases.push(Some(Case::new(ArgMax, &[&[2, 48_300]]).fill(0, peak).no_gradient()));

@@ -179,7 +179,7 @@ fn convolutions(add: &mut Add<'_>) {
     }
 }
 
-/// Formulas before a reduction, and behind it: every kernel of it, and every way to read an input.
+/// Formulas before a reduction, and after it: every kernel of it, and every way to read an input.
 fn reductions(add: &mut Add<'_>) {
     // Which axis is reduced; its neighbours choose the kernel.
     for (axis, shape) in [
@@ -243,7 +243,7 @@ fn reductions(add: &mut Add<'_>) {
     });
 }
 
-/// Formulas behind normalizations and their gradients, in vectors and not.
+/// Formulas after normalizations and their gradients, in vectors and not.
 fn normalizations() -> Vec<Case> {
     let mut cases = Vec::new();
     for x in [&[3, 5, 4, 4][..], &[2, 3, 7, 7], &[9, 6], &[4, 2, 20]] {

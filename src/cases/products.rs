@@ -1,5 +1,5 @@
 //! Products of matrices whose last tile has two rows, all of them or all but one, in every alignment of the stores, alone
-//! and with formulas behind: what faults planted in the edges of tiles showed to be unwatched. See `tests/mutation`.
+//! and with formulas after: what faults planted in the edges of tiles showed to be unwatched. See `tests/mutation`.
 
 use super::edge::{given, recorded};
 use super::fused::case_of;
@@ -47,7 +47,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Infinities in the last k of two rows of A, or of two columns of B: what a kernel reads of them behind k, to multiply it by a
+/// Infinities in the last k of two rows of A, or of two columns of B: what a kernel reads of them after k, to multiply it by a
 /// zero, gives NaN.
 fn infinite() -> Vec<Option<Case>> {
     let mut cases = Vec::new();

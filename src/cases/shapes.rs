@@ -91,7 +91,7 @@ fn many_axes() -> Vec<Option<Case>> {
     let some = recorded("mul", |g| {
         g.output("y", g.input("a", [2, 3, 1, 3, 1, 4]) * g.input("b", [2, 1, 2, 3, 2, 1]));
     });
-    // A long product, which GPUs cut in parts, with something for each column behind it.
+    // A long product, which GPUs cut in parts, with something for each column after it.
     let parts = super::fused::case_of("a long product of 5 columns, bias and relu", |g| {
         let y = g.input("a", [3, 20_000]).matmul(g.input("b", [20_000, 5])) + g.input("bias", [5]);
         g.output("y", y.relu());

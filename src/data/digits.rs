@@ -91,7 +91,7 @@ mod tests {
         let (train, test) = digits().unwrap();
         let known: Vec<(&[u8], u32)> =
             pixels(&train).chunks_exact(64).zip(train.labels().iter().copied()).collect();
-        let mut hits = 0;
+        let mut correct = 0;
         for (image, &label) in pixels(&test).chunks_exact(64).zip(test.labels()) {
             let distance = |other: &[u8]| -> u32 {
                 image.iter().zip(other).map(|(&a, &b)| u32::from(a.abs_diff(b)).pow(2)).sum()
@@ -101,9 +101,9 @@ mod tests {
             nearest.select_nth_unstable(2);
             let votes = |class: u32| nearest[..3].iter().filter(|n| n.1 == class).count();
             let chosen = (0..10).rev().max_by_key(|&class| votes(class));
-            hits += usize::from(chosen == Some(label));
+            correct += usize::from(chosen == Some(label));
         }
-        assert_eq!(hits, 348);
+        assert_eq!(correct, 348);
     }
 
     /// A form begins with 0 to 9 three times over; the one that the test rows begin with starts at row 1415.

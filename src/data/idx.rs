@@ -71,7 +71,7 @@ fn read(mut reader: impl BufRead, path: &Path) -> Result<Idx> {
     }
 }
 
-/// The members of a gzip file one after another; zeros behind a member, which tapes and blocks of disks leave, are passed
+/// The members of a gzip file one after another; zeros after a member, which tapes and blocks of disks leave, are passed
 /// over, as gzip does.
 struct Members<R>(Option<GzDecoder<R>>);
 

@@ -82,7 +82,7 @@ fn in_order(content: &[u8]) -> std::io::Result<Vec<u8>> {
     Ok([&(header.len() as u64).to_le_bytes()[..], &header, data].concat())
 }
 
-/// The header of a safetensors file, JSON behind its length: <https://github.com/huggingface/safetensors#format>.
+/// The header of a safetensors file, JSON after its length: <https://github.com/huggingface/safetensors#format>.
 fn header(from: &mut impl Read) -> std::io::Result<Vec<u8>> {
     let mut length = [0; 8];
     from.read_exact(&mut length)?;

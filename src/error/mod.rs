@@ -64,7 +64,7 @@ pub enum Error {
         name: String,
         /// The first such value.
         value: f32,
-        /// Its place in the tensor, row-major, from 0.
+        /// Its location in the tensor, row-major, from 0.
         at: usize,
     },
     /// A folder that another run writes to.
@@ -159,7 +159,7 @@ pub struct RecordingError {
     /// The scopes it was recorded in, joined by dots; empty at top level.
     pub scope: String,
     /// The caller's file and line.
-    pub place: String,
+    pub location: String,
 }
 
 impl fmt::Display for RecordingError {
@@ -171,7 +171,7 @@ impl fmt::Display for RecordingError {
         if !self.scope.is_empty() {
             write!(f, " in `{}`", self.scope)?;
         }
-        write!(f, " at {}", self.place)
+        write!(f, " at {}", self.location)
     }
 }
 
@@ -187,7 +187,7 @@ pub struct CheckError {
     /// The scope the node was recorded in.
     pub scope: String,
     /// The caller's file and line.
-    pub place: String,
+    pub location: String,
     /// Numbers that show the fault.
     pub detail: String,
 }
@@ -211,6 +211,6 @@ impl fmt::Display for CheckError {
         if !self.scope.is_empty() {
             write!(f, ", scope `{}`", self.scope)?;
         }
-        write!(f, ", recorded at {}): {}", self.place, self.detail)
+        write!(f, ", recorded at {}): {}", self.location, self.detail)
     }
 }

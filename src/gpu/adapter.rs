@@ -152,7 +152,7 @@ pub(super) fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
         None => None,
     };
     if let Some(shared) = Arc::get_mut(&mut gpu.0) {
-        shared.ahead = super::ahead::Ahead::of(adapter);
+        shared.precompiler = super::precompile::Precompiler::of(adapter);
         shared.tuner = tuner.map(Arc::new);
     }
     Ok(gpu)
@@ -204,7 +204,7 @@ pub(super) fn wrap(
         caps,
         limits,
         cache: super::cache::Cache::default(),
-        ahead: super::ahead::Ahead::default(),
+        precompiler: super::precompile::Precompiler::default(),
         states: Mutex::default(),
         counters: super::Counters::default(),
         unsubmitted: std::sync::atomic::AtomicUsize::default(),
@@ -218,7 +218,7 @@ pub(super) fn wrap(
     }))
 }
 
-/// llvmpipe calls itself a processor on Vulkan, and something else through GL.
+/// llvmpipe is a CPU device on Vulkan, and something else through GL.
 fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == wgpu::DeviceType::Cpu
         || ["llvmpipe", "SwiftShader"].iter().any(|name| info.name.contains(name))

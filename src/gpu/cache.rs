@@ -123,7 +123,7 @@ fn build(gpu: &Shared, kernel: &Kernel) -> Result<Pipeline> {
     });
     let made = Pipeline { kernel: kernel.clone(), pipeline, layout, storage, uniform };
     if settle(gpu, &made, &gpu.cache.dummies) {
-        gpu.ahead.count(&gpu.queue);
+        gpu.precompiler.count(&gpu.queue);
     }
     Ok(made)
 }

@@ -1,5 +1,5 @@
 //! One op on its own, in buffers that show every mistake: outputs start as NaN, padding holds NaN, and
-//! guard words stand before and after. Bindings reach over those behind: an adapter that drops what is written past a
+//! guard words stand before and after. Bindings reach over those after: an adapter that drops what is written past a
 //! binding would hide it, and one that writes it elsewhere would not.
 
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::tensor::{Data, Feed, Tensor};
 
 /// A quiet NaN that no computation makes.
 const POISON: u32 = 0x7fc0_dead;
-/// The same in half precision, behind an odd number of them.
+/// The same in half precision, after an odd number of them.
 const POISON_HALF: u32 = 0x7eef;
 const GUARD: u32 = 0xfeed_f00d;
 /// Guard bytes before a value: as much as any adapter's offset alignment.
 const BEFORE: usize = 256;
-/// Guard bytes behind it: a row of most cases, since a kernel that goes on writes the next row.
-const BEHIND: usize = 4096;
+/// Guard bytes after it: a row of most cases, since a kernel that goes on writes the next row.
+const AFTER: usize = 4096;
 
 /// What a buffer holds for these values, stored as `ty`.
 fn words(data: &Data, ty: TensorType) -> Vec<u32> {
@@ -39,7 +39,7 @@ fn words(data: &Data, ty: TensorType) -> Vec<u32> {
     }
 }
 
-/// A buffer with these words between two fences of `guard`, and `poison` behind them up to the padded size.
+/// A buffer with these words between two fences of `guard`, and `poison` after them up to the padded size.
 fn fenced(
     gpu: &Shared,
     label: &str,
@@ -50,7 +50,7 @@ fn fenced(
     let mut all = vec![guard; BEFORE / 4];
     all.extend_from_slice(content);
     all.resize((BEFORE + bytes) / 4, poison);
-    all.resize((BEFORE + bytes + BEHIND) / 4, guard);
+    all.resize((BEFORE + bytes + AFTER) / 4, guard);
     let buffer = gpu.buffer(label, all.len() * 4, super::storage_usage())?;
     gpu.write(&buffer, Feed::U32(&all));
     Ok(buffer)
@@ -61,23 +61,23 @@ pub(crate) fn run(gpu: &Gpu, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Vec<
     run_changed(gpu, op, inputs, false, &|_| {})
 }
 
-/// As [`run`], with each kernel passed through `change` first; `as_halves`: with all floats but the states stored in 16 bits.
+/// As [`run`], with each kernel passed through `change` first; `as_f16`: with all floats but the states stored in 16 bits.
 pub(crate) fn run_changed(
     gpu: &Gpu,
     op: &Arc<dyn Op>,
     inputs: &[Tensor],
-    as_halves: bool,
+    as_f16: bool,
     change: &dyn Fn(&mut Kernel),
 ) -> Result<Vec<Tensor>> {
     let shared = &gpu.0;
-    shared.scoped("one op's tensors", || run_unscoped(shared, op, inputs, as_halves, change))
+    shared.scoped("one op's tensors", || run_unscoped(shared, op, inputs, as_f16, change))
 }
 
 fn run_unscoped(
     gpu: &Arc<Shared>,
     op: &Arc<dyn Op>,
     inputs: &[Tensor],
-    as_halves: bool,
+    as_f16: bool,
     change: &dyn Fn(&mut Kernel),
 ) -> Result<Vec<Tensor>> {
     let mut in_types: Vec<TensorType> = inputs.iter().map(Tensor::tensor_type).collect();
@@ -87,9 +87,9 @@ fn run_unscoped(
     program.dispatches.iter_mut().for_each(|dispatch| change(&mut dispatch.kernel));
     let reads = inputs.len() - op.writes();
     let results = out_types.len() - op.writes();
-    if as_halves {
+    if as_f16 {
         let refused = || Error::Invalid(format!("the kernels of `{}` cannot store 16 bits", op.name()));
-        program = program.in_halves(&**op, &in_types, &out_types).ok_or_else(refused)?;
+        program = program.in_f16(&**op, &in_types, &out_types).ok_or_else(refused)?;
         in_types[..reads].iter_mut().for_each(TensorType::store_half);
         let outs = out_types[..results].iter_mut().enumerate();
         outs.filter(|(k, _)| !op.traits().keeps_f32.has(*k)).for_each(|(_, ty)| ty.store_half());
@@ -98,7 +98,7 @@ fn run_unscoped(
         .iter()
         .zip(&in_types)
         .map(|(t, ty)| {
-            // Behind row and class numbers stands one that exists: taking it must be seen.
+            // After row and class numbers stands one that exists: taking it must be seen.
             let beyond = if ty.dtype == DType::U32 { 0 } else { POISON };
             fenced(gpu, "input", &words(t.data(), *ty), ty.bytes(), (beyond, beyond))
         })
@@ -133,7 +133,7 @@ fn run_unscoped(
                 Arg::Output(i) | Arg::OutputRead(i) => (&targets[i], out_types[i].bytes()),
                 Arg::Scratch(i) | Arg::ScratchRead(i) => (&scratch[i], padded(program.scratch[i])),
             };
-            Region { buffer, offset: BEFORE, bytes: bytes + BEHIND }
+            Region { buffer, offset: BEFORE, bytes: bytes + AFTER }
         };
         let storage: Vec<Region<'_>> = dispatch.args.iter().map(region).collect();
         let bytes = dispatch.uniform.len().next_multiple_of(16).max(16);
@@ -176,11 +176,11 @@ fn read_words(gpu: &Arc<Shared>, buffer: &wgpu::Buffer, first: usize) -> Result<
     }
 }
 
-/// Looks at the words behind scratch memory, which are another value's in a graph.
+/// Looks at the words after scratch memory, which are another value's in a graph.
 fn check_behind_scratch(gpu: &Arc<Shared>, op: &str, buffer: &wgpu::Buffer) -> Result<()> {
-    let words = read_words(gpu, buffer, (buffer.size() as usize - BEHIND) / 4)?;
+    let words = read_words(gpu, buffer, (buffer.size() as usize - AFTER) / 4)?;
     match words.iter().position(|word| *word != POISON) {
-        Some(at) => Err(Error::Invalid(format!("{op}: wrote behind its scratch memory (word {at})"))),
+        Some(at) => Err(Error::Invalid(format!("{op}: wrote after its scratch memory (word {at})"))),
         None => Ok(()),
     }
 }
@@ -191,7 +191,7 @@ fn unfence(gpu: &Arc<Shared>, op: &str, buffer: &wgpu::Buffer, ty: &TensorType) 
     let start = BEFORE / 4;
     let end = start + ty.bytes() / 4;
     if let Some(at) = (0..start).chain(end..all.len()).find(|&i| all[i] != GUARD) {
-        let side = if at < start { "before" } else { "behind" };
+        let side = if at < start { "before" } else { "after" };
         return Err(Error::Invalid(format!("{op}: wrote {side} its output (word {at})")));
     }
     let n = ty.shape.elements();

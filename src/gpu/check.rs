@@ -37,7 +37,7 @@ impl GpuStep {
             node: self.plan.recording.label(node),
             op: n.op.name().to_string(),
             scope: n.scope.to_string(),
-            place: n.place.to_string(),
+            location: n.location.to_string(),
             detail,
         }))
     }
@@ -148,7 +148,7 @@ impl GpuStep {
                     node: member.label(),
                     op: member.op.name().to_string(),
                     scope: member.scope.to_string(),
-                    place: member.place.to_string(),
+                    location: member.location.to_string(),
                     detail,
                 }));
             }

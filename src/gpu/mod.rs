@@ -1,11 +1,11 @@
 //! The GPU executor, through wgpu.
 
 mod adapter;
-mod ahead;
 mod cache;
 pub(crate) mod case;
 pub(crate) mod check;
 mod fault;
+mod precompile;
 mod profile;
 mod readback;
 mod settle;
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
     pub(crate) caps: Caps,
     pub(crate) limits: wgpu::Limits,
     pub(crate) cache: cache::Cache,
-    ahead: ahead::Ahead,
+    precompiler: precompile::Precompiler,
     states: Mutex<HashMap<u64, State>>,
     counters: Counters,
     /// Bytes written to buffers since the last submission.
@@ -194,7 +194,7 @@ impl Gpu {
         let mut gpu = self.derive(self.0.check, self.0.planted, self.0.caps.clone());
         if let Some(shared) = Arc::get_mut(&mut gpu.0) {
             shared.tuner = Some(Arc::new(tuner));
-            shared.ahead = self.0.ahead.again();
+            shared.precompiler = self.0.precompiler.again();
         }
         Ok(gpu)
     }
@@ -214,7 +214,7 @@ impl Gpu {
             caps,
             limits: old.limits.clone(),
             cache: cache::Cache::default(),
-            ahead: ahead::Ahead::default(),
+            precompiler: precompile::Precompiler::default(),
             states: Mutex::default(),
             counters: Counters::default(),
             unsubmitted: AtomicUsize::default(),
@@ -256,8 +256,8 @@ impl Gpu {
     }
 
     /// Whether kernels can store values in 16 bits here, which [`crate::Precision::Mixed`] needs.
-    pub fn has_halves(&self) -> bool {
-        self.0.has_halves()
+    pub fn has_f16(&self) -> bool {
+        self.0.has_f16()
     }
 
     /// Objects made so far.
@@ -273,13 +273,13 @@ impl Gpu {
 }
 
 impl Shared {
-    pub(crate) fn has_halves(&self) -> bool {
+    pub(crate) fn has_f16(&self) -> bool {
         self.device.features().contains(wgpu::Features::SHADER_F16)
     }
 
     /// Fails where kernels cannot store values in 16 bits.
     pub(crate) fn need_halves(&self) -> Result<()> {
-        match self.has_halves() {
+        match self.has_f16() {
             true => Ok(()),
             false => Err(Error::Adapter(format!(
                 "{} cannot compute in mixed precision: it has no 16-bit floats in shaders (SHADER_F16); use f32 there, \

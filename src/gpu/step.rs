@@ -177,7 +177,7 @@ impl GpuStep {
         gpu.write(&uniform_buffer, Feed::U8(&uniforms));
 
         let kernels = self.plan.tasks.iter().flat_map(|t| &t.program.dispatches).map(|d| &d.kernel);
-        gpu.ahead.start(gpu, gpu.cache.missing(kernels));
+        gpu.precompiler.start(gpu, gpu.cache.missing(kernels));
         let mut next = 0;
         let mut tasks = Vec::new();
         for task in &self.plan.tasks {

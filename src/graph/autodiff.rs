@@ -5,7 +5,7 @@
 
 use std::panic::Location;
 
-use super::{Graph, POISON, Place, Var};
+use super::{Graph, POISON, SourceLocation, Var};
 use crate::op::Backward;
 use crate::shape::DType;
 
@@ -18,10 +18,10 @@ impl Graph {
     /// PyTorch: the new version of a state does not depend on the old one.
     #[track_caller]
     pub fn gradients<'g>(&'g self, of: Var<'g>, with_respect_to: &[Var<'g>]) -> Vec<Var<'g>> {
-        let place = Place(Location::caller());
+        let location = SourceLocation(Location::caller());
         let failed = || vec![Var { graph: self, id: POISON }; with_respect_to.len()];
         if with_respect_to.iter().chain([&of]).any(|v| !std::ptr::eq(v.graph, self)) {
-            self.mistake("gradients", "the values belong to another graph".into(), &[], place);
+            self.mistake("gradients", "the values belong to another graph".into(), &[], location);
             return failed();
         }
         if of.is_poisoned() || with_respect_to.iter().any(|v| v.is_poisoned()) {
@@ -29,11 +29,11 @@ impl Graph {
         }
         if of.shape().elements() != 1 || of.tensor_type().dtype != DType::F32 {
             let message = "the differentiated value must be one float; reduce it with mean_all or sum_all";
-            self.mistake("gradients", message.into(), &[of], place);
+            self.mistake("gradients", message.into(), &[of], location);
             return failed();
         }
         if let Some(v) = with_respect_to.iter().find(|v| v.tensor_type().dtype != DType::F32) {
-            self.mistake("gradients", "only floats have gradients".into(), &[*v], place);
+            self.mistake("gradients", "only floats have gradients".into(), &[*v], location);
             return failed();
         }
         let seed = self.filled(of.shape(), 1.0);
@@ -43,7 +43,7 @@ impl Graph {
             .zip(cotangents)
             .map(|(v, c)| c.unwrap_or_else(|| self.filled(v.shape(), 0.0)))
             .collect();
-        self.set_gradient_place(None);
+        self.set_gradient_location(None);
         gradients
     }
 
@@ -87,12 +87,12 @@ impl Graph {
             let var = |id: &u32| Var { graph: self, id: *id };
             let inputs: Vec<Var<'g>> = node.inputs.iter().map(var).collect();
             let outputs: Vec<Var<'g>> = node.outputs.iter().map(var).collect();
-            self.set_gradient_place(Some((node.place, node.scope.clone())));
+            self.set_gradient_location(Some((node.location, node.scope.clone())));
             let of = Backward { inputs: &inputs, outputs: &outputs, upstream: &upstream, needed: &needed };
             let gradients = match node.op.grad(of) {
                 Ok(gradients) => gradients,
                 Err(message) => {
-                    self.mistake(node.op.name(), message, &inputs, node.place);
+                    self.mistake(node.op.name(), message, &inputs, node.location);
                     return vec![None; to.len()];
                 }
             };
@@ -103,7 +103,7 @@ impl Graph {
                 }
                 if gradient.shape() != input.shape() {
                     let message = format!("its gradient has shape {}", gradient.shape());
-                    self.mistake(node.op.name(), message, &[*input], node.place);
+                    self.mistake(node.op.name(), message, &[*input], node.location);
                     return vec![None; to.len()];
                 }
                 let sum = &mut cotangents[input.id as usize];

@@ -32,7 +32,7 @@ impl fmt::Display for Recording {
             let back = if node.is_gradient { "grad " } else { "" };
             write!(f, "{} = {back}{:?}", list(&node.outputs), node.op)?;
             write!(f, "({}) : {}", list(&node.inputs), types.join(", "))?;
-            writeln!(f, "   # {}", node.place)?;
+            writeln!(f, "   # {}", node.location)?;
         }
         for output in &self.outputs {
             writeln!(f, "output \"{}\" = %{}", output.name, output.value)?;

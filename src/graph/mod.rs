@@ -50,9 +50,9 @@ pub(crate) struct ValueInfo {
 
 /// A caller's file and line.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place(pub(crate) &'static Location<'static>);
+pub(crate) struct SourceLocation(pub(crate) &'static Location<'static>);
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.0.file(), self.0.line())
     }
@@ -64,7 +64,7 @@ pub(crate) struct Node {
     pub(crate) inputs: Vec<ValueId>,
     pub(crate) outputs: Vec<ValueId>,
     pub(crate) scope: Arc<str>,
-    pub(crate) place: Place,
+    pub(crate) location: SourceLocation,
     /// Whether it was appended by differentiation.
     pub(crate) is_gradient: bool,
     /// The recorded nodes that it stands for, where the planner has fused several.
@@ -122,7 +122,7 @@ pub(crate) struct Recording {
     state_of: HashMap<u64, usize>,
     scopes: Vec<Arc<str>>,
     error: Option<RecordingError>,
-    gradient_place: Option<(Place, Arc<str>)>,
+    gradient_location: Option<(SourceLocation, Arc<str>)>,
     inference: bool,
 }
 
@@ -190,15 +190,20 @@ impl Graph {
 
     #[track_caller]
     fn add_input(&self, name: &str, dtype: DType, dims: &[usize]) -> Var<'_> {
-        let place = Place(Location::caller());
+        let location = SourceLocation(Location::caller());
         let Some(shape) = Shape::new(dims) else {
-            return self.mistake("input", format!("{dims:?} is no shape: {}", shape_rule()), &[], place);
+            return self.mistake("input", format!("{dims:?} is no shape: {}", shape_rule()), &[], location);
         };
         if shape.elements() == 0 {
-            return self.mistake("input", format!("`{name}` of shape {shape} has no elements"), &[], place);
+            return self.mistake(
+                "input",
+                format!("`{name}` of shape {shape} has no elements"),
+                &[],
+                location,
+            );
         }
         if self.inner.borrow().inputs.iter().any(|i| i.name == name) {
-            return self.mistake("input", format!("there is an input `{name}` already"), &[], place);
+            return self.mistake("input", format!("there is an input `{name}` already"), &[], location);
         }
         let mut inner = self.inner.borrow_mut();
         let source = Source::Input(inner.inputs.len());
@@ -212,7 +217,7 @@ impl Graph {
     pub fn constant(&self, tensor: Tensor) -> Var<'_> {
         if tensor.data().is_empty() {
             let message = format!("a constant of shape {} has no elements", tensor.shape());
-            return self.mistake("constant", message, &[], Place(Location::caller()));
+            return self.mistake("constant", message, &[], SourceLocation(Location::caller()));
         }
         let mut inner = self.inner.borrow_mut();
         let source = Source::Constant(inner.constants.len());
@@ -227,7 +232,7 @@ impl Graph {
     pub fn param(&self, param: &Param) -> Var<'_> {
         if let Some(problem) = param.problem() {
             let message = format!("`{}` {problem}", param.name());
-            return self.mistake("param", message, &[], Place(Location::caller()));
+            return self.mistake("param", message, &[], SourceLocation(Location::caller()));
         }
         let mut inner = self.inner.borrow_mut();
         if let Some(&state) = inner.state_of.get(&param.id()) {
@@ -244,13 +249,13 @@ impl Graph {
     /// even of a state that is updated later.
     #[track_caller]
     pub fn output(&self, name: &str, var: Var<'_>) {
-        let place = Place(Location::caller());
+        let location = SourceLocation(Location::caller());
         if !std::ptr::eq(self, var.graph) {
-            self.mistake("output", "the value belongs to another graph".into(), &[], place);
+            self.mistake("output", "the value belongs to another graph".into(), &[], location);
             return;
         }
         if self.inner.borrow().outputs.iter().any(|o| o.name == name) {
-            self.mistake("output", format!("there is an output `{name}` already"), &[], place);
+            self.mistake("output", format!("there is an output `{name}` already"), &[], location);
             return;
         }
         // Rebuilt on this graph: the checked pointer proves that the lifetimes are the same.
@@ -332,15 +337,15 @@ impl Graph {
     /// Appends an op and returns its outputs.
     #[track_caller]
     pub(crate) fn record<'g>(&'g self, op: impl Op + 'static, inputs: &[Var<'g>]) -> Vec<Var<'g>> {
-        let place = Place(Location::caller());
-        self.record_at(Arc::new(op), inputs, place)
+        let location = SourceLocation(Location::caller());
+        self.record_at(Arc::new(op), inputs, location)
     }
 
     /// Appends an op with one output.
     #[track_caller]
     pub(crate) fn record_one<'g>(&'g self, op: impl Op + 'static, inputs: &[Var<'g>]) -> Var<'g> {
-        let place = Place(Location::caller());
-        self.record_at(Arc::new(op), inputs, place)
+        let location = SourceLocation(Location::caller());
+        self.record_at(Arc::new(op), inputs, location)
             .first()
             .copied()
             .unwrap_or(Var { graph: self, id: POISON })
@@ -349,36 +354,41 @@ impl Graph {
     /// Appends an op that is shared already.
     #[track_caller]
     pub(crate) fn record_shared<'g>(&'g self, op: Arc<dyn Op>, inputs: &[Var<'g>]) -> Vec<Var<'g>> {
-        let place = Place(Location::caller());
-        self.record_at(op, inputs, place)
+        let location = SourceLocation(Location::caller());
+        self.record_at(op, inputs, location)
     }
 
-    fn record_at<'g>(&'g self, op: Arc<dyn Op>, inputs: &[Var<'g>], place: Place) -> Vec<Var<'g>> {
+    fn record_at<'g>(
+        &'g self,
+        op: Arc<dyn Op>,
+        inputs: &[Var<'g>],
+        location: SourceLocation,
+    ) -> Vec<Var<'g>> {
         // A failed op does not know how many outputs it has: give more than any has.
         let poisoned = || vec![Var { graph: self, id: POISON }; 4];
         if inputs.iter().any(|v| !std::ptr::eq(v.graph, self)) {
-            self.mistake(op.name(), "its inputs belong to different graphs".into(), &[], place);
+            self.mistake(op.name(), "its inputs belong to different graphs".into(), &[], location);
             return poisoned();
         }
         if inputs.iter().any(|v| v.id == POISON) {
             return poisoned();
         }
         if let Some(message) = self.stale(inputs) {
-            self.mistake(op.name(), message, inputs, place);
+            self.mistake(op.name(), message, inputs, location);
             return poisoned();
         }
         let types: Vec<TensorType> = inputs.iter().map(|v| v.tensor_type()).collect();
         let outputs = match op.infer(&types) {
             Ok(outputs) => outputs,
             Err(message) => {
-                self.mistake(op.name(), message, inputs, place);
+                self.mistake(op.name(), message, inputs, location);
                 return poisoned();
             }
         };
         for (input, bound) in op.traits().index_bounds(&types) {
             let checked = self.inner.borrow_mut().bound_source(inputs[input].id, bound);
             if let Err(message) = checked {
-                self.mistake(op.name(), message, inputs, place);
+                self.mistake(op.name(), message, inputs, location);
                 return poisoned();
             }
         }
@@ -394,7 +404,7 @@ impl Graph {
                 let id = inputs[updated + k - results].id;
                 let Source::State { state, .. } = inner.values[id as usize].source else {
                     drop(inner);
-                    self.mistake(op.name(), "updates a value that is not a state".into(), inputs, place);
+                    self.mistake(op.name(), "updates a value that is not a state".into(), inputs, location);
                     return poisoned();
                 };
                 let version = inner.states[state].versions;
@@ -407,16 +417,16 @@ impl Graph {
             }
             ids.push(id);
         }
-        let (place, scope, is_gradient) = match &inner.gradient_place {
-            Some((place, scope)) => (*place, scope.clone(), true),
-            None => (place, inner.scopes.last().cloned().unwrap_or_else(|| "".into()), false),
+        let (location, scope, is_gradient) = match &inner.gradient_location {
+            Some((location, scope)) => (*location, scope.clone(), true),
+            None => (location, inner.scopes.last().cloned().unwrap_or_else(|| "".into()), false),
         };
         inner.nodes.push(Node {
             op,
             inputs: inputs.iter().map(|v| v.id).collect(),
             outputs: ids.clone(),
             scope,
-            place,
+            location,
             is_gradient,
             members: Vec::new(),
         });
@@ -437,27 +447,33 @@ impl Graph {
     }
 
     /// Keeps the first mistake and returns a poisoned value.
-    pub(crate) fn mistake(&self, op: &str, message: String, inputs: &[Var<'_>], place: Place) -> Var<'_> {
+    pub(crate) fn mistake(
+        &self,
+        op: &str,
+        message: String,
+        inputs: &[Var<'_>],
+        location: SourceLocation,
+    ) -> Var<'_> {
         let inputs = inputs.iter().map(|v| v.tensor_type().to_string()).collect();
         let mut inner = self.inner.borrow_mut();
         if inner.error.is_none() {
-            let (place, scope) = match &inner.gradient_place {
-                Some((place, scope)) => (*place, scope.clone()),
-                None => (place, inner.scopes.last().cloned().unwrap_or_else(|| "".into())),
+            let (location, scope) = match &inner.gradient_location {
+                Some((location, scope)) => (*location, scope.clone()),
+                None => (location, inner.scopes.last().cloned().unwrap_or_else(|| "".into())),
             };
             inner.error = Some(RecordingError {
                 op: op.to_string(),
                 message,
                 inputs,
                 scope: scope.to_string(),
-                place: place.to_string(),
+                location: location.to_string(),
             });
         }
         Var { graph: self, id: POISON }
     }
 
-    pub(crate) fn set_gradient_place(&self, place: Option<(Place, Arc<str>)>) {
-        self.inner.borrow_mut().gradient_place = place;
+    pub(crate) fn set_gradient_location(&self, location: Option<(SourceLocation, Arc<str>)>) {
+        self.inner.borrow_mut().gradient_location = location;
     }
 }
 

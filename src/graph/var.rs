@@ -71,10 +71,10 @@ impl Graph {
     /// Keeps a mistake found before an op could be made.
     #[track_caller]
     pub(crate) fn refuse<'g>(&'g self, op: &str, message: String, input: Var<'g>) -> Var<'g> {
-        let place = super::Place(std::panic::Location::caller());
+        let location = super::SourceLocation(std::panic::Location::caller());
         if input.is_poisoned() {
             return input;
         }
-        self.mistake(op, message, &[input], place)
+        self.mistake(op, message, &[input], location)
     }
 }

@@ -26,7 +26,7 @@ pub trait Pointwise {
 /// What an argument of a step is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Operand {
-    /// The result of the op that the chain stands behind.
+    /// The result of the op that the chain stands after.
     Root,
     /// Input `i` of the chain.
     Input(usize),

@@ -107,16 +107,16 @@ impl Caps {
         iterations as u64 <= u64::from(self.max_loop_iterations)
     }
 
-    /// Into how many parts work must be cut, of which each invocation can do `most` in the iterations it may take.
+    /// Into how many splits work must be cut, of which each invocation can do `most` in the iterations it may take.
     pub(crate) fn pieces(&self, work: usize, most: usize) -> usize {
         if self.max_loop_iterations == u32::MAX { 1 } else { work.div_ceil(most.max(1)).max(1) }
     }
 
-    /// Cuts work in parts of equal length, each of which an invocation or workgroup can do that does `most` at most: one
+    /// Cuts work in splits of equal length, each of which an invocation or workgroup can do that does `most` at most: one
     /// part where loops may be as long as they like. There is always one, and none is empty but of no work.
     pub(crate) fn cut(&self, work: usize, most: usize) -> Cut {
         let length = work.div_ceil(self.pieces(work, most)).max(1);
-        Cut { parts: work.div_ceil(length).max(1), length }
+        Cut { splits: work.div_ceil(length).max(1), length }
     }
 
     /// Folds a number of workgroups into a grid within the limits; kernels undo it with
@@ -139,7 +139,7 @@ impl Caps {
 /// Parts of work, and how much each is; the last may be less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cut {
-    pub(crate) parts: usize,
+    pub(crate) splits: usize,
     pub(crate) length: usize,
 }
 
@@ -159,10 +159,10 @@ pub struct KernelContext<'a> {
 /// What is computed by the kernels of an op besides it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fusion<'a> {
-    /// Formulas that make this input where it is read, so that it needs no memory. Their inputs are bound as inputs behind
+    /// Formulas that make this input where it is read, so that it needs no memory. Their inputs are bound as inputs after
     /// the op's own.
     pub prologue: Option<(usize, &'a Chain)>,
-    /// Formulas that are applied to the first output before it is stored. Their inputs are bound behind those of the
+    /// Formulas that are applied to the first output before it is stored. Their inputs are bound after those of the
     /// prologue.
     pub epilogue: Option<&'a Chain>,
 }
@@ -281,16 +281,16 @@ impl Kernel {
 
     /// Stores some bindings in 16 bits, in the order of their numbers. `None`, with the kernel as it was, where that is
     /// not possible.
-    fn store_halves(&mut self, halves: &[bool]) -> Option<()> {
-        if !halves.contains(&true) {
+    fn store_f16(&mut self, is_f16: &[bool]) -> Option<()> {
+        if !is_f16.contains(&true) {
             return Some(());
         }
         if !self.trusted {
             return None;
         }
-        self.text = wgsl::store_halves(&self.text, halves)?.into();
+        self.text = wgsl::store_f16(&self.text, is_f16)?.into();
         let letter = |is_half: &bool| if *is_half { 'h' } else { 'f' };
-        self.key = format!("{}.{}", self.key, halves.iter().map(letter).collect::<String>());
+        self.key = format!("{}.{}", self.key, is_f16.iter().map(letter).collect::<String>());
         Some(())
     }
 
@@ -418,15 +418,15 @@ impl Program {
                 Arg::Output(i) | Arg::OutputRead(i) => of(outputs, i),
                 Arg::Scratch(_) | Arg::ScratchRead(_) => false,
             };
-            let halves: Vec<bool> = dispatch.args.iter().map(is_half).collect();
-            dispatch.kernel.store_halves(&halves)?;
+            let is_f16: Vec<bool> = dispatch.args.iter().map(is_half).collect();
+            dispatch.kernel.store_f16(&is_f16)?;
         }
         Some(self)
     }
 
     /// The same with all floats of `op` in 16 bits that can be: how cases are checked.
     #[doc(hidden)]
-    pub fn in_halves(self, op: &dyn Op, inputs: &[TensorType], outputs: &[TensorType]) -> Option<Self> {
+    pub fn in_f16(self, op: &dyn Op, inputs: &[TensorType], outputs: &[TensorType]) -> Option<Self> {
         let reads = inputs.len() - op.writes();
         let results = outputs.len() - op.writes();
         let is_float = |ty: &TensorType| ty.dtype == DType::F32;

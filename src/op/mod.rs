@@ -1,5 +1,5 @@
 //! What an op is: its types, derivative, formula, bound of error and kernels. The graph holds ops and ops are recorded in
-//! graphs, so that the two rooms stand beside each other.
+//! graphs, so that the two modules use each other.
 
 mod case;
 mod chain;

@@ -22,7 +22,7 @@ impl Uniform {
         self
     }
 
-    /// With the members of `others` behind its own.
+    /// With the members of `others` after its own.
     #[must_use]
     pub(crate) fn and(mut self, others: Uniform) -> Self {
         let before = 4 * self.words.len();

@@ -1,4 +1,4 @@
-//! Running sums and averages in states: the loss and the hits of an epoch, which the host reads once, and the
+//! Running sums and averages in states: the loss and the correct predictions of an epoch, which the host reads once, and the
 //! statistics of batch normalization. Kernel: `shaders/accumulate.wgsl`.
 
 use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference, uniform};

@@ -50,7 +50,7 @@ impl Op for ArgMax {
         let (entry, lanes, join) =
             if in_workgroup { ("argmax_workgroup", 64, 6) } else { ("argmax_rows", 1, 0) };
         let most = lanes * (ctx.caps.max_loop_iterations as usize).saturating_sub(join);
-        let Cut { parts: pieces, length } = ctx.caps.cut(columns, most);
+        let Cut { splits: pieces, length } = ctx.caps.cut(columns, most);
         let params = uniform! { rows, columns, pieces, length };
         let workgroups = if in_workgroup { rows * pieces } else { (rows * pieces).div_ceil(64) };
         let iterations = length.div_ceil(lanes) + join;

@@ -1,5 +1,5 @@
 //! New values of states, computed by other ops: what optimizers, averages and recurrent states outside the crate are
-//! made of. Kernel: `shaders/accumulate.wgsl`; behind elementwise ops one that is generated with them.
+//! made of. Kernel: `shaders/accumulate.wgsl`; after elementwise ops one that is generated with them.
 
 use super::elementwise::program;
 use super::{Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Program, Real, Reference, uniform};

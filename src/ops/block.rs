@@ -65,7 +65,7 @@ impl Block {
         Block::new(128, 128, 8, 2, 2, 1),
     ];
 
-    /// The largest depth: parts of k are multiples of it, so that only the last ends within a step.
+    /// The largest depth: splits of k are multiples of it, so that only the last ends within a step.
     const DEEPEST: usize = 32;
 
     /// Workgroups for `outputs`, rows and columns.
@@ -80,7 +80,7 @@ impl Block {
     }
 
     /// The form for `matrices` of `outputs`, where nothing was measured: the largest of which there are enough to keep a
-    /// GPU busy. Of a long sum whose parts do that, just the largest.
+    /// GPU busy. Of a long sum whose splits do that, just the largest.
     fn chosen(outputs: [usize; 2], matrices: usize, is_long: bool) -> usize {
         let enough = |b: &Block| is_long || b.workgroups(outputs) * matrices >= BUSY;
         let fits = |i: &usize| Block::ALL[*i].fits(outputs) && enough(&Block::ALL[*i]);
@@ -102,19 +102,19 @@ impl Block {
         *Block::ALL.get(form).unwrap_or(&Block::ALL[trial.forms[0]])
     }
 
-    /// How many parts k is cut into, and the extent of each. It depends on the extents alone, and never on the form, which
+    /// How many splits k is cut into, and the extent of each. It depends on the extents alone, and never on the form, which
     /// may be measured: it decides the order of a sum.
-    pub(super) fn parts(outputs: [usize; 2], matrices: usize, k: usize, caps: &Caps) -> (usize, usize) {
+    pub(super) fn splits(outputs: [usize; 2], matrices: usize, k: usize, caps: &Caps) -> (usize, usize) {
         let wanted = (BUSY / (Block::ALL[1].workgroups(outputs) * matrices).max(1)).min(k / LEAST_PART);
         Block::cut(k, wanted, caps)
     }
 
-    /// As few parts as loops that end early allow.
+    /// As few splits as loops that end early allow.
     pub(super) fn whole(k: usize, caps: &Caps) -> (usize, usize) {
         Block::cut(k, 1, caps)
     }
 
-    /// At least `wanted` parts.
+    /// At least `wanted` splits.
     fn cut(k: usize, wanted: usize, caps: &Caps) -> (usize, usize) {
         // A loop over steps of eight of k at least, in each of which there is one over k.
         let most = (caps.max_loop_iterations as usize).saturating_sub(Block::STORES) / 9 * 8;

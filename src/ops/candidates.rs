@@ -11,7 +11,7 @@ pub enum Kernels {
     /// Those expected to be the fastest.
     #[default]
     Best,
-    /// One output per invocation, from the formula: the yardstick.
+    /// One output per invocation, from the formula.
     Plain,
     /// Tiles even where the work is so small that `Best` takes the plain kernel.
     Tiles,

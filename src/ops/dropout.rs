@@ -29,7 +29,7 @@ pub(crate) struct Dropout {
     stream: u64,
 }
 
-pub(super) fn halves(x: u64) -> [u32; 2] {
+pub(super) fn words_of(x: u64) -> [u32; 2] {
     [x as u32, (x >> 32) as u32]
 }
 
@@ -46,8 +46,8 @@ impl Dropout {
 
     /// Random words of elements 4 `block` to 4 `block` + 3.
     fn words(&self, block: u32, step: u32) -> [u32; 4] {
-        let [low, high] = halves(self.stream);
-        philox([block, step, low, high], halves(self.seed))
+        let [low, high] = words_of(self.stream);
+        philox([block, step, low, high], words_of(self.seed))
     }
 }
 
@@ -98,8 +98,8 @@ impl Op for Dropout {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let vectors = ctx.outputs[0].shape.elements().div_ceil(4);
         let params = uniform! {
-            vectors, threshold: self.threshold(), scale: self.scale() as f32, stream: halves(self.stream),
-            seed: halves(self.seed),
+            vectors, threshold: self.threshold(), scale: self.scale() as f32, stream: words_of(self.stream),
+            seed: words_of(self.seed),
         };
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let grid = ctx.caps.grid(vectors.div_ceil(64))?;

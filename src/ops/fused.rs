@@ -11,9 +11,9 @@ use crate::error::Result;
 use crate::host::Buffer;
 use crate::shape::TensorType;
 
-/// Elementwise ops in a row, over one shape; perhaps behind another op, whose first output they go on with.
+/// Elementwise ops in a row, over one shape; perhaps after another op, whose first output they go on with.
 ///
-/// Takes the inputs of that op, then those of the chain. Gives the results of some steps; behind another op that of the
+/// Takes the inputs of that op, then those of the chain. Gives the results of some steps; after another op that of the
 /// last, and then the other's further outputs.
 #[derive(Clone)]
 pub(crate) struct Fused {
@@ -38,8 +38,8 @@ impl Fused {
         Fused { root: None, root_inputs, root_outputs, chain, results }
     }
 
-    /// Elementwise ops behind `root`.
-    pub(crate) fn behind(
+    /// Elementwise ops after `root`.
+    pub(crate) fn after(
         root: Arc<dyn Op>,
         inputs: Vec<TensorType>,
         outputs: Vec<TensorType>,

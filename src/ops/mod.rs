@@ -21,11 +21,11 @@ pub(crate) mod layer_norm;
 pub(crate) mod matmul;
 mod movement;
 pub(crate) mod optimizer;
-mod parts;
 pub(crate) mod pool;
 mod prologue;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
+mod split_k;
 mod text;
 
 pub(crate) use augment::{AffineSample, RandomAffine};

@@ -114,7 +114,7 @@ impl Op for Prologue {
             if let Arg::Input(i) = arg
                 && *i > self.at
             {
-                // Behind the root's own inputs come the chain's, where the states are that it counts as inputs.
+                // After the root's own inputs come the chain's, where the states are that it counts as inputs.
                 *i -= if *i >= self.inputs.len() { 1 + self.root.writes() } else { 1 };
             }
         }

@@ -48,7 +48,7 @@ impl OverRows {
     }
 }
 
-/// `x` with `axis` behind all others, and the order of axes that undoes it, if it was not there before.
+/// `x` with `axis` after all others, and the order of axes that undoes it, if it was not there before.
 /// A mistake is recorded and its poisoned value given as the error.
 #[track_caller]
 pub(super) fn to_last<'g>(

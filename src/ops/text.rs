@@ -6,14 +6,14 @@ use super::elementwise::FIRST_BINDING;
 use super::{Chain, Kernel};
 use crate::error::Result;
 
-/// Formulas behind an op, where its kernel stores vectors of `vector` elements of rows of `columns`, if it has such.
+/// Formulas after an op, where its kernel stores vectors of `vector` elements of rows of `columns`, if it has such.
 pub(super) struct Then<'a> {
     pub(super) chain: &'a Chain,
     pub(super) vector: usize,
     pub(super) columns: Option<usize>,
 }
 
-/// The kernel that the template `file` under `shaders/` is with the numbers of `variant`, and with formulas behind it that it
+/// The kernel that the template `file` under `shaders/` is with the numbers of `variant`, and with formulas after it that it
 /// calls as `finish`. The key names the variant.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use std::panic::Location;
 
 use super::Optimizer;
-use crate::graph::{Graph, Param, Place, Var};
+use crate::graph::{Graph, Param, SourceLocation, Var};
 
 /// Scales gradients down, all by one factor, where their norm is above `max_norm`: the norm of all elements of
 /// all gradients together. Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural
@@ -106,7 +106,7 @@ impl<O: Optimizer> Optimizer for ClipNorm<O> {
         if self.inner.scales_loss() {
             let message = "it would clip gradients of the scaled loss; put it inside: \
                            LossScale::new(params, ClipNorm::new(optimizer, norm))";
-            g.mistake("clip", message.to_string(), &[], Place(Location::caller()));
+            g.mistake("clip", message.to_string(), &[], SourceLocation(Location::caller()));
             return;
         }
         let Some((params, kept)) = Self::updated(params, gradients) else {

@@ -20,7 +20,7 @@ pub use scale::LossScale;
 pub use schedule::Schedule;
 pub use sgd::Sgd;
 
-use crate::graph::{Graph, Init, Param, Params, Place, Scope, Source, Var};
+use crate::graph::{Graph, Init, Param, Params, Scope, Source, SourceLocation, Var};
 use crate::tensor::Data;
 
 /// Appends updates of parameters to a graph.
@@ -33,7 +33,7 @@ pub trait Optimizer {
     #[track_caller]
     fn minimize<'g>(&self, loss: Var<'g>, params: &[Param]) {
         let g = loss.graph();
-        let place = Place(Location::caller());
+        let location = SourceLocation(Location::caller());
         if loss.is_poisoned() {
             return;
         }
@@ -44,7 +44,7 @@ pub trait Optimizer {
                 self.apply(g, &params, &gradients);
             }
             Err(message) => {
-                g.mistake("minimize", message, &[loss], place);
+                g.mistake("minimize", message, &[loss], location);
             }
         }
     }
@@ -61,7 +61,7 @@ pub trait Optimizer {
     fn apply_scaled<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Var<'g>) {
         let _ = (params, gradients, factor);
         let message = "this optimizer cannot leave a step out, which loss scaling asks of it".to_string();
-        g.mistake("apply_scaled", message, &[], Place(Location::caller()));
+        g.mistake("apply_scaled", message, &[], SourceLocation(Location::caller()));
     }
 
     /// What [`Optimizer::minimize`] takes the gradients of: the loss, or a multiple of it. What wraps an optimizer passes this on,
@@ -237,7 +237,7 @@ impl Base {
     #[track_caller]
     fn pairs<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) -> Vec<(Param, Var<'g>)> {
         if let Some(message) = self.refusal(g, params, gradients) {
-            g.mistake(&self.name, message, &[], Place(Location::caller()));
+            g.mistake(&self.name, message, &[], SourceLocation(Location::caller()));
             return Vec::new();
         }
         let mut pairs = Vec::new();

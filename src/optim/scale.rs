@@ -3,7 +3,7 @@
 use std::panic::Location;
 
 use super::Optimizer;
-use crate::graph::{Graph, Init, Param, Params, Place, Var};
+use crate::graph::{Graph, Init, Param, Params, SourceLocation, Var};
 use crate::ops::{FlagNonFinite, MOST_SCALE, NextScale};
 
 /// An optimizer for gradients that pass through half precision, which has no numbers below 6e-8: Micikevicius et al.,
@@ -122,7 +122,7 @@ impl<O: Optimizer> Optimizer for LossScale<O> {
     #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
         if let Some(message) = self.refusal() {
-            g.mistake(&self.name, message, &[], Place(Location::caller()));
+            g.mistake(&self.name, message, &[], SourceLocation(Location::caller()));
             return;
         }
         let is_foreign = gradients.iter().any(|v| !std::ptr::eq(v.graph, g));

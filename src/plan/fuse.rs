@@ -1,4 +1,4 @@
-//! Which nodes are computed together: elementwise ones in a row, alone or behind an op whose kernels can go on
+//! Which nodes are computed together: elementwise ones in a row, alone or after an op whose kernels can go on
 //! with them. The result is a recording again, in which each group is one node.
 //!
 //! A group runs where its last member was recorded. That is right as long as nobody else has read a member's
@@ -21,7 +21,7 @@ const MOST_STEPS: usize = 24;
 /// Nodes that run together.
 struct Group {
     members: Vec<usize>,
-    /// Whether the first member is an op that the others stand behind.
+    /// Whether the first member is an op that the others stand after.
     has_root: bool,
     shape: Shape,
     is_open: bool,
@@ -128,7 +128,7 @@ impl Pass<'_> {
         }
         self.r.nodes[n].op.pointwise()?;
         let shape = self.ty(self.r.nodes[n].outputs[0]).shape;
-        // Behind another op first: that saves the most memory traffic. The latest is closest.
+        // After another op first: that saves the most memory traffic. The latest is closest.
         let rooted = sources.iter().rev().copied().find(|&g| self.groups[g].has_root && self.continues(n, g));
         if let Some(g) = rooted {
             // With the formulas that only the node waits for, or without.
@@ -139,9 +139,9 @@ impl Pass<'_> {
                 let own = self.steps(&self.groups[g].members, true);
                 let mut steps: Vec<usize> = own.iter().copied().chain(absorbed).collect();
                 steps.sort_unstable();
-                // A reshape stays right behind the root, also where formulas were recorded before it.
-                let behind = self.groups[g].members.get(1);
-                let head = 1 + usize::from(behind.is_some_and(|&m| self.r.nodes[m].op.traits().is_alias));
+                // A reshape stays right after the root, also where formulas were recorded before it.
+                let after = self.groups[g].members.get(1);
+                let head = 1 + usize::from(after.is_some_and(|&m| self.r.nodes[m].op.traits().is_alias));
                 let members = [&self.groups[g].members[..head], &steps, &[n]].concat();
                 if self.is_possible(&members, true) {
                     self.merge(g, others, members);
@@ -346,7 +346,7 @@ impl Pass<'_> {
         let (op, inputs, outputs) = if *has_root {
             let root = &self.r.nodes[members[0]];
             let types = (self.types(&root.inputs), self.types(&root.outputs));
-            let fused = Fused::behind(root.op.clone(), types.0, types.1, chain);
+            let fused = Fused::after(root.op.clone(), types.0, types.1, chain);
             let inputs = [&root.inputs[..], &extra].concat();
             (fused, inputs, [&last.outputs[..1], &root.outputs[1..]].concat())
         } else {
@@ -359,7 +359,7 @@ impl Pass<'_> {
             inputs,
             outputs,
             scope: last.scope.clone(),
-            place: last.place,
+            location: last.location,
             is_gradient: last.is_gradient,
             members: members.iter().flat_map(|&n| alone(&self.r.nodes[n])).collect(),
         })

@@ -75,7 +75,7 @@ fn a_state_is_read_before_it_is_updated() {
         g.param(&w).square().sum_all(),
         std::slice::from_ref(&w),
     );
-    // The update stands between: `exp` must not move behind it.
+    // The update stands between: `exp` must not move after it.
     g.output("y", before.relu());
     let names = fused(&g);
     let at = |part: &str| names.iter().position(|n| n.contains(part)).unwrap();
@@ -111,7 +111,7 @@ fn a_bias_joins_through_a_reshape() {
     let y = g.input("x", [2, 3, 8]).matmul(g.input("w", [8, 5])) + g.input("b", [5]);
     g.output("y", y.relu());
     assert_eq!(fused(&g), ["reshape", "matmul+reshape+add+relu"]);
-    // Formulas that were recorded before the reshape stand behind it.
+    // Formulas that were recorded before the reshape stand after it.
     let g = Graph::new();
     let product = g.input("x", [6, 8]).matmul(g.input("w", [8, 5]));
     let t = g.input("t", [3, 10]).tanh();
@@ -206,7 +206,7 @@ fn what_is_simplified_once_stays() {
     let g = Graph::new();
     let (x, w, b) = (g.input("x", [2, 3, 8, 8]), g.input("w", [5, 12]), g.input("b", [5]));
     let two = crate::ops::PoolOptions::square(2);
-    // One pooling right behind another: the mask moves past both.
+    // One pooling right after another: the mask moves past both.
     let pooled = x.relu().max_pool2d(two).max_pool2d(two);
     let logits = pooled.reshape([2, 12]).matmul_nt(w) + b;
     let loss = logits.softmax_cross_entropy(g.classes("c", [2]));
@@ -227,7 +227,7 @@ fn what_is_simplified_once_stays() {
     assert!(at("matmul_tn_sum") > 0 && at("cross_entropy_both") > 0);
 }
 
-/// The running averages of a normalization are recorded between it and the formulas behind it.
+/// The running averages of a normalization are recorded between it and the formulas after it.
 #[test]
 fn updates_of_statistics_wait_for_what_is_behind_a_normalization() {
     use crate::nn::{BatchNorm2d, Layer};

@@ -34,7 +34,7 @@ pub(super) struct Draft {
     /// By node, its kernels; empty until they are chosen, and for the CPU.
     pub(super) programs: Vec<Program>,
     /// By value, whether it is stored in 16 bits; empty where none is.
-    pub(super) halves: Vec<bool>,
+    pub(super) is_f16: Vec<bool>,
 }
 
 type Pass = fn(Draft, &Target<'_>) -> Result<Draft>;
@@ -57,7 +57,7 @@ const PASSES: [(&str, Pass); 6] = [
 /// A limit of the adapter, or [`crate::Error::MemoryBudget`].
 pub(crate) fn lower(recording: Recording, target: &Target<'_>) -> Result<Plan> {
     let dumps = crate::env::dumps("passes");
-    let mut draft = Draft { recording, programs: Vec::new(), halves: Vec::new() };
+    let mut draft = Draft { recording, programs: Vec::new(), is_f16: Vec::new() };
     for (name, pass) in PASSES {
         draft = pass(draft, target)?;
         if dumps {
@@ -70,7 +70,7 @@ pub(crate) fn lower(recording: Recording, target: &Target<'_>) -> Result<Plan> {
 /// The last pass: every value gets its place in memory.
 fn placed(draft: Draft, target: &Target<'_>) -> Plan {
     match target.executor {
-        Executes::Formulas => Plan { halves: draft.halves, ..Plan::of_formulas(draft.recording) },
+        Executes::Formulas => Plan { is_f16: draft.is_f16, ..Plan::of_formulas(draft.recording) },
         Executes::Kernels { .. } => Plan::of_kernels(draft),
     }
 }
@@ -133,16 +133,16 @@ fn with_halves(mut draft: Draft, target: &Target<'_>) -> Result<Draft> {
                 let program = program(&draft.recording, n, &Caps::default_of(AdapterClass::Gpu));
                 program.is_ok_and(|p| p.dispatches.iter().any(|d| !d.kernel.trusted))
             };
-            draft.halves = mixed::halves(&draft.recording, is_foreign);
+            draft.is_f16 = mixed::is_f16(&draft.recording, is_foreign);
         }
-        Executes::Kernels { .. } => store_halves(&mut draft),
+        Executes::Kernels { .. } => store_f16(&mut draft),
     }
     Ok(draft)
 }
 
 /// Gives values and kernels the form of mixed precision.
-fn store_halves(draft: &mut Draft) {
-    let Draft { recording, programs, halves } = draft;
+fn store_f16(draft: &mut Draft) {
+    let Draft { recording, programs, is_f16 } = draft;
     let node = |r: &Recording, n: usize, is_half: &dyn Fn(u32) -> bool| {
         let of = |ids: &[u32]| ids.iter().map(|&v| is_half(v)).collect::<Vec<bool>>();
         (of(&r.nodes[n].inputs), of(&r.nodes[n].outputs))
@@ -156,14 +156,14 @@ fn store_halves(draft: &mut Draft) {
         let (inputs, outputs) = node(recording, n, &is_float);
         programs[n].clone().with_halves(&inputs, &outputs).is_none()
     };
-    *halves = mixed::halves(recording, refuses);
+    *is_f16 = mixed::is_f16(recording, refuses);
     for (n, program) in programs.iter_mut().enumerate() {
-        let (inputs, outputs) = node(recording, n, &|v| halves[v as usize]);
+        let (inputs, outputs) = node(recording, n, &|v| is_f16[v as usize]);
         if let Some(stored) = program.clone().with_halves(&inputs, &outputs) {
             *program = stored;
         }
     }
-    for (value, &is_half) in recording.values.iter_mut().zip(&*halves) {
+    for (value, &is_half) in recording.values.iter_mut().zip(&*is_f16) {
         if is_half {
             value.ty.store_half();
         }

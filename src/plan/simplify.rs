@@ -64,7 +64,7 @@ fn relu_before_pooling(r: &mut Recording) {
         let (scatter, mask) = (&mut before[back], &mut after[0]);
         std::mem::swap(&mut scatter.op, &mut mask.op);
         std::mem::swap(&mut scatter.scope, &mut mask.scope);
-        std::mem::swap(&mut scatter.place, &mut mask.place);
+        std::mem::swap(&mut scatter.location, &mut mask.location);
         scatter.inputs = vec![pooled, dp];
         mask.inputs = vec![scattered, at];
         r.values[scattered as usize].ty = r.values[pooled as usize].ty;

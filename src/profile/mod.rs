@@ -38,7 +38,7 @@ pub struct Launch {
     /// Scope of the node, as in `mlp.fc1`; may be empty.
     pub scope: String,
     /// File and line that recorded it.
-    pub place: String,
+    pub location: String,
     /// Types of the node's inputs and outputs, as in `f32[64, 784], f32[784, 10] -> f32[64, 10]`.
     pub shapes: String,
     /// Workgroups; zeros on the CPU.
@@ -58,8 +58,8 @@ pub struct Launch {
 impl Launch {
     /// The least time it could take, in seconds: its operations at the peak, or its bytes at the bandwidth,
     /// whichever is longer.
-    pub fn floor(&self, peaks: &Peaks) -> f64 {
-        peaks.floor(self.flops, self.bytes)
+    pub fn lower_bound(&self, peaks: &Peaks) -> f64 {
+        peaks.lower_bound(self.flops, self.bytes)
     }
 }
 
@@ -162,7 +162,7 @@ impl Profile {
                     op: node.members().iter().map(|m| m.op.name()).collect::<Vec<_>>().join("+"),
                     node: r.label(launch.node),
                     scope: node.scope.to_string(),
-                    place: node.place.to_string(),
+                    location: node.location.to_string(),
                     shapes: format!("{} -> {}", types(&node.inputs), types(&node.outputs)),
                     workgroups: launch.workgroups,
                     flops: 0,
@@ -194,7 +194,7 @@ impl Profile {
         }
     }
 
-    /// The same profile with distances to the floors of these peaks.
+    /// The same profile with distances to the lower bounds by these peaks.
     #[must_use]
     pub fn with_peaks(mut self, peaks: Peaks) -> Self {
         self.peaks = Some(peaks);
@@ -234,9 +234,9 @@ impl Profile {
         totals
     }
 
-    /// Seconds of all launches of a kernel at their floors: each launch has one of its own.
-    pub fn kernel_floor(&self, kernel: &str, peaks: &Peaks) -> f64 {
-        self.launches.iter().filter(|l| l.kernel == kernel).map(|l| l.floor(peaks)).sum()
+    /// Seconds of all launches of a kernel at their lower_bounds: each launch has one of its own.
+    pub fn kernel_lower_bound(&self, kernel: &str, peaks: &Peaks) -> f64 {
+        self.launches.iter().filter(|l| l.kernel == kernel).map(|l| l.lower_bound(peaks)).sum()
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Peaks {
 impl Peaks {
     /// The least seconds that so many operations and bytes take: the operations at the peak, or the bytes at the
     /// bandwidth of data that is no larger, whichever is longer.
-    pub fn floor(&self, flops: u64, bytes: u64) -> f64 {
+    pub fn lower_bound(&self, flops: u64, bytes: u64) -> f64 {
         let bandwidth = self.bandwidths.get(self.bandwidth(bytes)).map_or(f64::INFINITY, |b| b.1);
         (flops as f64 / self.flops).max(bytes as f64 / bandwidth)
     }

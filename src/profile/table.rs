@@ -56,7 +56,7 @@ fn columns(f: &mut fmt::Formatter<'_>, headings: &[&str], rows: &[Vec<String>]) 
 
 impl Profile {
     /// Time, share, rates, time over the lower bound.
-    fn cells(&self, seconds: f64, flops: u64, bytes: u64, floor: Option<f64>) -> Vec<String> {
+    fn cells(&self, seconds: f64, flops: u64, bytes: u64, lower_bound: Option<f64>) -> Vec<String> {
         let share = seconds / self.launch_seconds().max(1e-12);
         let mut cells = vec![
             three(seconds * 1e6),
@@ -64,8 +64,12 @@ impl Profile {
             rate(flops, seconds),
             rate(bytes, seconds),
         ];
-        if let Some(floor) = floor {
-            cells.push(if floor > 0.0 { format!("{}x", three(seconds / floor)) } else { "–".into() });
+        if let Some(lower_bound) = lower_bound {
+            cells.push(if lower_bound > 0.0 {
+                format!("{}x", three(seconds / lower_bound))
+            } else {
+                "–".into()
+            });
         }
         cells
     }
@@ -81,8 +85,9 @@ impl fmt::Display for Profile {
             .kernels()
             .iter()
             .map(|total| {
-                let floor = self.peaks.as_ref().map(|peaks| self.kernel_floor(&total.kernel, peaks));
-                let mut row = self.cells(total.seconds, total.flops, total.bytes, floor);
+                let lower_bound =
+                    self.peaks.as_ref().map(|peaks| self.kernel_lower_bound(&total.kernel, peaks));
+                let mut row = self.cells(total.seconds, total.flops, total.bytes, lower_bound);
                 row.extend([total.launches.to_string(), total.kernel.clone()]);
                 row
             })
@@ -97,8 +102,8 @@ impl fmt::Display for Profile {
             .take(LISTED)
             .map(|&i| {
                 let launch = &self.launches[i];
-                let floor = self.peaks.as_ref().map(|peaks| launch.floor(peaks));
-                let mut row = self.cells(launch.seconds, launch.flops, launch.bytes, floor);
+                let lower_bound = self.peaks.as_ref().map(|peaks| launch.lower_bound(peaks));
+                let mut row = self.cells(launch.seconds, launch.flops, launch.bytes, lower_bound);
                 row.push(cut(&format!("{}: {}", launch.node, launch.shapes)));
                 row
             })

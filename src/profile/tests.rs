@@ -10,7 +10,7 @@ fn launch(kernel: &str, node: &str, seconds: f64, span: [f64; 2]) -> Launch {
         op: "op".into(),
         node: node.into(),
         scope: "net.fc1".into(),
-        place: "main.rs:1".into(),
+        location: "main.rs:1".into(),
         shapes: "f32[2] -> f32[2]".into(),
         workgroups: [1, 2, 3],
         flops: 1000,

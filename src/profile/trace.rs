@@ -46,7 +46,7 @@ impl Profile {
         ];
         for node in self.launches.chunk_by(|a, b| a.node == b.node) {
             let Some(first) = node.first() else { continue };
-            let args = json!({ "scope": first.scope, "place": first.place, "shapes": first.shapes });
+            let args = json!({ "scope": first.scope, "location": first.location, "shapes": first.shapes });
             events.push(event(NODES, &first.node, &first.op, around(node), args));
             for launch in node {
                 let args = json!({

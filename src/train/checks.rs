@@ -95,13 +95,13 @@ fn largest(data: &Dataset) -> f32 {
 /// What is wrong where the loss is no number though no weight has changed: not the steps.
 pub(super) fn of_first_step(trainer: &Trainer<'_>, loss: f32) -> Error {
     let train = &trainer.split.train;
-    let halves = match trainer.options.precision {
+    let hint = match trainer.options.precision {
         Precision::Mixed => ", or train in f32, as 16 bits hold no number above 65,504",
         Precision::F32 => "",
     };
     Error::Invalid(format!(
         "the training loss is {loss} in the first step, before any weight has changed: the values of data set `{}` \
-         reach {}, and the model makes no finite number of them; scale them to about 1{halves}",
+         reach {}, and the model makes no finite number of them; scale them to about 1{hint}",
         train.name,
         largest(train)
     ))

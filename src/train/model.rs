@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use crate::graph::{Graph, Place, Var};
+use crate::graph::{Graph, SourceLocation, Var};
 use crate::nn::Layer;
 
 /// The inputs of a batch, by name, as the model sees them: `[rows, ..shape]`, floats or, for indices, integers.
@@ -35,19 +35,19 @@ impl<'g> Inputs<'g> {
     /// The input of this name; a recording error where there is none.
     #[track_caller]
     pub fn get(&self, name: &str) -> Var<'g> {
-        let place = Place(Location::caller());
+        let location = SourceLocation(Location::caller());
         let found = self.named.iter().find(|(known, _)| known == name);
         found.map(|(_, var)| *var).unwrap_or_else(|| {
             let names: Vec<String> = self.named.iter().map(|(name, _)| format!("`{name}`")).collect();
             let message = format!("there is no input `{name}`; the data set has {}", names.join(", "));
-            self.graph.mistake("model", message, &[], place)
+            self.graph.mistake("model", message, &[], location)
         })
     }
 
     /// The only input; a recording error where there are several.
     #[track_caller]
     pub fn only(&self) -> Var<'g> {
-        let place = Place(Location::caller());
+        let location = SourceLocation(Location::caller());
         match self.named[..] {
             [(_, x)] => x,
             _ => {
@@ -55,7 +55,7 @@ impl<'g> Inputs<'g> {
                     "a layer takes one input, and the data set has {}; write a `Model`, or use `model_fn`",
                     self.named.len()
                 );
-                self.graph.mistake("model", message, &[], place)
+                self.graph.mistake("model", message, &[], location)
             }
         }
     }

@@ -11,12 +11,12 @@ pub(super) trait Form {
     /// Their type in the declaration.
     fn element(&self) -> String;
 
-    /// What stands for a read of the whole element at `place`.
-    fn load(&self, place: &str) -> String;
+    /// What stands for a read of the whole element at `target`.
+    fn load(&self, target: &str) -> String;
 
-    /// What stands for `place component operator= value`; `component` and `operator` may be empty. `None` where this
+    /// What stands for `target component operator= value`; `component` and `operator` may be empty. `None` where this
     /// cannot be said.
-    fn assign(&self, place: &str, component: &str, operator: &str, value: &str) -> Option<String>;
+    fn assign(&self, target: &str, component: &str, operator: &str, value: &str) -> Option<String>;
 }
 
 /// A storage binding: its number, name and the type of its elements.
@@ -141,7 +141,7 @@ fn convert<F: Form>(code: &str, forms: &[(&str, &F)]) -> Option<String> {
             return None;
         }
         let close = end + closing(&code[end..])?;
-        let place = format!("{name}[{}]", convert(&code[end + 1..close], forms)?);
+        let target = format!("{name}[{}]", convert(&code[end + 1..close], forms)?);
         at = close + 1;
         before = ']';
         // Components, by name or by number.
@@ -164,12 +164,12 @@ fn convert<F: Form>(code: &str, forms: &[(&str, &F)]) -> Option<String> {
             let value = code.len() - rest.len() + length;
             let end = value + end_of_statement(&code[value..])?;
             let text = convert(code[value..end].trim(), forms)?;
-            out.push_str(&form.assign(&place, &component, operator, &text)?);
+            out.push_str(&form.assign(&target, &component, operator, &text)?);
             at = end;
         } else if rest.starts_with("++") || rest.starts_with("--") {
             return None;
         } else {
-            out.push_str(&form.load(&place));
+            out.push_str(&form.load(&target));
             out.push_str(&component);
         }
     }

@@ -48,34 +48,34 @@ impl Form for Element {
         self.of("f16")
     }
 
-    fn load(&self, place: &str) -> String {
-        let float = format!("{}({place})", self.of("f32"));
+    fn load(&self, target: &str) -> String {
+        let float = format!("{}({target})", self.of("f32"));
         if self.is_words { format!("bitcast<{}>({float})", self.of("u32")) } else { float }
     }
 
-    fn assign(&self, place: &str, component: &str, operator: &str, value: &str) -> Option<String> {
+    fn assign(&self, target: &str, component: &str, operator: &str, value: &str) -> Option<String> {
         let value = match operator {
             "" => value.to_string(),
-            _ => format!("{}{component} {operator} ({value})", self.load(place)),
+            _ => format!("{}{component} {operator} ({value})", self.load(target)),
         };
-        let target = if component.is_empty() { *self } else { Element { size: 1, ..*self } };
-        Some(format!("{place}{component} = {}", target.half(&value)))
+        let stored = if component.is_empty() { *self } else { Element { size: 1, ..*self } };
+        Some(format!("{target}{component} = {}", stored.half(&value)))
     }
 }
 
 /// `text` with some of its storage bindings in 16 bits: `is_half` says which, in the order of their numbers. `None`
 /// where they are used in a way that is not understood.
-pub(crate) fn store_halves(text: &str, is_half: &[bool]) -> Option<String> {
+pub(crate) fn store_f16(text: &str, is_half: &[bool]) -> Option<String> {
     let mut bindings: Vec<_> = split(text).into_iter().filter_map(|(_, item)| storage(item)).collect();
     if bindings.len() != is_half.len() {
         return None;
     }
     bindings.sort_unstable_by_key(|(number, ..)| *number);
     let chosen = bindings.into_iter().zip(is_half).filter(|(_, is_half)| **is_half);
-    let halves: Vec<(&str, Element)> = chosen
+    let is_f16: Vec<(&str, Element)> = chosen
         .map(|((_, name, element), _)| Some((name, Element::parse(element)?)))
         .collect::<Option<_>>()?;
-    Some(format!("{DIRECTIVE}{}", stored(text, &halves)?))
+    Some(format!("{DIRECTIVE}{}", stored(text, &is_f16)?))
 }
 
 #[cfg(test)]
@@ -89,21 +89,21 @@ mod tests {
 
     /// The function `f` with `body` after x, w and y became 16 bits wide.
     fn body(text: &str) -> Option<String> {
-        let whole = store_halves(&format!("{BINDINGS}fn f(i: u32) {{ {text} }}"), &[true, true, true])?;
+        let whole = store_f16(&format!("{BINDINGS}fn f(i: u32) {{ {text} }}"), &[true, true, true])?;
         let (_, body) = whole.split_once("fn f(i: u32) { ")?;
         Some(body.strip_suffix(" }")?.to_string())
     }
 
     #[test]
     fn declarations_of_chosen_bindings_change() {
-        let whole = store_halves(BINDINGS, &[true, false, true]).unwrap();
+        let whole = store_f16(BINDINGS, &[true, false, true]).unwrap();
         assert!(whole.starts_with("enable f16;\n"));
         assert!(whole.contains("read> x: array<vec4<f16>>;"), "{whole}");
         assert!(whole.contains("read> w: array<u32>;"), "{whole}");
         assert!(whole.contains("read_write> y: array<f16>;"), "{whole}");
         assert!(whole.contains("var<uniform> p: P;"));
         // As many choices as bindings.
-        assert_eq!(store_halves(BINDINGS, &[true]), None);
+        assert_eq!(store_f16(BINDINGS, &[true]), None);
     }
 
     #[test]
@@ -137,10 +137,10 @@ mod tests {
         let text = "@group(0) @binding(0) var<storage, read> a: array<vec4<u32>>;\n\
                     @group(0) @binding(1) var<storage, read_write> b: array<vec4<u32>>;\n\
                     fn f() { b[0] = a[1]; b[1].z = a[2].x; }";
-        let whole = store_halves(text, &[false, true]).unwrap();
+        let whole = store_f16(text, &[false, true]).unwrap();
         assert!(whole.contains("b[0] = vec4<f16>(bitcast<vec4<f32>>(a[1]));"), "{whole}");
         assert!(whole.contains("b[1].z = f16(bitcast<f32>(a[2].x));"), "{whole}");
-        let whole = store_halves(text, &[true, false]).unwrap();
+        let whole = store_f16(text, &[true, false]).unwrap();
         assert!(whole.contains("b[0] = bitcast<vec4<u32>>(vec4<f32>(a[1]));"), "{whole}");
     }
 
@@ -148,7 +148,7 @@ mod tests {
     fn a_local_name_hides_the_binding() {
         let text =
             format!("{BINDINGS}fn g(x: f32, a: f32) -> f32 {{ return x + a; }}\nfn f() {{ let z = x[0]; }}");
-        let whole = store_halves(&text, &[true, true, true]).unwrap();
+        let whole = store_f16(&text, &[true, true, true]).unwrap();
         assert!(whole.contains("return x + a;") && whole.contains("let z = vec4<f32>(x[0]);"), "{whole}");
         for local in ["let x = 1; g(x);", "var x: f32; g(x);", "var y = array<f32, 4>(); y[0] = 1.0;"] {
             assert_eq!(body(local).as_deref(), Some(local));
@@ -163,7 +163,7 @@ mod tests {
             assert_eq!(body(text), None, "{text}");
         }
         let atomic = "@group(0) @binding(0) var<storage, read_write> n: array<atomic<u32>>;";
-        assert_eq!(store_halves(atomic, &[true]), None);
-        assert!(store_halves(atomic, &[false]).is_some());
+        assert_eq!(store_f16(atomic, &[true]), None);
+        assert!(store_f16(atomic, &[false]).is_some());
     }
 }

@@ -36,7 +36,7 @@ fn vector(element: &str, n: usize) -> String {
 }
 
 /// Element `i` of the value `name`, of `n` elements that lie together.
-fn part(name: &str, n: usize, i: usize) -> Result<String, Error> {
+fn component(name: &str, n: usize, i: usize) -> Result<String, Error> {
     let component = COMPONENTS.get(i).filter(|_| i < n);
     let component = component.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "no such component"))?;
     Ok(if n == 1 { name.into() } else { format!("{name}.{component}") })
@@ -55,7 +55,7 @@ fn chosen(before: &str, names: &Value, after: &str, index: &str) -> Result<Strin
     Ok(all)
 }
 
-/// Knows all templates, `vector`, `part`, `chosen` and the list `xyzw`. A number that nobody said is an error.
+/// Knows all templates, `vector`, `component`, `chosen` and the list `xyzw`. A number that nobody said is an error.
 fn engine() -> &'static Environment<'static> {
     static ENGINE: OnceLock<Environment<'static>> = OnceLock::new();
     ENGINE.get_or_init(|| {
@@ -66,7 +66,7 @@ fn engine() -> &'static Environment<'static> {
         let mut syntax = SyntaxConfig::builder();
         engine.set_syntax(syntax.trim_blocks(true).lstrip_blocks(true).build().unwrap_or_default());
         engine.add_function("vector", vector);
-        engine.add_function("part", part);
+        engine.add_function("component", component);
         engine.add_function("chosen", |before: &str, names: Value, after: &str, index: &str| {
             chosen(before, &names, after, index)
         });
@@ -108,7 +108,7 @@ mod tests {
         let spelled = |text: &str| engine().render_str(text, context! { n => 2 });
         let cases = [
             ("{{ vector('f32', 1) }} {{ vector('u32', n) }}", "f32 vec2<u32>"),
-            ("{{ part('a', 1, 0) }} {{ part('a', n, 1) }}", "a a.y"),
+            ("{{ component('a', 1, 0) }} {{ component('a', n, 1) }}", "a a.y"),
             ("{{ chosen('a', range(3), '_0', 'i') }}", "select(select(a0_0, a1_0, i == 1u), a2_0, i == 2u)"),
             ("{{ chosen('a.', xyzw[:n], '', 'i') }}", "select(a.x, a.y, i == 1u)"),
             ("{% if n > 1 %}\na\n{% endif %}\nb", "a\nb"),
@@ -116,7 +116,7 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(spelled(text).unwrap(), expected);
         }
-        for mistake in ["{{ unsaid }}", "{{ part('a', n, 2) }}", "{% if unsaid %}{% endif %}"] {
+        for mistake in ["{{ unsaid }}", "{{ component('a', n, 2) }}", "{% if unsaid %}{% endif %}"] {
             assert!(spelled(mistake).is_err(), "{mistake}");
         }
         assert!(rendered("software/no_such", context! {}).is_err());

@@ -50,14 +50,14 @@ impl Form for Words {
         FORMS[self.0].1.to_string()
     }
 
-    fn load(&self, place: &str) -> String {
-        format!("from_words_{}({place})", FORMS[self.0].2)
+    fn load(&self, target: &str) -> String {
+        format!("from_words_{}({target})", FORMS[self.0].2)
     }
 
     /// Whole elements only.
-    fn assign(&self, place: &str, component: &str, operator: &str, value: &str) -> Option<String> {
+    fn assign(&self, target: &str, component: &str, operator: &str, value: &str) -> Option<String> {
         let is_whole = component.is_empty() && operator.is_empty();
-        is_whole.then(|| format!("{place} = to_words_{}({value})", FORMS[self.0].2))
+        is_whole.then(|| format!("{target} = to_words_{}({value})", FORMS[self.0].2))
     }
 }
 
@@ -145,7 +145,7 @@ struct P { n: u32 }
     #[test]
     fn what_is_stored_in_16_bits_is_read_as_such_and_the_rest_moves_in_words() {
         let text = with("    b[i.x] = a[i.x] + b[0];");
-        let half = super::super::store_halves(&text, &[true, false, false]).unwrap_or_default();
+        let half = super::super::store_f16(&text, &[true, false, false]).unwrap_or_default();
         let wide = widened(&half).unwrap_or_default();
         assert_valid(&wide);
         assert!(wide.starts_with("enable f16;") && wide.contains("a: array<vec4<f16>>"), "{wide}");

@@ -164,7 +164,7 @@ fn is_one(t: &Token<'_>) -> bool {
     t.kind == Kind::Number && matches!(t.text.trim_end_matches(['u', 'i']), "1" | "1.0")
 }
 
-/// Tokens of products behind a factor that is written as 0, as unrolled text has it: no fault of theirs changes anything.
+/// Tokens of products after a factor that is written as 0, as unrolled text has it: no fault of theirs changes anything.
 fn zero_products(all: &[Token<'_>]) -> Vec<usize> {
     let mut found = Vec::new();
     for start in (0..all.len()).filter(|&i| is_zero(&all[i])) {

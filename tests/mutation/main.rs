@@ -101,7 +101,7 @@ fn plant(gpu: &Gpu, args: &Args) -> ExitCode {
     let listed = equivalents();
     let is_listed = |number: usize| listed.iter().any(|e| e.fits(&plan, &plan.faults[number]));
     let fits = |number: &usize| {
-        let place = plan.place(&plan.faults[*number]);
+        let place = plan.location(&plan.faults[*number]);
         place.file.contains(&args.file) || place.item.contains(&args.file)
     };
     let all: Vec<usize> = (0..plan.faults.len()).filter(fits).collect();
@@ -145,7 +145,7 @@ fn self_test(gpu: &Gpu) {
     let plan = Plan::new(gpu);
     let number = |file: &str, item: &str, before: &str, after: &str| {
         let is_it = |f: &plan::Fault| {
-            let place = plan.place(f);
+            let place = plan.location(f);
             (place.file.as_str(), place.item.as_str(), f.before.as_str(), f.after.as_str())
                 == (file, item, before, after)
         };

@@ -15,7 +15,7 @@ use super::faults::{Context, Fields, LineFault, faults};
 pub struct Way {
     pub name: String,
     pub gpu: Gpu,
-    pub as_halves: bool,
+    pub as_f16: bool,
 }
 
 /// A case run in one way.
@@ -42,7 +42,7 @@ pub struct Text {
 
 /// Where a line comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct SourceLocation {
     /// A file under `shaders/`, or what generates the text.
     pub file: String,
     /// The function, or constant.
@@ -83,13 +83,13 @@ pub struct Plan {
     pub ways: Vec<Way>,
     pub runs: Vec<Run>,
     pub texts: Vec<Text>,
-    pub lines: Vec<(Place, Vec<At>)>,
+    pub lines: Vec<(SourceLocation, Vec<At>)>,
     pub faults: Vec<Fault>,
 }
 
 /// The ways that the tests of kernels run cases in; the cheapest and most telling first.
 fn ways(gpu: &Gpu) -> Vec<Way> {
-    let way = |name: String, gpu: Gpu, as_halves| Way { name, gpu, as_halves };
+    let way = |name: String, gpu: Gpu, as_f16| Way { name, gpu, as_f16 };
     let classes: Vec<Gpu> = mutation::classes(gpu).into_iter().map(|c| gpu.with_class(c)).rev().collect();
     let class = |gpu: &Gpu| format!("{:?}", gpu.caps().class);
     let mut ways: Vec<Way> = classes.iter().map(|gpu| way(class(gpu), gpu.clone(), false)).collect();
@@ -106,7 +106,7 @@ fn ways(gpu: &Gpu) -> Vec<Way> {
         };
         ways.extend(classes.iter().map(short));
     }
-    if gpu.has_halves() {
+    if gpu.has_f16() {
         ways.extend(classes.iter().map(|gpu| way(format!("{} in 16 bits", class(gpu)), gpu.clone(), true)));
     }
     ways
@@ -138,7 +138,7 @@ impl Plan {
                 let Ok(program) = mutation::program(&way.gpu, case) else { continue };
                 // What another class does alike need not be done again.
                 let what = (
-                    way.as_halves,
+                    way.as_f16,
                     format!(
                         "{:?}",
                         program
@@ -176,7 +176,7 @@ impl Plan {
                 // What is smallest shows little.
                 let cost = elements.max(if elements < 32 { 1 << 13 } else { 0 })
                     + flops / 16
-                    + if way.as_halves { 1 << 16 } else { 0 };
+                    + if way.as_f16 { 1 << 16 } else { 0 };
                 self.runs.push(Run { case: c, way: w, texts, cost });
             }
         }
@@ -185,7 +185,7 @@ impl Plan {
 
     fn collect_lines(&mut self, entries: &[String]) {
         let library = library();
-        let mut lines: BTreeMap<Place, Vec<At>> = BTreeMap::new();
+        let mut lines: BTreeMap<SourceLocation, Vec<At>> = BTreeMap::new();
         for (t, (text, entry)) in self.texts.iter().zip(entries).enumerate() {
             let text = &*text.text;
             let is_library = library.values().any(|(_, _, name)| name == entry);
@@ -204,13 +204,13 @@ impl Plan {
                     let lead =
                         if k == 0 { start - text[..start].rfind('\n').map_or(0, |at| at + 1) } else { 0 };
                     let place = match known {
-                        Some((file, line_of_item, _)) => Place {
+                        Some((file, line_of_item, _)) => SourceLocation {
                             file: format!("{file}.wgsl"),
                             item: name.into(),
                             line: line_of_item + k,
                             shape: line.trim().into(),
                         },
-                        None => Place {
+                        None => SourceLocation {
                             file: family(entry, is_library),
                             item: shape(name),
                             line: 0,
@@ -298,7 +298,7 @@ impl Plan {
         changes.into_iter().map(with).collect()
     }
 
-    pub fn place(&self, fault: &Fault) -> &Place {
+    pub fn location(&self, fault: &Fault) -> &SourceLocation {
         &self.lines[fault.line].0
     }
 
@@ -317,7 +317,7 @@ impl Plan {
 
     /// Where a fault is and what it is, in one line.
     pub fn describe(&self, fault: &Fault) -> String {
-        let place = self.place(fault);
+        let place = self.location(fault);
         let line = if place.line > 0 { format!(":{}", place.line) } else { String::new() };
         let which = match fault.which {
             Which::All => "",

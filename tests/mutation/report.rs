@@ -58,7 +58,7 @@ pub fn equivalents() -> Vec<Equivalent> {
 
 impl Equivalent {
     pub fn fits(&self, plan: &Plan, fault: &Fault) -> bool {
-        let place = plan.place(fault);
+        let place = plan.location(fault);
         matches(&self.file, &place.file)
             && matches(&self.item, &place.item)
             && (!self.alone || fault.which == Which::One)
@@ -75,8 +75,8 @@ impl Equivalent {
     }
 }
 
-/// Whether a text is the pattern, in which `…` stands for anything and `#` for a number: behind the `-` and the `+` for the
-/// same. Behind the `+`, `♯` is one more than the number that `#` is behind the `-`, and `≈` is anything at all.
+/// Whether a text is the pattern, in which `…` stands for anything and `#` for a number: after the `-` and the `+` for the
+/// same. After the `+`, `♯` is one more than the number that `#` is after the `-`, and `≈` is anything at all.
 fn matches(pattern: &str, text: &str) -> bool {
     !captured(pattern, text).is_empty()
 }
@@ -91,9 +91,9 @@ fn captured(pattern: &str, text: &str) -> Vec<Vec<String>> {
     let (Some(rest), Some(open)) = (text.strip_prefix(&pattern[..at]), pattern[at..].chars().next()) else {
         return Vec::new();
     };
-    let behind = &pattern[at + open.len_utf8()..];
+    let after = &pattern[at + open.len_utf8()..];
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let next = behind.split(OPEN).next().unwrap_or_default();
+    let next = after.split(OPEN).next().unwrap_or_default();
     let ends: Vec<usize> = match open {
         '#' | '♯' => Vec::from_iter((digits > 0).then_some(digits)),
         // Where what follows is no literal, any end will do.
@@ -107,14 +107,14 @@ fn captured(pattern: &str, text: &str) -> Vec<Vec<String>> {
             ('♯', Ok(number)) => Some(number.wrapping_sub(1).to_string()),
             _ => Some(own.to_string()),
         };
-        captured(behind, rest).into_iter().map(move |others| own.iter().cloned().chain(others).collect())
+        captured(after, rest).into_iter().map(move |others| own.iter().cloned().chain(others).collect())
     };
     ends.into_iter().flat_map(with).collect()
 }
 
 /// A fault as `equivalent.txt` has it, whatever line of its file it is in.
 pub fn entry(plan: &Plan, fault: &Fault) -> String {
-    let place = plan.place(fault);
+    let place = plan.location(fault);
     let sign = if fault.which == Which::One { '=' } else { '+' };
     let text = format!("@ {} {}\n- {}\n{sign} {}", place.file, place.item, fault.before, fault.after);
     text.trim_end().to_string()
@@ -142,7 +142,7 @@ pub fn last_survivors() -> BTreeSet<String> {
 pub fn print(plan: &Plan, fates: &BTreeMap<usize, Fate>, verbose: bool) -> (usize, usize) {
     let mut files: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
     for (number, fate) in fates {
-        let file = &plan.place(&plan.faults[*number]).file;
+        let file = &plan.location(&plan.faults[*number]).file;
         let counts = files.entry(file).or_default();
         match fate {
             Fate::Found(_) => counts[0] += 1,

@@ -58,7 +58,7 @@ impl Worker {
         {
             return format!("refused {number} {reason}");
         }
-        let place = self.plan.place(fault);
+        let place = self.plan.location(fault);
         let at = (place.file.clone(), place.item.clone());
         for run in self.order(fault, &texts) {
             say("run");
@@ -86,7 +86,7 @@ impl Worker {
 
     /// The runs with changed texts: those first that found faults nearby, then short ones.
     fn order(&self, fault: &Fault, texts: &BTreeMap<usize, String>) -> Vec<usize> {
-        let place = self.plan.place(fault);
+        let place = self.plan.location(fault);
         let near = self.finders.get(&(place.file.clone(), place.item.clone()));
         let mut runs: Vec<usize> =
             texts.keys().flat_map(|t| self.plan.texts[*t].runs.iter().copied()).collect();
@@ -110,8 +110,8 @@ impl Worker {
         let (case, way) = (&self.plan.cases[run.case], &self.plan.ways[run.way]);
         let made = self
             .prepared
-            .entry((run.case, way.as_halves))
-            .or_insert_with(|| Prepared::new(case, way.as_halves).and_then(Result::ok));
+            .entry((run.case, way.as_f16))
+            .or_insert_with(|| Prepared::new(case, way.as_f16).and_then(Result::ok));
         // Cases without numbers in half precision.
         let prepared = made.as_ref()?;
         let changed: HashMap<&str, &String> =

@@ -272,7 +272,7 @@ fn an_evaluation_is_the_mean_over_all_rows() {
         _ => panic!("not floats"),
     };
     let (weight, bias) = (value("fc1.weight"), value("fc1.bias"));
-    let (mut loss, mut hits) = (0.0, 0);
+    let (mut loss, mut correct) = (0.0, 0);
     for i in 0..rows {
         let x: Vec<f64> = data.row(i).unwrap().into_iter().map(f64::from).collect();
         let logit =
@@ -280,14 +280,14 @@ fn an_evaluation_is_the_mean_over_all_rows() {
         let z: Vec<f64> = (0..10).map(logit).collect();
         let label = data.labels()[i] as usize;
         loss += z.iter().map(|z| z.exp()).sum::<f64>().ln() - z[label];
-        hits += usize::from((0..10).all(|c| z[c] <= z[label]));
+        correct += usize::from((0..10).all(|c| z[c] <= z[label]));
     }
     for device in devices() {
         let mut evaluator = Evaluator::new(&device, &net, &data).unwrap();
         for _ in 0..2 {
             let result = evaluator.run().unwrap();
             assert!((result.scores.loss / (loss / rows as f64) - 1.0).abs() < 1e-5, "{device:?}: {result:?}");
-            assert_eq!(result.scores.accuracy(), hits as f64 / rows as f64, "{device:?}");
+            assert_eq!(result.scores.accuracy(), correct as f64 / rows as f64, "{device:?}");
         }
     }
 }

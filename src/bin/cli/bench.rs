@@ -47,13 +47,13 @@ use super::{Failure, Outcome, bench_precision, progress, say};
     first_step_seconds, for recording, compiling and the first run on a device just opened; dispatches;\n\
     host_us_per_dispatch (GPU); planned_bytes, of the intermediate values of a step;\n\
     of sizes microseconds, for a run, and gpu_wins_from, a size, left out where the CPU is faster at the largest; of --precision mixed also mixed_steps_per_second,\n\
-    mixed_planned_bytes, mixed_speed_ratio and mixed_memory_ratio; of --floors run_us, flops_floor_us, planned_bytes_floor_us,\n\
-    bytes_once_floor_us, least_bytes_floor_us and launches_us; of growth microseconds, planned_bytes and worst_factor, the\n\
+    mixed_planned_bytes, mixed_speed_ratio and mixed_memory_ratio; of --roofline run_us, flops_bound_us, planned_bytes_bound_us,\n\
+    bytes_once_bound_us, least_bytes_bound_us and launches_us; of growth microseconds, planned_bytes and worst_factor, the\n\
     most that a doubling costs; of growth-nodes record_seconds, plan_seconds and compile_seconds.\n\n\
     Examples:\n  \
     wgrad bench                          a choice that takes less than a minute on two cores\n  \
     wgrad bench cnn-a conv64 --repeat 9\n  \
-    wgrad bench --floors mlp-a cnn-8     beside what the device reaches at its best\n  \
+    wgrad bench --roofline mlp-a cnn-8     beside what the device reaches at its best\n  \
     wgrad bench --precision mixed        what 16 bits cost or gain\n  \
     wgrad bench --device all --out timings")]
 pub(super) struct Args {
@@ -64,7 +64,7 @@ pub(super) struct Args {
     /// bandwidth, both measured in turns with the workload, and its launches, one for each dispatch of a kernel [default
     /// workloads: mlp-a mlp-b cnn-a cnn-8 matmul-512 conv64]
     #[arg(long)]
-    floors: bool,
+    roofline: bool,
     /// `mixed`: time training steps in 32 bits and in mixed precision, in turns, on the GPUs, or on the CPU where it is
     /// alone [default workloads: mlp-a mlp-b cnn-a cnn-8 lstm transformer]
     #[arg(long, value_enum, default_value_t = Stored::F32)]
@@ -82,7 +82,7 @@ pub(super) struct Args {
     /// Print one JSON object a value: workload, device (cpu or gpu), adapter, metric, value
     #[arg(long)]
     json: bool,
-    /// Folder for the values as bench.jsonl and, of `sizes` and `growth`, pictures; of --floors the tables as floors.md
+    /// Folder for the values as bench.jsonl and, of `sizes` and `growth`, pictures; of --roofline the tables as roofline.md
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -90,7 +90,7 @@ pub(super) struct Args {
 const DEFAULT: [&str; 8] =
     ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "matmul-512", "matmul-512-plain", "conv64", "sizes"];
 
-const FLOORS: [&str; 6] = ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "matmul-512", "conv64"];
+const BOUNDED: [&str; 6] = ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "matmul-512", "conv64"];
 
 /// Nodes of the graphs that are recorded and planned.
 const NODES: [usize; 4] = [1250, 2500, 5000, 10_000];
@@ -176,14 +176,14 @@ struct Chosen {
 
 fn chosen(args: &Args) -> Outcome<Chosen> {
     let is_mixed = args.precision == Stored::Mixed;
-    if is_mixed && args.floors {
+    if is_mixed && args.roofline {
         return Err(Failure::usage(
-            "--floors are of steps in 32 bits: leave --precision mixed or --floors out",
+            "--roofline are of steps in 32 bits: leave --precision mixed or --roofline out",
         ));
     }
     let names: Vec<&str> = match &args.workloads[..] {
         [] if is_mixed => bench_precision::DEFAULT.to_vec(),
-        [] if args.floors => FLOORS.to_vec(),
+        [] if args.roofline => BOUNDED.to_vec(),
         [] => DEFAULT.to_vec(),
         names => names.iter().map(String::as_str).collect(),
     };
@@ -208,8 +208,8 @@ fn chosen(args: &Args) -> Outcome<Chosen> {
                 )));
             }
             chosen.workloads.extend(found);
-        } else if args.floors || is_mixed {
-            let option = if is_mixed { "--precision mixed" } else { "--floors" };
+        } else if args.roofline || is_mixed {
+            let option = if is_mixed { "--precision mixed" } else { "--roofline" };
             return Err(Failure::usage(format!("{option} takes single workloads, and `{name}` is many")));
         }
         chosen.sweeps.extend(of_name);
@@ -271,7 +271,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         devices.retain(|on| !on.is_cpu());
     }
     if !args.json {
-        let how = match (args.floors, is_mixed) {
+        let how = match (args.roofline, is_mixed) {
             (true, _) => {
                 "medians; each workload takes turns with what reaches the peaks, and × is its time over a lower bound"
             }
@@ -300,8 +300,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
 
     let mut measured = Vec::new();
-    // With --floors they are timed beside the peaks, and that alone.
-    for workload in workloads.iter().filter(|_| !args.floors) {
+    // With --roofline they are timed beside the peaks, and that alone.
+    for workload in workloads.iter().filter(|_| !args.roofline) {
         bar.set_message(workload.name().to_string());
         let one = measure(workload, &timer, &args.device)?;
         one.rows(&mut |on, metric, value| rows.put(workload.name(), on, metric, value))?;
@@ -334,13 +334,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         show_growth(&devices, &growth, &recordings);
     }
     let mut files = Vec::new();
-    if args.floors {
-        let text = super::bench_floors::floors(&devices, &workloads, &timer, &mut rows)?;
+    if args.roofline {
+        let text = super::bench_roofline::lower_bounds(&devices, &workloads, &timer, &mut rows)?;
         if !args.json {
             say(&text);
         }
         if let Some(folder) = &args.out {
-            let path = folder.join("floors.md");
+            let path = folder.join("roofline.md");
             std::fs::write(&path, text).map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
             files.push(path);
         }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use wgrad::check::{Failure as Failed, OpReport, Report, check_gradient};
 #[cfg(feature = "gpu")]
-use wgrad::check::{check_gpu_cases, check_gpu_cases_folded, check_gpu_cases_halves};
+use wgrad::check::{check_gpu_cases, check_gpu_cases_f16, check_gpu_cases_folded};
 use wgrad::ops::Case;
 use wgrad::{Device, DeviceInfo};
 
@@ -123,11 +123,11 @@ impl Adapter {
             add("some, in grids of two dimensions", folded);
         }
         // Once more as mixed precision stores values, where the adapter can.
-        if self.gpu.has_halves() {
+        if self.gpu.has_f16() {
             let what = format!("cases in 16 bits on {name}");
-            let halves = watched(quiet, &what, |p| check_gpu_cases_halves(&self.gpu, cases, p));
-            match halves {
-                Ok(halves) => add("all, stored in 16 bits", halves),
+            let f16 = watched(quiet, &what, |p| check_gpu_cases_f16(&self.gpu, cases, p));
+            match f16 {
+                Ok(f16) => add("all, stored in 16 bits", f16),
                 Err(error) => report.failures.push(wgrad::check::Failure {
                     op: "all, stored in 16 bits".into(),
                     case: what,

@@ -50,7 +50,7 @@ impl DataName {
         self.file().map_or(self.is_iris(), Path::is_file)
     }
 
-    /// What it is called in the name of a folder: the file's name without its ending.
+    /// What it is called in the name of a folder: the file's name without its extension.
     pub(super) fn short(&self) -> String {
         let name = if self.is_table() { self.path().file_stem() } else { self.path().file_name() };
         let name = name.map(|n| n.to_string_lossy().into_owned());

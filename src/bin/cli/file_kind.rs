@@ -9,9 +9,9 @@ use super::{Failure, Outcome};
 /// How files of images begin: PNG, JPEG, GIF, and TIFF in either order of bytes. Others begin like sounds or like tables.
 const IMAGES: [&[u8]; 5] = [b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*"];
 
-fn ends_in(path: &Path, endings: &[&str]) -> bool {
-    let ending = path.extension().unwrap_or_default();
-    endings.iter().any(|known| ending.eq_ignore_ascii_case(known))
+fn ends_in(path: &Path, extensions: &[&str]) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    extensions.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// Whether a file holds an image, by its first bytes or, where they do not tell, by its name.

@@ -3,8 +3,8 @@
 mod advice;
 mod augment;
 mod bench;
-mod bench_floors;
 mod bench_precision;
+mod bench_roofline;
 mod bench_table;
 mod check;
 mod data;

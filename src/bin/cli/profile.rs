@@ -16,7 +16,7 @@ use super::settings::{self, Settings, name};
 use super::train::{architecture, optimizer};
 use super::{Failure, Outcome, open, say, say_device};
 
-/// Repetitions by which peaks are found: a floor is to be at hand, not exact.
+/// Repetitions by which peaks are found: a lower bound is to be at hand, not exact.
 const QUICK: Timer = Timer { seconds: 0.006, repeat: 3 };
 
 /// Shows where the time of a step goes, kernel by kernel, against what the device can do.
@@ -51,7 +51,7 @@ pub(super) struct Args {
     clock: Option<ClockName>,
     /// Leave out the lower bounds: peak and bandwidth take some seconds to measure
     #[arg(long)]
-    no_floors: bool,
+    no_roofline: bool,
     /// Write the launches of one run as a trace, for Perfetto or Chrome
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -110,7 +110,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if !args.json {
         say_device(&device.info(), no_gpu.as_deref());
     }
-    let peaks = match args.no_floors {
+    let peaks = match args.no_roofline {
         true => None,
         false => Some(Peaks::measure(&device, &QUICK)?),
     };
@@ -185,15 +185,15 @@ fn training(
 fn rows(what: &str, profile: &Profile) -> Vec<Value> {
     let Profile { device, clock, runs, launches, peaks, .. } = profile;
     let sum = profile.launch_seconds();
-    let base = |kind: &str, seconds: f64, flops: u64, bytes: u64, floor: Option<f64>| {
+    let base = |kind: &str, seconds: f64, flops: u64, bytes: u64, lower_bound: Option<f64>| {
         let mut row = json!({
             "workload": what, "row": kind, "microseconds": seconds * 1e6, "flops": flops, "bytes": bytes,
             "share": seconds / sum.max(1e-12),
             "gflops": flops as f64 * 1e-9 / seconds.max(1e-12),
             "gigabytes_per_second": bytes as f64 * 1e-9 / seconds.max(1e-12),
         });
-        if let Some(floor) = floor {
-            row["floor_microseconds"] = json!(floor * 1e6);
+        if let Some(lower_bound) = lower_bound {
+            row["lower_bound_microseconds"] = json!(lower_bound * 1e6);
         }
         row
     };
@@ -205,19 +205,19 @@ fn rows(what: &str, profile: &Profile) -> Vec<Value> {
     };
     let mut rows = Vec::new();
     for total in profile.kernels() {
-        let floor = peaks.as_ref().map(|peaks| profile.kernel_floor(&total.kernel, peaks));
+        let lower_bound = peaks.as_ref().map(|peaks| profile.kernel_lower_bound(&total.kernel, peaks));
         let more = json!({ "kernel": total.kernel, "launches": total.launches });
-        rows.push(with(base("kernel", total.seconds, total.flops, total.bytes, floor), more));
+        rows.push(with(base("kernel", total.seconds, total.flops, total.bytes, lower_bound), more));
     }
     let mut order: Vec<_> = launches.iter().collect();
     order.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     for launch in order {
-        let floor = peaks.as_ref().map(|peaks| launch.floor(peaks));
+        let lower_bound = peaks.as_ref().map(|peaks| launch.lower_bound(peaks));
         let more = json!({
             "kernel": launch.kernel, "op": launch.op, "node": launch.node, "scope": launch.scope,
-            "place": launch.place, "shapes": launch.shapes, "workgroups": launch.workgroups,
+            "location": launch.location, "shapes": launch.shapes, "workgroups": launch.workgroups,
         });
-        rows.push(with(base("launch", launch.seconds, launch.flops, launch.bytes, floor), more));
+        rows.push(with(base("launch", launch.seconds, launch.flops, launch.bytes, lower_bound), more));
     }
     let mut step = json!({
         "workload": what, "row": "step", "adapter": device.name, "backend": device.backend,

@@ -279,7 +279,7 @@ impl TableSettings {
 
     /// What separates the fields of a file.
     pub(super) fn delimiter(&self, path: &Path) -> u8 {
-        let is_tsv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tsv"));
+        let is_tsv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
         let usual = if is_tsv { '\t' } else { ',' };
         u8::try_from(self.delimiter.unwrap_or(usual)).unwrap_or(b',')
     }

@@ -349,7 +349,7 @@ fn describe(settings: &Settings) -> String {
         settings.batch,
         name(&settings.optimizer),
         settings.lr,
-        name(&settings.course),
+        name(&settings.schedule),
         settings.weight_decay,
         settings.dropout,
     );

@@ -134,7 +134,7 @@ impl Table {
         self.get(row, column).unwrap_or_default()
     }
 
-    /// What data sets made of it are called: the file's name without its ending.
+    /// What data sets made of it are called: the file's name without its extension.
     fn name(&self) -> String {
         self.path.file_stem().map_or_else(|| "table".into(), |name| name.to_string_lossy().into_owned())
     }

@@ -1,7 +1,7 @@
 //! The matrices.
 
 use crate::error::Result;
-use crate::ops::dropout::halves;
+use crate::ops::dropout::words_of;
 use crate::ops::{
     Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real, Reference,
     Traits, uniform,
@@ -27,8 +27,8 @@ pub(crate) struct RandomAffine {
 impl RandomAffine {
     /// The words of image `i`.
     fn words(&self, i: usize, step: u32) -> [u32; 4] {
-        let [low, high] = halves(self.stream);
-        philox([i as u32, step, low, high], halves(self.seed))
+        let [low, high] = words_of(self.stream);
+        philox([i as u32, step, low, high], words_of(self.seed))
     }
 
     /// A whole number from -shift to shift.
@@ -83,7 +83,7 @@ impl Op for RandomAffine {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let params = uniform! {
             images: self.images, shift: self.shift, angle: self.angle, scale: self.scale,
-            stream: halves(self.stream), seed: halves(self.seed),
+            stream: words_of(self.stream), seed: words_of(self.seed),
         };
         let grid = ctx.caps.grid(self.images.div_ceil(64))?;
         let args = vec![Arg::Input(0), Arg::Output(0)];

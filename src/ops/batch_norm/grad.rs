@@ -3,7 +3,7 @@
 use super::{Layout, Walk, layout, per_channel};
 use crate::error::Result;
 use crate::graph::Var;
-use crate::ops::parts::{Parts, in_parts};
+use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::{
     Arg, Backward, Chain, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY,
     Traits, UNIT, expect,
@@ -73,8 +73,8 @@ impl BatchNormGrad {
     fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
         let layout = Layout::of(&ctx.inputs[0].shape);
         let channels = [layout.channels; 2];
-        let of = Parts { first: 1, ..Parts::of(layout.parts(ctx.caps).parts, &channels) };
-        let sums = in_parts(&of, ctx, None, |to, _| {
+        let of = SplitK { first: 1, ..SplitK::of(layout.splits(ctx.caps).splits, &channels) };
+        let sums = split_k(&of, ctx, None, |to, _| {
             let args = [&[0, 2, 3, 4].map(Arg::Input), to].concat();
             layout.launch("batch_norm_sums", args, self.eps, Walk::Channels, ctx)
         })?;
@@ -137,8 +137,8 @@ impl Op for BatchNormGrad {
             let dot_error = (m + 12.0) * UNIT * dot_size + m * TINY;
             let (dot, sum) = (outputs[1].f()[c].abs(), outputs[2].f()[c].abs());
             for i in layout.elements(c) {
-                let parts = dy[i].abs() + sum / m + n(i) * dot / m;
-                let error = 20.0 * UNIT * parts + (sum_error + n(i) * dot_error) / m;
+                let splits = dy[i].abs() + sum / m + n(i) * dot / m;
+                let error = 20.0 * UNIT * splits + (sum_error + n(i) * dot_error) / m;
                 bounds[0][i] = (weight[c] * r).abs() * error * 1.01 + TINY;
             }
             bounds[1].push(dot_error);

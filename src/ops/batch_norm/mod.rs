@@ -1,4 +1,4 @@
-//! Batch normalization: every channel over all images and places. Kernels: `shaders/batch_norm.wgsl`.
+//! Batch normalization: every channel over all images and positions. Kernels: `shaders/batch_norm.wgsl`.
 
 mod cases;
 mod fast;
@@ -46,10 +46,10 @@ pub(super) struct Layout {
 /// What a kernel goes over.
 #[derive(Debug, Clone, Copy)]
 enum Walk<'a> {
-    /// A workgroup for each part of each channel.
+    /// A workgroup for each split of each channel.
     Channels,
-    /// An invocation for each channel, which puts parts together.
-    Parts,
+    /// An invocation for each channel, which puts splits together.
+    Splits,
     /// Elements one by one, or vectors, of which the results go on with a chain that takes the place of no output but the
     /// first.
     Elements(Option<&'a Chain>),
@@ -85,7 +85,7 @@ impl Layout {
     }
 
     /// Parts that a channel is gone over in, and elements, or vectors, of each.
-    fn parts(&self, caps: &Caps) -> Cut {
+    fn splits(&self, caps: &Caps) -> Cut {
         let all = self.count() / if self.is_vec4() { 4 } else { 1 };
         caps.cut(all, 64 * (caps.max_loop_iterations as usize).saturating_sub(BESIDE))
     }
@@ -99,8 +99,8 @@ impl Layout {
         walk: Walk<'_>,
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
-        let joins = matches!(walk, Walk::Parts);
-        let Cut { parts, length } = self.parts(ctx.caps);
+        let joins = matches!(walk, Walk::Splits);
+        let Cut { splits, length } = self.splits(ctx.caps);
         let (name, spatial, length) = match self.is_vec4() {
             true if joins => (entry.to_string(), self.spatial, 4 * length),
             true => (format!("{entry}_vec4"), self.spatial / 4, length),
@@ -111,8 +111,8 @@ impl Layout {
         let each = if ctx.caps.class == AdapterClass::Gpu { 1 } else { EACH.min(spatial.max(1)) };
         let params = uniform! { images: self.images, channels: self.channels, spatial, each, eps, length };
         let (workgroups, then, iterations) = match walk {
-            Walk::Channels => (self.channels * parts, None, length.div_ceil(64) + BESIDE),
-            Walk::Parts => (self.channels.div_ceil(64), None, parts),
+            Walk::Channels => (self.channels * splits, None, length.div_ceil(64) + BESIDE),
+            Walk::Splits => (self.channels.div_ceil(64), None, splits),
             Walk::Elements(then) => {
                 ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), then, each)
             }
@@ -212,14 +212,14 @@ impl BatchNorm {
         ];
         let launch = |entry, args, walk| layout.launch(entry, args, self.eps, walk, ctx);
         let (mut dispatches, mut scratch) = (Vec::new(), Vec::new());
-        match layout.parts(ctx.caps).parts {
+        match layout.splits(ctx.caps).splits {
             1 => dispatches.push(launch("batch_norm_moments", moments, Walk::Channels)?),
-            parts => {
+            splits => {
                 let join = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(1), Arg::Output(2)];
                 let part = vec![Arg::Input(0), Arg::Scratch(0)];
                 dispatches.push(launch("batch_norm_part", part, Walk::Channels)?);
-                dispatches.push(launch("batch_norm_join", join, Walk::Parts)?);
-                scratch.push(4 * 3 * parts * layout.channels);
+                dispatches.push(launch("batch_norm_join", join, Walk::Splits)?);
+                scratch.push(4 * 3 * splits * layout.channels);
             }
         }
         dispatches.push(launch("batch_norm_apply", apply, Walk::Elements(then))?);
@@ -315,7 +315,7 @@ fn per_channel<'g>(v: Var<'g>, x: Var<'g>) -> Var<'g> {
 }
 
 impl<'g> Var<'g> {
-    /// Normalizes every channel of `[n, c, ..]` over the batch and all places, then scales by `weight` and
+    /// Normalizes every channel of `[n, c, ..]` over the batch and all positions, then scales by `weight` and
     /// adds `bias`, both `[c]`: training's form of batch normalization (Ioffe and Szegedy, ICML 2015,
     /// algorithm 1). Gives y, and the mean and the biased variance `[c]` of each channel; gradients flow
     /// through all three.

@@ -7,51 +7,52 @@ pub(super) mod weight;
 use minijinja::context;
 
 use super::correlation::Correlation;
-use super::kernels::Asked;
+use super::kernels::Problem;
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
-use crate::ops::parts::{Parts, in_parts};
+use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::{Then, rendered};
 use crate::ops::{Arg, Chain, Dispatch, Kernel, KernelContext, Program, Trial, uniform};
 
 /// The forms that can compute a correlation.
 pub(super) fn trial(c: &Correlation) -> Trial {
-    let gap = if c.gap == [1, 1] { "" } else { "g" };
-    let name = format!("conv2d{}.k{}x{}{gap}", if c.flip { "_backward_input" } else { "" }, c.kh, c.kw);
+    let input_dilation = if c.input_dilation == [1, 1] { "" } else { "g" };
+    let name =
+        format!("conv2d{}.k{}x{}{input_dilation}", if c.flip { "_backward_input" } else { "" }, c.kh, c.kw);
     let pixels = c.images * c.oh * c.ow;
     Block::trial(&name, [c.m, pixels], c.groups, c.c * c.kh * c.kw, false)
 }
 
 /// The forward direction, or the gradient of the images.
-pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let (c, chain) = (&asked.c, ctx.fusion.epilogue);
+pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let (c, chain) = (&problem.c, ctx.fusion.epilogue);
     let pixels = c.images * c.oh * c.ow;
-    let block = Block::of(asked.kernels.form(), &trial(c), ctx.caps);
+    let block = Block::of(problem.kernels.form(), &trial(c), ctx.caps);
     let depth = c.c * c.kh * c.kw;
     // The weight of a row is contiguous along k, and so is a vector of it.
     let in_line = !c.flip && c.weight_steps[1] == depth;
     let taps = Taps::of(c.kh, c.kw);
-    let (parts, length) = Block::whole(depth, ctx.caps);
+    let (splits, length) = Block::whole(depth, ctx.caps);
     let variant = Variant {
         block,
         taps,
         weight4: taps.is_known() && in_line && depth.is_multiple_of(4),
         rows_of_four: taps.is_known() && c.ow.is_multiple_of(4),
-        has_gap: c.gap != [1, 1],
+        has_input_dilation: c.input_dilation != [1, 1],
         flip: c.flip,
     };
     let params = c.uniform().and(uniform! {
-        stride_y: c.stride[0], stride_x: c.stride[1], gap_y: c.gap[0],
-        gap_x: c.gap[1], dilation_y: c.dilation[0], dilation_x: c.dilation[1], before_y: c.before[0],
+        stride_y: c.stride[0], stride_x: c.stride[1], input_dilation_y: c.input_dilation[0],
+        input_dilation_x: c.input_dilation[1], dilation_y: c.dilation[0], dilation_x: c.dilation[1], before_y: c.before[0],
         before_x: c.before[1], group_step: c.weight_steps[0], m_step: c.weight_steps[1],
-        c_step: c.weight_steps[2], has_bias: asked.has_bias, kw: c.kw, taps: c.kh * c.kw, parts, length,
+        c_step: c.weight_steps[2], has_bias: problem.has_bias, kw: c.kw, taps: c.kh * c.kw, splits, length,
     });
     let inputs = ctx.inputs.len();
     let elements = [c.groups * c.m * pixels];
-    in_parts(&Parts::of(parts, &elements), ctx, chain.map(|c| (c, inputs)), |to, chain| {
-        let mut args = [&[Arg::Input(0), Arg::Input(1), asked.bias()], to].concat();
+    split_k(&SplitK::of(splits, &elements), ctx, chain.map(|c| (c, inputs)), |to, chain| {
+        let mut args = [&[Arg::Input(0), Arg::Input(1), problem.bias()], to].concat();
         args.extend(chain.iter().flat_map(|chain| chain.args(inputs)));
-        let grid = ctx.caps.grid(block.workgroups([c.m, pixels]) * c.groups * parts)?;
+        let grid = ctx.caps.grid(block.workgroups([c.m, pixels]) * c.groups * splits)?;
         Ok(Dispatch::by_name(variant.kernel(chain)?, args, &params, grid)
             .loop_iterations(block.loop_iterations(length)))
     })
@@ -65,7 +66,7 @@ struct Variant {
     weight4: bool,
     /// Whether four neighbouring pixels always are in one row, and are stored as a vector.
     rows_of_four: bool,
-    has_gap: bool,
+    has_input_dilation: bool,
     flip: bool,
 }
 
@@ -97,7 +98,7 @@ impl Taps {
 
 impl Variant {
     fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
-        let Variant { block, taps, weight4, rows_of_four, has_gap, flip } = *self;
+        let Variant { block, taps, weight4, rows_of_four, has_input_dilation, flip } = *self;
         let entry = if flip { "conv2d_backward_input_block" } else { "conv2d_block" };
         let letter = |is: bool, letter: &'static str| if is { letter } else { "" };
         let key = format!(
@@ -106,12 +107,11 @@ impl Variant {
             taps.key(),
             letter(weight4, "w"),
             letter(rows_of_four, "r"),
-            letter(has_gap, "g"),
+            letter(has_input_dilation, "g"),
         );
         let [taps, kw] = taps.spelled();
         let block = block.variant(entry, Along::K, Along::Lines, false);
-        let variant =
-            context! { taps, kw, weight4, rows_of_four, has_gap, flip, finishes => chain.is_some(), ..block };
+        let variant = context! { taps, kw, weight4, rows_of_four, has_input_dilation, flip, finishes => chain.is_some(), ..block };
         let vector = if rows_of_four { 4 } else { 1 };
         let then = chain.map(|chain| Then { chain, vector, columns: None });
         rendered("gpu/conv2d_block", key, entry, variant, then)

@@ -3,8 +3,8 @@
 use super::geometry::Geometry;
 use crate::ops::{Uniform, uniform};
 
-/// out\[n, g m + j, oy, ox\] = Σ over i < c, ky, kx of in\[n, g c + i, uy / gap, ux / gap\] weight(g, j, i, ky, kx)
-/// with u = o stride + k dilation - before, where gap divides u and the quotient is inside.
+/// out\[n, g m + j, oy, ox\] = Σ over i < c, ky, kx of in\[n, g c + i, uy / input_dilation, ux / input_dilation\] weight(g, j, i, ky, kx)
+/// with u = o stride + k dilation - before, where the input dilation divides u and the quotient is inside.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Correlation {
     pub(super) images: usize,
@@ -19,7 +19,7 @@ pub(super) struct Correlation {
     pub(super) kh: usize,
     pub(super) kw: usize,
     pub(super) stride: [usize; 2],
-    pub(super) gap: [usize; 2],
+    pub(super) input_dilation: [usize; 2],
     pub(super) dilation: [usize; 2],
     pub(super) before: [i64; 2],
     /// Elements from one group, one m and one c of the weight to the next, and whether its taps are reversed.
@@ -47,7 +47,7 @@ impl Correlation {
             kh: g.kh,
             kw: g.kw,
             stride: g.stride,
-            gap: [1, 1],
+            input_dilation: [1, 1],
             dilation: g.dilation,
             before: [g.top as i64, g.left as i64],
             weight_steps: [g.o * g.depth(), g.depth(), g.taps()],
@@ -55,7 +55,7 @@ impl Correlation {
         }
     }
 
-    /// The gradient of the input: dy with gaps between its elements, by the weight with its taps reversed and
+    /// The gradient of the input: dy with zeros between its elements, by the weight with its taps reversed and
     /// its channels exchanged.
     pub(super) fn backward(g: &Geometry) -> Self {
         let before = |kernel: usize, axis: usize, padding: usize| {
@@ -73,7 +73,7 @@ impl Correlation {
             kh: g.kh,
             kw: g.kw,
             stride: [1, 1],
-            gap: g.stride,
+            input_dilation: g.stride,
             dilation: g.dilation,
             before: [before(g.kh, 0, g.top), before(g.kw, 1, g.left)],
             weight_steps: [g.o * g.depth(), g.taps(), g.depth()],

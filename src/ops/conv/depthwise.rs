@@ -11,7 +11,7 @@ pub(super) mod weight;
 use minijinja::{Value, context};
 
 use super::correlation::Correlation;
-use super::kernels::Asked;
+use super::kernels::Problem;
 use super::tile::greatest_common_divisor;
 use crate::error::{Error, Result};
 use crate::ops::text::{Then, rendered, widest};
@@ -62,9 +62,9 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Output row o meets input row (o stride + ky dilation - before) / gap.
-    fn new(kh: usize, stride: usize, dilation: usize, gap: usize) -> Self {
-        if gap == 1 {
+    /// Output row o meets input row (o stride + ky dilation - before) / input_dilation.
+    fn new(kh: usize, stride: usize, dilation: usize, input_dilation: usize) -> Self {
+        if input_dilation == 1 {
             let common = greatest_common_divisor(stride, dilation);
             let (phases, shift) = (dilation / common, stride / common);
             return Schedule {
@@ -78,12 +78,12 @@ impl Schedule {
             };
         }
         let meeting = |row: usize| {
-            let meets = |&ky: &usize| (row + ky * dilation).is_multiple_of(gap);
-            (0..kh).filter(meets).map(|ky| [ky, (row + ky * dilation) / gap]).collect()
+            let meets = |&ky: &usize| (row + ky * dilation).is_multiple_of(input_dilation);
+            (0..kh).filter(meets).map(|ky| [ky, (row + ky * dilation) / input_dilation]).collect()
         };
-        let rows: Vec<Vec<[usize; 2]>> = (0..gap).map(meeting).collect();
+        let rows: Vec<Vec<[usize; 2]>> = (0..input_dilation).map(meeting).collect();
         let last = rows.iter().flatten().map(|[_, slot]| *slot).max().unwrap_or(0);
-        Schedule { window: last + 1, shift: 1, spacing: 1, advance: 1, rows, phases: 1, step: gap }
+        Schedule { window: last + 1, shift: 1, spacing: 1, advance: 1, rows, phases: 1, step: input_dilation }
     }
 
     /// Rows of the window that the step before had.
@@ -112,15 +112,15 @@ struct Plan {
     iterations: usize,
 }
 
-pub(super) fn fits(asked: &Asked, caps: &Caps) -> bool {
-    plan(&asked.c, asked.has_bias, caps).is_some()
+pub(super) fn fits(problem: &Problem, caps: &Caps) -> bool {
+    plan(&problem.c, problem.has_bias, caps).is_some()
 }
 
-pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let plan = plan(&asked.c, asked.has_bias, ctx.caps)
+pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let plan = plan(&problem.c, problem.has_bias, ctx.caps)
         .ok_or_else(|| Error::Invalid("no walk computes this convolution".into()))?;
     let chain = ctx.fusion.epilogue;
-    let mut args = vec![Arg::Input(0), Arg::Input(1), asked.bias(), Arg::Output(0)];
+    let mut args = vec![Arg::Input(0), Arg::Input(1), problem.bias(), Arg::Output(0)];
     args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let (kernel, grid) = (plan.walk.kernel(chain)?, ctx.caps.grid(plan.workgroups)?);
     Ok(Dispatch::by_name(kernel, args, &plan.params, grid).loop_iterations(plan.iterations).into())
@@ -137,7 +137,7 @@ struct Walk {
     /// Outputs stored at once, and those of the last tile of a row.
     store: usize,
     tail: usize,
-    /// Names stride, gap, dilation and padding.
+    /// Names stride, input_dilation, dilation and padding.
     steps: String,
 }
 
@@ -159,21 +159,22 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
         return None;
     }
     let shape = Shape::of(caps.class);
-    let schedule = Schedule::new(c.kh, c.stride[0], c.dilation[0], c.gap[0]);
-    let gap = c.gap[1];
+    let schedule = Schedule::new(c.kh, c.stride[0], c.dilation[0], c.input_dilation[0]);
+    let input_dilation = c.input_dilation[1];
     let store = vector(&[c.ow]);
     // A load needs tiles that begin at whole vectors of the input.
-    let (aligned, least) = (vector(&[c.w]) * gap, least_common_multiple(store, gap));
+    let (aligned, least) = (vector(&[c.w]) * input_dilation, least_common_multiple(store, input_dilation));
     let unit = least_common_multiple(store, aligned);
     let unit = if unit <= shape.columns.max(4) { unit } else { least };
-    let lines = (c.kh * c.kw).div_ceil(gap);
+    let lines = (c.kh * c.kw).div_ceil(input_dilation);
     let columns = columns(c.ow, unit, shape.columns.min(LINES / lines));
-    if columns * lines > LINES || schedule.window > ROWS || c.gap.iter().any(|g| *g > 8) {
+    if columns * lines > LINES || schedule.window > ROWS || c.input_dilation.iter().any(|g| *g > 8) {
         return None;
     }
     let tiles_x = c.ow.div_ceil(columns);
-    let strip = Strip::new(columns, c.kw, [c.stride[1], gap, c.dilation[1]], c.before[1], c.w, tiles_x);
-    let lead = (-c.before[0]).rem_euclid(c.gap[0] as i64);
+    let strip =
+        Strip::new(columns, c.kw, [c.stride[1], input_dilation, c.dilation[1]], c.before[1], c.w, tiles_x);
+    let lead = (-c.before[0]).rem_euclid(c.input_dilation[0] as i64);
     let steps = (c.oh + lead as usize).div_ceil(schedule.step);
     let planes = c.images * c.groups * c.m;
     let walks = planes * tiles_x * schedule.phases;
@@ -181,10 +182,10 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     let needed = caps.pieces(steps, caps.max_loop_iterations as usize);
     let wanted = shape.invocations.div_ceil(walks).min(steps / (2 * schedule.kept() + 1)).max(needed);
     let length = steps.div_ceil(wanted);
-    let parts = steps.div_ceil(length);
+    let splits = steps.div_ceil(length);
     let params = uniform! {
         planes, channels: c.groups * c.m, m: c.m, has_bias, h: c.h, w: c.w, oh: c.oh, ow: c.ow, tiles_x,
-        steps, length, parts, lift: (c.before[0] + lead) / c.gap[0] as i64, lead,
+        steps, length, splits, row_offset: (c.before[0] + lead) / c.input_dilation[0] as i64, lead,
     };
     let walk = Walk {
         workgroup: shape.workgroup,
@@ -196,10 +197,16 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
         tail: c.ow - (tiles_x - 1) * columns,
         steps: format!(
             "s{}x{}g{}x{}d{}x{}b{}",
-            c.stride[0], c.stride[1], c.gap[0], c.gap[1], c.dilation[0], c.dilation[1], c.before[1]
+            c.stride[0],
+            c.stride[1],
+            c.input_dilation[0],
+            c.input_dilation[1],
+            c.dilation[0],
+            c.dilation[1],
+            c.before[1]
         ),
     };
-    let workgroups = (walks * parts).div_ceil(shape.workgroup);
+    let workgroups = (walks * splits).div_ceil(shape.workgroup);
     Some(Plan { walk, params, workgroups, iterations: length })
 }
 
@@ -237,10 +244,10 @@ mod tests {
     #[test]
     fn a_schedule_meets_what_the_formula_says() {
         for kh in 1..6 {
-            for (stride, dilation, gap) in
+            for (stride, dilation, input_dilation) in
                 [(1, 1, 1), (2, 1, 1), (3, 2, 1), (2, 4, 1), (1, 3, 1), (1, 1, 2), (1, 2, 2), (1, 2, 3)]
             {
-                let s = Schedule::new(kh, stride, dilation, gap);
+                let s = Schedule::new(kh, stride, dilation, input_dilation);
                 for (t, phase) in (0..4).flat_map(|t| (0..s.phases).map(move |phase| (t, phase))) {
                     let first = phase * stride + t * s.advance;
                     for (r, meeting) in s.rows.iter().enumerate() {
@@ -248,9 +255,9 @@ mod tests {
                         let met: Vec<[usize; 2]> =
                             meeting.iter().map(|[ky, slot]| [*ky, first + slot * s.spacing]).collect();
                         let at = |ky: usize| o * stride + ky * dilation;
-                        let all = (0..kh).filter(|ky| at(*ky).is_multiple_of(gap));
-                        let expected: Vec<[usize; 2]> = all.map(|ky| [ky, at(ky) / gap]).collect();
-                        assert_eq!(met, expected, "{kh} {stride} {dilation} {gap}: row {o}");
+                        let all = (0..kh).filter(|ky| at(*ky).is_multiple_of(input_dilation));
+                        let expected: Vec<[usize; 2]> = all.map(|ky| [ky, at(ky) / input_dilation]).collect();
+                        assert_eq!(met, expected, "{kh} {stride} {dilation} {input_dilation}: row {o}");
                         assert!(meeting.iter().all(|[_, slot]| *slot < s.window));
                     }
                 }

@@ -10,7 +10,7 @@ use crate::ops::candidates::{ALL, Candidate, GPU, SOFTWARE, always};
 use crate::ops::{AdapterClass, Arg, Caps, KernelContext, Kernels, Program, Trial};
 
 /// What is to be computed.
-pub(super) struct Asked {
+pub(super) struct Problem {
     pub(super) g: Geometry,
     /// The sum of the forward direction, or of the gradient of the images.
     pub(super) c: Correlation,
@@ -20,7 +20,7 @@ pub(super) struct Asked {
 }
 
 /// Of the forward direction and of the gradient of the images.
-const IMAGES: [Candidate<Asked>; 6] = [
+const IMAGES: [Candidate<Problem>; 6] = [
     Candidate::new("small", SOFTWARE, is_small, plain::images),
     Candidate::new("depthwise", ALL, depthwise::fits, depthwise::launch),
     Candidate::new("block", GPU, always, blocks::launch),
@@ -30,7 +30,7 @@ const IMAGES: [Candidate<Asked>; 6] = [
 ];
 
 /// Of the gradient of the weight, and of the bias.
-const WEIGHT: [Candidate<Asked>; 6] = [
+const WEIGHT: [Candidate<Problem>; 6] = [
     Candidate::new("small", SOFTWARE, is_small, plain::weight),
     Candidate::new("depthwise", ALL, depthwise::weight::fits, depthwise::weight::launch),
     Candidate::new("block", GPU, always, blocks::weight::launch),
@@ -42,11 +42,11 @@ const WEIGHT: [Candidate<Asked>; 6] = [
 /// Multiply-adds below which the plain kernel takes less time than what tiles need besides: about 60 µs.
 const WORTH_TILES: usize = 50_000;
 
-fn is_small(asked: &Asked, _: &Caps) -> bool {
-    asked.g.multiplications() < WORTH_TILES
+fn is_small(problem: &Problem, _: &Caps) -> bool {
+    problem.g.multiplications() < WORTH_TILES
 }
 
-impl Asked {
+impl Problem {
     /// The input with the bias; without one something has to be bound in its place.
     pub(super) fn bias(&self) -> Arg {
         Arg::Input(if self.has_bias { 2 } else { 1 })
@@ -60,30 +60,30 @@ fn dims<'a>(ctx: &KernelContext<'a>, input: usize) -> &'a [usize] {
 pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>) -> Result<Program> {
     // `infer` accepted the shapes.
     let g = op.window.geometry(dims(ctx, 0), dims(ctx, 1)).map_err(Error::Invalid)?;
-    let alone = Asked::alone(g, Correlation::forward(&g), op.kernels);
-    Candidate::launch(&IMAGES, op.kernels, &Asked { has_bias: ctx.inputs.len() == 3, ..alone }, ctx)
+    let alone = Problem::alone(g, Correlation::forward(&g), op.kernels);
+    Candidate::launch(&IMAGES, op.kernels, &Problem { has_bias: ctx.inputs.len() == 3, ..alone }, ctx)
 }
 
 pub(super) fn backward_input(op: &Conv2dBackwardInput, ctx: &KernelContext<'_>) -> Result<Program> {
     let g = op.geometry(dims(ctx, 0), dims(ctx, 1)).map_err(Error::Invalid)?;
-    let asked = Asked::alone(g, Correlation::backward(&g), op.kernels);
-    Candidate::launch(&IMAGES, op.kernels, &asked, ctx)
+    let problem = Problem::alone(g, Correlation::backward(&g), op.kernels);
+    Candidate::launch(&IMAGES, op.kernels, &problem, ctx)
 }
 
 pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>) -> Result<Program> {
     let g = op.geometry(dims(ctx, 0), dims(ctx, 1)).map_err(Error::Invalid)?;
-    let alone = Asked::alone(g, Correlation::forward(&g), op.kernels);
-    Candidate::launch(&WEIGHT, op.kernels, &Asked { has_bias: op.bias, ..alone }, ctx)
+    let alone = Problem::alone(g, Correlation::forward(&g), op.kernels);
+    Candidate::launch(&WEIGHT, op.kernels, &Problem { has_bias: op.bias, ..alone }, ctx)
 }
 
-impl Asked {
+impl Problem {
     /// Without a bias.
     fn alone(g: Geometry, c: Correlation, kernels: Kernels) -> Self {
-        Asked { g, c, has_bias: false, kernels }
+        Problem { g, c, has_bias: false, kernels }
     }
 
     /// Whether blocks of GPUs compute it, of which none is asked for.
-    fn tries_blocks(&self, list: &[Candidate<Asked>]) -> bool {
+    fn tries_blocks(&self, list: &[Candidate<Problem>]) -> bool {
         let caps = Caps::default_of(AdapterClass::Gpu);
         self.kernels.form().is_none() && Candidate::first(list, self.kernels, self, &caps).name == "block"
     }
@@ -91,10 +91,10 @@ impl Asked {
 
 /// The forms of blocks that can compute a correlation of `g`; none where it has a kernel of its own, or one is asked for.
 pub(super) fn trial(kernels: Kernels, g: Geometry, c: Correlation) -> Option<Trial> {
-    Asked::alone(g, c, kernels).tries_blocks(&IMAGES).then(|| blocks::trial(&c))
+    Problem::alone(g, c, kernels).tries_blocks(&IMAGES).then(|| blocks::trial(&c))
 }
 
 pub(super) fn weight_trial(kernels: Kernels, g: Geometry) -> Option<Trial> {
-    let asked = Asked::alone(g, Correlation::forward(&g), kernels);
-    asked.tries_blocks(&WEIGHT).then(|| blocks::weight::trial(&g))
+    let problem = Problem::alone(g, Correlation::forward(&g), kernels);
+    problem.tries_blocks(&WEIGHT).then(|| blocks::weight::trial(&g))
 }

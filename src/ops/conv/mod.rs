@@ -230,7 +230,7 @@ impl<'g> Var<'g> {
         self.conv2d_by(weight, bias, options, Kernels::Best)
     }
 
-    /// The same by chosen kernels, and its gradients too: the yardstick of benches, and for tests.
+    /// The same by chosen kernels, and its gradients too: for benches and tests.
     #[doc(hidden)]
     #[track_caller]
     pub fn conv2d_by(

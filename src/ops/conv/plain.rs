@@ -1,68 +1,68 @@
-//! The plain kernels, one output per invocation: for small work on software adapters, what nothing else fits, and the yardstick.
+//! The plain kernels, one output per invocation: for small work on software adapters, what nothing else fits, and what the others are measured by.
 //! Their text is `shaders/conv2d.wgsl`.
 
-use super::kernels::Asked;
+use super::kernels::Problem;
 use crate::error::Result;
 use crate::ops::elementwise::library_then;
-use crate::ops::parts::{Parts, in_parts};
+use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::{Arg, Chain, Cut, Dispatch, Kernel, KernelContext, Program, uniform};
 
 /// The kernel `entry`, with one invocation per element of the output and part of its sum of `terms`.
 fn launch(
-    asked: &Asked,
+    problem: &Problem,
     (entry, chain): (&str, Option<&Chain>),
     inputs: &[Arg],
     (outputs, terms): (usize, usize),
     ctx: &KernelContext<'_>,
 ) -> Result<Program> {
-    let (g, own) = (&asked.g, ctx.inputs.len());
-    let Cut { parts, length } = ctx.caps.cut(terms, ctx.caps.max_loop_iterations as usize);
+    let (g, own) = (&problem.g, ctx.inputs.len());
+    let Cut { splits, length } = ctx.caps.cut(terms, ctx.caps.max_loop_iterations as usize);
     let params = uniform! {
         n: g.n, groups: g.groups, c: g.c, o: g.o, h: g.h, w: g.w, oh: g.oh, ow: g.ow, kh: g.kh, kw: g.kw, stride_y: g.stride[0], stride_x: g.stride[1],
         dilation_y: g.dilation[0], dilation_x: g.dilation[1], top: g.top, left: g.left,
-        has_bias: asked.has_bias, parts, length,
+        has_bias: problem.has_bias, splits, length,
     };
-    in_parts(&Parts::of(parts, &[outputs]), ctx, chain.map(|c| (c, own)), |to, chain| {
+    split_k(&SplitK::of(splits, &[outputs]), ctx, chain.map(|c| (c, own)), |to, chain| {
         let mut args = [inputs, to].concat();
         args.extend(chain.iter().flat_map(|c| c.args(own)));
-        let grid = ctx.caps.grid((outputs * parts).div_ceil(8))?;
+        let grid = ctx.caps.grid((outputs * splits).div_ceil(8))?;
         Ok(Dispatch::by_name(library_then(entry, chain, None)?, args, &params, grid).loop_iterations(length))
     })
 }
 
 /// The forward direction, or the gradient of the images.
-pub(super) fn images(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let (g, c) = (&asked.g, &asked.c);
-    let inputs = [Arg::Input(0), Arg::Input(1), asked.bias()];
+pub(super) fn images(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let (g, c) = (&problem.g, &problem.c);
+    let inputs = [Arg::Input(0), Arg::Input(1), problem.bias()];
     let (entry, inputs) = match c.flip {
         false => ("conv2d_plain", &inputs[..]),
         true => ("conv2d_backward_input_plain", &inputs[..2]),
     };
     let outputs = c.images * c.groups * c.m * c.oh * c.ow;
-    launch(asked, (entry, ctx.fusion.epilogue), inputs, (outputs, c.c * g.taps()), ctx)
+    launch(problem, (entry, ctx.fusion.epilogue), inputs, (outputs, c.c * g.taps()), ctx)
 }
 
 /// The gradient of the weight and, in a launch of its own, of the bias.
-pub(super) fn weight(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let g = &asked.g;
+pub(super) fn weight(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let g = &problem.g;
     let extents = (g.groups * g.o * g.depth(), g.n * g.oh * g.ow);
     let inputs = [Arg::Input(0), Arg::Input(1)];
-    let of_weight = Asked { has_bias: false, ..*asked };
+    let of_weight = Problem { has_bias: false, ..*problem };
     let program = launch(&of_weight, ("conv2d_backward_weight_plain", None), &inputs, extents, ctx)?;
-    if asked.has_bias { Ok(program.then(bias(asked, ctx)?)) } else { Ok(program) }
+    if problem.has_bias { Ok(program.then(bias(problem, ctx)?)) } else { Ok(program) }
 }
 
 /// The sum of dy over images and pixels, a workgroup per channel and part.
-fn bias(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let g = &asked.g;
+fn bias(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let g = &problem.g;
     let (channels, all) = (g.groups * g.o, g.n * g.oh * g.ow);
     // What 64 invocations found is put together by six iterations.
     let most = 64 * (ctx.caps.max_loop_iterations as usize).saturating_sub(6);
-    let Cut { parts, length } = ctx.caps.cut(all, most);
+    let Cut { splits, length } = ctx.caps.cut(all, most);
     let params = uniform! { images: g.n, channels, size: g.oh * g.ow, length };
-    in_parts(&Parts { first: 1, ..Parts::of(parts, &[channels]) }, ctx, None, |to, _| {
+    split_k(&SplitK { first: 1, ..SplitK::of(splits, &[channels]) }, ctx, None, |to, _| {
         let args = [&[Arg::Input(1)], to].concat();
-        let (kernel, grid) = (Kernel::library("conv2d_backward_bias")?, ctx.caps.grid(channels * parts)?);
+        let (kernel, grid) = (Kernel::library("conv2d_backward_bias")?, ctx.caps.grid(channels * splits)?);
         Ok(Dispatch::by_name(kernel, args, &params, grid).loop_iterations(length.div_ceil(64) + 6))
     })
 }

@@ -2,15 +2,15 @@
 //! is shared.
 
 use super::geometry::Geometry;
-use super::kernels::Asked;
+use super::kernels::Problem;
 use crate::error::Result;
 use crate::ops::matmul::images;
-use crate::ops::parts::{Parts, in_parts};
+use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::{Arg, Caps, KernelContext, Program};
 
 /// Images, rows and columns of the product, and what is summed.
-fn extents(asked: &Asked) -> [usize; 4] {
-    let (g, c) = (&asked.g, &asked.c);
+fn extents(problem: &Problem) -> [usize; 4] {
+    let (g, c) = (&problem.g, &problem.c);
     [g.n, c.m, g.oh * g.ow, c.c]
 }
 
@@ -20,18 +20,18 @@ fn rows_of_tiles(m: usize) -> usize {
 }
 
 /// Whether the product has the better tiles: whole vectors, and not most of a tile beyond the product's edge.
-pub(super) fn fits(asked: &Asked, caps: &Caps) -> bool {
-    let [_, m, n, k] = extents(asked);
-    asked.g.is_product()
+pub(super) fn fits(problem: &Problem, caps: &Caps) -> bool {
+    let [_, m, n, k] = extents(problem);
+    problem.g.is_product()
         && n.is_multiple_of(4)
         && 2 * m >= rows_of_tiles(m)
         && caps.allows(images::loop_iterations(k))
 }
 
 /// The forward direction, or the gradient of the images.
-pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let (chain, has_bias) = (ctx.fusion.epilogue, asked.has_bias);
-    let of = images::shared(asked.c.flip, extents(asked), ctx.caps.class, has_bias);
+pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let (chain, has_bias) = (ctx.fusion.epilogue, problem.has_bias);
+    let of = images::shared(problem.c.flip, extents(problem), ctx.caps.class, has_bias);
     let mut args = vec![Arg::Input(1), Arg::Input(0), Arg::Output(0)];
     args.extend(has_bias.then_some(Arg::Input(2)));
     args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
@@ -42,19 +42,19 @@ fn summed_extents(g: &Geometry) -> [usize; 4] {
     [g.n, g.o, g.c, g.oh * g.ow]
 }
 
-pub(super) fn weight_fits(asked: &Asked, caps: &Caps) -> bool {
-    let g = &asked.g;
+pub(super) fn weight_fits(problem: &Problem, caps: &Caps) -> bool {
+    let g = &problem.g;
     let padded = rows_of_tiles(g.o) * g.c.next_multiple_of(32);
     let pays = g.is_product() && (g.oh * g.ow).is_multiple_of(4) && 4 * g.o * g.c >= padded;
-    let (of, parts) = images::summed(summed_extents(g), caps, asked.has_bias);
-    pays && caps.allows(of.iterations.max(parts))
+    let (of, splits) = images::summed(summed_extents(g), caps, problem.has_bias);
+    pays && caps.allows(of.iterations.max(splits))
 }
 
 /// The gradient of the weight, which sums over images inside a tile.
-pub(super) fn weight_launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let g = &asked.g;
-    let (of, parts) = images::summed(summed_extents(g), ctx.caps, asked.has_bias);
-    in_parts(&Parts::of(parts, &g.gradients(asked.has_bias)), ctx, None, |to, _| {
+pub(super) fn weight_launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let g = &problem.g;
+    let (of, splits) = images::summed(summed_extents(g), ctx.caps, problem.has_bias);
+    split_k(&SplitK::of(splits, &g.gradients(problem.has_bias)), ctx, None, |to, _| {
         of.dispatch([&[Arg::Input(1), Arg::Input(0)], to].concat(), None, ctx.caps)
     })
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use minijinja::{Value, context};
 
 use super::correlation::Correlation;
-use super::kernels::Asked;
+use super::kernels::Problem;
 use crate::error::{Error, Result};
 use crate::ops::text::{Then, rendered, widest};
 use crate::ops::{
@@ -27,14 +27,14 @@ struct Plan {
     iterations: usize,
 }
 
-pub(super) fn fits(asked: &Asked, caps: &Caps) -> bool {
-    plan(&asked.c, asked.has_bias, caps).is_some()
+pub(super) fn fits(problem: &Problem, caps: &Caps) -> bool {
+    plan(&problem.c, problem.has_bias, caps).is_some()
 }
 
 /// Packs the weight and runs tiles over it.
-pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let (c, chain) = (&asked.c, ctx.fusion.epilogue);
-    let plan = plan(c, asked.has_bias, ctx.caps)
+pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let (c, chain) = (&problem.c, ctx.fusion.epilogue);
+    let plan = plan(c, problem.has_bias, ctx.caps)
         .ok_or_else(|| Error::Invalid("no tile computes this convolution".into()))?;
     let vectors = c.groups * c.c * c.kh * c.kw * plan.width / 4;
     let params = uniform! {
@@ -44,7 +44,7 @@ pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> 
     let args = vec![Arg::Input(1), Arg::Scratch(0)];
     let grid = ctx.caps.grid(vectors.div_ceil(64))?;
     let pack = Dispatch::by_name(Kernel::library("conv2d_pack")?, args, &params, grid);
-    let mut args = vec![Arg::Input(0), Arg::ScratchRead(0), asked.bias(), Arg::Output(0)];
+    let mut args = vec![Arg::Input(0), Arg::ScratchRead(0), problem.bias(), Arg::Output(0)];
     args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
     let (kernel, grid) = (plan.tile.kernel(chain)?, ctx.caps.grid(plan.workgroups)?);
     let run = Dispatch::by_name(kernel, args, &plan.params, grid).loop_iterations(plan.iterations);
@@ -65,10 +65,10 @@ struct Tile {
     kw: usize,
     stride: usize,
     dilation: usize,
-    /// Gap along x, position of the first output relative to it, and whether there is a gap along y.
-    gap: usize,
+    /// Input dilation along x, position of the first output relative to it, and whether there is one along y.
+    input_dilation: usize,
     phase: usize,
-    gap_y: bool,
+    input_dilation_y: bool,
     /// Set where a tile has whole rows, so that its text knows which inputs are padding.
     whole: Option<Whole>,
     /// Elsewhere: columns that are loaded as one vector, and those that it begins before the first one needed.
@@ -107,7 +107,7 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     let class = caps.class;
     let broadcast = class == AdapterClass::SoftwareLanes8 && c.m > 4;
     let (lanes, vectors) = channels(c.m, broadcast);
-    let gap = c.gap[1];
+    let input_dilation = c.input_dilation[1];
     // Sums: more than a core has registers for, so that many share a load. On llvmpipe 64 vectors of four gain
     // 3 to 15 %, and take twice as long to compile.
     let most = match (broadcast, lanes) {
@@ -118,20 +118,20 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
         (false, _) if class == AdapterClass::SoftwareLanes8 => 32,
         (false, _) => 16,
     };
-    // A gap leaves each sum fewer multiply-adds for a load of the weight.
-    let most = if broadcast && gap > 1 { 2 * most } else { most };
-    let most = most.min(LINES * (4 / lanes) * gap / (c.kw * vectors)).max(gap);
+    // Input dilation leaves each sum fewer multiply-adds for a load of the weight.
+    let most = if broadcast && input_dilation > 1 { 2 * most } else { most };
+    let most = most.min(LINES * (4 / lanes) * input_dilation / (c.kw * vectors)).max(input_dilation);
     // Where it begins in the kernel, channels and rows of the kernel, and the channels that are stored.
-    let iterations = c.gap[0] + c.c * (1 + c.kh) + lanes * vectors;
-    if c.kw * vectors > LINES || gap > 8 || !caps.allows(iterations) {
+    let iterations = c.input_dilation[0] + c.c * (1 + c.kh) + lanes * vectors;
+    if c.kw * vectors > LINES || input_dilation > 8 || !caps.allows(iterations) {
         return None;
     }
     let (rows, columns) = rectangle(c, most, broadcast);
     let store = store(c, [rows, columns]);
-    let whole = (gap == 1 && columns >= c.ow).then(|| Whole::of(c));
+    let whole = (input_dilation == 1 && columns >= c.ow).then(|| Whole::of(c));
     // Rows of the image, and tiles, start at multiples of what divides both.
     let is_unit = |n: usize| c.w.is_multiple_of(n) && (columns * c.stride[1]).is_multiple_of(n);
-    let unit = if gap == 1 && whole.is_none() { widest(is_unit) } else { 1 };
+    let unit = if input_dilation == 1 && whole.is_none() { widest(is_unit) } else { 1 };
     let shift = (-c.before[1]).rem_euclid(unit as i64);
     let tile = Tile {
         broadcast,
@@ -142,27 +142,27 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
         kw: c.kw,
         stride: c.stride[1],
         dilation: c.dilation[1],
-        gap,
-        phase: c.before[1].rem_euclid(gap as i64) as usize,
-        gap_y: c.gap[0] > 1,
+        input_dilation,
+        phase: c.before[1].rem_euclid(input_dilation as i64) as usize,
+        input_dilation_y: c.input_dilation[0] > 1,
         whole,
         unit,
         shift: shift as usize,
         store,
-        exact: c.oh.is_multiple_of(c.gap[0] * rows) && c.ow.is_multiple_of(columns),
+        exact: c.oh.is_multiple_of(c.input_dilation[0] * rows) && c.ow.is_multiple_of(columns),
         across: Some(c.ow).filter(|&ow| ow <= columns),
     };
     let group_of_channels = lanes * vectors * if broadcast { 8 } else { 1 };
     let width = c.m.next_multiple_of(group_of_channels).next_multiple_of(4);
     let tiles_x = c.ow.div_ceil(columns);
-    let tiles_y = c.gap[0] * c.oh.div_ceil(c.gap[0] * rows);
-    let gap_y = c.gap[0] as i64;
-    let lift = (c.before[0].max(0) + gap_y - 1) / gap_y * gap_y;
+    let tiles_y = c.input_dilation[0] * c.oh.div_ceil(c.input_dilation[0] * rows);
+    let input_dilation_y = c.input_dilation[0] as i64;
+    let row_offset = (c.before[0].max(0) + input_dilation_y - 1) / input_dilation_y * input_dilation_y;
     let params = c.uniform().and(uniform! {
-        kh: c.kh, stride_y: c.stride[0], dilation_y: c.dilation[0], gap_y: c.gap[0],
-        lift: lift - c.before[0], lift_rows: lift / c.gap[0] as i64,
-        left: (c.before[1] - tile.phase as i64 + shift) / (gap * unit) as i64, has_bias, tiles_x, tiles_y,
-        width, step_ky: c.gap[0] / greatest_common_divisor(c.gap[0], c.dilation[0]),
+        kh: c.kh, stride_y: c.stride[0], dilation_y: c.dilation[0], input_dilation_y: c.input_dilation[0],
+        row_offset: row_offset - c.before[0], row_offset_floor: row_offset / c.input_dilation[0] as i64,
+        left: (c.before[1] - tile.phase as i64 + shift) / (input_dilation * unit) as i64, has_bias, tiles_x, tiles_y,
+        width, step_ky: c.input_dilation[0] / greatest_common_divisor(c.input_dilation[0], c.dilation[0]),
     });
     let tiles = c.images * c.groups * c.m.div_ceil(group_of_channels) * tiles_x * tiles_y;
     let workgroups = if broadcast { tiles } else { tiles.div_ceil(8) };
@@ -171,16 +171,16 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
 
 impl Tile {
     fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
-        let Tile { rows, columns, lanes, vectors, kw, stride, dilation, gap, phase, .. } = *self;
+        let Tile { rows, columns, lanes, vectors, kw, stride, dilation, input_dilation, phase, .. } = *self;
         let store = match self.store {
             Store::Single => "1".to_string(),
             Store::Row(n) => format!("r{n}"),
             Store::Plane(n) => format!("p{n}"),
         };
         let mut key = format!(
-            "conv2d_tile.{rows}x{columns}x{vectors}v{lanes}{}.k{kw}s{stride}d{dilation}g{gap}p{phase}{}.{store}",
+            "conv2d_tile.{rows}x{columns}x{vectors}v{lanes}{}.k{kw}s{stride}d{dilation}g{input_dilation}p{phase}{}.{store}",
             if self.broadcast { "b" } else { "" },
-            if self.gap_y { "y" } else { "" },
+            if self.input_dilation_y { "y" } else { "" },
         );
         if let Some(Whole { columns, left, .. }) = self.whole {
             key += &format!(".w{columns}l{left}");
@@ -199,15 +199,27 @@ impl Tile {
     }
 
     fn variant(&self, finishes: bool) -> Value {
-        let Tile { broadcast, rows, columns, lanes, vectors, kw, stride, gap, gap_y, exact, .. } = *self;
+        let Tile {
+            broadcast,
+            rows,
+            columns,
+            lanes,
+            vectors,
+            kw,
+            stride,
+            input_dilation,
+            input_dilation_y,
+            exact,
+            ..
+        } = *self;
         let Strip { first, unit, step, loads } = self.strip();
         let inputs = rows * loads;
         context! {
-            broadcast, rows, columns, lanes, vectors, kw, stride, gap, gap_y, exact, first, unit, step, finishes,
+            broadcast, rows, columns, lanes, vectors, kw, stride, input_dilation, input_dilation_y, exact, first, unit, step, finishes,
             used => self.used_columns(), across => self.across.is_some(),
             whole_vectors => self.whole.map_or(0, |whole| whole.columns / whole.unit),
             row_loads => loads, loads => if broadcast { inputs.div_ceil(8) } else { inputs },
-            has_gap => gap > 1 || gap_y, met => self.met(),
+            has_input_dilation => input_dilation > 1 || input_dilation_y, met => self.met(),
             n => self.store.vector(), is_plane => matches!(self.store, Store::Plane(_)),
         }
     }
@@ -217,8 +229,8 @@ impl Tile {
         let (strip, mut seen) = (self.strip(), BTreeSet::new());
         let mut element = |column: usize, kx: usize| {
             let at = self.meets(column, kx)?;
-            let (load, place) = strip.place(at);
-            Some(context! { kx, at, load, place, is_first => seen.insert(at) })
+            let (load, component) = strip.place(at);
+            Some(context! { kx, at, load, component, is_first => seen.insert(at) })
         };
         (0..self.used_columns())
             .map(|column| (0..self.kw).filter_map(|kx| element(column, kx)).collect())
@@ -236,8 +248,8 @@ impl Tile {
         let u = column * self.stride + kx * self.dilation;
         match self.whole {
             Some(whole) => usize::try_from(u as i64 - whole.left).ok().filter(|&at| at < whole.columns),
-            None => (u >= self.phase && (u - self.phase).is_multiple_of(self.gap))
-                .then(|| (u - self.phase) / self.gap + self.shift),
+            None => (u >= self.phase && (u - self.phase).is_multiple_of(self.input_dilation))
+                .then(|| (u - self.phase) / self.input_dilation + self.shift),
         }
     }
 

@@ -4,17 +4,17 @@
 use minijinja::{Value, context};
 
 use super::geometry::Geometry;
-use super::kernels::Asked;
+use super::kernels::Problem;
 use crate::error::{Error, Result};
-use crate::ops::parts::{ChannelsLast, Parts, in_parts};
+use crate::ops::split_k::{ChannelsLast, SplitK, split_k};
 use crate::ops::text::{rendered, widest};
 use crate::ops::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program, Uniform, uniform};
 
-/// A kernel with its grid, and the parts it writes.
+/// A kernel with its grid, and the splits it writes.
 struct Plan {
     tile: Tile,
     params: Uniform,
-    parts: usize,
+    splits: usize,
     /// Set where a part is [groups, input channels, kernel, `width`], the output channels last.
     width: Option<usize>,
     workgroups: usize,
@@ -22,17 +22,17 @@ struct Plan {
     iterations: usize,
 }
 
-pub(super) fn fits(asked: &Asked, caps: &Caps) -> bool {
-    plan(&asked.g, caps, asked.has_bias).is_some()
+pub(super) fn fits(problem: &Problem, caps: &Caps) -> bool {
+    plan(&problem.g, caps, problem.has_bias).is_some()
 }
 
-pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let g = &asked.g;
-    let plan = plan(g, ctx.caps, asked.has_bias)
+pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let g = &problem.g;
+    let plan = plan(g, ctx.caps, problem.has_bias)
         .ok_or_else(|| Error::Invalid("no tile computes this gradient of a weight".into()))?;
     let last = plan.width.map(|width| ChannelsLast { groups: g.groups, o: g.o, depth: g.depth(), width });
-    let sizes = g.gradients(asked.has_bias);
-    in_parts(&Parts { last, ..Parts::of(plan.parts, &sizes) }, ctx, None, |to, _| {
+    let sizes = g.gradients(problem.has_bias);
+    split_k(&SplitK { last, ..SplitK::of(plan.splits, &sizes) }, ctx, None, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
         let grid = ctx.caps.grid(plan.workgroups)?;
         Ok(Dispatch::by_name(plan.tile.kernel()?, args, &plan.params, grid).loop_iterations(plan.iterations))
@@ -168,7 +168,7 @@ fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     let mut tile = steps.filter(few).map(tile).min_by_key(time)?;
     let width = lanes * if broadcast { 8 } else { 1 };
     let tiles = g.groups * g.o.div_ceil(width) * g.c.div_ceil(channels) * g.kh.div_ceil(rows);
-    let workgroups = |parts: usize| if broadcast { tiles * parts } else { (tiles * parts).div_ceil(8) };
+    let workgroups = |splits: usize| if broadcast { tiles * splits } else { (tiles * splits).div_ceil(8) };
     // Each part of some work, and enough of them.
     let all_rows = g.n * g.oh;
     let enough = if broadcast { WORKGROUPS.div_ceil(tiles) } else { (8 * WORKGROUPS).div_ceil(tiles) };
@@ -180,14 +180,14 @@ fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     let needed = caps.pieces(all_rows, (caps.max_loop_iterations as usize - channels) / of_row);
     let length = all_rows.div_ceil(enough.clamp(1, (all_rows / 8).max(1)).max(needed));
     let iterations = length * of_row + channels;
-    let parts = all_rows.div_ceil(length);
-    tile.last = parts > 1;
+    let splits = all_rows.div_ceil(length);
+    tile.last = splits > 1;
     let width = tile.last.then_some(g.o.next_multiple_of(width));
     let params = g.uniform().and(uniform! {
         kh: g.kh, stride_y: g.stride[0], dilation_y: g.dilation[0], top: g.top,
-        left: g.left, parts, length, width: width.unwrap_or(0) / lanes,
+        left: g.left, splits, length, width: width.unwrap_or(0) / lanes,
     });
-    Some(Plan { tile, params, parts, width, workgroups: workgroups(parts), iterations })
+    Some(Plan { tile, params, splits, width, workgroups: workgroups(splits), iterations })
 }
 
 impl Tile {
@@ -222,13 +222,13 @@ impl Tile {
     fn met(&self) -> Vec<Value> {
         let Tile { kw, stride, dilation, pixels, .. } = *self;
         let input = |k: usize| {
-            let (load, place) = self.inputs.place(k)?;
+            let (load, component) = self.inputs.place(k)?;
             let all = (0..pixels).flat_map(|pixel| (0..kw).map(move |kx| [pixel, kx]));
             let products: Vec<Vec<usize>> = all
                 .filter(|[pixel, kx]| pixel * stride + kx * dilation == k)
                 .map(|product| product.to_vec())
                 .collect();
-            (!products.is_empty()).then(|| context! { k, load, place, products })
+            (!products.is_empty()).then(|| context! { k, load, component, products })
         };
         (0..=(pixels - 1) * stride + (kw - 1) * dilation).filter_map(input).collect()
     }

@@ -1,4 +1,4 @@
-//! Several formulas in a row: what one kernel computes of each element, on its own or behind another op.
+//! Several formulas in a row: what one kernel computes of each element, on its own or after another op.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::shape::Shape;
 pub(crate) struct Finish {
     /// Declarations of its inputs.
     pub(crate) bindings: String,
-    /// `finish(value, at, column)` behind the op, and what it calls.
+    /// `finish(value, at, column)` after the op, and what it calls.
     pub(crate) functions: String,
 }
 
@@ -50,7 +50,7 @@ impl Chain {
         self.accesses(columns).is_some()
     }
 
-    /// The chain's inputs as arguments behind the `bound` inputs of an op.
+    /// The chain's inputs as arguments after the `bound` inputs of an op.
     pub(crate) fn args(&self, bound: usize) -> impl Iterator<Item = Arg> + '_ {
         (0..self.inputs.len()).map(move |i| Arg::Input(bound + i))
     }
@@ -135,7 +135,7 @@ impl Chain {
         text
     }
 
-    /// The chain behind an op that stores vectors of `n`. Its inputs are bound from `binding` on.
+    /// The chain after an op that stores vectors of `n`. Its inputs are bound from `binding` on.
     pub(crate) fn finish(&self, n: usize, binding: usize, columns: Option<usize>) -> Finish {
         let finish = self.finish_as("finish", n, binding, columns);
         Finish { functions: Chain::wrappers(&[self], n) + &finish.functions, ..finish }
@@ -185,7 +185,7 @@ pub(crate) fn library_then(
     Kernel::library_with(entry, key, &["finish"], &format!("{}{}", finish.bindings, finish.functions))
 }
 
-/// Where the inputs of a chain are bound behind another op: beyond what any op of its own binds.
+/// Where the inputs of a chain are bound after another op: beyond what any op of its own binds.
 pub(crate) const FIRST_BINDING: usize = 16;
 
 fn operand(operand: Operand, root: &str, constant: impl Fn(f32) -> String) -> String {

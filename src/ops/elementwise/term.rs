@@ -17,7 +17,7 @@ pub(crate) struct Walked {
     /// How its text spells the second and third extent. Where it reads vectors, the axis that they lie along
     /// is counted in vectors.
     pub(crate) extents: [&'static str; 2],
-    /// The axis that vectors of four lie along, if it reads such: those behind it have an extent of 1.
+    /// The axis that vectors of four lie along, if it reads such: those after it have an extent of 1.
     pub(crate) vectors: Option<usize>,
 }
 
@@ -76,10 +76,10 @@ impl Walked {
 fn strided(axes: &[[usize; 2]], at: &str) -> String {
     let mut parts = Vec::new();
     for (i, [extent, stride]) in axes.iter().enumerate().filter(|(_, [_, stride])| *stride > 0) {
-        let behind: usize = axes[i + 1..].iter().map(|[n, _]| n).product();
+        let after: usize = axes[i + 1..].iter().map(|[n, _]| n).product();
         let mut part = at.to_string();
-        if behind > 1 {
-            let _ = write!(part, " / {behind}u");
+        if after > 1 {
+            let _ = write!(part, " / {after}u");
         }
         if i > 0 {
             let _ = write!(part, " % {extent}u");
@@ -201,7 +201,7 @@ impl Functions {
 
 impl Around<'_> {
     /// Kernel `entry` of the files under `shaders/`, which reads through `term` or `term4` and stores through `finish` or
-    /// `finish4`. Inputs of the formulas are bound behind the kernel's own, those of the first ones first.
+    /// `finish4`. Inputs of the formulas are bound after the kernel's own, those of the first ones first.
     ///
     /// # Errors
     /// As [`Kernel::library`].

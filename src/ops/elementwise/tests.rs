@@ -232,9 +232,9 @@ fn devices() -> Vec<(String, Device, bool)> {
     let is_required = std::env::var("WGRAD_REQUIRE_GPU").is_ok_and(|v| v == "1");
     assert!(found.is_ok() || !is_required, "{found:?}");
     for gpu in found.unwrap_or_default() {
-        let halves = gpu.has_halves();
-        devices.push((format!("{gpu:?} unfused"), gpu.unfused().into(), halves));
-        devices.push((format!("{gpu:?}"), gpu.into(), halves));
+        let has_f16 = gpu.has_f16();
+        devices.push((format!("{gpu:?} unfused"), gpu.unfused().into(), has_f16));
+        devices.push((format!("{gpu:?}"), gpu.into(), has_f16));
     }
     devices
 }
@@ -270,14 +270,14 @@ fn nan_and_infinity_are_those_of_ieee_754_everywhere() {
         let x: Vec<Var<'_>> = (0..arity).map(|k| g.input(&format!("x{k}"), [rows.len()])).collect();
         let dy = g.input("dy", [rows.len()]);
         let y = g.record_shared(op.clone(), &x)[0];
-        // Something behind it, so that it is fused, or stored in 16 bits.
+        // Something after it, so that it is fused, or stored in 16 bits.
         g.output("y", -y);
         for (k, d) in g.gradients((y * dy).sum_all(), &x).into_iter().enumerate() {
             g.output(&format!("d{k}"), d);
         }
         for (device, is_mixed) in devices.iter().flat_map(|d| [(d, false), (d, true)]) {
-            let (label, device, has_halves) = device;
-            if is_mixed && !has_halves {
+            let (label, device, has_f16) = device;
+            if is_mixed && !has_f16 {
                 continue;
             }
             let precision = if is_mixed { Precision::Mixed } else { Precision::F32 };

@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::host::threads;
 use crate::ops::batch_norm::dot;
-use crate::ops::parts::{Parts, in_parts};
 use crate::ops::softmax::rows_of;
+use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::{
     AdapterClass, Arg, Backward, Caps, Chain, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real,
     Traits, uniform,
@@ -112,7 +112,7 @@ impl LayerNormGrad {
         let params = uniform! { rows: walk.rows, width: walk.units(), blocks, chunks, length };
         let workgroups = blocks * chunks + walk.workgroups();
         let sizes = [walk.width; 2];
-        in_parts(&Parts { first: 1, ..Parts::of(chunks, &sizes) }, ctx, None, |to, _| {
+        split_k(&SplitK { first: 1, ..SplitK::of(chunks, &sizes) }, ctx, None, |to, _| {
             let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
             args.push(Arg::Output(0));
             args.extend(to);
@@ -180,8 +180,8 @@ impl Op for LayerNormGrad {
             let products_error = (m + 5.0) * UNIT * products + m * TINY;
             for k in 0..width {
                 // A quotient by m is good to five roundoffs.
-                let parts = g(k) + (sum + n(k) * products) / m;
-                let error = 12.0 * UNIT * parts + (sum_error + n(k) * products_error) / m;
+                let splits = g(k) + (sum + n(k) * products) / m;
+                let error = 12.0 * UNIT * splits + (sum_error + n(k) * products_error) / m;
                 dx.push(r[row].abs() * error * 1.01 + TINY);
                 dweight[k] += dy[row * width + k].abs() * n(k);
                 dbias[k] += dy[row * width + k].abs();

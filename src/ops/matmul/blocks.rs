@@ -1,12 +1,12 @@
-//! Products on GPUs: which block, and in how many parts of k. Their text is `shaders/gpu/matmul_block.wgsl.jinja`.
+//! Products on GPUs: which block, and in how many splits of k. Their text is `shaders/gpu/matmul_block.wgsl.jinja`.
 
 use minijinja::context;
 
-use super::kernels::Asked;
+use super::kernels::Problem;
 use super::{Chain, Extents, Form, Kernel};
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
-use crate::ops::parts::{Parts, in_parts};
+use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::{Then, rendered};
 use crate::ops::{Arg, Dispatch, KernelContext, Program, Trial, uniform};
 
@@ -25,26 +25,26 @@ fn aligned(form: Form, e: &Extents) -> [bool; 3] {
 }
 
 /// The launches of C = A B; with `sums`, those of A's rows along k as a second output.
-pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let &Asked { form, ref e, sums, kernels } = asked;
+pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let &Problem { form, ref e, sums, kernels } = problem;
     let block = Block::of(kernels.form(), &trial(form, e, sums), ctx.caps);
-    let (parts, length) = match e.batch {
-        1 => Block::parts([e.m, e.n], 1, e.k, ctx.caps),
+    let (splits, length) = match e.batch {
+        1 => Block::splits([e.m, e.n], 1, e.k, ctx.caps),
         _ => Block::whole(e.k, ctx.caps),
     };
     let &Extents { batch: batches, m, n, k } = e;
-    let params = uniform! { m, n, k, batches, parts, length };
+    let params = uniform! { m, n, k, batches, splits, length };
     let sizes = [e.batch * e.m * e.n, e.m];
-    let parts = Parts { columns: e.n, ..Parts::of(parts, &sizes[..1 + usize::from(sums)]) };
+    let splits = SplitK { columns: e.n, ..SplitK::of(splits, &sizes[..1 + usize::from(sums)]) };
     let launch = |to: &[Arg], chain: Option<&Chain>| {
         let kernel = Variant::new(block, form, e, sums).kernel(chain)?;
         let mut args = vec![Arg::Input(0), Arg::Input(1)];
         args.extend(to);
         args.extend(chain.iter().flat_map(|c| c.args(2)));
-        let grid = ctx.caps.grid(block.workgroups([e.m, e.n]) * e.batch * parts.parts)?;
+        let grid = ctx.caps.grid(block.workgroups([e.m, e.n]) * e.batch * splits.splits)?;
         Ok(Dispatch::by_name(kernel, args, &params, grid).loop_iterations(block.loop_iterations(length)))
     };
-    in_parts(&parts, ctx, ctx.fusion.epilogue.map(|c| (c, 2)), launch)
+    split_k(&splits, ctx, ctx.fusion.epilogue.map(|c| (c, 2)), launch)
 }
 
 /// What the text depends on.

@@ -25,7 +25,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         (2, 3, 4),
         (8, 32, 4),
         (7, 10, 5),
-        // The row behind the last would begin behind the result.
+        // The row after the last would begin after the result.
         (12, 7, 9),
         (4, 35, 6),
         (9, 33, 13),
@@ -78,7 +78,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         }
         // More than eight blocks below each other, and two beside.
         cases.push(by(Kernels::Block(0), &[], 131, 36, 4).no_gradient());
-        // k is cut in parts.
+        // k is cut in splits.
         cases.push(case(false, &[], 33, 36, 1000).no_gradient());
         cases.push(case(false, &[], 5, 7, 517).exact().no_gradient());
         cases.push(case(true, &[], 64, 20, 130).no_gradient());

@@ -50,7 +50,7 @@ impl Op for MatMulSum {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let (e, kernels) = (extents(ctx.inputs), Kernels::Best);
-        kernels::launch(&kernels::Asked { form: Form::Tn, e, sums: true, kernels }, ctx)
+        kernels::launch(&kernels::Problem { form: Form::Tn, e, sums: true, kernels }, ctx)
     }
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
@@ -82,7 +82,7 @@ pub(super) fn cases() -> Vec<Case> {
     let case = |&(m, n, k): &(usize, usize, usize)| Case::new(MatMulSum, &[&[k, m], &[k, n]]).no_gradient();
     let mut cases: Vec<Case> = sizes.iter().flat_map(|s| [case(s), case(s).exact()]).collect();
     cases.push(case(&(192, 200, 252)).exact());
-    // k is cut in parts.
+    // k is cut in splits.
     cases.push(case(&(10, 20, 1100)).exact());
     cases
 }

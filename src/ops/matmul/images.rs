@@ -48,20 +48,22 @@ pub(in crate::ops) fn shared(
 }
 
 /// C\[part\] = Σ A\[image\] B\[image\]ᵀ over the images of each part; with `sums` those of A's rows too. Binds A, B, C and the
-/// sums. Says how many parts there are.
+/// sums. Says how many splits there are.
 pub(in crate::ops) fn summed([images, m, n, k]: [usize; 4], caps: &Caps, sums: bool) -> (Launch, usize) {
     let form = Form::Nt;
     let extras = tile::Extras { sums, images: true, ..Default::default() };
     let chosen = tile::choose(form, &Extents { batch: 1, m, n, k }, caps.class, extras);
-    let iterations = |parts: usize| images / parts * (1 + tile::loop_iterations(k));
-    let enough = |parts: &usize| {
-        images.is_multiple_of(*parts) && chosen.tiles * parts >= WORKGROUPS && caps.allows(iterations(*parts))
+    let iterations = |splits: usize| images / splits * (1 + tile::loop_iterations(k));
+    let enough = |splits: &usize| {
+        images.is_multiple_of(*splits)
+            && chosen.tiles * splits >= WORKGROUPS
+            && caps.allows(iterations(*splits))
     };
-    let parts = (1..images).find(enough).unwrap_or(images);
-    let e = Extents { batch: parts, m, n, k };
-    let params = params(form, &e, m * k).with("images", images / parts);
-    let workgroups = chosen.tiles * parts;
-    (Launch { chosen, params, workgroups, iterations: iterations(parts) }, parts)
+    let splits = (1..images).find(enough).unwrap_or(images);
+    let e = Extents { batch: splits, m, n, k };
+    let params = params(form, &e, m * k).with("images", images / splits);
+    let workgroups = chosen.tiles * splits;
+    (Launch { chosen, params, workgroups, iterations: iterations(splits) }, splits)
 }
 
 /// Turns of loops of [`shared`] for an extent of k.

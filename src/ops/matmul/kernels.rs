@@ -7,7 +7,7 @@ use crate::ops::elementwise::library_then;
 use crate::ops::{Arg, Dispatch, KernelContext, Kernels, Program, Uniform, uniform};
 
 /// What is to be computed.
-pub(super) struct Asked {
+pub(super) struct Problem {
     pub(super) form: Form,
     pub(super) e: Extents,
     /// Whether the sums of A's rows along k are a second output.
@@ -15,15 +15,15 @@ pub(super) struct Asked {
     pub(super) kernels: Kernels,
 }
 
-const CANDIDATES: [Candidate<Asked>; 3] = [
+const CANDIDATES: [Candidate<Problem>; 3] = [
     Candidate::new("block", GPU, always, blocks::launch),
     Candidate::new("tile", SOFTWARE, always, tile::launch),
-    Candidate::new("plain", ALL, |asked, _| !asked.sums, plain),
+    Candidate::new("plain", ALL, |problem, _| !problem.sums, plain),
 ];
 
-/// The launches of a product, with what `ctx` fuses behind it.
-pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    Candidate::launch(&CANDIDATES, asked.kernels, asked, ctx)
+/// The launches of a product, with what `ctx` fuses after it.
+pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    Candidate::launch(&CANDIDATES, problem.kernels, problem, ctx)
 }
 
 /// How the uniform of tiles and of the plain kernel begins: extents, strides of A along m and k, of B along k and n, and
@@ -35,12 +35,12 @@ pub(super) fn params(form: Form, e: &Extents, a_batch: usize) -> Uniform {
 }
 
 /// One output per invocation; its text is `shaders/matmul.wgsl`.
-fn plain(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let (e, chain) = (&asked.e, ctx.fusion.epilogue);
+fn plain(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let (e, chain) = (&problem.e, ctx.fusion.epilogue);
     let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
     args.extend(chain.iter().flat_map(|c| c.args(2)));
     let kernel = library_then("matmul_plain", chain, chain.and_then(|c| c.columns))?;
     let grid = ctx.caps.grid((e.batch * e.m * e.n).div_ceil(8))?;
-    let params = params(asked.form, e, e.m * e.k);
+    let params = params(problem.form, e, e.m * e.k);
     Ok(Dispatch::by_name(kernel, args, &params, grid).loop_iterations(e.k).into())
 }

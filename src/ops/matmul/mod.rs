@@ -178,7 +178,7 @@ impl Op for MatMul {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let e = self.extents(&ctx.inputs[0].shape, &ctx.inputs[1].shape);
-        kernels::launch(&kernels::Asked { form: self.form, e, sums: false, kernels: self.kernels }, ctx)
+        kernels::launch(&kernels::Problem { form: self.form, e, sums: false, kernels: self.kernels }, ctx)
     }
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
@@ -231,7 +231,7 @@ impl<'g> Var<'g> {
         self.batched(other, Form::Tn)
     }
 
-    /// The same product by chosen kernels: the yardstick of benches, and for tests.
+    /// The same product by chosen kernels: for benches and tests.
     #[doc(hidden)]
     #[track_caller]
     pub fn matmul_by(self, other: Var<'g>, kernels: Kernels) -> Var<'g> {

@@ -3,10 +3,10 @@
 
 use minijinja::context;
 
-use super::kernels::{Asked, params};
+use super::kernels::{Problem, params};
 use super::{Chain, Extents, Form, Kernel};
 use crate::error::Result;
-use crate::ops::parts::{Parts, in_parts};
+use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::{Then, rendered};
 use crate::ops::{AdapterClass, Arg, Caps, Dispatch, KernelContext, Program};
 
@@ -37,7 +37,7 @@ pub(super) struct Extras {
     /// Adds up the products of several matrices.
     pub(super) images: bool,
     /// Sums a part of k alone, of which the uniform has the length.
-    pub(super) parts: bool,
+    pub(super) splits: bool,
 }
 
 /// A tile, and how many of it there are.
@@ -48,27 +48,27 @@ pub(super) struct Chosen {
 }
 
 impl Chosen {
-    /// Its kernel, with formulas behind it.
+    /// Its kernel, with formulas after it.
     pub(super) fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
         self.tile.kernel(chain)
     }
 }
 
-/// The launches of a product, which sum parts of k where that is long; with `sums`, those of A's rows along k as a second
+/// The launches of a product, which sum splits of k where that is long; with `sums`, those of A's rows along k as a second
 /// output.
-pub(super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let &Asked { form, ref e, sums, .. } = asked;
-    let (parts, length) = parts(e.k, ctx.caps);
-    let extras = Extras { sums, parts: parts > 1, ..Default::default() };
+pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let &Problem { form, ref e, sums, .. } = problem;
+    let (splits, length) = splits(e.k, ctx.caps);
+    let extras = Extras { sums, splits: splits > 1, ..Default::default() };
     let params = params(form, e, e.m * e.k);
-    let params = if extras.parts { params.with("length", length) } else { params.with("images", 1_usize) };
+    let params = if extras.splits { params.with("length", length) } else { params.with("images", 1_usize) };
     let sizes = [e.batch * e.m * e.n, e.m];
-    let of = Parts { columns: e.n, ..Parts::of(parts, &sizes[..1 + usize::from(sums)]) };
+    let of = SplitK { columns: e.n, ..SplitK::of(splits, &sizes[..1 + usize::from(sums)]) };
     let chosen = choose(form, e, ctx.caps.class, extras);
-    in_parts(&of, ctx, ctx.fusion.epilogue.map(|c| (c, 2)), |to, chain| {
+    split_k(&of, ctx, ctx.fusion.epilogue.map(|c| (c, 2)), |to, chain| {
         let mut args = [&[Arg::Input(0), Arg::Input(1)][..], to].concat();
         args.extend(chain.iter().flat_map(|c| c.args(2)));
-        let grid = ctx.caps.grid(chosen.tiles * parts)?;
+        let grid = ctx.caps.grid(chosen.tiles * splits)?;
         Ok(Dispatch::by_name(chosen.kernel(chain)?, args, &params, grid)
             .loop_iterations(loop_iterations(length.min(e.k))))
     })
@@ -82,8 +82,8 @@ pub(super) fn loop_iterations(k: usize) -> usize {
 /// At most four blocks of rows, and four columns of each.
 const STORES: usize = 4 * (1 + 4);
 
-/// How many parts k must be cut into, and the extent of each: whole steps of four.
-pub(super) fn parts(k: usize, caps: &Caps) -> (usize, usize) {
+/// How many splits k must be cut into, and the extent of each: whole steps of four.
+pub(super) fn splits(k: usize, caps: &Caps) -> (usize, usize) {
     let needed = caps.pieces(k, 4 * (caps.max_loop_iterations as usize).saturating_sub(STORES));
     let length = k.div_ceil(needed).next_multiple_of(4).max(4);
     (k.div_ceil(length).max(1), length)
@@ -126,7 +126,7 @@ pub(super) fn choose(form: Form, e: &Extents, class: AdapterClass, extras: Extra
 impl Tile {
     fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
         let Tile { form, rows, vectors, broadcast, a4, b4, c4, extras } = *self;
-        let Extras { sums, bias, images, parts } = extras;
+        let Extras { sums, bias, images, splits } = extras;
         let letter = |aligned: bool| if aligned { '4' } else { '1' };
         let named = |is: bool, name: &'static str| if is { name } else { "" };
         let entry = format!("matmul_tile_{}", form.letters());
@@ -139,12 +139,12 @@ impl Tile {
             named(sums, ".sums"),
             named(bias, ".bias"),
             named(images, ".images"),
-            named(parts, ".parts"),
+            named(splits, ".splits"),
         );
         // Loads of A that one invocation does: of form tn for each k, else for four k.
         let of_a_load = if form == Form::Tn { 4 } else { 1 } * if broadcast { 8 } else { 1 };
         let variant = context! {
-            form => form.letters(), rows, vectors, broadcast, a4, b4, c4, sums, bias, images, parts,
+            form => form.letters(), rows, vectors, broadcast, a4, b4, c4, sums, bias, images, splits,
             loads => rows.div_ceil(of_a_load), finishes => chain.is_some(),
         };
         let then = chain.map(|chain| Then { chain, vector: if c4 { 4 } else { 1 }, columns: chain.columns });

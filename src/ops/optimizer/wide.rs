@@ -1,4 +1,4 @@
-//! Adam's loop on the CPU, whose root and quotient take most of the time: with the processor's vectors of eight where
+//! Adam's loop on the CPU, whose root and quotient take most of the time: with the CPU's vectors of eight where
 //! it has them. No instruction rounds otherwise than the plain ones, so the bits are the same.
 
 use super::adam::AdamConstants;
@@ -25,7 +25,7 @@ fn each_avx2<T: Real>(c: AdamConstants<T>, scalars: [T; 4], states: [&mut [T]; 3
 pub(super) fn update<T: Real>(c: AdamConstants<T>, scalars: [T; 4], states: [&mut [T]; 3], g: &[T]) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
+        // SAFETY: the CPU has AVX2.
         unsafe { each_avx2(c, scalars, states, g) };
         return;
     }

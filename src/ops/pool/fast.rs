@@ -79,23 +79,23 @@ impl Taps {
         // Outputs whose windows have all their columns inside the plane.
         let inner = self.x.iter().fold(0..self.outputs, |r, x| r.start.max(x.first)..r.end.min(x.end));
         let inner = inner.start..inner.end.max(inner.start);
-        let mut places = Vec::with_capacity(self.y.len() * self.x.len());
+        let mut offsets = Vec::with_capacity(self.y.len() * self.x.len());
         let rows = values.chunks_exact_mut(self.outputs).zip(index.chunks_exact_mut(self.outputs));
         for (oy, (values, index)) in rows.enumerate() {
             for o in (0..inner.start).chain(inner.end..self.outputs) {
-                places.clear();
+                offsets.clear();
                 self.along(oy, |first, end, start| {
-                    places.extend((first..end).contains(&o).then(|| start + (o - first) * stride));
+                    offsets.extend((first..end).contains(&o).then(|| start + (o - first) * stride));
                 });
-                [values[o]] = largest::<T, 1>(plane, &places, 1, &mut index[o..]);
+                [values[o]] = largest::<T, 1>(plane, &offsets, 1, &mut index[o..]);
             }
-            places.clear();
-            self.along(oy, |first, _, start| places.push(start + (inner.start - first) * stride));
+            offsets.clear();
+            self.along(oy, |first, _, start| offsets.push(start + (inner.start - first) * stride));
             let (values, index) = (&mut values[inner.clone()], &mut index[inner.clone()]);
             match stride {
-                1 => largest_of_row::<T, 1>(plane, &mut places, 1, values, index),
-                2 => largest_of_row::<T, 2>(plane, &mut places, 2, values, index),
-                _ => largest_of_row::<T, 0>(plane, &mut places, stride, values, index),
+                1 => largest_of_row::<T, 1>(plane, &mut offsets, 1, values, index),
+                2 => largest_of_row::<T, 2>(plane, &mut offsets, 2, values, index),
+                _ => largest_of_row::<T, 0>(plane, &mut offsets, stride, values, index),
             }
         }
     }
@@ -144,55 +144,55 @@ impl Taps {
 /// Windows side by side whose maxima are sought together.
 const LANES: usize = 4;
 
-/// Maxima along a row of windows, the first of which has its elements at `places`. `STRIDE` is `stride` where it is
+/// Maxima along a row of windows, the first of which has its elements at `offsets`. `STRIDE` is `stride` where it is
 /// known when this is compiled, else 0.
 fn largest_of_row<T: Real, const STRIDE: usize>(
     plane: &[T],
-    places: &mut [usize],
+    offsets: &mut [usize],
     stride: usize,
     values: &mut [T],
     index: &mut [u32],
 ) {
     let stride = if STRIDE > 0 { STRIDE } else { stride };
     let mut at = 0;
-    let mut go = |places: &mut [usize], to: usize| {
-        places.iter_mut().for_each(|p| *p = *p + to * stride - at * stride);
+    let mut go = |offsets: &mut [usize], to: usize| {
+        offsets.iter_mut().for_each(|p| *p = *p + to * stride - at * stride);
         at = to;
     };
     if values.len() < LANES {
         for o in 0..values.len() {
-            go(places, o);
-            [values[o]] = largest::<T, 1>(plane, places, stride, &mut index[o..]);
+            go(offsets, o);
+            [values[o]] = largest::<T, 1>(plane, offsets, stride, &mut index[o..]);
         }
         return;
     }
     for o in (0..values.len()).step_by(LANES) {
         // The last ones are computed twice rather than one by one.
         let o = o.min(values.len() - LANES);
-        go(places, o);
-        let found = largest::<T, LANES>(plane, places, stride, &mut index[o..]);
+        go(offsets, o);
+        let found = largest::<T, LANES>(plane, offsets, stride, &mut index[o..]);
         values[o..o + LANES].copy_from_slice(&found);
     }
 }
 
-/// The maxima of `N` windows, the first of which has its elements at `places`, and where they are. Nothing here
-/// branches on a number: random ones would mislead the processor half of the time.
+/// The maxima of `N` windows, the first of which has its elements at `offsets`, and where they are. Nothing here
+/// branches on a number: random ones would mislead the CPU half of the time.
 #[inline(always)]
 fn largest<T: Real, const N: usize>(
     plane: &[T],
-    places: &[usize],
+    offsets: &[usize],
     stride: usize,
     index: &mut [u32],
 ) -> [T; N] {
     let (mut best, mut at) = ([T::zero(); N], [0; N]);
-    for (k, &place) in places.iter().enumerate() {
-        let from = &plane[place..place + (N - 1) * stride + 1];
+    for (k, &offset) in offsets.iter().enumerate() {
+        let from = &plane[offset..offset + (N - 1) * stride + 1];
         for lane in 0..N {
             let x = from[lane * stride];
             // Whatever comes first is taken.
             let is_larger = (k == 0) | (x > best[lane]) | (x.is_nan() & !best[lane].is_nan());
             best[lane] = if is_larger { x } else { best[lane] };
-            at[lane] = if is_larger { (place + lane * stride) as u32 } else { at[lane] };
+            at[lane] = if is_larger { (offset + lane * stride) as u32 } else { at[lane] };
         }
     }
     index[..N].copy_from_slice(&at);

@@ -238,7 +238,7 @@ impl Op for MaxPoolGather {
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let n = ctx.outputs[0].shape.elements();
         let [y, x] = self.windows.axes(&ctx.inputs[0].shape).map_err(Error::Invalid)?;
-        let params = uniform! { elements: n, count_padding: false, parts: 1_usize, length: 0_usize, y, x };
+        let params = uniform! { elements: n, count_padding: false, splits: 1_usize, length: 0_usize, y, x };
         let grid = ctx.caps.grid(n.div_ceil(WORKGROUP))?;
         Ok(Dispatch::by_name(Kernel::library("max_pool2d_gather")?, args, &params, grid).into())
     }

@@ -8,7 +8,7 @@ mod rows;
 mod window;
 
 use super::elementwise::library_then;
-use super::parts::{Parts, in_parts};
+use super::split_k::{SplitK, split_k};
 use super::{Arg, Case, Chain, Cut, Dispatch, Kernel, KernelContext, Program, uniform};
 use crate::error::{Error, Result};
 use crate::graph::{Var, shape_rule};
@@ -44,25 +44,25 @@ fn launch(
     let axes = windows.axes(plane).map_err(Error::Invalid)?;
     let along = |axis: &Axis| if what.is_backward() { axis.most_windows() } else { axis.most_elements() };
     let all = axes.iter().map(along).product::<usize>();
-    let Cut { parts, length } = ctx.caps.cut(all, ctx.caps.max_loop_iterations as usize);
+    let Cut { splits, length } = ctx.caps.cut(all, ctx.caps.max_loop_iterations as usize);
     let [y, x] = axes;
-    let params = uniform! { elements, count_padding, parts, length, y, x };
+    let params = uniform! { elements, count_padding, splits, length, y, x };
     let one = |to: &[Arg], chain: Option<&Chain>| {
         let args = [inputs, to, if chain.is_some() { &others[..] } else { &[] }].concat();
-        let grid = ctx.caps.grid((elements * parts).div_ceil(WORKGROUP))?;
+        let grid = ctx.caps.grid((elements * splits).div_ceil(WORKGROUP))?;
         Ok(Dispatch::by_name(library_then(entry, chain, None)?, args, &params, grid).loop_iterations(length))
     };
     if what != Pooling::Max {
-        return in_parts(&Parts::of(parts, &[elements]), ctx, chain.map(|c| (c, ctx.inputs.len())), one);
+        return split_k(&SplitK::of(splits, &[elements]), ctx, chain.map(|c| (c, ctx.inputs.len())), one);
     }
-    if parts == 1 {
+    if splits == 1 {
         return Ok(one(&outputs, chain)?.into());
     }
     let scratch: Vec<Arg> = (0..results).map(Arg::Scratch).collect();
     let args = [Arg::ScratchRead(0), Arg::ScratchRead(1), Arg::Output(0), Arg::Output(1)].to_vec();
     let (kernel, grid) = (Kernel::library("max_pool2d_join")?, ctx.caps.grid(elements.div_ceil(WORKGROUP))?);
-    let join = Dispatch::by_name(kernel, args, &params, grid).loop_iterations(parts);
-    Ok(Program { dispatches: vec![one(&scratch, None)?, join], scratch: vec![4 * elements * parts; 2] })
+    let join = Dispatch::by_name(kernel, args, &params, grid).loop_iterations(splits);
+    Ok(Program { dispatches: vec![one(&scratch, None)?, join], scratch: vec![4 * elements * splits; 2] })
 }
 
 /// `input` with its planes replaced by those of the windows.
@@ -195,7 +195,7 @@ pub(crate) fn long_cases() -> Vec<Case> {
             .fill(0, super::Fillings::Given(rising(300 * 257))),
         // The largest is among the first of the second part, where the window is cut in three.
         Case::new(MaxPool { windows: whole }, &[&[1, 301, 257]]).fill(0, super::Fillings::Given(peak)),
-        // Sums of parts differ by more than they may be off.
+        // Sums of splits differ by more than they may be off.
         Case::new(AvgPool { windows: whole, count_padding: false }, &[plane])
             .fill(0, super::Fillings::Given(rising(2 * 301 * 257))),
     ];

@@ -77,7 +77,7 @@ impl Reduce {
             return Ok(plan.launch((self.kind, self.scale), (source, result), before, then, ctx)?.into());
         }
         let last = Plan::whole(ctx.caps.class, &View { extent: plan.chunks, ..view });
-        // The inputs of `then` stand behind those of `before`, which the second launch does not read.
+        // The inputs of `then` stand after those of `before`, which the second launch does not read.
         let mut second =
             last.launch((self.kind, self.scale), (Arg::ScratchRead(0), result), None, then, ctx)?;
         for arg in &mut second.args {

@@ -96,7 +96,7 @@ impl Plan {
         self.walked().vectors.is_some() || class == AdapterClass::Gpu || chain.inputs.len() <= 4
     }
 
-    /// A launch that reads `from`, or what `before` makes of the op's inputs behind its first, and writes `to`, which
+    /// A launch that reads `from`, or what `before` makes of the op's inputs after its first, and writes `to`, which
     /// `then` is applied to.
     pub(super) fn launch(
         &self,
@@ -121,9 +121,9 @@ impl Plan {
             functions: (reduce.0 == Kind::Max).then_some(&maxima),
         };
         let mut args = if before.is_none() { vec![from, to] } else { vec![to] };
-        let behind = ctx.inputs.len() + before.map_or(0, |chain| chain.inputs.len());
+        let after = ctx.inputs.len() + before.map_or(0, |chain| chain.inputs.len());
         args.extend(before.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
-        args.extend(then.into_iter().flat_map(|chain| chain.args(behind)));
+        args.extend(then.into_iter().flat_map(|chain| chain.args(after)));
         Ok(Dispatch::by_name(around.kernel(self.entry)?, args, &params, grid)
             .loop_iterations(self.loop_iterations(self.length)))
     }

@@ -1,8 +1,8 @@
 //! Updates of states wait for what goes on with an op's first output.
 //!
-//! A batch normalization records the averages of its statistics right behind itself, and what goes on with its result
+//! A batch normalization records the averages of its statistics right after itself, and what goes on with its result
 //! after that. A fused node runs where its last member was recorded, so the averages would have to read statistics that
-//! are not there yet; moved behind that member, they need not.
+//! are not there yet; moved after that member, they need not.
 
 use super::Pass;
 use crate::graph::{Recording, Source};
@@ -55,7 +55,7 @@ impl Pass<'_> {
         last
     }
 
-    /// Whether node `m`, which updates a state by what node `n` gives, may do so behind node `last` as well.
+    /// Whether node `m`, which updates a state by what node `n` gives, may do so after node `last` as well.
     fn can_wait(&self, m: usize, n: usize, last: usize) -> bool {
         let node = &self.r.nodes[m];
         let reads = node.inputs.len() - node.op.writes();

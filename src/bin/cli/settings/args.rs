@@ -45,7 +45,7 @@ pub(in super::super) struct Args {
     pub(in super::super) lr: Option<f32>,
     /// What becomes of the learning rate [default: cosine]
     #[arg(long, value_enum)]
-    pub(in super::super) schedule: Option<Course>,
+    pub(in super::super) schedule: Option<ScheduleKind>,
     /// Epochs after which --schedule step lowers the rate [default: a third of all]. Chooses that schedule, and with it
     /// --keep best
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -105,7 +105,7 @@ pub(in super::super) enum Optimizer {
 
 /// How the learning rate changes from epoch to epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(in super::super) enum Course {
+pub(in super::super) enum ScheduleKind {
     /// It stays
     Constant,
     /// It falls along half a cosine to nearly nothing

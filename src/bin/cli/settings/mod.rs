@@ -8,7 +8,7 @@ use wgrad::optim::Schedule;
 use wgrad::{CompileOptions, Precision};
 
 pub(super) use args::{Args, Kept, Optimizer, Stored, name};
-use args::{Course, NO_LIMIT};
+use args::{NO_LIMIT, ScheduleKind};
 
 use super::augment::Augment;
 use super::data_name::DataName;
@@ -30,7 +30,7 @@ pub(super) struct Settings {
     pub(super) epochs: u32,
     pub(super) batch: u32,
     pub(super) lr: f32,
-    pub(super) course: Course,
+    pub(super) schedule: ScheduleKind,
     pub(super) step_every: u32,
     pub(super) step_factor: f32,
     pub(super) optimizer: Optimizer,
@@ -216,7 +216,7 @@ impl Args {
             (self.depth.is_some() && model != Kind::Resnet, "--depth is for a resnet"),
             (
                 self.step_every.or(self.step_factor.map(|_| 1)).is_some()
-                    && self.schedule.is_some_and(|s| s != Course::Step),
+                    && self.schedule.is_some_and(|s| s != ScheduleKind::Step),
                 "--step-every and --step-factor are for --schedule step",
             ),
         ];
@@ -245,11 +245,11 @@ impl Settings {
         let rate = if optimizer == Optimizer::Sgd { 0.1 } else { defaults.rate };
         let decay = if optimizer == Optimizer::Adamw { 0.01 } else { defaults.decay };
         let steps = args.step_every.is_some() || args.step_factor.is_some();
-        let course = args.schedule.or(steps.then_some(Course::Step));
-        let course = course.or_else(|| earlier.choice("schedule")).unwrap_or(Course::Cosine);
+        let schedule = args.schedule.or(steps.then_some(ScheduleKind::Step));
+        let schedule = schedule.or_else(|| earlier.choice("schedule")).unwrap_or(ScheduleKind::Cosine);
         let patience = args.patience.or_else(|| earlier.small("patience")).unwrap_or(0);
         // Where a run ends early, the last weights are some that did not get better.
-        let keep = if course == Course::Cosine && patience == 0 { Kept::Last } else { Kept::Best };
+        let keep = if schedule == ScheduleKind::Cosine && patience == 0 { Kept::Last } else { Kept::Best };
         let widths = match model {
             Kind::Mlp => args.hidden.clone().or_else(|| earlier.widths("hidden")),
             Kind::Cnn | Kind::Resnet => args.channels.clone().or_else(|| earlier.widths("channels")),
@@ -289,7 +289,7 @@ impl Settings {
             data,
             model,
             epochs,
-            course,
+            schedule,
             optimizer,
         })
     }
@@ -309,10 +309,12 @@ impl Settings {
 
     /// How the learning rate changes.
     pub(super) fn schedule(&self) -> Schedule {
-        match self.course {
-            Course::Constant => Schedule::Constant,
-            Course::Cosine => Schedule::Cosine,
-            Course::Step => Schedule::Step { every: self.step_every as usize, factor: self.step_factor },
+        match self.schedule {
+            ScheduleKind::Constant => Schedule::Constant,
+            ScheduleKind::Cosine => Schedule::Cosine,
+            ScheduleKind::Step => {
+                Schedule::Step { every: self.step_every as usize, factor: self.step_factor }
+            }
         }
     }
 
@@ -325,7 +327,7 @@ impl Settings {
             "epochs": self.epochs,
             "batch": self.batch,
             "lr": decimal(self.lr),
-            "schedule": name(&self.course),
+            "schedule": name(&self.schedule),
             "optimizer": name(&self.optimizer),
             "weight_decay": decimal(self.weight_decay),
             "clip_norm": decimal(self.clip_norm),
@@ -350,7 +352,7 @@ impl Settings {
         if self.data.is_table() {
             all["table"] = json!(self.table);
         }
-        if self.course == Course::Step {
+        if self.schedule == ScheduleKind::Step {
             all["step_every"] = json!(self.step_every);
             all["step_factor"] = json!(decimal(self.step_factor));
         }

@@ -7,8 +7,8 @@ use super::Taps;
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
 use crate::ops::conv::geometry::Geometry;
-use crate::ops::conv::kernels::Asked;
-use crate::ops::parts::{Parts, in_parts};
+use crate::ops::conv::kernels::Problem;
+use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::rendered;
 use crate::ops::{Arg, Dispatch, Kernel, KernelContext, Program, Trial, uniform};
 
@@ -19,20 +19,20 @@ pub(in crate::ops::conv) fn trial(g: &Geometry) -> Trial {
 }
 
 /// The gradient of the weight and, if it is asked for, of the bias.
-pub(in crate::ops::conv) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let (g, bias) = (&asked.g, asked.has_bias);
+pub(in crate::ops::conv) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let (g, bias) = (&problem.g, problem.has_bias);
     let (columns, pixels) = (g.depth(), g.n * g.oh * g.ow);
-    let block = Block::of(asked.kernels.form(), &trial(g), ctx.caps);
-    let (parts, length) = Block::parts([g.o, columns], g.groups, pixels, ctx.caps);
+    let block = Block::of(problem.kernels.form(), &trial(g), ctx.caps);
+    let (splits, length) = Block::splits([g.o, columns], g.groups, pixels, ctx.caps);
     let params = g.uniform().and(uniform! {
         stride_y: g.stride[0], stride_x: g.stride[1], dilation_y: g.dilation[0],
-        dilation_x: g.dilation[1], top: g.top, left: g.left, parts, length, kw: g.kw, taps: g.taps(),
+        dilation_x: g.dilation[1], top: g.top, left: g.left, splits, length, kw: g.kw, taps: g.taps(),
     });
     let taps = Taps::of(g.kh, g.kw);
     let rows_of_four = taps.is_known() && g.ow.is_multiple_of(4);
-    in_parts(&Parts::of(parts, &g.gradients(bias)), ctx, None, |to, _| {
+    split_k(&SplitK::of(splits, &g.gradients(bias)), ctx, None, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
-        let grid = ctx.caps.grid(block.workgroups([g.o, columns]) * g.groups * parts)?;
+        let grid = ctx.caps.grid(block.workgroups([g.o, columns]) * g.groups * splits)?;
         let kernel = kernel(&block, taps, rows_of_four, bias)?;
         Ok(Dispatch::by_name(kernel, args, &params, grid).loop_iterations(block.loop_iterations(length)))
     })

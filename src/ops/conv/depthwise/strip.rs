@@ -14,7 +14,7 @@ pub(super) struct Strip {
     /// Elements that the input is bound as vectors of.
     pub(super) vector: usize,
     stride: usize,
-    gap: usize,
+    input_dilation: usize,
     dilation: usize,
     before: i64,
     /// First column, counted from where the first output of the tile is, and number of elements: a vector or 1.
@@ -22,19 +22,20 @@ pub(super) struct Strip {
 }
 
 impl Strip {
-    /// Column o of outputs meets (o stride + kx dilation - before) / gap, where gap divides it.
+    /// Column o of outputs meets (o stride + kx dilation - before) / input_dilation, where the input dilation divides it.
     pub(super) fn new(
         columns: usize,
         kw: usize,
-        [stride, gap, dilation]: [usize; 3],
+        [stride, input_dilation, dilation]: [usize; 3],
         before: i64,
         width: usize,
         tiles: usize,
     ) -> Self {
         // Tiles, of which there may be only one, begin at whole vectors.
-        let begins = |v: usize| tiles == 1 || (columns * stride / gap).is_multiple_of(v);
+        let begins = |v: usize| tiles == 1 || (columns * stride / input_dilation).is_multiple_of(v);
         let vector = widest(|v| width.is_multiple_of(v) && begins(v));
-        let mut strip = Strip { columns, vector, stride, gap, dilation, before, loads: Vec::new() };
+        let mut strip =
+            Strip { columns, vector, stride, input_dilation, dilation, before, loads: Vec::new() };
         let met = |column: usize| (0..kw).filter_map(move |kx| (column, kx).into());
         let needed: BTreeSet<i64> =
             (0..columns).flat_map(met).filter_map(|(column, kx)| strip.meets(column, kx)).collect();
@@ -55,15 +56,15 @@ impl Strip {
     /// The column of the input, counted from the tile's first, that a column of outputs and one of the kernel meet.
     pub(super) fn meets(&self, column: usize, kx: usize) -> Option<i64> {
         let u = (column * self.stride + kx * self.dilation) as i64 - self.before;
-        (u.rem_euclid(self.gap as i64) == 0).then(|| u.div_euclid(self.gap as i64))
+        (u.rem_euclid(self.input_dilation as i64) == 0).then(|| u.div_euclid(self.input_dilation as i64))
     }
 
     /// What the templates are to know.
     pub(super) fn variant(&self) -> Value {
-        let Strip { vector, stride, gap, .. } = *self;
+        let Strip { vector, stride, input_dilation, .. } = *self;
         let load =
             |&(column, n): &(i64, usize)| context! { column, n, element => column.rem_euclid(vector as i64) };
-        context! { vector, stride, gap, loads => self.loads.iter().map(load).collect::<Vec<_>>() }
+        context! { vector, stride, input_dilation, loads => self.loads.iter().map(load).collect::<Vec<_>>() }
     }
 
     /// For each column of outputs, which element of a row each of `kw` columns of the kernel meets.
@@ -74,7 +75,7 @@ impl Strip {
             // Every column that is met was found needed.
             let load = self.loads.iter().position(holds)?;
             let (first, n) = self.loads[load];
-            Some(context! { kx, load, n, place => at - first })
+            Some(context! { kx, load, n, component => at - first })
         };
         (0..self.columns).map(|column| (0..kw).filter_map(|kx| element(column, kx)).collect()).collect()
     }

@@ -5,33 +5,33 @@
 use minijinja::{Value, context};
 
 use super::super::geometry::Geometry;
-use super::super::kernels::Asked;
+use super::super::kernels::Problem;
 use super::strip::Strip;
 use super::{LINES, OUTPUTS, ROWS, Schedule, Shape, columns, vector};
 use crate::error::{Error, Result};
-use crate::ops::parts::{Parts, in_parts};
+use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::rendered;
 use crate::ops::{Arg, Caps, Dispatch, KernelContext, Program, Uniform, uniform};
 
-/// A kernel with its grid, and the parts it writes.
+/// A kernel with its grid, and the splits it writes.
 struct Plan {
     key: String,
     variant: Value,
     params: Uniform,
-    parts: usize,
+    splits: usize,
     workgroups: usize,
     /// Of an invocation's loops.
     iterations: usize,
 }
 
-pub(in super::super) fn fits(asked: &Asked, caps: &Caps) -> bool {
-    plan(&asked.g, caps, asked.has_bias).is_some()
+pub(in super::super) fn fits(problem: &Problem, caps: &Caps) -> bool {
+    plan(&problem.g, caps, problem.has_bias).is_some()
 }
 
-pub(in super::super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result<Program> {
-    let plan = plan(&asked.g, ctx.caps, asked.has_bias)
+pub(in super::super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+    let plan = plan(&problem.g, ctx.caps, problem.has_bias)
         .ok_or_else(|| Error::Invalid("no walk computes this gradient of a weight".into()))?;
-    in_parts(&Parts::of(plan.parts, &asked.g.gradients(asked.has_bias)), ctx, None, |to, _| {
+    split_k(&SplitK::of(plan.splits, &problem.g.gradients(problem.has_bias)), ctx, None, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
         let (key, entry) = (plan.key.clone(), "conv2d_depthwise_weight");
         let kernel = rendered("conv2d_depthwise_weight", key, entry, plan.variant.clone(), None)?;
@@ -40,7 +40,7 @@ pub(in super::super) fn launch(asked: &Asked, ctx: &KernelContext<'_>) -> Result
     })
 }
 
-/// Most parts: they are added one after the other.
+/// Most splits: they are added one after the other.
 const PARTS: usize = 256;
 
 /// The kernel for groups of one input channel; `None` for others, and where its text would be too long.
@@ -69,10 +69,10 @@ fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     }
     let needed = caps.pieces(walks * pieces, caps.max_loop_iterations as usize / (1 + length));
     let items = (walks * pieces).div_ceil(wanted.max(needed));
-    let parts = (walks * pieces).div_ceil(items);
+    let splits = (walks * pieces).div_ceil(items);
     let params = uniform! {
         images: g.n, channels, m: g.o, tiles_x, h: g.h, w: g.w, oh: g.oh, ow: g.ow, steps, length, pieces,
-        items, parts, lift: g.top,
+        items, splits, row_offset: g.top,
     };
     let key = format!(
         "conv2d_depthwise_weight.s{}x{}d{}x{}b{}.{}x{}.{}.{columns}x{}.{unit}.w{}{}",
@@ -92,6 +92,6 @@ fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
         workgroup => shape.workgroup, kh => g.kh, kw => g.kw, bias, n => unit, tail => g.ow - (tiles_x - 1) * columns,
         ..schedule.variant(&strip, g.kw)
     };
-    let workgroups = (channels * parts).div_ceil(shape.workgroup);
-    Some(Plan { key, variant, params, parts, workgroups, iterations: items * (1 + length) })
+    let workgroups = (channels * splits).div_ceil(shape.workgroup);
+    Some(Plan { key, variant, params, splits, workgroups, iterations: items * (1 + length) })
 }

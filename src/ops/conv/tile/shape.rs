@@ -58,28 +58,28 @@ pub(super) fn channels(m: usize, broadcast: bool) -> (usize, usize) {
 
 /// Rows and columns of a tile of at most `most` outputs: whole rows of the image where they fit.
 pub(super) fn rectangle(c: &Correlation, most: usize, broadcast: bool) -> (usize, usize) {
-    let gap = c.gap[1];
+    let input_dilation = c.input_dilation[1];
     let columns = if c.ow <= most {
-        c.ow.next_multiple_of(gap)
+        c.ow.next_multiple_of(input_dilation)
     } else {
         // Stored four or two at a time where rows allow.
         let unit = if c.ow.is_multiple_of(4) { 4 } else { 1 };
-        let unit = if gap > 1 { gap } else { unit.min(most) };
+        let unit = if input_dilation > 1 { input_dilation } else { unit.min(most) };
         let across = c.ow.div_ceil(most);
         let columns = c.ow.div_ceil(across).next_multiple_of(unit);
         if columns <= most { columns } else { most / unit * unit }
     };
-    if !broadcast && c.gap[0] == 1 && c.ow >= 8 {
+    if !broadcast && c.input_dilation[0] == 1 && c.ow >= 8 {
         return (1, columns);
     }
-    let possible = (most / columns).clamp(1, c.oh.div_ceil(c.gap[0]));
-    let down = c.oh.div_ceil(possible * c.gap[0]);
-    (c.oh.div_ceil(down * c.gap[0]), columns)
+    let possible = (most / columns).clamp(1, c.oh.div_ceil(c.input_dilation[0]));
+    let down = c.oh.div_ceil(possible * c.input_dilation[0]);
+    (c.oh.div_ceil(down * c.input_dilation[0]), columns)
 }
 
 /// How a tile's results are stored.
 pub(super) fn store(c: &Correlation, [rows, columns]: [usize; 2]) -> Store {
-    let whole_rows = columns == c.ow && c.gap[0] == 1;
+    let whole_rows = columns == c.ow && c.input_dilation[0] == 1;
     for n in [4, 2] {
         if whole_rows && (rows * columns).is_multiple_of(n) && (c.oh * c.ow).is_multiple_of(n) {
             return Store::Plane(n);

@@ -1,5 +1,5 @@
-//! Sums that several workgroups cut among themselves: parts in scratch memory, and a second launch that adds them in
-//! order. Kernels: `shaders/parts.wgsl`.
+//! Sums that several workgroups cut among themselves: splits in scratch memory, and a second launch that adds them in
+//! order. Kernels: `shaders/split_k.wgsl`.
 
 use super::elementwise::library_then;
 use super::{Arg, Chain, Dispatch, KernelContext, Program, uniform};
@@ -7,20 +7,20 @@ use crate::error::Result;
 
 /// How one or two results are cut.
 #[derive(Debug, Clone)]
-pub(super) struct Parts<'a> {
+pub(super) struct SplitK<'a> {
     /// How many there are; with one, the results are written at once.
-    pub(super) parts: usize,
+    pub(super) splits: usize,
     /// Which output of the op the first of them is; they follow each other.
     pub(super) first: usize,
     /// Elements of each result.
     pub(super) sizes: &'a [usize],
     /// Elements of a row of the first, for what follows it.
     pub(super) columns: usize,
-    /// Where a part of the first result does not lie as the result does.
+    /// Where a split of the first result does not lie as the result does.
     pub(super) last: Option<ChannelsLast>,
 }
 
-/// A part of a convolution's weight with its output channels last, padded to `width`.
+/// A split of a convolution's weight with its output channels last, padded to `width`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ChannelsLast {
     pub(super) groups: usize,
@@ -29,39 +29,39 @@ pub(super) struct ChannelsLast {
     pub(super) width: usize,
 }
 
-impl<'a> Parts<'a> {
-    pub(super) fn of(parts: usize, sizes: &'a [usize]) -> Self {
-        Parts { parts, first: 0, sizes, columns: 1, last: None }
+impl<'a> SplitK<'a> {
+    pub(super) fn of(splits: usize, sizes: &'a [usize]) -> Self {
+        SplitK { splits, first: 0, sizes, columns: 1, last: None }
     }
 }
 
-/// A launch that writes the results, or its parts of each to scratch memory, which a second launch adds. `chain` comes with
+/// A launch that writes the results, or its splits of each to scratch memory, which a second launch adds. `chain` comes with
 /// the number of the op's inputs; `launch` gets it if it writes the results itself.
-pub(super) fn in_parts(
-    of: &Parts<'_>,
+pub(super) fn split_k(
+    of: &SplitK<'_>,
     ctx: &KernelContext<'_>,
     chain: Option<(&Chain, usize)>,
     launch: impl FnOnce(&[Arg], Option<&Chain>) -> Result<Dispatch>,
 ) -> Result<Program> {
     let all = |arg: fn(usize) -> Arg| (0..of.sizes.len()).map(arg).collect::<Vec<_>>();
     let outputs: Vec<Arg> = (of.first..of.first + of.sizes.len()).map(Arg::Output).collect();
-    if of.parts == 1 {
+    if of.splits == 1 {
         return Ok(launch(&outputs, chain.map(|(c, _)| c))?.into());
     }
-    let entry = if of.sizes.len() == 2 { "add_parts_of_two" } else { "add_parts" };
+    let entry = if of.sizes.len() == 2 { "split_k_sum_of_two" } else { "split_k_sum" };
     let (elements, channels) = (of.sizes[0], of.sizes.get(1).copied().unwrap_or(0));
     let ChannelsLast { groups, o, depth, width } =
         of.last.unwrap_or(ChannelsLast { groups: 1, o: 1, depth: 1, width: 0 });
     let length = if width == 0 { elements } else { groups * depth * width };
     let params = uniform! {
-        parts: of.parts, elements, length, channels, o, depth, width, columns: of.columns,
+        splits: of.splits, elements, length, channels, o, depth, width, columns: of.columns,
     };
     let mut args = [all(Arg::ScratchRead), outputs].concat();
     args.extend(chain.iter().flat_map(|(c, inputs)| c.args(*inputs)));
     let grid = ctx.caps.grid((elements + channels).div_ceil(64))?;
     let kernel = library_then(entry, chain.map(|(c, _)| c), chain.and_then(|(c, _)| c.columns))?;
-    let add = Dispatch::by_name(kernel, args, &params, grid).loop_iterations(of.parts);
+    let add = Dispatch::by_name(kernel, args, &params, grid).loop_iterations(of.splits);
     let dispatches = vec![launch(&all(Arg::Scratch), None)?, add];
     let scratch = [&[length], &of.sizes[1..]].concat();
-    Ok(Program { dispatches, scratch: scratch.iter().map(|n| 4 * of.parts * n).collect() })
+    Ok(Program { dispatches, scratch: scratch.iter().map(|n| 4 * of.splits * n).collect() })
 }

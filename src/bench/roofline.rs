@@ -36,7 +36,7 @@ pub struct Roofline {
 
 /// A run, and times that it cannot fall below, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Floors {
+pub struct LowerBounds {
     /// What it took.
     pub run: f64,
     /// Its floating-point operations at the peak.
@@ -110,7 +110,7 @@ impl Roofline {
     ///
     /// # Errors
     /// A failure of the device.
-    pub fn floors(&mut self, case: &mut Case) -> Result<Floors> {
+    pub fn lower_bounds(&mut self, case: &mut Case) -> Result<LowerBounds> {
         let traffic = case.traffic();
         let at = self.peaks.bandwidth(traffic.least + case.step().planned_bytes() as u64);
         let (flops, dispatches) = (case.flops(), case.step().dispatches());
@@ -119,7 +119,7 @@ impl Roofline {
         let rates = self.timer.rates(cases)?;
         let [run, peak, memory, chain] = [0, 1, 2, 3].map(|k| 1.0 / rates[k].median());
         let second = |bytes: u64| bytes as f64 * memory / self.peaks.bandwidths[at].0 as f64;
-        Ok(Floors {
+        Ok(LowerBounds {
             run,
             flops: flops as f64 * peak / self.flops_case.flops() as f64,
             planned: second(traffic.planned),
@@ -184,9 +184,9 @@ mod tests {
         for (bytes, at) in [(1, 1), (1000, 1), (10_000, 1), (10_001, 2), (1_000_000, 2)] {
             assert_eq!(peaks.bandwidth(bytes), at, "{bytes}");
         }
-        assert_eq!(peaks.floor(200, 20_000), 1000.0);
-        assert_eq!(peaks.floor(200, 1000), 20.0);
-        assert_eq!([peaks.floor(3000, 1000), peaks.floor(0, 0)], [30.0, 0.0]);
+        assert_eq!(peaks.lower_bound(200, 20_000), 1000.0);
+        assert_eq!(peaks.lower_bound(200, 1000), 20.0);
+        assert_eq!([peaks.lower_bound(3000, 1000), peaks.lower_bound(0, 0)], [30.0, 0.0]);
     }
 
     #[test]
@@ -200,14 +200,20 @@ mod tests {
 
         let named = |name| Workload::named(name).unwrap()[0].compile(&Device::cpu()).unwrap();
         // The plan of one product is its three matrices, each of 64² floats.
-        let floors = roofline.floors(&mut named("matmul-64")).unwrap();
-        assert_eq!((floors.planned, floors.once), (floors.least, floors.least));
+        let lower_bounds = roofline.lower_bounds(&mut named("matmul-64")).unwrap();
+        assert_eq!((lower_bounds.planned, lower_bounds.once), (lower_bounds.least, lower_bounds.least));
         // 2 n³ operations and 12 n² bytes, at the speeds of one round.
-        let rates = (2.0 * 64f64.powi(3) / floors.flops, 12.0 * 64f64.powi(2) / floors.least);
+        let rates = (2.0 * 64f64.powi(3) / lower_bounds.flops, 12.0 * 64f64.powi(2) / lower_bounds.least);
         assert!(rates.0 > 0.1 * peaks.flops && rates.0 < 10.0 * peaks.flops, "{rates:?} {peaks:?}");
-        assert!(rates.1 > 1e7 && floors.run > 0.0 && floors.launches > 0.0, "{rates:?} {floors:?}");
+        assert!(
+            rates.1 > 1e7 && lower_bounds.run > 0.0 && lower_bounds.launches > 0.0,
+            "{rates:?} {lower_bounds:?}"
+        );
         // A step moves more as it is planned than it must.
-        let floors = roofline.floors(&mut named("mlp-a")).unwrap();
-        assert!(floors.planned > floors.once && floors.once > floors.least, "{floors:?}");
+        let lower_bounds = roofline.lower_bounds(&mut named("mlp-a")).unwrap();
+        assert!(
+            lower_bounds.planned > lower_bounds.once && lower_bounds.once > lower_bounds.least,
+            "{lower_bounds:?}"
+        );
     }
 }

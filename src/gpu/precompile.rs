@@ -23,7 +23,7 @@ const FOUND: usize = 2;
 
 /// What a device needs to have its kernels compiled ahead.
 #[derive(Debug, Default)]
-pub(super) struct Ahead {
+pub(super) struct Precompiler {
     /// The adapter of a device that profits.
     pub(super) adapter: Option<wgpu::Adapter>,
     /// First launches that the queue has finished.
@@ -33,23 +33,23 @@ pub(super) struct Ahead {
     thread: Mutex<Option<JoinHandle<usize>>>,
 }
 
-impl Ahead {
+impl Precompiler {
     pub(super) fn of(adapter: &wgpu::Adapter) -> Self {
         let is_off = |name| std::env::var(name).is_ok_and(|v| matches!(v.as_str(), "true" | "1"));
         let has_cache = !is_off("MESA_SHADER_CACHE_DISABLE") && !is_off("MESA_GLSL_CACHE_DISABLE");
         let info = adapter.get_info();
         let compiles_late = info.backend == wgpu::Backend::Vulkan && info.driver.contains("llvmpipe");
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let mut ahead = Ahead::default();
-        ahead.adapter = (compiles_late && has_cache && cores > 1).then(|| adapter.clone());
-        ahead
+        let mut precompiler = Precompiler::default();
+        precompiler.adapter = (compiles_late && has_cache && cores > 1).then(|| adapter.clone());
+        precompiler
     }
 
     /// For another device of the same adapter.
     pub(super) fn again(&self) -> Self {
-        let mut ahead = Ahead::default();
-        ahead.adapter = self.adapter.clone();
-        ahead
+        let mut precompiler = Precompiler::default();
+        precompiler.adapter = self.adapter.clone();
+        precompiler
     }
 
     /// Counts a first launch, once the queue has finished it.
@@ -74,7 +74,7 @@ impl Ahead {
         let (finished, stop) = (self.finished.clone(), self.stop.clone());
         let before = finished.load(Ordering::Relaxed);
         let work = move || {
-            // Whether the first device has this one behind it, or at hand.
+            // Whether the first device has compiled this one, or is at it.
             let done = || {
                 let _ = first.poll(wgpu::PollType::Poll);
                 finished.load(Ordering::Relaxed) - before
@@ -107,11 +107,11 @@ impl Ahead {
             made
         };
         // Without a thread all is as it would be.
-        *thread = std::thread::Builder::new().name("wgrad-ahead".into()).spawn(work).ok();
+        *thread = std::thread::Builder::new().name("wgrad-precompile".into()).spawn(work).ok();
     }
 }
 
-impl Drop for Ahead {
+impl Drop for Precompiler {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // A process should not end in the middle of a driver's work. The thread itself may hold the device's last
@@ -129,7 +129,7 @@ impl Gpu {
     /// Whether kernels are compiled ahead here.
     #[cfg(test)]
     fn compiles_ahead(&self) -> bool {
-        self.0.ahead.adapter.is_some()
+        self.0.precompiler.adapter.is_some()
     }
 }
 
@@ -150,8 +150,8 @@ mod tests {
         let entries = ["accumulate", "argmax_rows", "batch_norm_moments", "cast_bytes", "one_hot"];
         let kernels: Vec<Kernel> = entries.iter().filter_map(|e| Kernel::library(e).ok()).collect();
         assert_eq!(kernels.len(), entries.len());
-        gpu.0.ahead.start(&gpu.0, kernels);
-        let thread = lock(&gpu.0.ahead.thread).take();
+        gpu.0.precompiler.start(&gpu.0, kernels);
+        let thread = lock(&gpu.0.precompiler.thread).take();
         assert_eq!(thread.and_then(|t| t.join().ok()), Some(entries.len() - 1));
         assert!(gpu.kernels().is_empty(), "the first device has pipelines of the second");
     }

@@ -1,6 +1,6 @@
-//! What `wgrad bench --floors` says: each workload beside what its device reaches at its best.
+//! What `wgrad bench --roofline` says: each workload beside what its device reaches at its best.
 
-use wgrad::bench::{Case, Floors, Peaks, Roofline, Timer, Workload};
+use wgrad::bench::{Case, LowerBounds, Peaks, Roofline, Timer, Workload};
 
 use super::Outcome;
 use super::bench::{Contestant, Rows};
@@ -9,14 +9,14 @@ use super::bench_table::number;
 /// A workload on one device.
 struct Distance {
     name: String,
-    floors: Floors,
+    lower_bounds: LowerBounds,
     flops: u64,
     traffic: wgrad::Traffic,
     launches: usize,
 }
 
 /// Measures every device's peaks, and each workload in turns with them; gives the tables as Markdown.
-pub(super) fn floors(
+pub(super) fn lower_bounds(
     devices: &[Contestant],
     workloads: &[Workload],
     timer: &Timer,
@@ -30,7 +30,7 @@ pub(super) fn floors(
             let mut case = workload.compile(&on.device)?;
             let one = Distance {
                 name: workload.name().into(),
-                floors: roofline.floors(&mut case)?,
+                lower_bounds: roofline.lower_bounds(&mut case)?,
                 flops: case.flops(),
                 traffic: case.traffic(),
                 launches: Case::step(&mut case).dispatches(),
@@ -52,13 +52,13 @@ pub(super) fn floors(
 
 impl Distance {
     fn rows(&self, on: &Contestant, rows: &mut Rows) -> Outcome {
-        let Floors { run, flops, planned, once, least, launches } = self.floors;
+        let LowerBounds { run, flops, planned, once, least, launches } = self.lower_bounds;
         for (metric, seconds) in [
             ("run_us", run),
-            ("flops_floor_us", flops),
-            ("planned_bytes_floor_us", planned),
-            ("bytes_once_floor_us", once),
-            ("least_bytes_floor_us", least),
+            ("flops_bound_us", flops),
+            ("planned_bytes_bound_us", planned),
+            ("bytes_once_bound_us", once),
+            ("least_bytes_bound_us", least),
             ("launches_us", launches),
         ] {
             // A copy has no operations.
@@ -70,12 +70,12 @@ impl Distance {
     }
 }
 
-/// A floor, and how often it goes into the time.
-fn floor(seconds: f64, floor: f64) -> [String; 2] {
-    if floor == 0.0 {
+/// A lower_bound, and how often it goes into the time.
+fn lower_bound(seconds: f64, lower_bound: f64) -> [String; 2] {
+    if lower_bound == 0.0 {
         return ["0".into(), "–".into()];
     }
-    [number(floor * 1e6), format!("×{}", number(seconds / floor))]
+    [number(lower_bound * 1e6), format!("×{}", number(seconds / lower_bound))]
 }
 
 fn markdown(headings: &[&str], rows: &[Vec<String>]) -> String {
@@ -91,12 +91,12 @@ fn describe(on: &Contestant, peaks: &Peaks, distances: &[Distance]) -> String {
     let times: Vec<Vec<String>> = distances
         .iter()
         .map(|d| {
-            let mut row = vec![d.name.clone(), number(d.floors.run * 1e6)];
-            for at in [d.floors.flops, d.floors.planned, d.floors.least] {
-                row.extend(floor(d.floors.run, at));
+            let mut row = vec![d.name.clone(), number(d.lower_bounds.run * 1e6)];
+            for at in [d.lower_bounds.flops, d.lower_bounds.planned, d.lower_bounds.least] {
+                row.extend(lower_bound(d.lower_bounds.run, at));
             }
-            row.push(number(d.floors.launches * 1e6));
-            row.push(format!("{:.0} %", 100.0 * d.floors.launches / d.floors.run));
+            row.push(number(d.lower_bounds.launches * 1e6));
+            row.push(format!("{:.0} %", 100.0 * d.lower_bounds.launches / d.lower_bounds.run));
             row
         })
         .collect();
@@ -112,8 +112,8 @@ fn describe(on: &Contestant, peaks: &Peaks, distances: &[Distance]) -> String {
             let mut row = vec![d.name.clone(), number(d.flops as f64 * 1e-6)];
             row.extend([t.planned, t.once, t.least].map(megabytes));
             row.push(d.launches.to_string());
-            row.push(number(d.flops as f64 / d.floors.run * 1e-9));
-            row.push(number(t.planned as f64 / d.floors.run * 1e-9));
+            row.push(number(d.flops as f64 / d.lower_bounds.run * 1e-9));
+            row.push(number(t.planned as f64 / d.lower_bounds.run * 1e-9));
             row
         })
         .collect();
