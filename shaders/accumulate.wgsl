@@ -3,7 +3,7 @@
 //   accumulate   sum = keep sum + factor x        x, sum [n]; four elements an invocation
 //   assign       state = x                        x, state [n]; four elements an invocation
 //
-// With `only_finite` an element stays as it is where that of x is infinite or no number.
+// With `only_finite` an element stays as it is where that of x is infinite or NaN.
 
 struct Accumulate { vectors: u32, keep: f32, factor: f32, only_finite: u32 }
 

@@ -29,7 +29,7 @@ fn tanh_fn(x: f32) -> f32 {
 // tanh'(x) = 1 - y², from the value y.
 fn tanh_grad_fn(y: f32, dy: f32) -> f32 { return select(dy * (1.0 - y * y), 0.0, is_zero(dy)); }
 
-// relu(x) = max(x, 0). A value that is no number stays one, which takes a look at the bits: compilers may turn
+// relu(x) = max(x, 0). NaN stays NaN, which takes a look at the bits: compilers may turn
 // a comparison around as if there were none. Zeroed are -0 to -infinity.
 fn relu_fn(x: f32) -> f32 { return select(x, 0.0, bitcast<u32>(x) - 0x80000000u <= 0x7f800000u); }
 

@@ -32,7 +32,7 @@ fn pow_fn(a: f32, b: f32) -> f32 {
     let is_even = abs(b) >= 16777216.0;
     let is_odd = !is_even & (abs(b - 2.0 * floor(0.5 * b)) == 1.0);
     let is_infinite = bitcast<u32>(base) == 0x7f800000u;
-    // Where the logarithm is 0 or infinite, the product might be no number.
+    // Where the logarithm is 0 or infinite, the product might be NaN.
     var y = exp2(b * log2(base));
     y = select(y, 1.0, base == 1.0);
     y = select(y, select(0.0, 1.0 / base, b < 0.0), base == 0.0);

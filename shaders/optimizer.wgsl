@@ -88,7 +88,7 @@ fn sgd_momentum_update(@builtin(global_invocation_id) id: vec3<u32>,
     sgd_w[i] = w - sgd_rate[0] * direction;
 }
 
-// Whether one of the first `count` components is infinite or no number: all bits of its exponent are set.
+// Whether one of the first `count` components is infinite or NaN: all bits of its exponent are set.
 fn has_nonfinite_fn(x: vec4<f32>, count: u32) -> bool {
     let bits = bitcast<vec4<u32>>(x) & vec4<u32>(0x7f800000u);
     return any((bits == vec4<u32>(0x7f800000u)) & (vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count)));

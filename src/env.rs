@@ -166,7 +166,7 @@ impl Switch {
 /// What `WGRAD_THREADS` asks for.
 ///
 /// # Errors
-/// [`Error::Environment`] where it is no number of threads.
+/// [`Error::Environment`] where it is not a number of threads.
 pub(crate) fn threads() -> Result<Option<usize>> {
     let name = "WGRAD_THREADS";
     let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };

@@ -112,7 +112,7 @@ fn worst(actual: &Data, expected: &Wide, bound: &[f64], is_half: bool) -> (f64, 
     units.into_iter().enumerate().fold((0.0, 0), |(w, at), (i, u)| match u.partial_cmp(&w) {
         Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal) => (w, at),
         Some(std::cmp::Ordering::Greater) => (u, i),
-        // A tolerance that is no number allows nothing.
+        // A tolerance that is NaN allows nothing.
         None => (f64::INFINITY, i),
     })
 }

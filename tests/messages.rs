@@ -46,7 +46,7 @@ fn training_is_told_the_options_that_help() {
         (
             "word.csv",
             format!("x,y\n{}many,a\n", rows(|i| format!("{i},{}\n", class(i)))),
-            "`many` is no number; correct it, or make the column categorical or ignore it (--categorical, --ignore)",
+            "`many` is not a number; correct it, or make the column categorical or ignore it (--categorical, --ignore)",
         ),
         (
             "names.csv",
@@ -57,7 +57,7 @@ fn training_is_told_the_options_that_help() {
         (
             "comma.csv",
             format!("x,y\n7,a\n{}", rows(|i| format!("\"{i},5\",{}\n", class(i)))),
-            "line 3, column `x`: `0,5` is no number, unless it has a decimal comma",
+            "line 3, column `x`: `0,5` is not a number, unless it has a decimal comma",
         ),
     ] {
         write(here, name, &text);
@@ -84,11 +84,11 @@ fn who_asks_a_model_is_told_nothing_of_options_of_training() {
     for (name, words) in [
         ("semicolons.csv", format!("fields of {of} are separated by `,`, and so they must be here")),
         ("missing.csv", "the value is missing; the model was trained to take none for an error".into()),
-        ("word.csv", "line 2, column `x`: `many` is no number; correct it, or leave the row out".into()),
+        ("word.csv", "line 2, column `x`: `many` is not a number; correct it, or leave the row out".into()),
         (
             "comma.csv",
             format!(
-                "line 2, column `x`: `1,5` is no number, unless it has a decimal comma; {of} has a decimal point"
+                "line 2, column `x`: `1,5` is not a number, unless it has a decimal comma; {of} has a decimal point"
             ),
         ),
     ] {

@@ -189,7 +189,7 @@ fn auto_says_what_it_took() {
         here,
         &["train", "--data", "words.csv", "--task", "regression"],
         1,
-        "line 2, column `y`: `word 0` is no number",
+        "line 2, column `y`: `word 0` is not a number",
     );
     refused(here, &["train", "--data", "digits", "--task", "regression"], 2, "--task is for tables");
     // An image model cannot be one of a table's numbers.
@@ -208,9 +208,9 @@ fn what_is_no_number_is_named_with_its_line() {
     };
     let train = ["train", "--data", "rows.csv", "--epochs", "1", "--no-pictures", "--out", "run"];
     for (bad, words) in [
-        ("inf", "line 22, column `y`: `inf` is no number"),
-        ("-infinity", "`-infinity` is no number"),
-        ("many", "`many` is no number, and the target holds numbers"),
+        ("inf", "line 22, column `y`: `inf` is not a number"),
+        ("-infinity", "`-infinity` is not a number"),
+        ("many", "`many` is not a number, and the target holds numbers"),
         ("1e39", "line 22, column `y`: 1e39 is too large"),
         ("NaN", "line 22, column `y`: the target is missing"),
         ("", "line 22, column `y`: the target is missing"),
@@ -236,7 +236,7 @@ fn what_is_no_number_is_named_with_its_line() {
         here,
         &["eval", "--out", "run", "--data", "bad.csv"],
         1,
-        "line 3, column `y`: `much` is no number",
+        "line 3, column `y`: `much` is not a number",
     );
     std::fs::write(here.join("rows.csv"), format!("x,y\n{}", "1,2.5\n2,2.5\n".repeat(20))).unwrap();
     refused(here, &train, 1, "all rows have the target `2.5`");

@@ -263,7 +263,7 @@ fn numbers_may_have_a_decimal_comma() {
         here,
         &comma,
         1,
-        "line 2, column `x`: `0,00` is no number, unless it has a decimal comma; read the table with that mark, or correct it, \
+        "line 2, column `x`: `0,00` is not a number, unless it has a decimal comma; read the table with that mark, or correct it, \
          or make the column categorical or ignore it (--decimal comma, --categorical, --ignore)",
     );
     let last = objects(here, &[&comma[..], &["--decimal", "comma"]].concat()).pop().unwrap();
@@ -281,7 +281,7 @@ fn numbers_may_have_a_decimal_comma() {
         here,
         &["predict", "point.csv", "--out", "comma"],
         1,
-        "`0.00` is no number, unless it has a decimal point; the table that the model was trained on has a decimal comma",
+        "`0.00` is not a number, unless it has a decimal point; the table that the model was trained on has a decimal comma",
     );
     refused(here, &["train", "--resume", "--out", "comma", "--decimal", "point"], 2, "--decimal");
 }

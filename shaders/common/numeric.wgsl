@@ -21,7 +21,7 @@ fn minus_infinity() -> f32 {
     return bitcast<f32>(bits);
 }
 
-// Compilers may assume that no number is NaN and turn comparisons around, so that only the bits tell.
+// Compilers may assume that nothing is NaN and turn comparisons around, so that only the bits tell.
 fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }
 
 fn either_is_nan(a: f32, b: f32) -> bool {

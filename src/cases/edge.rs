@@ -18,7 +18,7 @@ use crate::ops::{
 };
 use crate::shape::TensorType;
 
-/// An op on inputs that its formula refuses, such as a class that does not exist, or whose differences have no number in
+/// An op on inputs that its formula refuses, such as a class that does not exist, or whose differences are NaN in
 /// `f32`, with the outputs that its kernels owe.
 #[derive(Debug)]
 struct Refused {

@@ -53,7 +53,7 @@ pub enum Error {
     },
     /// A saved tensor that holds NaN or an infinity.
     #[error(
-        "{path}: tensor `{name}` holds {value} (element {at}), and what is computed from it would be no number: the run \
+        "{path}: tensor `{name}` holds {value} (element {at}), and what is computed from it would be NaN: the run \
          that saved it diverged, or the file is damaged; take an earlier file, or train again with a lower learning rate",
         path = path.display()
     )]

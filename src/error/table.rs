@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Result};
 
-/// What stands before the fraction of a number. Digits are not grouped either way: with a comma `1.234,5` is no number.
+/// What stands before the fraction of a number. Digits are not grouped either way: with a comma `1.234,5` is not a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum DecimalMark {
     /// `3.14`
@@ -114,7 +114,7 @@ pub enum TableErrorKind {
     #[error("the target is missing, and a target cannot be filled in")]
     MissingTarget,
     /// A field of a target of numbers that is none, or infinite.
-    #[error("`{value}` is no number, and the target holds numbers")]
+    #[error("`{value}` is not a number, and the target holds numbers")]
     TargetNotANumber {
         /// The field.
         value: String,
@@ -128,8 +128,8 @@ pub enum TableErrorKind {
     /// No row that may be learnt from has a value in this column.
     #[error("no training row has a value")]
     NoValues,
-    /// A field of a numeric column that is no number.
-    #[error("`{value}` is no number")]
+    /// A field of a numeric column that is not a number.
+    #[error("`{value}` is not a number")]
     NotANumber {
         /// The field.
         value: String,
@@ -215,9 +215,9 @@ impl TableErrorKind {
 fn other_mark(value: &str, mark: DecimalMark) -> String {
     match has_groups(value) {
         true => format!(
-            "`{value}` is no number: if its digits are in groups, write them without; or it has a decimal {mark}"
+            "`{value}` is not a number: if its digits are in groups, write them without; or it has a decimal {mark}"
         ),
-        false => format!("`{value}` is no number, unless it has a decimal {mark}"),
+        false => format!("`{value}` is not a number, unless it has a decimal {mark}"),
     }
 }
 

@@ -118,7 +118,7 @@ impl Threads {
     /// `WGRAD_THREADS`, or as many as the process may run at once.
     ///
     /// # Errors
-    /// [`Error::Environment`] if the variable is no number of threads.
+    /// [`Error::Environment`] if the variable is not a number of threads.
     pub(crate) fn wanted() -> Result<usize> {
         let possible = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST);
         Ok(crate::env::threads()?.unwrap_or_else(possible))

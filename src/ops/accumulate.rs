@@ -12,7 +12,7 @@ use crate::shape::{DType, TensorType};
 pub(crate) struct Accumulate {
     keep: f32,
     factor: f32,
-    /// Whether elements stay where that of x is infinite or no number.
+    /// Whether elements stay where that of x is infinite or NaN.
     only_finite: bool,
 }
 
@@ -80,7 +80,7 @@ impl<'g> Var<'g> {
     }
 
     /// Sets a state of the same shape to `keep` times itself and `factor` times this value, but for elements where this
-    /// value is infinite or no number, which would stay in an average for good. Returns the state's new version.
+    /// value is infinite or NaN, which would stay in an average for good. Returns the state's new version.
     #[track_caller]
     pub(crate) fn average_into(self, state: Var<'g>, keep: f32, factor: f32) -> Var<'g> {
         self.graph.record_one(Accumulate { keep, factor, only_finite: true }, &[self, state])

@@ -10,7 +10,7 @@ use crate::ops::{FlagNonFinite, MOST_SCALE, NextScale};
 /// "Mixed Precision Training", ICLR 2018, section 3.2, with the rule and the defaults of PyTorch's `GradScaler`.
 ///
 /// The loss is multiplied by a scale before its gradients are taken, and these are divided by it again. Where one is
-/// infinite or no number, the step is left out and the scale is multiplied by 0.5; after 2000 steps without that it is
+/// infinite or NaN, the step is left out and the scale is multiplied by 0.5; after 2000 steps without that it is
 /// multiplied by 2. All of it happens on the device. States: `loss_scale.scale`, `loss_scale.steps` and
 /// `loss_scale.found`, so that a checkpoint holds them.
 ///

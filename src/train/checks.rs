@@ -62,7 +62,7 @@ pub(super) fn check_weights(trainer: &Trainer<'_>, weights: &[Param]) -> Result<
     Ok(())
 }
 
-/// The first state that what is computed from would be no number: one with NaN, or an infinite weight. Others may be
+/// The first state that what is computed from would be NaN: one with NaN, or an infinite weight. Others may be
 /// infinite, as Adam's second moment.
 pub(super) fn first_not_finite(states: &Snapshot) -> Option<(&Param, f32)> {
     states.iter().find_map(|(param, tensor)| {
@@ -72,7 +72,7 @@ pub(super) fn first_not_finite(states: &Snapshot) -> Option<(&Param, f32)> {
     })
 }
 
-/// What is wrong where a weight is no number after an epoch.
+/// What is wrong where a weight is NaN or infinite after an epoch.
 pub(super) fn of_weight(trainer: &Trainer<'_>, name: &str, value: f32, epoch: usize, kept: &str) -> Error {
     let rate = trainer.rate(epoch.saturating_sub(1)).unwrap_or(trainer.optimizer.lr());
     Error::Invalid(format!(
@@ -92,7 +92,7 @@ fn largest(data: &Dataset) -> f32 {
     floats.fold(0.0, |most, values| values.iter().fold(most, |most: f32, x| x.abs().max(most)))
 }
 
-/// What is wrong where the loss is no number though no weight has changed: not the steps.
+/// What is wrong where the loss is not finite though no weight has changed: not the steps.
 pub(super) fn of_first_step(trainer: &Trainer<'_>, loss: f32) -> Error {
     let train = &trainer.split.train;
     let hint = match trainer.options.precision {
@@ -107,7 +107,7 @@ pub(super) fn of_first_step(trainer: &Trainer<'_>, loss: f32) -> Error {
     ))
 }
 
-/// What is wrong where the loss of an epoch (from 1) is no number, after steps with finite data, weights and rates.
+/// What is wrong where the loss of an epoch (from 1) is not finite, after steps with finite data, weights and rates.
 /// `kept` says which files stand.
 pub(super) fn of_epoch(trainer: &Trainer<'_>, what: &str, epoch: usize, loss: f64, kept: &str) -> Error {
     let (train, other) = (largest(&trainer.split.train), largest(&trainer.split.validation));

@@ -226,7 +226,7 @@ impl<'a> Trainer<'a> {
 
     /// Multiplies the optimizer's learning rate by `factor(epoch, epochs)` before each epoch, counted from 0:
     /// `|epoch, epochs| 1.0 - epoch as f32 / epochs as f32` lowers it evenly to nothing. A run that resumes
-    /// goes on where it stood, as long as the number of epochs is the same. A factor below 0, or that is no number, ends
+    /// goes on where it stood, as long as the number of epochs is the same. A factor below 0, or NaN, ends
     /// the run before its first step.
     #[must_use]
     pub fn schedule(mut self, factor: impl Fn(usize, usize) -> f32 + 'a) -> Self {
@@ -322,7 +322,7 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// [`Error::Invalid`] for settings or data that do not fit together, training rows of one class, and where the
-    /// loss is no number any more: the files of the epochs before stay. [`Error::Locked`] where another run writes to
+    /// loss is not finite any more: the files of the epochs before stay. [`Error::Locked`] where another run writes to
     /// the folder, [`Error::NotFinite`] for a checkpoint to go on from that holds NaN, [`Error::Limit`] where the device
     /// cannot hold a batch. The first recording mistake, [`Error::Io`], or a failure of the device.
     pub fn run(self, observer: &mut dyn Observer) -> Result<TrainingReport> {

@@ -46,7 +46,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
     let mut args = Args::default();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
-        let number = |text: String| text.parse::<usize>().map_err(|_| format!("{text} is no number"));
+        let number = |text: String| text.parse::<usize>().map_err(|_| format!("{text} is not a number"));
         match word.as_str() {
             "--file" => args.file = value()?,
             "--sample" => args.sample = Some(number(value()?)?),

@@ -28,10 +28,11 @@ impl FromStr for Augment {
                     "`{part}` is not of the form shift=PIXELS, rotate=DEGREES or scale=CHANGE, nor `none`"
                 )
             })?;
-            let number = || value.parse::<f32>().map_err(|_| format!("`{value}` is no number"));
+            let number = || value.parse::<f32>().map_err(|_| format!("`{value}` is not a number"));
             match key {
                 "shift" => {
-                    augment.shift = value.parse().map_err(|_| format!("`{value}` is no number of pixels"))?;
+                    augment.shift =
+                        value.parse().map_err(|_| format!("`{value}` is not a number of pixels"))?;
                 }
                 "rotate" => augment.rotate = number()?,
                 "scale" => augment.scale = number()?,
@@ -92,8 +93,8 @@ mod tests {
         }
         for (text, words) in [
             ("shift", "not of the form"),
-            ("shift=1.5", "no number of pixels"),
-            ("rotate=x", "no number"),
+            ("shift=1.5", "not a number of pixels"),
+            ("rotate=x", "not a number"),
             ("rotate=181", "180 degrees"),
             ("scale=1", "below 1"),
             ("scale=NaN", "below 1"),

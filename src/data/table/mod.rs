@@ -159,7 +159,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Table`] where a column that is asked for does not exist, a value is missing and that is an error, a
-    /// field of a numeric column is no number, the target is no class or always the same one, or no row is left;
+    /// field of a numeric column is not a number, the target is no class or always the same one, or no row is left;
     /// [`Error::Invalid`] for shares that leave no rows ([`Split::stratified`]) or options that contradict each other.
     pub fn split(&self, options: &TableOptions, holdout: &Holdout) -> Result<(Split, TablePreprocessor)> {
         let schema = Schema::new(self, options)?;

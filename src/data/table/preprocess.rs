@@ -156,7 +156,7 @@ impl TablePreprocessor {
     /// The rows of a table, which needs no target. A category that no training row had gives zeros for its column.
     ///
     /// # Errors
-    /// [`Error::Table`] where a column does not exist, a numeric field is no number, or a value is missing and that
+    /// [`Error::Table`] where a column does not exist, a numeric field is not a number, or a value is missing and that
     /// was an error in training.
     pub fn rows(&self, table: &Table) -> Result<TableRows> {
         let columns = self.find(table)?;
@@ -168,7 +168,7 @@ impl TablePreprocessor {
     /// The rows of a table with their targets, as a data set: classes, or numbers of shape `[1]`, scaled.
     ///
     /// # Errors
-    /// As [`TablePreprocessor::rows`]; and where the target does not exist, is no number, or is a class that training did
+    /// As [`TablePreprocessor::rows`]; and where the target does not exist, is not a number, or is a class that training did
     /// not know.
     pub fn dataset(&self, table: &Table) -> Result<Dataset> {
         let target = find(table, &self.parts.target)?;

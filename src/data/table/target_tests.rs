@@ -61,7 +61,7 @@ fn later_rows_and_files_keep_the_scaling() {
     assert!((found[0] - 107.5).abs() < 1e-4 && (found[1] + 3.0).abs() < 1e-4, "{found:?}");
     let bad = Table::from_bytes(b"y,kind,x\n107.5,b,1\nmuch,a,2\n", "later.csv", b',').unwrap();
     let text = loaded.dataset(&bad).unwrap_err().to_string();
-    assert!(text.starts_with("later.csv: line 3, column `y`: `much` is no number"), "{text}");
+    assert!(text.starts_with("later.csv: line 3, column `y`: `much` is not a number"), "{text}");
     // The rows alone need none.
     assert_eq!(loaded.rows(&bad).unwrap().rows, [0, 1]);
     // A file of classes has no such key, as versions before had none.
@@ -101,7 +101,7 @@ fn what_is_no_number_is_refused_where_it_stands() {
     for kind in [TargetKind::Auto, TargetKind::Number] {
         let place = "numbers.csv: line 9, column `y`: ";
         for (bad, words) in
-            [("inf", "`inf` is no number"), ("x", "`x` is no number"), ("1e39", "1e39 is too large")]
+            [("inf", "`inf` is not a number"), ("x", "`x` is not a number"), ("1e39", "1e39 is too large")]
         {
             let text = wrong(kind, bad);
             assert!(text.starts_with(place) && text.contains(words), "{text}");

@@ -370,7 +370,10 @@ fn decimal_marks_are_told_apart() {
     assert_eq!(wrong(table.split(&TableOptions::default(), &HALF)), (2, "x".into(), kind));
     let grouped =
         read("x;y\n1,234;a\n5,678;b\n950;a\n").unwrap().split(&TableOptions::default(), &HALF).unwrap_err();
-    assert!(grouped.to_string().contains("`1,234` is no number: if its digits are in groups"), "{grouped}");
+    assert!(
+        grouped.to_string().contains("`1,234` is not a number: if its digits are in groups"),
+        "{grouped}"
+    );
     // Among numbers with points, one with a comma is a slip.
     let table = read("x;y\n1.5;a\n2.5;b\n3,5;a\n").unwrap();
     let kind = TableErrorKind::OtherDecimalMark { value: "3,5".into(), mark: comma };

@@ -61,7 +61,7 @@ impl Layout {
         self.sums(x, x, variances, |c, x, _| square(c, x));
         variances.iter_mut().for_each(|variance| *variance = *variance / m);
         means.iter_mut().zip(&origins).for_each(|(mean, &origin)| *mean = origin + *mean);
-        // Differences of infinities are no numbers: all elements say what the mean is.
+        // Differences of infinities are NaN: all elements say what the mean is.
         if means.iter().any(|mean| !mean.is_finite()) {
             let mut sums = vec![T::zero(); means.len()];
             self.sums(x, x, &mut sums, |_, x, _| x);

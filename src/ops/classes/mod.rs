@@ -19,7 +19,7 @@ use rows::{ScatterRows, TakeRows};
 
 const WORKGROUP: usize = 64;
 
-/// Bits of a float that is not a number.
+/// Bits of NaN.
 const NAN_BITS: u32 = 0x7fc0_0000;
 
 /// Says which row holds a number that is not below `bound`.

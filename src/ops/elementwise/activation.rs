@@ -49,7 +49,7 @@ formula!(
 formula!(
     /// max(x, 0): Nair and Hinton, ICML 2010. Derivative 0 at 0.
     Relu = "relu", 1,
-    // So that a value that is no number stays one and is noticed.
+    // So that NaN stays NaN and is noticed.
     eval: |_s, x| if x[0] <= T::zero() { T::zero() } else { x[0] },
     grad: |_s, k, x, y, dy| Some(y.with(dy, ReluGrad)),
     filling: |k| Fillings::AwayFromZero(0.05));

@@ -12,7 +12,7 @@ use crate::ops::{
 };
 use crate::shape::{DType, TensorType};
 
-/// Notes whether a gradient is infinite or no number anywhere.
+/// Notes whether a gradient is infinite or NaN anywhere.
 ///
 /// Inputs: gradients; the state `found` `[1]`, a `u32`, which becomes 1 if any element is not finite.
 #[derive(Debug, Clone)]
@@ -80,7 +80,7 @@ impl<T: Real> Reference<T> for FlagNonFinite {
             let parts = x.f().chunks(each.max(1));
             let is_bad = std::sync::atomic::AtomicBool::new(false);
             threads::share(parts.len(), parts, |parts| {
-                // Of infinities and what is no number, and of nothing else, the product with 0 is no number.
+                // Of infinities and NaN, and of nothing else, the product with 0 is NaN.
                 let zeros = parts.flatten().fold(T::zero(), |sum, &x| sum + x * T::zero());
                 if zeros != T::zero() {
                     is_bad.store(true, std::sync::atomic::Ordering::Relaxed);
