@@ -83,7 +83,7 @@ impl Op for CrossEntropyGrad {
         let kernel = Kernel::library(&format!("{}_elements", self.name()))?;
         let args = vec![Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Output(0)];
         let grid = ctx.caps.grid((rows * columns).div_ceil(64))?;
-        Ok(Dispatch::by_name(kernel, args, &uniform! { rows, columns }, grid).into())
+        Ok(Dispatch::by_name(kernel, args, &uniform! { rows, columns, share: 0.0 }, grid).into())
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -121,7 +121,7 @@ impl Op for CrossEntropy {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
         let (passes, joins) = if self.soft { (3, 4) } else { (2, 2) };
         let over = OverRows { passes, joins, side_by_side: 64 };
-        over.launch(self.name(), (rows, columns), args, &uniform! { rows, columns }, ctx)
+        over.launch(self.name(), (rows, columns), args, &uniform! { rows, columns, share: 0.0 }, ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
