@@ -30,9 +30,9 @@ fn index_in_split(index: u32) -> u32 {
 }
 
 fn sum_of_splits(index: u32) -> f32 {
-    let index = index_in_split(index);
+    let at = index_in_split(index);
     var sum = 0.0;
-    for (var split = 0u; split < p.splits; split += 1u) { sum += partial[split * p.length + index]; }
+    for (var split = 0u; split < p.splits; split += 1u) { sum += partial[split * p.length + at]; }
     return sum;
 }
 
