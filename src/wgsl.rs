@@ -7,6 +7,7 @@
 
 mod access;
 mod half;
+pub(crate) mod joined;
 mod loops;
 mod template;
 pub(crate) mod words;

@@ -213,7 +213,7 @@ impl<T: Real> Executor for CpuStep<T> {
         if clock.is_some_and(|clock| clock != Clock::Host) {
             return Err(Error::Invalid("the CPU has no clock but the host's".into()));
         }
-        let launches = self.plan.tasks.iter().map(|task| self.launch(task.node)).collect();
+        let launches = (0..self.plan.tasks.len()).map(|t| self.launch(t)).collect();
         self.run()?;
         let (mut spans, mut alone) = (Vec::new(), Vec::new());
         for _ in 0..runs {
@@ -260,15 +260,14 @@ impl<T: Real> Executor for CpuStep<T> {
 
 impl<T: Real> CpuStep<T> {
     /// An op as what a profile lists.
-    fn launch(&self, n: usize) -> RawLaunch {
-        let r = &self.plan.recording;
-        let node = &r.nodes[n];
-        let bytes = |v: &u32| r.values[*v as usize].ty.bytes();
-        let reads = self.plan.reads(n).iter().enumerate().map(|(i, v)| (Arg::Input(i), bytes(v)));
-        let writes = node.outputs.iter().enumerate().map(|(i, v)| (Arg::Output(i), bytes(v)));
+    fn launch(&self, t: usize) -> RawLaunch {
+        let (r, task) = (&self.plan.recording, &self.plan.tasks[t]);
+        let bytes = |v: u32| r.values[v as usize].ty.bytes();
+        let reads = self.plan.reads_of(task).enumerate().map(|(i, v)| (Arg::Input(i), bytes(v)));
+        let writes = self.plan.outputs_of(task).enumerate().map(|(i, v)| (Arg::Output(i), bytes(v)));
         RawLaunch {
-            node: n,
-            kernel: node.op.name().into(),
+            task: t,
+            kernel: r.nodes[task.nodes[0]].op.name().into(),
             workgroups: [0; 3],
             args: reads.chain(writes).collect(),
         }
@@ -287,8 +286,7 @@ impl<T: Real> CpuStep<T> {
     fn run_tasks(&mut self, mut took: impl FnMut(Instant, Instant)) -> Result<()> {
         let mut states = lock(&self.states);
         let r = &self.plan.recording;
-        for task in &self.plan.tasks {
-            let n = task.node;
+        for &n in self.plan.tasks.iter().flat_map(|task| &task.nodes) {
             let node = &r.nodes[n];
             let id = |s: usize| r.states[s].param.id();
             // Outputs are taken out of the table, so that inputs can be borrowed from it.

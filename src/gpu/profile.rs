@@ -117,7 +117,7 @@ impl GpuStep {
             Ok((spans, alone, in_turn))
         })?;
         let raw = |launch: &Launch| RawLaunch {
-            node: launch.node,
+            task: launch.task,
             kernel: launch.pipeline.kernel.key.clone(),
             workgroups: launch.grid,
             args: launch.args.clone(),

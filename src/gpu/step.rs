@@ -54,7 +54,7 @@ pub(crate) struct Launch {
     pub(crate) pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     pub(crate) grid: [u32; 3],
-    pub(crate) node: usize,
+    pub(crate) task: usize,
     /// What it binds, with the bytes of it.
     pub(crate) args: Vec<(Arg, usize)>,
 }
@@ -156,7 +156,7 @@ impl GpuStep {
         let mut offsets = Vec::new();
         for task in &self.plan.tasks {
             for dispatch in &task.program.dispatches {
-                let label = self.plan.recording.label(task.node);
+                let label = self.plan.label(task);
                 dispatch.check_loop_iterations(&label, &gpu.caps)?;
                 if dispatch.most_loop_iterations().is_none() && gpu.caps.max_loop_iterations != u32::MAX {
                     tracing::warn!(
@@ -180,9 +180,9 @@ impl GpuStep {
         gpu.precompiler.start(gpu, gpu.cache.missing(kernels));
         let mut next = 0;
         let mut tasks = Vec::new();
-        for task in &self.plan.tasks {
+        for (t, task) in self.plan.tasks.iter().enumerate() {
             let mut launches = Vec::new();
-            let label = self.plan.recording.label(task.node);
+            let label = self.plan.label(task);
             for dispatch in &task.program.dispatches {
                 let pipeline = gpu.cache.get(gpu, &dispatch.kernel)?;
                 let offset = offsets[next];
@@ -197,7 +197,7 @@ impl GpuStep {
                 let bind_group = bind(gpu, &label, &pipeline, dispatch, &storage, uniform)?;
                 let bytes = storage.iter().map(|region| region.bytes);
                 let args = dispatch.args.iter().copied().zip(bytes).collect();
-                launches.push(Launch { pipeline, bind_group, grid: dispatch.grid, node: task.node, args });
+                launches.push(Launch { pipeline, bind_group, grid: dispatch.grid, task: t, args });
             }
             tasks.push(launches);
         }
@@ -206,10 +206,9 @@ impl GpuStep {
 
     /// The buffer an argument means, and the bytes of it that are bound.
     fn resolve(&self, task: &Task, arg: Arg) -> Result<Region<'_>> {
-        let n = &self.plan.recording.nodes[task.node];
         let value = match arg {
-            Arg::Input(i) => self.plan.reads(task.node).get(i),
-            Arg::Output(i) | Arg::OutputRead(i) => n.outputs.get(i),
+            Arg::Input(i) => self.plan.reads_of(task).nth(i),
+            Arg::Output(i) | Arg::OutputRead(i) => self.plan.outputs_of(task).nth(i),
             Arg::Scratch(i) | Arg::ScratchRead(i) => {
                 let slot = task.scratch.get(i).zip(task.program.scratch.get(i));
                 return match slot {
@@ -218,15 +217,15 @@ impl GpuStep {
                         offset,
                         bytes: bytes.next_multiple_of(16).max(16),
                     }),
-                    None => Err(Error::Invalid(format!("op `{}` has no scratch {i}", n.op.name()))),
+                    None => Err(Error::Invalid(format!("`{}` has no scratch {i}", self.plan.label(task)))),
                 };
             }
         };
         let found =
-            value.and_then(|&v| Some((self.value_buffer(v)?, self.plan.recording.values[v as usize].ty)));
+            value.and_then(|v| Some((self.value_buffer(v)?, self.plan.recording.values[v as usize].ty)));
         match found {
             Some(((buffer, offset), ty)) => Ok(Region { buffer, offset, bytes: ty.bytes() }),
-            None => Err(Error::Invalid(format!("op `{}` has no argument {arg:?}", n.op.name()))),
+            None => Err(Error::Invalid(format!("`{}` has no argument {arg:?}", self.plan.label(task)))),
         }
     }
 

@@ -67,11 +67,11 @@ pub(crate) fn lower(recording: Recording, target: &Target<'_>) -> Result<Plan> {
     Ok(placed(draft, target))
 }
 
-/// The last pass: every value gets its place in memory.
+/// The last passes: small launches are joined, and every value gets its place in memory.
 fn placed(draft: Draft, target: &Target<'_>) -> Plan {
     match target.executor {
         Executes::Formulas => Plan { is_f16: draft.is_f16, ..Plan::of_formulas(draft.recording) },
-        Executes::Kernels { .. } => Plan::of_kernels(draft),
+        Executes::Kernels { caps, fuses, .. } => Plan::of_kernels(draft, fuses.then_some(caps)),
     }
 }
 
