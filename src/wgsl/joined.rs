@@ -4,22 +4,28 @@
 //! member's number; what is the same in both stands there once. Uniforms are members of one uniform, and each is copied
 //! to the private variable that the member's text knows.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::access::storage;
+use super::access::{Form, storage, stored};
 use super::half::DIRECTIVE;
+use super::template::COMPONENTS;
 use super::{identifiers, identifiers_in_order, split};
 
 /// The entry point of the joined kernel.
 pub(crate) const ENTRY: &str = "joined";
+
+/// Invocations of a workgroup that free ones are spread over.
+pub(crate) const WIDTH: u32 = 64;
 
 /// What a kernel must be to be joined to others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
     /// Invocations of its workgroup.
     pub(crate) workgroup: u32,
-    pub(crate) has_barriers: bool,
+    /// Whether invocations know nothing of each other but their number: any workgroup can run any of them.
+    pub(crate) is_free: bool,
     /// By storage binding, in the order of their numbers: the type of its elements.
     pub(crate) elements: Vec<String>,
 }
@@ -29,9 +35,22 @@ pub(crate) struct Member {
 pub(crate) struct Part<'a> {
     pub(crate) text: &'a str,
     pub(crate) member: &'a Member,
+    /// Its workgroups: more than one where its invocations are free.
+    pub(crate) workgroups: u32,
     pub(crate) bindings: Vec<usize>,
     /// Whether it waits until what the members before it wrote can be read.
     pub(crate) follows: bool,
+}
+
+impl Part<'_> {
+    pub(crate) fn invocations(&self) -> u32 {
+        self.workgroups * self.member.workgroup
+    }
+
+    /// Invocations that it needs, or has use for.
+    pub(crate) fn width(&self) -> u32 {
+        if self.member.is_free { self.invocations().min(WIDTH) } else { self.member.workgroup }
+    }
 }
 
 /// Storage bindings of a text by number: name and element.
@@ -57,31 +76,69 @@ fn entry(text: &str) -> Option<(&str, Vec<(&str, &str)>, &str)> {
     Some((name, pairs, body))
 }
 
-/// A builtin of a grid of one workgroup whose invocations lie along x: its type, and its value by `lane`.
-fn builtin(name: &str) -> Option<(&'static str, &'static str)> {
+/// A builtin of a grid along x: its type, and its value by the invocation's number `i`.
+fn builtin(name: &str, workgroups: u32) -> Option<(&'static str, String)> {
     Some(match name {
-        "global_invocation_id" | "local_invocation_id" => ("vec3<u32>", "vec3<u32>(lane, 0u, 0u)"),
-        "local_invocation_index" => ("u32", "lane"),
-        "workgroup_id" => ("vec3<u32>", "vec3<u32>(0u)"),
-        "num_workgroups" => ("vec3<u32>", "vec3<u32>(1u)"),
+        "global_invocation_id" | "local_invocation_id" => ("vec3<u32>", "vec3<u32>(i, 0u, 0u)".into()),
+        "local_invocation_index" => ("u32", "i".into()),
+        "workgroup_id" => ("vec3<u32>", "vec3<u32>(0u)".into()),
+        "num_workgroups" => ("vec3<u32>", format!("vec3<u32>({workgroups}u, 1u, 1u)")),
         _ => return None,
     })
+}
+
+/// A binding of vectors of four whose memory another member sees as single elements.
+struct Flat(&'static str);
+
+impl Flat {
+    /// The elements of `name[index]`.
+    fn each(target: &str) -> [String; 4] {
+        let (name, index) = target.split_once('[').unwrap_or_default();
+        let index = index.strip_suffix(']').unwrap_or(index);
+        [0, 1, 2, 3].map(|c| format!("{name}[4u * ({index}) + {c}u]"))
+    }
+}
+
+impl Form for Flat {
+    fn element(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn load(&self, target: &str) -> String {
+        format!("vec4<{}>({})", self.0, Flat::each(target).join(", "))
+    }
+
+    fn assign(&self, target: &str, component: &str, operator: &str, value: &str) -> Option<String> {
+        if !(component.is_empty() && operator.is_empty()) {
+            return None;
+        }
+        let each = Flat::each(target).into_iter().zip(COMPONENTS);
+        let stores: String = each.map(|(element, c)| format!(" {element} = four.{c};")).collect();
+        Some(format!("{{ let four = {value};{stores} }}"))
+    }
+}
+
+/// `text` with the storage binding `binding`, of vectors of four, as one of single elements; `None` where it is no such,
+/// or used in another way than by whole elements.
+pub(crate) fn flat(text: &str, binding: usize) -> Option<String> {
+    let (name, element) = bindings(text).get(binding).copied()?;
+    let single = ["f32", "u32", "f16"].into_iter().find(|single| element == format!("vec4<{single}>"))?;
+    stored(text, &[(name, Flat(single))])
 }
 
 impl Member {
     /// `None` for a kernel that cannot be joined: of a workgroup in two dimensions, or that uses subgroups.
     pub(crate) fn of(text: &str) -> Option<Self> {
         let (_, parameters, _) = entry(text)?;
-        if text.contains("subgroup") || !parameters.iter().all(|(name, _)| builtin(name).is_some()) {
+        if text.contains("subgroup") || !parameters.iter().all(|(name, _)| builtin(name, 1).is_some()) {
             return None;
         }
         let size = text.split_once("@workgroup_size(")?.1.split_once(')')?.0;
         let elements = bindings(text).into_iter().map(|(_, element)| element.to_string()).collect();
-        Some(Member {
-            workgroup: size.trim().parse().ok()?,
-            has_barriers: text.contains("Barrier("),
-            elements,
-        })
+        let is_free = !text.contains("var<workgroup>")
+            && !text.contains("Barrier(")
+            && parameters.iter().all(|(name, _)| matches!(*name, "global_invocation_id" | "num_workgroups"));
+        Some(Member { workgroup: size.trim().parse().ok()?, is_free, elements })
     }
 }
 
@@ -114,7 +171,7 @@ fn renamed(item: &str, names: &BTreeMap<&str, String>) -> String {
 
 /// The joined kernel; `written`: which of its storage bindings are.
 pub(crate) fn text(parts: &[Part<'_>], written: &[bool]) -> String {
-    let width = parts.iter().map(|p| p.member.workgroup).max().unwrap_or(1);
+    let width = parts.iter().map(Part::width).max().unwrap_or(1);
     let mut declared = vec![String::new(); written.len()];
     // Names with their texts.
     let mut known: BTreeMap<String, String> = BTreeMap::new();
@@ -163,7 +220,7 @@ pub(crate) fn text(parts: &[Part<'_>], written: &[bool]) -> String {
             if *name == entry_name {
                 let list: Vec<String> = parameters
                     .iter()
-                    .filter_map(|(b, name)| Some(format!("{name}: {}", builtin(b)?.0)))
+                    .filter_map(|(b, name)| Some(format!("{name}: {}", builtin(b, 1)?.0)))
                     .collect();
                 let function = format!("fn {name}({}) {{{body}", list.join(", "));
                 let _ = write!(items, "{}\n\n", renamed(&function, &names));
@@ -181,11 +238,16 @@ pub(crate) fn text(parts: &[Part<'_>], written: &[bool]) -> String {
         if part.follows {
             calls.push_str("    storageBarrier();\n");
         }
-        let arguments: Vec<&str> = parameters.iter().filter_map(|(b, _)| Some(builtin(b)?.1)).collect();
+        let arguments: Vec<String> =
+            parameters.iter().filter_map(|(b, _)| Some(builtin(b, part.workgroups)?.1)).collect();
         let call = format!("{}({});", names.get(entry_name).map_or(entry_name, |n| n), arguments.join(", "));
-        let _ = match part.member.workgroup == width {
-            true => writeln!(calls, "    {call}"),
-            false => writeln!(calls, "    if (lane < {}u) {{ {call} }}", part.member.workgroup),
+        let all = part.invocations();
+        let _ = match all.cmp(&width) {
+            Ordering::Equal => writeln!(calls, "    {{ let i = lane; {call} }}"),
+            Ordering::Less => writeln!(calls, "    if (lane < {all}u) {{ let i = lane; {call} }}"),
+            Ordering::Greater => {
+                writeln!(calls, "    for (var i = lane; i < {all}u; i += {width}u) {{ {call} }}")
+            }
         };
     }
     let uniform = match fields.is_empty() {
