@@ -1,14 +1,13 @@
-//! Several kernels of one workgroup as one: their entry points become functions that one entry point calls in order.
+//! Several kernels as one: their entry points become functions that one entry point calls, in order or side by side.
 //!
 //! This works on wgrad's own texts alone. Names of later members that mean something else in an earlier one get the
-//! member's number; what is the same in both stands there once. Uniforms are members of one uniform, and each is copied
-//! to the private variable that the member's text knows.
+//! member's number; what is the same in both stands there once. Uniforms become members of one.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::access::{Form, storage, stored};
+use super::access::{Form, declares, storage, stored};
 use super::half::DIRECTIVE;
 use super::template::COMPONENTS;
 use super::{identifiers, identifiers_in_order, split};
@@ -19,6 +18,18 @@ pub(crate) const ENTRY: &str = "joined";
 /// Invocations of a workgroup that free ones are spread over.
 pub(crate) const WIDTH: u32 = 64;
 
+/// Names of the joined kernel's own.
+const RESERVED: [&str; 3] = [ENTRY, "members", "Members"];
+
+/// How the members of a joined kernel run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// One workgroup runs them one after another.
+    InOrder,
+    /// Each has workgroups of its own.
+    SideBySide,
+}
+
 /// What a kernel must be to be joined to others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
@@ -28,6 +39,8 @@ pub(crate) struct Member {
     pub(crate) is_free: bool,
     /// By storage binding, in the order of their numbers: the type of its elements.
     pub(crate) elements: Vec<String>,
+    /// Bytes of workgroup memory.
+    pub(crate) shared: usize,
 }
 
 /// A member, and which bindings of the joined kernel its own are.
@@ -47,9 +60,14 @@ impl Part<'_> {
         self.workgroups * self.member.workgroup
     }
 
-    /// Invocations that it needs, or has use for.
+    /// Invocations of a workgroup that it needs, or has use for.
     pub(crate) fn width(&self) -> u32 {
         if self.member.is_free { self.invocations().min(WIDTH) } else { self.member.workgroup }
+    }
+
+    /// Workgroups that it takes of a joined kernel whose workgroups have `width` invocations.
+    pub(crate) fn workgroups_of(&self, width: u32) -> u32 {
+        if self.member.is_free { self.invocations().div_ceil(width) } else { self.workgroups }
     }
 }
 
@@ -76,15 +94,30 @@ fn entry(text: &str) -> Option<(&str, Vec<(&str, &str)>, &str)> {
     Some((name, pairs, body))
 }
 
-/// A builtin of a grid along x: its type, and its value by the invocation's number `i`.
+/// A builtin of a grid along x: its type, and its value by the numbers of the workgroup (`own`), of the invocation in it
+/// (`lane`) and in all (`i`).
 fn builtin(name: &str, workgroups: u32) -> Option<(&'static str, String)> {
     Some(match name {
-        "global_invocation_id" | "local_invocation_id" => ("vec3<u32>", "vec3<u32>(i, 0u, 0u)".into()),
-        "local_invocation_index" => ("u32", "i".into()),
-        "workgroup_id" => ("vec3<u32>", "vec3<u32>(0u)".into()),
+        "global_invocation_id" => ("vec3<u32>", "vec3<u32>(i, 0u, 0u)".into()),
+        "local_invocation_id" => ("vec3<u32>", "vec3<u32>(lane, 0u, 0u)".into()),
+        "local_invocation_index" => ("u32", "lane".into()),
+        "workgroup_id" => ("vec3<u32>", "vec3<u32>(own, 0u, 0u)".into()),
         "num_workgroups" => ("vec3<u32>", format!("vec3<u32>({workgroups}u, 1u, 1u)")),
         _ => return None,
     })
+}
+
+/// Bytes of a text's workgroup memory.
+fn shared(text: &str) -> Option<usize> {
+    if !text.contains("var<workgroup>") {
+        return Some(0);
+    }
+    let module = naga::front::wgsl::parse_str(text).ok()?;
+    let is_shared = |v: &&naga::GlobalVariable| v.space == naga::AddressSpace::WorkGroup;
+    let variables = module.global_variables.iter().map(|(_, v)| v).filter(is_shared);
+    Some(
+        variables.map(|v| module.types[v.ty].inner.size(module.to_ctx()).next_multiple_of(16) as usize).sum(),
+    )
 }
 
 /// A binding of vectors of four whose memory another member sees as single elements.
@@ -127,18 +160,23 @@ pub(crate) fn flat(text: &str, binding: usize) -> Option<String> {
 }
 
 impl Member {
-    /// `None` for a kernel that cannot be joined: of a workgroup in two dimensions, or that uses subgroups.
+    /// `None` for a kernel that cannot be joined: one that uses subgroups, or more than one dimension of its workgroup.
     pub(crate) fn of(text: &str) -> Option<Self> {
         let (_, parameters, _) = entry(text)?;
         if text.contains("subgroup") || !parameters.iter().all(|(name, _)| builtin(name, 1).is_some()) {
             return None;
         }
         let size = text.split_once("@workgroup_size(")?.1.split_once(')')?.0;
+        let sizes: Vec<u32> = size.split(',').map(|n| n.trim().parse().ok()).collect::<Option<_>>()?;
+        let is_by_axis = |name: &str| matches!(name, "global_invocation_id" | "local_invocation_id");
+        if sizes.len() > 1 && parameters.iter().any(|(name, _)| is_by_axis(name)) {
+            return None;
+        }
         let elements = bindings(text).into_iter().map(|(_, element)| element.to_string()).collect();
         let is_free = !text.contains("var<workgroup>")
             && !text.contains("Barrier(")
             && parameters.iter().all(|(name, _)| matches!(*name, "global_invocation_id" | "num_workgroups"));
-        Some(Member { workgroup: size.trim().parse().ok()?, is_free, elements })
+        Some(Member { workgroup: sizes.iter().product(), is_free, elements, shared: shared(text)? })
     }
 }
 
@@ -156,8 +194,10 @@ fn renamed(item: &str, names: &BTreeMap<&str, String>) -> String {
         let start = name.as_ptr() as usize - item.as_ptr() as usize;
         let end = start + name.len();
         let is_member = is_struct && item[end..].trim_start().starts_with(':');
+        let is_hidden = |new: &str| new.contains('.') && declares(item, name);
         if let Some(new) = names.get(name)
             && !is_member
+            && !is_hidden(new)
             && !item[..start].ends_with('@')
         {
             out.push_str(&item[at..start]);
@@ -170,13 +210,13 @@ fn renamed(item: &str, names: &BTreeMap<&str, String>) -> String {
 }
 
 /// The joined kernel; `written`: which of its storage bindings are.
-pub(crate) fn text(parts: &[Part<'_>], written: &[bool]) -> String {
+pub(crate) fn text(layout: Layout, parts: &[Part<'_>], written: &[bool]) -> String {
     let width = parts.iter().map(Part::width).max().unwrap_or(1);
+    let (mut first, mut waits) = (0, false);
     let mut declared = vec![String::new(); written.len()];
     // Names with their texts.
     let mut known: BTreeMap<String, String> = BTreeMap::new();
-    let (mut items, mut fields, mut copies, mut calls) =
-        (String::new(), String::new(), String::new(), String::new());
+    let (mut items, mut fields, mut calls) = (String::new(), String::new(), String::new());
     let directive = if parts.iter().any(|p| p.text.starts_with(DIRECTIVE)) { DIRECTIVE } else { "" };
     for (k, part) in parts.iter().enumerate() {
         let text = part.text.strip_prefix(DIRECTIVE).unwrap_or(part.text);
@@ -203,10 +243,13 @@ pub(crate) fn text(parts: &[Part<'_>], written: &[bool]) -> String {
                 "@group(0) @binding({binding}) var<storage, {access}> buffer{binding}: array<{element}>;\n"
             );
         }
-        for (name, _) in &all {
+        for (name, item) in &all {
+            if item.contains("var<uniform>") {
+                names.insert(name, format!("members.of_{k}"));
+            }
             if !names.contains_key(name)
                 && !same.contains(name)
-                && (known.contains_key(*name) || *name == ENTRY)
+                && (known.contains_key(*name) || RESERVED.contains(name))
             {
                 names.insert(name, format!("{name}_{k}"));
             }
@@ -226,27 +269,42 @@ pub(crate) fn text(parts: &[Part<'_>], written: &[bool]) -> String {
                 let _ = write!(items, "{}\n\n", renamed(&function, &names));
             } else if is_binding(item) {
                 let ty = item.rsplit(':').next().unwrap_or_default().trim().trim_end_matches(';').trim();
-                let ty = renamed(ty, &names);
-                let _ = write!(items, "var<private> {new}: {ty};\n\n");
-                let _ = writeln!(fields, "    @align(16) of_{k}: {ty},");
-                let _ = writeln!(copies, "    {new} = members.of_{k};");
+                let _ = writeln!(fields, "    @align(16) of_{k}: {},", renamed(ty, &names));
             } else {
                 let _ = write!(items, "{}\n\n", renamed(item, &names));
             }
             known.insert(new, item.to_string());
         }
-        if part.follows {
-            calls.push_str("    storageBarrier();\n");
-        }
         let arguments: Vec<String> =
             parameters.iter().filter_map(|(b, _)| Some(builtin(b, part.workgroups)?.1)).collect();
         let call = format!("{}({});", names.get(entry_name).map_or(entry_name, |n| n), arguments.join(", "));
         let all = part.invocations();
-        let _ = match all.cmp(&width) {
-            Ordering::Equal => writeln!(calls, "    {{ let i = lane; {call} }}"),
-            Ordering::Less => writeln!(calls, "    if (lane < {all}u) {{ let i = lane; {call} }}"),
-            Ordering::Greater => {
-                writeln!(calls, "    for (var i = lane; i < {all}u; i += {width}u) {{ {call} }}")
+        let _ = match layout {
+            Layout::InOrder => {
+                if part.follows {
+                    calls.push_str("    storageBarrier();\n");
+                }
+                // What the one before has in workgroup memory may be what this one has there.
+                if waits && !part.member.is_free {
+                    calls.push_str("    workgroupBarrier();\n");
+                }
+                waits |= !part.member.is_free;
+                match all.cmp(&width) {
+                    Ordering::Equal => writeln!(calls, "    {{ let i = lane; {call} }}"),
+                    Ordering::Less => writeln!(calls, "    if (lane < {all}u) {{ let i = lane; {call} }}"),
+                    Ordering::Greater => {
+                        writeln!(calls, "    for (var i = lane; i < {all}u; i += {width}u) {{ {call} }}")
+                    }
+                }
+            }
+            Layout::SideBySide => {
+                let next = first + part.workgroups_of(width);
+                let guarded =
+                    if part.member.is_free { format!("if (i < {all}u) {{ {call} }}") } else { call };
+                let otherwise = if k > 0 { "else " } else { "" };
+                let of_group = format!("let own = group.x - {first}u; let i = own * {width}u + lane;");
+                first = next;
+                writeln!(calls, "    {otherwise}if (group.x < {next}u) {{ {of_group} {guarded} }}")
             }
         };
     }
@@ -257,9 +315,13 @@ pub(crate) fn text(parts: &[Part<'_>], written: &[bool]) -> String {
             written.len()
         ),
     };
+    let (parameter, start) = match layout {
+        Layout::InOrder => ("", "    let own = 0u;\n"),
+        Layout::SideBySide => (", @builtin(workgroup_id) group: vec3<u32>", ""),
+    };
     format!(
         "{directive}{items}{}\n{uniform}@compute @workgroup_size({width})\n\
-         fn {ENTRY}(@builtin(local_invocation_index) lane: u32) {{\n{copies}{calls}}}\n",
+         fn {ENTRY}(@builtin(local_invocation_index) lane: u32{parameter}) {{\n{start}{calls}}}\n",
         declared.concat()
     )
 }
