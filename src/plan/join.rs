@@ -24,8 +24,10 @@ const MOST: usize = 12;
 const INVOCATIONS: usize = 256;
 const ITERATIONS: usize = 256;
 
-/// Workgroups side by side, at most: twice what the largest GPUs run at once of kernels with much workgroup memory.
+/// Workgroups side by side, at most, of kernels that fill a multiprocessor with few: the largest GPUs run some hundreds of
+/// those at once, and several times as many whose invocations know nothing of each other.
 const WORKGROUPS: u32 = 512;
+const FREE: u32 = 8;
 
 /// Workgroup memory that WebGPU promises.
 const SHARED: usize = 16_384;
@@ -101,6 +103,11 @@ impl One {
         }
     }
 
+    /// How much of a device it fills, in workgroups that nothing runs beside.
+    fn weight(&self) -> u32 {
+        self.dispatch.grid[0].div_ceil(if self.member.is_free { FREE } else { 1 })
+    }
+
     /// Whether one workgroup can do it as well.
     fn is_small(&self) -> bool {
         let invocations = self.part(Vec::new()).invocations() as usize;
@@ -161,7 +168,7 @@ impl Group {
             Layout::InOrder => {
                 matches!(&all[..], [one] if one[0].is_small()) && task.program.scratch.is_empty()
             }
-            Layout::SideBySide => all.iter().all(|one| one[0].dispatch.grid[0] <= WORKGROUPS / 2),
+            Layout::SideBySide => all.iter().all(|one| one[0].weight() <= WORKGROUPS / 2),
         };
         let launches = launches.filter(is_one).unwrap_or_default();
         let bytes = plan.outputs_of(&task).map(|v| plan.bytes(v) as usize).sum();
@@ -201,12 +208,12 @@ impl Group {
                 Layout::InOrder => (iterations.sum(), true),
                 Layout::SideBySide => (
                     iterations.max().unwrap_or_default(),
-                    parts().map(|p| p.workgroups_of(width)).sum::<u32>() <= WORKGROUPS,
+                    all.iter().map(|s| s.weight()).sum::<u32>() <= WORKGROUPS,
                 ),
             };
             fits && all.len() <= MOST
                 && all.iter().all(is_wide)
-                && all.iter().map(|s| s.member.shared).sum::<usize>() <= SHARED
+                && joined::shared_bytes(all.iter().map(|s| &s.member)) <= SHARED
                 && caps.allows(iterations)
                 && bindings(&all).is_some_and(|b| b.len() <= caps.storage_buffers as usize)
         })

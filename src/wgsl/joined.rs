@@ -39,8 +39,8 @@ pub(crate) struct Member {
     pub(crate) is_free: bool,
     /// By storage binding, in the order of their numbers: the type of its elements.
     pub(crate) elements: Vec<String>,
-    /// Bytes of workgroup memory.
-    pub(crate) shared: usize,
+    /// Declarations of workgroup memory, and the bytes of each.
+    pub(crate) shared: Vec<(String, usize)>,
 }
 
 /// A member, and which bindings of the joined kernel its own are.
@@ -107,17 +107,23 @@ fn builtin(name: &str, workgroups: u32) -> Option<(&'static str, String)> {
     })
 }
 
-/// Bytes of a text's workgroup memory.
-fn shared(text: &str) -> Option<usize> {
+/// A text's declarations of workgroup memory, and the bytes of each.
+fn shared(text: &str) -> Option<Vec<(String, usize)>> {
     if !text.contains("var<workgroup>") {
-        return Some(0);
+        return Some(Vec::new());
     }
     let module = naga::front::wgsl::parse_str(text).ok()?;
-    let is_shared = |v: &&naga::GlobalVariable| v.space == naga::AddressSpace::WorkGroup;
-    let variables = module.global_variables.iter().map(|(_, v)| v).filter(is_shared);
-    Some(
-        variables.map(|v| module.types[v.ty].inner.size(module.to_ctx()).next_multiple_of(16) as usize).sum(),
-    )
+    let of = |(name, item): (&str, &str)| {
+        let variable = module.global_variables.iter().find(|(_, v)| v.name.as_deref() == Some(name));
+        let bytes = variable.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx()));
+        Some((item.to_string(), bytes?.next_multiple_of(16) as usize))
+    };
+    split(text).into_iter().filter(|(_, item)| item.contains("var<workgroup>")).map(of).collect()
+}
+
+/// Bytes of workgroup memory of a kernel joined of these: what is declared alike is one.
+pub(crate) fn shared_bytes<'a>(members: impl Iterator<Item = &'a Member>) -> usize {
+    members.flat_map(|m| &m.shared).collect::<BTreeSet<_>>().into_iter().map(|(_, bytes)| bytes).sum()
 }
 
 /// A binding of vectors of four whose memory another member sees as single elements.
