@@ -153,7 +153,7 @@ fn run_unscoped(
         pass.set_bind_group(0, &group, &[]);
         pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], dispatch.grid[2]);
     }
-    gpu.queue.submit([encoder.finish()]);
+    gpu.submit([encoder.finish()]);
     let mut results = Vec::new();
     for (buffer, ty) in targets.iter().zip(&out_types) {
         results.push(unfence(gpu, op.name(), buffer, ty)?);

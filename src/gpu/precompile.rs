@@ -91,10 +91,10 @@ impl Precompiler {
                 }
             }
             let Ok(second) = adapter::open_adapter(&adapter) else { return 0 };
-            let mut second = second.derive(false, None, caps);
-            if let Some(shared) = Arc::get_mut(&mut second.0) {
-                shared.dumps = false;
-            }
+            let second = second.derive(|shared| {
+                (shared.check, shared.planted, shared.dumps) = (false, None, false);
+                shared.caps = caps;
+            });
             let mut made = 0;
             for (at, kernel) in kernels.iter().enumerate().rev() {
                 // Making the pipeline ends with its first launch.

@@ -252,7 +252,7 @@ impl GpuStep {
                 tasks.iter().flatten().for_each(|launch| launch.encode(&mut pass, &mut current));
             }
         }
-        self.gpu.queue.submit([encoder.finish()])
+        self.gpu.submit([encoder.finish()])
     }
 
     /// Submits steps together, once every input was fed.
