@@ -7,6 +7,8 @@
 mod autodiff;
 mod display;
 mod param;
+#[cfg(test)]
+mod tests;
 mod var;
 
 use std::cell::RefCell;
@@ -26,6 +28,9 @@ use crate::tensor::Tensor;
 /// Index of a value in its graph. [`POISON`] stands for the result of a mistake.
 pub(crate) type ValueId = u32;
 pub(crate) const POISON: ValueId = u32::MAX;
+
+/// The most outputs of an op. A mistake gives as many values, so that any output of the op can be asked for.
+const MAX_OUTPUTS: usize = 256;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -327,8 +332,8 @@ impl Graph {
         }
     }
 
-    /// Records an op from outside the crate and returns its outputs; one that fails its type check gives
-    /// poisoned values.
+    /// Records an op from outside the crate, of at most 256 outputs, and returns these; one that fails its type check
+    /// gives poisoned values.
     #[track_caller]
     pub fn custom<'g>(&'g self, op: impl Op + 'static, inputs: &[Var<'g>]) -> Vec<Var<'g>> {
         self.record(op, inputs)
@@ -364,8 +369,8 @@ impl Graph {
         inputs: &[Var<'g>],
         location: SourceLocation,
     ) -> Vec<Var<'g>> {
-        // A failed op does not know how many outputs it has: give more than any has.
-        let poisoned = || vec![Var { graph: self, id: POISON }; 4];
+        // An op that fails its type check does not say how many outputs it has.
+        let poisoned = || vec![Var { graph: self, id: POISON }; MAX_OUTPUTS];
         if inputs.iter().any(|v| !std::ptr::eq(v.graph, self)) {
             self.mistake(op.name(), "its inputs belong to different graphs".into(), &[], location);
             return poisoned();
@@ -385,6 +390,10 @@ impl Graph {
                 return poisoned();
             }
         };
+        if let Some(message) = untrue(&*op, &types, outputs.len()) {
+            self.mistake(op.name(), message, inputs, location);
+            return poisoned();
+        }
         for (input, bound) in op.traits().index_bounds(&types) {
             let checked = self.inner.borrow_mut().bound_source(inputs[input].id, bound);
             if let Err(message) = checked {
@@ -475,6 +484,22 @@ impl Graph {
     pub(crate) fn set_gradient_location(&self, location: Option<(SourceLocation, Arc<str>)>) {
         self.inner.borrow_mut().gradient_location = location;
     }
+}
+
+/// What an op says of itself that its inputs and outputs show to be wrong.
+fn untrue(op: &dyn Op, inputs: &[TensorType], outputs: usize) -> Option<String> {
+    let writes = op.writes();
+    if outputs > MAX_OUTPUTS {
+        return Some(format!("has {outputs} outputs; {MAX_OUTPUTS} are the most"));
+    }
+    if writes > inputs.len() || writes > outputs {
+        return Some(format!(
+            "updates {writes} states, but has {} inputs and {outputs} outputs",
+            inputs.len()
+        ));
+    }
+    let input = op.traits().wrong_input(inputs.len())?;
+    Some(format!("its traits name input {input}; its inputs are 0..{}", inputs.len()))
 }
 
 pub(crate) fn shape_rule() -> String {
