@@ -11,6 +11,7 @@ use crate::ops::batch_norm::BatchNorm;
 use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth, CrossEntropyGrad};
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::optimizer::AdamUpdate;
+use crate::ops::pool::{MaxPoolGather, Windows};
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::softmax::{Softmax, SoftmaxGrad};
 use crate::ops::{
@@ -257,6 +258,11 @@ fn indices() -> Vec<Option<Case>> {
         let case = case.fill(0, given(&elements)).fill(1, given(&[3.0, 2.0, 4e9, 0.0]));
         refused(case, &[&[NAN, 5.0, NAN, 9.0]])
     }));
+    // Two planes of four elements: the index 4 is not the first element of the second one.
+    let windows = Windows::Fixed { kernel: [1, 2], stride: [1, 2], padding: [0; 4], dilation: [1; 2] };
+    let gather = Case::new(MaxPoolGather { windows }, &[&[2, 1, 4], &[2, 1, 2]]).index(1, 1);
+    let gather = gather.fill(0, given(&elements[..8])).fill(1, given(&[4.0, 2.0, 0.0, 4e9]));
+    cases.push(Some(refused(gather, &[&[NAN, 2.0, 4.0, NAN]])));
     let hot = recorded("one_hot", |g| g.output("y", g.classes("i", [3]).one_hot(3)));
     let rows = [NAN, NAN, NAN, 0.0, 0.0, 1.0, NAN, NAN, NAN];
     cases.push(hot.map(|case| refused(case.fill(0, given(&[3.0, 2.0, 4e9])), &[&rows])));

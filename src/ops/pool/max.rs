@@ -106,7 +106,7 @@ impl<T: Real> Reference<T> for MaxPoolBackward {
         let (dy, index, dx) = (inputs[0].f(), inputs[1].u32(), outputs[0].f());
         dx.fill(T::zero());
         for (o, (&dy, &at)) in dy.iter().zip(index).enumerate() {
-            let to = dx[o / outs * plane..].get_mut(at as usize).filter(|_| (at as usize) < plane);
+            let to = dx[o / outs * plane..][..plane].get_mut(at as usize);
             let to = to.ok_or_else(|| format!("window {o} has its maximum at {at}, outside its plane"))?;
             *to = *to + dy;
         }
@@ -199,7 +199,7 @@ impl Op for MaxPoolBackward {
 /// Elements at the maxima: the derivative of [`MaxPoolBackward`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MaxPoolGather {
-    pub(super) windows: Windows,
+    pub(crate) windows: Windows,
 }
 
 impl<T: Real> Reference<T> for MaxPoolGather {
@@ -208,8 +208,9 @@ impl<T: Real> Reference<T> for MaxPoolGather {
         let (plane, outs) = ((y.extent * x.extent) as usize, (y.outputs * x.outputs) as usize);
         let (u, index) = (inputs[0].f(), inputs[1].u32());
         for (o, to) in outputs[0].f().iter_mut().enumerate() {
-            let value = u[o / outs * plane..].get(index[o] as usize);
-            *to = *value.ok_or_else(|| format!("window {o} has its maximum outside its plane"))?;
+            let at = index[o];
+            let value = u[o / outs * plane..][..plane].get(at as usize);
+            *to = *value.ok_or_else(|| format!("window {o} has its maximum at {at}, outside its plane"))?;
         }
         Ok(())
     }

@@ -15,8 +15,8 @@ use crate::graph::{Var, shape_rule};
 use crate::shape::Shape;
 use average::AvgPool;
 pub(crate) use average::AvgPoolBackward;
-pub(crate) use max::MaxPoolBackward;
-use max::{MaxPool, MaxPoolGather};
+use max::MaxPool;
+pub(crate) use max::{MaxPoolBackward, MaxPoolGather};
 use rows::Pooling;
 use window::Axis;
 pub(crate) use window::Windows;
@@ -321,7 +321,8 @@ pub(super) fn cases() -> Vec<Case> {
 
 #[cfg(test)]
 mod tests {
-    use super::PoolOptions;
+    use super::{MaxPoolGather, PoolOptions, Windows};
+    use crate::ops::{In, Out, Reference, Slice, SliceMut};
     use crate::{Device, Graph};
 
     fn run(
@@ -360,6 +361,24 @@ mod tests {
         let mut step = Device::cpu().compile(&g).unwrap();
         step.run_with(&[("x", (&[1.0f32, 3.0, 3.0, 2.0]).into())]).unwrap();
         assert_eq!(step.values("dx").unwrap(), [0.0, 1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_maximum_lies_in_its_own_plane() {
+        let windows = Windows::Fixed { kernel: [1, 2], stride: [1, 2], padding: [0; 4], dilation: [1; 2] };
+        let shapes = [[2, 1, 4], [2, 1, 2]].map(|s| crate::ops::float(&s).shape);
+        let u: Vec<f64> = (1..=8).map(f64::from).collect();
+        let gathered = |index: &[u32]| {
+            let mut y = [0.0; 4];
+            let inputs = [
+                In { shape: shapes[0], data: Slice::F(&u) },
+                In { shape: shapes[1], data: Slice::U32(index) },
+            ];
+            let mut outputs = [Out { shape: shapes[1], data: SliceMut::F(&mut y) }];
+            MaxPoolGather { windows }.eval(&inputs, &mut outputs).map(|()| y)
+        };
+        assert_eq!(gathered(&[3, 2, 0, 3]).unwrap(), [4.0, 3.0, 5.0, 8.0]);
+        assert_eq!(gathered(&[3, 4, 0, 3]).unwrap_err(), "window 1 has its maximum at 4, outside its plane");
     }
 
     #[test]
