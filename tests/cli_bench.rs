@@ -124,7 +124,7 @@ fn a_bench_compares_precisions_in_turns() {
     for (wrong, words) in [
         ("matmul-24", "`matmul-24` is an op"),
         ("sizes-sum", "--precision mixed takes single workloads"),
-        ("--roofline", "--roofline are of steps in 32 bits"),
+        ("--roofline", "--roofline is of steps in 32 bits"),
     ] {
         refused(folder.path(), &[&quick[..], &[wrong]].concat(), 2, words);
     }

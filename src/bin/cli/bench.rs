@@ -178,7 +178,7 @@ fn chosen(args: &Args) -> Outcome<Chosen> {
     let is_mixed = args.precision == Stored::Mixed;
     if is_mixed && args.roofline {
         return Err(Failure::usage(
-            "--roofline are of steps in 32 bits: leave --precision mixed or --roofline out",
+            "--roofline is of steps in 32 bits: leave --precision mixed or --roofline out",
         ));
     }
     let names: Vec<&str> = match &args.workloads[..] {
