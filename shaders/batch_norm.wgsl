@@ -23,7 +23,7 @@
 // `each` neighbours of a channel to one invocation, so that what belongs to the channel is read once for them.
 
 //
-// Channels that are too long for an adapter's loops are gone over in splits of `length`, by a workgroup each. Their moments
+// Channels that are too long for an adapter's loops are gone over in chunks of `length`, by a workgroup each. Their moments
 // are put together by batch_norm_join, other sums by split_k_sum.
 
 struct BatchNorm { images: u32, channels: u32, spatial: u32, each: u32, eps: f32, length: u32 }
@@ -54,8 +54,8 @@ fn index_of(at: vec2<u32>, c: u32, q: BatchNorm) -> u32 {
 // mean, variance [channels]
 @group(0) @binding(1) var<storage, read_write> mean_out: array<f32>;
 @group(0) @binding(2) var<storage, read_write> variance_out: array<f32>;
-// [splits, channels, 3]
-@group(0) @binding(1) var<storage, read_write> part_moments: array<f32>;
+// [chunks, channels, 3]
+@group(0) @binding(1) var<storage, read_write> chunk_moments: array<f32>;
 
 // Of the elements `begin` to `end` of channel c: their mean less its first element, the sum of squares about it, and their
 // plain sum.
@@ -123,7 +123,7 @@ fn batch_norm_moments(@builtin(local_invocation_index) lane: u32, @builtin(workg
 }
 
 @compute @workgroup_size(64)
-fn batch_norm_part(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
+fn batch_norm_chunk(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
     let at = linear_workgroup(group, groups);
     let begin = at / p.channels * p.length;
@@ -131,9 +131,9 @@ fn batch_norm_part(@builtin(local_invocation_index) lane: u32, @builtin(workgrou
     if (begin >= m) { return; }
     let found = moments_of(lane, at % p.channels, begin, min(begin + p.length, m));
     if (lane == 0u) {
-        part_moments[3u * at] = found.x;
-        part_moments[3u * at + 1u] = found.y;
-        part_moments[3u * at + 2u] = found.z;
+        chunk_moments[3u * at] = found.x;
+        chunk_moments[3u * at + 1u] = found.y;
+        chunk_moments[3u * at + 2u] = found.z;
     }
 }
 
@@ -205,7 +205,7 @@ fn batch_norm_moments_vec4(@builtin(local_invocation_index) lane: u32, @builtin(
 }
 
 @compute @workgroup_size(64)
-fn batch_norm_part_vec4(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
+fn batch_norm_chunk_vec4(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
     let at = linear_workgroup(group, groups);
     let begin = at / p.channels * p.length;
@@ -213,13 +213,13 @@ fn batch_norm_part_vec4(@builtin(local_invocation_index) lane: u32, @builtin(wor
     if (begin >= m) { return; }
     let found = moments_of4(lane, at % p.channels, begin, min(begin + p.length, m));
     if (lane == 0u) {
-        part_moments[3u * at] = found.x;
-        part_moments[3u * at + 1u] = found.y;
-        part_moments[3u * at + 2u] = found.z;
+        chunk_moments[3u * at] = found.x;
+        chunk_moments[3u * at + 1u] = found.y;
+        chunk_moments[3u * at + 2u] = found.z;
     }
 }
 
-// moments [splits, channels, 3]; spatial counts elements here, and so does length.
+// moments [chunks, channels, 3]; spatial counts elements here, and so does length.
 @group(0) @binding(1) var<storage, read> moments: array<f32>;
 @group(0) @binding(2) var<storage, read_write> joined_mean: array<f32>;
 @group(0) @binding(3) var<storage, read_write> joined_variance: array<f32>;
@@ -290,7 +290,7 @@ fn batch_norm_apply_vec4(@builtin(global_invocation_id) id: vec3<u32>,
     }
 }
 
-// mean, variance [channels]; dy as x; dweight, dbias [splits, channels]
+// mean, variance [channels]; dy as x; dweight, dbias [chunks, channels]
 @group(0) @binding(1) var<storage, read> sums_mean: array<f32>;
 @group(0) @binding(2) var<storage, read> sums_variance: array<f32>;
 @group(0) @binding(3) var<storage, read> sums_dy: array<f32>;

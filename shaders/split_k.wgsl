@@ -1,11 +1,11 @@
-// Long sums that several workgroups cut among themselves: each writes its split, and these kernels add the splits, in
-// order, so that every run gives the same bits.
+// Split-K: each workgroup writes partial sums over its split of k, and these kernels add the partial sums in order, so that
+// every run gives the same bits. Sums without a k, of pooling, biases and normalizations, are split alike.
 //
 //   total[i] = sum over splits of partial[split, i]      second[i] the same, where there are two results
 
 struct SplitParams {
     splits: u32,
-    // Elements of the sum, and of a split.
+    // Elements of the sum, and of the partial sums of a split.
     elements: u32, length: u32,
     // Elements of the second sum.
     channels: u32,

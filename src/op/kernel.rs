@@ -107,16 +107,16 @@ impl Caps {
         iterations as u64 <= u64::from(self.max_loop_iterations)
     }
 
-    /// Into how many splits work must be cut, of which each invocation can do `most` in the iterations it may take.
+    /// Into how many pieces a loop must be cut, of which an invocation can do `most` iterations of work in those it may take.
     pub(crate) fn pieces(&self, work: usize, most: usize) -> usize {
         if self.max_loop_iterations == u32::MAX { 1 } else { work.div_ceil(most.max(1)).max(1) }
     }
 
-    /// Cuts work in splits of equal length, each of which an invocation or workgroup can do that does `most` at most: one
-    /// part where loops may be as long as they like. There is always one, and none is empty but of no work.
+    /// Cuts a loop into pieces of equal length, `most` at most: one piece where loops may be as long as they like. There is
+    /// always one, and none is empty but of no work.
     pub(crate) fn cut(&self, work: usize, most: usize) -> Cut {
         let length = work.div_ceil(self.pieces(work, most)).max(1);
-        Cut { splits: work.div_ceil(length).max(1), length }
+        Cut { pieces: work.div_ceil(length).max(1), length }
     }
 
     /// Folds a number of workgroups into a grid within the limits; kernels undo it with
@@ -136,10 +136,10 @@ impl Caps {
     }
 }
 
-/// Parts of work, and how much each is; the last may be less.
+/// Pieces of a loop, and the length of each; the last may be shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cut {
-    pub(crate) splits: usize,
+    pub(crate) pieces: usize,
     pub(crate) length: usize,
 }
 

@@ -37,7 +37,7 @@ pub(crate) enum Location {
     Slot { slot: usize, offset: usize },
 }
 
-/// A buffer that values take iterations in.
+/// A buffer that values share, one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) bytes: usize,

@@ -73,7 +73,7 @@ impl BatchNormGrad {
     fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
         let layout = Layout::of(&ctx.inputs[0].shape);
         let channels = [layout.channels; 2];
-        let of = SplitK { first: 1, ..SplitK::of(layout.splits(ctx.caps).splits, &channels) };
+        let of = SplitK { first: 1, ..SplitK::of(layout.chunks(ctx.caps).pieces, &channels) };
         let sums = split_k(&of, ctx, None, |to, _| {
             let args = [&[0, 2, 3, 4].map(Arg::Input), to].concat();
             layout.launch("batch_norm_sums", args, self.eps, Walk::Channels, ctx)
@@ -137,8 +137,8 @@ impl Op for BatchNormGrad {
             let dot_error = (m + 12.0) * UNIT * dot_size + m * TINY;
             let (dot, sum) = (outputs[1].f()[c].abs(), outputs[2].f()[c].abs());
             for i in layout.elements(c) {
-                let splits = dy[i].abs() + sum / m + n(i) * dot / m;
-                let error = 20.0 * UNIT * splits + (sum_error + n(i) * dot_error) / m;
+                let terms = dy[i].abs() + sum / m + n(i) * dot / m;
+                let error = 20.0 * UNIT * terms + (sum_error + n(i) * dot_error) / m;
                 bounds[0][i] = (weight[c] * r).abs() * error * 1.01 + TINY;
             }
             bounds[1].push(dot_error);
