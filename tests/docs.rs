@@ -112,7 +112,8 @@ fn the_catalogue_names_nothing_that_is_not_there() {
 fn paths_are_those_of_files() {
     for document in files("docs", ".md").iter().map(PathBuf::as_path).chain([Path::new("README.md")]) {
         let text = read(document);
-        let is_path = |name: &&str| ["src/", "shaders/", "tests/"].iter().any(|folder| name.starts_with(folder));
+        let is_path =
+            |name: &&str| ["src/", "shaders/", "tests/"].iter().any(|folder| name.starts_with(folder));
         let missing: Vec<&str> = quoted(&text).filter(is_path).filter(|p| !root().join(p).exists()).collect();
         assert!(missing.is_empty(), "{} names {missing:?}, and there is no such file", document.display());
     }

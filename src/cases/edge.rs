@@ -128,7 +128,7 @@ fn rows_of_softmax() -> Vec<Case> {
     let mut cases = Vec::new();
     // All far below 0; the next row far above.
     let below = [-1000.0, -1001.0, -1002.0, 1000.0, 1001.0, 1002.0];
-    // The one that counts is not the first, and lies at an odd place.
+    // The one that counts is not the first, and lies at an odd index.
     let second = [0.0, 500.0, 1.0, 2.0];
     // It is the first, or the last, that another invocation of a workgroup looks at.
     let one_at =
@@ -282,7 +282,7 @@ fn indices() -> Vec<Option<Case>> {
     cases
 }
 
-/// Rules for equal elements: the first place counts. And slopes at 0.
+/// Rules for equal elements: the first index counts. And slopes at 0.
 fn ties() -> Vec<Option<Case>> {
     let mut cases = Vec::new();
     for (shape, filling) in [
@@ -293,7 +293,7 @@ fn ties() -> Vec<Option<Case>> {
         ([2, 130], given(&[-2.0])),
         // The last of the shortest row that has a workgroup.
         ([3, 64], Fillings::Given((0..64).map(|k| if k == 63 { 2.0 } else { 1.0 }).collect())),
-        // The largest at the first place of one invocation and a later one of the invocation before it.
+        // The largest at the first index of one invocation and a later one of the invocation before it.
         ([1, 130], Fillings::Given((0..130).map(|k| if k == 66 || k == 127 { 1.0 } else { -1.0 }).collect())),
     ] {
         cases.push(Some(Case::new(ArgMax, &[&shape]).fill(0, filling).no_gradient()));

@@ -178,7 +178,7 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     let steps = (c.oh + lead as usize).div_ceil(schedule.step);
     let planes = c.images * c.groups * c.m;
     let walks = planes * tiles_x * schedule.phases;
-    // A part loads the rows again that it shares with the one before.
+    // A piece loads the rows again that it shares with the one before.
     let needed = caps.pieces(steps, caps.max_loop_iterations as usize);
     let wanted = shape.invocations.div_ceil(walks).min(steps / (2 * schedule.kept() + 1)).max(needed);
     let length = steps.div_ceil(wanted);

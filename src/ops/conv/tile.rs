@@ -157,10 +157,10 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     let tiles_x = c.ow.div_ceil(columns);
     let tiles_y = c.input_dilation[0] * c.oh.div_ceil(c.input_dilation[0] * rows);
     let input_dilation_y = c.input_dilation[0] as i64;
-    let row_offset = (c.before[0].max(0) + input_dilation_y - 1) / input_dilation_y * input_dilation_y;
+    let padded_top = (c.before[0].max(0) + input_dilation_y - 1) / input_dilation_y * input_dilation_y;
     let params = c.uniform().and(uniform! {
         kh: c.kh, stride_y: c.stride[0], dilation_y: c.dilation[0], input_dilation_y: c.input_dilation[0],
-        row_offset: row_offset - c.before[0], row_offset_floor: row_offset / c.input_dilation[0] as i64,
+        y_offset: padded_top - c.before[0], padded_top_rows: padded_top / c.input_dilation[0] as i64,
         left: (c.before[1] - tile.phase as i64 + shift) / (input_dilation * unit) as i64, has_bias, tiles_x, tiles_y,
         width, step_ky: c.input_dilation[0] / greatest_common_divisor(c.input_dilation[0], c.dilation[0]),
     });
@@ -229,7 +229,7 @@ impl Tile {
         let (strip, mut seen) = (self.strip(), BTreeSet::new());
         let mut element = |column: usize, kx: usize| {
             let at = self.meets(column, kx)?;
-            let (load, component) = strip.place(at);
+            let (load, component) = strip.locate(at);
             Some(context! { kx, at, load, component, is_first => seen.insert(at) })
         };
         (0..self.used_columns())

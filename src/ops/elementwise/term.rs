@@ -10,7 +10,7 @@ use crate::ops::text::vector_type;
 use crate::shape::Shape;
 
 /// How a kernel walks over the tensor that it reads, seen as `[outer, extent, inner]`: it calls
-/// `term(at, row, k, column)` for element `at`, which is at these places along the three axes.
+/// `term(at, row, k, column)` for element `at`, which is at these indices along the three axes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walked {
     pub(crate) dims: [usize; 3],
@@ -28,7 +28,7 @@ enum Read {
     Same,
     /// One element for all.
     Scalar,
-    /// By the places along some of the three axes.
+    /// By the indices along some of the three axes.
     Axes([bool; 3]),
     /// In any other way: extents, and how far apart neighbours along each of them are.
     Strided(Vec<[usize; 2]>),
@@ -58,8 +58,8 @@ impl Walked {
         Read::Strided(walk.dims.iter().zip(&walk.strides[0]).map(|(&n, &stride)| [n, stride]).collect())
     }
 
-    /// The place of what is read, by the places along the axes.
-    fn place(&self, axes: [bool; 3]) -> String {
+    /// The offset of what is read, by the indices along the axes.
+    fn offset(&self, axes: [bool; 3]) -> String {
         let [extent, inner] = self.extents;
         match axes {
             [true, false, false] => "row".into(),
@@ -72,7 +72,7 @@ impl Walked {
     }
 }
 
-/// The place of element `at` of the whole in an input that is read by strides.
+/// The offset of element `at` of the whole in an input that is read by strides.
 fn strided(axes: &[[usize; 2]], at: &str) -> String {
     let mut parts = Vec::new();
     for (i, [extent, stride]) in axes.iter().enumerate().filter(|(_, [_, stride])| *stride > 0) {
@@ -117,14 +117,14 @@ impl Chain {
     fn term_as(&self, name: &str, binding: usize, walked: &Walked) -> Finish {
         let n = walked.width();
         let ty = vector_type("f32", n);
-        let (mut bindings, mut places, mut reads) = (String::new(), String::new(), String::new());
+        let (mut bindings, mut offsets, mut reads) = (String::new(), String::new(), String::new());
         for (i, input) in self.inputs.iter().enumerate() {
             let v = NAMES[i];
             // In vectors, or one element for all of a vector.
-            let (is_vector, place) = match walked.read(self, *input) {
+            let (is_vector, offset) = match walked.read(self, *input) {
                 Read::Same => (true, "at".to_string()),
                 Read::Scalar => (false, "0u".to_string()),
-                Read::Axes(axes) => (walked.vectors.is_some_and(|axis| axes[axis]), walked.place(axes)),
+                Read::Axes(axes) => (walked.vectors.is_some_and(|axis| axes[axis]), walked.offset(axes)),
                 Read::Strided(mut axes) => match axes.last_mut() {
                     Some([extent, _]) if extent.is_multiple_of(n) => {
                         *extent /= n;
@@ -136,9 +136,9 @@ impl Chain {
                     }
                     _ => {
                         let _ = write!(
-                            places,
+                            offsets,
                             "// Where `in_{v}` has what belongs to element `at`.\n\
-                             fn place_{v}(at: u32) -> u32 {{ return {}; }}\n\n",
+                             fn offset_{v}(at: u32) -> u32 {{ return {}; }}\n\n",
                             strided(&axes, "at")
                         );
                         (false, String::new())
@@ -149,22 +149,22 @@ impl Chain {
             let at = binding + i;
             let _ =
                 writeln!(bindings, "@group(0) @binding({at}) var<storage, read> in_{v}: array<{element}>;");
-            let value = match (is_vector || n == 1, &place[..]) {
+            let value = match (is_vector || n == 1, &offset[..]) {
                 (_, "") => {
                     let part = |j: usize| match j {
-                        0 => format!("in_{v}[place_{v}({n}u * at)]"),
-                        _ => format!("in_{v}[place_{v}({n}u * at + {j}u)]"),
+                        0 => format!("in_{v}[offset_{v}({n}u * at)]"),
+                        _ => format!("in_{v}[offset_{v}({n}u * at + {j}u)]"),
                     };
                     format!("{ty}({})", (0..n).map(part).collect::<Vec<_>>().join(", "))
                 }
-                (true, place) => format!("in_{v}[{place}]"),
-                (false, place) => format!("{ty}(in_{v}[{place}])"),
+                (true, offset) => format!("in_{v}[{offset}]"),
+                (false, offset) => format!("{ty}(in_{v}[{offset}])"),
             };
             let _ = writeln!(reads, "    let {v} = {value};");
         }
         let last = self.steps.len().saturating_sub(1);
         let functions = format!(
-            "{places}// What is read at `at`, which is at `row`, `k` and `column`.\n\
+            "{offsets}// What is read at `at`, which is at `row`, `k` and `column`.\n\
              fn {name}(at: u32, row: u32, k: u32, column: u32) -> {ty} {{\n{reads}{}    return v{last};\n}}\n",
             self.body(n, |_, x| literal(x)),
         );

@@ -180,8 +180,8 @@ impl Op for LayerNormGrad {
             let products_error = (m + 5.0) * UNIT * products + m * TINY;
             for k in 0..width {
                 // A quotient by m is good to five roundoffs.
-                let splits = g(k) + (sum + n(k) * products) / m;
-                let error = 12.0 * UNIT * splits + (sum_error + n(k) * products_error) / m;
+                let terms = g(k) + (sum + n(k) * products) / m;
+                let error = 12.0 * UNIT * terms + (sum_error + n(k) * products_error) / m;
                 dx.push(r[row].abs() * error * 1.01 + TINY);
                 dweight[k] += dy[row * width + k].abs() * n(k);
                 dbias[k] += dy[row * width + k].abs();

@@ -48,7 +48,7 @@ impl Walk {
         Walk { in_workgroup: in_workgroup || !ctx.caps.allows(walk.loop_iterations()), ..walk }
     }
 
-    /// Turns of loops along a row, for the forward or the backward direction: both go over it twice, and put together
+    /// Loop iterations along a row, for the forward or the backward direction: both go over it twice, and put together
     /// at most two things that 64 invocations found.
     fn loop_iterations(self) -> usize {
         let lanes = if self.in_workgroup { 64 } else { 1 };

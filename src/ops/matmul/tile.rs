@@ -36,7 +36,7 @@ pub(super) struct Extras {
     pub(super) bias: bool,
     /// Adds up the products of several matrices.
     pub(super) images: bool,
-    /// Sums a part of k alone, of which the uniform has the length.
+    /// Sums a split of k alone, of which the uniform has the length.
     pub(super) splits: bool,
 }
 
@@ -74,7 +74,7 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Progr
     })
 }
 
-/// Turns of loops for an extent of k, those of the loops that store included.
+/// Loop iterations for an extent of k, those of the loops that store included.
 pub(super) fn loop_iterations(k: usize) -> usize {
     k.div_ceil(4) + STORES
 }

@@ -249,7 +249,7 @@ impl Op for MaxPoolGather {
     }
 }
 
-/// An index that could have come from a forward pass: any place of each window. For cases.
+/// An index that could have come from a forward pass: any element of each window. For cases.
 pub(super) fn some_index(windows: &Windows, input: &Shape) -> Vec<f64> {
     let Ok([y, x]) = windows.axes(input) else { return Vec::new() };
     let planes = input.elements() / (y.extent * x.extent) as usize;
@@ -258,10 +258,10 @@ pub(super) fn some_index(windows: &Windows, input: &Shape) -> Vec<f64> {
         for (oy, ox) in (0..y.outputs).flat_map(|oy| (0..x.outputs).map(move |ox| (oy as usize, ox as usize)))
         {
             let row = |row: usize| x.window(ox).map(move |column| row * x.extent as usize + column);
-            let places: Vec<usize> = y.window(oy).flat_map(row).collect();
+            let indices: Vec<usize> = y.window(oy).flat_map(row).collect();
             // Multiplied by 2^32 over the golden ratio, neighbours differ without a period.
             let some = (index.len() as u64).wrapping_mul(2_654_435_769) >> 16;
-            index.push(places.get(some as usize % places.len().max(1)).map_or(0.0, |at| *at as f64));
+            index.push(indices.get(some as usize % indices.len().max(1)).map_or(0.0, |at| *at as f64));
         }
     }
     index

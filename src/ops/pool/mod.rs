@@ -23,7 +23,7 @@ pub(crate) use window::Windows;
 
 const WORKGROUP: usize = 64;
 
-/// The kernel for rows, or `entry` over `elements` invocations. The results follow `inputs`: a maximum and its place, or one
+/// The kernel for rows, or `entry` over `elements` invocations. The results follow `inputs`: a maximum and its index, or one
 /// number.
 fn launch(
     ctx: &KernelContext<'_>,
@@ -44,7 +44,7 @@ fn launch(
     let axes = windows.axes(plane).map_err(Error::Invalid)?;
     let along = |axis: &Axis| if what.is_backward() { axis.most_windows() } else { axis.most_elements() };
     let all = axes.iter().map(along).product::<usize>();
-    let Cut { splits, length } = ctx.caps.cut(all, ctx.caps.max_loop_iterations as usize);
+    let Cut { pieces: splits, length } = ctx.caps.cut(all, ctx.caps.max_loop_iterations as usize);
     let [y, x] = axes;
     let params = uniform! { elements, count_padding, splits, length, y, x };
     let one = |to: &[Arg], chain: Option<&Chain>| {
@@ -190,10 +190,10 @@ pub(crate) fn long_cases() -> Vec<Case> {
     let mut cases = vec![
         // A maximum at the end of the window, among negative numbers.
         Case::new(MaxPool { windows: whole }, &[plane]).fill(0, super::Fillings::Given(rising(301 * 257))),
-        // The planes have theirs in different places.
+        // The planes have theirs at different positions.
         Case::new(MaxPool { windows: whole }, &[&[3, 301, 257]])
             .fill(0, super::Fillings::Given(rising(300 * 257))),
-        // The largest is among the first of the second part, where the window is cut in three.
+        // The largest is among the first of the second piece, where the window is cut in three.
         Case::new(MaxPool { windows: whole }, &[&[1, 301, 257]]).fill(0, super::Fillings::Given(peak)),
         // Sums of splits differ by more than they may be off.
         Case::new(AvgPool { windows: whole, count_padding: false }, &[plane])
@@ -231,7 +231,7 @@ pub(crate) struct Layout {
     pub(crate) windows: Windows,
     pub(crate) input: Shape,
     pub(crate) output: Shape,
-    /// What a maximum could have left as its places.
+    /// What a maximum could have left as its indices.
     pub(crate) index: Vec<f64>,
 }
 

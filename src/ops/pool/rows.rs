@@ -141,7 +141,7 @@ impl Rows {
         best
     }
 
-    /// Turns of an invocation's loops.
+    /// Loop iterations of an invocation.
     fn loop_iterations(&self, [y, x]: &[Axis; 2]) -> usize {
         let [h, w, oh, ow] = [y.extent, x.extent, y.outputs, x.outputs].map(|n| n as usize);
         match (self.what.is_backward(), self.side_by_side()) {

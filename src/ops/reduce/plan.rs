@@ -72,7 +72,7 @@ impl Plan {
         plan
     }
 
-    /// Turns of loops for a piece of `length`.
+    /// Loop iterations for a piece of `length`.
     fn loop_iterations(&self, length: usize) -> usize {
         let each = self.lanes * if self.entry == "reduce_rows4" { 4 } else { 1 };
         length.div_ceil(each) + if self.lanes > 1 { WORKGROUP.ilog2() as usize } else { 0 }

@@ -40,8 +40,8 @@ pub(in super::super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Re
     })
 }
 
-/// Most splits: they are added one after the other.
-const PARTS: usize = 256;
+/// Most chunks of a sum: they are added one after the other.
+const MAX_CHUNKS: usize = 256;
 
 /// The kernel for groups of one input channel; `None` for others, and where its text would be too long.
 fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
@@ -59,7 +59,7 @@ fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     let strip = Strip::new(columns, g.kw, [g.stride[1], 1, g.dilation[1]], g.left as i64, g.w, tiles_x);
     let steps = g.oh.div_ceil(schedule.phases);
     let channels = g.groups * g.o;
-    let wanted = shape.invocations.div_ceil(channels).min(PARTS);
+    let wanted = shape.invocations.div_ceil(channels).min(MAX_CHUNKS);
     let walks = g.n * schedule.phases * tiles_x;
     let pieces = wanted.div_ceil(walks).min(steps / (2 * schedule.kept() + 1)).max(1);
     let length = steps.div_ceil(pieces);

@@ -35,7 +35,7 @@ pub(super) struct Strip {
 
 impl Strip {
     /// Which load of its row has a column, and where in it.
-    pub(super) fn place(self, column: usize) -> (usize, usize) {
+    pub(super) fn locate(self, column: usize) -> (usize, usize) {
         (column / self.step / self.unit - self.first, column / self.step % self.unit)
     }
 }
