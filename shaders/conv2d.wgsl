@@ -6,7 +6,7 @@
 //
 //   x, dx [n, groups c, h, w]   weight, dw [groups o, c, kh, kw]   bias [groups o]   y, dy [n, groups o, oh, ow]
 //
-// The plain kernels are the formulas, one output per invocation: to be read, and what the others are measured by. A sum that is
+// The plain kernels are the formulas, one output per invocation: to be read, and the baseline of the other kernels. A sum that is
 // too long for an adapter's loops is cut in splits of `length` terms, which split_k_sum adds.
 // GPUs get gpu/conv2d_block.wgsl.jinja and gpu/conv2d_weight_block.wgsl.jinja, software adapters
 // software/conv2d_tile.wgsl.jinja and software/conv2d_weight_tile.wgsl.jinja.

@@ -112,7 +112,7 @@ fn of_code() -> Uses {
 }
 
 #[test]
-fn rooms_use_what_the_table_says() {
+fn modules_use_what_the_table_says() {
     let (table, code) = (documented(), of_code());
     assert!(table.len() > 20, "the table of docs/DESIGN.md was not found");
     assert_eq!(table.keys().collect::<Vec<_>>().len(), code.len(), "{:?}\n{:?}", table.keys(), code.keys());

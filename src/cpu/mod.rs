@@ -334,7 +334,7 @@ impl<T: Real> CpuStep<T> {
             let start = Instant::now();
             let result = guarded(|| T::eval(&*node.op, self.plain, &inputs, &mut outputs));
             let rounded = outputs.iter_mut().zip(&node.outputs);
-            rounded.filter(|(_, v)| self.plan.is_f16.get(**v as usize) == Some(&true)).for_each(|(y, _)| {
+            rounded.filter(|(_, v)| self.plan.in_f16.get(**v as usize) == Some(&true)).for_each(|(y, _)| {
                 threads::runs(y.f(), 1, 1, |_, y| {
                     y.iter_mut().for_each(|y| *y = T::of(crate::half::round(y.wide())));
                 });

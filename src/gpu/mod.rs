@@ -275,7 +275,7 @@ impl Shared {
     }
 
     /// Fails where kernels cannot store values in 16 bits.
-    pub(crate) fn need_halves(&self) -> Result<()> {
+    pub(crate) fn need_f16(&self) -> Result<()> {
         match self.has_f16() {
             true => Ok(()),
             false => Err(Error::Adapter(format!(

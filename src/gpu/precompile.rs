@@ -74,11 +74,11 @@ impl Precompiler {
         let (finished, stop) = (self.finished.clone(), self.stop.clone());
         let before = finished.load(Ordering::Relaxed);
         let work = move || {
-            // Whether the first device has compiled this one, or is at it.
             let done = || {
                 let _ = first.poll(wgpu::PollType::Poll);
                 finished.load(Ordering::Relaxed) - before
             };
+            // Whether the first device has compiled this one, or is at it.
             let is_reached = |at: usize| done() >= at || stop.load(Ordering::Relaxed);
             loop {
                 let start = done();

@@ -281,16 +281,16 @@ impl Kernel {
 
     /// Stores some bindings in 16 bits, in the order of their numbers. `None`, with the kernel as it was, where that is
     /// not possible.
-    fn store_f16(&mut self, is_f16: &[bool]) -> Option<()> {
-        if !is_f16.contains(&true) {
+    fn store_f16(&mut self, in_f16: &[bool]) -> Option<()> {
+        if !in_f16.contains(&true) {
             return Some(());
         }
         if !self.trusted {
             return None;
         }
-        self.text = wgsl::store_f16(&self.text, is_f16)?.into();
-        let letter = |is_half: &bool| if *is_half { 'h' } else { 'f' };
-        self.key = format!("{}.{}", self.key, is_f16.iter().map(letter).collect::<String>());
+        self.text = wgsl::store_f16(&self.text, in_f16)?.into();
+        let letter = |is_f16: &bool| if *is_f16 { 'h' } else { 'f' };
+        self.key = format!("{}.{}", self.key, in_f16.iter().map(letter).collect::<String>());
         Some(())
     }
 
@@ -410,16 +410,16 @@ impl Program {
 
     /// The same with some inputs and outputs stored in 16 bits; `None` where a kernel is not wgrad's own, or uses
     /// one of them in a way that cannot be rewritten. States, which are the last outputs, keep their 32 bits.
-    pub(crate) fn with_halves(mut self, inputs: &[bool], outputs: &[bool]) -> Option<Self> {
+    pub(crate) fn with_f16(mut self, inputs: &[bool], outputs: &[bool]) -> Option<Self> {
         let of = |list: &[bool], i: usize| list.get(i).copied().unwrap_or(false);
         for dispatch in &mut self.dispatches {
-            let is_half = |arg: &Arg| match *arg {
+            let is_f16 = |arg: &Arg| match *arg {
                 Arg::Input(i) => of(inputs, i),
                 Arg::Output(i) | Arg::OutputRead(i) => of(outputs, i),
                 Arg::Scratch(_) | Arg::ScratchRead(_) => false,
             };
-            let is_f16: Vec<bool> = dispatch.args.iter().map(is_half).collect();
-            dispatch.kernel.store_f16(&is_f16)?;
+            let in_f16: Vec<bool> = dispatch.args.iter().map(is_f16).collect();
+            dispatch.kernel.store_f16(&in_f16)?;
         }
         Some(self)
     }
@@ -433,7 +433,7 @@ impl Program {
         let ins: Vec<bool> = inputs[..reads].iter().map(is_float).collect();
         let keeps = op.traits().keeps_f32;
         let outs = outputs[..results].iter().enumerate().map(|(k, ty)| is_float(ty) && !keeps.has(k));
-        self.with_halves(&ins, &outs.collect::<Vec<bool>>())
+        self.with_f16(&ins, &outs.collect::<Vec<bool>>())
     }
 }
 

@@ -1,5 +1,5 @@
-//! The plain kernels, one output per invocation: for small work on software adapters, what nothing else fits, and what the others are measured by.
-//! Their text is `shaders/conv2d.wgsl`.
+//! The plain kernels, one output per invocation: for small work on software adapters, for what nothing else fits, and as the
+//! baseline of the other kernels. Their text is `shaders/conv2d.wgsl`.
 
 use super::kernels::Problem;
 use crate::error::Result;
