@@ -268,7 +268,7 @@ fn batch_norm_apply(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_w
     let begin = i % blocks * a.each;
     let end = plane * a.spatial + min(begin + a.each, a.spatial);
     for (var at = plane * a.spatial + begin; at < end; at += 1u) {
-        y_out[at] = finish((x_in[at] - mean) * scale + shift, at, 0u);
+        y_out[at] = epilogue((x_in[at] - mean) * scale + shift, at, 0u);
     }
 }
 
@@ -286,7 +286,7 @@ fn batch_norm_apply_vec4(@builtin(global_invocation_id) id: vec3<u32>,
     let begin = i % blocks * a.each;
     let end = plane * a.spatial + min(begin + a.each, a.spatial);
     for (var at = plane * a.spatial + begin; at < end; at += 1u) {
-        y_out4[at] = finish4((x_in4[at] - mean) * scale + shift, at, 0u);
+        y_out4[at] = epilogue4((x_in4[at] - mean) * scale + shift, at, 0u);
     }
 }
 
@@ -380,7 +380,7 @@ fn batch_norm_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
     let end = plane * b.spatial + min(begin + b.each, b.spatial);
     for (var at = plane * b.spatial + begin; at < end; at += 1u) {
         let n = (x_in[at] - mean) * r;
-        dx[at] = finish(scale * ((dy[at] - sum_share) - n * dot_share), at, 0u);
+        dx[at] = epilogue(scale * ((dy[at] - sum_share) - n * dot_share), at, 0u);
     }
 }
 
@@ -402,6 +402,6 @@ fn batch_norm_backward_vec4(@builtin(global_invocation_id) id: vec3<u32>,
     let end = plane * b.spatial + min(begin + b.each, b.spatial);
     for (var at = plane * b.spatial + begin; at < end; at += 1u) {
         let n = (x_in4[at] - mean) * r;
-        dx4[at] = finish4(scale * ((dy4[at] - sum_share) - n * dot_share), at, 0u);
+        dx4[at] = epilogue4(scale * ((dy4[at] - sum_share) - n * dot_share), at, 0u);
     }
 }

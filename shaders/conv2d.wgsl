@@ -84,7 +84,7 @@ fn conv2d_plain(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
             c += 1u;
         }
     }
-    y[id_in_splits] = finish(sum, id_in_splits, 0u);
+    y[id_in_splits] = epilogue(sum, id_in_splits, 0u);
 }
 
 @compute @workgroup_size(8)
@@ -127,7 +127,7 @@ fn conv2d_backward_input_plain(@builtin(global_invocation_id) id: vec3<u32>,
             o += 1u;
         }
     }
-    dx[id_in_splits] = finish(sum, id_in_splits, 0u);
+    dx[id_in_splits] = epilogue(sum, id_in_splits, 0u);
 }
 
 @compute @workgroup_size(8)

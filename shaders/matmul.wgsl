@@ -28,5 +28,5 @@ fn matmul_plain(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     for (var k = 0u; k < p.k; k += 1u) {
         sum += a[batch * p.a_batch + i * p.a_m + k * p.a_k] * b[batch * p.b_batch + k * p.b_k + j * p.b_n];
     }
-    c[index] = finish(sum, index, j);
+    c[index] = epilogue(sum, index, j);
 }

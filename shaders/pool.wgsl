@@ -137,7 +137,7 @@ fn max_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
             oy += 1u;
         }
     }
-    gathered[id_in_splits] = finish(sum, id_in_splits, 0u);
+    gathered[id_in_splits] = epilogue(sum, id_in_splits, 0u);
 }
 
 // u at the maxima: du[o] = u[index o]. What the second derivative needs. NaN for an index outside its plane.
@@ -211,7 +211,7 @@ fn avg_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
             oy += 1u;
         }
     }
-    pooled[id_in_splits] = finish(sum, id_in_splits, 0u);
+    pooled[id_in_splits] = epilogue(sum, id_in_splits, 0u);
 }
 
 // pooled, index [splits, elements]: the first of the largest of all splits.

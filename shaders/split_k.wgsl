@@ -40,7 +40,7 @@ fn sum_of_splits(index: u32) -> f32 {
 fn split_k_sum(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = linear_index(id, groups, 64u);
     if (index >= p.elements) { return; }
-    total[index] = finish(sum_of_splits(index), index, index % p.columns);
+    total[index] = epilogue(sum_of_splits(index), index, index % p.columns);
 }
 
 // The same and, after it, the second sum.
@@ -48,7 +48,7 @@ fn split_k_sum(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgr
 fn split_k_sum_of_two(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = linear_index(id, groups, 64u);
     if (index < p.elements) {
-        total[index] = finish(sum_of_splits(index), index, index % p.columns);
+        total[index] = epilogue(sum_of_splits(index), index, index % p.columns);
         return;
     }
     let channel = index - p.elements;

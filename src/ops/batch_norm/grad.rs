@@ -70,7 +70,7 @@ impl<T: Real> Reference<T> for BatchNormGrad {
 
 impl BatchNormGrad {
     /// The launches; `then` is applied to dx.
-    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
+    fn program(&self, ctx: &KernelContext<'_>, epilogue: Option<&Chain>) -> Result<Program> {
         let layout = Layout::of(&ctx.inputs[0].shape);
         let channels = [layout.channels; 2];
         let of = SplitK { first: 1, ..SplitK::of(layout.chunks(ctx.caps).pieces, &channels) };
@@ -80,7 +80,7 @@ impl BatchNormGrad {
         })?;
         let mut backward: Vec<Arg> = (0..5).map(Arg::Input).collect();
         backward.extend([Arg::OutputRead(1), Arg::OutputRead(2), Arg::Output(0)]);
-        let dx = layout.launch("batch_norm_backward", backward, self.eps, Walk::Elements(then), ctx)?;
+        let dx = layout.launch("batch_norm_backward", backward, self.eps, Walk::Elements(epilogue), ctx)?;
         Ok(sums.then(dx.into()))
     }
 }

@@ -110,15 +110,15 @@ impl Layout {
         // to read neighbours.
         let each = if ctx.caps.class == AdapterClass::Gpu { 1 } else { EACH.min(spatial.max(1)) };
         let params = uniform! { images: self.images, channels: self.channels, spatial, each, eps, length };
-        let (workgroups, then, iterations) = match walk {
+        let (workgroups, epilogue, iterations) = match walk {
             Walk::Channels => (self.channels * chunks, None, length.div_ceil(64) + BESIDE),
             Walk::Chunks => (self.channels.div_ceil(64), None, chunks),
-            Walk::Elements(then) => {
-                ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), then, each)
+            Walk::Elements(epilogue) => {
+                ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), epilogue, each)
             }
         };
-        args.extend(then.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
-        let around = Around { then: then.map(|chain| (chain, self.is_vec4())), ..Around::default() };
+        args.extend(epilogue.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
+        let around = Around { epilogue: epilogue.map(|chain| (chain, self.is_vec4())), ..Around::default() };
         Ok(Dispatch::by_name(around.kernel(&name)?, args, &params, ctx.caps.grid(workgroups)?)
             .loop_iterations(iterations))
     }
@@ -199,7 +199,7 @@ pub(super) fn root_bound(variance: f64, error: f64, eps: f64) -> f64 {
 
 impl BatchNorm {
     /// The launches: one that reads x for its moments, and one that reads it to normalize.
-    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
+    fn program(&self, ctx: &KernelContext<'_>, epilogue: Option<&Chain>) -> Result<Program> {
         let layout = Layout::of(&ctx.inputs[0].shape);
         let moments = vec![Arg::Input(0), Arg::Output(1), Arg::Output(2)];
         let apply = vec![
@@ -222,7 +222,7 @@ impl BatchNorm {
                 scratch.push(4 * 3 * chunks * layout.channels);
             }
         }
-        dispatches.push(launch("batch_norm_apply", apply, Walk::Elements(then))?);
+        dispatches.push(launch("batch_norm_apply", apply, Walk::Elements(epilogue))?);
         Ok(Program { dispatches, scratch })
     }
 }

@@ -14,7 +14,7 @@ use super::correlation::Correlation;
 use super::kernels::Problem;
 use super::tile::greatest_common_divisor;
 use crate::error::{Error, Result};
-use crate::ops::text::{Then, rendered, widest};
+use crate::ops::text::{Epilogue, rendered, widest};
 use crate::ops::{
     AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Uniform, uniform,
 };
@@ -229,10 +229,10 @@ impl Walk {
         );
         let Walk { workgroup, store, tail, flip, .. } = *self;
         let walk = self.schedule.variant(&self.strip, kw);
-        let finishes = chain.is_some();
-        let variant = context! { workgroup, kh, kw, flip, store, tail, finishes, ..walk };
-        let then = chain.map(|chain| Then { chain, vector: store, columns: None });
-        rendered("conv2d_depthwise", key, "conv2d_depthwise", variant, then)
+        let has_epilogue = chain.is_some();
+        let variant = context! { workgroup, kh, kw, flip, store, tail, has_epilogue, ..walk };
+        let epilogue = chain.map(|chain| Epilogue { chain, vector: store, columns: None });
+        rendered("conv2d_depthwise", key, "conv2d_depthwise", variant, epilogue)
     }
 }
 

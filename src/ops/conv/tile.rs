@@ -10,7 +10,7 @@ use minijinja::{Value, context};
 use super::correlation::Correlation;
 use super::kernels::Problem;
 use crate::error::{Error, Result};
-use crate::ops::text::{Then, rendered, widest};
+use crate::ops::text::{Epilogue, rendered, widest};
 use crate::ops::{
     AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Uniform, uniform,
 };
@@ -194,11 +194,11 @@ impl Tile {
         if let (Some(across), None) = (self.across, self.whole) {
             key += &format!(".o{across}");
         }
-        let then = chain.map(|chain| Then { chain, vector: self.store.vector(), columns: None });
-        rendered("software/conv2d_tile", key, "conv2d_tile", self.variant(chain.is_some()), then)
+        let epilogue = chain.map(|chain| Epilogue { chain, vector: self.store.vector(), columns: None });
+        rendered("software/conv2d_tile", key, "conv2d_tile", self.variant(chain.is_some()), epilogue)
     }
 
-    fn variant(&self, finishes: bool) -> Value {
+    fn variant(&self, has_epilogue: bool) -> Value {
         let Tile {
             broadcast,
             rows,
@@ -215,7 +215,7 @@ impl Tile {
         let Strip { first, unit, step, loads } = self.strip();
         let inputs = rows * loads;
         context! {
-            broadcast, rows, columns, lanes, vectors, kw, stride, input_dilation, input_dilation_y, exact, first, unit, step, finishes,
+            broadcast, rows, columns, lanes, vectors, kw, stride, input_dilation, input_dilation_y, exact, first, unit, step, has_epilogue,
             used => self.used_columns(), across => self.across.is_some(),
             whole_vectors => self.whole.map_or(0, |whole| whole.columns / whole.unit),
             row_loads => loads, loads => if broadcast { inputs.div_ceil(8) } else { inputs },

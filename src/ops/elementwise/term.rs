@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::chain::{Finish, NAMES, literal};
+use super::chain::{FunctionText, NAMES, literal};
 use super::{Access, Chain, FIRST_BINDING, Walk};
 use crate::error::Result;
 use crate::ops::Kernel;
@@ -10,7 +10,7 @@ use crate::ops::text::vector_type;
 use crate::shape::Shape;
 
 /// How a kernel walks over the tensor that it reads, seen as `[outer, extent, inner]`: it calls
-/// `term(at, row, k, column)` for element `at`, which is at these indices along the three axes.
+/// `prologue(at, row, k, column)` for element `at`, which is at these indices along the three axes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walked {
     pub(crate) dims: [usize; 3],
@@ -93,8 +93,8 @@ fn strided(axes: &[[usize; 2]], at: &str) -> String {
 }
 
 impl Chain {
-    /// What tells its text as a term from others'.
-    fn term_key(&self, walked: &Walked) -> String {
+    /// What tells its text as a prologue from others'.
+    fn prologue_key(&self, walked: &Walked) -> String {
         let mut key = String::new();
         for input in &self.inputs {
             match walked.read(self, *input) {
@@ -114,7 +114,7 @@ impl Chain {
     }
 
     /// The chain as function `name(at, row, k, column)`, without what it calls. Its inputs are bound from `binding` on.
-    fn term_as(&self, name: &str, binding: usize, walked: &Walked) -> Finish {
+    fn prologue_as(&self, name: &str, binding: usize, walked: &Walked) -> FunctionText {
         let n = walked.width();
         let ty = vector_type("f32", n);
         let (mut bindings, mut offsets, mut reads) = (String::new(), String::new(), String::new());
@@ -168,7 +168,7 @@ impl Chain {
              fn {name}(at: u32, row: u32, k: u32, column: u32) -> {ty} {{\n{reads}{}    return v{last};\n}}\n",
             self.body(n, |_, x| literal(x)),
         );
-        Finish { bindings, functions }
+        FunctionText { bindings, functions }
     }
 }
 
@@ -176,10 +176,10 @@ impl Chain {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Around<'a> {
     /// In the place of what it reads.
-    pub(crate) before: Option<(&'a Chain, &'a Walked)>,
+    pub(crate) prologue: Option<(&'a Chain, &'a Walked)>,
     /// Applied to what it stores, and whether that is in vectors of four. Inputs are read element for element, or are
     /// one number.
-    pub(crate) then: Option<(&'a Chain, bool)>,
+    pub(crate) epilogue: Option<(&'a Chain, bool)>,
     /// In the place of further functions of its family.
     pub(crate) functions: Option<&'a Functions>,
 }
@@ -200,8 +200,8 @@ impl Functions {
 }
 
 impl Around<'_> {
-    /// Kernel `entry` of the files under `shaders/`, which reads through `term` or `term4` and stores through `finish` or
-    /// `finish4`. Inputs of the formulas are bound after the kernel's own, those of the first ones first.
+    /// Kernel `entry` of the files under `shaders/`, which reads through `prologue` or `prologue4` and stores through `epilogue` or
+    /// `epilogue4`. Inputs of the formulas are bound after the kernel's own, those of the first ones first.
     ///
     /// # Errors
     /// As [`Kernel::library`].
@@ -217,25 +217,25 @@ impl Around<'_> {
                 functions += text;
             }
         }
-        if let Some((chain, walked)) = self.before {
-            let name = if walked.vectors.is_some() { "term4" } else { "term" };
-            let term = chain.term_as(name, next, walked);
-            key += &format!(".of.{}", chain.term_key(walked));
+        if let Some((chain, walked)) = self.prologue {
+            let name = if walked.vectors.is_some() { "prologue4" } else { "prologue" };
+            let text = chain.prologue_as(name, next, walked);
+            key += &format!(".of.{}", chain.prologue_key(walked));
             next += chain.inputs.len();
             vectors.extend(walked.vectors.map(|_| chain));
             replaced.push(name);
-            bindings += &term.bindings;
-            functions += &term.functions;
+            bindings += &text.bindings;
+            functions += &text.functions;
         }
-        if let Some((chain, is_vector)) = self.then {
-            let (name, n) = if is_vector { ("finish4", 4) } else { ("finish", 1) };
-            let finish = chain.finish_as(name, n, next, None);
+        if let Some((chain, is_vector)) = self.epilogue {
+            let (name, n) = if is_vector { ("epilogue4", 4) } else { ("epilogue", 1) };
+            let text = chain.epilogue_as(name, n, next, None);
             key += &format!(".then.{}", chain.key(None));
             vectors.extend(is_vector.then_some(chain));
             replaced.push(name);
-            bindings += &finish.bindings;
+            bindings += &text.bindings;
             let gap = if functions.is_empty() { "" } else { "\n" };
-            functions = functions + gap + &finish.functions;
+            functions = functions + gap + &text.functions;
         }
         if replaced.is_empty() {
             return Kernel::library(entry);

@@ -105,7 +105,7 @@ impl<T: Real> Reference<T> for LayerNormGrad {
 
 impl LayerNormGrad {
     /// The launches; `then` is applied to dx.
-    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
+    fn program(&self, ctx: &KernelContext<'_>, epilogue: Option<&Chain>) -> Result<Program> {
         let walk = Walk::new(ctx);
         let blocks = walk.units().div_ceil(COLUMNS);
         let (chunks, length) = cut(ctx.caps, walk.rows, blocks);
@@ -118,7 +118,7 @@ impl LayerNormGrad {
             args.extend(to);
             // Rows, or sums over them: a step, and what eight invocations of each column found.
             let iterations = walk.loop_iterations().max(length.div_ceil(COLUMNS) + COLUMNS);
-            walk.launch("layer_norm_backward", args, &params, workgroups, iterations, (ctx, then))
+            walk.launch("layer_norm_backward", args, &params, workgroups, iterations, (ctx, epilogue))
         })
     }
 }

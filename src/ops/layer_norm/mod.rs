@@ -83,10 +83,10 @@ impl Walk {
         params: &Uniform,
         workgroups: usize,
         iterations: usize,
-        (ctx, then): (&KernelContext<'_>, Option<&Chain>),
+        (ctx, epilogue): (&KernelContext<'_>, Option<&Chain>),
     ) -> Result<Dispatch> {
-        args.extend(then.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
-        let around = Around { then: then.map(|chain| (chain, self.is_vec4())), ..Around::default() };
+        args.extend(epilogue.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
+        let around = Around { epilogue: epilogue.map(|chain| (chain, self.is_vec4())), ..Around::default() };
         let kernel = around.kernel(&self.entry(name))?;
         Ok(Dispatch::by_name(kernel, args, params, ctx.caps.grid(workgroups)?).loop_iterations(iterations))
     }
@@ -156,13 +156,13 @@ impl<T: Real> Reference<T> for LayerNorm {
 }
 
 impl LayerNorm {
-    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
+    fn program(&self, ctx: &KernelContext<'_>, epilogue: Option<&Chain>) -> Result<Program> {
         let walk = Walk::new(ctx);
         let params = uniform! { rows: walk.rows, width: walk.units(), eps: self.eps };
         let mut args: Vec<Arg> = (0..3).map(Arg::Input).collect();
         args.extend((0..3).map(Arg::Output));
         Ok(walk
-            .launch("layer_norm", args, &params, walk.workgroups(), walk.loop_iterations(), (ctx, then))?
+            .launch("layer_norm", args, &params, walk.workgroups(), walk.loop_iterations(), (ctx, epilogue))?
             .into())
     }
 }
