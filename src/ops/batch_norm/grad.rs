@@ -1,6 +1,6 @@
 //! The backward pass.
 
-use super::{Layout, Walk, layout, per_channel};
+use super::{ChannelPass, Layout, layout, per_channel};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::split_k::{SplitK, split_k};
@@ -76,11 +76,12 @@ impl BatchNormGrad {
         let of = SplitK { first: 1, ..SplitK::of(layout.chunks(ctx.caps).pieces, &channels) };
         let sums = split_k(&of, ctx, None, |to, _| {
             let args = [&[0, 2, 3, 4].map(Arg::Input), to].concat();
-            layout.launch("batch_norm_sums", args, self.eps, Walk::Channels, ctx)
+            layout.launch("batch_norm_sums", args, self.eps, ChannelPass::Channels, ctx)
         })?;
         let mut backward: Vec<Arg> = (0..5).map(Arg::Input).collect();
         backward.extend([Arg::OutputRead(1), Arg::OutputRead(2), Arg::Output(0)]);
-        let dx = layout.launch("batch_norm_backward", backward, self.eps, Walk::Elements(epilogue), ctx)?;
+        let dx =
+            layout.launch("batch_norm_backward", backward, self.eps, ChannelPass::Elements(epilogue), ctx)?;
         Ok(sums.then(dx.into()))
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Layout {
 
 /// What a kernel goes over.
 #[derive(Debug, Clone, Copy)]
-enum Walk<'a> {
+enum ChannelPass<'a> {
     /// A workgroup for each chunk of each channel.
     Channels,
     /// An invocation for each channel, which puts chunks together.
@@ -96,10 +96,10 @@ impl Layout {
         entry: &str,
         mut args: Vec<Arg>,
         eps: f32,
-        walk: Walk<'_>,
+        walk: ChannelPass<'_>,
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
-        let joins = matches!(walk, Walk::Chunks);
+        let joins = matches!(walk, ChannelPass::Chunks);
         let Cut { pieces: chunks, length } = self.chunks(ctx.caps);
         let (name, spatial, length) = match self.is_vec4() {
             true if joins => (entry.to_string(), self.spatial, 4 * length),
@@ -111,9 +111,9 @@ impl Layout {
         let each = if ctx.caps.class == AdapterClass::Gpu { 1 } else { EACH.min(spatial.max(1)) };
         let params = uniform! { images: self.images, channels: self.channels, spatial, each, eps, length };
         let (workgroups, epilogue, iterations) = match walk {
-            Walk::Channels => (self.channels * chunks, None, length.div_ceil(64) + BESIDE),
-            Walk::Chunks => (self.channels.div_ceil(64), None, chunks),
-            Walk::Elements(epilogue) => {
+            ChannelPass::Channels => (self.channels * chunks, None, length.div_ceil(64) + BESIDE),
+            ChannelPass::Chunks => (self.channels.div_ceil(64), None, chunks),
+            ChannelPass::Elements(epilogue) => {
                 ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), epilogue, each)
             }
         };
@@ -213,16 +213,16 @@ impl BatchNorm {
         let launch = |entry, args, walk| layout.launch(entry, args, self.eps, walk, ctx);
         let (mut dispatches, mut scratch) = (Vec::new(), Vec::new());
         match layout.chunks(ctx.caps).pieces {
-            1 => dispatches.push(launch("batch_norm_moments", moments, Walk::Channels)?),
+            1 => dispatches.push(launch("batch_norm_moments", moments, ChannelPass::Channels)?),
             chunks => {
                 let join = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(1), Arg::Output(2)];
                 let moments = vec![Arg::Input(0), Arg::Scratch(0)];
-                dispatches.push(launch("batch_norm_chunk", moments, Walk::Channels)?);
-                dispatches.push(launch("batch_norm_join", join, Walk::Chunks)?);
+                dispatches.push(launch("batch_norm_chunk", moments, ChannelPass::Channels)?);
+                dispatches.push(launch("batch_norm_join", join, ChannelPass::Chunks)?);
                 scratch.push(4 * 3 * chunks * layout.channels);
             }
         }
-        dispatches.push(launch("batch_norm_apply", apply, Walk::Elements(epilogue))?);
+        dispatches.push(launch("batch_norm_apply", apply, ChannelPass::Elements(epilogue))?);
         Ok(Program { dispatches, scratch })
     }
 }

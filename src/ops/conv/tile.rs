@@ -15,7 +15,7 @@ use crate::ops::{
     AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Uniform, uniform,
 };
 
-use shape::{Store, Strip, channels, rectangle, store};
+use shape::{InputStrip, Store, channels, rectangle, store};
 
 /// A tile with its grid, and the width of the packed weight it reads.
 struct Plan {
@@ -212,7 +212,7 @@ impl Tile {
             exact,
             ..
         } = *self;
-        let Strip { first, unit, step, loads } = self.strip();
+        let InputStrip { first, unit, step, loads } = self.strip();
         let inputs = rows * loads;
         context! {
             broadcast, rows, columns, lanes, vectors, kw, stride, input_dilation, input_dilation_y, exact, first, unit, step, has_epilogue,
@@ -254,20 +254,20 @@ impl Tile {
     }
 
     /// Columns of the input that a tile needs of each row.
-    fn strip(&self) -> Strip {
+    fn strip(&self) -> InputStrip {
         let met = |column| (0..self.kw).filter_map(move |kx| self.meets(column, kx));
         let all = (0..self.used_columns()).flat_map(met);
         if let Some(Whole { unit, .. }) = self.whole {
             let first = all.clone().min().unwrap_or(0) / unit;
             let last = all.max().unwrap_or(0) / unit;
-            return Strip { first, unit, step: 1, loads: last + 1 - first };
+            return InputStrip { first, unit, step: 1, loads: last + 1 - first };
         }
         if self.unit > 1 {
             let loads = all.max().unwrap_or(0) / self.unit + 1;
-            return Strip { first: 0, unit: self.unit, step: 1, loads };
+            return InputStrip { first: 0, unit: self.unit, step: 1, loads };
         }
         let step = all.clone().fold(0, greatest_common_divisor).max(1);
-        Strip { first: 0, unit: 1, step, loads: all.max().unwrap_or(0) / step + 1 }
+        InputStrip { first: 0, unit: 1, step, loads: all.max().unwrap_or(0) / step + 1 }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::{Access, Walk};
+use super::{Access, Elements};
 use crate::op::{Arg, Chain, Kernel, Op, Operand, Pointwise, Step};
 use crate::ops::text::{component, vector_type};
 use crate::shape::Shape;
@@ -32,7 +32,7 @@ impl Chain {
     /// How each input is read by one that knows the element's place and, if it has `columns`, its column.
     /// `None` where one has to be read otherwise.
     fn accesses(&self, columns: Option<usize>) -> Option<Vec<Access>> {
-        let access = |input: &Shape| match Walk::new(&self.shape, &[*input]).access[0] {
+        let access = |input: &Shape| match Elements::new(&self.shape, &[*input]).access[0] {
             Access::Suffix(n) if Some(n) == columns => Some(Access::Suffix(n)),
             found @ (Access::Same | Access::Scalar) => Some(found),
             _ => None,
@@ -42,7 +42,9 @@ impl Chain {
 
     /// Whether input `i` is read element for element.
     pub(crate) fn reads_in_order(&self, i: usize) -> bool {
-        self.inputs.get(i).is_some_and(|input| Walk::new(&self.shape, &[*input]).access[0] == Access::Same)
+        self.inputs
+            .get(i)
+            .is_some_and(|input| Elements::new(&self.shape, &[*input]).access[0] == Access::Same)
     }
 
     /// Whether a kernel that knows the place of what it stores can compute it too.

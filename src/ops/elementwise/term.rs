@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::chain::{FunctionText, NAMES, literal};
-use super::{Access, Chain, FIRST_BINDING, Walk};
+use super::{Access, Chain, Elements, FIRST_BINDING};
 use crate::error::Result;
 use crate::ops::Kernel;
 use crate::ops::text::vector_type;
@@ -23,7 +23,7 @@ pub(crate) struct Walked {
 
 /// How one input of the formulas is read there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Read {
+enum PrologueRead {
     /// Element for element.
     Same,
     /// One element for all.
@@ -39,23 +39,25 @@ impl Walked {
         if self.vectors.is_some() { 4 } else { 1 }
     }
 
-    fn read(&self, chain: &Chain, input: Shape) -> Read {
-        let walk = Walk::new(&chain.shape, &[input]);
+    fn read(&self, chain: &Chain, input: Shape) -> PrologueRead {
+        let walk = Elements::new(&chain.shape, &[input]);
         match walk.access[0] {
-            Access::Same => return Read::Same,
-            Access::Scalar => return Read::Scalar,
+            Access::Same => return PrologueRead::Same,
+            Access::Scalar => return PrologueRead::Scalar,
             _ => {}
         }
         for axes in [0b100, 0b010, 0b001, 0b110, 0b101, 0b011] {
             let axes = [0b100, 0b010, 0b001].map(|axis| axes & axis != 0);
             let some = [0, 1, 2].map(|i| if axes[i] { self.dims[i] } else { 1 });
             let shape = |dims: &[usize]| Shape::new(dims).unwrap_or_else(Shape::scalar);
-            let other = Walk::new(&shape(&self.dims), &[shape(&some)]);
+            let other = Elements::new(&shape(&self.dims), &[shape(&some)]);
             if (&other.dims, &other.strides) == (&walk.dims, &walk.strides) {
-                return Read::Axes(axes);
+                return PrologueRead::Axes(axes);
             }
         }
-        Read::Strided(walk.dims.iter().zip(&walk.strides[0]).map(|(&n, &stride)| [n, stride]).collect())
+        PrologueRead::Strided(
+            walk.dims.iter().zip(&walk.strides[0]).map(|(&n, &stride)| [n, stride]).collect(),
+        )
     }
 
     /// The offset of what is read, by the indices along the axes.
@@ -98,14 +100,14 @@ impl Chain {
         let mut key = String::new();
         for input in &self.inputs {
             match walked.read(self, *input) {
-                Read::Same => key.push('e'),
-                Read::Scalar => key.push('s'),
-                Read::Axes(axes) => {
+                PrologueRead::Same => key.push('e'),
+                PrologueRead::Scalar => key.push('s'),
+                PrologueRead::Axes(axes) => {
                     let letters: String =
                         "okj".chars().zip(axes).filter_map(|(c, is)| is.then_some(c)).collect();
                     let _ = write!(key, "({letters})");
                 }
-                Read::Strided(axes) => {
+                PrologueRead::Strided(axes) => {
                     let _ = write!(key, "{axes:?}");
                 }
             }
@@ -122,10 +124,12 @@ impl Chain {
             let v = NAMES[i];
             // In vectors, or one element for all of a vector.
             let (is_vector, offset) = match walked.read(self, *input) {
-                Read::Same => (true, "at".to_string()),
-                Read::Scalar => (false, "0u".to_string()),
-                Read::Axes(axes) => (walked.vectors.is_some_and(|axis| axes[axis]), walked.offset(axes)),
-                Read::Strided(mut axes) => match axes.last_mut() {
+                PrologueRead::Same => (true, "at".to_string()),
+                PrologueRead::Scalar => (false, "0u".to_string()),
+                PrologueRead::Axes(axes) => {
+                    (walked.vectors.is_some_and(|axis| axes[axis]), walked.offset(axes))
+                }
+                PrologueRead::Strided(mut axes) => match axes.last_mut() {
                     Some([extent, _]) if extent.is_multiple_of(n) => {
                         *extent /= n;
                         let is_vector = axes.last().is_some_and(|[_, stride]| *stride == 1);

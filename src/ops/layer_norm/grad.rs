@@ -1,6 +1,6 @@
 //! The backward pass.
 
-use super::{Walk, check, per_row, per_row_shape};
+use super::{RowPass, check, per_row, per_row_shape};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::host::threads;
@@ -106,7 +106,7 @@ impl<T: Real> Reference<T> for LayerNormGrad {
 impl LayerNormGrad {
     /// The launches; `then` is applied to dx.
     fn program(&self, ctx: &KernelContext<'_>, epilogue: Option<&Chain>) -> Result<Program> {
-        let walk = Walk::new(ctx);
+        let walk = RowPass::new(ctx);
         let blocks = walk.units().div_ceil(COLUMNS);
         let (chunks, length) = cut(ctx.caps, walk.rows, blocks);
         let params = uniform! { rows: walk.rows, width: walk.units(), blocks, chunks, length };

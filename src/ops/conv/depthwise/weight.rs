@@ -7,7 +7,7 @@ use minijinja::{Value, context};
 use super::super::geometry::Geometry;
 use super::super::kernels::Problem;
 use super::strip::Strip;
-use super::{LINES, OUTPUTS, ROWS, Schedule, Shape, columns, vector};
+use super::{LINES, OUTPUTS, ROWS, RowSchedule, Shape, columns, vector};
 use crate::error::{Error, Result};
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::rendered;
@@ -49,7 +49,7 @@ fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
         return None;
     }
     let shape = Shape::of(caps.class);
-    let schedule = Schedule::new(g.kh, g.stride[0], g.dilation[0], 1);
+    let schedule = RowSchedule::new(g.kh, g.stride[0], g.dilation[0], 1);
     let unit = vector(&[g.ow]);
     let columns = columns(g.ow, unit, shape.columns.min(LINES / g.taps()));
     if columns * g.taps() > LINES || schedule.window > ROWS || g.taps() > 64 {
