@@ -16,7 +16,7 @@ mod tune;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 pub use adapter::{adapters, adapters_named};
 pub use fault::PlantedFault;
@@ -25,6 +25,7 @@ use crate::backend::{Backend, CompileOptions, DeviceInfo, Executor};
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recording, WeakParam};
 use crate::ops::Caps;
+use crate::sync::lock;
 use crate::tensor::{Data, Feed};
 
 /// How many wgpu objects wgrad has made on a device. Steps make none after their first run.
@@ -87,11 +88,6 @@ impl std::fmt::Debug for Gpu {
 
 /// Bytes of writes that may wait for a submission.
 const MOST_UNSUBMITTED: usize = 64 << 20;
-
-/// A lock that a panicking thread does not poison: what it guards is always whole.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Gpu {
     /// Opens the best adapter, or the one whose name contains `name` or the value of `WGRAD_ADAPTER`.

@@ -1,11 +1,12 @@
 //! What an op asks of a GPU: kernels as text, arguments, parameters and grids. Pure data.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::{Chain, Op, Uniform};
 use crate::error::{Error, Result};
 use crate::shape::{DType, TensorType};
+use crate::sync::lock;
 use crate::wgsl;
 
 /// Which shape of kernel runs best; see `docs/DESIGN.md`.
@@ -241,7 +242,7 @@ impl Kernel {
         variant: minijinja::Value,
     ) -> Result<Self> {
         static TEXTS: Mutex<BTreeMap<String, Arc<str>>> = Mutex::new(BTreeMap::new());
-        let texts = || TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let texts = || lock(&TEXTS);
         let wrong = |what: String| {
             Error::Invalid(format!("the shader `{file}` of kernel `{key}`: {what}; please report it"))
         };
