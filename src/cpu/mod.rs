@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use crate::backend::{Backend, Clock, CompileOptions, DeviceInfo, Executor, RawLaunch, Readback, Timings};
@@ -13,6 +13,7 @@ use crate::host::{Buffer, elements};
 use crate::op::{Arg, In, Out, Real};
 use crate::plan::{ConstantSource, Executes, Location, Plan, Target, lower};
 
+use crate::sync::lock;
 use crate::tensor::{Data, Feed, Tensor};
 
 #[derive(Debug)]
@@ -106,10 +107,6 @@ fn describe<T>(plain: bool) -> DeviceInfo {
 
 fn new_state<T: Real>(param: &Param) -> State<T> {
     State { buffer: Buffer::from_feed((&param.initial()).into()), owner: param.downgrade() }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A formula's result; a panic, of this thread or of one that helped, becomes an error.
@@ -332,7 +329,7 @@ impl<T: Real> CpuStep<T> {
             let start = Instant::now();
             let result = guarded(|| T::eval(&*node.op, self.plain, &inputs, &mut outputs));
             let rounded = outputs.iter_mut().zip(&node.outputs);
-            rounded.filter(|(_, v)| self.plan.is_f16.get(**v as usize) == Some(&true)).for_each(|(y, _)| {
+            rounded.filter(|(_, v)| self.plan.in_f16.get(**v as usize) == Some(&true)).for_each(|(y, _)| {
                 threads::runs(y.f(), 1, 1, |_, y| {
                     y.iter_mut().for_each(|y| *y = T::of(crate::half::round(y.wide())));
                 });

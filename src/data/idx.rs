@@ -361,7 +361,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn zeros_behind_gzip_are_padding_and_other_bytes_are_not() {
+    fn zeros_after_gzip_are_padding_and_other_bytes_are_not() {
         let whole = encode(&[6], &[1, 2, 3, 4, 5, 6]);
         let (first, second) = (gzip(&whole[..9]), gzip(&whole[9..]));
         let expected = parse(&whole).unwrap();

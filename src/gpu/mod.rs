@@ -10,11 +10,13 @@ mod profile;
 mod readback;
 mod settle;
 mod step;
+#[cfg(test)]
+mod tests;
 mod tune;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 pub use adapter::{adapters, adapters_named};
 pub use fault::PlantedFault;
@@ -23,6 +25,7 @@ use crate::backend::{Backend, CompileOptions, DeviceInfo, Executor};
 use crate::error::{Error, Result};
 use crate::graph::{Param, Recording, WeakParam};
 use crate::ops::Caps;
+use crate::sync::lock;
 use crate::tensor::{Data, Feed};
 
 /// How many wgpu objects wgrad has made on a device. Steps make none after their first run.
@@ -86,11 +89,6 @@ impl std::fmt::Debug for Gpu {
 /// Bytes of writes that may wait for a submission.
 const MOST_UNSUBMITTED: usize = 64 << 20;
 
-/// A lock that a panicking thread does not poison: what it guards is always whole.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Gpu {
     /// Opens the best adapter, or the one whose name contains `name` or the value of `WGRAD_ADAPTER`.
     ///
@@ -111,71 +109,65 @@ impl Gpu {
         adapter::wrap(device, queue, &info, Arc::default())
     }
 
-    /// The same device with every task compared with the reference as it runs; `WGRAD_CHECK=1` does this
-    /// for all devices.
+    /// The same adapter with every task compared with the reference as it runs; `WGRAD_CHECK=1` does this
+    /// for all devices. Parameters have values of their own there: the initial ones, until steps or
+    /// [`Device::write_param`](crate::Device::write_param) change them.
     #[must_use]
     pub fn checked(&self) -> Self {
-        self.derive(true, None, self.0.caps.clone())
+        self.derive(|shared| shared.check = true)
     }
 
     /// The same device with a fault planted, checked.
     #[doc(hidden)]
     #[must_use]
     pub fn with_fault(&self, fault: PlantedFault) -> Self {
-        self.derive(true, Some(fault), self.0.caps.clone())
+        self.derive(|shared| (shared.check, shared.planted) = (true, Some(fault)))
     }
 
     /// The same device running the kernel variants of another class of adapter.
     #[doc(hidden)]
     #[must_use]
     pub fn with_class(&self, class: crate::ops::AdapterClass) -> Self {
-        self.derive(self.0.check, None, Caps { class, ..self.0.caps.clone() })
+        self.derive(|shared| shared.caps.class = class)
     }
 
     /// The same device with grids folded at this many workgroups a dimension.
     #[doc(hidden)]
     #[must_use]
     pub fn with_max_workgroups(&self, max_workgroups: u32) -> Self {
-        self.derive(self.0.check, None, Caps { max_workgroups, ..self.0.caps.clone() })
+        self.derive(|shared| shared.caps.max_workgroups = max_workgroups)
     }
 
     /// The same device as if its driver ended loops after so many iterations.
     #[doc(hidden)]
     #[must_use]
     pub fn with_max_loop_iterations(&self, max_loop_iterations: u32) -> Self {
-        self.derive(self.0.check, self.0.planted, Caps { max_loop_iterations, ..self.0.caps.clone() })
+        self.derive(|shared| shared.caps.max_loop_iterations = max_loop_iterations)
     }
 
     /// The same device with tensors of at most so many bytes.
     #[doc(hidden)]
     #[must_use]
     pub fn with_largest_tensor(&self, bytes: u64) -> Self {
-        let mut gpu = self.derive(self.0.check, None, self.0.caps.clone());
-        if let Some(shared) = Arc::get_mut(&mut gpu.0) {
-            shared.limits.max_storage_buffer_binding_size = bytes;
-        }
-        gpu
+        self.derive(|shared| shared.limits.max_storage_buffer_binding_size = bytes)
     }
 
     /// The same device without fusion: every op runs its own kernels.
     #[doc(hidden)]
     #[must_use]
     pub fn unfused(&self) -> Self {
-        let mut gpu = self.derive(self.0.check, self.0.planted, self.0.caps.clone());
-        if let Some(shared) = Arc::get_mut(&mut gpu.0) {
-            shared.fuses = false;
-        }
-        gpu
+        self.derive(|shared| shared.fuses = false)
     }
 
-    /// The same device, which finds the fastest forms of products and convolutions by trial when a graph is compiled that
+    /// The same adapter, which finds the fastest forms of products and convolutions by trial when a graph is compiled that
     /// needs one it does not know. No trial is begun when all of a device have taken about a second, and what is left is
     /// tried by the next process. All forms add up in the same order, so that what is found changes no result, unless
     /// a driver's compiler takes a multiply-add apart in one form and not in another. On software adapters there is one form
     /// and nothing to try.
     ///
     /// `file` keeps what was found, for the next time and by adapter, driver and version of wgrad; it need not be there
-    /// yet. `WGRAD_TUNE=FILE` does this for all devices that wgrad opens.
+    /// yet. `WGRAD_TUNE=FILE` does this for all devices that wgrad opens. Parameters have values of their own there, as on
+    /// [`Gpu::checked`].
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Invalid`] for a file that cannot be read, or holds something else.
@@ -191,12 +183,10 @@ impl Gpu {
         limit: Option<std::time::Duration>,
     ) -> Result<Self> {
         let tuner = tune::Tuner::open(&self.0, file, limit)?;
-        let mut gpu = self.derive(self.0.check, self.0.planted, self.0.caps.clone());
-        if let Some(shared) = Arc::get_mut(&mut gpu.0) {
+        Ok(self.derive(|shared| {
             shared.tuner = Some(Arc::new(tuner));
             shared.precompiler = self.0.precompiler.again();
-        }
-        Ok(gpu)
+        }))
     }
 
     /// How many trials were made.
@@ -205,13 +195,14 @@ impl Gpu {
         self.0.tuner.as_ref().map_or(0, |tuner| tuner.trials())
     }
 
-    fn derive(&self, check: bool, planted: Option<PlantedFault>, caps: Caps) -> Self {
+    /// The same adapter's device and queue with this change; without what was made on it (pipelines, states, buffers).
+    fn derive(&self, change: impl FnOnce(&mut Shared)) -> Self {
         let old = &self.0;
-        Gpu(Arc::new(Shared {
+        let mut shared = Shared {
             device: old.device.clone(),
             queue: old.queue.clone(),
             info: old.info.clone(),
-            caps,
+            caps: old.caps.clone(),
             limits: old.limits.clone(),
             cache: cache::Cache::default(),
             precompiler: precompile::Precompiler::default(),
@@ -220,12 +211,14 @@ impl Gpu {
             unsubmitted: AtomicUsize::default(),
             fault: old.fault.clone(),
             staging: Mutex::default(),
-            check,
+            check: old.check,
             dumps: old.dumps,
             fuses: old.fuses,
-            planted,
+            planted: old.planted,
             tuner: old.tuner.clone(),
-        }))
+        };
+        change(&mut shared);
+        Gpu(Arc::new(shared))
     }
 
     /// The wgpu device, for applications that share it.
@@ -278,7 +271,7 @@ impl Shared {
     }
 
     /// Fails where kernels cannot store values in 16 bits.
-    pub(crate) fn need_halves(&self) -> Result<()> {
+    pub(crate) fn need_f16(&self) -> Result<()> {
         match self.has_f16() {
             true => Ok(()),
             false => Err(Error::Adapter(format!(
@@ -360,6 +353,15 @@ impl Shared {
         }
     }
 
+    /// Submits commands, and with them what was written.
+    pub(crate) fn submit(
+        &self,
+        commands: impl IntoIterator<Item = wgpu::CommandBuffer>,
+    ) -> wgpu::SubmissionIndex {
+        self.unsubmitted.store(0, Ordering::Relaxed);
+        self.queue.submit(commands)
+    }
+
     pub(crate) fn poll(&self, wait: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let kind = match wait {
             Some(index) => wgpu::PollType::Wait { submission_index: Some(index), timeout: None },
@@ -413,8 +415,7 @@ impl Shared {
         // pile these up.
         let bytes = values.len() * values.dtype().bytes();
         if self.unsubmitted.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_UNSUBMITTED {
-            self.unsubmitted.store(0, Ordering::Relaxed);
-            self.queue.submit([]);
+            self.submit([]);
         }
     }
 }

@@ -94,7 +94,7 @@ pub(crate) struct GpuStep {
 impl GpuStep {
     pub(crate) fn new(gpu: Arc<Shared>, recording: Recording, options: CompileOptions) -> Result<Self> {
         if options.precision == Precision::Mixed {
-            gpu.need_halves()?;
+            gpu.need_f16()?;
         }
         let tuned = gpu.tuner.as_ref().map(|tuner| |r: &Recording| tuner.caps(&gpu, r));
         let tuned = tuned.as_ref().map(|tuned| tuned as &dyn Fn(&Recording) -> Caps);
@@ -251,7 +251,7 @@ impl GpuStep {
                 tasks.iter().flatten().for_each(|launch| launch.encode(&mut pass, &mut current));
             }
         }
-        self.gpu.queue.submit([encoder.finish()])
+        self.gpu.submit([encoder.finish()])
     }
 
     /// Submits steps together, once every input was fed.

@@ -287,7 +287,7 @@ impl Run {
         }
         let commands = encoder.finish();
         let start = Instant::now();
-        let index = gpu.queue.submit([commands]);
+        let index = gpu.submit([commands]);
         gpu.poll(Some(index))?;
         Ok(start.elapsed().as_secs_f64() / times as f64)
     }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::rng::Rng;
 use crate::shape::{DType, IntoShape, Shape, TensorType};
+use crate::sync::lock;
 use crate::tensor::{Data, Tensor};
 
 /// How a state gets its first value. Random ones depend on the seed and the name only, not on the
@@ -213,7 +214,7 @@ impl Params {
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.store)
     }
 
     /// The seed.

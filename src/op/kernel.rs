@@ -1,11 +1,12 @@
 //! What an op asks of a GPU: kernels as text, arguments, parameters and grids. Pure data.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::{Chain, Op, Uniform};
 use crate::error::{Error, Result};
 use crate::shape::{DType, TensorType};
+use crate::sync::lock;
 use crate::wgsl;
 
 /// Which shape of kernel runs best; see `docs/DESIGN.md`.
@@ -107,16 +108,16 @@ impl Caps {
         iterations as u64 <= u64::from(self.max_loop_iterations)
     }
 
-    /// Into how many splits work must be cut, of which each invocation can do `most` in the iterations it may take.
+    /// Into how many pieces a loop must be cut, of which an invocation can do `most` iterations of work in those it may take.
     pub(crate) fn pieces(&self, work: usize, most: usize) -> usize {
         if self.max_loop_iterations == u32::MAX { 1 } else { work.div_ceil(most.max(1)).max(1) }
     }
 
-    /// Cuts work in splits of equal length, each of which an invocation or workgroup can do that does `most` at most: one
-    /// part where loops may be as long as they like. There is always one, and none is empty but of no work.
+    /// Cuts a loop into pieces of equal length, `most` at most: one piece where loops may be as long as they like. There is
+    /// always one, and none is empty but of no work.
     pub(crate) fn cut(&self, work: usize, most: usize) -> Cut {
         let length = work.div_ceil(self.pieces(work, most)).max(1);
-        Cut { splits: work.div_ceil(length).max(1), length }
+        Cut { pieces: work.div_ceil(length).max(1), length }
     }
 
     /// Folds a number of workgroups into a grid within the limits; kernels undo it with
@@ -136,10 +137,10 @@ impl Caps {
     }
 }
 
-/// Parts of work, and how much each is; the last may be less.
+/// Pieces of a loop, and the length of each; the last may be shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cut {
-    pub(crate) splits: usize,
+    pub(crate) pieces: usize,
     pub(crate) length: usize,
 }
 
@@ -241,7 +242,7 @@ impl Kernel {
         variant: minijinja::Value,
     ) -> Result<Self> {
         static TEXTS: Mutex<BTreeMap<String, Arc<str>>> = Mutex::new(BTreeMap::new());
-        let texts = || TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let texts = || lock(&TEXTS);
         let wrong = |what: String| {
             Error::Invalid(format!("the shader `{file}` of kernel `{key}`: {what}; please report it"))
         };
@@ -281,16 +282,16 @@ impl Kernel {
 
     /// Stores some bindings in 16 bits, in the order of their numbers. `None`, with the kernel as it was, where that is
     /// not possible.
-    fn store_f16(&mut self, is_f16: &[bool]) -> Option<()> {
-        if !is_f16.contains(&true) {
+    fn store_f16(&mut self, in_f16: &[bool]) -> Option<()> {
+        if !in_f16.contains(&true) {
             return Some(());
         }
         if !self.trusted {
             return None;
         }
-        self.text = wgsl::store_f16(&self.text, is_f16)?.into();
-        let letter = |is_half: &bool| if *is_half { 'h' } else { 'f' };
-        self.key = format!("{}.{}", self.key, is_f16.iter().map(letter).collect::<String>());
+        self.text = wgsl::store_f16(&self.text, in_f16)?.into();
+        let letter = |is_f16: &bool| if *is_f16 { 'h' } else { 'f' };
+        self.key = format!("{}.{}", self.key, in_f16.iter().map(letter).collect::<String>());
         Some(())
     }
 
@@ -410,16 +411,16 @@ impl Program {
 
     /// The same with some inputs and outputs stored in 16 bits; `None` where a kernel is not wgrad's own, or uses
     /// one of them in a way that cannot be rewritten. States, which are the last outputs, keep their 32 bits.
-    pub(crate) fn with_halves(mut self, inputs: &[bool], outputs: &[bool]) -> Option<Self> {
+    pub(crate) fn with_f16(mut self, inputs: &[bool], outputs: &[bool]) -> Option<Self> {
         let of = |list: &[bool], i: usize| list.get(i).copied().unwrap_or(false);
         for dispatch in &mut self.dispatches {
-            let is_half = |arg: &Arg| match *arg {
+            let is_f16 = |arg: &Arg| match *arg {
                 Arg::Input(i) => of(inputs, i),
                 Arg::Output(i) | Arg::OutputRead(i) => of(outputs, i),
                 Arg::Scratch(_) | Arg::ScratchRead(_) => false,
             };
-            let is_f16: Vec<bool> = dispatch.args.iter().map(is_half).collect();
-            dispatch.kernel.store_f16(&is_f16)?;
+            let in_f16: Vec<bool> = dispatch.args.iter().map(is_f16).collect();
+            dispatch.kernel.store_f16(&in_f16)?;
         }
         Some(self)
     }
@@ -433,7 +434,7 @@ impl Program {
         let ins: Vec<bool> = inputs[..reads].iter().map(is_float).collect();
         let keeps = op.traits().keeps_f32;
         let outs = outputs[..results].iter().enumerate().map(|(k, ty)| is_float(ty) && !keeps.has(k));
-        self.with_halves(&ins, &outs.collect::<Vec<bool>>())
+        self.with_f16(&ins, &outs.collect::<Vec<bool>>())
     }
 }
 

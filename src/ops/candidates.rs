@@ -37,12 +37,12 @@ impl Kernels {
     }
 }
 
-/// A way to compute what an `A` says.
-pub(super) struct Candidate<A> {
+/// A way to compute a problem `P`.
+pub(super) struct Candidate<P> {
     pub(super) name: &'static str,
     classes: &'static [AdapterClass],
-    fits: fn(&A, &Caps) -> bool,
-    launch: fn(&A, &KernelContext<'_>) -> Result<Program>,
+    fits: fn(&P, &Caps) -> bool,
+    launch: fn(&P, &KernelContext<'_>) -> Result<Program>,
 }
 
 pub(super) const GPU: &[AdapterClass] = &[AdapterClass::Gpu];
@@ -50,20 +50,20 @@ pub(super) const SOFTWARE: &[AdapterClass] = &[AdapterClass::Software, AdapterCl
 pub(super) const ALL: &[AdapterClass] =
     &[AdapterClass::Gpu, AdapterClass::Software, AdapterClass::SoftwareLanes8];
 
-impl<A> Candidate<A> {
+impl<P> Candidate<P> {
     pub(super) const fn new(
         name: &'static str,
         classes: &'static [AdapterClass],
-        fits: fn(&A, &Caps) -> bool,
-        launch: fn(&A, &KernelContext<'_>) -> Result<Program>,
+        fits: fn(&P, &Caps) -> bool,
+        launch: fn(&P, &KernelContext<'_>) -> Result<Program>,
     ) -> Self {
         Candidate { name, classes, fits, launch }
     }
 
     /// The first of a list that is allowed, that the class runs and that fits; the last always does.
-    pub(super) fn first<'c>(list: &'c [Self], kernels: Kernels, asked: &A, caps: &Caps) -> &'c Self {
+    pub(super) fn first<'c>(list: &'c [Self], kernels: Kernels, problem: &P, caps: &Caps) -> &'c Self {
         let fits =
-            |c: &&Self| kernels.allows(c.name) && c.classes.contains(&caps.class) && (c.fits)(asked, caps);
+            |c: &&Self| kernels.allows(c.name) && c.classes.contains(&caps.class) && (c.fits)(problem, caps);
         list.iter().find(fits).unwrap_or(&list[list.len() - 1])
     }
 
@@ -71,14 +71,14 @@ impl<A> Candidate<A> {
     pub(super) fn launch(
         list: &[Self],
         kernels: Kernels,
-        asked: &A,
+        problem: &P,
         ctx: &KernelContext<'_>,
     ) -> Result<Program> {
-        (Self::first(list, kernels, asked, ctx.caps).launch)(asked, ctx)
+        (Self::first(list, kernels, problem, ctx.caps).launch)(problem, ctx)
     }
 }
 
 /// Of what fits anything.
-pub(super) fn always<A>(_: &A, _: &Caps) -> bool {
+pub(super) fn always<P>(_: &P, _: &Caps) -> bool {
     true
 }

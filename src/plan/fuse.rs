@@ -79,16 +79,8 @@ impl Pass<'_> {
         self.r.values[v as usize].ty
     }
 
-    /// The node that computes a value which is no state.
-    fn producer(&self, v: ValueId) -> Option<usize> {
-        match self.r.values[v as usize].source {
-            Source::Node(n) => Some(n),
-            _ => None,
-        }
-    }
-
     fn group_making(&self, v: ValueId) -> Option<usize> {
-        self.group_of[self.producer(v)?]
+        self.group_of[self.r.producer(v)?]
     }
 
     /// Decides in which group node `n` is.
@@ -250,7 +242,7 @@ impl Pass<'_> {
         let reshaped = members.get(1).filter(|&&n| has_root && self.r.nodes[n].op.traits().is_alias);
         let mut inputs: Vec<ValueId> = Vec::new();
         let operand = |v: ValueId, inputs: &mut Vec<ValueId>| {
-            let from = self.producer(v);
+            let from = self.r.producer(v);
             if from.is_some() && from == reshaped.copied() {
                 return Operand::Root;
             }

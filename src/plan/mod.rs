@@ -38,7 +38,7 @@ pub(crate) enum Location {
     Slot { slot: usize, offset: usize },
 }
 
-/// A buffer that values take iterations in.
+/// A buffer that values share, one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) bytes: usize,
@@ -81,13 +81,13 @@ pub(crate) struct Plan {
     /// The most bytes that are live at once, scratch included: no plan of these tasks in this order can need less.
     pub(crate) live_bytes: usize,
     /// By value, whether it is stored in 16 bits; empty where none is.
-    pub(crate) is_f16: Vec<bool>,
+    pub(crate) in_f16: Vec<bool>,
 }
 
 impl Plan {
     /// The plan of a recording for the CPU, as it is.
     pub(crate) fn of_formulas(recording: Recording) -> Self {
-        Plan::with(Draft { recording, programs: Vec::new(), is_f16: Vec::new() }, true, None)
+        Plan::with(Draft { recording, programs: Vec::new(), in_f16: Vec::new() }, true, None)
     }
 
     /// The plan of nodes with their kernels; small launches are joined where `joins` has what an adapter allows.
@@ -97,9 +97,9 @@ impl Plan {
 
     /// Where slots are `typed`, each holds values of one type; else they are bytes.
     fn with(draft: Draft, typed: bool, joins: Option<&Caps>) -> Self {
-        let Draft { recording, mut programs, is_f16 } = draft;
+        let Draft { recording, mut programs, in_f16 } = draft;
         let (mut plan, roots) = Plan::ordered(recording);
-        plan.is_f16 = is_f16;
+        plan.in_f16 = in_f16;
         for task in &mut plan.tasks {
             task.program = programs.get_mut(task.nodes[0]).map(std::mem::take).unwrap_or_default();
         }
@@ -126,7 +126,7 @@ impl Plan {
             reads_input: recording.inputs.iter().map(|i| is_read(&recording, &needed, i.value)).collect(),
             slots: Vec::new(),
             live_bytes: 0,
-            is_f16: Vec::new(),
+            in_f16: Vec::new(),
             recording,
         };
         plan.place_sources(&needed);

@@ -257,7 +257,7 @@ impl Profile {
         totals
     }
 
-    /// Seconds of all launches of a kernel at their lower_bounds: each launch has one of its own.
+    /// Seconds of all launches of a kernel at their lower bound: each launch has one of its own.
     pub fn kernel_lower_bound(&self, kernel: &str, peaks: &Peaks) -> f64 {
         self.launches.iter().filter(|l| l.kernel == kernel).map(|l| l.lower_bound(peaks)).sum()
     }

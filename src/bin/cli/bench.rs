@@ -90,7 +90,7 @@ pub(super) struct Args {
 const DEFAULT: [&str; 8] =
     ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "matmul-512", "matmul-512-plain", "conv64", "sizes"];
 
-const BOUNDED: [&str; 6] = ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "matmul-512", "conv64"];
+const ROOFLINE_MODELS: [&str; 6] = ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "matmul-512", "conv64"];
 
 /// Nodes of the graphs that are recorded and planned.
 const NODES: [usize; 4] = [1250, 2500, 5000, 10_000];
@@ -178,12 +178,12 @@ fn chosen(args: &Args) -> Outcome<Chosen> {
     let is_mixed = args.precision == Stored::Mixed;
     if is_mixed && args.roofline {
         return Err(Failure::usage(
-            "--roofline are of steps in 32 bits: leave --precision mixed or --roofline out",
+            "--roofline is of steps in 32 bits: leave --precision mixed or --roofline out",
         ));
     }
     let names: Vec<&str> = match &args.workloads[..] {
         [] if is_mixed => bench_precision::DEFAULT.to_vec(),
-        [] if args.roofline => BOUNDED.to_vec(),
+        [] if args.roofline => ROOFLINE_MODELS.to_vec(),
         [] => DEFAULT.to_vec(),
         names => names.iter().map(String::as_str).collect(),
     };
@@ -335,7 +335,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let mut files = Vec::new();
     if args.roofline {
-        let text = super::bench_roofline::lower_bounds(&devices, &workloads, &timer, &mut rows)?;
+        let text = super::bench_roofline::report(&devices, &workloads, &timer, &mut rows)?;
         if !args.json {
             say(&text);
         }

@@ -88,9 +88,9 @@ impl Op for RandomAffine {
         let grid = ctx.caps.grid(self.images.div_ceil(64))?;
         let args = vec![Arg::Input(0), Arg::Output(0)];
         // Two doublings of the angle.
-        let turns = PHILOX_ROUNDS + 2;
+        let iterations = PHILOX_ROUNDS + 2;
         Ok(Dispatch::by_name(Kernel::library("random_affine")?, args, &params, grid)
-            .loop_iterations(turns)
+            .loop_iterations(iterations)
             .into())
     }
 

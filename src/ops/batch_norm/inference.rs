@@ -1,6 +1,6 @@
 //! Normalization with statistics from elsewhere.
 
-use super::{Layout, Walk, layout, per_channel, root_bound};
+use super::{ChannelPass, Layout, layout, per_channel, root_bound};
 use crate::error::Result;
 use crate::ops::{
     Arg, Backward, Chain, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
@@ -35,11 +35,11 @@ impl<T: Real> Reference<T> for BatchNormInference {
 }
 
 impl BatchNormInference {
-    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
+    fn program(&self, ctx: &KernelContext<'_>, epilogue: Option<&Chain>) -> Result<Program> {
         let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
         args.push(Arg::Output(0));
         let layout = Layout::of(&ctx.inputs[0].shape);
-        Ok(layout.launch("batch_norm_apply", args, self.eps, Walk::Elements(then), ctx)?.into())
+        Ok(layout.launch("batch_norm_apply", args, self.eps, ChannelPass::Elements(epilogue), ctx)?.into())
     }
 }
 

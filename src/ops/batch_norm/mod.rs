@@ -31,7 +31,7 @@ pub(crate) struct BatchNorm {
 /// Elements or vectors that an invocation goes over one after the other on a software adapter.
 const EACH: usize = 4;
 
-/// Turns of the 64 invocations of a channel beside one for each of their elements: steps of four leave three, and two
+/// Loop iterations of the 64 invocations of a channel beside one for each of their elements: steps of four leave three, and two
 /// things are put together.
 const BESIDE: usize = 3 + 2 * 6;
 
@@ -45,11 +45,11 @@ pub(super) struct Layout {
 
 /// What a kernel goes over.
 #[derive(Debug, Clone, Copy)]
-enum Walk<'a> {
-    /// A workgroup for each split of each channel.
+enum ChannelPass<'a> {
+    /// A workgroup for each chunk of each channel.
     Channels,
-    /// An invocation for each channel, which puts splits together.
-    Splits,
+    /// An invocation for each channel, which puts chunks together.
+    Chunks,
     /// Elements one by one, or vectors, of which the results go on with a chain that takes the place of no output but the
     /// first.
     Elements(Option<&'a Chain>),
@@ -84,8 +84,8 @@ impl Layout {
         self.spatial.is_multiple_of(4)
     }
 
-    /// Parts that a channel is gone over in, and elements, or vectors, of each.
-    fn splits(&self, caps: &Caps) -> Cut {
+    /// Chunks that a channel is gone over in, and elements, or vectors, of each.
+    fn chunks(&self, caps: &Caps) -> Cut {
         let all = self.count() / if self.is_vec4() { 4 } else { 1 };
         caps.cut(all, 64 * (caps.max_loop_iterations as usize).saturating_sub(BESIDE))
     }
@@ -96,11 +96,11 @@ impl Layout {
         entry: &str,
         mut args: Vec<Arg>,
         eps: f32,
-        walk: Walk<'_>,
+        walk: ChannelPass<'_>,
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
-        let joins = matches!(walk, Walk::Splits);
-        let Cut { splits, length } = self.splits(ctx.caps);
+        let joins = matches!(walk, ChannelPass::Chunks);
+        let Cut { pieces: chunks, length } = self.chunks(ctx.caps);
         let (name, spatial, length) = match self.is_vec4() {
             true if joins => (entry.to_string(), self.spatial, 4 * length),
             true => (format!("{entry}_vec4"), self.spatial / 4, length),
@@ -110,15 +110,15 @@ impl Layout {
         // to read neighbours.
         let each = if ctx.caps.class == AdapterClass::Gpu { 1 } else { EACH.min(spatial.max(1)) };
         let params = uniform! { images: self.images, channels: self.channels, spatial, each, eps, length };
-        let (workgroups, then, iterations) = match walk {
-            Walk::Channels => (self.channels * splits, None, length.div_ceil(64) + BESIDE),
-            Walk::Splits => (self.channels.div_ceil(64), None, splits),
-            Walk::Elements(then) => {
-                ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), then, each)
+        let (workgroups, epilogue, iterations) = match walk {
+            ChannelPass::Channels => (self.channels * chunks, None, length.div_ceil(64) + BESIDE),
+            ChannelPass::Chunks => (self.channels.div_ceil(64), None, chunks),
+            ChannelPass::Elements(epilogue) => {
+                ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), epilogue, each)
             }
         };
-        args.extend(then.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
-        let around = Around { then: then.map(|chain| (chain, self.is_vec4())), ..Around::default() };
+        args.extend(epilogue.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
+        let around = Around { epilogue: epilogue.map(|chain| (chain, self.is_vec4())), ..Around::default() };
         Ok(Dispatch::by_name(around.kernel(&name)?, args, &params, ctx.caps.grid(workgroups)?)
             .loop_iterations(iterations))
     }
@@ -199,7 +199,7 @@ pub(super) fn root_bound(variance: f64, error: f64, eps: f64) -> f64 {
 
 impl BatchNorm {
     /// The launches: one that reads x for its moments, and one that reads it to normalize.
-    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
+    fn program(&self, ctx: &KernelContext<'_>, epilogue: Option<&Chain>) -> Result<Program> {
         let layout = Layout::of(&ctx.inputs[0].shape);
         let moments = vec![Arg::Input(0), Arg::Output(1), Arg::Output(2)];
         let apply = vec![
@@ -212,17 +212,17 @@ impl BatchNorm {
         ];
         let launch = |entry, args, walk| layout.launch(entry, args, self.eps, walk, ctx);
         let (mut dispatches, mut scratch) = (Vec::new(), Vec::new());
-        match layout.splits(ctx.caps).splits {
-            1 => dispatches.push(launch("batch_norm_moments", moments, Walk::Channels)?),
-            splits => {
+        match layout.chunks(ctx.caps).pieces {
+            1 => dispatches.push(launch("batch_norm_moments", moments, ChannelPass::Channels)?),
+            chunks => {
                 let join = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(1), Arg::Output(2)];
-                let part = vec![Arg::Input(0), Arg::Scratch(0)];
-                dispatches.push(launch("batch_norm_part", part, Walk::Channels)?);
-                dispatches.push(launch("batch_norm_join", join, Walk::Splits)?);
-                scratch.push(4 * 3 * splits * layout.channels);
+                let moments = vec![Arg::Input(0), Arg::Scratch(0)];
+                dispatches.push(launch("batch_norm_chunk", moments, ChannelPass::Channels)?);
+                dispatches.push(launch("batch_norm_join", join, ChannelPass::Chunks)?);
+                scratch.push(4 * 3 * chunks * layout.channels);
             }
         }
-        dispatches.push(launch("batch_norm_apply", apply, Walk::Elements(then))?);
+        dispatches.push(launch("batch_norm_apply", apply, ChannelPass::Elements(epilogue))?);
         Ok(Program { dispatches, scratch })
     }
 }

@@ -11,7 +11,7 @@ use super::kernels::Problem;
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
 use crate::ops::split_k::{SplitK, split_k};
-use crate::ops::text::{Then, rendered};
+use crate::ops::text::{Epilogue, rendered};
 use crate::ops::{Arg, Chain, Dispatch, Kernel, KernelContext, Program, Trial, uniform};
 
 /// The forms that can compute a correlation.
@@ -111,9 +111,9 @@ impl Variant {
         );
         let [taps, kw] = taps.spelled();
         let block = block.variant(entry, Along::K, Along::Lines, false);
-        let variant = context! { taps, kw, weight4, rows_of_four, has_input_dilation, flip, finishes => chain.is_some(), ..block };
+        let variant = context! { taps, kw, weight4, rows_of_four, has_input_dilation, flip, has_epilogue => chain.is_some(), ..block };
         let vector = if rows_of_four { 4 } else { 1 };
-        let then = chain.map(|chain| Then { chain, vector, columns: None });
-        rendered("gpu/conv2d_block", key, entry, variant, then)
+        let epilogue = chain.map(|chain| Epilogue { chain, vector, columns: None });
+        rendered("gpu/conv2d_block", key, entry, variant, epilogue)
     }
 }

@@ -15,7 +15,7 @@ struct Plan {
     tile: Tile,
     params: Uniform,
     splits: usize,
-    /// Set where a part is [groups, input channels, kernel, `width`], the output channels last.
+    /// Set where a split is [groups, input channels, kernel, `width`], the output channels last.
     width: Option<usize>,
     workgroups: usize,
     /// Of an invocation's loops.
@@ -103,7 +103,7 @@ impl Inputs {
     }
 
     /// The load of its row that has the input which a pixel and an element of the kernel meet, and where in it.
-    fn place(&self, column: usize) -> Option<(usize, usize)> {
+    fn locate(&self, column: usize) -> Option<(usize, usize)> {
         let at = column as i64 - self.left;
         if self.whole.is_some_and(|columns| !(0..columns as i64).contains(&at)) {
             return None;
@@ -169,7 +169,7 @@ fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     let width = lanes * if broadcast { 8 } else { 1 };
     let tiles = g.groups * g.o.div_ceil(width) * g.c.div_ceil(channels) * g.kh.div_ceil(rows);
     let workgroups = |splits: usize| if broadcast { tiles * splits } else { (tiles * splits).div_ceil(8) };
-    // Each part of some work, and enough of them.
+    // Each split of some work, and enough of them.
     let all_rows = g.n * g.oh;
     let enough = if broadcast { WORKGROUPS.div_ceil(tiles) } else { (8 * WORKGROUPS).div_ceil(tiles) };
     // A row is one step, or a loop over several; at the end channels are stored.
@@ -222,7 +222,7 @@ impl Tile {
     fn met(&self) -> Vec<Value> {
         let Tile { kw, stride, dilation, pixels, .. } = *self;
         let input = |k: usize| {
-            let (load, component) = self.inputs.place(k)?;
+            let (load, component) = self.inputs.locate(k)?;
             let all = (0..pixels).flat_map(|pixel| (0..kw).map(move |kx| [pixel, kx]));
             let products: Vec<Vec<usize>> = all
                 .filter(|[pixel, kx]| pixel * stride + kx * dilation == k)

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::chain::NAMES;
-use super::{Access, Chain, Walk};
+use super::{Access, Chain, Elements};
 use crate::error::Result;
 use crate::ops::{Arg, Caps, Dispatch, Kernel, Program};
 
@@ -13,7 +13,7 @@ const WORKGROUP: usize = 64;
 
 /// How the generated text reads an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Read {
+enum InputRead {
     Same,
     Scalar,
     /// Period divisible by 4: whole vectors repeat.
@@ -23,28 +23,28 @@ enum Read {
     General,
 }
 
-impl Read {
+impl InputRead {
     fn of(access: Access) -> Self {
         match access {
-            Access::Same => Read::Same,
-            Access::Scalar => Read::Scalar,
-            Access::Suffix(n) if n % 4 == 0 => Read::Suffix4,
-            Access::Prefix(n) if n % 4 == 0 => Read::Prefix4,
-            _ => Read::General,
+            Access::Same => InputRead::Same,
+            Access::Scalar => InputRead::Scalar,
+            Access::Suffix(n) if n % 4 == 0 => InputRead::Suffix4,
+            Access::Prefix(n) if n % 4 == 0 => InputRead::Prefix4,
+            _ => InputRead::General,
         }
     }
 
     fn repeats(self) -> bool {
-        matches!(self, Read::Suffix4 | Read::Prefix4)
+        matches!(self, InputRead::Suffix4 | InputRead::Prefix4)
     }
 
     fn letter(self) -> char {
         match self {
-            Read::Same => 'e',
-            Read::Scalar => 's',
-            Read::Suffix4 => 'c',
-            Read::Prefix4 => 'r',
-            Read::General => 'g',
+            InputRead::Same => 'e',
+            InputRead::Scalar => 's',
+            InputRead::Suffix4 => 'c',
+            InputRead::Prefix4 => 'r',
+            InputRead::General => 'g',
         }
     }
 }
@@ -53,12 +53,12 @@ impl Read {
 /// old value of the state which the only result is stored in is read there: one buffer cannot be bound twice, to be read
 /// and to be written.
 pub(crate) fn program(name: &str, chain: &Chain, results: &[usize], caps: &Caps) -> Result<Program> {
-    let walk = Walk::new(&chain.shape, &chain.inputs);
-    let reads: Vec<Read> = walk.access.iter().map(|a| Read::of(*a)).collect();
+    let walk = Elements::new(&chain.shape, &chain.inputs);
+    let reads: Vec<InputRead> = walk.access.iter().map(|a| InputRead::of(*a)).collect();
     let attributes: Vec<f32> =
         chain.steps.iter().filter_map(|s| s.op.pointwise()).flat_map(|f| f.attributes()).collect();
     let text = Text { name, chain, results, reads: &reads, attributes: attributes.len() };
-    let letter = |(i, r): (usize, &Read)| if chain.state == Some(i) { 'o' } else { r.letter() };
+    let letter = |(i, r): (usize, &InputRead)| if chain.state == Some(i) { 'o' } else { r.letter() };
     let modes: String = reads.iter().enumerate().map(letter).collect();
     let key = match &chain.steps[..] {
         [step] if step.op.name() == name => format!("{name}.{modes}"),
@@ -69,7 +69,7 @@ pub(crate) fn program(name: &str, chain: &Chain, results: &[usize], caps: &Caps)
     let mut args: Vec<Arg> = (0..reads.len()).filter(|&i| chain.state != Some(i)).map(Arg::Input).collect();
     args.extend((0..results.len()).map(Arg::Output));
     let grid = caps.grid(vectors.div_ceil(WORKGROUP))?;
-    let strided = reads.iter().filter(|read| **read == Read::General).count();
+    let strided = reads.iter().filter(|read| **read == InputRead::General).count();
     let uniform = uniform(&walk, &reads, &attributes);
     // Each of four elements finds its place by a division per axis.
     Ok(Dispatch::with_bytes(kernel, args, uniform, grid)
@@ -78,19 +78,19 @@ pub(crate) fn program(name: &str, chain: &Chain, results: &[usize], caps: &Caps)
 }
 
 /// The uniform; [`Text::params`] declares its twin.
-fn uniform(walk: &Walk, reads: &[Read], attributes: &[f32]) -> Vec<u8> {
+fn uniform(walk: &Elements, reads: &[InputRead], attributes: &[f32]) -> Vec<u8> {
     let elements: usize = walk.dims.iter().product();
     let mut words = vec![elements as u32, walk.dims.len() as u32, 0, 0];
     words.extend(attributes.iter().map(|x| x.to_bits()));
     words.resize(words.len().next_multiple_of(4), 0);
     if reads.iter().any(|r| r.repeats()) {
         words.extend(reads.iter().zip(&walk.access).map(|(read, access)| match (read, access) {
-            (Read::Suffix4 | Read::Prefix4, Access::Suffix(n) | Access::Prefix(n)) => *n as u32 / 4,
+            (InputRead::Suffix4 | InputRead::Prefix4, Access::Suffix(n) | Access::Prefix(n)) => *n as u32 / 4,
             _ => 1,
         }));
         words.resize(words.len().next_multiple_of(4), 0);
     }
-    if reads.contains(&Read::General) {
+    if reads.contains(&InputRead::General) {
         for list in [&walk.dims].into_iter().chain(&walk.strides) {
             let end = words.len() + 8;
             words.extend(list.iter().map(|&x| x as u32));
@@ -105,7 +105,7 @@ struct Text<'a> {
     name: &'a str,
     chain: &'a Chain,
     results: &'a [usize],
-    reads: &'a [Read],
+    reads: &'a [InputRead],
     attributes: usize,
 }
 
@@ -116,7 +116,7 @@ impl Text<'_> {
         let (name, mut n) = (self.name, 0);
         for (k, read) in self.reads.iter().enumerate().filter(|&(k, _)| self.chain.state != Some(k)) {
             let element = match read {
-                Read::Same | Read::Suffix4 => "vec4<f32>",
+                InputRead::Same | InputRead::Suffix4 => "vec4<f32>",
                 _ => "f32",
             };
             let _ =
@@ -128,7 +128,7 @@ impl Text<'_> {
             let _ = writeln!(t, "@group(0) @binding({at}) var<storage, read_write> {out}: array<vec4<f32>>;");
         }
         let _ = writeln!(t, "@group(0) @binding({}) var<uniform> p: Params;\n", n + self.results.len());
-        if self.reads.contains(&Read::General) {
+        if self.reads.contains(&InputRead::General) {
             t.push_str(
                 "// Offset of result element `i` in argument `k`, by its broadcast strides.\n\
                  fn offset(i: u32, k: u32) -> u32 {\n    var rest = min(i, p.elements - 1u);\n    var at = 0u;\n    \
@@ -150,11 +150,11 @@ impl Text<'_> {
             let period = format!("p.periods[{}][{}]", k / 4, k % 4);
             let _ = match read {
                 _ if self.chain.state == Some(k) => writeln!(t, "    let {v} = {}[i];", self.out(0)),
-                Read::Same => writeln!(t, "    let {v} = in_{v}[i];"),
-                Read::Scalar => writeln!(t, "    let {v} = vec4<f32>(in_{v}[0]);"),
-                Read::Suffix4 => writeln!(t, "    let {v} = in_{v}[i % {period}];"),
-                Read::Prefix4 => writeln!(t, "    let {v} = vec4<f32>(in_{v}[i / {period}]);"),
-                Read::General => {
+                InputRead::Same => writeln!(t, "    let {v} = in_{v}[i];"),
+                InputRead::Scalar => writeln!(t, "    let {v} = vec4<f32>(in_{v}[0]);"),
+                InputRead::Suffix4 => writeln!(t, "    let {v} = in_{v}[i % {period}];"),
+                InputRead::Prefix4 => writeln!(t, "    let {v} = vec4<f32>(in_{v}[i / {period}]);"),
+                InputRead::General => {
                     let part = |j: usize| format!("in_{v}[offset(4u * i + {j}u, {k}u)]");
                     writeln!(
                         t,
@@ -187,7 +187,7 @@ impl Text<'_> {
         if self.reads.iter().any(|r| r.repeats()) {
             let _ = writeln!(t, "    periods: array<vec4<u32>, {}>,", self.reads.len().div_ceil(4));
         }
-        if self.reads.contains(&Read::General) {
+        if self.reads.contains(&InputRead::General) {
             let n = 2 * self.reads.len();
             let _ = writeln!(t, "    dims: array<vec4<u32>, 2>, strides: array<vec4<u32>, {n}>,");
         }

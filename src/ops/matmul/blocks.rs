@@ -7,7 +7,7 @@ use super::{Chain, Extents, Form, Kernel};
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
 use crate::ops::split_k::{SplitK, split_k};
-use crate::ops::text::{Then, rendered};
+use crate::ops::text::{Epilogue, rendered};
 use crate::ops::{Arg, Dispatch, KernelContext, Program, Trial, uniform};
 
 /// The forms that can compute it.
@@ -71,8 +71,9 @@ impl Variant {
         };
         let [a4, b4, c4] = self.aligned;
         let block = self.block.variant(&entry, a, b, self.sums);
-        let variant = context! { a4, b4, c4, finishes => chain.is_some(), ..block };
-        let then = chain.map(|chain| Then { chain, vector: if c4 { 4 } else { 1 }, columns: chain.columns });
-        rendered("gpu/matmul_block", key, &entry, variant, then)
+        let variant = context! { a4, b4, c4, has_epilogue => chain.is_some(), ..block };
+        let epilogue =
+            chain.map(|chain| Epilogue { chain, vector: if c4 { 4 } else { 1 }, columns: chain.columns });
+        rendered("gpu/matmul_block", key, &entry, variant, epilogue)
     }
 }

@@ -47,7 +47,7 @@ pub(in crate::ops) fn shared(
     Launch { chosen, params, workgroups: chosen.tiles, iterations: tile::loop_iterations(k) }
 }
 
-/// C\[part\] = Σ A\[image\] B\[image\]ᵀ over the images of each part; with `sums` those of A's rows too. Binds A, B, C and the
+/// C\[split\] = Σ A\[image\] B\[image\]ᵀ over the images of each split; with `sums` those of A's rows too. Binds A, B, C and the
 /// sums. Says how many splits there are.
 pub(in crate::ops) fn summed([images, m, n, k]: [usize; 4], caps: &Caps, sums: bool) -> (Launch, usize) {
     let form = Form::Nt;
@@ -66,7 +66,7 @@ pub(in crate::ops) fn summed([images, m, n, k]: [usize; 4], caps: &Caps, sums: b
     (Launch { chosen, params, workgroups, iterations: iterations(splits) }, splits)
 }
 
-/// Turns of loops of [`shared`] for an extent of k.
+/// Loop iterations of [`shared`] for an extent of k.
 pub(in crate::ops) fn loop_iterations(k: usize) -> usize {
     tile::loop_iterations(k)
 }

@@ -22,7 +22,7 @@ pub(crate) use tick::AdamTick;
 
 const WORKGROUP: usize = 64;
 
-/// 0 for a denormal, which means nothing in a moment and costs some processors a hundred cycles.
+/// 0 for a denormal, which means nothing in a moment and costs some CPUs a hundred cycles.
 #[inline(always)]
 fn flush_denormal<T: Real>(x: T) -> T {
     if x.abs() < T::min_positive_value() { T::zero() } else { x }

@@ -67,25 +67,27 @@ impl Reduce {
     fn program(
         &self,
         ctx: &KernelContext<'_>,
-        before: Option<&Chain>,
-        then: Option<&Chain>,
+        prologue: Option<&Chain>,
+        epilogue: Option<&Chain>,
     ) -> Result<Program> {
         let view = self.view(&ctx.inputs[0].shape);
         let plan = Plan::new(ctx.caps, &view);
         let (source, result) = (Arg::Input(0), Arg::Output(0));
         if plan.chunks == 1 {
-            return Ok(plan.launch((self.kind, self.scale), (source, result), before, then, ctx)?.into());
+            return Ok(plan
+                .launch((self.kind, self.scale), (source, result), prologue, epilogue, ctx)?
+                .into());
         }
         let last = Plan::whole(ctx.caps.class, &View { extent: plan.chunks, ..view });
         // The inputs of `then` stand after those of `before`, which the second launch does not read.
         let mut second =
-            last.launch((self.kind, self.scale), (Arg::ScratchRead(0), result), None, then, ctx)?;
+            last.launch((self.kind, self.scale), (Arg::ScratchRead(0), result), None, epilogue, ctx)?;
         for arg in &mut second.args {
-            if let (Arg::Input(i), Some(chain)) = (arg, before) {
+            if let (Arg::Input(i), Some(chain)) = (arg, prologue) {
                 *i += chain.inputs.len();
             }
         }
-        let first = plan.launch((self.kind, 1.0), (source, Arg::Scratch(0)), before, None, ctx)?;
+        let first = plan.launch((self.kind, 1.0), (source, Arg::Scratch(0)), prologue, None, ctx)?;
         Ok(Program {
             dispatches: vec![first, second],
             scratch: vec![(4 * view.outer * plan.chunks * view.inner).next_multiple_of(16)],

@@ -72,7 +72,7 @@ impl Plan {
         plan
     }
 
-    /// Turns of loops for a piece of `length`.
+    /// Loop iterations for a piece of `length`.
     fn loop_iterations(&self, length: usize) -> usize {
         let each = self.lanes * if self.entry == "reduce_rows4" { 4 } else { 1 };
         length.div_ceil(each) + if self.lanes > 1 { WORKGROUP.ilog2() as usize } else { 0 }
@@ -96,14 +96,14 @@ impl Plan {
         self.walked().vectors.is_some() || class == AdapterClass::Gpu || chain.inputs.len() <= 4
     }
 
-    /// A launch that reads `from`, or what `before` makes of the op's inputs after its first, and writes `to`, which
-    /// `then` is applied to.
+    /// A launch that reads `from`, or what `prologue` makes of the op's inputs after its first, and writes `to`, which
+    /// `epilogue` is applied to.
     pub(super) fn launch(
         &self,
         reduce: (Kind, f32),
         (from, to): (Arg, Arg),
-        before: Option<&Chain>,
-        then: Option<&Chain>,
+        prologue: Option<&Chain>,
+        epilogue: Option<&Chain>,
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
         let View { outer, extent, inner } = self.view;
@@ -116,14 +116,14 @@ impl Plan {
         let walked = self.walked();
         let maxima = self.maxima();
         let around = Around {
-            before: before.map(|c| (c, &walked)),
-            then: then.map(|c| (c, self.width > 1)),
+            prologue: prologue.map(|c| (c, &walked)),
+            epilogue: epilogue.map(|c| (c, self.width > 1)),
             functions: (reduce.0 == Kind::Max).then_some(&maxima),
         };
-        let mut args = if before.is_none() { vec![from, to] } else { vec![to] };
-        let after = ctx.inputs.len() + before.map_or(0, |chain| chain.inputs.len());
-        args.extend(before.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
-        args.extend(then.into_iter().flat_map(|chain| chain.args(after)));
+        let mut args = if prologue.is_none() { vec![from, to] } else { vec![to] };
+        let after = ctx.inputs.len() + prologue.map_or(0, |chain| chain.inputs.len());
+        args.extend(prologue.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
+        args.extend(epilogue.into_iter().flat_map(|chain| chain.args(after)));
         Ok(Dispatch::by_name(around.kernel(self.entry)?, args, &params, grid)
             .loop_iterations(self.loop_iterations(self.length)))
     }
