@@ -213,6 +213,7 @@ pub(super) fn wrap(
         check: crate::env::is_set("WGRAD_CHECK"),
         dumps: crate::env::dumps("wgsl"),
         fuses: !crate::env::is_off("WGRAD_FUSE"),
+        joins: !crate::env::is_off("WGRAD_JOIN"),
         planted: None,
         tuner: None,
     }))

@@ -72,6 +72,7 @@ pub(crate) struct Shared {
     dumps: bool,
     /// Whether graphs are compiled with several ops in one kernel.
     pub(crate) fuses: bool,
+    pub(crate) joins: bool,
     pub(crate) planted: Option<PlantedFault>,
     tuner: Option<Arc<tune::Tuner>>,
 }
@@ -156,7 +157,14 @@ impl Gpu {
     #[doc(hidden)]
     #[must_use]
     pub fn unfused(&self) -> Self {
-        self.derive(|shared| shared.fuses = false)
+        self.derive(|shared| (shared.fuses, shared.joins) = (false, false))
+    }
+
+    /// The same device with a launch for each kernel.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn unjoined(&self) -> Self {
+        self.derive(|shared| shared.joins = false)
     }
 
     /// The same adapter, which finds the fastest forms of products and convolutions by trial when a graph is compiled that
@@ -214,6 +222,7 @@ impl Gpu {
             check: old.check,
             dumps: old.dumps,
             fuses: old.fuses,
+            joins: old.joins,
             planted: old.planted,
             tuner: old.tuner.clone(),
         };

@@ -98,7 +98,7 @@ impl GpuStep {
         }
         let tuned = gpu.tuner.as_ref().map(|tuner| |r: &Recording| tuner.caps(&gpu, r));
         let tuned = tuned.as_ref().map(|tuned| tuned as &dyn Fn(&Recording) -> Caps);
-        let executor = Executes::Kernels { caps: &gpu.caps, fuses: gpu.fuses, tuned };
+        let executor = Executes::Kernels { caps: &gpu.caps, fuses: gpu.fuses, joins: gpu.joins, tuned };
         let plan = lower(recording, &Target { executor, options })?;
         gpu.scoped("the graph's buffers", || Self::build(gpu.clone(), plan))
     }

@@ -23,6 +23,8 @@ pub(crate) enum Executes<'a> {
         caps: &'a Caps,
         /// Whether nodes are rewritten and fused.
         fuses: bool,
+        /// Whether launches are joined.
+        joins: bool,
         /// What kernels may rely on once it is known which of them a recording asks for: trials find their fastest forms.
         tuned: Option<&'a dyn Fn(&Recording) -> Caps>,
     },
@@ -71,7 +73,7 @@ pub(crate) fn lower(recording: Recording, target: &Target<'_>) -> Result<Plan> {
 fn placed(draft: Draft, target: &Target<'_>) -> Plan {
     match target.executor {
         Executes::Formulas => Plan { in_f16: draft.in_f16, ..Plan::of_formulas(draft.recording) },
-        Executes::Kernels { caps, fuses, .. } => Plan::of_kernels(draft, fuses.then_some(caps)),
+        Executes::Kernels { caps, joins, .. } => Plan::of_kernels(draft, joins.then_some(caps)),
     }
 }
 
@@ -87,7 +89,9 @@ fn recomputed(draft: Draft, target: &Target<'_>) -> Result<Draft> {
     // What the passes that follow make of it. No form of a kernel needs more memory than another, so that none is tried.
     let executor = match target.executor {
         Executes::Formulas => Executes::Formulas,
-        Executes::Kernels { caps, fuses, .. } => Executes::Kernels { caps, fuses, tuned: None },
+        Executes::Kernels { caps, fuses, joins, .. } => {
+            Executes::Kernels { caps, fuses, joins, tuned: None }
+        }
     };
     let rest = Target { executor, options: CompileOptions { memory_budget: None, ..target.options } };
     let planned = |r: &Recording| Ok(lower(r.clone(), &rest)?.planned_bytes());

@@ -112,7 +112,7 @@ struct Planned(Plan);
 fn plan_for(class: Option<AdapterClass>, recording: Recording, options: CompileOptions) -> Result<Plan> {
     let caps = class.map(Caps::default_of);
     let executor = match &caps {
-        Some(caps) => Executes::Kernels { caps, fuses: true, tuned: None },
+        Some(caps) => Executes::Kernels { caps, fuses: true, joins: true, tuned: None },
         None => Executes::Formulas,
     };
     lower(recording, &Target { executor, options })
