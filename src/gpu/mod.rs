@@ -1,10 +1,12 @@
 //! The GPU executor, through wgpu.
 
 mod adapter;
+mod bind;
 mod cache;
 pub(crate) mod case;
 pub(crate) mod check;
 mod fault;
+mod pace;
 mod precompile;
 mod profile;
 mod readback;
