@@ -206,7 +206,7 @@ pub(super) fn wrap(
         cache: super::cache::Cache::default(),
         precompiler: super::precompile::Precompiler::default(),
         states: Mutex::default(),
-        counters: super::Counters::default(),
+        counters: super::shared::Counters::default(),
         unsubmitted: std::sync::atomic::AtomicUsize::default(),
         fault,
         staging: Mutex::default(),

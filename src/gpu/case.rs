@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::step::{Region, bind};
+use super::bind::{Region, bind};
 use super::{Gpu, Shared};
 use crate::error::{Error, Result};
 use crate::half;

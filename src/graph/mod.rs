@@ -6,6 +6,7 @@
 
 mod autodiff;
 mod display;
+mod init;
 mod param;
 mod record;
 mod recording;
@@ -18,8 +19,9 @@ use std::collections::HashSet;
 use std::panic::Location;
 use std::sync::Arc;
 
+pub use init::Init;
 pub(crate) use param::WeakParam;
-pub use param::{Init, Param, Params};
+pub use param::{Param, Params};
 pub(crate) use recording::{InputInfo, Node, OutputInfo, Recording, Source, SourceLocation, StateInfo};
 pub use var::Var;
 

@@ -3,7 +3,7 @@
 use wgrad::bench::{Case, LowerBounds, Peaks, Roofline, Timer, Workload};
 
 use super::Outcome;
-use super::bench::{Contestant, Rows};
+use super::bench_rows::{Contestant, Rows};
 use super::bench_table::number;
 
 /// A workload on one device.

@@ -160,7 +160,7 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     let padded_top = (c.before[0].max(0) + input_dilation_y - 1) / input_dilation_y * input_dilation_y;
     let params = c.uniform().and(uniform! {
         kh: c.kh, stride_y: c.stride[0], dilation_y: c.dilation[0], input_dilation_y: c.input_dilation[0],
-        y_offset: padded_top - c.before[0], padded_top_rows: padded_top / c.input_dilation[0] as i64,
+        y_offset: padded_top - c.before[0], top_rows: padded_top / c.input_dilation[0] as i64,
         left: (c.before[1] - tile.phase as i64 + shift) / (input_dilation * unit) as i64, has_bias, tiles_x, tiles_y,
         width, step_ky: c.input_dilation[0] / greatest_common_divisor(c.input_dilation[0], c.dilation[0]),
     });

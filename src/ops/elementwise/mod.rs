@@ -7,6 +7,7 @@
 mod activation;
 mod arithmetic;
 pub(crate) mod chain;
+mod compare;
 mod generate;
 mod gradient;
 mod rows;
@@ -314,6 +315,7 @@ const SPECIAL: [f64; 9] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0
 /// Cases of the whole family.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = arithmetic::cases();
+    cases.extend(compare::cases());
     cases.extend(activation::cases());
     cases.extend(gradient::cases());
     cases
