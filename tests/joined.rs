@@ -89,7 +89,8 @@ fn a_fault_in_a_member_is_named() {
     };
     // What changes nothing is no fault.
     assert!(train_checked(&gpu.with_fault(fault)).is_ok());
-    let fault = PlantedFault::Shader { key: "in_order.", from: "rate / correction1", to: "rate * correction1" };
+    let fault =
+        PlantedFault::Shader { key: "in_order.", from: "rate / correction1", to: "rate * correction1" };
     match train_checked(&gpu.with_fault(fault)) {
         Err(wgrad::Error::Check(error)) => assert_eq!(error.op, "adam_tick"),
         other => panic!("{other:?}"),
@@ -106,6 +107,5 @@ fn train_checked(gpu: &Gpu) -> wgrad::Result<()> {
     let mut step = Device::from(gpu.clone()).compile(&g)?;
     step.feed("x", &[0.5f32; 30])?;
     step.feed("y", &[0u32, 1, 2, 0, 1])?;
-    for k in gpu.kernels() { println!("{}", k.key); }
     step.run()
 }

@@ -89,9 +89,7 @@ fn recomputed(draft: Draft, target: &Target<'_>) -> Result<Draft> {
     // What the passes that follow make of it. No form of a kernel needs more memory than another, so that none is tried.
     let executor = match target.executor {
         Executes::Formulas => Executes::Formulas,
-        Executes::Kernels { caps, fuses, joins, .. } => {
-            Executes::Kernels { caps, fuses, joins, tuned: None }
-        }
+        Executes::Kernels { caps, fuses, joins, .. } => Executes::Kernels { caps, fuses, joins, tuned: None },
     };
     let rest = Target { executor, options: CompileOptions { memory_budget: None, ..target.options } };
     let planned = |r: &Recording| Ok(lower(r.clone(), &rest)?.planned_bytes());
