@@ -26,6 +26,8 @@ mod prologue;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
 mod split_k;
+#[cfg(test)]
+mod testing;
 mod text;
 
 pub(crate) use augment::{AffineSample, RandomAffine};

@@ -123,15 +123,11 @@ pub(super) fn cases() -> Vec<Case> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::reduce::testing::{Value, eval};
     use super::*;
+    use crate::ops::testing::{Value, eval};
 
     fn draw(op: &RandomAffine, step: u32) -> Vec<f64> {
-        let made = eval::<f64>(op, true, &[(&[1], Value::U32(vec![step]))]).unwrap();
-        match made.into_iter().next() {
-            Some(Value::F(values)) => values,
-            _ => panic!("no floats"),
-        }
+        eval(op, true, &[(&[1], Value::U32(vec![step]))]).unwrap()[0].f().to_vec()
     }
 
     #[test]

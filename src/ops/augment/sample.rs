@@ -127,16 +127,13 @@ pub(super) fn cases() -> Vec<Case> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::reduce::testing::{Value, eval};
     use super::*;
+    use crate::ops::testing::{Value, eval};
 
     fn sample(x: &[f64], size: [usize; 2], matrix: [f64; 6]) -> Vec<f64> {
         let dims = [1, 1, size[0], size[1]];
         let inputs = [(&dims[..], Value::F(x.to_vec())), (&[1, 6][..], Value::F(matrix.to_vec()))];
-        match eval::<f64>(&AffineSample, true, &inputs).unwrap().into_iter().next() {
-            Some(Value::F(values)) => values,
-            _ => panic!("no floats"),
-        }
+        eval(&AffineSample, true, &inputs).unwrap()[0].f().to_vec()
     }
 
     #[test]

@@ -344,7 +344,7 @@ impl<'g> Var<'g> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reduce::testing::{gradients_agree, noise};
+    use crate::ops::testing::{gradients_agree, noise};
     use crate::{Device, Graph};
 
     #[test]
