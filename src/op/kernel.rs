@@ -185,6 +185,35 @@ impl<'a> KernelContext<'a> {
     pub fn fusing(self, fusion: Fusion<'a>) -> Self {
         KernelContext { fusion, ..self }
     }
+
+    /// The inputs of the epilogue as arguments: after those of the op, and of the prologue.
+    pub(crate) fn epilogue_args(&self) -> Vec<Arg> {
+        let first = self.inputs.len() + self.fusion.prologue.map_or(0, |(_, chain)| chain.inputs.len());
+        let count = self.fusion.epilogue.map_or(0, |chain| chain.inputs.len());
+        (first..first + count).map(Arg::Input).collect()
+    }
+
+    /// A launch with parameters by name, of so many workgroups.
+    pub(crate) fn launch(
+        &self,
+        kernel: Kernel,
+        args: impl Into<Vec<Arg>>,
+        params: &Uniform,
+        workgroups: usize,
+    ) -> Result<Dispatch> {
+        Ok(Dispatch::by_name(kernel, args.into(), params, self.caps.grid(workgroups)?))
+    }
+
+    /// A launch of the library's kernel `entry`, whose workgroups have 64 invocations, of which there are to be so many.
+    pub(crate) fn launch_over(
+        &self,
+        entry: &str,
+        args: impl Into<Vec<Arg>>,
+        params: &Uniform,
+        invocations: usize,
+    ) -> Result<Dispatch> {
+        self.launch(Kernel::library(entry)?, args, params, invocations.div_ceil(64))
+    }
 }
 
 /// A shader with one entry point. Kernels of equal key have equal text.
@@ -351,7 +380,7 @@ impl Dispatch {
     }
 
     /// A launch with parameters by name.
-    pub(crate) fn by_name(kernel: Kernel, args: Vec<Arg>, uniform: &Uniform, grid: [u32; 3]) -> Self {
+    fn by_name(kernel: Kernel, args: Vec<Arg>, uniform: &Uniform, grid: [u32; 3]) -> Self {
         let members = uniform.members.clone();
         Dispatch { members, ..Dispatch::with_bytes(kernel, args, uniform.bytes(), grid) }
     }

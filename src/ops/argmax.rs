@@ -55,15 +55,14 @@ impl Op for ArgMax {
         let workgroups = if in_workgroup { rows * pieces } else { (rows * pieces).div_ceil(64) };
         let iterations = length.div_ceil(lanes) + join;
         let launch = |to: Arg| -> Result<Dispatch> {
-            let (kernel, grid) = (Kernel::library(entry)?, ctx.caps.grid(workgroups)?);
-            Ok(Dispatch::by_name(kernel, vec![Arg::Input(0), to], &params, grid).loop_iterations(iterations))
+            let launch = ctx.launch(Kernel::library(entry)?, [Arg::Input(0), to], &params, workgroups)?;
+            Ok(launch.loop_iterations(iterations))
         };
         if pieces == 1 {
             return Ok(launch(Arg::Output(0))?.into());
         }
-        let (kernel, grid) = (Kernel::library("argmax_join")?, ctx.caps.grid(rows.div_ceil(64))?);
-        let args = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(0)];
-        let join = Dispatch::by_name(kernel, args, &params, grid).loop_iterations(pieces);
+        let args = [Arg::Input(0), Arg::ScratchRead(0), Arg::Output(0)];
+        let join = ctx.launch_over("argmax_join", args, &params, rows)?.loop_iterations(pieces);
         Ok(Program { dispatches: vec![launch(Arg::Scratch(0))?, join], scratch: vec![4 * rows * pieces] })
     }
 

@@ -1,8 +1,7 @@
 //! Dropout. Kernel: `shaders/dropout.wgsl`.
 
 use super::{
-    Arg, Backward, Case, Dispatch, Fillings, Gradients, Kernel, KernelContext, Op, Program, Real, Reference,
-    Traits, uniform,
+    Arg, Backward, Case, Fillings, Gradients, KernelContext, Op, Program, Real, Reference, Traits, uniform,
 };
 use super::{In, Out, expect, relative_bound};
 use crate::error::Result;
@@ -101,11 +100,8 @@ impl Op for Dropout {
             vectors, threshold: self.threshold(), scale: self.scale() as f32, stream: words_of(self.stream),
             seed: words_of(self.seed),
         };
-        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-        Ok(Dispatch::by_name(Kernel::library("dropout")?, args, &params, grid)
-            .loop_iterations(PHILOX_ROUNDS)
-            .into())
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        Ok(ctx.launch_over("dropout", args, &params, vectors)?.loop_iterations(PHILOX_ROUNDS).into())
     }
 
     fn traits(&self) -> Traits {

@@ -1,8 +1,8 @@
 //! Softmax, its logarithm, and their derivatives. Kernels: `shaders/softmax.wgsl`.
 
 use super::{
-    AdapterClass, Arg, Backward, Case, Dispatch, Fillings, Gradients, Kernel, KernelContext, Op, Outputs,
-    Program, Traits, Uniform, uniform,
+    AdapterClass, Arg, Backward, Case, Fillings, Gradients, Kernel, KernelContext, Op, Outputs, Program,
+    Traits, Uniform, uniform,
 };
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, larger};
 use crate::error::Result;
@@ -43,8 +43,7 @@ impl OverRows {
             false => ("rows", rows.div_ceil(side_by_side), passes * columns),
         };
         let kernel = Kernel::library(&format!("{name}_{kind}"))?;
-        let grid = ctx.caps.grid(workgroups)?;
-        Ok(Dispatch::by_name(kernel, args, params, grid).loop_iterations(iterations).into())
+        Ok(ctx.launch(kernel, args, params, workgroups)?.loop_iterations(iterations).into())
     }
 }
 

@@ -1,9 +1,7 @@
 //! Images by matrices.
 
 use crate::error::Result;
-use crate::ops::{
-    Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, uniform,
-};
+use crate::ops::{Arg, Case, Fillings, In, KernelContext, Op, Out, Program, Real, Reference, uniform};
 use crate::ops::{TINY, UNIT, expect, float};
 use crate::shape::{DType, TensorType};
 
@@ -68,9 +66,8 @@ impl Op for AffineSample {
         let [elements, channels, height, width] =
             [x.elements(), x.dim(1), x.dim(2), x.dim(3)].map(|n| n as u32);
         let params = uniform! { elements, channels, height, width };
-        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        let grid = ctx.caps.grid(x.elements().div_ceil(64))?;
-        Ok(Dispatch::by_name(Kernel::library("affine_sample")?, args, &params, grid).into())
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        Ok(ctx.launch_over("affine_sample", args, &params, x.elements())?.into())
     }
 
     /// The place is rounded some five times; from pixel to pixel the image changes by two maxima at most. What is

@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::{
-    Arg, Backward, Chain, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY,
-    Traits, UNIT, expect,
+    Arg, Backward, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits,
+    UNIT, expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -68,23 +68,6 @@ impl<T: Real> Reference<T> for BatchNormGrad {
     }
 }
 
-impl BatchNormGrad {
-    /// The launches; `then` is applied to dx.
-    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
-        let layout = Layout::of(&ctx.inputs[0].shape);
-        let channels = [layout.channels; 2];
-        let of = SplitK { first: 1, ..SplitK::of(layout.splits(ctx.caps).splits, &channels) };
-        let sums = split_k(&of, ctx, None, |to, _| {
-            let args = [&[0, 2, 3, 4].map(Arg::Input), to].concat();
-            layout.launch("batch_norm_sums", args, self.eps, Walk::Channels, ctx)
-        })?;
-        let mut backward: Vec<Arg> = (0..5).map(Arg::Input).collect();
-        backward.extend([Arg::OutputRead(1), Arg::OutputRead(2), Arg::Output(0)]);
-        let dx = layout.launch("batch_norm_backward", backward, self.eps, Walk::Elements(then), ctx)?;
-        Ok(sums.then(dx.into()))
-    }
-}
-
 impl Op for BatchNormGrad {
     fn name(&self) -> &'static str {
         "batch_norm_grad"
@@ -118,7 +101,17 @@ impl Op for BatchNormGrad {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, ctx.fusion.epilogue)
+        let layout = Layout::of(&ctx.inputs[0].shape);
+        let channels = [layout.channels; 2];
+        let of = SplitK { first: 1, ..SplitK::of(layout.splits(ctx.caps).splits, &channels) };
+        let sums = split_k(&of, ctx, |to, _| {
+            let args = [&[0, 2, 3, 4].map(Arg::Input), to].concat();
+            layout.launch("batch_norm_sums", args, self.eps, Walk::Channels, ctx)
+        })?;
+        let mut backward: Vec<Arg> = (0..5).map(Arg::Input).collect();
+        backward.extend([Arg::OutputRead(1), Arg::OutputRead(2), Arg::Output(0)]);
+        let dx = layout.launch("batch_norm_backward", backward, self.eps, Walk::Elements, ctx)?;
+        Ok(sums.then(dx.into()))
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

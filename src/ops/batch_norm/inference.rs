@@ -3,7 +3,7 @@
 use super::{Layout, Walk, layout, per_channel, root_bound};
 use crate::error::Result;
 use crate::ops::{
-    Arg, Backward, Chain, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
+    Arg, Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -31,15 +31,6 @@ impl<T: Real> Reference<T> for BatchNormInference {
         let layout = Layout::of(&inputs[0].shape);
         layout.normalize(x, [weight, bias, mean, variance], self.eps, outputs[0].f());
         Ok(())
-    }
-}
-
-impl BatchNormInference {
-    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
-        let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
-        args.push(Arg::Output(0));
-        let layout = Layout::of(&ctx.inputs[0].shape);
-        Ok(layout.launch("batch_norm_apply", args, self.eps, Walk::Elements(then), ctx)?.into())
     }
 }
 
@@ -72,7 +63,10 @@ impl Op for BatchNormInference {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, ctx.fusion.epilogue)
+        let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
+        args.push(Arg::Output(0));
+        let layout = Layout::of(&ctx.inputs[0].shape);
+        Ok(layout.launch("batch_norm_apply", args, self.eps, Walk::Elements, ctx)?.into())
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -13,7 +13,7 @@ use inference::BatchNormInference;
 
 use super::elementwise::Around;
 use super::{
-    AdapterClass, Arg, Backward, Caps, Chain, Cut, Dispatch, Gradients, In, KernelContext, Op, Out, Outputs,
+    AdapterClass, Arg, Backward, Caps, Cut, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Outputs,
     Program, Real, Reference, TINY, Traits, UNIT, expect, uniform,
 };
 use crate::error::Result;
@@ -45,14 +45,13 @@ pub(super) struct Layout {
 
 /// What a kernel goes over.
 #[derive(Debug, Clone, Copy)]
-enum Walk<'a> {
+enum Walk {
     /// A workgroup for each split of each channel.
     Channels,
     /// An invocation for each channel, which puts splits together.
     Splits,
-    /// Elements one by one, or vectors, of which the results go on with a chain that takes the place of no output but the
-    /// first.
-    Elements(Option<&'a Chain>),
+    /// Elements one by one, or vectors, which go on with what follows the first output.
+    Elements,
 }
 
 impl Layout {
@@ -96,7 +95,7 @@ impl Layout {
         entry: &str,
         mut args: Vec<Arg>,
         eps: f32,
-        walk: Walk<'_>,
+        walk: Walk,
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
         let joins = matches!(walk, Walk::Splits);
@@ -110,17 +109,18 @@ impl Layout {
         // to read neighbours.
         let each = if ctx.caps.class == AdapterClass::Gpu { 1 } else { EACH.min(spatial.max(1)) };
         let params = uniform! { images: self.images, channels: self.channels, spatial, each, eps, length };
-        let (workgroups, then, iterations) = match walk {
-            Walk::Channels => (self.channels * splits, None, length.div_ceil(64) + BESIDE),
-            Walk::Splits => (self.channels.div_ceil(64), None, splits),
-            Walk::Elements(then) => {
-                ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), then, each)
-            }
+        let (workgroups, iterations) = match walk {
+            Walk::Channels => (self.channels * splits, length.div_ceil(64) + BESIDE),
+            Walk::Splits => (self.channels.div_ceil(64), splits),
+            Walk::Elements => ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), each),
         };
-        args.extend(then.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
-        let around = Around { then: then.map(|chain| (chain, self.is_vec4())), ..Around::default() };
-        Ok(Dispatch::by_name(around.kernel(&name)?, args, &params, ctx.caps.grid(workgroups)?)
-            .loop_iterations(iterations))
+        let kernel = if matches!(walk, Walk::Elements) {
+            args.extend(ctx.epilogue_args());
+            Around::after(ctx.fusion.epilogue, self.is_vec4()).kernel(&name)?
+        } else {
+            Kernel::library(&name)?
+        };
+        Ok(ctx.launch(kernel, args, &params, workgroups)?.loop_iterations(iterations))
     }
 }
 
@@ -197,36 +197,6 @@ pub(super) fn root_bound(variance: f64, error: f64, eps: f64) -> f64 {
     (1.0 - relative).powf(-0.5) - 1.0 + 4.0 * UNIT
 }
 
-impl BatchNorm {
-    /// The launches: one that reads x for its moments, and one that reads it to normalize.
-    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
-        let layout = Layout::of(&ctx.inputs[0].shape);
-        let moments = vec![Arg::Input(0), Arg::Output(1), Arg::Output(2)];
-        let apply = vec![
-            Arg::Input(0),
-            Arg::Input(1),
-            Arg::Input(2),
-            Arg::OutputRead(1),
-            Arg::OutputRead(2),
-            Arg::Output(0),
-        ];
-        let launch = |entry, args, walk| layout.launch(entry, args, self.eps, walk, ctx);
-        let (mut dispatches, mut scratch) = (Vec::new(), Vec::new());
-        match layout.splits(ctx.caps).splits {
-            1 => dispatches.push(launch("batch_norm_moments", moments, Walk::Channels)?),
-            splits => {
-                let join = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(1), Arg::Output(2)];
-                let part = vec![Arg::Input(0), Arg::Scratch(0)];
-                dispatches.push(launch("batch_norm_part", part, Walk::Channels)?);
-                dispatches.push(launch("batch_norm_join", join, Walk::Splits)?);
-                scratch.push(4 * 3 * splits * layout.channels);
-            }
-        }
-        dispatches.push(launch("batch_norm_apply", apply, Walk::Elements(then))?);
-        Ok(Program { dispatches, scratch })
-    }
-}
-
 impl Op for BatchNorm {
     fn name(&self) -> &'static str {
         "batch_norm"
@@ -269,8 +239,32 @@ impl Op for BatchNorm {
         Ok(gradients)
     }
 
+    /// A launch that reads x for its moments, and one that reads it to normalize.
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, ctx.fusion.epilogue)
+        let layout = Layout::of(&ctx.inputs[0].shape);
+        let moments = vec![Arg::Input(0), Arg::Output(1), Arg::Output(2)];
+        let apply = vec![
+            Arg::Input(0),
+            Arg::Input(1),
+            Arg::Input(2),
+            Arg::OutputRead(1),
+            Arg::OutputRead(2),
+            Arg::Output(0),
+        ];
+        let launch = |entry, args, walk| layout.launch(entry, args, self.eps, walk, ctx);
+        let (mut dispatches, mut scratch) = (Vec::new(), Vec::new());
+        match layout.splits(ctx.caps).splits {
+            1 => dispatches.push(launch("batch_norm_moments", moments, Walk::Channels)?),
+            splits => {
+                let join = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(1), Arg::Output(2)];
+                let part = vec![Arg::Input(0), Arg::Scratch(0)];
+                dispatches.push(launch("batch_norm_part", part, Walk::Channels)?);
+                dispatches.push(launch("batch_norm_join", join, Walk::Splits)?);
+                scratch.push(4 * 3 * splits * layout.channels);
+            }
+        }
+        dispatches.push(launch("batch_norm_apply", apply, Walk::Elements)?);
+        Ok(Program { dispatches, scratch })
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

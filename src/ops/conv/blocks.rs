@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::ops::block::{Along, Block};
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::{Then, rendered};
-use crate::ops::{Arg, Chain, Dispatch, Kernel, KernelContext, Program, Trial, uniform};
+use crate::ops::{Arg, Chain, Kernel, KernelContext, Program, Trial, uniform};
 
 /// The forms that can compute a correlation.
 pub(super) fn trial(c: &Correlation) -> Trial {
@@ -25,7 +25,7 @@ pub(super) fn trial(c: &Correlation) -> Trial {
 
 /// The forward direction, or the gradient of the images.
 pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
-    let (c, chain) = (&problem.c, ctx.fusion.epilogue);
+    let c = &problem.c;
     let pixels = c.images * c.oh * c.ow;
     let block = Block::of(problem.kernels.form(), &trial(c), ctx.caps);
     let depth = c.c * c.kh * c.kw;
@@ -47,14 +47,11 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Progr
         before_x: c.before[1], group_step: c.weight_steps[0], m_step: c.weight_steps[1],
         c_step: c.weight_steps[2], has_bias: problem.has_bias, kw: c.kw, taps: c.kh * c.kw, splits, length,
     });
-    let inputs = ctx.inputs.len();
-    let elements = [c.groups * c.m * pixels];
-    split_k(&SplitK::of(splits, &elements), ctx, chain.map(|c| (c, inputs)), |to, chain| {
-        let mut args = [&[Arg::Input(0), Arg::Input(1), problem.bias()], to].concat();
-        args.extend(chain.iter().flat_map(|chain| chain.args(inputs)));
-        let grid = ctx.caps.grid(block.workgroups([c.m, pixels]) * c.groups * splits)?;
-        Ok(Dispatch::by_name(variant.kernel(chain)?, args, &params, grid)
-            .loop_iterations(block.loop_iterations(length)))
+    split_k(&SplitK::of(splits, &[c.groups * c.m * pixels]), ctx, |to, chain| {
+        let args = [&[Arg::Input(0), Arg::Input(1), problem.bias()], to].concat();
+        let workgroups = block.workgroups([c.m, pixels]) * c.groups * splits;
+        let launch = ctx.launch(variant.kernel(chain)?, args, &params, workgroups)?;
+        Ok(launch.loop_iterations(block.loop_iterations(length)))
     })
 }
 

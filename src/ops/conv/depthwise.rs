@@ -15,9 +15,7 @@ use super::kernels::Problem;
 use super::tile::greatest_common_divisor;
 use crate::error::{Error, Result};
 use crate::ops::text::{Then, rendered, widest};
-use crate::ops::{
-    AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Uniform, uniform,
-};
+use crate::ops::{AdapterClass, Arg, Caps, Chain, Kernel, KernelContext, Program, Uniform, uniform};
 use strip::Strip;
 
 /// Most output channels of a group. With more, tiles that load the input once for all of them are as fast.
@@ -119,11 +117,10 @@ pub(super) fn fits(problem: &Problem, caps: &Caps) -> bool {
 pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
     let plan = plan(&problem.c, problem.has_bias, ctx.caps)
         .ok_or_else(|| Error::Invalid("no walk computes this convolution".into()))?;
-    let chain = ctx.fusion.epilogue;
     let mut args = vec![Arg::Input(0), Arg::Input(1), problem.bias(), Arg::Output(0)];
-    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
-    let (kernel, grid) = (plan.walk.kernel(chain)?, ctx.caps.grid(plan.workgroups)?);
-    Ok(Dispatch::by_name(kernel, args, &plan.params, grid).loop_iterations(plan.iterations).into())
+    args.extend(ctx.epilogue_args());
+    let launch = ctx.launch(plan.walk.kernel(ctx.fusion.epilogue)?, args, &plan.params, plan.workgroups)?;
+    Ok(launch.loop_iterations(plan.iterations).into())
 }
 
 /// A variant of the kernel: what its text depends on.

@@ -30,12 +30,11 @@ pub(super) fn fits(problem: &Problem, caps: &Caps) -> bool {
 
 /// The forward direction, or the gradient of the images.
 pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
-    let (chain, has_bias) = (ctx.fusion.epilogue, problem.has_bias);
-    let of = images::shared(problem.c.flip, extents(problem), ctx.caps.class, has_bias);
+    let of = images::shared(problem.c.flip, extents(problem), ctx.caps.class, problem.has_bias);
     let mut args = vec![Arg::Input(1), Arg::Input(0), Arg::Output(0)];
-    args.extend(has_bias.then_some(Arg::Input(2)));
-    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
-    Ok(of.dispatch(args, chain, ctx.caps)?.into())
+    args.extend(problem.has_bias.then_some(Arg::Input(2)));
+    args.extend(ctx.epilogue_args());
+    Ok(of.dispatch(args, ctx.fusion.epilogue, ctx)?.into())
 }
 
 fn summed_extents(g: &Geometry) -> [usize; 4] {
@@ -54,7 +53,7 @@ pub(super) fn weight_fits(problem: &Problem, caps: &Caps) -> bool {
 pub(super) fn weight_launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
     let g = &problem.g;
     let (of, splits) = images::summed(summed_extents(g), ctx.caps, problem.has_bias);
-    split_k(&SplitK::of(splits, &g.gradients(problem.has_bias)), ctx, None, |to, _| {
-        of.dispatch([&[Arg::Input(1), Arg::Input(0)], to].concat(), None, ctx.caps)
+    split_k(&SplitK::of(splits, &g.gradients(problem.has_bias)), ctx, |to, _| {
+        of.dispatch([&[Arg::Input(1), Arg::Input(0)], to].concat(), None, ctx)
     })
 }

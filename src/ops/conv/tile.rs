@@ -11,9 +11,7 @@ use super::correlation::Correlation;
 use super::kernels::Problem;
 use crate::error::{Error, Result};
 use crate::ops::text::{Then, rendered, widest};
-use crate::ops::{
-    AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Uniform, uniform,
-};
+use crate::ops::{AdapterClass, Arg, Caps, Chain, Kernel, KernelContext, Program, Uniform, uniform};
 
 use shape::{Store, Strip, channels, rectangle, store};
 
@@ -33,7 +31,7 @@ pub(super) fn fits(problem: &Problem, caps: &Caps) -> bool {
 
 /// Packs the weight and runs tiles over it.
 pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
-    let (c, chain) = (&problem.c, ctx.fusion.epilogue);
+    let c = &problem.c;
     let plan = plan(c, problem.has_bias, ctx.caps)
         .ok_or_else(|| Error::Invalid("no tile computes this convolution".into()))?;
     let vectors = c.groups * c.c * c.kh * c.kw * plan.width / 4;
@@ -41,14 +39,12 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Progr
         groups: c.groups, m: c.m, c: c.c, taps: c.kh * c.kw, width: plan.width,
         group_step: c.weight_steps[0], m_step: c.weight_steps[1], c_step: c.weight_steps[2], flip: c.flip,
     };
-    let args = vec![Arg::Input(1), Arg::Scratch(0)];
-    let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-    let pack = Dispatch::by_name(Kernel::library("conv2d_pack")?, args, &params, grid);
+    let pack = ctx.launch_over("conv2d_pack", [Arg::Input(1), Arg::Scratch(0)], &params, vectors)?;
     let mut args = vec![Arg::Input(0), Arg::ScratchRead(0), problem.bias(), Arg::Output(0)];
-    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
-    let (kernel, grid) = (plan.tile.kernel(chain)?, ctx.caps.grid(plan.workgroups)?);
-    let run = Dispatch::by_name(kernel, args, &plan.params, grid).loop_iterations(plan.iterations);
-    Ok(Program { dispatches: vec![pack, run], scratch: vec![16 * vectors] })
+    args.extend(ctx.epilogue_args());
+    let run = ctx.launch(plan.tile.kernel(ctx.fusion.epilogue)?, args, &plan.params, plan.workgroups)?;
+    let dispatches = vec![pack, run.loop_iterations(plan.iterations)];
+    Ok(Program { dispatches, scratch: vec![16 * vectors] })
 }
 
 /// A variant of the kernel: what its text depends on.

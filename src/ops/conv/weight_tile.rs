@@ -8,7 +8,7 @@ use super::kernels::Problem;
 use crate::error::{Error, Result};
 use crate::ops::split_k::{ChannelsLast, SplitK, split_k};
 use crate::ops::text::{rendered, widest};
-use crate::ops::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program, Uniform, uniform};
+use crate::ops::{AdapterClass, Arg, Caps, Kernel, KernelContext, Program, Uniform, uniform};
 
 /// A kernel with its grid, and the splits it writes.
 struct Plan {
@@ -32,10 +32,10 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Progr
         .ok_or_else(|| Error::Invalid("no tile computes this gradient of a weight".into()))?;
     let last = plan.width.map(|width| ChannelsLast { groups: g.groups, o: g.o, depth: g.depth(), width });
     let sizes = g.gradients(problem.has_bias);
-    split_k(&SplitK { last, ..SplitK::of(plan.splits, &sizes) }, ctx, None, |to, _| {
+    split_k(&SplitK { last, ..SplitK::of(plan.splits, &sizes) }, ctx, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
-        let grid = ctx.caps.grid(plan.workgroups)?;
-        Ok(Dispatch::by_name(plan.tile.kernel()?, args, &plan.params, grid).loop_iterations(plan.iterations))
+        let launch = ctx.launch(plan.tile.kernel()?, args, &plan.params, plan.workgroups)?;
+        Ok(launch.loop_iterations(plan.iterations))
     })
 }
 

@@ -199,7 +199,12 @@ impl Functions {
     }
 }
 
-impl Around<'_> {
+impl<'a> Around<'a> {
+    /// What follows alone, if anything does.
+    pub(crate) fn after(then: Option<&'a Chain>, in_vectors: bool) -> Self {
+        Around { then: then.map(|chain| (chain, in_vectors)), ..Around::default() }
+    }
+
     /// Kernel `entry` of the files under `shaders/`, which reads through `term` or `term4` and stores through `finish` or
     /// `finish4`. Inputs of the formulas are bound after the kernel's own, those of the first ones first.
     ///

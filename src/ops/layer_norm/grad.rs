@@ -8,8 +8,8 @@ use crate::ops::batch_norm::dot;
 use crate::ops::softmax::rows_of;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::{
-    AdapterClass, Arg, Backward, Caps, Chain, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real,
-    Traits, uniform,
+    AdapterClass, Arg, Backward, Caps, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real, Traits,
+    uniform,
 };
 use crate::ops::{Reference, TINY, UNIT, expect};
 use crate::shape::{DType, TensorType};
@@ -103,26 +103,6 @@ impl<T: Real> Reference<T> for LayerNormGrad {
     }
 }
 
-impl LayerNormGrad {
-    /// The launches; `then` is applied to dx.
-    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
-        let walk = Walk::new(ctx);
-        let blocks = walk.units().div_ceil(COLUMNS);
-        let (chunks, length) = cut(ctx.caps, walk.rows, blocks);
-        let params = uniform! { rows: walk.rows, width: walk.units(), blocks, chunks, length };
-        let workgroups = blocks * chunks + walk.workgroups();
-        let sizes = [walk.width; 2];
-        split_k(&SplitK { first: 1, ..SplitK::of(chunks, &sizes) }, ctx, None, |to, _| {
-            let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
-            args.push(Arg::Output(0));
-            args.extend(to);
-            // Rows, or sums over them: a step, and what eight invocations of each column found.
-            let iterations = walk.loop_iterations().max(length.div_ceil(COLUMNS) + COLUMNS);
-            walk.launch("layer_norm_backward", args, &params, workgroups, iterations, (ctx, then))
-        })
-    }
-}
-
 impl Op for LayerNormGrad {
     fn name(&self) -> &'static str {
         "layer_norm_grad"
@@ -161,7 +141,20 @@ impl Op for LayerNormGrad {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, ctx.fusion.epilogue)
+        let walk = Walk::new(ctx);
+        let blocks = walk.units().div_ceil(COLUMNS);
+        let (chunks, length) = cut(ctx.caps, walk.rows, blocks);
+        let params = uniform! { rows: walk.rows, width: walk.units(), blocks, chunks, length };
+        let workgroups = blocks * chunks + walk.workgroups();
+        let sizes = [walk.width; 2];
+        split_k(&SplitK { first: 1, ..SplitK::of(chunks, &sizes) }, ctx, |to, _| {
+            let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
+            args.push(Arg::Output(0));
+            args.extend(to);
+            // Rows, or sums over them: a step, and what eight invocations of each column found.
+            let iterations = walk.loop_iterations().max(length.div_ceil(COLUMNS) + COLUMNS);
+            walk.launch("layer_norm_backward", args, &params, workgroups, iterations, ctx)
+        })
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -10,8 +10,8 @@ use super::batch_norm::{Layout, moment_bounds, moments, root_bound};
 use super::elementwise::Around;
 use super::softmax::rows_of;
 use super::{
-    AdapterClass, Arg, Backward, Chain, Dispatch, Gradients, In, KernelContext, Op, Out, Outputs, Program,
-    Real, Reference, Traits, Uniform, uniform,
+    AdapterClass, Arg, Backward, Dispatch, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real,
+    Reference, Traits, Uniform, uniform,
 };
 use super::{TINY, UNIT, expect};
 use crate::error::Result;
@@ -75,7 +75,7 @@ impl Walk {
         format!("{name}_{kind}{}", if self.is_vec4() { "_vec4" } else { "" })
     }
 
-    /// A launch that goes on with `then`.
+    /// A launch that goes on with what follows.
     fn launch(
         self,
         name: &str,
@@ -83,12 +83,11 @@ impl Walk {
         params: &Uniform,
         workgroups: usize,
         iterations: usize,
-        (ctx, then): (&KernelContext<'_>, Option<&Chain>),
+        ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
-        args.extend(then.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
-        let around = Around { then: then.map(|chain| (chain, self.is_vec4())), ..Around::default() };
-        let kernel = around.kernel(&self.entry(name))?;
-        Ok(Dispatch::by_name(kernel, args, params, ctx.caps.grid(workgroups)?).loop_iterations(iterations))
+        args.extend(ctx.epilogue_args());
+        let kernel = Around::after(ctx.fusion.epilogue, self.is_vec4()).kernel(&self.entry(name))?;
+        Ok(ctx.launch(kernel, args, params, workgroups)?.loop_iterations(iterations))
     }
 }
 
@@ -155,18 +154,6 @@ impl<T: Real> Reference<T> for LayerNorm {
     }
 }
 
-impl LayerNorm {
-    fn program(&self, ctx: &KernelContext<'_>, then: Option<&Chain>) -> Result<Program> {
-        let walk = Walk::new(ctx);
-        let params = uniform! { rows: walk.rows, width: walk.units(), eps: self.eps };
-        let mut args: Vec<Arg> = (0..3).map(Arg::Input).collect();
-        args.extend((0..3).map(Arg::Output));
-        Ok(walk
-            .launch("layer_norm", args, &params, walk.workgroups(), walk.loop_iterations(), (ctx, then))?
-            .into())
-    }
-}
-
 impl Op for LayerNorm {
     fn name(&self) -> &'static str {
         "layer_norm"
@@ -207,7 +194,11 @@ impl Op for LayerNorm {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, ctx.fusion.epilogue)
+        let walk = Walk::new(ctx);
+        let params = uniform! { rows: walk.rows, width: walk.units(), eps: self.eps };
+        let mut args: Vec<Arg> = (0..3).map(Arg::Input).collect();
+        args.extend((0..3).map(Arg::Output));
+        Ok(walk.launch("layer_norm", args, &params, walk.workgroups(), walk.loop_iterations(), ctx)?.into())
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

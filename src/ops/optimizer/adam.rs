@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{AdamTick, WORKGROUP, check_update, leaf, scalars_of, wide};
+use super::{AdamTick, WORKGROUP, check_update, leaf, scalars_of, states_of, wide};
 use crate::error::Result;
 use crate::host::threads;
 use crate::ops::{
@@ -89,7 +89,7 @@ impl AdamUpdate {
         };
         let key = format!("adam_update.{}", parameters.len());
         let kernel = Kernel::generated(key, "adam_update", &text(parameters.len()));
-        Ok(Dispatch::by_name(kernel, args, &params, ctx.caps.grid(workgroups)?).loop_iterations(VECTORS))
+        Ok(ctx.launch(kernel, args, &params, workgroups)?.loop_iterations(VECTORS))
     }
 }
 
@@ -168,12 +168,6 @@ fn text(count: usize) -> String {
     t.push_str("    }\n");
     t.push_str("}\n");
     t
-}
-
-/// The states of one parameter.
-fn states_of<'a, T>(outputs: &'a mut [Out<'_, T>]) -> Result<[&'a mut [T]; 3], String> {
-    let states: Vec<&mut [T]> = outputs.iter_mut().map(Out::f).collect();
-    states.try_into().map_err(|_| "updates three states for each parameter".to_string())
 }
 
 impl<T: Real> Reference<T> for AdamUpdate {

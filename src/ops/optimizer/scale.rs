@@ -7,8 +7,8 @@ use super::{WORKGROUP, leaf};
 use crate::error::Result;
 use crate::host::threads;
 use crate::ops::{
-    Arg, Backward, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real,
-    Reference, TINY, Traits, UNIT, expect, uniform,
+    Arg, Backward, Gradients, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY,
+    Traits, UNIT, expect, uniform,
 };
 use crate::shape::{DType, TensorType};
 
@@ -136,10 +136,9 @@ impl Op for FlagNonFinite {
             }
             let key = format!("flag_nonfinite.{}", gradients.len());
             let kernel = Kernel::generated(key, "flag_nonfinite", &text(gradients.len()));
-            let grid = ctx.caps.grid(workgroups)?;
+            let launch = ctx.launch(kernel, args, &uniform! { extents }, workgroups)?;
             // A loop for each gradient, of which a workgroup takes one.
-            Ok(Dispatch::by_name(kernel, args, &uniform! { extents }, grid)
-                .loop_iterations(gradients.len() * VECTORS))
+            Ok(launch.loop_iterations(gradients.len() * VECTORS))
         };
         let all: Vec<usize> = (0..self.count).collect();
         let dispatches = all.chunks(most).map(launch).collect::<Result<_>>()?;
@@ -218,8 +217,7 @@ impl Op for NextScale {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let NextScale { growth, backoff, interval } = *self;
         let params = uniform! { growth, backoff, interval, least: LEAST_SCALE };
-        let args = (0..4).map(Arg::Output).collect();
-        Ok(Dispatch::by_name(Kernel::library("next_scale")?, args, &params, ctx.caps.grid(1)?).into())
+        Ok(ctx.launch_over("next_scale", [0, 1, 2, 3].map(Arg::Output), &params, 1)?.into())
     }
 
     /// WGSL's quotient is good to 2.5 units of its result, products to half a unit.

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::factor;
 use crate::error::Result;
 use crate::ops::{
-    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, UNIT,
-    expect, uniform,
+    Arg, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, UNIT, expect,
+    uniform,
 };
 use crate::shape::{DType, TensorType};
 
@@ -138,9 +138,9 @@ impl Op for AdamTick {
             let kind = if self.has_factor { ".factor" } else { "" };
             let key = format!("adam_tick.{counts}{kind}");
             let kernel = Kernel::generated(key, "adam_tick", &self.text(counts));
-            Dispatch::by_name(kernel, args, &params, [1, 1, 1])
+            ctx.launch(kernel, args, &params, 1)
         };
-        let dispatches = (0..self.counts).step_by(most).map(launch).collect();
+        let dispatches = (0..self.counts).step_by(most).map(launch).collect::<Result<_>>()?;
         Ok(Program { dispatches, scratch: Vec::new() })
     }
 

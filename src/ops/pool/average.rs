@@ -5,8 +5,8 @@ use super::window::Axis;
 use super::{Pooling, Windows, launch, pooled};
 use crate::error::Result;
 use crate::ops::{
-    Arg, Backward, Chain, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut,
-    TINY, UNIT, expect,
+    Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut, TINY, UNIT,
+    expect,
 };
 use crate::shape::{DType, Shape, TensorType};
 
@@ -87,15 +87,7 @@ impl Op for AvgPool {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        launch(
-            ctx,
-            (Pooling::Average, "avg_pool2d"),
-            &[Arg::Input(0)],
-            ctx.outputs[0].shape.elements(),
-            &ctx.inputs[0].shape,
-            (&self.windows, self.count_padding),
-            None,
-        )
+        launch(Pooling::Average, &self.windows, self.count_padding, ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -152,20 +144,6 @@ impl<T: Real> Reference<T> for AvgPoolBackward {
     }
 }
 
-impl AvgPoolBackward {
-    fn launch(&self, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
-        launch(
-            ctx,
-            (Pooling::AverageBackward, "avg_pool2d_backward"),
-            &[Arg::Input(0)],
-            self.input.elements(),
-            &self.input,
-            (&self.windows, self.count_padding),
-            chain,
-        )
-    }
-}
-
 impl Op for AvgPoolBackward {
     fn name(&self) -> &'static str {
         "avg_pool2d_backward"
@@ -186,7 +164,7 @@ impl Op for AvgPoolBackward {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.launch(ctx, ctx.fusion.epilogue)
+        launch(Pooling::AverageBackward, &self.windows, self.count_padding, ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -1,12 +1,12 @@
 //! Maxima over windows.
 
 use super::fast::Taps;
-use super::{Pooling, WORKGROUP, Windows, launch, pooled};
+use super::{Pooling, Windows, launch, pooled};
 use crate::error::{Error, Result};
 use crate::host::threads;
 use crate::ops::{
-    Arg, Backward, Chain, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Pattern, Program, Real,
-    Reference, TINY, Traits, UNIT, beats, expect, uniform,
+    Arg, Backward, Gradients, In, KernelContext, Op, Out, Pattern, Program, Real, Reference, TINY, Traits,
+    UNIT, beats, expect, uniform,
 };
 use crate::shape::{DType, Shape, TensorType};
 
@@ -71,15 +71,7 @@ impl Op for MaxPool {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        launch(
-            ctx,
-            (Pooling::Max, "max_pool2d"),
-            &[Arg::Input(0)],
-            ctx.outputs[0].shape.elements(),
-            &ctx.inputs[0].shape,
-            (&self.windows, false),
-            None,
-        )
+        launch(Pooling::Max, &self.windows, false, ctx)
     }
 
     /// Maxima are copies.
@@ -135,20 +127,6 @@ impl<T: Real> Reference<T> for MaxPoolBackward {
     }
 }
 
-impl MaxPoolBackward {
-    fn launch(&self, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
-        launch(
-            ctx,
-            (Pooling::MaxBackward, "max_pool2d_backward"),
-            &[Arg::Input(0), Arg::Input(1)],
-            self.input.elements(),
-            &self.input,
-            (&self.windows, false),
-            chain,
-        )
-    }
-}
-
 impl Op for MaxPoolBackward {
     fn name(&self) -> &'static str {
         "max_pool2d_backward"
@@ -169,7 +147,7 @@ impl Op for MaxPoolBackward {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.launch(ctx, ctx.fusion.epilogue)
+        launch(Pooling::MaxBackward, &self.windows, false, ctx)
     }
 
     /// A sum of at most as many cotangents as windows hold an element.
@@ -235,12 +213,11 @@ impl Op for MaxPoolGather {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let n = ctx.outputs[0].shape.elements();
         let [y, x] = self.windows.axes(&ctx.inputs[0].shape).map_err(Error::Invalid)?;
         let params = uniform! { elements: n, count_padding: false, splits: 1_usize, length: 0_usize, y, x };
-        let grid = ctx.caps.grid(n.div_ceil(WORKGROUP))?;
-        Ok(Dispatch::by_name(Kernel::library("max_pool2d_gather")?, args, &params, grid).into())
+        Ok(ctx.launch_over("max_pool2d_gather", args, &params, n)?.into())
     }
 
     fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -60,35 +60,6 @@ impl Reduce {
     fn keep(&self, shape: Shape) -> Shape {
         self.axes().fold(shape, |s, axis| s.with(axis, 1))
     }
-
-    /// The launches; `before` makes the terms, `then` is applied to the result.
-    fn program(
-        &self,
-        ctx: &KernelContext<'_>,
-        before: Option<&Chain>,
-        then: Option<&Chain>,
-    ) -> Result<Program> {
-        let view = self.view(&ctx.inputs[0].shape);
-        let plan = Plan::new(ctx.caps, &view);
-        let (source, result) = (Arg::Input(0), Arg::Output(0));
-        if plan.chunks == 1 {
-            return Ok(plan.launch((self.kind, self.scale), (source, result), before, then, ctx)?.into());
-        }
-        let last = Plan::whole(ctx.caps.class, &View { extent: plan.chunks, ..view });
-        // The inputs of `then` stand after those of `before`, which the second launch does not read.
-        let mut second =
-            last.launch((self.kind, self.scale), (Arg::ScratchRead(0), result), None, then, ctx)?;
-        for arg in &mut second.args {
-            if let (Arg::Input(i), Some(chain)) = (arg, before) {
-                *i += chain.inputs.len();
-            }
-        }
-        let first = plan.launch((self.kind, 1.0), (source, Arg::Scratch(0)), before, None, ctx)?;
-        Ok(Program {
-            dispatches: vec![first, second],
-            scratch: vec![(4 * view.outer * plan.chunks * view.inner).next_multiple_of(16)],
-        })
-    }
 }
 
 impl Op for Reduce {
@@ -132,7 +103,19 @@ impl Op for Reduce {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, ctx.fusion.prologue.map(|(_, chain)| chain), ctx.fusion.epilogue)
+        let view = self.view(&ctx.inputs[0].shape);
+        let plan = Plan::new(ctx.caps, &view);
+        let (source, result) = (Arg::Input(0), Arg::Output(0));
+        if plan.chunks == 1 {
+            return Ok(plan.launch((self.kind, self.scale), (source, result), ctx)?.into());
+        }
+        let last = Plan::whole(ctx.caps.class, &View { extent: plan.chunks, ..view });
+        let first = plan.launch((self.kind, 1.0), (source, Arg::Scratch(0)), ctx)?;
+        let second = last.launch((self.kind, self.scale), (Arg::ScratchRead(0), result), ctx)?;
+        Ok(Program {
+            dispatches: vec![first, second],
+            scratch: vec![(4 * view.outer * plan.chunks * view.inner).next_multiple_of(16)],
+        })
     }
 
     fn carried(&self, _: usize, errors: &[f64], inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -10,7 +10,7 @@ use crate::ops::conv::geometry::Geometry;
 use crate::ops::conv::kernels::Problem;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::rendered;
-use crate::ops::{Arg, Dispatch, Kernel, KernelContext, Program, Trial, uniform};
+use crate::ops::{Arg, Kernel, KernelContext, Program, Trial, uniform};
 
 /// The forms that can compute it.
 pub(in crate::ops::conv) fn trial(g: &Geometry) -> Trial {
@@ -30,11 +30,11 @@ pub(in crate::ops::conv) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -
     });
     let taps = Taps::of(g.kh, g.kw);
     let rows_of_four = taps.is_known() && g.ow.is_multiple_of(4);
-    split_k(&SplitK::of(splits, &g.gradients(bias)), ctx, None, |to, _| {
+    split_k(&SplitK::of(splits, &g.gradients(bias)), ctx, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
-        let grid = ctx.caps.grid(block.workgroups([g.o, columns]) * g.groups * splits)?;
-        let kernel = kernel(&block, taps, rows_of_four, bias)?;
-        Ok(Dispatch::by_name(kernel, args, &params, grid).loop_iterations(block.loop_iterations(length)))
+        let workgroups = block.workgroups([g.o, columns]) * g.groups * splits;
+        let launch = ctx.launch(kernel(&block, taps, rows_of_four, bias)?, args, &params, workgroups)?;
+        Ok(launch.loop_iterations(block.loop_iterations(length)))
     })
 }
 

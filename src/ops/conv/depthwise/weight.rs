@@ -11,7 +11,7 @@ use super::{LINES, OUTPUTS, ROWS, Schedule, Shape, columns, vector};
 use crate::error::{Error, Result};
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::rendered;
-use crate::ops::{Arg, Caps, Dispatch, KernelContext, Program, Uniform, uniform};
+use crate::ops::{Arg, Caps, KernelContext, Program, Uniform, uniform};
 
 /// A kernel with its grid, and the splits it writes.
 struct Plan {
@@ -31,12 +31,12 @@ pub(in super::super) fn fits(problem: &Problem, caps: &Caps) -> bool {
 pub(in super::super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
     let plan = plan(&problem.g, ctx.caps, problem.has_bias)
         .ok_or_else(|| Error::Invalid("no walk computes this gradient of a weight".into()))?;
-    split_k(&SplitK::of(plan.splits, &problem.g.gradients(problem.has_bias)), ctx, None, |to, _| {
+    split_k(&SplitK::of(plan.splits, &problem.g.gradients(problem.has_bias)), ctx, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
         let (key, entry) = (plan.key.clone(), "conv2d_depthwise_weight");
         let kernel = rendered("conv2d_depthwise_weight", key, entry, plan.variant.clone(), None)?;
-        let grid = ctx.caps.grid(plan.workgroups)?;
-        Ok(Dispatch::by_name(kernel, args, &plan.params, grid).loop_iterations(plan.iterations))
+        let launch = ctx.launch(kernel, args, &plan.params, plan.workgroups)?;
+        Ok(launch.loop_iterations(plan.iterations))
     })
 }
 
