@@ -35,10 +35,6 @@ impl Op for Fill {
         Ok(ctx.launch_over("fill", [Arg::Output(0)], &params, self.shape.elements())?.into())
     }
 
-    fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
-        0
-    }
-
     fn traits(&self) -> Traits {
         Traits::default().constant(self.value)
     }

@@ -51,7 +51,8 @@ pub use crate::op::{
     UNIT,
 };
 pub(crate) use crate::op::{
-    Cut, Pattern, Uniform, Words, beats, bound_of_products, expect, float, larger, relative_bound, uniform,
+    Cut, Pattern, Uniform, Words, beats, bound_of_products, bound_of_sums, expect, float, larger, magnitudes,
+    relative_bound, uniform,
 };
 #[doc(hidden)]
 pub use crate::op::{Forms, Trial};

@@ -47,10 +47,6 @@ impl Op for BatchRows {
         Ok(ctx.launch_over("batch_rows", args, &params, self.batch)?.into())
     }
 
-    fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
-        0
-    }
-
     fn traits(&self) -> Traits {
         Traits::default().moving(0)
     }

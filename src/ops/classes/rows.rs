@@ -79,10 +79,6 @@ impl Op for TakeRows {
         Ok(ctx.launch_over(entry, args, &params, invocations)?.into())
     }
 
-    fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
-        0
-    }
-
     fn traits(&self) -> Traits {
         Traits::default().indices(1, Below::Extent { input: 0, axis: 0 }).moving(0)
     }

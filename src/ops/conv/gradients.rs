@@ -6,7 +6,7 @@ use super::{
 };
 use crate::error::Result;
 use crate::ops::{
-    Backward, Gradients, In, KernelContext, Op, Program, TINY, Trial, UNIT, bound_of_products, expect,
+    Backward, Gradients, In, KernelContext, Op, Program, Trial, bound_of_products, bound_of_sums, expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -98,7 +98,7 @@ impl Op for Conv2dBackwardWeight {
             for (plane, values) in inputs[1].f().chunks_exact(size).enumerate() {
                 sizes[plane % dy.dim(1)] += values.iter().map(|v| v.abs()).sum::<f64>();
             }
-            bounds.push(sizes.iter().map(|s| terms as f64 * UNIT * s + TINY).collect());
+            bounds.push(bound_of_sums(&sizes, terms as f64));
         }
         bounds
     }

@@ -215,10 +215,6 @@ impl Op for Reshape {
         Ok(MoveParams::new(&flat, &[1], 0).read(ctx)?.into())
     }
 
-    fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
-        0
-    }
-
     fn traits(&self) -> Traits {
         Traits::default().alias()
     }

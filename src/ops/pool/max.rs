@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::host::threads;
 use crate::ops::{
     Arg, Backward, Gradients, In, KernelContext, Op, Out, Pattern, Program, Real, Reference, TINY, Traits,
-    UNIT, beats, expect, uniform,
+    beats, bound_of_sums, expect, magnitudes, uniform,
 };
 use crate::shape::{DType, Shape, TensorType};
 
@@ -152,17 +152,11 @@ impl Op for MaxPoolBackward {
 
     /// A sum of at most as many cotangents as windows hold an element.
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
-        let absolute: Vec<f64> = inputs[0].f().iter().map(|v| v.abs()).collect();
-        let sizes = [In { shape: inputs[0].shape, data: crate::ops::Slice::F(&absolute) }, inputs[1]];
-        let mut sum = vec![0.0; outputs[0].f().len()];
-        let mut out = [Out { shape: self.input, data: crate::ops::SliceMut::F(&mut sum) }];
-        // The indices were accepted when the expected values were computed.
-        let _ = Reference::<f64>::eval(self, &sizes, &mut out);
         let most = match self.windows {
             Windows::Fixed { kernel, .. } => kernel[0] * kernel[1],
             Windows::Adaptive { outputs } => outputs[0] * outputs[1],
         };
-        vec![sum.iter().map(|s| most as f64 * UNIT * s + TINY).collect()]
+        vec![bound_of_sums(&magnitudes(self, inputs, &outputs[0]), most as f64)]
     }
 
     fn traits(&self) -> Traits {

@@ -9,7 +9,7 @@ use super::{
     Arg, Backward, Case, Chain, Fill, Fillings, Fusion, Gradients, KernelContext, Op, Outputs, Pattern,
     Program, Traits,
 };
-use super::{In, TINY, UNIT, expect, float};
+use super::{In, TINY, UNIT, expect, float, magnitudes};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::shape::{DType, Shape, TensorType};
@@ -136,18 +136,11 @@ impl Op for Reduce {
             return vec![vec![TINY; outputs[0].f().len()]];
         }
         // In any order, extent - 1 additions and the scaling round; each result is at most sum |x|.
-        let View { outer, extent, inner } = self.view(&inputs[0].shape);
-        let (x, scale) = (inputs[0].f(), f64::from(self.scale).abs());
-        let mut bound = vec![0.0; outer * inner];
-        for o in 0..outer {
-            for k in 0..extent {
-                for j in 0..inner {
-                    bound[o * inner + j] += x[(o * extent + k) * inner + j].abs();
-                }
-            }
-        }
-        let (units, flushed) = ((extent + 2) as f64 * UNIT, extent as f64 * TINY);
-        vec![bound.into_iter().map(|sum| scale * (units * sum + flushed) + TINY).collect()]
+        let extent = self.view(&inputs[0].shape).extent as f64;
+        let sums = magnitudes(&Reduce { scale: 1.0, ..self.clone() }, inputs, &outputs[0]);
+        let scale = f64::from(self.scale).abs();
+        let (units, flushed) = ((extent + 2.0) * UNIT, extent * TINY);
+        vec![sums.into_iter().map(|sum| scale * (units * sum + flushed) + TINY).collect()]
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
