@@ -13,7 +13,7 @@ use minijinja::{Value, context};
 use super::correlation::Correlation;
 use super::kernels::Problem;
 use super::tile::greatest_common_divisor;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::text::{Then, rendered, widest};
 use crate::ops::{AdapterClass, Arg, Caps, Chain, Kernel, KernelContext, Program, Uniform, uniform};
 use strip::Strip;
@@ -102,7 +102,7 @@ impl Schedule {
 }
 
 /// A kernel with its grid.
-struct Plan {
+pub(super) struct Plan {
     walk: Walk,
     params: Uniform,
     workgroups: usize,
@@ -110,17 +110,12 @@ struct Plan {
     iterations: usize,
 }
 
-pub(super) fn fits(problem: &Problem, caps: &Caps) -> bool {
-    plan(&problem.c, problem.has_bias, caps).is_some()
-}
-
-pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
-    let plan = plan(&problem.c, problem.has_bias, ctx.caps)
-        .ok_or_else(|| Error::Invalid("no walk computes this convolution".into()))?;
+pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Option<Program>> {
+    let Some(plan) = plan(&problem.c, problem.has_bias, ctx.caps) else { return Ok(None) };
     let mut args = vec![Arg::Input(0), Arg::Input(1), problem.bias(), Arg::Output(0)];
     args.extend(ctx.epilogue_args());
     let launch = ctx.launch(plan.walk.kernel(ctx.fusion.epilogue)?, args, &plan.params, plan.workgroups)?;
-    Ok(launch.loop_iterations(plan.iterations).into())
+    Ok(Some(launch.loop_iterations(plan.iterations).into()))
 }
 
 /// A variant of the kernel: what its text depends on.
@@ -151,7 +146,7 @@ fn vector(numbers: &[usize]) -> usize {
 }
 
 /// The kernel for a correlation with one input channel in each group; `None` where its text would be too long.
-fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
+pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     if c.c != 1 || c.m > OUTPUTS {
         return None;
     }

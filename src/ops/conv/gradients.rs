@@ -41,7 +41,7 @@ impl Op for Conv2dBackwardInput {
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
-        kernels::trial(self.kernels, g, Correlation::backward(&g))
+        kernels::trial(self.kernels, &Correlation::backward(&g))
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
@@ -105,7 +105,7 @@ impl Op for Conv2dBackwardWeight {
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
-        kernels::weight_trial(self.kernels, g)
+        kernels::weight_trial(self.kernels, &g)
     }
 
     fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {

@@ -167,7 +167,7 @@ impl Op for Conv2d {
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let g = self.window.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
-        kernels::trial(self.kernels, g, Correlation::forward(&g))
+        kernels::trial(self.kernels, &Correlation::forward(&g))
     }
 
     fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {

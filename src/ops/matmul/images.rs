@@ -2,9 +2,10 @@
 //! each image is a matrix of channels by pixels.
 
 use super::kernels::params;
-pub(in crate::ops) use super::tile::loop_iterations;
+use super::tile::loop_iterations;
 use super::{Extents, Form, tile};
 use crate::error::Result;
+use crate::ops::candidates::WORKGROUPS;
 use crate::ops::{AdapterClass, Arg, Caps, Chain, Dispatch, KernelContext, Uniform};
 
 /// A tile with its parameters and its number of workgroups.
@@ -52,9 +53,7 @@ pub(in crate::ops) fn summed([images, m, n, k]: [usize; 4], caps: &Caps, sums: b
     let (tile, tiles) = tile::choose(form, &Extents { batch: 1, m, n, k }, caps.class, extras);
     let iterations = |splits: usize| images / splits * (1 + loop_iterations(k));
     let enough = |splits: &usize| {
-        images.is_multiple_of(*splits)
-            && tiles * splits >= tile::WORKGROUPS
-            && caps.allows(iterations(*splits))
+        images.is_multiple_of(*splits) && tiles * splits >= WORKGROUPS && caps.allows(iterations(*splits))
     };
     let splits = (1..images).find(enough).unwrap_or(images);
     let e = Extents { batch: splits, m, n, k };

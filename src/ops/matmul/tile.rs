@@ -6,6 +6,7 @@ use minijinja::context;
 use super::kernels::{Problem, params};
 use super::{Chain, Extents, Form, Kernel, letters};
 use crate::error::Result;
+use crate::ops::candidates::WORKGROUPS;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::{Then, rendered};
 use crate::ops::{AdapterClass, Arg, Caps, KernelContext, Program};
@@ -57,7 +58,7 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Progr
 }
 
 /// Turns of loops for an extent of k, those of the loops that store included.
-pub(in crate::ops) fn loop_iterations(k: usize) -> usize {
+pub(super) fn loop_iterations(k: usize) -> usize {
     k.div_ceil(4) + STORES
 }
 
@@ -70,9 +71,6 @@ fn splits(k: usize, caps: &Caps) -> (usize, usize) {
     let length = k.div_ceil(needed).next_multiple_of(4).max(4);
     (k.div_ceil(length).max(1), length)
 }
-
-/// Workgroups that share the work evenly among cores.
-pub(in crate::ops) const WORKGROUPS: usize = 16;
 
 /// Multiply-adds below which a product has small tiles: about 20 µs.
 const SMALL: usize = 1 << 19;
