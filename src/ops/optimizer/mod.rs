@@ -23,6 +23,8 @@ pub(crate) use sgd::SgdUpdate;
 pub(crate) use tick::AdamTick;
 
 const WORKGROUP: usize = 64;
+/// Vectors of four that an invocation goes over where one launch is for several tensors, so that what all share is read once.
+const VECTORS: usize = 4;
 
 /// 0 for a denormal, which means nothing in a moment and costs some processors a hundred cycles.
 #[inline(always)]
@@ -57,6 +59,17 @@ fn check_update(gradient: TensorType, states: &[TensorType], decay: f32) -> Resu
 /// that value as a leaf, whatever its update was computed from.
 fn leaf<'g>(inputs: &[Var<'g>]) -> Vec<Option<Var<'g>>> {
     vec![None; inputs.len()]
+}
+
+/// Of tensors of so many units the units and the workgroups up to their last, where each workgroup has `each` of them; and all
+/// workgroups.
+fn extents<const N: usize>(units: impl Iterator<Item = usize>, each: usize) -> ([[u32; 2]; N], usize) {
+    let (mut extents, mut workgroups) = ([[0; 2]; N], 0);
+    for (units, extent) in units.zip(&mut extents) {
+        workgroups += units.div_ceil(each);
+        *extent = [units as u32, workgroups as u32];
+    }
+    (extents, workgroups)
 }
 
 /// What reads the factor of gradients, bound as `binding`.
