@@ -61,6 +61,22 @@ pub struct Backward<'a, 'g> {
     pub needed: &'a [bool],
 }
 
+impl<'g> Backward<'_, 'g> {
+    /// From what `formula` records, op by op, on copies of the inputs: a copy has no past, so that nothing flows into one
+    /// input by way of another.
+    pub(crate) fn of_formula<const N: usize>(
+        self,
+        formula: impl FnOnce(&[Var<'g>]) -> [Var<'g>; N],
+    ) -> Gradients<'g> {
+        let copies: Vec<Var<'g>> = self.inputs.iter().map(|v| v.copy()).collect();
+        let terms = formula(&copies).into_iter().zip(self.upstream);
+        let terms = terms.filter_map(|(v, u)| u.map(|u| (v * u).sum_all()));
+        let Some(total) = terms.reduce(|a, b| a + b) else { return Ok(vec![None; copies.len()]) };
+        let gradients = total.graph.gradients(total, &copies);
+        Ok(gradients.into_iter().zip(self.needed).map(|(v, &needed)| needed.then_some(v)).collect())
+    }
+}
+
 /// Cotangents of an op's inputs; `None` where the derivative is zero or not needed.
 pub type Gradients<'g> = Result<Vec<Option<Var<'g>>>, String>;
 
@@ -99,8 +115,7 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     /// Whether its kernels can compute what `ctx` fuses with it, of which there is something. Asked often, so that it
     /// builds none.
     fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        let _ = ctx;
-        false
+        self.traits().takes_epilogues && ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
     }
 
     /// What graph and planner need to know of it.

@@ -2,7 +2,6 @@
 
 use super::{Layout, Walk, layout, per_channel};
 use crate::error::Result;
-use crate::graph::Var;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::{
     Arg, Backward, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits,
@@ -82,22 +81,17 @@ impl Op for BatchNormGrad {
         Ok(vec![inputs[0], inputs[1], inputs[1]])
     }
 
-    /// The formula once more, op by op on copies, is differentiated: a copy has no past, so that nothing flows
-    /// into one input by way of another.
-    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
-        let copies: Vec<Var<'g>> = inputs.iter().map(|v| v.copy()).collect();
-        let [x, weight, mean, variance, dy] = [0, 1, 2, 3, 4].map(|k| copies[k]);
-        let others: Vec<usize> = (0..x.shape().rank()).filter(|&a| a != 1).collect();
-        let r = (variance + self.eps).powf(-0.5);
-        let n = (x - per_channel(mean, x)) * per_channel(r, x);
-        let (dot, sum) = ((dy * n).sum(&others), dy.sum(&others));
-        let share = 1.0 / Layout::of(&x.shape()).count() as f32;
-        let rest = dy - per_channel(sum * share, x) - n * per_channel(dot * share, x);
-        let made = [rest * per_channel(weight * r, x), dot, sum];
-        let terms = made.into_iter().zip(upstream).filter_map(|(v, u)| u.map(|u| (v * u).sum_all()));
-        let Some(total) = terms.reduce(|a, b| a + b) else { return Ok(vec![None; 5]) };
-        let gradients = x.graph().gradients(total, &copies);
-        Ok(gradients.into_iter().zip(needed).map(|(v, &needed)| needed.then_some(v)).collect())
+    fn grad<'g>(&self, of: Backward<'_, 'g>) -> Gradients<'g> {
+        of.of_formula(|inputs| {
+            let [x, weight, mean, variance, dy] = [0, 1, 2, 3, 4].map(|k| inputs[k]);
+            let others: Vec<usize> = (0..x.shape().rank()).filter(|&a| a != 1).collect();
+            let r = (variance + self.eps).powf(-0.5);
+            let n = (x - per_channel(mean, x)) * per_channel(r, x);
+            let (dot, sum) = ((dy * n).sum(&others), dy.sum(&others));
+            let share = 1.0 / Layout::of(&x.shape()).count() as f32;
+            let rest = dy - per_channel(sum * share, x) - n * per_channel(dot * share, x);
+            [rest * per_channel(weight * r, x), dot, sum]
+        })
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
@@ -145,10 +139,6 @@ impl Op for BatchNormGrad {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().keeping_f32(Outputs::OTHERS)
-    }
-
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+        Traits::default().keeping_f32(Outputs::OTHERS).taking_epilogues()
     }
 }

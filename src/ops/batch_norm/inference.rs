@@ -1,9 +1,9 @@
 //! Normalization with statistics from elsewhere.
 
-use super::{Layout, Walk, layout, per_channel, root_bound};
+use super::{Layout, Walk, layout, normalized_bound, per_channel, root_bound};
 use crate::error::Result;
 use crate::ops::{
-    Arg, Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
+    Arg, Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Traits, expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -76,11 +76,10 @@ impl Op for BatchNormInference {
         let mut bounds = vec![0.0; x.len()];
         for c in 0..layout.channels {
             let root = root_bound(variance[c], 0.0, eps);
-            let scale = (weight[c] / (variance[c] + eps).sqrt()).abs();
-            for i in layout.elements(c) {
-                let term = scale * (x[i] - mean[c]).abs();
-                bounds[i] = term * (root + 4.0 * UNIT) + UNIT * (term + bias[c].abs()) * 2.0 + TINY;
-            }
+            let scale = weight[c] / (variance[c] + eps).sqrt();
+            layout
+                .elements(c)
+                .for_each(|i| bounds[i] = normalized_bound(x[i] - mean[c], scale, bias[c], root, 0.0));
         }
         vec![bounds]
     }
@@ -89,7 +88,7 @@ impl Op for BatchNormInference {
         3 * inputs[0].shape.elements() as u64
     }
 
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+    fn traits(&self) -> Traits {
+        Traits::default().taking_epilogues()
     }
 }

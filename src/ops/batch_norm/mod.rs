@@ -197,6 +197,13 @@ pub(super) fn root_bound(variance: f64, error: f64, eps: f64) -> f64 {
     (1.0 - relative).powf(-0.5) - 1.0 + 4.0 * UNIT
 }
 
+/// Bound of the error of d · scale + bias where the mean in d is off by `mean_error`, and 1/√(variance + eps) by a share of `root`.
+pub(super) fn normalized_bound(d: f64, scale: f64, bias: f64, root: f64, mean_error: f64) -> f64 {
+    let (d, scale) = (d.abs(), scale.abs());
+    let term = scale * (d * (root + 4.0 * UNIT) + mean_error * (1.0 + root));
+    term + UNIT * (scale * d + bias.abs()) * 2.0 + TINY
+}
+
 impl Op for BatchNorm {
     fn name(&self) -> &'static str {
         "batch_norm"
@@ -276,11 +283,9 @@ impl Op for BatchNorm {
             let (mean_error, variance_error) = moment_bounds(x, layout, c, mean, variance);
             let eps = f64::from(self.eps);
             let root = root_bound(variance, variance_error, eps);
-            let scale = (weight[c] / (variance + eps).sqrt()).abs();
+            let scale = weight[c] / (variance + eps).sqrt();
             for i in layout.elements(c) {
-                let d = (x[i] - mean).abs();
-                let term = scale * (d * (root + 4.0 * UNIT) + mean_error * (1.0 + root));
-                bounds[0][i] = term + UNIT * (scale * d + bias[c].abs()) * 2.0 + TINY;
+                bounds[0][i] = normalized_bound(x[i] - mean, scale, bias[c], root, mean_error);
             }
             bounds[1].push(mean_error);
             bounds[2].push(variance_error);
@@ -293,11 +298,7 @@ impl Op for BatchNorm {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().keeping_f32(Outputs::OTHERS)
-    }
-
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+        Traits::default().keeping_f32(Outputs::OTHERS).taking_epilogues()
     }
 }
 

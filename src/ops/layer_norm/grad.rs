@@ -122,22 +122,17 @@ impl Op for LayerNormGrad {
         Ok(vec![x, weight, weight])
     }
 
-    /// The formula once more, op by op on copies, is differentiated: a copy has no past, so that nothing flows
-    /// into one input by way of another.
-    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
-        let copies: Vec<Var<'g>> = inputs.iter().map(|v| v.copy()).collect();
-        let [x, weight, mean, r, dy] = [0, 1, 2, 3, 4].map(|k| copies[k]);
-        let last = x.shape().rank() - 1;
-        let outer: Vec<usize> = (0..last).collect();
-        let n = (x - per_row(mean)) * per_row(r);
-        let g = dy * weight;
-        let rest = g - g.mean_keep(&[last]) - n * (g * n).mean_keep(&[last]);
-        let over_rows = |v: Var<'g>| if last == 0 { v } else { v.sum(&outer) };
-        let made = [rest * per_row(r), over_rows(dy * n), over_rows(dy)];
-        let terms = made.into_iter().zip(upstream).filter_map(|(v, u)| u.map(|u| (v * u).sum_all()));
-        let Some(total) = terms.reduce(|a, b| a + b) else { return Ok(vec![None; 5]) };
-        let gradients = x.graph().gradients(total, &copies);
-        Ok(gradients.into_iter().zip(needed).map(|(v, &needed)| needed.then_some(v)).collect())
+    fn grad<'g>(&self, of: Backward<'_, 'g>) -> Gradients<'g> {
+        of.of_formula(|inputs| {
+            let [x, weight, mean, r, dy] = [0, 1, 2, 3, 4].map(|k| inputs[k]);
+            let last = x.shape().rank() - 1;
+            let outer: Vec<usize> = (0..last).collect();
+            let n = (x - per_row(mean)) * per_row(r);
+            let g = dy * weight;
+            let rest = g - g.mean_keep(&[last]) - n * (g * n).mean_keep(&[last]);
+            let over_rows = |v: Var<'g>| if last == 0 { v } else { v.sum(&outer) };
+            [rest * per_row(r), over_rows(dy * n), over_rows(dy)]
+        })
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
@@ -191,10 +186,6 @@ impl Op for LayerNormGrad {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().keeping_f32(Outputs::OTHERS)
-    }
-
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+        Traits::default().keeping_f32(Outputs::OTHERS).taking_epilogues()
     }
 }

@@ -6,14 +6,14 @@ mod grad;
 pub(super) use cases::cases;
 use grad::LayerNormGrad;
 
-use super::batch_norm::{Layout, moment_bounds, moments, root_bound};
+use super::batch_norm::{Layout, moment_bounds, moments, normalized_bound, root_bound};
 use super::elementwise::Around;
 use super::softmax::rows_of;
 use super::{
     AdapterClass, Arg, Backward, Dispatch, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real,
     Reference, Traits, Uniform, uniform,
 };
-use super::{TINY, UNIT, expect};
+use super::{TINY, expect};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::host::threads;
@@ -212,9 +212,7 @@ impl Op for LayerNorm {
             let root = root_bound(variance, variance_error, f64::from(self.eps));
             let r = outputs[2].f()[row];
             for (k, i) in layout.elements(row).enumerate() {
-                let (scale, d) = ((weight[k] * r).abs(), (x[i] - mean).abs());
-                let term = scale * (d * (root + 4.0 * UNIT) + mean_error * (1.0 + root));
-                bounds[0][i] = term + UNIT * (scale * d + bias[k].abs()) * 2.0 + TINY;
+                bounds[0][i] = normalized_bound(x[i] - mean, weight[k] * r, bias[k], root, mean_error);
             }
             bounds[1].push(mean_error);
             bounds[2].push(r * root + TINY);
@@ -227,11 +225,7 @@ impl Op for LayerNorm {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().keeping_f32(Outputs::OTHERS)
-    }
-
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+        Traits::default().keeping_f32(Outputs::OTHERS).taking_epilogues()
     }
 }
 

@@ -5,7 +5,7 @@ use super::window::Axis;
 use super::{Pooling, Windows, launch, pooled};
 use crate::error::Result;
 use crate::ops::{
-    Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, bound_of_sums, expect,
+    Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Traits, bound_of_sums, expect,
     magnitudes,
 };
 use crate::shape::{DType, Shape, TensorType};
@@ -166,7 +166,7 @@ impl Op for AvgPoolBackward {
         vec![bound(self, inputs, &outputs[0], windows)]
     }
 
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+    fn traits(&self) -> Traits {
+        Traits::default().taking_epilogues()
     }
 }

@@ -160,11 +160,7 @@ impl Op for MaxPoolBackward {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().pattern(Some(Pattern::MaxPoolBackward))
-    }
-
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+        Traits::default().pattern(Some(Pattern::MaxPoolBackward)).taking_epilogues()
     }
 }
 
