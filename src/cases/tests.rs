@@ -142,8 +142,7 @@ fn fast_paths_agree_with_the_plain_formulas() {
         let inputs = case_inputs(&case);
         let expected = Expected::new(&*case.op, &inputs, true).unwrap();
         // The plain sums of moments cancel in f32 what kernels and fast paths keep.
-        let paths =
-            if format!("{:?}", case.op).contains("Norm {") { &[false][..] } else { &[true, false] };
+        let paths = if format!("{:?}", case.op).contains("Norm {") { &[false][..] } else { &[true, false] };
         for &plain in paths {
             let found = crate::cpu::run_op::<f32>(&*case.op, &inputs, plain).unwrap();
             let (_, message) = expected.compare(&found);
