@@ -10,7 +10,7 @@
 
 struct Rows { rows: u32, columns: u32, pieces: u32, length: u32 }
 
-struct Place { value: f32, index: u32 }
+struct Candidate { value: f32, index: u32 }
 
 @group(0) @binding(0) var<storage, read> elements: array<f32>;
 @group(0) @binding(1) var<storage, read_write> indices: array<u32>;
@@ -18,15 +18,15 @@ struct Place { value: f32, index: u32 }
 
 // The index of the largest element of a piece among its columns `offset`, `offset + step`, ...; one that is not there is
 // the last, which changes nothing.
-fn place_from(piece: u32, offset: u32, step: u32) -> Place {
+fn largest_from(piece: u32, offset: u32, step: u32) -> Candidate {
     let base = piece / p.pieces * p.columns;
     let begin = piece % p.pieces * p.length;
     let end = min(begin + p.length, p.columns);
     let first = min(begin + offset, end - 1u);
-    var best = Place(elements[base + first], first);
+    var best = Candidate(elements[base + first], first);
     for (var k = first + step; k < end; k += step) {
         let value = elements[base + k];
-        if (beats(value, best.value)) { best = Place(value, k); }
+        if (beats(value, best.value)) { best = Candidate(value, k); }
     }
     return best;
 }
@@ -35,17 +35,17 @@ fn place_from(piece: u32, offset: u32, step: u32) -> Place {
 fn argmax_rows(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let piece = linear_index(id, groups, 64u);
     if (piece >= p.rows * p.pieces) { return; }
-    indices[piece] = place_from(piece, 0u, 1u).index;
+    indices[piece] = largest_from(piece, 0u, 1u).index;
 }
 
-var<workgroup> found: array<Place, 64>;
+var<workgroup> found: array<Candidate, 64>;
 
 @compute @workgroup_size(64)
 fn argmax_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
     let piece = linear_workgroup(group, groups);
     if (piece >= p.rows * p.pieces) { return; }
-    found[lane] = place_from(piece, lane, 64u);
+    found[lane] = largest_from(piece, lane, 64u);
     workgroupBarrier();
     for (var span = 32u; span > 0u; span /= 2u) {
         if (lane < span) {

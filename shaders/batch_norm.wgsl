@@ -23,7 +23,7 @@
 // `each` neighbours of a channel to one invocation, so that what belongs to the channel is read once for them.
 
 //
-// Channels that are too long for an adapter's loops are gone over in splits of `length`, by a workgroup each. Their moments
+// Channels that are too long for an adapter's loops are gone over in chunks of `length`, by a workgroup each. Their moments
 // are put together by batch_norm_join, other sums by split_k_sum.
 
 struct BatchNorm { images: u32, channels: u32, spatial: u32, each: u32, eps: f32, length: u32 }
@@ -54,8 +54,8 @@ fn index_of(at: vec2<u32>, c: u32, q: BatchNorm) -> u32 {
 // mean, variance [channels]
 @group(0) @binding(1) var<storage, read_write> mean_out: array<f32>;
 @group(0) @binding(2) var<storage, read_write> variance_out: array<f32>;
-// [splits, channels, 3]
-@group(0) @binding(1) var<storage, read_write> part_moments: array<f32>;
+// [chunks, channels, 3]
+@group(0) @binding(1) var<storage, read_write> chunk_moments: array<f32>;
 
 // Of the elements `begin` to `end` of channel c: their mean less its first element, the sum of squares about it, and their
 // plain sum.
@@ -123,7 +123,7 @@ fn batch_norm_moments(@builtin(local_invocation_index) lane: u32, @builtin(workg
 }
 
 @compute @workgroup_size(64)
-fn batch_norm_part(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
+fn batch_norm_chunk(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
     let at = linear_workgroup(group, groups);
     let begin = at / p.channels * p.length;
@@ -131,9 +131,9 @@ fn batch_norm_part(@builtin(local_invocation_index) lane: u32, @builtin(workgrou
     if (begin >= m) { return; }
     let found = moments_of(lane, at % p.channels, begin, min(begin + p.length, m));
     if (lane == 0u) {
-        part_moments[3u * at] = found.x;
-        part_moments[3u * at + 1u] = found.y;
-        part_moments[3u * at + 2u] = found.z;
+        chunk_moments[3u * at] = found.x;
+        chunk_moments[3u * at + 1u] = found.y;
+        chunk_moments[3u * at + 2u] = found.z;
     }
 }
 
@@ -205,7 +205,7 @@ fn batch_norm_moments_vec4(@builtin(local_invocation_index) lane: u32, @builtin(
 }
 
 @compute @workgroup_size(64)
-fn batch_norm_part_vec4(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
+fn batch_norm_chunk_vec4(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>) {
     let at = linear_workgroup(group, groups);
     let begin = at / p.channels * p.length;
@@ -213,13 +213,13 @@ fn batch_norm_part_vec4(@builtin(local_invocation_index) lane: u32, @builtin(wor
     if (begin >= m) { return; }
     let found = moments_of4(lane, at % p.channels, begin, min(begin + p.length, m));
     if (lane == 0u) {
-        part_moments[3u * at] = found.x;
-        part_moments[3u * at + 1u] = found.y;
-        part_moments[3u * at + 2u] = found.z;
+        chunk_moments[3u * at] = found.x;
+        chunk_moments[3u * at + 1u] = found.y;
+        chunk_moments[3u * at + 2u] = found.z;
     }
 }
 
-// moments [splits, channels, 3]; spatial counts elements here, and so does length.
+// moments [chunks, channels, 3]; spatial counts elements here, and so does length.
 @group(0) @binding(1) var<storage, read> moments: array<f32>;
 @group(0) @binding(2) var<storage, read_write> joined_mean: array<f32>;
 @group(0) @binding(3) var<storage, read_write> joined_variance: array<f32>;
@@ -268,7 +268,7 @@ fn batch_norm_apply(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_w
     let begin = i % blocks * a.each;
     let end = plane * a.spatial + min(begin + a.each, a.spatial);
     for (var at = plane * a.spatial + begin; at < end; at += 1u) {
-        y_out[at] = finish((x_in[at] - mean) * scale + shift, at, 0u);
+        y_out[at] = epilogue((x_in[at] - mean) * scale + shift, at, 0u);
     }
 }
 
@@ -286,11 +286,11 @@ fn batch_norm_apply_vec4(@builtin(global_invocation_id) id: vec3<u32>,
     let begin = i % blocks * a.each;
     let end = plane * a.spatial + min(begin + a.each, a.spatial);
     for (var at = plane * a.spatial + begin; at < end; at += 1u) {
-        y_out4[at] = finish4((x_in4[at] - mean) * scale + shift, at, 0u);
+        y_out4[at] = epilogue4((x_in4[at] - mean) * scale + shift, at, 0u);
     }
 }
 
-// mean, variance [channels]; dy as x; dweight, dbias [splits, channels]
+// mean, variance [channels]; dy as x; dweight, dbias [chunks, channels]
 @group(0) @binding(1) var<storage, read> sums_mean: array<f32>;
 @group(0) @binding(2) var<storage, read> sums_variance: array<f32>;
 @group(0) @binding(3) var<storage, read> sums_dy: array<f32>;
@@ -380,7 +380,7 @@ fn batch_norm_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
     let end = plane * b.spatial + min(begin + b.each, b.spatial);
     for (var at = plane * b.spatial + begin; at < end; at += 1u) {
         let n = (x_in[at] - mean) * r;
-        dx[at] = finish(scale * ((dy[at] - sum_share) - n * dot_share), at, 0u);
+        dx[at] = epilogue(scale * ((dy[at] - sum_share) - n * dot_share), at, 0u);
     }
 }
 
@@ -402,6 +402,6 @@ fn batch_norm_backward_vec4(@builtin(global_invocation_id) id: vec3<u32>,
     let end = plane * b.spatial + min(begin + b.each, b.spatial);
     for (var at = plane * b.spatial + begin; at < end; at += 1u) {
         let n = (x_in4[at] - mean) * r;
-        dx4[at] = finish4(scale * ((dy4[at] - sum_share) - n * dot_share), at, 0u);
+        dx4[at] = epilogue4(scale * ((dy4[at] - sum_share) - n * dot_share), at, 0u);
     }
 }

@@ -6,7 +6,7 @@
 //
 //   x, dx [n, groups c, h, w]   weight, dw [groups o, c, kh, kw]   bias [groups o]   y, dy [n, groups o, oh, ow]
 //
-// The plain kernels are the formulas, one output per invocation: to be read, and what the others are measured by. A sum that is
+// The plain kernels are the formulas, one output per invocation: to be read, and the baseline of the other kernels. A sum that is
 // too long for an adapter's loops is cut in splits of `length` terms, which split_k_sum adds.
 // GPUs get gpu/conv2d_block.wgsl.jinja and gpu/conv2d_weight_block.wgsl.jinja, software adapters
 // software/conv2d_tile.wgsl.jinja and software/conv2d_weight_tile.wgsl.jinja.
@@ -84,7 +84,7 @@ fn conv2d_plain(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
             c += 1u;
         }
     }
-    y[id_in_splits] = finish(sum, id_in_splits, 0u);
+    y[id_in_splits] = epilogue(sum, id_in_splits, 0u);
 }
 
 @compute @workgroup_size(8)
@@ -127,7 +127,7 @@ fn conv2d_backward_input_plain(@builtin(global_invocation_id) id: vec3<u32>,
             o += 1u;
         }
     }
-    dx[id_in_splits] = finish(sum, id_in_splits, 0u);
+    dx[id_in_splits] = epilogue(sum, id_in_splits, 0u);
 }
 
 @compute @workgroup_size(8)

@@ -127,14 +127,14 @@ fn joined(lane: u32, found: vec4<f32>, count: f32) -> vec3<f32> {
 fn write_from(base: u32, origin: f32, center: f32, deviation: f32, first: u32, step: u32) {
     for (var k = first; k < p.width; k += step) {
         let at = base + k;
-        y[at] = finish((x[at] - origin - center) * deviation * weight[k] + bias[k], at, 0u);
+        y[at] = epilogue((x[at] - origin - center) * deviation * weight[k] + bias[k], at, 0u);
     }
 }
 
 fn write4_from(base: u32, origin: f32, center: f32, deviation: f32, first: u32, step: u32) {
     for (var k = first; k < p.width; k += step) {
         let at = base + k;
-        y4[at] = finish4((x4[at] - origin - center) * deviation * weight4[k] + bias4[k], at, 0u);
+        y4[at] = epilogue4((x4[at] - origin - center) * deviation * weight4[k] + bias4[k], at, 0u);
     }
 }
 
@@ -291,7 +291,7 @@ fn write_dx_from(base: u32, row: u32, means: vec2<f32>, first: u32, step: u32) {
     for (var k = first; k < q.width; k += step) {
         let at = base + k;
         let n = (x[at] - center) * scale;
-        dx[at] = finish(scale * ((dy[at] * weight[k] - means.x) - n * means.y), at, 0u);
+        dx[at] = epilogue(scale * ((dy[at] * weight[k] - means.x) - n * means.y), at, 0u);
     }
 }
 
@@ -301,7 +301,7 @@ fn write_dx4_from(base: u32, row: u32, means: vec2<f32>, first: u32, step: u32) 
     for (var k = first; k < q.width; k += step) {
         let at = base + k;
         let n = (x4[at] - center) * scale;
-        dx4[at] = finish4(scale * ((dy4[at] * weight4[k] - means.x) - n * means.y), at, 0u);
+        dx4[at] = epilogue4(scale * ((dy4[at] * weight4[k] - means.x) - n * means.y), at, 0u);
     }
 }
 

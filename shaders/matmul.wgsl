@@ -3,7 +3,7 @@
 // A and B are read with strides, so that the same text serves A B, A Bᵀ and Aᵀ B:
 //   a[batch a_batch + i a_m + k a_k]    b[batch b_batch + k b_k + j b_n]    c[batch c_batch + i n + j]
 //
-// matmul_plain is the formula, one output per invocation: to be read, and what the others are measured by. GPUs get
+// matmul_plain is the formula, one output per invocation: to be read, and the baseline of the other kernels. GPUs get
 // gpu/matmul_block.wgsl.jinja, software adapters software/matmul_tile.wgsl.jinja.
 
 struct Params {
@@ -28,5 +28,5 @@ fn matmul_plain(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     for (var k = 0u; k < p.k; k += 1u) {
         sum += a[batch * p.a_batch + i * p.a_m + k * p.a_k] * b[batch * p.b_batch + k * p.b_k + j * p.b_n];
     }
-    c[index] = finish(sum, index, j);
+    c[index] = epilogue(sum, index, j);
 }

@@ -137,16 +137,19 @@ fn max_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
             oy += 1u;
         }
     }
-    gathered[id_in_splits] = finish(sum, id_in_splits, 0u);
+    gathered[id_in_splits] = epilogue(sum, id_in_splits, 0u);
 }
 
-// u at the maxima: du[o] = u[index o]. What the second derivative needs.
+// u at the maxima: du[o] = u[index o]. What the second derivative needs. NaN for an index outside its plane.
 @compute @workgroup_size(64)
 fn max_pool2d_gather(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let o = linear_index(id, groups, 64u);
     if (o >= p.elements) { return; }
-    let plane = o / (p.x.outputs * p.y.outputs) * (p.x.extent * p.y.extent);
-    gathered[o] = source[plane + source_index[o]];
+    let extent = p.x.extent * p.y.extent;
+    let at = source_index[o];
+    var value = not_a_number();
+    if (at < extent) { value = source[o / (p.x.outputs * p.y.outputs) * extent + at]; }
+    gathered[o] = value;
 }
 
 @compute @workgroup_size(64)
@@ -208,7 +211,7 @@ fn avg_pool2d_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(nu
             oy += 1u;
         }
     }
-    pooled[id_in_splits] = finish(sum, id_in_splits, 0u);
+    pooled[id_in_splits] = epilogue(sum, id_in_splits, 0u);
 }
 
 // pooled, index [splits, elements]: the first of the largest of all splits.

@@ -27,10 +27,10 @@ struct Reduction {
 
 // Term `at`: number `k` of reduction [row, column]. Where elementwise ops that make the terms are computed by the
 // same kernel, their formulas stand here instead.
-fn term(at: u32, row: u32, k: u32, column: u32) -> f32 { return terms[at]; }
+fn prologue(at: u32, row: u32, k: u32, column: u32) -> f32 { return terms[at]; }
 
 // Vector `at` of terms; the axis that it lies along is counted in vectors.
-fn term4(at: u32, row: u32, k: u32, column: u32) -> vec4<f32> { return terms4[at]; }
+fn prologue4(at: u32, row: u32, k: u32, column: u32) -> vec4<f32> { return terms4[at]; }
 
 // What terms are put together by, and what that starts from. In kernels of maxima `minus_infinity`, `larger` and
 // `larger4` stand here: a maximum is a copy of a term, bit for bit, as its gradient looks for the terms equal to it.
@@ -52,9 +52,9 @@ fn reduce_any(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     let base = outer * p.extent * p.inner + column;
     var total = neutral();
     for (var k = start; k < end; k += 1u) {
-        total = combine(total, term(base + k * p.inner, outer, k, column));
+        total = combine(total, prologue(base + k * p.inner, outer, k, column));
     }
-    reduced[i] = finish(total * p.scale, i, 0u);
+    reduced[i] = epilogue(total * p.scale, i, 0u);
 }
 
 @compute @workgroup_size(64)
@@ -70,9 +70,9 @@ fn reduce_columns4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
     let base = outer * p.extent * columns + column;
     var total = vec4<f32>(neutral());
     for (var k = start; k < end; k += 1u) {
-        total = combine4(total, term4(base + k * columns, outer, k, column));
+        total = combine4(total, prologue4(base + k * columns, outer, k, column));
     }
-    reduced4[i] = finish4(total * p.scale, i, 0u);
+    reduced4[i] = epilogue4(total * p.scale, i, 0u);
 }
 
 // Whole cache lines of a row: on a software adapter one subgroup walks down all rows before the next one starts.
@@ -93,17 +93,17 @@ fn reduce_columns16(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_w
     var c = a;
     var d = a;
     for (var k = start; k < end; k += 1u) {
-        a = combine4(a, term4(at, outer, k, column));
-        b = combine4(b, term4(at + 1u, outer, k, column + 1u));
-        c = combine4(c, term4(at + 2u, outer, k, column + 2u));
-        d = combine4(d, term4(at + 3u, outer, k, column + 3u));
+        a = combine4(a, prologue4(at, outer, k, column));
+        b = combine4(b, prologue4(at + 1u, outer, k, column + 1u));
+        c = combine4(c, prologue4(at + 2u, outer, k, column + 2u));
+        d = combine4(d, prologue4(at + 3u, outer, k, column + 3u));
         at += columns;
     }
     let to = row * columns + column;
-    reduced4[to] = finish4(a * p.scale, to, 0u);
-    reduced4[to + 1u] = finish4(b * p.scale, to + 1u, 0u);
-    reduced4[to + 2u] = finish4(c * p.scale, to + 2u, 0u);
-    reduced4[to + 3u] = finish4(d * p.scale, to + 3u, 0u);
+    reduced4[to] = epilogue4(a * p.scale, to, 0u);
+    reduced4[to + 1u] = epilogue4(b * p.scale, to + 1u, 0u);
+    reduced4[to + 2u] = epilogue4(c * p.scale, to + 2u, 0u);
+    reduced4[to + 3u] = epilogue4(d * p.scale, to + 3u, 0u);
 }
 
 // `length` is divisible by 4 like `extent`.
@@ -117,9 +117,9 @@ fn reduce_rows4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     let base = outer * (p.extent / 4u);
     var total = vec4<f32>(neutral());
     for (var k = start / 4u; k < end / 4u; k += 1u) {
-        total = combine4(total, term4(base + k, outer, k, 0u));
+        total = combine4(total, prologue4(base + k, outer, k, 0u));
     }
-    reduced[i] = finish(combine(combine(total.x, total.y), combine(total.z, total.w)) * p.scale, i, 0u);
+    reduced[i] = epilogue(combine(combine(total.x, total.y), combine(total.z, total.w)) * p.scale, i, 0u);
 }
 
 var<workgroup> partial: array<f32, 64>;
@@ -135,7 +135,7 @@ fn reduce_rows_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(wo
     let base = outer * p.extent;
     var total = neutral();
     for (var k = start + lane; k < end; k += 64u) {
-        total = combine(total, term(base + k, outer, k, 0u));
+        total = combine(total, prologue(base + k, outer, k, 0u));
     }
     partial[lane] = total;
     workgroupBarrier();
@@ -143,5 +143,5 @@ fn reduce_rows_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(wo
         if (lane < span) { partial[lane] = combine(partial[lane], partial[lane + span]); }
         workgroupBarrier();
     }
-    if (lane == 0u) { reduced[i] = finish(partial[0] * p.scale, i, 0u); }
+    if (lane == 0u) { reduced[i] = epilogue(partial[0] * p.scale, i, 0u); }
 }

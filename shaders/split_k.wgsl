@@ -1,11 +1,11 @@
-// Long sums that several workgroups cut among themselves: each writes its split, and these kernels add the splits, in
-// order, so that every run gives the same bits.
+// Split-K: each workgroup writes partial sums over its split of k, and these kernels add the partial sums in order, so that
+// every run gives the same bits. Sums without a k, of pooling, biases and normalizations, are split alike.
 //
 //   total[i] = sum over splits of partial[split, i]      second[i] the same, where there are two results
 
 struct SplitParams {
     splits: u32,
-    // Elements of the sum, and of a split.
+    // Elements of the sum, and of the partial sums of a split.
     elements: u32, length: u32,
     // Elements of the second sum.
     channels: u32,
@@ -40,7 +40,7 @@ fn sum_of_splits(index: u32) -> f32 {
 fn split_k_sum(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = linear_index(id, groups, 64u);
     if (index >= p.elements) { return; }
-    total[index] = finish(sum_of_splits(index), index, index % p.columns);
+    total[index] = epilogue(sum_of_splits(index), index, index % p.columns);
 }
 
 // The same and, after it, the second sum.
@@ -48,7 +48,7 @@ fn split_k_sum(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgr
 fn split_k_sum_of_two(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = linear_index(id, groups, 64u);
     if (index < p.elements) {
-        total[index] = finish(sum_of_splits(index), index, index % p.columns);
+        total[index] = epilogue(sum_of_splits(index), index, index % p.columns);
         return;
     }
     let channel = index - p.elements;

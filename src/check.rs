@@ -136,7 +136,7 @@ pub fn check_gpu_cases_f16(
     cases: &[Case],
     progress: impl FnMut(usize, usize),
 ) -> crate::error::Result<Report> {
-    gpu.0.need_halves()?;
+    gpu.0.need_f16()?;
     Ok(check_cases(gpu, cases, true, progress))
 }
 

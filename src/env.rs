@@ -42,7 +42,7 @@ fn zero_or_one(value: &str) -> bool {
 }
 
 /// All of them.
-pub const SWITCHES: [Switch; 9] = [
+pub const SWITCHES: [Switch; 10] = [
     Switch {
         name: "WGRAD_ADAPTER",
         meaning: "part of the name of the adapter to use, of its API or its driver",
@@ -76,6 +76,12 @@ pub const SWITCHES: [Switch; 9] = [
     Switch {
         name: "WGRAD_FUSE",
         meaning: "0 gives each op a kernel of its own",
+        values: "0 or 1",
+        takes: zero_or_one,
+    },
+    Switch {
+        name: "WGRAD_JOIN",
+        meaning: "0 gives each kernel a launch of its own",
         values: "0 or 1",
         takes: zero_or_one,
     },
@@ -219,6 +225,7 @@ mod tests {
             ("WGRAD_THREADS", &["1", " 8 ", "256"]),
             ("WGRAD_DUMP", &["graph", "plan, wgsl", "passes"]),
             ("WGRAD_FUSE", &["0", "1"]),
+            ("WGRAD_JOIN", &["0", "1"]),
             ("WGRAD_ADAPTER", &["llvm"]),
             ("WGRAD_LOG", &["off", "debug", "wgrad=debug", "warn,wgpu_core=info", "wgrad::gpu"]),
         ] {

@@ -29,7 +29,7 @@ pub(crate) struct Expected {
     pub(crate) values: Vec<Wide>,
     bounds: Vec<Vec<f64>>,
     /// By output, whether it is rounded to half precision.
-    is_f16: Vec<bool>,
+    in_f16: Vec<bool>,
 }
 
 impl Expected {
@@ -55,12 +55,12 @@ impl Expected {
         drop(outs);
         let computed: Vec<In<'_, f64>> = values.iter().zip(&out_types).map(|(w, ty)| w.input(ty)).collect();
         let bounds = op.error_bound(&views, &computed);
-        Ok(Expected { is_f16: vec![false; values.len()], values, bounds })
+        Ok(Expected { in_f16: vec![false; values.len()], values, bounds })
     }
 
     /// Says which outputs are stored in 16 bits, whose rounding is allowed then.
-    pub(crate) fn stored(mut self, is_half: impl Fn(usize) -> bool) -> Self {
-        self.is_f16 = (0..self.values.len()).map(is_half).collect();
+    pub(crate) fn stored(mut self, is_f16: impl Fn(usize) -> bool) -> Self {
+        self.in_f16 = (0..self.values.len()).map(is_f16).collect();
         self
     }
 
@@ -93,7 +93,7 @@ impl Expected {
     pub(crate) fn compare(&self, actual: &[Tensor]) -> (f64, Option<String>) {
         let mut overall = 0.0f64;
         for (k, tensor) in actual.iter().enumerate() {
-            let (units, at) = worst(tensor.data(), &self.values[k], &self.bounds[k], self.is_f16[k]);
+            let (units, at) = worst(tensor.data(), &self.values[k], &self.bounds[k], self.in_f16[k]);
             overall = overall.max(units);
             if units > 1.0 {
                 let text = format!(
@@ -109,14 +109,14 @@ impl Expected {
 }
 
 /// The worst error in units of its tolerance, with its index; NaN counts as infinite.
-fn worst(actual: &Data, expected: &Wide, bound: &[f64], is_half: bool) -> (f64, usize) {
+fn worst(actual: &Data, expected: &Wide, bound: &[f64], is_f16: bool) -> (f64, usize) {
     let exact = |equal: bool| if equal { 0.0 } else { f64::INFINITY };
     let units: Vec<f64> = match (actual, expected) {
         (Data::F32(a), Wide::F(e)) => {
             let of = |i: usize| match (f64::from(a[i]), e[i]) {
                 // Equal infinities and NaNs agree; a reference beyond f32 must have overflowed.
                 (a, e) if a == e || (a.is_nan() && e.is_nan()) => 0.0,
-                (a, e) if is_half => half_units(a, e, bound[i]),
+                (a, e) if is_f16 => half_units(a, e, bound[i]),
                 (a, e) if e.abs() > f64::from(f32::MAX) => exact(a == f64::INFINITY.copysign(e)),
                 (a, e) if !(a - e).is_finite() => f64::INFINITY,
                 (a, e) => (a - e).abs() / bound[i],

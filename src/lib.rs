@@ -58,6 +58,7 @@ pub mod plots;
 pub mod profile;
 mod rng;
 mod shape;
+mod sync;
 mod tensor;
 pub mod train;
 mod wgsl;

@@ -178,7 +178,7 @@ impl TensorType {
     }
 
     /// Makes floats f16.
-    pub(crate) fn store_half(&mut self) {
+    pub(crate) fn store_f16(&mut self) {
         if self.dtype == DType::F32 {
             self.dtype = DType::F16;
         }

@@ -7,6 +7,7 @@
 
 mod access;
 mod half;
+pub(crate) mod joined;
 mod loops;
 mod template;
 pub(crate) mod words;
@@ -28,7 +29,7 @@ macro_rules! shaders {
 
 /// Every file under `shaders/`. A test compares the list with the folder.
 pub(crate) const FILES: &[(&str, &str)] = shaders![
-    "common/finish",
+    "common/epilogue",
     "common/factor",
     "common/index",
     "common/lanes",

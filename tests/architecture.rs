@@ -112,7 +112,7 @@ fn of_code() -> Uses {
 }
 
 #[test]
-fn rooms_use_what_the_table_says() {
+fn modules_use_what_the_table_says() {
     let (table, code) = (documented(), of_code());
     assert!(table.len() > 20, "the table of docs/DESIGN.md was not found");
     assert_eq!(table.keys().collect::<Vec<_>>().len(), code.len(), "{:?}\n{:?}", table.keys(), code.keys());
@@ -143,7 +143,7 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
-fn what_a_room_uses_is_found() {
+fn what_a_module_uses_is_found() {
     let code = "use crate::graph::{Var, Graph};\n// crate::nn\nlet x = crate::{rng::Rng, shape};\n\
                 #[cfg(test)]\nmod tests {\n    use crate::bench;\n}\nfn f() { crate::files::g() }\n";
     let found: Vec<String> = used(&production(code)).into_iter().collect();

@@ -55,7 +55,7 @@ fn a_bench_measures_what_it_is_asked_for() {
 }
 
 #[test]
-fn a_bench_tells_floors_and_growth() {
+fn a_bench_tells_roofline_and_growth() {
     let folder = tempfile::tempdir().unwrap();
     let value = |rows: &[Value], workload: &str, metric: &str| {
         let row = rows.iter().find(|r| r["workload"] == workload && r["metric"] == metric);
@@ -95,11 +95,11 @@ fn a_bench_tells_floors_and_growth() {
 fn a_bench_compares_precisions_in_turns() {
     let folder = tempfile::tempdir().unwrap();
     #[cfg(feature = "gpu")]
-    let stores_halves = common::gpu().is_some_and(|gpu| gpu.has_f16());
+    let stores_f16 = common::gpu().is_some_and(|gpu| gpu.has_f16());
     #[cfg(not(feature = "gpu"))]
-    let stores_halves = false;
+    let stores_f16 = false;
     // The CPU rounds to 16 bits and keeps 32.
-    let device = if stores_halves { "gpu" } else { "cpu" };
+    let device = if stores_f16 { "gpu" } else { "cpu" };
     let arguments = ["cnn-8", "mlp-a", "--precision", "mixed", "--device", device, "--out", "mixed"];
     let (rows, devices) = bench(folder.path(), &arguments);
     let value = |workload: &str, metric: &str| {
@@ -113,7 +113,7 @@ fn a_bench_compares_precisions_in_turns() {
         let close = |a: f64, b: f64| assert!((a / b - 1.0).abs() < 1e-9, "{workload}: {a} {b}");
         close(value(workload, "mixed_speed_ratio"), speeds[1] / speeds[0]);
         close(value(workload, "mixed_memory_ratio"), bytes[1] / bytes[0]);
-        assert!((bytes[1] < bytes[0]) == stores_halves, "{workload}: {bytes:?}");
+        assert!((bytes[1] < bytes[0]) == stores_f16, "{workload}: {bytes:?}");
     }
     assert_eq!(rows.len(), 2 * 10);
     let text = std::fs::read_to_string(folder.path().join("mixed/bench.jsonl")).unwrap();
@@ -124,7 +124,7 @@ fn a_bench_compares_precisions_in_turns() {
     for (wrong, words) in [
         ("matmul-24", "`matmul-24` is an op"),
         ("sizes-sum", "--precision mixed takes single workloads"),
-        ("--roofline", "--roofline are of steps in 32 bits"),
+        ("--roofline", "--roofline is of steps in 32 bits"),
     ] {
         refused(folder.path(), &[&quick[..], &[wrong]].concat(), 2, words);
     }

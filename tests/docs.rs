@@ -88,9 +88,6 @@ fn the_catalogue_names_nothing_that_is_not_there() {
         .flat_map(|text| text.split(|c: char| !c.is_alphanumeric() && c != '_'))
         .collect();
     for name in quoted(&catalogue) {
-        if name.starts_with("src/") || name.starts_with("shaders/") {
-            assert!(root().join(name).exists(), "docs/CATALOGUE.md names {name}, which is not there");
-        }
         // Types, functions, methods and paths of them: `Mlp`, `Init::Constant(0.0)`, `relu()`, `add_fn`.
         let path = name.split(['(', '<', ' ', '{']).next().unwrap().trim_start_matches('.');
         let is_path = path.split("::").all(|part| !part.is_empty() && word(part) == part);
@@ -107,6 +104,31 @@ fn the_catalogue_names_nothing_that_is_not_there() {
                 "docs/CATALOGUE.md names `{name}`, and there is no `{}`",
                 missing.unwrap()
             );
+        }
+    }
+}
+
+#[test]
+fn paths_are_those_of_files() {
+    for document in files("docs", ".md").iter().map(PathBuf::as_path).chain([Path::new("README.md")]) {
+        let text = read(document);
+        let is_path =
+            |name: &&str| ["src/", "shaders/", "tests/"].iter().any(|folder| name.starts_with(folder));
+        let missing: Vec<&str> = quoted(&text).filter(is_path).filter(|p| !root().join(p).exists()).collect();
+        assert!(missing.is_empty(), "{} names {missing:?}, and there is no such file", document.display());
+    }
+}
+
+/// Escaped bars are none of a table's own.
+#[test]
+fn rows_of_tables_have_all_their_cells() {
+    for document in files("docs", ".md").iter().map(PathBuf::as_path).chain([Path::new("README.md")]) {
+        let mut cells = None;
+        for line in read(document).lines() {
+            let count = line.starts_with('|').then(|| line.replace("\\|", "").matches('|').count());
+            let is_same = cells.is_none() || count.is_none() || cells == count;
+            assert!(is_same, "{}: {line}", document.display());
+            cells = count;
         }
     }
 }

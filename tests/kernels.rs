@@ -152,7 +152,7 @@ fn garbage_in_workgroup_memory_does_no_harm() {
 
 /// All cases again with their floats stored in 16 bits. Adapters without them say what to do instead.
 #[test]
-fn every_kernel_stores_halves_where_the_adapter_has_them() {
+fn every_kernel_stores_f16_where_the_adapter_has_it() {
     for gpu in common::gpus() {
         for class in classes(&gpu) {
             let report = match check_gpu_f16(&gpu.with_class(class), |_, _| {}) {

@@ -197,7 +197,7 @@ fn auto_says_what_it_took() {
 }
 
 #[test]
-fn what_is_no_number_is_named_with_its_line() {
+fn what_is_not_a_number_is_named_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let write = |bad: &str| {

@@ -39,7 +39,7 @@ fn peak_rss_mib() -> f64 {
 }
 
 /// CPU time of this process, in the kernel's ticks of 10 ms; 0 where there is no such file.
-fn processor_seconds() -> f64 {
+fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: Vec<f64> = behind_name.split_whitespace().skip(11).take(2).flat_map(str::parse).collect();
@@ -69,7 +69,7 @@ fn main() -> Result<()> {
     if workload.is_training() {
         let first = case.step().run().and_then(|()| case.step().scalar("loss"))?;
         bench.print("cold_first_step_s", format_args!("{:.3}", bench.since_start()));
-        bench.print("cold_processor_s", processor_seconds());
+        bench.print("cold_cpu_s", cpu_seconds());
         bench.print("loss_step_1", first);
         bench.print("dispatches", case.step().dispatches());
         bench.print("planned_bytes", case.step().planned_bytes());
@@ -82,13 +82,13 @@ fn main() -> Result<()> {
         let host = host_seconds(&mut case)? / case.step().dispatches() as f64;
         bench.print("host_us_per_dispatch", format_args!("{:.2}", host * 1e6));
         // What a loaded machine changes little: CPU time of all threads.
-        let (start, steps) = (processor_seconds(), 60);
+        let (start, steps) = (cpu_seconds(), 60);
         for _ in 0..steps {
             case.step().run()?;
         }
         device.wait()?;
-        let each = (processor_seconds() - start) / f64::from(steps);
-        bench.print("processor_ms_per_step", format_args!("{:.3}", each * 1e3));
+        let each = (cpu_seconds() - start) / f64::from(steps);
+        bench.print("cpu_ms_per_step", format_args!("{:.3}", each * 1e3));
         let rates = timer.rates(&mut [&mut case])?.remove(0);
         bench.print("steps_per_s", format_args!("{:.2}", rates.median()));
         bench.print("steps_per_s_min", format_args!("{:.2}", rates.min()));

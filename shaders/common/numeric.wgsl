@@ -3,7 +3,7 @@
 // Smallest normal f32.
 const SMALLEST_NORMAL: f32 = 1.17549435e-38;
 
-// Denormals cost some processors a hundred cycles each, and mean nothing in a moment or a gradient. Told by an exponent
+// Denormals cost some CPUs a hundred cycles each, and mean nothing in a moment or a gradient. Told by an exponent
 // of 0, which NaN does not have, whatever a compiler makes of a comparison.
 fn flush_denormal(x: f32) -> f32 {
     return select(x, 0.0, (bitcast<u32>(x) & 0x7f800000u) == 0u);

@@ -30,7 +30,8 @@ impl Clock {
 /// Launches of a step as an executor has them.
 #[derive(Debug)]
 pub(crate) struct RawLaunch {
-    pub(crate) node: usize,
+    /// Of the plan.
+    pub(crate) task: usize,
     pub(crate) kernel: String,
     pub(crate) workgroups: [u32; 3],
     /// What it binds, with the bytes of it.

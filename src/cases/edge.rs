@@ -11,6 +11,7 @@ use crate::ops::batch_norm::BatchNorm;
 use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth, CrossEntropyGrad};
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::optimizer::AdamUpdate;
+use crate::ops::pool::{MaxPoolGather, Windows};
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::softmax::{Softmax, SoftmaxGrad};
 use crate::ops::{
@@ -132,7 +133,7 @@ fn rows_of_softmax() -> Vec<Case> {
     let mut cases = Vec::new();
     // All far below 0; the next row far above.
     let below = [-1000.0, -1001.0, -1002.0, 1000.0, 1001.0, 1002.0];
-    // The one that counts is not the first, and lies at an odd place.
+    // The one that counts is not the first, and lies at an odd index.
     let second = [0.0, 500.0, 1.0, 2.0];
     // It is the first, or the last, that another invocation of a workgroup looks at.
     let one_at =
@@ -262,6 +263,11 @@ fn indices() -> Vec<Option<Case>> {
         let case = case.fill(0, given(&elements)).fill(1, given(&[3.0, 2.0, 4e9, 0.0]));
         refused(case, &[&[NAN, 5.0, NAN, 9.0]])
     }));
+    // Two planes of four elements: the index 4 is not the first element of the second one.
+    let windows = Windows::Fixed { kernel: [1, 2], stride: [1, 2], padding: [0; 4], dilation: [1; 2] };
+    let gather = Case::new(MaxPoolGather { windows }, &[&[2, 1, 4], &[2, 1, 2]]).index(1, 1);
+    let gather = gather.fill(0, given(&elements[..8])).fill(1, given(&[4.0, 2.0, 0.0, 4e9]));
+    cases.push(Some(refused(gather, &[&[NAN, 2.0, 4.0, NAN]])));
     let hot = recorded("one_hot", |g| g.output("y", g.classes("i", [3]).one_hot(3)));
     let rows = [NAN, NAN, NAN, 0.0, 0.0, 1.0, NAN, NAN, NAN];
     cases.push(hot.map(|case| refused(case.fill(0, given(&[3.0, 2.0, 4e9])), &[&rows])));
@@ -281,7 +287,7 @@ fn indices() -> Vec<Option<Case>> {
     cases
 }
 
-/// Rules for equal elements: the first place counts. And slopes at 0.
+/// Rules for equal elements: the first index counts. And slopes at 0.
 fn ties() -> Vec<Option<Case>> {
     let mut cases = Vec::new();
     for (shape, filling) in [
@@ -292,7 +298,7 @@ fn ties() -> Vec<Option<Case>> {
         ([2, 130], given(&[-2.0])),
         // The last of the shortest row that has a workgroup.
         ([3, 64], Fillings::Given((0..64).map(|k| if k == 63 { 2.0 } else { 1.0 }).collect())),
-        // The largest at the first place of one invocation and a later one of the invocation before it.
+        // The largest at the first index of one invocation and a later one of the invocation before it.
         ([1, 130], Fillings::Given((0..130).map(|k| if k == 66 || k == 127 { 1.0 } else { -1.0 }).collect())),
     ] {
         cases.push(Some(Case::new(ArgMax, &[&shape]).fill(0, filling).no_gradient()));

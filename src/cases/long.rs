@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn every_launch_says_how_many_turns_its_loops_take() {
+    fn every_launch_declares_its_loop_iterations() {
         let mut with_loops = 0;
         for (case, class) in
             crate::cases::registry().iter().flat_map(|case| CLASSES.map(|class| (case, class)))

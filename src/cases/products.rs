@@ -41,7 +41,7 @@ pub(super) fn cases() -> Vec<Case> {
         }
         cases.push(Case::new(MatMulSum, &[&[k, m], &[k, n]]).no_gradient());
     }
-    // Sums of rows beside a product in parts, where loops are short.
+    // Sums of rows beside a product that is split along k, where loops are short.
     cases.push(Case::new(MatMulSum, &[&[1100, 11], &[1100, 5]]).exact().no_gradient());
     cases.extend(infinite().into_iter().flatten());
     cases

@@ -78,7 +78,7 @@ fn folded() -> Vec<Case> {
     cases
 }
 
-/// Six axes, where sizes and strides of the last two lie in a second vector of the uniform; and columns of parts.
+/// Six axes, where sizes and strides of the last two lie in a second vector of the uniform; and columns of a product that is split along k.
 fn many_axes() -> Vec<Option<Case>> {
     let shape = [2, 3, 2, 3, 2, 5];
     let pad = recorded("pad", |g| {
@@ -91,8 +91,8 @@ fn many_axes() -> Vec<Option<Case>> {
     let some = recorded("mul", |g| {
         g.output("y", g.input("a", [2, 3, 1, 3, 1, 4]) * g.input("b", [2, 1, 2, 3, 2, 1]));
     });
-    // A long product, which GPUs cut in parts, with something for each column after it.
-    let parts = super::fused::case_of("a long product of 5 columns, bias and relu", |g| {
+    // A long product, which GPUs split along k, with something for each column after it.
+    let split = super::fused::case_of("a long product of 5 columns, bias and relu", |g| {
         let y = g.input("a", [3, 20_000]).matmul(g.input("b", [20_000, 5])) + g.input("bias", [5]);
         g.output("y", y.relu());
     });
@@ -101,7 +101,7 @@ fn many_axes() -> Vec<Option<Case>> {
         let one = |name: &str| g.input(name, [3, 1, 8]);
         g.output("y", ((g.input("x", [3, 4, 8]) * one("a") + one("b")) * one("c") - one("d")).relu());
     });
-    vec![pad, permuted, broadcast, some, parts, strided]
+    vec![pad, permuted, broadcast, some, split, strided]
 }
 
 /// Averages of windows that hang over each edge by another width, in planes that are no squares.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use crate::backend::{Backend, Clock, CompileOptions, DeviceInfo, Executor, RawLaunch, Readback, Timings};
@@ -13,6 +13,7 @@ use crate::host::{Buffer, elements};
 use crate::op::{Arg, In, Out, Real};
 use crate::plan::{ConstantSource, Executes, Location, Plan, Target, lower};
 
+use crate::sync::lock;
 use crate::tensor::{Data, Feed, Tensor};
 
 #[derive(Debug)]
@@ -106,10 +107,6 @@ fn describe<T>(plain: bool) -> DeviceInfo {
 
 fn new_state<T: Real>(param: &Param) -> State<T> {
     State { buffer: Buffer::from_feed((&param.initial()).into()), owner: param.downgrade() }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A formula's result; a panic, of this thread or of one that helped, becomes an error.
@@ -213,7 +210,7 @@ impl<T: Real> Executor for CpuStep<T> {
         if clock.is_some_and(|clock| clock != Clock::Host) {
             return Err(Error::Invalid("the CPU has no clock but the host's".into()));
         }
-        let launches = self.plan.tasks.iter().map(|task| self.launch(task.node)).collect();
+        let launches = (0..self.plan.tasks.len()).map(|t| self.launch(t)).collect();
         self.run()?;
         let (mut spans, mut alone) = (Vec::new(), Vec::new());
         for _ in 0..runs {
@@ -260,15 +257,14 @@ impl<T: Real> Executor for CpuStep<T> {
 
 impl<T: Real> CpuStep<T> {
     /// An op as what a profile lists.
-    fn launch(&self, n: usize) -> RawLaunch {
-        let r = &self.plan.recording;
-        let node = &r.nodes[n];
-        let bytes = |v: &u32| r.values[*v as usize].ty.bytes();
-        let reads = self.plan.reads(n).iter().enumerate().map(|(i, v)| (Arg::Input(i), bytes(v)));
-        let writes = node.outputs.iter().enumerate().map(|(i, v)| (Arg::Output(i), bytes(v)));
+    fn launch(&self, t: usize) -> RawLaunch {
+        let (r, task) = (&self.plan.recording, &self.plan.tasks[t]);
+        let bytes = |v: u32| r.values[v as usize].ty.bytes();
+        let reads = self.plan.reads_of(task).enumerate().map(|(i, v)| (Arg::Input(i), bytes(v)));
+        let writes = self.plan.outputs_of(task).enumerate().map(|(i, v)| (Arg::Output(i), bytes(v)));
         RawLaunch {
-            node: n,
-            kernel: node.op.name().into(),
+            task: t,
+            kernel: r.nodes[task.nodes[0]].op.name().into(),
             workgroups: [0; 3],
             args: reads.chain(writes).collect(),
         }
@@ -287,8 +283,7 @@ impl<T: Real> CpuStep<T> {
     fn run_tasks(&mut self, mut took: impl FnMut(Instant, Instant)) -> Result<()> {
         let mut states = lock(&self.states);
         let r = &self.plan.recording;
-        for task in &self.plan.tasks {
-            let n = task.node;
+        for &n in self.plan.tasks.iter().flat_map(|task| &task.nodes) {
             let node = &r.nodes[n];
             let id = |s: usize| r.states[s].param.id();
             // Outputs are taken out of the table, so that inputs can be borrowed from it.
@@ -334,7 +329,7 @@ impl<T: Real> CpuStep<T> {
             let start = Instant::now();
             let result = guarded(|| T::eval(&*node.op, self.plain, &inputs, &mut outputs));
             let rounded = outputs.iter_mut().zip(&node.outputs);
-            rounded.filter(|(_, v)| self.plan.is_f16.get(**v as usize) == Some(&true)).for_each(|(y, _)| {
+            rounded.filter(|(_, v)| self.plan.in_f16.get(**v as usize) == Some(&true)).for_each(|(y, _)| {
                 threads::runs(y.f(), 1, 1, |_, y| {
                     y.iter_mut().for_each(|y| *y = T::of(crate::half::round(y.wide())));
                 });

@@ -31,6 +31,7 @@
 mod batches;
 mod dataset;
 mod digits;
+mod gzip;
 mod idx;
 mod idx_folder;
 mod iris;

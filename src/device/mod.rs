@@ -11,7 +11,7 @@ pub use crate::backend::{CompileOptions, DeviceInfo, Precision, Readback};
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param};
-use crate::plan::{Task, Traffic};
+use crate::plan::Traffic;
 use crate::profile::{Clock, Profile, check_runs};
 use crate::tensor::{Feed, Tensor};
 
@@ -332,13 +332,13 @@ impl Step {
     pub fn flops(&self) -> u64 {
         let plan = self.executor.plan();
         let ty = |v: &u32| plan.recording.values[*v as usize].ty;
-        let of = |task: &Task| {
-            let node = &plan.recording.nodes[task.node];
+        let of = |&n: &usize| {
+            let node = &plan.recording.nodes[n];
             let inputs: Vec<_> = node.inputs.iter().map(ty).collect();
             let outputs: Vec<_> = node.outputs.iter().map(ty).collect();
             node.op.flops(&inputs, &outputs)
         };
-        plan.tasks.iter().map(of).sum()
+        plan.tasks.iter().flat_map(|task| &task.nodes).map(of).sum()
     }
 
     /// Bytes that one run moves at least: as planned, and at best.

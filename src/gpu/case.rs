@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::step::{Region, bind};
+use super::bind::{Region, bind};
 use super::{Gpu, Shared};
 use crate::error::{Error, Result};
 use crate::half;
@@ -90,9 +90,9 @@ fn run_unscoped(
     if as_f16 {
         let refused = || Error::Invalid(format!("the kernels of `{}` cannot store 16 bits", op.name()));
         program = program.in_f16(&**op, &in_types, &out_types).ok_or_else(refused)?;
-        in_types[..reads].iter_mut().for_each(TensorType::store_half);
+        in_types[..reads].iter_mut().for_each(TensorType::store_f16);
         let outs = out_types[..results].iter_mut().enumerate();
-        outs.filter(|(k, _)| !op.traits().keeps_f32.has(*k)).for_each(|(_, ty)| ty.store_half());
+        outs.filter(|(k, _)| !op.traits().keeps_f32.has(*k)).for_each(|(_, ty)| ty.store_f16());
     }
     let sources: Vec<wgpu::Buffer> = inputs[..reads]
         .iter()
@@ -153,13 +153,13 @@ fn run_unscoped(
         pass.set_bind_group(0, &group, &[]);
         pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], dispatch.grid[2]);
     }
-    gpu.queue.submit([encoder.finish()]);
+    gpu.submit([encoder.finish()]);
     let mut results = Vec::new();
     for (buffer, ty) in targets.iter().zip(&out_types) {
         results.push(unfence(gpu, op.name(), buffer, ty)?);
     }
     for buffer in &scratch {
-        check_behind_scratch(gpu, op.name(), buffer)?;
+        check_padding_after(gpu, op.name(), buffer)?;
     }
     Ok(results)
 }
@@ -177,7 +177,7 @@ fn read_words(gpu: &Arc<Shared>, buffer: &wgpu::Buffer, first: usize) -> Result<
 }
 
 /// Looks at the words after scratch memory, which are another value's in a graph.
-fn check_behind_scratch(gpu: &Arc<Shared>, op: &str, buffer: &wgpu::Buffer) -> Result<()> {
+fn check_padding_after(gpu: &Arc<Shared>, op: &str, buffer: &wgpu::Buffer) -> Result<()> {
     let words = read_words(gpu, buffer, (buffer.size() as usize - AFTER) / 4)?;
     match words.iter().position(|word| *word != POISON) {
         Some(at) => Err(Error::Invalid(format!("{op}: wrote after its scratch memory (word {at})"))),

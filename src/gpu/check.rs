@@ -46,19 +46,31 @@ impl GpuStep {
         // What each value's producer left, by value.
         let mut left: HashMap<u32, Data> = HashMap::new();
         for t in 0..self.plan.tasks.len() {
-            let n = self.plan.tasks[t].node;
-            self.check_inputs(n, &left)?;
-            let reads: Vec<Tensor> =
-                self.plan.reads(n).iter().map(|&v| self.fetch(v)).collect::<Result<_>>()?;
-            let node = self.plan.recording.nodes[n].clone();
-            let results = node.outputs.len() - node.op.writes();
-            let before: Vec<Tensor> =
-                node.outputs[results..].iter().map(|&v| self.fetch(v)).collect::<Result<_>>()?;
+            let nodes = self.plan.tasks[t].nodes.clone();
+            let mut before = Vec::new();
+            for &n in &nodes {
+                self.check_inputs(n, &left)?;
+                let fetch = |ids: &[u32]| ids.iter().map(|&v| self.fetch(v)).collect::<Result<Vec<_>>>();
+                let node = &self.plan.recording.nodes[n];
+                let results = node.outputs.len() - node.op.writes();
+                before.push((fetch(self.plan.reads(n))?, fetch(&node.outputs[results..])?));
+            }
             self.submit(t..t + 1, 1);
-            let after: Vec<Tensor> = node.outputs.iter().map(|&v| self.fetch(v)).collect::<Result<_>>()?;
-            self.compare(n, &reads, &before, &after)?;
-            for (&v, tensor) in node.outputs.iter().zip(after) {
-                left.insert(v, tensor.data().clone());
+            // What the nodes before it in the task have made is there now.
+            let mut made: Vec<u32> = Vec::new();
+            for (&n, (mut reads, before)) in nodes.iter().zip(before) {
+                for (tensor, &v) in reads.iter_mut().zip(self.plan.reads(n)) {
+                    if made.contains(&self.plan.root(v)) {
+                        *tensor = self.fetch(v)?;
+                    }
+                }
+                let outputs = self.plan.recording.nodes[n].outputs.clone();
+                let after: Vec<Tensor> = outputs.iter().map(|&v| self.fetch(v)).collect::<Result<_>>()?;
+                self.compare(n, &reads, &before, &after)?;
+                for (&v, tensor) in outputs.iter().zip(after) {
+                    left.insert(v, tensor.data().clone());
+                    made.push(v);
+                }
             }
         }
         // What the user reads must still be what was written.

@@ -1,28 +1,35 @@
 //! The GPU executor, through wgpu.
 
 mod adapter;
+mod bind;
 mod cache;
 pub(crate) mod case;
 pub(crate) mod check;
 mod fault;
+mod pace;
 mod precompile;
 mod profile;
 mod readback;
 mod settle;
+mod shared;
 mod step;
+#[cfg(test)]
+mod tests;
 mod tune;
+mod variants;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use adapter::{adapters, adapters_named};
 pub use fault::PlantedFault;
+pub(crate) use shared::{Shared, storage_usage};
 
 use crate::backend::{Backend, CompileOptions, DeviceInfo, Executor};
-use crate::error::{Error, Result};
-use crate::graph::{Param, Recording, WeakParam};
+use crate::error::Result;
+use crate::graph::{Param, Recording};
 use crate::ops::Caps;
+use crate::sync::lock;
 use crate::tensor::{Data, Feed};
 
 /// How many wgpu objects wgrad has made on a device. Steps make none after their first run.
@@ -36,43 +43,6 @@ pub struct ObjectCounts {
     pub pipelines: usize,
 }
 
-#[derive(Debug, Default)]
-struct Counters {
-    buffers: AtomicUsize,
-    bind_groups: AtomicUsize,
-    pipelines: AtomicUsize,
-}
-
-struct State {
-    buffer: wgpu::Buffer,
-    owner: WeakParam,
-}
-
-pub(crate) struct Shared {
-    pub(crate) device: wgpu::Device,
-    pub(crate) queue: wgpu::Queue,
-    pub(crate) info: DeviceInfo,
-    pub(crate) caps: Caps,
-    pub(crate) limits: wgpu::Limits,
-    pub(crate) cache: cache::Cache,
-    precompiler: precompile::Precompiler,
-    states: Mutex<HashMap<u64, State>>,
-    counters: Counters,
-    /// Bytes written to buffers since the last submission.
-    unsubmitted: AtomicUsize,
-    /// The first error the device reported outside any error scope, or its loss.
-    fault: Arc<Mutex<Option<String>>>,
-    /// Buffers that read-backs map, kept for the next of the same size.
-    staging: Mutex<Vec<wgpu::Buffer>>,
-    pub(crate) check: bool,
-    /// Whether texts of new kernels are printed.
-    dumps: bool,
-    /// Whether graphs are compiled with several ops in one kernel.
-    pub(crate) fuses: bool,
-    pub(crate) planted: Option<PlantedFault>,
-    tuner: Option<Arc<tune::Tuner>>,
-}
-
 /// An open GPU. Cheap to clone.
 #[derive(Clone)]
 pub struct Gpu(pub(crate) Arc<Shared>);
@@ -81,14 +51,6 @@ impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Gpu({})", self.0.info)
     }
-}
-
-/// Bytes of writes that may wait for a submission.
-const MOST_UNSUBMITTED: usize = 64 << 20;
-
-/// A lock that a panicking thread does not poison: what it guards is always whole.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gpu {
@@ -111,121 +73,10 @@ impl Gpu {
         adapter::wrap(device, queue, &info, Arc::default())
     }
 
-    /// The same device with every task compared with the reference as it runs; `WGRAD_CHECK=1` does this
-    /// for all devices.
-    #[must_use]
-    pub fn checked(&self) -> Self {
-        self.derive(true, None, self.0.caps.clone())
-    }
-
-    /// The same device with a fault planted, checked.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn with_fault(&self, fault: PlantedFault) -> Self {
-        self.derive(true, Some(fault), self.0.caps.clone())
-    }
-
-    /// The same device running the kernel variants of another class of adapter.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn with_class(&self, class: crate::ops::AdapterClass) -> Self {
-        self.derive(self.0.check, None, Caps { class, ..self.0.caps.clone() })
-    }
-
-    /// The same device with grids folded at this many workgroups a dimension.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn with_max_workgroups(&self, max_workgroups: u32) -> Self {
-        self.derive(self.0.check, None, Caps { max_workgroups, ..self.0.caps.clone() })
-    }
-
-    /// The same device as if its driver ended loops after so many iterations.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn with_max_loop_iterations(&self, max_loop_iterations: u32) -> Self {
-        self.derive(self.0.check, self.0.planted, Caps { max_loop_iterations, ..self.0.caps.clone() })
-    }
-
-    /// The same device with tensors of at most so many bytes.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn with_largest_tensor(&self, bytes: u64) -> Self {
-        let mut gpu = self.derive(self.0.check, None, self.0.caps.clone());
-        if let Some(shared) = Arc::get_mut(&mut gpu.0) {
-            shared.limits.max_storage_buffer_binding_size = bytes;
-        }
-        gpu
-    }
-
-    /// The same device without fusion: every op runs its own kernels.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn unfused(&self) -> Self {
-        let mut gpu = self.derive(self.0.check, self.0.planted, self.0.caps.clone());
-        if let Some(shared) = Arc::get_mut(&mut gpu.0) {
-            shared.fuses = false;
-        }
-        gpu
-    }
-
-    /// The same device, which finds the fastest forms of products and convolutions by trial when a graph is compiled that
-    /// needs one it does not know. No trial is begun when all of a device have taken about a second, and what is left is
-    /// tried by the next process. All forms add up in the same order, so that what is found changes no result, unless
-    /// a driver's compiler takes a multiply-add apart in one form and not in another. On software adapters there is one form
-    /// and nothing to try.
-    ///
-    /// `file` keeps what was found, for the next time and by adapter, driver and version of wgrad; it need not be there
-    /// yet. `WGRAD_TUNE=FILE` does this for all devices that wgrad opens.
-    ///
-    /// # Errors
-    /// [`Error::Io`] or [`Error::Invalid`] for a file that cannot be read, or holds something else.
-    pub fn tuned(&self, file: Option<&std::path::Path>) -> Result<Self> {
-        self.tuned_within(file, None)
-    }
-
-    /// The same with another limit on the time of all trials.
-    #[doc(hidden)]
-    pub fn tuned_within(
-        &self,
-        file: Option<&std::path::Path>,
-        limit: Option<std::time::Duration>,
-    ) -> Result<Self> {
-        let tuner = tune::Tuner::open(&self.0, file, limit)?;
-        let mut gpu = self.derive(self.0.check, self.0.planted, self.0.caps.clone());
-        if let Some(shared) = Arc::get_mut(&mut gpu.0) {
-            shared.tuner = Some(Arc::new(tuner));
-            shared.precompiler = self.0.precompiler.again();
-        }
-        Ok(gpu)
-    }
-
     /// How many trials were made.
     #[doc(hidden)]
     pub fn trials(&self) -> usize {
         self.0.tuner.as_ref().map_or(0, |tuner| tuner.trials())
-    }
-
-    fn derive(&self, check: bool, planted: Option<PlantedFault>, caps: Caps) -> Self {
-        let old = &self.0;
-        Gpu(Arc::new(Shared {
-            device: old.device.clone(),
-            queue: old.queue.clone(),
-            info: old.info.clone(),
-            caps,
-            limits: old.limits.clone(),
-            cache: cache::Cache::default(),
-            precompiler: precompile::Precompiler::default(),
-            states: Mutex::default(),
-            counters: Counters::default(),
-            unsubmitted: AtomicUsize::default(),
-            fault: old.fault.clone(),
-            staging: Mutex::default(),
-            check,
-            dumps: old.dumps,
-            fuses: old.fuses,
-            planted,
-            tuner: old.tuner.clone(),
-        }))
     }
 
     /// The wgpu device, for applications that share it.
@@ -270,157 +121,6 @@ impl Gpu {
             pipelines: read(&c.pipelines),
         }
     }
-}
-
-impl Shared {
-    pub(crate) fn has_f16(&self) -> bool {
-        self.device.features().contains(wgpu::Features::SHADER_F16)
-    }
-
-    /// Fails where kernels cannot store values in 16 bits.
-    pub(crate) fn need_halves(&self) -> Result<()> {
-        match self.has_f16() {
-            true => Ok(()),
-            false => Err(Error::Adapter(format!(
-                "{} cannot compute in mixed precision: it has no 16-bit floats in shaders (SHADER_F16); use f32 there, \
-                 or another adapter (`wgrad devices` lists them)",
-                self.info
-            ))),
-        }
-    }
-
-    pub(crate) fn count_bind_group(&self) {
-        self.counters.bind_groups.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_pipeline(&self) {
-        self.counters.pipelines.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The most bytes that one buffer can have and a kernel bind.
-    fn largest_buffer(&self) -> u64 {
-        self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size)
-    }
-
-    /// A buffer, after checking it against the adapter's limits.
-    pub(crate) fn buffer(
-        &self,
-        label: &str,
-        bytes: usize,
-        usage: wgpu::BufferUsages,
-    ) -> Result<wgpu::Buffer> {
-        self.buffer_or(label, bytes, usage, "use a smaller batch or layer")
-    }
-
-    /// As [`Shared::buffer`], with what to do where it is too large.
-    pub(crate) fn buffer_or(
-        &self,
-        label: &str,
-        bytes: usize,
-        usage: wgpu::BufferUsages,
-        advice: &str,
-    ) -> Result<wgpu::Buffer> {
-        let size = bytes as u64;
-        let most = self.largest_buffer();
-        if size > most {
-            return Err(Error::Limit(format!(
-                "{label} needs {:.1} MiB in one buffer; {} allows {:.1} MiB ({advice})",
-                size as f64 / f64::from(1 << 20),
-                self.info.name,
-                most as f64 / f64::from(1 << 20)
-            )));
-        }
-        self.counters.buffers.fetch_add(1, Ordering::Relaxed);
-        let descriptor =
-            wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
-        Ok(self.device.create_buffer(&descriptor))
-    }
-
-    /// Runs `make` and turns what the device reports meanwhile into an error.
-    pub(crate) fn scoped<T>(&self, what: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
-        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let made = make();
-        let invalid = pollster::block_on(validation.pop());
-        let full = pollster::block_on(memory.pop());
-        if full.is_some() {
-            return Err(Error::OutOfMemory(format!("{} could not hold {what}", self.info.name)));
-        }
-        if let Some(error) = invalid {
-            return Err(Error::Device { adapter: self.info.name.clone(), message: error.to_string() });
-        }
-        made
-    }
-
-    /// The fault reported since the last call, if any.
-    pub(crate) fn take_fault(&self) -> Result<()> {
-        match lock(&self.fault).take() {
-            Some(message) => Err(Error::Device { adapter: self.info.name.clone(), message }),
-            None => Ok(()),
-        }
-    }
-
-    pub(crate) fn poll(&self, wait: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let kind = match wait {
-            Some(index) => wgpu::PollType::Wait { submission_index: Some(index), timeout: None },
-            None => wgpu::PollType::Poll,
-        };
-        match self.device.poll(kind) {
-            Ok(_) => Ok(()),
-            Err(e) => Err(Error::Device { adapter: self.info.name.clone(), message: e.to_string() }),
-        }
-    }
-
-    pub(crate) fn wait_all(&self) -> Result<()> {
-        let done = self.device.poll(wgpu::PollType::wait_indefinitely());
-        done.map_err(|e| Error::Device { adapter: self.info.name.clone(), message: e.to_string() })?;
-        self.take_fault()
-    }
-
-    /// The buffer of a state, made and initialized on first use.
-    pub(crate) fn state(&self, param: &Param) -> Result<wgpu::Buffer> {
-        // Held until the buffer is in, so that two threads cannot make two of it.
-        let mut states = lock(&self.states);
-        if let Some(state) = states.get(&param.id()) {
-            return Ok(state.buffer.clone());
-        }
-        // A scope of its own: a buffer that the device could not make must not be kept.
-        let buffer = self.scoped(param.name(), || {
-            let (name, bytes) = (format!("state `{}`", param.name()), param.tensor_type().bytes());
-            let buffer = self.buffer_or(&name, bytes, storage_usage(), "use a smaller layer")?;
-            self.write(&buffer, (&param.initial()).into());
-            Ok(buffer)
-        })?;
-        // States whose parameter is gone make room.
-        states.retain(|_, s| s.owner.is_alive());
-        states.insert(param.id(), State { buffer: buffer.clone(), owner: param.downgrade() });
-        Ok(buffer)
-    }
-
-    /// Uploads values to the start of a buffer, padded with zeros to whole words.
-    pub(crate) fn write(&self, buffer: &wgpu::Buffer, values: Feed<'_>) {
-        match values {
-            Feed::F32(v) => self.queue.write_buffer(buffer, 0, bytemuck::cast_slice(v)),
-            Feed::U32(v) => self.queue.write_buffer(buffer, 0, bytemuck::cast_slice(v)),
-            Feed::U8(v) if v.len() % 4 == 0 => self.queue.write_buffer(buffer, 0, v),
-            Feed::U8(v) => {
-                let mut padded = v.to_vec();
-                padded.resize(v.len().next_multiple_of(4), 0);
-                self.queue.write_buffer(buffer, 0, &padded);
-            }
-        }
-        // wgpu keeps a copy of what is written until the next submission: feeding without running must not
-        // pile these up.
-        let bytes = values.len() * values.dtype().bytes();
-        if self.unsubmitted.fetch_add(bytes, Ordering::Relaxed) + bytes > MOST_UNSUBMITTED {
-            self.unsubmitted.store(0, Ordering::Relaxed);
-            self.queue.submit([]);
-        }
-    }
-}
-
-pub(crate) fn storage_usage() -> wgpu::BufferUsages {
-    wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC
 }
 
 impl Backend for Gpu {

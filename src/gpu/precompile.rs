@@ -74,11 +74,11 @@ impl Precompiler {
         let (finished, stop) = (self.finished.clone(), self.stop.clone());
         let before = finished.load(Ordering::Relaxed);
         let work = move || {
-            // Whether the first device has compiled this one, or is at it.
             let done = || {
                 let _ = first.poll(wgpu::PollType::Poll);
                 finished.load(Ordering::Relaxed) - before
             };
+            // Whether the first device has compiled this one, or is at it.
             let is_reached = |at: usize| done() >= at || stop.load(Ordering::Relaxed);
             loop {
                 let start = done();
@@ -91,10 +91,10 @@ impl Precompiler {
                 }
             }
             let Ok(second) = adapter::open_adapter(&adapter) else { return 0 };
-            let mut second = second.derive(false, None, caps);
-            if let Some(shared) = Arc::get_mut(&mut second.0) {
-                shared.dumps = false;
-            }
+            let second = second.derive(|shared| {
+                (shared.check, shared.planted, shared.dumps) = (false, None, false);
+                shared.caps = caps;
+            });
             let mut made = 0;
             for (at, kernel) in kernels.iter().enumerate().rev() {
                 // Making the pipeline ends with its first launch.

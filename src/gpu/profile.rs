@@ -117,7 +117,7 @@ impl GpuStep {
             Ok((spans, alone, in_turn))
         })?;
         let raw = |launch: &Launch| RawLaunch {
-            node: launch.node,
+            task: launch.task,
             kernel: launch.pipeline.kernel.key.clone(),
             workgroups: launch.grid,
             args: launch.args.clone(),
@@ -135,7 +135,7 @@ impl GpuStep {
     fn empty(&self) -> Result<f64> {
         let start = Instant::now();
         let encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let index = self.gpu.queue.submit([encoder.finish()]);
+        let index = self.gpu.submit([encoder.finish()]);
         self.gpu.poll(Some(index))?;
         Ok(start.elapsed().as_secs_f64())
     }
@@ -152,7 +152,7 @@ impl GpuStep {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
                 launch.encode(&mut pass, &mut None);
             }
-            let index = self.gpu.queue.submit([encoder.finish()]);
+            let index = self.gpu.submit([encoder.finish()]);
             self.gpu.poll(Some(index))?;
             let seconds = (start.elapsed().as_secs_f64() - empty).max(0.0);
             spans.push([end, seconds]);
@@ -179,7 +179,7 @@ impl GpuStep {
             stamps.resolve(&mut encoder);
             sets.push(stamps);
         }
-        let index = self.gpu.queue.submit([encoder.finish()]);
+        let index = self.gpu.submit([encoder.finish()]);
         // Start and end of every launch, in ticks.
         let mut pairs: Vec<[u64; 2]> = Vec::new();
         for stamps in &sets {

@@ -32,7 +32,7 @@ impl Read {
         let staging = take_staging(gpu, bytes)?;
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(buffer, offset as u64, &staging, 0, bytes);
-        let submission = gpu.queue.submit([encoder.finish()]);
+        let submission = gpu.submit([encoder.finish()]);
         let (send, mapped) = channel();
         staging.slice(..bytes).map_async(wgpu::MapMode::Read, move |result| {
             // The receiver is gone if nobody wants the value any more.

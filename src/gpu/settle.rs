@@ -65,6 +65,6 @@ pub(super) fn settle(gpu: &Shared, pipeline: &Pipeline, dummies: &Dummies) -> bo
         pass.set_bind_group(0, &group, &[]);
         pass.dispatch_workgroups(0, 1, 1);
     }
-    gpu.queue.submit([encoder.finish()]);
+    gpu.submit([encoder.finish()]);
     true
 }

@@ -4,57 +4,26 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::bind::{Region, bind, constant};
 use super::cache::Pipeline;
+use super::pace::Pace;
 use super::{PlantedFault, Shared, readback, storage_usage};
 use crate::backend::{Clock, CompileOptions, Executor, Precision, Readback, Timings};
 use crate::error::{Error, Result};
 use crate::graph::Recording;
-use crate::op::{Arg, Caps, Dispatch, Out, Reference, SliceMut};
-use crate::plan::{ConstantSource, Executes, Location, Plan, Target, Task, lower};
-use crate::shape::TensorType;
+use crate::op::{Arg, Caps};
+use crate::plan::{Executes, Location, Plan, Target, Task, lower};
 use crate::tensor::Feed;
 
 /// Submissions that may wait for the device before `run` waits for the oldest.
 const IN_FLIGHT: usize = 32;
-
-/// Launches of one submission, where a step has fewer.
-const MOST_LAUNCHES: usize = 1000;
-
-/// Seconds that a submission of several steps takes: a display that shares the device waits as long.
-const MOST_SECONDS: f64 = 0.02;
-
-/// How long a step takes, which says how many go into one submission.
-#[derive(Debug, Default)]
-struct Pace {
-    samples: usize,
-    /// Of the fastest of the samples.
-    seconds: f64,
-}
-
-impl Pace {
-    /// Steps that are timed, each alone, before several are put together.
-    const SAMPLES: usize = 3;
-
-    fn sample(&mut self, seconds: f64) {
-        self.seconds = if self.samples == 0 { seconds } else { self.seconds.min(seconds) };
-        self.samples += 1;
-    }
-
-    fn together(&self, launches: usize) -> usize {
-        if self.samples < Pace::SAMPLES {
-            return 1;
-        }
-        let by_time = (MOST_SECONDS / self.seconds.max(1e-9)) as usize;
-        by_time.min(MOST_LAUNCHES / launches.max(1)).max(1)
-    }
-}
 
 /// One launch, ready to encode.
 pub(crate) struct Launch {
     pub(crate) pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     pub(crate) grid: [u32; 3],
-    pub(crate) node: usize,
+    pub(crate) task: usize,
     /// What it binds, with the bytes of it.
     pub(crate) args: Vec<(Arg, usize)>,
 }
@@ -94,11 +63,11 @@ pub(crate) struct GpuStep {
 impl GpuStep {
     pub(crate) fn new(gpu: Arc<Shared>, recording: Recording, options: CompileOptions) -> Result<Self> {
         if options.precision == Precision::Mixed {
-            gpu.need_halves()?;
+            gpu.need_f16()?;
         }
         let tuned = gpu.tuner.as_ref().map(|tuner| |r: &Recording| tuner.caps(&gpu, r));
         let tuned = tuned.as_ref().map(|tuned| tuned as &dyn Fn(&Recording) -> Caps);
-        let executor = Executes::Kernels { caps: &gpu.caps, fuses: gpu.fuses, tuned };
+        let executor = Executes::Kernels { caps: &gpu.caps, fuses: gpu.fuses, joins: gpu.joins, tuned };
         let plan = lower(recording, &Target { executor, options })?;
         gpu.scoped("the graph's buffers", || Self::build(gpu.clone(), plan))
     }
@@ -156,7 +125,7 @@ impl GpuStep {
         let mut offsets = Vec::new();
         for task in &self.plan.tasks {
             for dispatch in &task.program.dispatches {
-                let label = self.plan.recording.label(task.node);
+                let label = self.plan.label(task);
                 dispatch.check_loop_iterations(&label, &gpu.caps)?;
                 if dispatch.most_loop_iterations().is_none() && gpu.caps.max_loop_iterations != u32::MAX {
                     tracing::warn!(
@@ -180,9 +149,9 @@ impl GpuStep {
         gpu.precompiler.start(gpu, gpu.cache.missing(kernels));
         let mut next = 0;
         let mut tasks = Vec::new();
-        for task in &self.plan.tasks {
+        for (t, task) in self.plan.tasks.iter().enumerate() {
             let mut launches = Vec::new();
-            let label = self.plan.recording.label(task.node);
+            let label = self.plan.label(task);
             for dispatch in &task.program.dispatches {
                 let pipeline = gpu.cache.get(gpu, &dispatch.kernel)?;
                 let offset = offsets[next];
@@ -197,7 +166,7 @@ impl GpuStep {
                 let bind_group = bind(gpu, &label, &pipeline, dispatch, &storage, uniform)?;
                 let bytes = storage.iter().map(|region| region.bytes);
                 let args = dispatch.args.iter().copied().zip(bytes).collect();
-                launches.push(Launch { pipeline, bind_group, grid: dispatch.grid, node: task.node, args });
+                launches.push(Launch { pipeline, bind_group, grid: dispatch.grid, task: t, args });
             }
             tasks.push(launches);
         }
@@ -206,10 +175,9 @@ impl GpuStep {
 
     /// The buffer an argument means, and the bytes of it that are bound.
     fn resolve(&self, task: &Task, arg: Arg) -> Result<Region<'_>> {
-        let n = &self.plan.recording.nodes[task.node];
         let value = match arg {
-            Arg::Input(i) => self.plan.reads(task.node).get(i),
-            Arg::Output(i) | Arg::OutputRead(i) => n.outputs.get(i),
+            Arg::Input(i) => self.plan.reads_of(task).nth(i),
+            Arg::Output(i) | Arg::OutputRead(i) => self.plan.outputs_of(task).nth(i),
             Arg::Scratch(i) | Arg::ScratchRead(i) => {
                 let slot = task.scratch.get(i).zip(task.program.scratch.get(i));
                 return match slot {
@@ -218,15 +186,15 @@ impl GpuStep {
                         offset,
                         bytes: bytes.next_multiple_of(16).max(16),
                     }),
-                    None => Err(Error::Invalid(format!("op `{}` has no scratch {i}", n.op.name()))),
+                    None => Err(Error::Invalid(format!("`{}` has no scratch {i}", self.plan.label(task)))),
                 };
             }
         };
         let found =
-            value.and_then(|&v| Some((self.value_buffer(v)?, self.plan.recording.values[v as usize].ty)));
+            value.and_then(|v| Some((self.value_buffer(v)?, self.plan.recording.values[v as usize].ty)));
         match found {
             Some(((buffer, offset), ty)) => Ok(Region { buffer, offset, bytes: ty.bytes() }),
-            None => Err(Error::Invalid(format!("op `{}` has no argument {arg:?}", n.op.name()))),
+            None => Err(Error::Invalid(format!("`{}` has no argument {arg:?}", self.plan.label(task)))),
         }
     }
 
@@ -252,7 +220,7 @@ impl GpuStep {
                 tasks.iter().flatten().for_each(|launch| launch.encode(&mut pass, &mut current));
             }
         }
-        self.gpu.queue.submit([encoder.finish()])
+        self.gpu.submit([encoder.finish()])
     }
 
     /// Submits steps together, once every input was fed.
@@ -276,74 +244,6 @@ impl GpuStep {
         }
         Ok(())
     }
-}
-
-/// A part of a buffer.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Region<'a> {
-    pub(crate) buffer: &'a wgpu::Buffer,
-    pub(crate) offset: usize,
-    pub(crate) bytes: usize,
-}
-
-impl<'a> Region<'a> {
-    fn resource(self) -> wgpu::BindingResource<'a> {
-        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-            buffer: self.buffer,
-            offset: self.offset as u64,
-            size: wgpu::BufferSize::new(self.bytes as u64),
-        })
-    }
-}
-
-/// Binds a dispatch's storage, in the order of its arguments, and its uniform.
-pub(crate) fn bind(
-    gpu: &Shared,
-    label: &str,
-    pipeline: &Pipeline,
-    dispatch: &Dispatch,
-    storage: &[Region<'_>],
-    uniform: Region<'_>,
-) -> Result<wgpu::BindGroup> {
-    let wrong = |what: &str| Err(Error::Invalid(format!("{label}: {what} of {}", dispatch.kernel.key)));
-    if pipeline.storage.len() != storage.len() {
-        return wrong("the op's arguments are not the storage bindings");
-    }
-    if pipeline.uniform.is_some() == dispatch.uniform.is_empty() {
-        return wrong("the op's parameters are not the uniform");
-    }
-    let mut entries = Vec::new();
-    for ((&(binding, writes), arg), region) in pipeline.storage.iter().zip(&dispatch.args).zip(storage) {
-        if writes != matches!(arg, Arg::Output(_) | Arg::Scratch(_)) {
-            return wrong(&format!("{arg:?} does not have the access of binding {binding}"));
-        }
-        entries.push(wgpu::BindGroupEntry { binding, resource: region.resource() });
-    }
-    let uniform =
-        pipeline.uniform.map(|binding| wgpu::BindGroupEntry { binding, resource: uniform.resource() });
-    entries.extend(uniform);
-    gpu.count_bind_group();
-    Ok(gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: Some(label),
-        layout: &pipeline.layout,
-        entries: &entries,
-    }))
-}
-
-/// A constant's buffer, filled.
-fn constant(gpu: &Shared, r: &Recording, source: ConstantSource, ty: TensorType) -> Result<wgpu::Buffer> {
-    let advice = "give data of this size as an input, in pieces";
-    let buffer = gpu.buffer_or(&format!("a constant {ty}"), ty.bytes(), storage_usage(), advice)?;
-    match source {
-        ConstantSource::Tensor(i) => gpu.write(&buffer, (&*r.constants[i].0).into()),
-        ConstantSource::Node(n) => {
-            let mut values = vec![0f32; ty.shape.elements()];
-            let mut out = [Out { shape: ty.shape, data: SliceMut::F(&mut values) }];
-            Reference::<f32>::eval(&*r.nodes[n].op, &[], &mut out).map_err(Error::Invalid)?;
-            gpu.write(&buffer, Feed::F32(&values));
-        }
-    }
-    Ok(buffer)
 }
 
 impl Executor for GpuStep {

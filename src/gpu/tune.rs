@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::bind::{Region, bind};
 use super::cache::Pipeline;
-use super::step::{Region, bind};
 use super::{Shared, lock, storage_usage};
 use crate::error::{Error, Result};
 use crate::files::write_renamed;
@@ -287,7 +287,7 @@ impl Run {
         }
         let commands = encoder.finish();
         let start = Instant::now();
-        let index = gpu.queue.submit([commands]);
+        let index = gpu.submit([commands]);
         gpu.poll(Some(index))?;
         Ok(start.elapsed().as_secs_f64() / times as f64)
     }

@@ -1,4 +1,4 @@
-//! A graph as text: one line per op, with types, scopes and places.
+//! A graph as text: one line per op, with types, scopes and source locations.
 
 use std::fmt;
 

@@ -6,19 +6,26 @@
 
 mod autodiff;
 mod display;
+mod init;
 mod param;
+mod record;
+mod recording;
+#[cfg(test)]
+mod tests;
 mod var;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::panic::Location;
 use std::sync::Arc;
 
+pub use init::Init;
 pub(crate) use param::WeakParam;
-pub use param::{Init, Param, Params};
+pub use param::{Param, Params};
+pub(crate) use recording::{InputInfo, Node, OutputInfo, Recording, Source, SourceLocation, StateInfo};
 pub use var::Var;
 
-use crate::error::{Error, RecordingError, Result};
+use crate::error::{Error, Result};
 use crate::op::Op;
 use crate::shape::{DType, IntoShape, Shape, TensorType};
 use crate::tensor::Tensor;
@@ -27,104 +34,8 @@ use crate::tensor::Tensor;
 pub(crate) type ValueId = u32;
 pub(crate) const POISON: ValueId = u32::MAX;
 
-/// Where a value comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// The `n`th input of the graph.
-    Input(usize),
-    /// The `n`th constant of the graph.
-    Constant(usize),
-    /// A version of the `n`th state of the graph; version 0 is what the state holds when the step starts.
-    State { state: usize, version: u32 },
-    /// An output of a node.
-    Node(usize),
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct ValueInfo {
-    pub(crate) ty: TensorType,
-    pub(crate) source: Source,
-    /// The node that computes it; for versions of a state, the one that updated it.
-    pub(crate) producer: Option<usize>,
-}
-
-/// A caller's file and line.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SourceLocation(pub(crate) &'static Location<'static>);
-
-impl std::fmt::Display for SourceLocation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.0.file(), self.0.line())
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Node {
-    pub(crate) op: Arc<dyn Op>,
-    pub(crate) inputs: Vec<ValueId>,
-    pub(crate) outputs: Vec<ValueId>,
-    pub(crate) scope: Arc<str>,
-    pub(crate) location: SourceLocation,
-    /// Whether it was appended by differentiation.
-    pub(crate) is_gradient: bool,
-    /// The recorded nodes that it stands for, where the planner has fused several.
-    pub(crate) members: Vec<Node>,
-}
-
-impl Node {
-    /// The recorded nodes that it stands for: itself, unless several were fused.
-    pub(crate) fn members(&self) -> &[Node] {
-        if self.members.is_empty() { std::slice::from_ref(self) } else { &self.members }
-    }
-
-    /// A short name for messages: `%12 fc1.relu`.
-    pub(crate) fn label(&self) -> String {
-        if !self.members.is_empty() {
-            return self.members.iter().map(Node::label).collect::<Vec<_>>().join(" + ");
-        }
-        let scope = if self.scope.is_empty() { String::new() } else { format!("{}.", self.scope) };
-        let back = if self.is_gradient { "grad " } else { "" };
-        let id = self.outputs.first().copied().unwrap_or(POISON);
-        format!("%{id} {back}{scope}{}", self.op.name())
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct InputInfo {
-    pub(crate) name: String,
-    pub(crate) value: ValueId,
-    /// Values must be below this (classes, row numbers).
-    pub(crate) bound: Option<u32>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct StateInfo {
-    pub(crate) param: Param,
-    pub(crate) latest: ValueId,
-    pub(crate) versions: u32,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct OutputInfo {
-    pub(crate) name: String,
-    pub(crate) value: ValueId,
-}
-
-/// What was recorded; executors take a copy.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Recording {
-    pub(crate) values: Vec<ValueInfo>,
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) inputs: Vec<InputInfo>,
-    pub(crate) constants: Vec<(Arc<Tensor>, ValueId)>,
-    pub(crate) states: Vec<StateInfo>,
-    pub(crate) outputs: Vec<OutputInfo>,
-    state_of: HashMap<u64, usize>,
-    scopes: Vec<Arc<str>>,
-    error: Option<RecordingError>,
-    gradient_location: Option<(SourceLocation, Arc<str>)>,
-    inference: bool,
-}
+/// The most outputs of an op. A mistake gives as many values, so that any output of the op can be asked for.
+const MAX_OUTPUTS: usize = 256;
 
 /// Records ops on values of static shape and type.
 ///
@@ -327,8 +238,8 @@ impl Graph {
         }
     }
 
-    /// Records an op from outside the crate and returns its outputs; one that fails its type check gives
-    /// poisoned values.
+    /// Records an op from outside the crate, of at most 256 outputs, and returns these; one that fails its type check
+    /// gives poisoned values.
     #[track_caller]
     pub fn custom<'g>(&'g self, op: impl Op + 'static, inputs: &[Var<'g>]) -> Vec<Var<'g>> {
         self.record(op, inputs)
@@ -358,120 +269,6 @@ impl Graph {
         self.record_at(op, inputs, location)
     }
 
-    fn record_at<'g>(
-        &'g self,
-        op: Arc<dyn Op>,
-        inputs: &[Var<'g>],
-        location: SourceLocation,
-    ) -> Vec<Var<'g>> {
-        // A failed op does not know how many outputs it has: give more than any has.
-        let poisoned = || vec![Var { graph: self, id: POISON }; 4];
-        if inputs.iter().any(|v| !std::ptr::eq(v.graph, self)) {
-            self.mistake(op.name(), "its inputs belong to different graphs".into(), &[], location);
-            return poisoned();
-        }
-        if inputs.iter().any(|v| v.id == POISON) {
-            return poisoned();
-        }
-        if let Some(message) = self.stale(inputs) {
-            self.mistake(op.name(), message, inputs, location);
-            return poisoned();
-        }
-        let types: Vec<TensorType> = inputs.iter().map(|v| v.tensor_type()).collect();
-        let outputs = match op.infer(&types) {
-            Ok(outputs) => outputs,
-            Err(message) => {
-                self.mistake(op.name(), message, inputs, location);
-                return poisoned();
-            }
-        };
-        for (input, bound) in op.traits().index_bounds(&types) {
-            let checked = self.inner.borrow_mut().bound_source(inputs[input].id, bound);
-            if let Err(message) = checked {
-                self.mistake(op.name(), message, inputs, location);
-                return poisoned();
-            }
-        }
-        let mut inner = self.inner.borrow_mut();
-        let node = inner.nodes.len();
-        let updated = inputs.len() - op.writes();
-        let mut ids = Vec::with_capacity(outputs.len());
-        let results = outputs.len() - op.writes();
-        for (k, ty) in outputs.into_iter().enumerate() {
-            let source = if k < results {
-                Source::Node(node)
-            } else {
-                let id = inputs[updated + k - results].id;
-                let Source::State { state, .. } = inner.values[id as usize].source else {
-                    drop(inner);
-                    self.mistake(op.name(), "updates a value that is not a state".into(), inputs, location);
-                    return poisoned();
-                };
-                let version = inner.states[state].versions;
-                inner.states[state].versions += 1;
-                Source::State { state, version }
-            };
-            let id = inner.add_value(ty, source, Some(node));
-            if let Source::State { state, .. } = source {
-                inner.states[state].latest = id;
-            }
-            ids.push(id);
-        }
-        let (location, scope, is_gradient) = match &inner.gradient_location {
-            Some((location, scope)) => (*location, scope.clone(), true),
-            None => (location, inner.scopes.last().cloned().unwrap_or_else(|| "".into()), false),
-        };
-        inner.nodes.push(Node {
-            op,
-            inputs: inputs.iter().map(|v| v.id).collect(),
-            outputs: ids.clone(),
-            scope,
-            location,
-            is_gradient,
-            members: Vec::new(),
-        });
-        ids.into_iter().map(|id| Var { graph: self, id }).collect()
-    }
-
-    /// Explains which input is a version of a state that has been updated since, if one is.
-    fn stale(&self, inputs: &[Var<'_>]) -> Option<String> {
-        let inner = self.inner.borrow();
-        inputs.iter().find_map(|v| match inner.values[v.id as usize].source {
-            Source::State { state, .. } if inner.states[state].latest != v.id => Some(format!(
-                "reads `{}` as it was before an update recorded earlier; read it before the update, or \
-                 take the new value with `graph.param`",
-                inner.states[state].param.name()
-            )),
-            _ => None,
-        })
-    }
-
-    /// Keeps the first mistake and returns a poisoned value.
-    pub(crate) fn mistake(
-        &self,
-        op: &str,
-        message: String,
-        inputs: &[Var<'_>],
-        location: SourceLocation,
-    ) -> Var<'_> {
-        let inputs = inputs.iter().map(|v| v.tensor_type().to_string()).collect();
-        let mut inner = self.inner.borrow_mut();
-        if inner.error.is_none() {
-            let (location, scope) = match &inner.gradient_location {
-                Some((location, scope)) => (*location, scope.clone()),
-                None => (location, inner.scopes.last().cloned().unwrap_or_else(|| "".into())),
-            };
-            inner.error = Some(RecordingError {
-                op: op.to_string(),
-                message,
-                inputs,
-                scope: scope.to_string(),
-                location: location.to_string(),
-            });
-        }
-        Var { graph: self, id: POISON }
-    }
-
     pub(crate) fn set_gradient_location(&self, location: Option<(SourceLocation, Arc<str>)>) {
         self.inner.borrow_mut().gradient_location = location;
     }
@@ -479,42 +276,4 @@ impl Graph {
 
 pub(crate) fn shape_rule() -> String {
     format!("at most {} axes and 2^32 - 1 elements", crate::shape::MAX_RANK)
-}
-
-impl Recording {
-    fn add_value(&mut self, ty: TensorType, source: Source, producer: Option<usize>) -> ValueId {
-        self.values.push(ValueInfo { ty, source, producer });
-        (self.values.len() - 1) as ValueId
-    }
-
-    /// Follows `value` back through ops that move all of an input's elements, to the input that must stay
-    /// below `bound`. Says which row of a constant does not.
-    fn bound_source(&mut self, value: ValueId, bound: u32) -> Result<(), String> {
-        match self.values[value as usize].source {
-            Source::Constant(c) => {
-                if let crate::tensor::Data::U32(values) = self.constants[c].0.data()
-                    && let Some(row) = values.iter().position(|&v| v >= bound)
-                {
-                    return Err(format!("row {row} holds class {}, outside 0..{bound}", values[row]));
-                }
-            }
-            Source::Input(i) => {
-                let old = self.inputs[i].bound.unwrap_or(u32::MAX);
-                self.inputs[i].bound = Some(old.min(bound));
-            }
-            Source::Node(n) => {
-                if let Some(k) = self.nodes[n].op.traits().moves {
-                    let from = self.nodes[n].inputs[k];
-                    return self.bound_source(from, bound);
-                }
-            }
-            Source::State { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// A short name for messages.
-    pub(crate) fn label(&self, node: usize) -> String {
-        self.nodes[node].label()
-    }
 }

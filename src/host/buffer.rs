@@ -6,7 +6,7 @@ use crate::op::{In, Out, Real, Slice, SliceMut};
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Feed};
 
-/// Elements of one value, or of the values that take iterations in a slot.
+/// Elements of one value, or of the values that share a slot, one after another.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Buffer<T> {
     F(Vec<T>),

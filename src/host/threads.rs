@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
+use crate::sync::lock;
 
 /// The most threads that can be asked for.
 pub(crate) const MOST: usize = crate::env::MOST_THREADS;
@@ -52,7 +53,7 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.desk)
     }
 
     fn help(&self) {
@@ -222,7 +223,7 @@ pub(crate) fn share<P: Send>(
     let restore = Restore(CURRENT.take());
     if let Some(threads) = &restore.0 {
         let parts = Mutex::new(parts.fuse());
-        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let next = || lock(&parts).next();
         threads.run(most, &|| work(&mut std::iter::from_fn(next)));
     }
 }
@@ -268,7 +269,7 @@ pub(crate) fn try_runs<T: Send>(
     let failed: Mutex<Option<(usize, String)>> = Mutex::default();
     runs(values, unit, weight, |first, part| {
         if let Err(message) = work(first, part) {
-            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failed = lock(&failed);
             if failed.as_ref().is_none_or(|(other, _)| first < *other) {
                 *failed = Some((first, message));
             }

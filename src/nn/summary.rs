@@ -57,8 +57,8 @@ impl Summary {
         }
         let mut layers: Vec<LayerSummary> = Vec::new();
         // The last task copies nothing of the model's: outputs of alias ops only.
-        for task in &plan.tasks {
-            let node = &r.nodes[task.node];
+        for &n in plan.tasks.iter().flat_map(|task| &task.nodes) {
+            let node = &r.nodes[n];
             let flops = node.op.flops(&types(&node.inputs), &types(&node.outputs));
             let output = r.values[node.outputs[0] as usize].ty.shape;
             if layers.last().is_none_or(|l| l.name != *node.scope) {

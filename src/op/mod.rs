@@ -1,8 +1,10 @@
 //! What an op is: its types, derivative, formula, bound of error and kernels. The graph holds ops and ops are recorded in
 //! graphs, so that the two modules use each other.
 
+mod caps;
 mod case;
 mod chain;
+mod dispatch;
 mod kernel;
 mod traits;
 mod uniform;
@@ -10,16 +12,18 @@ mod value;
 
 use std::fmt::Debug;
 
+pub(crate) use caps::Cut;
+#[cfg(feature = "gpu")]
+pub(crate) use caps::LLVMPIPE_ITERATIONS;
+pub use caps::{AdapterClass, Caps};
+#[doc(hidden)]
+pub use caps::{Forms, Trial};
 pub(crate) use case::float;
 pub use case::{Case, Fillings};
 pub use chain::{Chain, Pointwise};
 pub(crate) use chain::{Operand, Step};
-pub(crate) use kernel::Cut;
-#[cfg(feature = "gpu")]
-pub(crate) use kernel::LLVMPIPE_ITERATIONS;
-pub use kernel::{AdapterClass, Arg, Caps, Dispatch, Fusion, Kernel, KernelContext, Program};
-#[doc(hidden)]
-pub use kernel::{Forms, Trial};
+pub use dispatch::{Arg, Dispatch, Program};
+pub use kernel::{Fusion, Kernel, KernelContext};
 pub(crate) use traits::Pattern;
 pub use traits::{Below, Outputs, Traits};
 pub(crate) use uniform::{Uniform, Words, uniform};

@@ -114,6 +114,16 @@ impl Traits {
         Traits { pattern, ..self }
     }
 
+    /// An input that is spoken of here and that an op of so many does not have.
+    pub(crate) fn wrong_input(&self, inputs: usize) -> Option<usize> {
+        let extents = self.indices.iter().filter_map(|(_, below)| match below {
+            Below::Count(_) => None,
+            Below::Extent { input, .. } => Some(input),
+        });
+        let named = self.indices.iter().map(|(input, _)| input).chain(extents);
+        named.chain(&self.moves).chain(&self.counter).copied().find(|&input| input >= inputs)
+    }
+
     /// Inputs that hold indices, with the number they must stay below.
     pub(crate) fn index_bounds(&self, inputs: &[TensorType]) -> Vec<(usize, u32)> {
         let bound = |below: Below| match below {

@@ -6,7 +6,7 @@ pub(crate) trait Words {
     fn append(self, name: &'static str, uniform: &mut Uniform);
 }
 
-/// The members of a shader's struct, in its order. Tests compare names and places with the shader's.
+/// The members of a shader's struct, in its order. Tests compare names and offsets with the shader's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Uniform {
     words: Vec<u32>,

@@ -1,6 +1,6 @@
 //! Tensors as the CPU formulas see them: contiguous slices with a shape.
 
-use ndarray::{ArrayView2, ArrayViewD, ArrayViewMut2, ArrayViewMutD, IxDyn};
+use ndarray::ArrayView2;
 
 use crate::shape::{DType, Shape};
 
@@ -112,12 +112,6 @@ impl<'a, T> In<'a, T> {
         if let Slice::U32(v) = self.data { v } else { &[] }
     }
 
-    /// The floats as an ndarray view of the tensor's shape.
-    pub fn view(&self) -> ArrayViewD<'a, T> {
-        let dims = IxDyn(self.shape.dims());
-        ArrayViewD::from_shape(dims, self.f()).expect("executors pass slices that fill their shape")
-    }
-
     /// The floats as rows × columns, starting at element `start`.
     pub fn matrix(&self, start: usize, rows: usize, columns: usize) -> ArrayView2<'a, T> {
         let part = &self.f()[start..start + rows * columns];
@@ -143,28 +137,6 @@ impl<T> Out<'_, T> {
     /// The indices; empty if the elements are of another type.
     pub fn u32(&mut self) -> &mut [u32] {
         if let SliceMut::U32(v) = &mut self.data { v } else { &mut [] }
-    }
-
-    /// The floats as an ndarray view of the tensor's shape.
-    pub fn view(&mut self) -> ArrayViewMutD<'_, T> {
-        let dims = IxDyn(self.shape.dims());
-        ArrayViewMutD::from_shape(dims, self.f()).expect("executors pass slices that fill their shape")
-    }
-
-    /// The floats as rows × columns, starting at element `start`.
-    pub fn matrix(&mut self, start: usize, rows: usize, columns: usize) -> ArrayViewMut2<'_, T> {
-        let part = &mut self.f()[start..start + rows * columns];
-        ArrayViewMut2::from_shape((rows, columns), part).expect("the slice was cut to fit")
-    }
-
-    /// The same tensor, to be read.
-    pub fn as_in(&self) -> In<'_, T> {
-        let data = match &self.data {
-            SliceMut::F(v) => Slice::F(v),
-            SliceMut::U32(v) => Slice::U32(v),
-            SliceMut::U8(v) => Slice::U8(v),
-        };
-        In { shape: self.shape, data }
     }
 }
 

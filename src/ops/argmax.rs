@@ -15,14 +15,14 @@ pub(crate) struct ArgMax;
 impl<T: Real> Reference<T> for ArgMax {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let (_, columns) = rows_of(&inputs[0].shape);
-        for (place, row) in outputs[0].u32().iter_mut().zip(inputs[0].f().chunks_exact(columns)) {
+        for (index, row) in outputs[0].u32().iter_mut().zip(inputs[0].f().chunks_exact(columns)) {
             let mut best = 0;
             for k in 1..columns {
                 if beats(row[k], row[best]) {
                     best = k;
                 }
             }
-            *place = best as u32;
+            *index = best as u32;
         }
         Ok(())
     }
@@ -46,11 +46,11 @@ impl Op for ArgMax {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
         let in_workgroup = ctx.caps.class == AdapterClass::Gpu && columns >= 64 || !ctx.caps.allows(columns);
-        // Turns of a workgroup's invocation beside those of its own columns.
+        // Loop iterations of a workgroup's invocation beside those of its own columns.
         let (entry, lanes, join) =
             if in_workgroup { ("argmax_workgroup", 64, 6) } else { ("argmax_rows", 1, 0) };
         let most = lanes * (ctx.caps.max_loop_iterations as usize).saturating_sub(join);
-        let Cut { splits: pieces, length } = ctx.caps.cut(columns, most);
+        let Cut { pieces, length } = ctx.caps.cut(columns, most);
         let params = uniform! { rows, columns, pieces, length };
         let workgroups = if in_workgroup { rows * pieces } else { (rows * pieces).div_ceil(64) };
         let iterations = length.div_ceil(lanes) + join;

@@ -32,8 +32,8 @@ pub(super) enum Along {
     K,
 }
 
-/// Least extent of a part of k: less is not worth a second launch.
-const LEAST_PART: usize = 128;
+/// Least extent of a split of k: less is not worth a second launch.
+const LEAST_SPLIT: usize = 128;
 
 /// Forms that a trial compares at most.
 const MOST_FORMS: usize = 5;
@@ -105,7 +105,7 @@ impl Block {
     /// How many splits k is cut into, and the extent of each. It depends on the extents alone, and never on the form, which
     /// may be measured: it decides the order of a sum.
     pub(super) fn splits(outputs: [usize; 2], matrices: usize, k: usize, caps: &Caps) -> (usize, usize) {
-        let wanted = (BUSY / (Block::ALL[1].workgroups(outputs) * matrices).max(1)).min(k / LEAST_PART);
+        let wanted = (BUSY / (Block::ALL[1].workgroups(outputs) * matrices).max(1)).min(k / LEAST_SPLIT);
         Block::cut(k, wanted, caps)
     }
 
@@ -126,7 +126,7 @@ impl Block {
     /// Most loop iterations where results are stored: four for each of 16 vectors and of two sums.
     const STORES: usize = 4 * (16 + 2);
 
-    /// Turns of loops for a part of k.
+    /// Loop iterations for one split of k.
     pub(super) fn loop_iterations(&self, length: usize) -> usize {
         length.div_ceil(self.depth) * (1 + self.depth) + Block::STORES
     }

@@ -37,11 +37,11 @@ impl Kernels {
     }
 }
 
-/// A way to compute what an `A` says.
-pub(super) struct Candidate<A> {
+/// A way to compute a problem `P`.
+pub(super) struct Candidate<P> {
     name: &'static str,
     classes: &'static [AdapterClass],
-    launch: fn(&A, &KernelContext<'_>) -> Result<Option<Program>>,
+    launch: fn(&P, &KernelContext<'_>) -> Result<Option<Program>>,
 }
 
 pub(super) const GPU: &[AdapterClass] = &[AdapterClass::Gpu];
@@ -52,12 +52,12 @@ pub(super) const ALL: &[AdapterClass] =
 /// Workgroups that share the work evenly among a software adapter's cores.
 pub(super) const WORKGROUPS: usize = 16;
 
-impl<A> Candidate<A> {
+impl<P> Candidate<P> {
     /// One that the classes run; `launch` gives nothing where it does not fit.
     pub(super) const fn new(
         name: &'static str,
         classes: &'static [AdapterClass],
-        launch: fn(&A, &KernelContext<'_>) -> Result<Option<Program>>,
+        launch: fn(&P, &KernelContext<'_>) -> Result<Option<Program>>,
     ) -> Self {
         Candidate { name, classes, launch }
     }
@@ -66,12 +66,12 @@ impl<A> Candidate<A> {
     pub(super) fn launch(
         list: &[Self],
         kernels: Kernels,
-        asked: &A,
+        problem: &P,
         ctx: &KernelContext<'_>,
     ) -> Result<Program> {
         let class = ctx.caps.class;
         for way in list.iter().filter(|way| kernels.allows(way.name) && way.classes.contains(&class)) {
-            if let Some(program) = (way.launch)(asked, ctx)? {
+            if let Some(program) = (way.launch)(problem, ctx)? {
                 return Ok(program);
             }
         }

@@ -1,5 +1,5 @@
-//! Sums that several workgroups cut among themselves: splits in scratch memory, and a second launch that adds them in
-//! order. Kernels: `shaders/split_k.wgsl`.
+//! Split-K: each workgroup writes partial sums over its split of k to scratch memory, and a second launch adds them in
+//! order. Sums without a k, of pooling, biases and normalizations, are split alike. Kernels: `shaders/split_k.wgsl`.
 
 use super::elementwise::library_then;
 use super::{Arg, Chain, Dispatch, KernelContext, Program, uniform};
@@ -16,11 +16,11 @@ pub(super) struct SplitK<'a> {
     pub(super) sizes: &'a [usize],
     /// Elements of a row of the first, for what follows it.
     pub(super) columns: usize,
-    /// Where a split of the first result does not lie as the result does.
+    /// Where partial sums of the first result do not lie as the result does.
     pub(super) last: Option<ChannelsLast>,
 }
 
-/// A split of a convolution's weight with its output channels last, padded to `width`.
+/// Partial sums of a convolution's weight with its output channels last, padded to `width`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ChannelsLast {
     pub(super) groups: usize,
@@ -35,7 +35,7 @@ impl<'a> SplitK<'a> {
     }
 }
 
-/// A launch that writes the results, or its splits of each to scratch memory, which a second launch adds. The op's epilogue
+/// A launch that writes the results, or partial sums of each to scratch memory, which a second launch adds. The op's epilogue
 /// belongs to its first output: `launch` gets it, and its inputs after the results, if it writes them itself.
 pub(super) fn split_k(
     of: &SplitK<'_>,

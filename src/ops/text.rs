@@ -7,14 +7,14 @@ use super::{Chain, Kernel};
 use crate::error::Result;
 
 /// Formulas after an op, where its kernel stores vectors of `vector` elements of rows of `columns`, if it has such.
-pub(super) struct Then<'a> {
+pub(super) struct Epilogue<'a> {
     pub(super) chain: &'a Chain,
     pub(super) vector: usize,
     pub(super) columns: Option<usize>,
 }
 
 /// The kernel that the template `file` under `shaders/` is with the numbers of `variant`, and with formulas after it that it
-/// calls as `finish`. The key names the variant.
+/// calls as `epilogue`. The key names the variant.
 ///
 /// # Errors
 /// If the template has a mistake, or asks for what the variant does not say: found by the first case that runs it.
@@ -23,13 +23,13 @@ pub(super) fn rendered(
     mut key: String,
     entry: &str,
     variant: Value,
-    then: Option<Then<'_>>,
+    epilogue: Option<Epilogue<'_>>,
 ) -> Result<Kernel> {
     let mut before = String::new();
-    if let Some(Then { chain, vector, columns }) = then {
+    if let Some(Epilogue { chain, vector, columns }) = epilogue {
         key += &format!(".then.{}", chain.key(columns));
-        let finish = chain.finish(vector, FIRST_BINDING, columns);
-        before = format!("{}{}\n", finish.bindings, finish.functions);
+        let text = chain.epilogue(vector, FIRST_BINDING, columns);
+        before = format!("{}{}\n", text.bindings, text.functions);
     }
     Kernel::rendered(file, key, entry, &before, variant)
 }

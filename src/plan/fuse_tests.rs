@@ -229,7 +229,7 @@ fn what_is_simplified_once_stays() {
 
 /// The running averages of a normalization are recorded between it and the formulas after it.
 #[test]
-fn updates_of_statistics_wait_for_what_is_behind_a_normalization() {
+fn updates_of_statistics_wait_for_what_comes_after_a_normalization() {
     use crate::nn::{BatchNorm2d, Layer};
     let params = Params::seeded(0);
     let (first, second) = (BatchNorm2d::new(&params.at("a"), 3), BatchNorm2d::new(&params.at("b"), 3));

@@ -23,6 +23,8 @@ pub(crate) enum Executes<'a> {
         caps: &'a Caps,
         /// Whether nodes are rewritten and fused.
         fuses: bool,
+        /// Whether launches are joined.
+        joins: bool,
         /// What kernels may rely on once it is known which of them a recording asks for: trials find their fastest forms.
         tuned: Option<&'a dyn Fn(&Recording) -> Caps>,
     },
@@ -34,7 +36,7 @@ pub(super) struct Draft {
     /// By node, its kernels; empty until they are chosen, and for the CPU.
     pub(super) programs: Vec<Program>,
     /// By value, whether it is stored in 16 bits; empty where none is.
-    pub(super) is_f16: Vec<bool>,
+    pub(super) in_f16: Vec<bool>,
 }
 
 type Pass = fn(Draft, &Target<'_>) -> Result<Draft>;
@@ -48,7 +50,7 @@ const PASSES: [(&str, Pass); 6] = [
     ("simplify again", simplified),
     ("fuse", fused),
     ("choose kernels", with_kernels),
-    ("store f16", with_halves),
+    ("store f16", with_f16),
 ];
 
 /// Plans a recording for a target.
@@ -57,7 +59,7 @@ const PASSES: [(&str, Pass); 6] = [
 /// A limit of the adapter, or [`crate::Error::MemoryBudget`].
 pub(crate) fn lower(recording: Recording, target: &Target<'_>) -> Result<Plan> {
     let dumps = crate::env::dumps("passes");
-    let mut draft = Draft { recording, programs: Vec::new(), is_f16: Vec::new() };
+    let mut draft = Draft { recording, programs: Vec::new(), in_f16: Vec::new() };
     for (name, pass) in PASSES {
         draft = pass(draft, target)?;
         if dumps {
@@ -67,11 +69,11 @@ pub(crate) fn lower(recording: Recording, target: &Target<'_>) -> Result<Plan> {
     Ok(placed(draft, target))
 }
 
-/// The last pass: every value gets its place in memory.
+/// The last passes: small launches are joined, and every value gets its place in memory.
 fn placed(draft: Draft, target: &Target<'_>) -> Plan {
     match target.executor {
-        Executes::Formulas => Plan { is_f16: draft.is_f16, ..Plan::of_formulas(draft.recording) },
-        Executes::Kernels { .. } => Plan::of_kernels(draft),
+        Executes::Formulas => Plan { in_f16: draft.in_f16, ..Plan::of_formulas(draft.recording) },
+        Executes::Kernels { caps, joins, .. } => Plan::of_kernels(draft, joins.then_some(caps)),
     }
 }
 
@@ -87,7 +89,7 @@ fn recomputed(draft: Draft, target: &Target<'_>) -> Result<Draft> {
     // What the passes that follow make of it. No form of a kernel needs more memory than another, so that none is tried.
     let executor = match target.executor {
         Executes::Formulas => Executes::Formulas,
-        Executes::Kernels { caps, fuses, .. } => Executes::Kernels { caps, fuses, tuned: None },
+        Executes::Kernels { caps, fuses, joins, .. } => Executes::Kernels { caps, fuses, joins, tuned: None },
     };
     let rest = Target { executor, options: CompileOptions { memory_budget: None, ..target.options } };
     let planned = |r: &Recording| Ok(lower(r.clone(), &rest)?.planned_bytes());
@@ -122,7 +124,7 @@ fn program(r: &Recording, n: usize, caps: &Caps) -> Result<Program> {
     node.op.dispatch(&KernelContext::new(caps, &inputs, &outputs))
 }
 
-fn with_halves(mut draft: Draft, target: &Target<'_>) -> Result<Draft> {
+fn with_f16(mut draft: Draft, target: &Target<'_>) -> Result<Draft> {
     if target.options.precision != Precision::Mixed {
         return Ok(draft);
     }
@@ -133,7 +135,7 @@ fn with_halves(mut draft: Draft, target: &Target<'_>) -> Result<Draft> {
                 let program = program(&draft.recording, n, &Caps::default_of(AdapterClass::Gpu));
                 program.is_ok_and(|p| p.dispatches.iter().any(|d| !d.kernel.trusted))
             };
-            draft.is_f16 = mixed::is_f16(&draft.recording, is_foreign);
+            draft.in_f16 = mixed::choose_f16(&draft.recording, is_foreign);
         }
         Executes::Kernels { .. } => store_f16(&mut draft),
     }
@@ -142,9 +144,9 @@ fn with_halves(mut draft: Draft, target: &Target<'_>) -> Result<Draft> {
 
 /// Gives values and kernels the form of mixed precision.
 fn store_f16(draft: &mut Draft) {
-    let Draft { recording, programs, is_f16 } = draft;
-    let node = |r: &Recording, n: usize, is_half: &dyn Fn(u32) -> bool| {
-        let of = |ids: &[u32]| ids.iter().map(|&v| is_half(v)).collect::<Vec<bool>>();
+    let Draft { recording, programs, in_f16 } = draft;
+    let node = |r: &Recording, n: usize, is_f16: &dyn Fn(u32) -> bool| {
+        let of = |ids: &[u32]| ids.iter().map(|&v| is_f16(v)).collect::<Vec<bool>>();
         (of(&r.nodes[n].inputs), of(&r.nodes[n].outputs))
     };
     // A kernel that can store all its floats so can store any.
@@ -154,18 +156,18 @@ fn store_f16(draft: &mut Draft) {
             value.ty.dtype == DType::F32 && !matches!(value.source, Source::State { .. })
         };
         let (inputs, outputs) = node(recording, n, &is_float);
-        programs[n].clone().with_halves(&inputs, &outputs).is_none()
+        programs[n].clone().with_f16(&inputs, &outputs).is_none()
     };
-    *is_f16 = mixed::is_f16(recording, refuses);
+    *in_f16 = mixed::choose_f16(recording, refuses);
     for (n, program) in programs.iter_mut().enumerate() {
-        let (inputs, outputs) = node(recording, n, &|v| is_f16[v as usize]);
-        if let Some(stored) = program.clone().with_halves(&inputs, &outputs) {
+        let (inputs, outputs) = node(recording, n, &|v| in_f16[v as usize]);
+        if let Some(stored) = program.clone().with_f16(&inputs, &outputs) {
             *program = stored;
         }
     }
-    for (value, &is_half) in recording.values.iter_mut().zip(&*is_f16) {
-        if is_half {
-            value.ty.store_half();
+    for (value, &is_f16) in recording.values.iter_mut().zip(&*in_f16) {
+        if is_f16 {
+            value.ty.store_f16();
         }
     }
 }

@@ -213,7 +213,7 @@ fn lives(plan: &Plan, roots: &[ValueId], typed: bool) -> Vec<Life> {
     plan.recording.outputs.iter().for_each(|o| is_output[roots[o.value as usize] as usize] = true);
     let mut lives = Vec::new();
     for (t, task) in plan.tasks.iter().enumerate() {
-        for &v in &plan.recording.nodes[task.node].outputs {
+        for v in plan.outputs_of(task) {
             if plan.locations[v as usize].is_some() {
                 continue;
             }
@@ -253,7 +253,7 @@ fn live(lives: &[Life], tasks: usize) -> Vec<usize> {
 fn readers(plan: &Plan, roots: &[ValueId]) -> Vec<Vec<usize>> {
     let mut readers = vec![Vec::new(); plan.recording.values.len()];
     for (t, task) in plan.tasks.iter().enumerate() {
-        for &i in &plan.recording.nodes[task.node].inputs {
+        for i in plan.inputs_of(task) {
             let of_value: &mut Vec<usize> = &mut readers[roots[i as usize] as usize];
             if of_value.last() != Some(&t) {
                 of_value.push(t);

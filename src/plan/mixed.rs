@@ -13,7 +13,7 @@ use crate::shape::DType;
 const LEAST_ELEMENTS: usize = 256;
 
 /// By value, whether it is stored in 16 bits. `refuses` says which nodes have kernels that cannot do that.
-pub(super) fn is_f16(r: &Recording, refuses: impl Fn(usize) -> bool) -> Vec<bool> {
+pub(super) fn choose_f16(r: &Recording, refuses: impl Fn(usize) -> bool) -> Vec<bool> {
     let needed = needed_nodes(r);
     let beside = beside_the_data(r, &needed);
     let wide = made_of_wide(r, &needed);
@@ -104,17 +104,17 @@ mod tests {
     /// Names of the ops whose first outputs are stored in 16 bits, and of those whose are not.
     fn sorted(g: &Graph) -> (Vec<&'static str>, Vec<&'static str>) {
         let r = g.finish().unwrap();
-        let is_f16 = is_f16(&r, |_| false);
+        let in_f16 = choose_f16(&r, |_| false);
         let of = |wanted: bool| {
             let nodes = r.nodes.iter().zip(needed_nodes(&r)).filter(|(_, needed)| *needed);
-            let first = nodes.filter(|(n, _)| is_f16[n.outputs[0] as usize] == wanted);
+            let first = nodes.filter(|(n, _)| in_f16[n.outputs[0] as usize] == wanted);
             first.map(|(n, _)| n.op.name()).collect()
         };
         (of(true), of(false))
     }
 
     #[test]
-    fn activations_are_halves_and_what_belongs_to_weights_is_not() {
+    fn activations_are_f16_and_what_belongs_to_weights_is_not() {
         let params = Params::seeded(1);
         let w = params.param("w", [64, 64], Init::Constant(0.1));
         let b = params.param("b", [64], Init::Constant(0.1));
@@ -158,13 +158,13 @@ mod tests {
         g.output("y", x.tanh().relu().abs().sum_all());
         let r = g.finish().unwrap();
         let at = |op: &str| r.nodes.iter().position(|n| n.op.name() == op).unwrap();
-        let of = |op: &str, is_f16: &[bool]| is_f16[r.nodes[at(op)].outputs[0] as usize];
+        let of = |op: &str, in_f16: &[bool]| in_f16[r.nodes[at(op)].outputs[0] as usize];
         let relu = at("relu");
-        let kept = is_f16(&r, |n| n == relu);
+        let kept = choose_f16(&r, |n| n == relu);
         assert_eq!(["tanh", "relu", "abs", "sum"].map(|op| of(op, &kept)), [false, false, true, false]);
         // The same names for the fused form.
         let caps = crate::ops::Caps::default_of(AdapterClass::Gpu);
         let fused = crate::plan::fused(r.clone(), &caps);
-        assert!(is_f16(&fused, |_| false).contains(&true));
+        assert!(choose_f16(&fused, |_| false).contains(&true));
     }
 }

@@ -4,6 +4,7 @@
 //! and values get slots that are reused as soon as their last reader has run.
 
 mod fuse;
+mod join;
 mod lower;
 mod memory;
 mod mixed;
@@ -37,7 +38,7 @@ pub(crate) enum Location {
     Slot { slot: usize, offset: usize },
 }
 
-/// A buffer that values take iterations in.
+/// A buffer that values share, one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) bytes: usize,
@@ -48,9 +49,11 @@ pub(crate) struct Slot {
 /// One step of the plan: a kernel program, and where its scratch is: slots and offsets.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
-    /// The node of the lowered recording; its members are the recorded nodes that the program computes.
-    pub(crate) node: usize,
-    /// Empty on the CPU, which runs the op's formula.
+    /// The nodes of the lowered recording that the program computes, in order: one, unless launches were joined. Their
+    /// members are the recorded nodes.
+    pub(crate) nodes: Vec<usize>,
+    /// Empty on the CPU, which runs the op's formula. Its arguments count the inputs of all nodes one after another, and
+    /// the outputs likewise: [`Plan::reads_of`], [`Plan::outputs_of`].
     pub(crate) program: Program,
     pub(crate) scratch: Vec<(usize, usize)>,
 }
@@ -78,27 +81,30 @@ pub(crate) struct Plan {
     /// The most bytes that are live at once, scratch included: no plan of these tasks in this order can need less.
     pub(crate) live_bytes: usize,
     /// By value, whether it is stored in 16 bits; empty where none is.
-    pub(crate) is_f16: Vec<bool>,
+    pub(crate) in_f16: Vec<bool>,
 }
 
 impl Plan {
     /// The plan of a recording for the CPU, as it is.
     pub(crate) fn of_formulas(recording: Recording) -> Self {
-        Plan::with(Draft { recording, programs: Vec::new(), is_f16: Vec::new() }, true)
+        Plan::with(Draft { recording, programs: Vec::new(), in_f16: Vec::new() }, true, None)
     }
 
-    /// The plan of nodes with their kernels.
-    fn of_kernels(draft: Draft) -> Self {
-        Plan::with(draft, false)
+    /// The plan of nodes with their kernels; small launches are joined where `joins` has what an adapter allows.
+    fn of_kernels(draft: Draft, joins: Option<&Caps>) -> Self {
+        Plan::with(draft, false, joins)
     }
 
     /// Where slots are `typed`, each holds values of one type; else they are bytes.
-    fn with(draft: Draft, typed: bool) -> Self {
-        let Draft { recording, mut programs, is_f16 } = draft;
+    fn with(draft: Draft, typed: bool, joins: Option<&Caps>) -> Self {
+        let Draft { recording, mut programs, in_f16 } = draft;
         let (mut plan, roots) = Plan::ordered(recording);
-        plan.is_f16 = is_f16;
+        plan.in_f16 = in_f16;
         for task in &mut plan.tasks {
-            task.program = programs.get_mut(task.node).map(std::mem::take).unwrap_or_default();
+            task.program = programs.get_mut(task.nodes[0]).map(std::mem::take).unwrap_or_default();
+        }
+        if let Some(caps) = joins {
+            plan.tasks = join::join(&plan, &roots, caps);
         }
         memory::assign(&mut plan, &roots, typed);
         for value in 0..plan.locations.len() {
@@ -120,7 +126,7 @@ impl Plan {
             reads_input: recording.inputs.iter().map(|i| is_read(&recording, &needed, i.value)).collect(),
             slots: Vec::new(),
             live_bytes: 0,
-            is_f16: Vec::new(),
+            in_f16: Vec::new(),
             recording,
         };
         plan.place_sources(&needed);
@@ -133,7 +139,7 @@ impl Plan {
             .collect();
         plan.tasks = order
             .into_iter()
-            .map(|n| Task { node: n, program: Program::default(), scratch: Vec::new() })
+            .map(|n| Task { nodes: vec![n], program: Program::default(), scratch: Vec::new() })
             .collect();
         (plan, roots)
     }
@@ -183,20 +189,40 @@ impl Plan {
         &n.inputs[..n.inputs.len() - n.op.writes()]
     }
 
+    /// [`Plan::reads`] of a task's nodes, one after another.
+    pub(crate) fn reads_of<'a>(&'a self, task: &'a Task) -> impl Iterator<Item = ValueId> + 'a {
+        task.nodes.iter().flat_map(|&n| self.reads(n)).copied()
+    }
+
+    /// Inputs of a task's nodes, states that they update included.
+    pub(crate) fn inputs_of<'a>(&'a self, task: &'a Task) -> impl Iterator<Item = ValueId> + 'a {
+        task.nodes.iter().flat_map(|&n| &self.recording.nodes[n].inputs).copied()
+    }
+
+    /// Outputs of a task's nodes, one after another.
+    pub(crate) fn outputs_of<'a>(&'a self, task: &'a Task) -> impl Iterator<Item = ValueId> + 'a {
+        task.nodes.iter().flat_map(|&n| &self.recording.nodes[n].outputs).copied()
+    }
+
+    /// The nodes of a task as text.
+    pub(crate) fn label(&self, task: &Task) -> String {
+        task.nodes.iter().map(|&n| self.recording.label(n)).collect::<Vec<_>>().join("; ")
+    }
+
     /// Moves a value that lives long into a slot that another overwrites meanwhile: a planted fault for
     /// tests of the check. Returns the victim's label.
     pub(crate) fn plant_memory_fault(&mut self) -> Option<String> {
-        let producer =
-            |v: ValueId| self.tasks.iter().position(|t| self.recording.nodes[t.node].outputs.contains(&v));
+        let producer = |v: ValueId| self.tasks.iter().position(|t| self.outputs_of(t).any(|o| o == v));
         for (reader, task) in self.tasks.iter().enumerate() {
-            for &victim in self.reads(task.node) {
+            for victim in self.reads_of(task).collect::<Vec<_>>() {
                 if !matches!(self.locations[victim as usize], Some(Location::Slot { .. })) {
                     continue;
                 }
                 let Some(made) = producer(victim) else { continue };
                 // A value made between, by a task that touches neither slot in another way.
                 for between in made + 1..reader {
-                    let node = &self.recording.nodes[self.tasks[between].node];
+                    let [n] = self.tasks[between].nodes[..] else { continue };
+                    let node = &self.recording.nodes[n];
                     let [value] = node.outputs[..] else { continue };
                     let there = self.locations[value as usize];
                     let Some(Location::Slot { slot: to, offset }) = there else { continue };
@@ -205,15 +231,17 @@ impl Plan {
                     let fits = self.slots[to].bytes >= offset + bytes && !is_in(&victim);
                     // One buffer must not be read and written by one task: the check would not come to it.
                     let clash = (0..self.tasks.len()).filter(|&t| t != between).any(|t| {
-                        let n = &self.recording.nodes[self.tasks[t].node];
-                        let written = n.outputs.iter().any(is_in);
-                        n.outputs.contains(&victim) && (written || n.inputs.iter().any(is_in))
-                            || n.inputs.contains(&victim) && written
+                        let task = &self.tasks[t];
+                        let written = self.outputs_of(task).any(|v| is_in(&v));
+                        self.outputs_of(task).any(|v| v == victim)
+                            && (written || self.inputs_of(task).any(|v| is_in(&v)))
+                            || self.inputs_of(task).any(|v| v == victim) && written
                     });
                     let uses_victim = node.inputs.contains(&victim) || node.outputs.contains(&victim);
                     if fits && !clash && !uses_victim {
+                        let label = self.label(&self.tasks[made]);
                         self.locations[victim as usize] = there;
-                        return Some(self.recording.label(self.tasks[made].node));
+                        return Some(label);
                     }
                 }
             }
@@ -280,21 +308,15 @@ impl std::fmt::Display for Plan {
             self.live_bytes
         )?;
         for (i, task) in self.tasks.iter().enumerate() {
-            let node = &self.recording.nodes[task.node];
-            let place = |v: &ValueId| match self.locations[*v as usize] {
+            let place = |v: ValueId| match self.locations[v as usize] {
                 Some(Location::Slot { slot, offset: 0 }) => format!("s{slot}"),
                 Some(Location::Slot { slot, offset }) => format!("s{slot}+{offset}"),
                 Some(other) => format!("{other:?}"),
                 None => "-".into(),
             };
-            let list = |ids: &[ValueId]| ids.iter().map(place).collect::<Vec<_>>().join(", ");
-            writeln!(
-                f,
-                "{i:4}  {}: {} -> {}",
-                self.recording.label(task.node),
-                list(&node.inputs),
-                list(&node.outputs)
-            )?;
+            let inputs = self.inputs_of(task).map(place).collect::<Vec<_>>().join(", ");
+            let outputs = self.outputs_of(task).map(place).collect::<Vec<_>>().join(", ");
+            writeln!(f, "{i:4}  {}: {inputs} -> {outputs}", self.label(task))?;
         }
         Ok(())
     }

@@ -42,14 +42,6 @@ fn fold(recording: &mut Recording) {
     }
 }
 
-/// The node that computes a value.
-fn producer(r: &Recording, v: ValueId) -> Option<usize> {
-    match r.values[v as usize].source {
-        Source::Node(n) => Some(n),
-        _ => None,
-    }
-}
-
 /// Of y = relu(x) and its maxima p, dx = [y > 0] · scatter(dp) is scatter([p > 0] · dp), since dp goes to where y is p. So
 /// the mask has the size of the maxima, and y is not needed any more.
 fn relu_before_pooling(r: &mut Recording) {
@@ -75,14 +67,13 @@ fn relu_before_pooling(r: &mut Recording) {
 fn masked_scatter(r: &Recording, n: usize, readers: &[usize]) -> Option<(usize, ValueId)> {
     let node = &r.nodes[n];
     let [y, scattered] = node.inputs[..] else { return None };
-    let back = producer(r, scattered)?;
+    let back = r.producer(scattered)?;
     let [_, at] = r.nodes[back].inputs[..] else { return None };
-    let pool = producer(r, at)?;
+    let pool = r.producer(at)?;
     let is = |n: usize, pattern: Pattern| r.nodes[n].op.traits().pattern == Some(pattern);
-    let is_max_pool = r.nodes[pool].op.traits().pattern == Some(Pattern::MaxPool);
     let is_pattern = is(n, Pattern::ReluGrad)
         && is(back, Pattern::MaxPoolBackward)
-        && is_max_pool
+        && is(pool, Pattern::MaxPool)
         && r.nodes[pool].inputs[0] == y
         && r.nodes[pool].outputs[1] == at
         && readers[scattered as usize] == 1;
@@ -96,7 +87,7 @@ fn loss_with_gradient(r: &mut Recording) {
     for n in 0..r.nodes.len() {
         let node = &r.nodes[n];
         let [logits, classes, kept, cotangent] = node.inputs[..] else { continue };
-        let (Some(loss), Some(from)) = (producer(r, kept), producer(r, cotangent)) else { continue };
+        let (Some(loss), Some(from)) = (r.producer(kept), r.producer(cotangent)) else { continue };
         let is_gradient = node.op.traits().pattern == Some(Pattern::CrossEntropyGrad);
         let share = r.nodes[from].op.traits().constant.filter(|_| is_gradient);
         let first = &r.nodes[loss];

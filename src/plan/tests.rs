@@ -76,16 +76,18 @@ fn check(plan: &Plan) {
         _ => None,
     };
     for task in &plan.tasks {
-        let node = &plan.recording.nodes[task.node];
         let mut slots_read = Vec::new();
-        for (slot, from, to, root) in
-            node.inputs.iter().filter_map(|&v| place(v).map(|(s, a, b)| (s, a, b, roots[v as usize])))
+        let made: Vec<ValueId> = plan.outputs_of(task).collect();
+        for (slot, from, to, root) in plan
+            .inputs_of(task)
+            .filter(|v| !made.contains(&roots[*v as usize]))
+            .filter_map(|v| place(v).map(|(s, a, b)| (s, a, b, roots[v as usize])))
         {
-            assert!(holds[slot].contains(&(from, to, root)), "{}", plan.recording.label(task.node));
+            assert!(holds[slot].contains(&(from, to, root)), "{}", plan.label(task));
             slots_read.push(slot);
         }
         let scratch = task.scratch.iter().map(|&(slot, offset)| (slot, offset, offset + 1, ValueId::MAX));
-        let outputs = node.outputs.iter().filter_map(|&v| place(v).map(|(s, a, b)| (s, a, b, v)));
+        let outputs = made.iter().filter_map(|&v| place(v).map(|(s, a, b)| (s, a, b, v)));
         for (slot, from, to, v) in outputs.chain(scratch) {
             assert!(!slots_read.contains(&slot) && to <= plan.slots[slot].bytes && from % 256 == 0);
             slots_read.push(slot);
@@ -110,7 +112,7 @@ struct Planned(Plan);
 fn plan_for(class: Option<AdapterClass>, recording: Recording, options: CompileOptions) -> Result<Plan> {
     let caps = class.map(Caps::default_of);
     let executor = match &caps {
-        Some(caps) => Executes::Kernels { caps, fuses: true, tuned: None },
+        Some(caps) => Executes::Kernels { caps, fuses: true, joins: true, tuned: None },
         None => Executes::Formulas,
     };
     lower(recording, &Target { executor, options })

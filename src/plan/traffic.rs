@@ -30,14 +30,16 @@ impl Plan {
         let mut traffic = Traffic::default();
         let (mut read, mut written) = (HashMap::<ValueId, u64>::new(), HashSet::new());
         for task in &self.tasks {
-            let node = &self.recording.nodes[task.node];
             let mut of_task = HashSet::new();
-            for (i, v) in node.inputs.iter().enumerate().filter(|(_, v)| is_planned(v)) {
+            let inputs = task.nodes.iter().flat_map(|&n| {
+                self.recording.nodes[n].inputs.iter().enumerate().map(move |(i, v)| (n, i, v))
+            });
+            for (n, i, v) in inputs.filter(|(_, _, v)| is_planned(v)) {
                 let v = self.root(*v);
                 if !of_task.insert(v) {
                     continue;
                 }
-                let bytes = self.bytes_read(task.node, i);
+                let bytes = self.bytes_read(n, i);
                 traffic.planned += bytes;
                 let most = read.entry(v).or_default();
                 let more = bytes.saturating_sub(*most);
@@ -45,11 +47,11 @@ impl Plan {
                 traffic.once += more;
                 traffic.least += if is_outer(&v) { more } else { 0 };
             }
-            for v in node.outputs.iter().filter(is_planned) {
-                traffic.planned += bytes(v);
-                if written.insert(*v) {
-                    traffic.once += bytes(v);
-                    traffic.least += if is_outer(v) || outputs.contains(v) { bytes(v) } else { 0 };
+            for v in self.outputs_of(task).filter(|v| is_planned(&v)) {
+                traffic.planned += bytes(&v);
+                if written.insert(v) {
+                    traffic.once += bytes(&v);
+                    traffic.least += if is_outer(&v) || outputs.contains(&v) { bytes(&v) } else { 0 };
                 }
             }
         }
@@ -75,7 +77,7 @@ impl Plan {
     }
 
     /// The value in whose memory a value lies: itself, or what it is a reshape of.
-    fn root(&self, mut value: ValueId) -> ValueId {
+    pub(crate) fn root(&self, mut value: ValueId) -> ValueId {
         while let Source::Node(n) = self.recording.values[value as usize].source {
             let node = &self.recording.nodes[n];
             // A reshape that is a task of its own has memory of its own.

@@ -87,7 +87,7 @@ pub fn confusion(counts: &[Vec<u32>], names: &[String]) -> Result<String> {
             for (j, &count) in row.iter().enumerate().filter(|(_, count)| **count > 0) {
                 let x = left + j as i32 * cell;
                 let share = f64::from(count) / of_class;
-                // Few mistakes must be seen beside many that are correct: by the root, from a fifth.
+                // Errors are few beside correct predictions, so shade by the square root, from a fifth on.
                 let depth = 0.2 + 0.8 * share.sqrt();
                 let color = blend(WHITE, if i == j { BLUE } else { VERMILLION }, depth);
                 rectangle(area, (x, y), (x + cell, y + cell), color.filled())?;

@@ -110,28 +110,42 @@ pub(crate) fn check_runs(runs: usize) -> Result<()> {
 
 /// What a launch reads and writes of memory.
 fn traffic(plan: &Plan, launch: &RawLaunch) -> u64 {
-    let node = &plan.recording.nodes[launch.node];
-    let results = node.outputs.len() - node.op.writes();
+    let task = &plan.tasks[launch.task];
+    // By argument: its value and the bytes of it, read, or written.
+    let reads: Vec<(u32, u64)> = task
+        .nodes
+        .iter()
+        .flat_map(|&n| plan.reads(n).iter().enumerate().map(move |(i, &v)| (v, plan.bytes_read(n, i))))
+        .collect();
+    let writes = |&n: &usize| {
+        let node = &plan.recording.nodes[n];
+        let results = node.outputs.len() - node.op.writes();
+        let times = move |i: usize| if i < results { 1 } else { 2 };
+        node.outputs.iter().enumerate().map(move |(i, &v)| (v, times(i) * plan.bytes(v)))
+    };
+    let writes: Vec<(u32, u64)> = task.nodes.iter().flat_map(writes).collect();
     let mut seen: Vec<u32> = Vec::new();
     let mut bytes = 0;
     for &(arg, bound) in &launch.args {
-        let value = match arg {
-            Arg::Input(i) => plan.reads(launch.node).get(i),
-            Arg::Output(i) | Arg::OutputRead(i) => node.outputs.get(i),
-            Arg::Scratch(_) | Arg::ScratchRead(_) => None,
-        };
-        if let Some(&value) = value {
-            if seen.contains(&value) {
+        let moved = match arg {
+            Arg::Input(i) => reads.get(i),
+            Arg::Output(i) => writes.get(i),
+            Arg::OutputRead(i) => {
+                let value = writes.get(i).map(|(v, _)| *v);
+                bytes += value.filter(|v| !seen.contains(v)).map_or(0, |v| plan.bytes(v));
+                seen.extend(value);
                 continue;
             }
-            seen.push(value);
-        }
-        bytes += match (arg, value) {
-            (Arg::Input(i), Some(_)) => plan.bytes_read(launch.node, i),
-            (Arg::Output(i), Some(&value)) if i >= results => 2 * plan.bytes(value),
-            (_, Some(&value)) => plan.bytes(value),
-            (_, None) => bound as u64,
+            Arg::Scratch(_) | Arg::ScratchRead(_) => None,
         };
+        match moved {
+            Some((value, _)) if seen.contains(value) => {}
+            Some(&(value, moved)) => {
+                seen.push(value);
+                bytes += moved;
+            }
+            None => bytes += bound as u64,
+        }
     }
     bytes
 }
@@ -152,18 +166,24 @@ impl Profile {
             .iter()
             .enumerate()
             .map(|(i, launch)| {
-                let node = &r.nodes[launch.node];
-                let types = |ids: &[u32]| {
-                    let all: Vec<String> = ids.iter().map(|&v| r.values[v as usize].ty.to_string()).collect();
-                    all.join(", ")
+                let task = &plan.tasks[launch.task];
+                let nodes = || task.nodes.iter().map(|&n| &r.nodes[n]);
+                let types = |ids: &mut dyn Iterator<Item = u32>| {
+                    ids.map(|v| r.values[v as usize].ty.to_string()).collect::<Vec<_>>().join(", ")
                 };
+                let ops: Vec<&str> = nodes().flat_map(|n| n.members()).map(|m| m.op.name()).collect();
+                let first = &r.nodes[task.nodes[0]];
                 Launch {
                     kernel: launch.kernel.clone(),
-                    op: node.members().iter().map(|m| m.op.name()).collect::<Vec<_>>().join("+"),
-                    node: r.label(launch.node),
-                    scope: node.scope.to_string(),
-                    location: node.location.to_string(),
-                    shapes: format!("{} -> {}", types(&node.inputs), types(&node.outputs)),
+                    op: ops.join("+"),
+                    node: plan.label(task),
+                    scope: first.scope.to_string(),
+                    location: first.location.to_string(),
+                    shapes: format!(
+                        "{} -> {}",
+                        types(&mut plan.inputs_of(task)),
+                        types(&mut plan.outputs_of(task))
+                    ),
                     workgroups: launch.workgroups,
                     flops: 0,
                     bytes: traffic(plan, launch),
@@ -172,15 +192,18 @@ impl Profile {
                 }
             })
             .collect();
-        // Launches of a node follow one another.
-        for group in (0..raw.len()).collect::<Vec<_>>().chunk_by(|&a, &b| raw[a].node == raw[b].node) {
+        // Launches of a task follow one another.
+        for group in (0..raw.len()).collect::<Vec<_>>().chunk_by(|&a, &b| raw[a].task == raw[b].task) {
             let longest = group.iter().max_by(|&&a, &&b| launches[a].seconds.total_cmp(&launches[b].seconds));
             if let Some(&longest) = longest {
-                let node = &r.nodes[raw[longest].node];
                 let types = |ids: &[u32]| -> Vec<TensorType> {
                     ids.iter().map(|&v| r.values[v as usize].ty).collect()
                 };
-                launches[longest].flops = node.op.flops(&types(&node.inputs), &types(&node.outputs));
+                let flops = |&n: &usize| {
+                    let node = &r.nodes[n];
+                    node.op.flops(&types(&node.inputs), &types(&node.outputs))
+                };
+                launches[longest].flops = plan.tasks[raw[longest].task].nodes.iter().map(flops).sum();
             }
         }
         Profile {
@@ -234,7 +257,7 @@ impl Profile {
         totals
     }
 
-    /// Seconds of all launches of a kernel at their lower_bounds: each launch has one of its own.
+    /// Seconds of all launches of a kernel at their lower bound: each launch has one of its own.
     pub fn kernel_lower_bound(&self, kernel: &str, peaks: &Peaks) -> f64 {
         self.launches.iter().filter(|l| l.kernel == kernel).map(|l| l.lower_bound(peaks)).sum()
     }

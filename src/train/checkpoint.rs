@@ -317,7 +317,7 @@ impl Fields<'_> {
             path: PathBuf::from(self.path),
             offset: 0,
             message: match value {
-                Some(value) => format!("metadata `{key}` is `{value}`, which is not a number that it can be"),
+                Some(value) => format!("metadata `{key}` is `{value}`, which is out of range"),
                 None => format!("there is no metadata `{key}`"),
             },
         })

@@ -1,4 +1,4 @@
-//! How a run is set up, and its state from outside.
+//! How a run is set up and observed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -52,7 +52,7 @@ pub(super) fn stored<F: Form>(text: &str, forms: &[(&str, F)]) -> Option<String>
 }
 
 /// Whether a function has a parameter or variable of this name, which hides the binding.
-fn declares(function: &str, name: &str) -> bool {
+pub(super) fn declares(function: &str, name: &str) -> bool {
     let mut words = identifiers_in_order(function).peekable();
     while let Some(word) = words.next() {
         if matches!(word, "let" | "var" | "const") && words.peek().is_some_and(|w| *w == name) {

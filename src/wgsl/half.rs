@@ -63,19 +63,19 @@ impl Form for Element {
     }
 }
 
-/// `text` with some of its storage bindings in 16 bits: `is_half` says which, in the order of their numbers. `None`
+/// `text` with some of its storage bindings in 16 bits: `in_f16` says which, in the order of their numbers. `None`
 /// where they are used in a way that is not understood.
-pub(crate) fn store_f16(text: &str, is_half: &[bool]) -> Option<String> {
+pub(crate) fn store_f16(text: &str, in_f16: &[bool]) -> Option<String> {
     let mut bindings: Vec<_> = split(text).into_iter().filter_map(|(_, item)| storage(item)).collect();
-    if bindings.len() != is_half.len() {
+    if bindings.len() != in_f16.len() {
         return None;
     }
     bindings.sort_unstable_by_key(|(number, ..)| *number);
-    let chosen = bindings.into_iter().zip(is_half).filter(|(_, is_half)| **is_half);
-    let is_f16: Vec<(&str, Element)> = chosen
+    let chosen = bindings.into_iter().zip(in_f16).filter(|(_, is_f16)| **is_f16);
+    let stored_as: Vec<(&str, Element)> = chosen
         .map(|((_, name, element), _)| Some((name, Element::parse(element)?)))
         .collect::<Option<_>>()?;
-    Some(format!("{DIRECTIVE}{}", stored(text, &is_f16)?))
+    Some(format!("{DIRECTIVE}{}", stored(text, &stored_as)?))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ const TEMPLATES: &[(&str, &str)] = templates![
 ];
 
 /// The components of a vector.
-const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
+pub(super) const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
 
 /// The type of `n` elements that lie together.
 fn vector(element: &str, n: usize) -> String {

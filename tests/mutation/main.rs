@@ -101,8 +101,8 @@ fn plant(gpu: &Gpu, args: &Args) -> ExitCode {
     let listed = equivalents();
     let is_listed = |number: usize| listed.iter().any(|e| e.fits(&plan, &plan.faults[number]));
     let fits = |number: &usize| {
-        let place = plan.location(&plan.faults[*number]);
-        place.file.contains(&args.file) || place.item.contains(&args.file)
+        let location = plan.location(&plan.faults[*number]);
+        location.file.contains(&args.file) || location.item.contains(&args.file)
     };
     let all: Vec<usize> = (0..plan.faults.len()).filter(fits).collect();
     let (known, mut numbers): (Vec<usize>, Vec<usize>) = all.iter().partition(|n| is_listed(**n));
@@ -145,8 +145,8 @@ fn self_test(gpu: &Gpu) {
     let plan = Plan::new(gpu);
     let number = |file: &str, item: &str, before: &str, after: &str| {
         let is_it = |f: &plan::Fault| {
-            let place = plan.location(f);
-            (place.file.as_str(), place.item.as_str(), f.before.as_str(), f.after.as_str())
+            let location = plan.location(f);
+            (location.file.as_str(), location.item.as_str(), f.before.as_str(), f.after.as_str())
                 == (file, item, before, after)
         };
         plan.faults.iter().position(is_it).unwrap_or_else(|| panic!("{file} {item}: no `{after}`"))
@@ -166,7 +166,7 @@ fn self_test(gpu: &Gpu) {
     );
     let start = number(
         "argmax.wgsl",
-        "place_from",
+        "largest_from",
         "for (var k = first + step; k < end; k += step) {",
         "for (var k = first - step; k < end; k += step) {",
     );

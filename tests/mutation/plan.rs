@@ -23,7 +23,7 @@ pub struct Way {
 pub struct Run {
     pub case: usize,
     pub way: usize,
-    /// Its kernels, as places in [`Plan::texts`].
+    /// Its kernels, as indices in [`Plan::texts`].
     pub texts: Vec<usize>,
     /// Roughly how long it takes, beside the compilation of its kernels.
     pub cost: usize,
@@ -42,7 +42,7 @@ pub struct Text {
 
 /// Where a line comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SourceLocation {
+pub struct Line {
     /// A file under `shaders/`, or what generates the text.
     pub file: String,
     /// The function, or constant.
@@ -53,7 +53,7 @@ pub struct SourceLocation {
     pub shape: String,
 }
 
-/// One place of a line: which text, which of its lines, and where code begins in it.
+/// One position in a line: which text, which of its lines, and where code begins in it.
 type At = (usize, usize, usize);
 
 /// Which lines of one shape get the fault.
@@ -83,7 +83,7 @@ pub struct Plan {
     pub ways: Vec<Way>,
     pub runs: Vec<Run>,
     pub texts: Vec<Text>,
-    pub lines: Vec<(SourceLocation, Vec<At>)>,
+    pub lines: Vec<(Line, Vec<At>)>,
     pub faults: Vec<Fault>,
 }
 
@@ -98,7 +98,7 @@ fn ways(gpu: &Gpu) -> Vec<Way> {
             |gpu: &Gpu| way(format!("{} folded at {most}", class(gpu)), gpu.with_max_workgroups(most), false);
         ways.extend(classes.iter().map(folded));
     }
-    // Loops of few turns, which are cut in pieces otherwise; their grids folded as well.
+    // Loops of few iterations, which are cut in pieces otherwise; their grids folded as well.
     for most in [65_535, 3] {
         let short = |gpu: &Gpu| {
             let name = format!("{} with short loops and {most} workgroups", class(gpu));
@@ -185,7 +185,7 @@ impl Plan {
 
     fn collect_lines(&mut self, entries: &[String]) {
         let library = library();
-        let mut lines: BTreeMap<SourceLocation, Vec<At>> = BTreeMap::new();
+        let mut lines: BTreeMap<Line, Vec<At>> = BTreeMap::new();
         for (t, (text, entry)) in self.texts.iter().zip(entries).enumerate() {
             let text = &*text.text;
             let is_library = library.values().any(|(_, _, name)| name == entry);
@@ -203,21 +203,21 @@ impl Plan {
                     // Lines of an item that begins in the middle of one are counted from there.
                     let lead =
                         if k == 0 { start - text[..start].rfind('\n').map_or(0, |at| at + 1) } else { 0 };
-                    let place = match known {
-                        Some((file, line_of_item, _)) => SourceLocation {
+                    let location = match known {
+                        Some((file, line_of_item, _)) => Line {
                             file: format!("{file}.wgsl"),
                             item: name.into(),
                             line: line_of_item + k,
                             shape: line.trim().into(),
                         },
-                        None => SourceLocation {
+                        None => Line {
                             file: family(entry, is_library),
                             item: shape(name),
                             line: 0,
                             shape: shape(line.trim()),
                         },
                     };
-                    lines.entry(place).or_default().push((t, first + k, lead + from));
+                    lines.entry(location).or_default().push((t, first + k, lead + from));
                 }
             }
         }
@@ -226,7 +226,7 @@ impl Plan {
 
     fn collect_faults(&mut self) {
         let mut faults = Vec::new();
-        for (at, (place, places)) in self.lines.iter().enumerate() {
+        for (at, (location, places)) in self.lines.iter().enumerate() {
             // Lines of one shape differ in numbers, and some of them make a fault none.
             let mut found: BTreeMap<(usize, usize), (LineFault, String, bool)> = BTreeMap::new();
             let mut seen: BTreeMap<((usize, usize), usize), (usize, &str, LineFault)> = BTreeMap::new();
@@ -253,8 +253,8 @@ impl Plan {
                     after: fault.after.trim().into(),
                 };
                 faults.push(put(Which::All, &before, &fault));
-                // In one place alone, where a text has several of them: the last.
-                if repeats && place.line == 0 {
+                // In one location alone, where a text has several of them: the last.
+                if repeats && location.line == 0 {
                     let several = seen.range((id, 0)..=(id, usize::MAX)).filter(|(_, own)| own.0 > 1);
                     let most = several.max_by_key(|((_, t), _)| self.texts[*t].runs.len());
                     faults.extend(most.map(|(_, (_, line, fault))| put(Which::One, line, fault)));
@@ -298,7 +298,7 @@ impl Plan {
         changes.into_iter().map(with).collect()
     }
 
-    pub fn location(&self, fault: &Fault) -> &SourceLocation {
+    pub fn location(&self, fault: &Fault) -> &Line {
         &self.lines[fault.line].0
     }
 
@@ -317,13 +317,16 @@ impl Plan {
 
     /// Where a fault is and what it is, in one line.
     pub fn describe(&self, fault: &Fault) -> String {
-        let place = self.location(fault);
-        let line = if place.line > 0 { format!(":{}", place.line) } else { String::new() };
+        let location = self.location(fault);
+        let line = if location.line > 0 { format!(":{}", location.line) } else { String::new() };
         let which = match fault.which {
             Which::All => "",
-            Which::One => " (one place alone)",
+            Which::One => " (one location alone)",
         };
-        format!("{}{line} {}{which}\n    - {}\n    + {}", place.file, place.item, fault.before, fault.after)
+        format!(
+            "{}{line} {}{which}\n    - {}\n    + {}",
+            location.file, location.item, fault.before, fault.after
+        )
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Equivalent {
     item: String,
     before: String,
     after: String,
-    /// Of the fault in one place alone, and not in all lines of the shape.
+    /// Of the fault in one location alone, and not in all lines of the shape.
     alone: bool,
 }
 
@@ -32,7 +32,8 @@ const LIST: &str = include_str!("equivalent.txt");
 /// The list of `equivalent.txt`.
 pub fn equivalents() -> Vec<Equivalent> {
     let mut list: Vec<Equivalent> = Vec::new();
-    let (mut reason, mut place, mut before) = (String::new(), (String::new(), String::new()), String::new());
+    let (mut reason, mut location, mut before) =
+        (String::new(), (String::new(), String::new()), String::new());
     let mut after_entry = true;
     for line in LIST.lines() {
         if let Some(text) = line.strip_prefix("# ") {
@@ -43,12 +44,12 @@ pub fn equivalents() -> Vec<Equivalent> {
             reason = format!("{reason} {text}").trim().to_string();
         } else if let Some(text) = line.strip_prefix("@ ") {
             let (file, item) = text.rsplit_once(' ').unwrap_or((text, ""));
-            place = (file.to_string(), item.to_string());
+            location = (file.to_string(), item.to_string());
         } else if let Some(text) = line.strip_prefix("- ") {
             before = text.to_string();
         } else if let Some(text) = line.strip_prefix(['+', '=']) {
             after_entry = true;
-            let ((file, item), after) = (place.clone(), text.trim().to_string());
+            let ((file, item), after) = (location.clone(), text.trim().to_string());
             let (reason, before, alone) = (reason.clone(), before.clone(), line.starts_with('='));
             list.push(Equivalent { reason, file, item, before, after, alone });
         }
@@ -58,9 +59,9 @@ pub fn equivalents() -> Vec<Equivalent> {
 
 impl Equivalent {
     pub fn fits(&self, plan: &Plan, fault: &Fault) -> bool {
-        let place = plan.location(fault);
-        matches(&self.file, &place.file)
-            && matches(&self.item, &place.item)
+        let location = plan.location(fault);
+        matches(&self.file, &location.file)
+            && matches(&self.item, &location.item)
             && (!self.alone || fault.which == Which::One)
             && captured(&self.before, &fault.before).iter().any(|before| match self.after.as_str() {
                 "" => fault.after.is_empty(),
@@ -114,9 +115,9 @@ fn captured(pattern: &str, text: &str) -> Vec<Vec<String>> {
 
 /// A fault as `equivalent.txt` has it, whatever line of its file it is in.
 pub fn entry(plan: &Plan, fault: &Fault) -> String {
-    let place = plan.location(fault);
+    let location = plan.location(fault);
     let sign = if fault.which == Which::One { '=' } else { '+' };
-    let text = format!("@ {} {}\n- {}\n{sign} {}", place.file, place.item, fault.before, fault.after);
+    let text = format!("@ {} {}\n- {}\n{sign} {}", location.file, location.item, fault.before, fault.after);
     text.trim_end().to_string()
 }
 

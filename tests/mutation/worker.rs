@@ -58,8 +58,8 @@ impl Worker {
         {
             return format!("refused {number} {reason}");
         }
-        let place = self.plan.location(fault);
-        let at = (place.file.clone(), place.item.clone());
+        let location = self.plan.location(fault);
+        let at = (location.file.clone(), location.item.clone());
         for run in self.order(fault, &texts) {
             say("run");
             let Some(message) = self.fails(run, &texts, number) else { continue };
@@ -86,8 +86,8 @@ impl Worker {
 
     /// The runs with changed texts: those first that found faults nearby, then short ones.
     fn order(&self, fault: &Fault, texts: &BTreeMap<usize, String>) -> Vec<usize> {
-        let place = self.plan.location(fault);
-        let near = self.finders.get(&(place.file.clone(), place.item.clone()));
+        let location = self.plan.location(fault);
+        let near = self.finders.get(&(location.file.clone(), location.item.clone()));
         let mut runs: Vec<usize> =
             texts.keys().flat_map(|t| self.plan.texts[*t].runs.iter().copied()).collect();
         runs.sort_unstable();

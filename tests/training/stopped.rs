@@ -163,7 +163,7 @@ fn a_checkpoint_that_contradicts_itself_is_refused() {
     assert!(resume(&[], Keep::Best).is_ok());
     for (key, value, part) in [
         ("epochs", "18446744073709551615", "18446744073709551615 epochs"),
-        ("epochs", "18446744073709551616", "not a number that it can be"),
+        ("epochs", "18446744073709551616", "out of range"),
         ("epochs", "3", "records of 2 epochs, and 3 are done"),
         ("epochs", "1", "the best of 1 epochs is number 2"),
         ("since_lowest", "18446744073709551615", "epochs of 2 since the best"),

@@ -1,13 +1,12 @@
 //! `wgrad bench`.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use serde_json::json;
 use wgrad::bench::{Case, Recorded, Sweep, Timer, Workload, host_seconds};
-use wgrad::{Device, DeviceInfo};
 
+use super::bench_rows::{Contestant, Rows, contestants};
+use super::bench_sweeps::{draw, sweep_over};
 use super::bench_table::{Measured, Recordings, Swept, show_growth, show_sweeps, show_workloads};
 use super::settings::Stored;
 use super::{Failure, Outcome, bench_precision, progress, say};
@@ -90,7 +89,7 @@ pub(super) struct Args {
 const DEFAULT: [&str; 8] =
     ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "matmul-512", "matmul-512-plain", "conv64", "sizes"];
 
-const BOUNDED: [&str; 6] = ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "matmul-512", "conv64"];
+const ROOFLINE_MODELS: [&str; 6] = ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "matmul-512", "conv64"];
 
 /// Nodes of the graphs that are recorded and planned.
 const NODES: [usize; 4] = [1250, 2500, 5000, 10_000];
@@ -100,61 +99,6 @@ fn seconds(text: &str) -> Result<f64, String> {
         Ok(s) if s > 0.0 && s <= 3600.0 => Ok(s),
         _ => Err("not a number of seconds above 0, up to 3600".into()),
     }
-}
-
-/// A device that takes part.
-#[derive(Debug)]
-pub(super) struct Contestant {
-    pub(super) device: Device,
-    pub(super) info: DeviceInfo,
-}
-
-impl Contestant {
-    fn new(device: Device) -> Self {
-        Contestant { info: device.info(), device }
-    }
-
-    pub(super) fn is_cpu(&self) -> bool {
-        self.info.kind == "Reference"
-    }
-
-    /// `cpu` or `gpu`.
-    pub(super) fn kind(&self) -> &'static str {
-        if self.is_cpu() { "cpu" } else { "gpu" }
-    }
-
-    /// Name and API: one name can be behind several.
-    pub(super) fn adapter(&self) -> String {
-        format!("{} ({})", self.info.name, self.info.backend)
-    }
-}
-
-/// Opens the CPU device and what is named. The second part says why `auto` found no GPU.
-fn contestants(name: &str) -> Outcome<(Vec<Contestant>, Option<String>)> {
-    let mut devices = vec![Device::cpu()];
-    let mut reason = None;
-    match name {
-        "cpu" => {}
-        "all" => devices.extend(every_adapter()?),
-        name => {
-            let (device, no_gpu) = super::open(name)?;
-            if no_gpu.is_none() {
-                devices.push(device);
-            }
-            reason = no_gpu;
-        }
-    }
-    Ok((devices.into_iter().map(Contestant::new).collect(), reason))
-}
-
-#[cfg(feature = "gpu")]
-fn every_adapter() -> Outcome<Vec<Device>> {
-    Ok(super::gpus()?.into_iter().map(Device::from).collect())
-}
-
-#[cfg(not(feature = "gpu"))]
-fn every_adapter() -> Outcome<Vec<Device>> {
-    Ok(vec![Device::gpu()?])
 }
 
 /// Whether a name such as `growth-mlp` asks for `op`.
@@ -178,12 +122,12 @@ fn chosen(args: &Args) -> Outcome<Chosen> {
     let is_mixed = args.precision == Stored::Mixed;
     if is_mixed && args.roofline {
         return Err(Failure::usage(
-            "--roofline are of steps in 32 bits: leave --precision mixed or --roofline out",
+            "--roofline is of steps in 32 bits: leave --precision mixed or --roofline out",
         ));
     }
     let names: Vec<&str> = match &args.workloads[..] {
         [] if is_mixed => bench_precision::DEFAULT.to_vec(),
-        [] if args.roofline => BOUNDED.to_vec(),
+        [] if args.roofline => ROOFLINE_MODELS.to_vec(),
         [] => DEFAULT.to_vec(),
         names => names.iter().map(String::as_str).collect(),
     };
@@ -226,45 +170,10 @@ fn chosen(args: &Args) -> Outcome<Chosen> {
     Ok(chosen)
 }
 
-/// Where values go as they come: to stdout, if JSON is asked for, and to a file, if there is one.
-pub(super) struct Rows {
-    print: bool,
-    file: Option<(PathBuf, std::fs::File)>,
-}
-
-impl Rows {
-    fn new(args: &Args) -> Outcome<Self> {
-        let file = match &args.out {
-            None => None,
-            Some(folder) => {
-                let path = folder.join("bench.jsonl");
-                let open = std::fs::create_dir_all(folder).and_then(|()| std::fs::File::create(&path));
-                Some((path.clone(), open.map_err(|e| Failure::new(format!("{}: {e}", path.display())))?))
-            }
-        };
-        Ok(Rows { print: args.json, file })
-    }
-
-    pub(super) fn put(&mut self, workload: &str, on: &Contestant, metric: &str, value: f64) -> Outcome {
-        // Whole numbers without a fraction, as counts are.
-        let value = if value.fract() == 0.0 && value < 1e15 { json!(value as u64) } else { json!(value) };
-        let row = json!({
-            "workload": workload, "device": on.kind(), "adapter": on.adapter(), "metric": metric, "value": value,
-        });
-        if self.print {
-            say(&row);
-        }
-        if let Some((path, file)) = &mut self.file {
-            writeln!(file, "{row}").map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
-        }
-        Ok(())
-    }
-}
-
 pub(super) fn run(args: &Args) -> Outcome {
     let Chosen { workloads, sweeps, nodes } = chosen(args)?;
     let (mut devices, no_gpu) = contestants(&args.device)?;
-    let mut rows = Rows::new(args)?;
+    let mut rows = Rows::new(args.out.as_deref(), args.json)?;
     let is_mixed = args.precision == Stored::Mixed;
     if is_mixed && devices.len() > 1 {
         // It would round to 16 bits and keep 32.
@@ -335,7 +244,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let mut files = Vec::new();
     if args.roofline {
-        let text = super::bench_roofline::lower_bounds(&devices, &workloads, &timer, &mut rows)?;
+        let text = super::bench_roofline::report(&devices, &workloads, &timer, &mut rows)?;
         if !args.json {
             say(&text);
         }
@@ -355,57 +264,6 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// Times one workload over its sizes.
-fn sweep_over(
-    sweep: Sweep,
-    devices: &[Contestant],
-    timer: &Timer,
-    rows: &mut Rows,
-    bar: &indicatif::ProgressBar,
-) -> Outcome<Swept> {
-    let mut one = Swept::new(sweep, devices.len());
-    if sweep.is_growth() {
-        bar.set_message(sweep.op);
-        // All sizes take turns, and the fastest repetitions count: factors between sizes would otherwise be of what
-        // else the machine did meanwhile.
-        let compiled = sweep.sizes.iter().map(|&size| compile_on(&sweep.at(size), devices));
-        let mut cases: Vec<Case> = compiled.collect::<Outcome<Vec<_>>>()?.into_iter().flatten().collect();
-        let short = Timer { seconds: timer.seconds / 4.0, repeat: timer.repeat };
-        let rates = short.rates(&mut cases.iter_mut().collect::<Vec<&mut Case>>())?;
-        for (at, (case, rates)) in cases.iter_mut().zip(&rates).enumerate() {
-            let (size, k) = (sweep.sizes[at / devices.len()], at % devices.len());
-            let (name, planned) = (format!("{}-{size}", sweep.op), case.step().planned_bytes());
-            one.seconds[k].push(1.0 / rates.max());
-            one.planned[k].push(planned);
-            rows.put(&name, &devices[k], "microseconds", 1e6 / rates.max())?;
-            rows.put(&name, &devices[k], "planned_bytes", planned as f64)?;
-        }
-        for (k, on) in devices.iter().enumerate() {
-            rows.put(sweep.op, on, "worst_factor", one.worst_factor(k))?;
-        }
-        bar.inc(sweep.sizes.len() as u64);
-        return Ok(one);
-    }
-    let short = Timer { seconds: timer.seconds / 4.0, repeat: timer.repeat.min(3) };
-    for &size in sweep.sizes {
-        let workload = sweep.at(size);
-        bar.set_message(workload.name().to_string());
-        let mut cases = compile_on(&workload, devices)?;
-        let rates = short.rates(&mut cases.iter_mut().collect::<Vec<&mut Case>>())?;
-        for (k, on) in devices.iter().enumerate() {
-            one.seconds[k].push(1.0 / rates[k].median());
-            rows.put(workload.name(), on, "microseconds", 1e6 / rates[k].median())?;
-        }
-        bar.inc(1);
-    }
-    for (k, on) in devices.iter().enumerate().skip(1) {
-        if let Some(size) = one.wins_from(k) {
-            rows.put(sweep.op, on, "gpu_wins_from", size as f64)?;
-        }
-    }
-    Ok(one)
 }
 
 /// Says what is compared, and what the comparison cannot say.
@@ -429,10 +287,6 @@ fn introduce(devices: &[Contestant], no_gpu: Option<&str>, how: &str) {
         say(format!("            alone, as there is nothing else: {reason}"));
     }
     say(format!("{how}\n"));
-}
-
-fn compile_on(workload: &Workload, devices: &[Contestant]) -> Outcome<Vec<Case>> {
-    Ok(devices.iter().map(|d| workload.compile(&d.device)).collect::<wgrad::Result<_>>()?)
 }
 
 /// Times a workload on devices of its own, so that none has the kernels of another workload.
@@ -474,38 +328,4 @@ fn measure(workload: &Workload, timer: &Timer, device: &str) -> Outcome<Measured
         flops,
         bytes,
     })
-}
-
-/// A picture of times and, of training steps that grow, of their memory.
-#[cfg(feature = "plots")]
-fn draw(folder: &Path, name: &str, devices: &[Contestant], swept: &[Swept]) -> Outcome<Vec<PathBuf>> {
-    use wgrad::plots::{Quantity, SizeCurves, SizeLine, sizes};
-    if swept.is_empty() {
-        return Ok(Vec::new());
-    }
-    let label = |on: &Contestant| if on.is_cpu() { "CPU (ndarray)".into() } else { on.adapter() };
-    let panel = |one: &Swept, quantity: Quantity, title: String, values: &dyn Fn(usize, usize) -> f64| {
-        let points =
-            |k| one.sweep.sizes.iter().enumerate().map(|(at, &size)| (size, values(k, at))).collect();
-        let lines = devices.iter().enumerate();
-        let lines = lines.map(|(k, on)| SizeLine { label: label(on), points: points(k) });
-        SizeCurves { title, unit: one.sweep.unit.into(), quantity, lines: lines.collect() }
-    };
-    let mut panels = Vec::new();
-    for one in swept {
-        let title = one.sweep.title;
-        panels.push(panel(one, Quantity::Seconds, title.into(), &|k, at| one.seconds[k][at]));
-    }
-    for one in swept.iter().filter(|one| one.sweep.is_growth()) {
-        let title = format!("memory: {}", one.sweep.op);
-        panels.push(panel(one, Quantity::Bytes, title, &|k, at| one.planned[k][at] as f64));
-    }
-    let path = folder.join(name);
-    wgrad::plots::save(&path, &sizes(&panels)?)?;
-    Ok(vec![path])
-}
-
-#[cfg(not(feature = "plots"))]
-fn draw(_: &Path, _: &str, _: &[Contestant], _: &[Swept]) -> Outcome<Vec<PathBuf>> {
-    Ok(Vec::new())
 }

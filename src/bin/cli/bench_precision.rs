@@ -3,7 +3,7 @@
 use wgrad::bench::{Case, Rates, Timer, Workload};
 use wgrad::{CompileOptions, Precision};
 
-use super::bench::{Contestant, Rows};
+use super::bench_rows::{Contestant, Rows};
 use super::bench_table::{number, spread};
 use super::{Failure, Outcome, say, table, thousands};
 

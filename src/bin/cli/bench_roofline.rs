@@ -3,7 +3,7 @@
 use wgrad::bench::{Case, LowerBounds, Peaks, Roofline, Timer, Workload};
 
 use super::Outcome;
-use super::bench::{Contestant, Rows};
+use super::bench_rows::{Contestant, Rows};
 use super::bench_table::number;
 
 /// A workload on one device.
@@ -16,7 +16,7 @@ struct Distance {
 }
 
 /// Measures every device's peaks, and each workload in turns with them; gives the tables as Markdown.
-pub(super) fn lower_bounds(
+pub(super) fn report(
     devices: &[Contestant],
     workloads: &[Workload],
     timer: &Timer,
@@ -70,8 +70,8 @@ impl Distance {
     }
 }
 
-/// A lower_bound, and how often it goes into the time.
-fn lower_bound(seconds: f64, lower_bound: f64) -> [String; 2] {
+/// The lower bound in µs, and time / lower bound.
+fn cells(seconds: f64, lower_bound: f64) -> [String; 2] {
     if lower_bound == 0.0 {
         return ["0".into(), "–".into()];
     }
@@ -93,7 +93,7 @@ fn describe(on: &Contestant, peaks: &Peaks, distances: &[Distance]) -> String {
         .map(|d| {
             let mut row = vec![d.name.clone(), number(d.lower_bounds.run * 1e6)];
             for at in [d.lower_bounds.flops, d.lower_bounds.planned, d.lower_bounds.least] {
-                row.extend(lower_bound(d.lower_bounds.run, at));
+                row.extend(cells(d.lower_bounds.run, at));
             }
             row.push(number(d.lower_bounds.launches * 1e6));
             row.push(format!("{:.0} %", 100.0 * d.lower_bounds.launches / d.lower_bounds.run));

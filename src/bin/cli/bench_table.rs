@@ -2,7 +2,7 @@
 
 use wgrad::bench::{Rates, Recorded, Speed, Sweep, Workload};
 
-use super::bench::Contestant;
+use super::bench_rows::Contestant;
 use super::{Outcome, say, table, thousands};
 
 /// A workload on all devices: the CPU first, the lists in their order.

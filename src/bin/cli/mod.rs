@@ -5,6 +5,8 @@ mod augment;
 mod bench;
 mod bench_precision;
 mod bench_roofline;
+mod bench_rows;
+mod bench_sweeps;
 mod bench_table;
 mod check;
 mod data;
@@ -23,6 +25,8 @@ mod run_file;
 mod settings;
 mod table;
 mod train;
+mod train_report;
+mod train_watch;
 
 use std::fmt::{self, Display};
 use std::io::Write;

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use wgrad::data::{Dataset, TablePreprocessor};
 use wgrad::nn::Summary;
 use wgrad::optim::{Adam, AdamW, ClipNorm, LossScale, Optimizer as Optimizes, Sgd};
-use wgrad::train::{EpochRecord, FolderLock, Keep, Observer, Trainer, TrainingReport};
-use wgrad::{DeviceInfo, Params, Precision};
+use wgrad::train::{EpochRecord, FolderLock, Keep, Trainer};
+use wgrad::{Params, Precision};
 
 use super::data::Loaded;
 use super::data_name::DataName;
@@ -18,7 +18,9 @@ use super::model::{Architecture, Kind};
 use super::progress::Progress;
 use super::run_file::Origin;
 use super::settings::{self, Kept, Optimizer, Settings, name};
-use super::{Failure, Outcome, data, open, pictures, run_file, say, say_device, tested, thousands};
+use super::train_report::{describe, kept_result, result, say_end};
+use super::train_watch::Watch;
+use super::{Failure, Outcome, data, open, pictures, run_file, say, say_device, thousands};
 
 /// Trains a classifier, or a regression of a table's numbers, and tests it.
 ///
@@ -56,9 +58,6 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 }
-
-/// Short epochs are written down together.
-const WRITE_EVERY: Duration = Duration::from_secs(1);
 
 /// The folder of a run.
 pub(super) fn folder(data: &DataName, model: Kind) -> PathBuf {
@@ -227,91 +226,6 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     Ok(())
 }
 
-/// How a run ended, what it came to and what it took. `last` is its last epoch.
-fn say_end(report: &TrainingReport, settings: &Settings, last: Option<&EpochRecord>) {
-    let no_better = format!("the validation loss was not lower than before for {} epochs", settings.patience);
-    if report.stopped {
-        say(match report.steps {
-            0 => "stopped before the first step".into(),
-            steps => format!(
-                "stopped after {} steps; `--resume` with the same --out goes on",
-                thousands(steps as f64)
-            ),
-        });
-    } else if report.stopped_early && report.steps == 0 {
-        say(format!(
-            "nothing is left to train: {no_better}; give more with --patience, or start another run"
-        ));
-    } else if report.stopped_early {
-        say(format!("ended early: {no_better}"));
-    } else if report.steps == 0 {
-        say(format!(
-            "nothing is left to train: the run has done {} epochs; give more with --epochs, or start another run",
-            last.map_or(settings.epochs as usize, |last| last.epoch)
-        ));
-    }
-    let weights = match (report.best_epoch, report.steps_after_epoch) {
-        (Some(epoch), 0) => format!(", with the weights of epoch {epoch}"),
-        (Some(epoch), steps) => {
-            format!(", with the weights of epoch {epoch} and {} steps of the next", thousands(steps as f64))
-        }
-        (None, _) => String::new(),
-    };
-    say(format!("\ntest {}{weights}", tested(&report.test)));
-    let mut figures = vec![format!("{:.2} s in all", report.train_seconds)];
-    if report.steps > 0 {
-        figures.push(format!("{:.2} s to the first step", report.first_step_seconds));
-    }
-    // Of a single step there is no rate.
-    if report.steps_per_second > 0.0 {
-        figures.push(format!("{} steps/s", thousands(report.steps_per_second)));
-    }
-    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
-    figures.push(format!(
-        "{:.1} MiB of intermediate values, {:.1} MiB of it in the training step",
-        mib(report.planned_bytes),
-        mib(report.step_bytes)
-    ));
-    say(figures.join(", "));
-}
-
-/// Shows a run, and writes down its epochs: not before there is a model, as what lies there until then is that of an
-/// earlier run, with the files beside it.
-struct Watch<'a> {
-    progress: Progress,
-    /// Those before a resume, and those since.
-    epochs: Vec<EpochRecord>,
-    write: &'a dyn Fn(&[EpochRecord]) -> Outcome,
-    /// When it was done last, as often as the checkpoint.
-    written: Option<Instant>,
-    /// What came of it.
-    outcome: Outcome,
-    /// Ends a run that could not write.
-    stop: Arc<AtomicBool>,
-}
-
-impl Observer for Watch<'_> {
-    fn on_start(&mut self, step: usize, of: usize) {
-        self.progress.on_start(step, of);
-    }
-
-    fn on_step(&mut self, step: usize, of: usize) {
-        self.progress.on_step(step, of);
-    }
-
-    fn on_epoch(&mut self, record: &EpochRecord) {
-        self.progress.on_epoch(record);
-        self.epochs.push(record.clone());
-        if self.outcome.is_ok() && self.written.is_none_or(|at| at.elapsed() >= WRITE_EVERY) {
-            self.outcome = (self.write)(&self.epochs);
-            self.written = Some(Instant::now());
-            if self.outcome.is_err() {
-                self.stop.store(true, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
 /// The model of the settings for examples like those of `data`.
 pub(super) fn architecture(settings: &Settings, data: &Dataset) -> Architecture {
     Architecture {
@@ -339,83 +253,6 @@ pub(super) fn optimizer(settings: &Settings, params: &Params) -> Box<dyn Optimiz
         Precision::Mixed => Box::new(LossScale::new(params, optimizer)),
         _ => optimizer,
     }
-}
-
-/// How a run trains, in one line.
-fn describe(settings: &Settings) -> String {
-    let mut text = format!(
-        "{} epochs, batches of {}, {} with rate {} ({}), weight decay {}, dropout {}",
-        settings.epochs,
-        settings.batch,
-        name(&settings.optimizer),
-        settings.lr,
-        name(&settings.schedule),
-        settings.weight_decay,
-        settings.dropout,
-    );
-    let augment = settings.augment.to_string();
-    if augment != "none" {
-        text.push_str(&format!(", images moved by {augment}"));
-    }
-    if settings.precision() == Precision::Mixed {
-        text.push_str(", mixed precision");
-    }
-    if let Some(bytes) = settings.memory_budget {
-        text.push_str(&format!(
-            ", at most {} bytes for the intermediate values of a training step",
-            thousands(bytes as f64)
-        ));
-    }
-    if settings.clip_norm > 0.0 {
-        text.push_str(&format!(", gradients clipped to {}", settings.clip_norm));
-    }
-    text + &format!(", seed {}", settings.seed)
-}
-
-fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Value {
-    let mut all = json!({
-        "best_epoch": report.best_epoch,
-        "steps_after_epoch": report.steps_after_epoch,
-        "train_seconds": report.train_seconds,
-        "first_step_seconds": report.first_step_seconds,
-        "steps": report.steps,
-        "steps_per_second": report.steps_per_second,
-        "planned_bytes": report.planned_bytes,
-        "step_bytes": report.step_bytes,
-        "stopped": report.stopped,
-        "stopped_early": report.stopped_early,
-        "parameters": summary.parameters,
-        "adapter": info.name,
-        "backend": info.backend,
-        "driver": info.driver,
-        "type": info.kind,
-    });
-    if let Some(all) = all.as_object_mut() {
-        run_file::put_scores(all, "test", &report.test);
-    }
-    all
-}
-
-/// What `run.json` keeps: where no epoch was added, how fast the earlier ones went, and on what.
-fn kept_result(report: &TrainingReport, result: &Value, before: &Value) -> Value {
-    let mut kept = result.clone();
-    if report.epochs.is_empty() {
-        for key in [
-            "train_seconds",
-            "first_step_seconds",
-            "steps",
-            "steps_per_second",
-            "adapter",
-            "backend",
-            "driver",
-            "type",
-        ] {
-            if let Some(value) = before.get(key) {
-                kept[key] = value.clone();
-            }
-        }
-    }
-    kept
 }
 
 /// A flag that the first Ctrl-C raises; the second ends the process.

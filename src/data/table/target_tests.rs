@@ -93,7 +93,7 @@ fn auto_takes_fractions_and_many_values_for_numbers() {
 }
 
 #[test]
-fn what_is_no_number_is_refused_where_it_stands() {
+fn what_is_not_a_number_is_refused_where_it_stands() {
     let wrong = |kind, bad: &str| {
         let table = table(|i| if i == 7 { bad.to_string() } else { format!("{i}.25") });
         table.split(&options(kind), &HOLDOUT).unwrap_err().to_string()

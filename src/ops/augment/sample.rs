@@ -11,7 +11,7 @@ use crate::shape::{DType, TensorType};
 pub(crate) struct AffineSample;
 
 /// Where pixel (v, u) of an image of this size comes from: (x, y).
-fn place<T: Real>(matrix: &[T], [height, width]: [usize; 2], v: usize, u: usize) -> (T, T) {
+fn source_point<T: Real>(matrix: &[T], [height, width]: [usize; 2], v: usize, u: usize) -> (T, T) {
     let half = |n: usize| T::of((n - 1) as f64 / 2.0);
     let (dx, dy) = (T::of(u as f64) - half(width), T::of(v as f64) - half(height));
     let x = matrix[0] * dx + matrix[1] * dy + matrix[2] + half(width);
@@ -30,7 +30,7 @@ impl<T: Real> Reference<T> for AffineSample {
         };
         for (at, out) in out.iter_mut().enumerate() {
             let (plane, v, u) = (at / (h * w), at / w % h, at % w);
-            let (px, py) = place(&matrices[plane / c * 6..][..6], [h, w], v, u);
+            let (px, py) = source_point(&matrices[plane / c * 6..][..6], [h, w], v, u);
             let (u0, v0) = (px.floor(), py.floor());
             let mut sum = T::zero();
             for (v, share_v) in [(v0, T::one() - (py - v0)), (v0 + T::one(), py - v0)] {
@@ -70,7 +70,7 @@ impl Op for AffineSample {
         Ok(ctx.launch_over("affine_sample", args, &params, x.elements())?.into())
     }
 
-    /// The place is rounded some five times; from pixel to pixel the image changes by two maxima at most. What is
+    /// The point is rounded some five times; from pixel to pixel the image changes by two maxima at most. What is
     /// further outside than the rounding reaches is exactly 0.
     fn error_bound(&self, inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let [_, c, h, w] = [0, 1, 2, 3].map(|a| inputs[0].shape.dim(a));
@@ -81,9 +81,9 @@ impl Op for AffineSample {
             let (plane, v, u) = (at / (h * w), at / w % h, at % w);
             let matrix: Vec<f64> = matrices[plane / c * 6..][..6].iter().map(|m| m.abs()).collect();
             // The middle taken away and added again, both positive here.
-            let (px, py) = place(&matrix, [h, w], v.max(h - 1 - v), u.max(w - 1 - u));
+            let (px, py) = source_point(&matrix, [h, w], v.max(h - 1 - v), u.max(w - 1 - u));
             let moved = 6.0 * UNIT * (px + py + (h + w) as f64);
-            let (x, y) = place(&matrices[plane / c * 6..][..6], [h, w], v, u);
+            let (x, y) = source_point(&matrices[plane / c * 6..][..6], [h, w], v, u);
             let is_outside = |at: f64, n: usize| at < -1.0 - moved || at > n as f64 + moved;
             if is_outside(x, w) || is_outside(y, h) {
                 return TINY;

@@ -1,9 +1,9 @@
-//! Cases: vectors and single elements, one place and many, one image, far from zero.
+//! Cases: vectors and single elements, one position and many, one image, far from zero.
 
 use super::{BatchNorm, BatchNormGrad, BatchNormInference};
 use crate::ops::{Case, Fillings};
 
-/// Channels that are gone over in parts where loops are short, by vectors and not.
+/// Channels that are gone over in chunks where loops are short, by vectors and not.
 pub(crate) fn long_cases() -> Vec<Case> {
     let of = |x: [usize; 4]| {
         let c = [x[1]];
@@ -38,7 +38,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         }
     }
     // An infinity in each of the four elements that an invocation takes at once, and among those that are left: the mean is
-    // it, with its sign. More than that of one channel is gone over in parts where loops are short.
+    // it, with its sign. More than that of one channel is gone over in chunks where loops are short.
     for (x, step) in [([1, 5, 259], 64), ([1, 5, 1036], 256)] {
         let at = |c: usize| c * x[2] + c * step + 2;
         let infinity = |i: usize| {
@@ -50,7 +50,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     }
     for x in [[1, 2, 16_501], [1, 2, 66_000]] {
         let n = x[1] * x[2];
-        // Parts of different means.
+        // Chunks of different means.
         let values = |first: f64| {
             let value =
                 |i: usize| if i == 5 { first } else { (i % 7) as f64 * 1e-3 + (i * 8 / n) as f64 * 0.01 };

@@ -1,6 +1,6 @@
 //! The backward pass.
 
-use super::{Layout, Walk, layout, per_channel};
+use super::{ChannelPass, Layout, layout, per_channel};
 use crate::error::Result;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::{
@@ -97,14 +97,14 @@ impl Op for BatchNormGrad {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let layout = Layout::of(&ctx.inputs[0].shape);
         let channels = [layout.channels; 2];
-        let of = SplitK { first: 1, ..SplitK::of(layout.splits(ctx.caps).splits, &channels) };
+        let of = SplitK { first: 1, ..SplitK::of(layout.chunks(ctx.caps).pieces, &channels) };
         let sums = split_k(&of, ctx, |to, _| {
             let args = [&[0, 2, 3, 4].map(Arg::Input), to].concat();
-            layout.launch("batch_norm_sums", args, self.eps, Walk::Channels, ctx)
+            layout.launch("batch_norm_sums", args, self.eps, ChannelPass::Channels, ctx)
         })?;
         let mut backward: Vec<Arg> = (0..5).map(Arg::Input).collect();
         backward.extend([Arg::OutputRead(1), Arg::OutputRead(2), Arg::Output(0)]);
-        let dx = layout.launch("batch_norm_backward", backward, self.eps, Walk::Elements, ctx)?;
+        let dx = layout.launch("batch_norm_backward", backward, self.eps, ChannelPass::Elements, ctx)?;
         Ok(sums.then(dx.into()))
     }
 
@@ -124,8 +124,8 @@ impl Op for BatchNormGrad {
             let dot_error = (m + 12.0) * UNIT * dot_size + m * TINY;
             let (dot, sum) = (outputs[1].f()[c].abs(), outputs[2].f()[c].abs());
             for i in layout.elements(c) {
-                let splits = dy[i].abs() + sum / m + n(i) * dot / m;
-                let error = 20.0 * UNIT * splits + (sum_error + n(i) * dot_error) / m;
+                let terms = dy[i].abs() + sum / m + n(i) * dot / m;
+                let error = 20.0 * UNIT * terms + (sum_error + n(i) * dot_error) / m;
                 bounds[0][i] = (weight[c] * r).abs() * error * 1.01 + TINY;
             }
             bounds[1].push(dot_error);

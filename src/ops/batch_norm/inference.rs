@@ -1,6 +1,6 @@
 //! Normalization with statistics from elsewhere.
 
-use super::{Layout, Walk, layout, normalized_bound, per_channel, root_bound};
+use super::{ChannelPass, Layout, layout, normalized_bound, per_channel, root_bound};
 use crate::error::Result;
 use crate::ops::{
     Arg, Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Traits, expect,
@@ -66,7 +66,7 @@ impl Op for BatchNormInference {
         let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
         args.push(Arg::Output(0));
         let layout = Layout::of(&ctx.inputs[0].shape);
-        Ok(layout.launch("batch_norm_apply", args, self.eps, Walk::Elements, ctx)?.into())
+        Ok(layout.launch("batch_norm_apply", args, self.eps, ChannelPass::Elements, ctx)?.into())
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -31,7 +31,7 @@ pub(crate) struct BatchNorm {
 /// Elements or vectors that an invocation goes over one after the other on a software adapter.
 const EACH: usize = 4;
 
-/// Turns of the 64 invocations of a channel beside one for each of their elements: steps of four leave three, and two
+/// Loop iterations of the 64 invocations of a channel beside one for each of their elements: steps of four leave three, and two
 /// things are put together.
 const BESIDE: usize = 3 + 2 * 6;
 
@@ -45,11 +45,11 @@ pub(super) struct Layout {
 
 /// What a kernel goes over.
 #[derive(Debug, Clone, Copy)]
-enum Walk {
-    /// A workgroup for each split of each channel.
+enum ChannelPass {
+    /// A workgroup for each chunk of each channel.
     Channels,
-    /// An invocation for each channel, which puts splits together.
-    Splits,
+    /// An invocation for each channel, which puts chunks together.
+    Chunks,
     /// Elements one by one, or vectors, which go on with what follows the first output.
     Elements,
 }
@@ -83,8 +83,8 @@ impl Layout {
         self.spatial.is_multiple_of(4)
     }
 
-    /// Parts that a channel is gone over in, and elements, or vectors, of each.
-    fn splits(&self, caps: &Caps) -> Cut {
+    /// Chunks that a channel is gone over in, and elements, or vectors, of each.
+    fn chunks(&self, caps: &Caps) -> Cut {
         let all = self.count() / if self.is_vec4() { 4 } else { 1 };
         caps.cut(all, 64 * (caps.max_loop_iterations as usize).saturating_sub(BESIDE))
     }
@@ -95,11 +95,11 @@ impl Layout {
         entry: &str,
         mut args: Vec<Arg>,
         eps: f32,
-        walk: Walk,
+        walk: ChannelPass,
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
-        let joins = matches!(walk, Walk::Splits);
-        let Cut { splits, length } = self.splits(ctx.caps);
+        let joins = matches!(walk, ChannelPass::Chunks);
+        let Cut { pieces: chunks, length } = self.chunks(ctx.caps);
         let (name, spatial, length) = match self.is_vec4() {
             true if joins => (entry.to_string(), self.spatial, 4 * length),
             true => (format!("{entry}_vec4"), self.spatial / 4, length),
@@ -110,11 +110,13 @@ impl Layout {
         let each = if ctx.caps.class == AdapterClass::Gpu { 1 } else { EACH.min(spatial.max(1)) };
         let params = uniform! { images: self.images, channels: self.channels, spatial, each, eps, length };
         let (workgroups, iterations) = match walk {
-            Walk::Channels => (self.channels * splits, length.div_ceil(64) + BESIDE),
-            Walk::Splits => (self.channels.div_ceil(64), splits),
-            Walk::Elements => ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), each),
+            ChannelPass::Channels => (self.channels * chunks, length.div_ceil(64) + BESIDE),
+            ChannelPass::Chunks => (self.channels.div_ceil(64), chunks),
+            ChannelPass::Elements => {
+                ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), each)
+            }
         };
-        let kernel = if matches!(walk, Walk::Elements) {
+        let kernel = if matches!(walk, ChannelPass::Elements) {
             args.extend(ctx.epilogue_args());
             Around::after(ctx.fusion.epilogue, self.is_vec4()).kernel(&name)?
         } else {
@@ -260,17 +262,17 @@ impl Op for BatchNorm {
         ];
         let launch = |entry, args, walk| layout.launch(entry, args, self.eps, walk, ctx);
         let (mut dispatches, mut scratch) = (Vec::new(), Vec::new());
-        match layout.splits(ctx.caps).splits {
-            1 => dispatches.push(launch("batch_norm_moments", moments, Walk::Channels)?),
-            splits => {
+        match layout.chunks(ctx.caps).pieces {
+            1 => dispatches.push(launch("batch_norm_moments", moments, ChannelPass::Channels)?),
+            chunks => {
                 let join = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(1), Arg::Output(2)];
-                let part = vec![Arg::Input(0), Arg::Scratch(0)];
-                dispatches.push(launch("batch_norm_part", part, Walk::Channels)?);
-                dispatches.push(launch("batch_norm_join", join, Walk::Splits)?);
-                scratch.push(4 * 3 * splits * layout.channels);
+                let moments = vec![Arg::Input(0), Arg::Scratch(0)];
+                dispatches.push(launch("batch_norm_chunk", moments, ChannelPass::Channels)?);
+                dispatches.push(launch("batch_norm_join", join, ChannelPass::Chunks)?);
+                scratch.push(4 * 3 * chunks * layout.channels);
             }
         }
-        dispatches.push(launch("batch_norm_apply", apply, Walk::Elements)?);
+        dispatches.push(launch("batch_norm_apply", apply, ChannelPass::Elements)?);
         Ok(Program { dispatches, scratch })
     }
 

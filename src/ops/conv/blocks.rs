@@ -11,7 +11,7 @@ use super::kernels::Problem;
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
 use crate::ops::split_k::{SplitK, split_k};
-use crate::ops::text::{Then, rendered};
+use crate::ops::text::{Epilogue, rendered};
 use crate::ops::{Arg, Chain, Kernel, KernelContext, Program, Trial, uniform};
 
 /// The forms that can compute a correlation.
@@ -68,9 +68,10 @@ fn kernel(c: &Correlation, block: &Block, chain: Option<&Chain>) -> Result<Kerne
     let (w, r, g) = (letter(weight4, "w"), letter(rows_of_four, "r"), letter(has_input_dilation, "g"));
     let key = format!("{entry}.{}{k}{w}{r}{g}", block.name());
     let variant = context! {
-        taps, kw, weight4, rows_of_four, has_input_dilation, flip, finishes => chain.is_some(),
+        taps, kw, weight4, rows_of_four, has_input_dilation, flip, has_epilogue => chain.is_some(),
         ..block.variant(entry, Along::K, Along::Lines, false)
     };
-    let then = chain.map(|chain| Then { chain, vector: if rows_of_four { 4 } else { 1 }, columns: None });
-    rendered("gpu/conv2d_block", key, entry, variant, then)
+    let epilogue =
+        chain.map(|chain| Epilogue { chain, vector: if rows_of_four { 4 } else { 1 }, columns: None });
+    rendered("gpu/conv2d_block", key, entry, variant, epilogue)
 }

@@ -14,7 +14,7 @@ use super::correlation::Correlation;
 use super::kernels::Problem;
 use super::tile::greatest_common_divisor;
 use crate::error::Result;
-use crate::ops::text::{Then, rendered, widest};
+use crate::ops::text::{Epilogue, rendered, widest};
 use crate::ops::{AdapterClass, Arg, Caps, Chain, Kernel, KernelContext, Program, Uniform, uniform};
 use strip::Strip;
 
@@ -45,7 +45,7 @@ impl Shape {
 
 /// Which rows each step loads, keeps and combines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Schedule {
+struct RowSchedule {
     /// Rows of the input at hand, `spacing` apart, and by how many of them a step moves on.
     window: usize,
     shift: usize,
@@ -59,13 +59,13 @@ struct Schedule {
     step: usize,
 }
 
-impl Schedule {
+impl RowSchedule {
     /// Output row o meets input row (o stride + ky dilation - before) / input_dilation.
     fn new(kh: usize, stride: usize, dilation: usize, input_dilation: usize) -> Self {
         if input_dilation == 1 {
             let common = greatest_common_divisor(stride, dilation);
             let (phases, shift) = (dilation / common, stride / common);
-            return Schedule {
+            return RowSchedule {
                 window: kh,
                 shift,
                 spacing: dilation,
@@ -81,7 +81,15 @@ impl Schedule {
         };
         let rows: Vec<Vec<[usize; 2]>> = (0..input_dilation).map(meeting).collect();
         let last = rows.iter().flatten().map(|[_, slot]| *slot).max().unwrap_or(0);
-        Schedule { window: last + 1, shift: 1, spacing: 1, advance: 1, rows, phases: 1, step: input_dilation }
+        RowSchedule {
+            window: last + 1,
+            shift: 1,
+            spacing: 1,
+            advance: 1,
+            rows,
+            phases: 1,
+            step: input_dilation,
+        }
     }
 
     /// Rows of the window that the step before had.
@@ -91,7 +99,7 @@ impl Schedule {
 
     /// What the templates are to know of a walk down `strip`.
     fn variant(&self, strip: &Strip, kw: usize) -> Value {
-        let Schedule { window, shift, spacing, advance, phases, step, ref rows } = *self;
+        let RowSchedule { window, shift, spacing, advance, phases, step, ref rows } = *self;
         let pairs = |meeting: &Vec<[usize; 2]>| meeting.iter().map(|pair| pair.to_vec()).collect::<Vec<_>>();
         context! {
             window, shift, spacing, advance, phases, step,
@@ -103,7 +111,7 @@ impl Schedule {
 
 /// A kernel with its grid.
 pub(super) struct Plan {
-    walk: Walk,
+    walk: RowLoop,
     params: Uniform,
     workgroups: usize,
     /// Of an invocation's loop.
@@ -120,9 +128,9 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Optio
 
 /// A variant of the kernel: what its text depends on.
 #[derive(Debug, Clone)]
-struct Walk {
+struct RowLoop {
     workgroup: usize,
-    schedule: Schedule,
+    schedule: RowSchedule,
     strip: Strip,
     kernel: [usize; 2],
     flip: bool,
@@ -151,7 +159,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan>
         return None;
     }
     let shape = Shape::of(caps.class);
-    let schedule = Schedule::new(c.kh, c.stride[0], c.dilation[0], c.input_dilation[0]);
+    let schedule = RowSchedule::new(c.kh, c.stride[0], c.dilation[0], c.input_dilation[0]);
     let input_dilation = c.input_dilation[1];
     let store = vector(&[c.ow]);
     // A load needs tiles that begin at whole vectors of the input.
@@ -170,7 +178,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan>
     let steps = (c.oh + lead as usize).div_ceil(schedule.step);
     let planes = c.images * c.groups * c.m;
     let walks = planes * tiles_x * schedule.phases;
-    // A part loads the rows again that it shares with the one before.
+    // A piece loads the rows again that it shares with the one before.
     let needed = caps.pieces(steps, caps.max_loop_iterations as usize);
     let wanted = shape.invocations.div_ceil(walks).min(steps / (2 * schedule.kept() + 1)).max(needed);
     let length = steps.div_ceil(wanted);
@@ -179,7 +187,7 @@ pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan>
         planes, channels: c.groups * c.m, m: c.m, has_bias, h: c.h, w: c.w, oh: c.oh, ow: c.ow, tiles_x,
         steps, length, splits, row_offset: (c.before[0] + lead) / c.input_dilation[0] as i64, lead,
     };
-    let walk = Walk {
+    let walk = RowLoop {
         workgroup: shape.workgroup,
         schedule,
         strip,
@@ -206,7 +214,7 @@ fn least_common_multiple(a: usize, b: usize) -> usize {
     a / greatest_common_divisor(a, b) * b
 }
 
-impl Walk {
+impl RowLoop {
     fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
         let [kh, kw] = self.kernel;
         let key = format!(
@@ -219,12 +227,12 @@ impl Walk {
             self.store,
             self.workgroup,
         );
-        let Walk { workgroup, store, tail, flip, .. } = *self;
+        let RowLoop { workgroup, store, tail, flip, .. } = *self;
         let walk = self.schedule.variant(&self.strip, kw);
-        let finishes = chain.is_some();
-        let variant = context! { workgroup, kh, kw, flip, store, tail, finishes, ..walk };
-        let then = chain.map(|chain| Then { chain, vector: store, columns: None });
-        rendered("conv2d_depthwise", key, "conv2d_depthwise", variant, then)
+        let has_epilogue = chain.is_some();
+        let variant = context! { workgroup, kh, kw, flip, store, tail, has_epilogue, ..walk };
+        let epilogue = chain.map(|chain| Epilogue { chain, vector: store, columns: None });
+        rendered("conv2d_depthwise", key, "conv2d_depthwise", variant, epilogue)
     }
 }
 
@@ -239,7 +247,7 @@ mod tests {
             for (stride, dilation, input_dilation) in
                 [(1, 1, 1), (2, 1, 1), (3, 2, 1), (2, 4, 1), (1, 3, 1), (1, 1, 2), (1, 2, 2), (1, 2, 3)]
             {
-                let s = Schedule::new(kh, stride, dilation, input_dilation);
+                let s = RowSchedule::new(kh, stride, dilation, input_dilation);
                 for (t, phase) in (0..4).flat_map(|t| (0..s.phases).map(move |phase| (t, phase))) {
                     let first = phase * stride + t * s.advance;
                     for (r, meeting) in s.rows.iter().enumerate() {

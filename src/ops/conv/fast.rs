@@ -150,7 +150,7 @@ fn fold<T: Real>(g: &Geometry, from: &mut [T], planes: &mut [T]) {
 }
 
 /// Extents of the slices that belong to one image, and to one group of it.
-struct Parts {
+struct Sizes {
     x: usize,
     y: usize,
     x_group: usize,
@@ -160,10 +160,10 @@ struct Parts {
     columns: usize,
 }
 
-impl Parts {
+impl Sizes {
     fn new(g: &Geometry) -> Self {
         let (x_group, y_group) = (g.c * g.h * g.w, g.o * g.oh * g.ow);
-        Parts {
+        Sizes {
             x: g.groups * x_group,
             y: g.groups * y_group,
             x_group,
@@ -199,7 +199,7 @@ fn over_images<T: Real>(
 }
 
 pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>, y: &mut [T]) {
-    let p = Parts::new(g);
+    let p = Sizes::new(g);
     over_images(g, y, p.y, |i, y, unfolded| {
         let x = &x[i * p.x..][..p.x];
         for group in 0..g.groups {
@@ -228,7 +228,7 @@ pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option
 }
 
 pub(super) fn backward_input<T: Real>(g: &Geometry, dy: &[T], weight: &[T], dx: &mut [T]) {
-    let p = Parts::new(g);
+    let p = Sizes::new(g);
     over_images(g, dx, p.x, |i, dx, unfolded| {
         let dy = &dy[i * p.y..][..p.y];
         for group in 0..g.groups {
@@ -253,7 +253,7 @@ fn batch_parts(g: &Geometry) -> usize {
 }
 
 pub(super) fn backward_weight<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
-    let p = Parts::new(g);
+    let p = Sizes::new(g);
     let parts = batch_parts(g);
     let images = g.n.div_ceil(parts);
     let mut sums = vec![T::zero(); parts * dw.len()];

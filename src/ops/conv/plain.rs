@@ -1,5 +1,5 @@
-//! The plain kernels, one output per invocation: for small work on software adapters, what nothing else fits, and what the others are measured by.
-//! Their text is `shaders/conv2d.wgsl`.
+//! The plain kernels, one output per invocation: for small work on software adapters, for what nothing else fits, and as the
+//! baseline of the other kernels. Their text is `shaders/conv2d.wgsl`.
 
 use super::kernels::Problem;
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::ops::elementwise::library_then;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::{Arg, Cut, Kernel, KernelContext, Program, uniform};
 
-/// The kernel `entry`, with one invocation per element of the output and part of its sum of `terms`.
+/// The kernel `entry`, with one invocation per element of the output and split of its sum of `terms`.
 fn launch(
     problem: &Problem,
     entry: &str,
@@ -16,7 +16,7 @@ fn launch(
     ctx: &KernelContext<'_>,
 ) -> Result<Program> {
     let g = &problem.g;
-    let Cut { splits, length } = ctx.caps.cut(terms, ctx.caps.max_loop_iterations as usize);
+    let Cut { pieces: splits, length } = ctx.caps.cut(terms, ctx.caps.max_loop_iterations as usize);
     let params = uniform! {
         n: g.n, groups: g.groups, c: g.c, o: g.o, h: g.h, w: g.w, oh: g.oh, ow: g.ow, kh: g.kh, kw: g.kw, stride_y: g.stride[0], stride_x: g.stride[1],
         dilation_y: g.dilation[0], dilation_x: g.dilation[1], top: g.top, left: g.left,
@@ -51,13 +51,13 @@ pub(super) fn weight(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Progr
     if problem.has_bias { Ok(program.then(bias(problem, ctx)?)) } else { Ok(program) }
 }
 
-/// The sum of dy over images and pixels, a workgroup per channel and part.
+/// The sum of dy over images and pixels, a workgroup per channel and split.
 fn bias(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
     let g = &problem.g;
     let (channels, all) = (g.groups * g.o, g.n * g.oh * g.ow);
     // What 64 invocations found is put together by six iterations.
     let most = 64 * (ctx.caps.max_loop_iterations as usize).saturating_sub(6);
-    let Cut { splits, length } = ctx.caps.cut(all, most);
+    let Cut { pieces: splits, length } = ctx.caps.cut(all, most);
     let params = uniform! { images: g.n, channels, size: g.oh * g.ow, length };
     split_k(&SplitK { first: 1, ..SplitK::of(splits, &[channels]) }, ctx, |to, _| {
         let (kernel, args) = (Kernel::library("conv2d_backward_bias")?, [&[Arg::Input(1)], to].concat());

@@ -10,10 +10,10 @@ use minijinja::{Value, context};
 use super::correlation::Correlation;
 use super::kernels::Problem;
 use crate::error::Result;
-use crate::ops::text::{Then, rendered, widest};
+use crate::ops::text::{Epilogue, rendered, widest};
 use crate::ops::{AdapterClass, Arg, Chain, Kernel, KernelContext, Program, uniform};
 
-use shape::{Store, Strip, channels, rectangle, store};
+use shape::{InputStrip, Store, channels, rectangle, store};
 
 /// A variant of the kernel: what its text depends on.
 #[derive(Debug, Clone, Copy)]
@@ -134,10 +134,10 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Optio
     let tiles_x = c.ow.div_ceil(columns);
     let tiles_y = c.input_dilation[0] * c.oh.div_ceil(c.input_dilation[0] * rows);
     let input_dilation_y = c.input_dilation[0] as i64;
-    let row_offset = (c.before[0].max(0) + input_dilation_y - 1) / input_dilation_y * input_dilation_y;
+    let padded_top = (c.before[0].max(0) + input_dilation_y - 1) / input_dilation_y * input_dilation_y;
     let params = c.uniform().and(uniform! {
         kh: c.kh, stride_y: c.stride[0], dilation_y: c.dilation[0], input_dilation_y: c.input_dilation[0],
-        row_offset: row_offset - c.before[0], row_offset_floor: row_offset / c.input_dilation[0] as i64,
+        y_offset: padded_top - c.before[0], top_rows: padded_top / c.input_dilation[0] as i64,
         left: (c.before[1] - tile.phase as i64 + tile.shift as i64) / (input_dilation * unit) as i64, has_bias,
         tiles_x, tiles_y, width,
         step_ky: c.input_dilation[0] / greatest_common_divisor(c.input_dilation[0], c.dilation[0]),
@@ -176,11 +176,11 @@ impl Tile {
         if let (Some(across), None) = (self.across, self.whole) {
             key += &format!(".o{across}");
         }
-        let then = chain.map(|chain| Then { chain, vector: self.store.vector(), columns: None });
-        rendered("software/conv2d_tile", key, "conv2d_tile", self.variant(chain.is_some()), then)
+        let epilogue = chain.map(|chain| Epilogue { chain, vector: self.store.vector(), columns: None });
+        rendered("software/conv2d_tile", key, "conv2d_tile", self.variant(chain.is_some()), epilogue)
     }
 
-    fn variant(&self, finishes: bool) -> Value {
+    fn variant(&self, has_epilogue: bool) -> Value {
         let Tile {
             broadcast,
             rows,
@@ -194,10 +194,10 @@ impl Tile {
             exact,
             ..
         } = *self;
-        let Strip { first, unit, step, loads } = self.strip();
+        let InputStrip { first, unit, step, loads } = self.strip();
         let inputs = rows * loads;
         context! {
-            broadcast, rows, columns, lanes, vectors, kw, stride, input_dilation, input_dilation_y, exact, first, unit, step, finishes,
+            broadcast, rows, columns, lanes, vectors, kw, stride, input_dilation, input_dilation_y, exact, first, unit, step, has_epilogue,
             used => self.used_columns(), across => self.across.is_some(),
             whole_vectors => self.whole.map_or(0, |whole| whole.columns / whole.unit),
             row_loads => loads, loads => if broadcast { inputs.div_ceil(8) } else { inputs },
@@ -211,7 +211,7 @@ impl Tile {
         let (strip, mut seen) = (self.strip(), BTreeSet::new());
         let mut element = |column: usize, kx: usize| {
             let at = self.meets(column, kx)?;
-            let (load, component) = strip.place(at);
+            let (load, component) = strip.locate(at);
             Some(context! { kx, at, load, component, is_first => seen.insert(at) })
         };
         (0..self.used_columns())
@@ -236,20 +236,20 @@ impl Tile {
     }
 
     /// Columns of the input that a tile needs of each row.
-    fn strip(&self) -> Strip {
+    fn strip(&self) -> InputStrip {
         let met = |column| (0..self.kw).filter_map(move |kx| self.meets(column, kx));
         let all = (0..self.used_columns()).flat_map(met);
         if let Some(Whole { unit, .. }) = self.whole {
             let first = all.clone().min().unwrap_or(0) / unit;
             let last = all.max().unwrap_or(0) / unit;
-            return Strip { first, unit, step: 1, loads: last + 1 - first };
+            return InputStrip { first, unit, step: 1, loads: last + 1 - first };
         }
         if self.unit > 1 {
             let loads = all.max().unwrap_or(0) / self.unit + 1;
-            return Strip { first: 0, unit: self.unit, step: 1, loads };
+            return InputStrip { first: 0, unit: self.unit, step: 1, loads };
         }
         let step = all.clone().fold(0, greatest_common_divisor).max(1);
-        Strip { first: 0, unit: 1, step, loads: all.max().unwrap_or(0) / step + 1 }
+        InputStrip { first: 0, unit: 1, step, loads: all.max().unwrap_or(0) / step + 1 }
     }
 }
 

@@ -75,7 +75,7 @@ impl Inputs {
     }
 
     /// The load of its row that has the input which a pixel and an element of the kernel meet, and where in it.
-    fn place(&self, column: usize) -> Option<(usize, usize)> {
+    fn locate(&self, column: usize) -> Option<(usize, usize)> {
         let at = column as i64 - self.left;
         if self.whole.is_some_and(|columns| !(0..columns as i64).contains(&at)) {
             return None;
@@ -144,7 +144,7 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Optio
     let Tile { broadcast, lanes, channels, rows, .. } = tile;
     let width = lanes * if broadcast { 8 } else { 1 };
     let tiles = g.groups * g.o.div_ceil(width) * g.c.div_ceil(channels) * g.kh.div_ceil(rows);
-    // Each part of some work, and enough of them.
+    // Each split of some work, and enough of them.
     let all_rows = g.n * g.oh;
     let enough = if broadcast { WORKGROUPS.div_ceil(tiles) } else { (8 * WORKGROUPS).div_ceil(tiles) };
     // A row is one step, or a loop over several; at the end channels are stored.
@@ -156,7 +156,7 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Optio
     let length = all_rows.div_ceil(enough.clamp(1, (all_rows / 8).max(1)).max(needed));
     let splits = all_rows.div_ceil(length);
     tile.last = splits > 1;
-    // A part is [groups, input channels, kernel, `width`], the output channels last.
+    // A split is [groups, input channels, kernel, `width`], the output channels last.
     let width = tile.last.then_some(g.o.next_multiple_of(width));
     let params = g.uniform().and(uniform! {
         kh: g.kh, stride_y: g.stride[0], dilation_y: g.dilation[0], top: g.top,
@@ -205,7 +205,7 @@ impl Tile {
     fn met(&self) -> Vec<Value> {
         let Tile { kw, stride, dilation, pixels, .. } = *self;
         let input = |k: usize| {
-            let (load, component) = self.inputs.place(k)?;
+            let (load, component) = self.inputs.locate(k)?;
             let all = (0..pixels).flat_map(|pixel| (0..kw).map(move |kx| [pixel, kx]));
             let products: Vec<Vec<usize>> = all
                 .filter(|[pixel, kx]| pixel * stride + kx * dilation == k)

@@ -3,17 +3,17 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::{Access, Walk};
+use super::{Access, Elements};
 use crate::op::{Arg, Chain, Kernel, Op, Operand, Pointwise, Step};
 use crate::ops::text::{component, vector_type};
 use crate::shape::Shape;
 
 /// The chain as a function that another op's kernel calls.
 #[derive(Debug)]
-pub(crate) struct Finish {
+pub(crate) struct FunctionText {
     /// Declarations of its inputs.
     pub(crate) bindings: String,
-    /// `finish(value, at, column)` after the op, and what it calls.
+    /// `epilogue(value, at, column)` after the op, and what it calls.
     pub(crate) functions: String,
 }
 
@@ -32,7 +32,7 @@ impl Chain {
     /// How each input is read by one that knows the element's place and, if it has `columns`, its column.
     /// `None` where one has to be read otherwise.
     fn accesses(&self, columns: Option<usize>) -> Option<Vec<Access>> {
-        let access = |input: &Shape| match Walk::new(&self.shape, &[*input]).access[0] {
+        let access = |input: &Shape| match Elements::new(&self.shape, &[*input]).access[0] {
             Access::Suffix(n) if Some(n) == columns => Some(Access::Suffix(n)),
             found @ (Access::Same | Access::Scalar) => Some(found),
             _ => None,
@@ -42,7 +42,9 @@ impl Chain {
 
     /// Whether input `i` is read element for element.
     pub(crate) fn reads_in_order(&self, i: usize) -> bool {
-        self.inputs.get(i).is_some_and(|input| Walk::new(&self.shape, &[*input]).access[0] == Access::Same)
+        self.inputs
+            .get(i)
+            .is_some_and(|input| Elements::new(&self.shape, &[*input]).access[0] == Access::Same)
     }
 
     /// Whether a kernel that knows the place of what it stores can compute it too.
@@ -136,13 +138,19 @@ impl Chain {
     }
 
     /// The chain after an op that stores vectors of `n`. Its inputs are bound from `binding` on.
-    pub(crate) fn finish(&self, n: usize, binding: usize, columns: Option<usize>) -> Finish {
-        let finish = self.finish_as("finish", n, binding, columns);
-        Finish { functions: Chain::wrappers(&[self], n) + &finish.functions, ..finish }
+    pub(crate) fn epilogue(&self, n: usize, binding: usize, columns: Option<usize>) -> FunctionText {
+        let text = self.epilogue_as("epilogue", n, binding, columns);
+        FunctionText { functions: Chain::wrappers(&[self], n) + &text.functions, ..text }
     }
 
     /// The same as function `name`, without what it calls.
-    pub(super) fn finish_as(&self, name: &str, n: usize, binding: usize, columns: Option<usize>) -> Finish {
+    pub(super) fn epilogue_as(
+        &self,
+        name: &str,
+        n: usize,
+        binding: usize,
+        columns: Option<usize>,
+    ) -> FunctionText {
         let ty = vector_type("f32", n);
         let (mut bindings, mut reads) = (String::new(), String::new());
         let per_vector = format!("column / {n}u");
@@ -169,20 +177,20 @@ impl Chain {
              fn {name}(value: {ty}, at: u32, column: u32) -> {ty} {{\n{reads}{}    return v{last};\n}}\n",
             self.body(n, |_, x| literal(x)),
         );
-        Finish { bindings, functions }
+        FunctionText { bindings, functions }
     }
 }
 
-/// Kernel `entry` of the files under `shaders/`, which stores single elements through `finish`, with a chain.
+/// Kernel `entry` of the files under `shaders/`, which stores single elements through `epilogue`, with a chain.
 pub(crate) fn library_then(
     entry: &str,
     chain: Option<&Chain>,
     columns: Option<usize>,
 ) -> crate::error::Result<Kernel> {
     let Some(chain) = chain else { return Kernel::library(entry) };
-    let finish = chain.finish(1, FIRST_BINDING, columns);
+    let text = chain.epilogue(1, FIRST_BINDING, columns);
     let key = format!("{entry}.then.{}", chain.key(columns));
-    Kernel::library_with(entry, key, &["finish"], &format!("{}{}", finish.bindings, finish.functions))
+    Kernel::library_with(entry, key, &["epilogue"], &format!("{}{}", text.bindings, text.functions))
 }
 
 /// Where the inputs of a chain are bound after another op: beyond what any op of its own binds.

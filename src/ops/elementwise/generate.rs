@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::chain::NAMES;
-use super::{Access, Chain, Walk};
+use super::{Access, Chain, Elements};
 use crate::error::Result;
 use crate::ops::{Arg, Caps, Dispatch, Kernel, Program};
 
@@ -45,7 +45,7 @@ impl Access {
 /// old value of the state which the only result is stored in is read there: one buffer cannot be bound twice, to be read
 /// and to be written.
 pub(crate) fn program(name: &str, chain: &Chain, results: &[usize], caps: &Caps) -> Result<Program> {
-    let walk = Walk::new(&chain.shape, &chain.inputs);
+    let walk = Elements::new(&chain.shape, &chain.inputs);
     let reads: Vec<Access> = walk.access.iter().map(|a| a.in_vectors()).collect();
     let attributes: Vec<f32> =
         chain.steps.iter().filter_map(|s| s.op.pointwise()).flat_map(|f| f.attributes()).collect();
@@ -70,7 +70,7 @@ pub(crate) fn program(name: &str, chain: &Chain, results: &[usize], caps: &Caps)
 }
 
 /// The uniform; [`Text::params`] declares its twin.
-fn uniform(walk: &Walk, reads: &[Access], attributes: &[f32]) -> Vec<u8> {
+fn uniform(walk: &Elements, reads: &[Access], attributes: &[f32]) -> Vec<u8> {
     let elements: usize = walk.dims.iter().product();
     let mut words = vec![elements as u32, walk.dims.len() as u32, 0, 0];
     words.extend(attributes.iter().map(|x| x.to_bits()));

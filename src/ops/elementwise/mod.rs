@@ -7,6 +7,7 @@
 mod activation;
 mod arithmetic;
 pub(crate) mod chain;
+mod compare;
 mod generate;
 mod gradient;
 mod rows;
@@ -100,13 +101,13 @@ pub(crate) enum Access {
 
 /// Axes merged as far as all arguments allow, and how each argument is read.
 #[derive(Debug, Clone)]
-pub(crate) struct Walk {
+pub(crate) struct Elements {
     pub(crate) dims: Vec<usize>,
     pub(crate) strides: Vec<Vec<usize>>,
     pub(crate) access: Vec<Access>,
 }
 
-impl Walk {
+impl Elements {
     pub(crate) fn new(out: &Shape, inputs: &[Shape]) -> Self {
         let full: Vec<[usize; MAX_RANK]> = inputs.iter().map(|s| s.broadcast_strides(out)).collect();
         let mut dims: Vec<usize> = Vec::new();
@@ -144,7 +145,7 @@ impl Walk {
             .collect();
         // A single element is read the same way whatever it is called.
         let access = if dims.is_empty() { vec![Access::Same; inputs.len()] } else { access };
-        Walk { dims, strides, access }
+        Elements { dims, strides, access }
     }
 }
 
@@ -180,7 +181,7 @@ impl<T: Real, F: Formula> Reference<T> for Elementwise<F> {
 
     fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape).collect();
-        rows::apply(self.0, &Walk::new(&outputs[0].shape, &shapes), inputs, outputs[0].f());
+        rows::apply(self.0, &Elements::new(&outputs[0].shape, &shapes), inputs, outputs[0].f());
         Ok(())
     }
 }
@@ -320,6 +321,7 @@ const SPECIAL: [f64; 9] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0
 /// Cases of the whole family.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = arithmetic::cases();
+    cases.extend(compare::cases());
     cases.extend(activation::cases());
     cases.extend(gradient::cases());
     cases

@@ -1,6 +1,6 @@
 //! What the CPU device runs: row by row of the merged axes, each argument at its own stride, on threads.
 
-use super::{Formula, In, Real, Walk};
+use super::{Elements, Formula, In, Real};
 use crate::host::threads;
 use crate::shape::MAX_RANK;
 
@@ -37,7 +37,7 @@ fn along<T: Real, F: Formula>(f: F, y: &mut [T], [a, b, c]: [Line<'_, T>; 3]) {
 }
 
 /// y = f(inputs), which are read as `walk` says.
-pub(super) fn apply<T: Real, F: Formula>(f: F, walk: &Walk, inputs: &[In<'_, T>], y: &mut [T]) {
+pub(super) fn apply<T: Real, F: Formula>(f: F, walk: &Elements, inputs: &[In<'_, T>], y: &mut [T]) {
     let (outer, row) = match &walk.dims[..] {
         [outer @ .., row] => (outer, *row),
         [] => (&[][..], 1),

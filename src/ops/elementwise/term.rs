@@ -2,15 +2,15 @@
 
 use std::fmt::Write;
 
-use super::chain::{Finish, NAMES, literal};
-use super::{Access, Chain, FIRST_BINDING, Walk};
+use super::chain::{FunctionText, NAMES, literal};
+use super::{Access, Chain, Elements, FIRST_BINDING};
 use crate::error::Result;
 use crate::ops::Kernel;
 use crate::ops::text::vector_type;
 use crate::shape::Shape;
 
 /// How a kernel walks over the tensor that it reads, seen as `[outer, extent, inner]`: it calls
-/// `term(at, row, k, column)` for element `at`, which is at these places along the three axes.
+/// `prologue(at, row, k, column)` for element `at`, which is at these indices along the three axes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walked {
     pub(crate) dims: [usize; 3],
@@ -23,12 +23,12 @@ pub(crate) struct Walked {
 
 /// How one input of the formulas is read there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Read {
+enum PrologueRead {
     /// Element for element.
     Same,
     /// One element for all.
     Scalar,
-    /// By the places along some of the three axes.
+    /// By the indices along some of the three axes.
     Axes([bool; 3]),
     /// In any other way: extents, and how far apart neighbours along each of them are.
     Strided(Vec<[usize; 2]>),
@@ -39,27 +39,29 @@ impl Walked {
         if self.vectors.is_some() { 4 } else { 1 }
     }
 
-    fn read(&self, chain: &Chain, input: Shape) -> Read {
-        let walk = Walk::new(&chain.shape, &[input]);
+    fn read(&self, chain: &Chain, input: Shape) -> PrologueRead {
+        let walk = Elements::new(&chain.shape, &[input]);
         match walk.access[0] {
-            Access::Same => return Read::Same,
-            Access::Scalar => return Read::Scalar,
+            Access::Same => return PrologueRead::Same,
+            Access::Scalar => return PrologueRead::Scalar,
             _ => {}
         }
         for axes in [0b100, 0b010, 0b001, 0b110, 0b101, 0b011] {
             let axes = [0b100, 0b010, 0b001].map(|axis| axes & axis != 0);
             let some = [0, 1, 2].map(|i| if axes[i] { self.dims[i] } else { 1 });
             let shape = |dims: &[usize]| Shape::new(dims).unwrap_or_else(Shape::scalar);
-            let other = Walk::new(&shape(&self.dims), &[shape(&some)]);
+            let other = Elements::new(&shape(&self.dims), &[shape(&some)]);
             if (&other.dims, &other.strides) == (&walk.dims, &walk.strides) {
-                return Read::Axes(axes);
+                return PrologueRead::Axes(axes);
             }
         }
-        Read::Strided(walk.dims.iter().zip(&walk.strides[0]).map(|(&n, &stride)| [n, stride]).collect())
+        PrologueRead::Strided(
+            walk.dims.iter().zip(&walk.strides[0]).map(|(&n, &stride)| [n, stride]).collect(),
+        )
     }
 
-    /// The place of what is read, by the places along the axes.
-    fn place(&self, axes: [bool; 3]) -> String {
+    /// The offset of what is read, by the indices along the axes.
+    fn offset(&self, axes: [bool; 3]) -> String {
         let [extent, inner] = self.extents;
         match axes {
             [true, false, false] => "row".into(),
@@ -72,7 +74,7 @@ impl Walked {
     }
 }
 
-/// The place of element `at` of the whole in an input that is read by strides.
+/// The offset of element `at` of the whole in an input that is read by strides.
 fn strided(axes: &[[usize; 2]], at: &str) -> String {
     let mut parts = Vec::new();
     for (i, [extent, stride]) in axes.iter().enumerate().filter(|(_, [_, stride])| *stride > 0) {
@@ -93,19 +95,19 @@ fn strided(axes: &[[usize; 2]], at: &str) -> String {
 }
 
 impl Chain {
-    /// What tells its text as a term from others'.
-    fn term_key(&self, walked: &Walked) -> String {
+    /// What tells its text as a prologue from others'.
+    fn prologue_key(&self, walked: &Walked) -> String {
         let mut key = String::new();
         for input in &self.inputs {
             match walked.read(self, *input) {
-                Read::Same => key.push('e'),
-                Read::Scalar => key.push('s'),
-                Read::Axes(axes) => {
+                PrologueRead::Same => key.push('e'),
+                PrologueRead::Scalar => key.push('s'),
+                PrologueRead::Axes(axes) => {
                     let letters: String =
                         "okj".chars().zip(axes).filter_map(|(c, is)| is.then_some(c)).collect();
                     let _ = write!(key, "({letters})");
                 }
-                Read::Strided(axes) => {
+                PrologueRead::Strided(axes) => {
                     let _ = write!(key, "{axes:?}");
                 }
             }
@@ -114,18 +116,20 @@ impl Chain {
     }
 
     /// The chain as function `name(at, row, k, column)`, without what it calls. Its inputs are bound from `binding` on.
-    fn term_as(&self, name: &str, binding: usize, walked: &Walked) -> Finish {
+    fn prologue_as(&self, name: &str, binding: usize, walked: &Walked) -> FunctionText {
         let n = walked.width();
         let ty = vector_type("f32", n);
-        let (mut bindings, mut places, mut reads) = (String::new(), String::new(), String::new());
+        let (mut bindings, mut offsets, mut reads) = (String::new(), String::new(), String::new());
         for (i, input) in self.inputs.iter().enumerate() {
             let v = NAMES[i];
             // In vectors, or one element for all of a vector.
-            let (is_vector, place) = match walked.read(self, *input) {
-                Read::Same => (true, "at".to_string()),
-                Read::Scalar => (false, "0u".to_string()),
-                Read::Axes(axes) => (walked.vectors.is_some_and(|axis| axes[axis]), walked.place(axes)),
-                Read::Strided(mut axes) => match axes.last_mut() {
+            let (is_vector, offset) = match walked.read(self, *input) {
+                PrologueRead::Same => (true, "at".to_string()),
+                PrologueRead::Scalar => (false, "0u".to_string()),
+                PrologueRead::Axes(axes) => {
+                    (walked.vectors.is_some_and(|axis| axes[axis]), walked.offset(axes))
+                }
+                PrologueRead::Strided(mut axes) => match axes.last_mut() {
                     Some([extent, _]) if extent.is_multiple_of(n) => {
                         *extent /= n;
                         let is_vector = axes.last().is_some_and(|[_, stride]| *stride == 1);
@@ -136,9 +140,9 @@ impl Chain {
                     }
                     _ => {
                         let _ = write!(
-                            places,
+                            offsets,
                             "// Where `in_{v}` has what belongs to element `at`.\n\
-                             fn place_{v}(at: u32) -> u32 {{ return {}; }}\n\n",
+                             fn offset_{v}(at: u32) -> u32 {{ return {}; }}\n\n",
                             strided(&axes, "at")
                         );
                         (false, String::new())
@@ -149,26 +153,26 @@ impl Chain {
             let at = binding + i;
             let _ =
                 writeln!(bindings, "@group(0) @binding({at}) var<storage, read> in_{v}: array<{element}>;");
-            let value = match (is_vector || n == 1, &place[..]) {
+            let value = match (is_vector || n == 1, &offset[..]) {
                 (_, "") => {
                     let part = |j: usize| match j {
-                        0 => format!("in_{v}[place_{v}({n}u * at)]"),
-                        _ => format!("in_{v}[place_{v}({n}u * at + {j}u)]"),
+                        0 => format!("in_{v}[offset_{v}({n}u * at)]"),
+                        _ => format!("in_{v}[offset_{v}({n}u * at + {j}u)]"),
                     };
                     format!("{ty}({})", (0..n).map(part).collect::<Vec<_>>().join(", "))
                 }
-                (true, place) => format!("in_{v}[{place}]"),
-                (false, place) => format!("{ty}(in_{v}[{place}])"),
+                (true, offset) => format!("in_{v}[{offset}]"),
+                (false, offset) => format!("{ty}(in_{v}[{offset}])"),
             };
             let _ = writeln!(reads, "    let {v} = {value};");
         }
         let last = self.steps.len().saturating_sub(1);
         let functions = format!(
-            "{places}// What is read at `at`, which is at `row`, `k` and `column`.\n\
+            "{offsets}// What is read at `at`, which is at `row`, `k` and `column`.\n\
              fn {name}(at: u32, row: u32, k: u32, column: u32) -> {ty} {{\n{reads}{}    return v{last};\n}}\n",
             self.body(n, |_, x| literal(x)),
         );
-        Finish { bindings, functions }
+        FunctionText { bindings, functions }
     }
 }
 
@@ -176,10 +180,10 @@ impl Chain {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Around<'a> {
     /// In the place of what it reads.
-    pub(crate) before: Option<(&'a Chain, &'a Walked)>,
+    pub(crate) prologue: Option<(&'a Chain, &'a Walked)>,
     /// Applied to what it stores, and whether that is in vectors of four. Inputs are read element for element, or are
     /// one number.
-    pub(crate) then: Option<(&'a Chain, bool)>,
+    pub(crate) epilogue: Option<(&'a Chain, bool)>,
     /// In the place of further functions of its family.
     pub(crate) functions: Option<&'a Functions>,
 }
@@ -201,12 +205,12 @@ impl Functions {
 
 impl<'a> Around<'a> {
     /// What follows alone, if anything does.
-    pub(crate) fn after(then: Option<&'a Chain>, in_vectors: bool) -> Self {
-        Around { then: then.map(|chain| (chain, in_vectors)), ..Around::default() }
+    pub(crate) fn after(epilogue: Option<&'a Chain>, in_vectors: bool) -> Self {
+        Around { epilogue: epilogue.map(|chain| (chain, in_vectors)), ..Around::default() }
     }
 
-    /// Kernel `entry` of the files under `shaders/`, which reads through `term` or `term4` and stores through `finish` or
-    /// `finish4`. Inputs of the formulas are bound after the kernel's own, those of the first ones first.
+    /// Kernel `entry` of the files under `shaders/`, which reads through `prologue` or `prologue4` and stores through `epilogue` or
+    /// `epilogue4`. Inputs of the formulas are bound after the kernel's own, those of the first ones first.
     ///
     /// # Errors
     /// As [`Kernel::library`].
@@ -222,25 +226,25 @@ impl<'a> Around<'a> {
                 functions += text;
             }
         }
-        if let Some((chain, walked)) = self.before {
-            let name = if walked.vectors.is_some() { "term4" } else { "term" };
-            let term = chain.term_as(name, next, walked);
-            key += &format!(".of.{}", chain.term_key(walked));
+        if let Some((chain, walked)) = self.prologue {
+            let name = if walked.vectors.is_some() { "prologue4" } else { "prologue" };
+            let text = chain.prologue_as(name, next, walked);
+            key += &format!(".of.{}", chain.prologue_key(walked));
             next += chain.inputs.len();
             vectors.extend(walked.vectors.map(|_| chain));
             replaced.push(name);
-            bindings += &term.bindings;
-            functions += &term.functions;
+            bindings += &text.bindings;
+            functions += &text.functions;
         }
-        if let Some((chain, is_vector)) = self.then {
-            let (name, n) = if is_vector { ("finish4", 4) } else { ("finish", 1) };
-            let finish = chain.finish_as(name, n, next, None);
+        if let Some((chain, is_vector)) = self.epilogue {
+            let (name, n) = if is_vector { ("epilogue4", 4) } else { ("epilogue", 1) };
+            let text = chain.epilogue_as(name, n, next, None);
             key += &format!(".then.{}", chain.key(None));
             vectors.extend(is_vector.then_some(chain));
             replaced.push(name);
-            bindings += &finish.bindings;
+            bindings += &text.bindings;
             let gap = if functions.is_empty() { "" } else { "\n" };
-            functions = functions + gap + &finish.functions;
+            functions = functions + gap + &text.functions;
         }
         if replaced.is_empty() {
             return Kernel::library(entry);

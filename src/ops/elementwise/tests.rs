@@ -275,7 +275,7 @@ fn powers_are_those_of_the_c_standard() {
 }
 
 #[test]
-fn bounds_that_are_no_numbers_are_refused() {
+fn nan_bounds_are_refused() {
     for (low, high) in [(f32::NAN, 1.0), (0.0, f32::NAN)] {
         let g = Graph::new();
         let _ = g.input("x", [2]).clamp(low, high);

@@ -64,9 +64,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     // mean is it, with its sign.
     for (width, step) in [(7, 1), (28, 4), (259, 64), (1036, 256)] {
         let x = [7, width];
-        let place = |row: usize| row.min(4) * step + if row == 5 { 2 } else { 0 };
+        let position = |row: usize| row.min(4) * step + if row == 5 { 2 } else { 0 };
         let value = |i: usize| match (i / width, i % width) {
-            (row, at) if at == place(row) && row < 6 => {
+            (row, at) if at == position(row) && row < 6 => {
                 if row % 2 == 0 {
                     f64::INFINITY
                 } else {

@@ -1,6 +1,6 @@
 //! The backward pass.
 
-use super::{Walk, check, per_row, per_row_shape};
+use super::{RowPass, check, per_row, per_row_shape};
 use crate::error::Result;
 use crate::graph::Var;
 use crate::host::threads;
@@ -136,7 +136,7 @@ impl Op for LayerNormGrad {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let walk = Walk::new(ctx);
+        let walk = RowPass::new(ctx);
         let blocks = walk.units().div_ceil(COLUMNS);
         let (chunks, length) = cut(ctx.caps, walk.rows, blocks);
         let params = uniform! { rows: walk.rows, width: walk.units(), blocks, chunks, length };
@@ -168,8 +168,8 @@ impl Op for LayerNormGrad {
             let products_error = (m + 5.0) * UNIT * products + m * TINY;
             for k in 0..width {
                 // A quotient by m is good to five roundoffs.
-                let splits = g(k) + (sum + n(k) * products) / m;
-                let error = 12.0 * UNIT * splits + (sum_error + n(k) * products_error) / m;
+                let terms = g(k) + (sum + n(k) * products) / m;
+                let error = 12.0 * UNIT * terms + (sum_error + n(k) * products_error) / m;
                 dx.push(r[row].abs() * error * 1.01 + TINY);
                 dweight[k] += dy[row * width + k].abs() * n(k);
                 dbias[k] += dy[row * width + k].abs();

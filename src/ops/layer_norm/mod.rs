@@ -29,14 +29,14 @@ pub(crate) struct LayerNorm {
 
 /// How kernels go over x.
 #[derive(Debug, Clone, Copy)]
-struct Walk {
+struct RowPass {
     rows: usize,
     width: usize,
     /// A workgroup for each row, else an invocation.
     in_workgroup: bool,
 }
 
-impl Walk {
+impl RowPass {
     fn new(ctx: &KernelContext<'_>) -> Self {
         let (rows, width) = rows_of(&ctx.inputs[0].shape);
         let in_workgroup = match ctx.caps.class {
@@ -44,11 +44,11 @@ impl Walk {
             // Where invocations would be too few to be shared among threads.
             AdapterClass::Software | AdapterClass::SoftwareLanes8 => rows < 64 && width >= 2048,
         };
-        let walk = Walk { rows, width, in_workgroup };
-        Walk { in_workgroup: in_workgroup || !ctx.caps.allows(walk.loop_iterations()), ..walk }
+        let walk = RowPass { rows, width, in_workgroup };
+        RowPass { in_workgroup: in_workgroup || !ctx.caps.allows(walk.loop_iterations()), ..walk }
     }
 
-    /// Turns of loops along a row, for the forward or the backward direction: both go over it twice, and put together
+    /// Loop iterations along a row, for the forward or the backward direction: both go over it twice, and put together
     /// at most two things that 64 invocations found.
     fn loop_iterations(self) -> usize {
         let lanes = if self.in_workgroup { 64 } else { 1 };
@@ -194,7 +194,7 @@ impl Op for LayerNorm {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let walk = Walk::new(ctx);
+        let walk = RowPass::new(ctx);
         let params = uniform! { rows: walk.rows, width: walk.units(), eps: self.eps };
         let mut args: Vec<Arg> = (0..3).map(Arg::Input).collect();
         args.extend((0..3).map(Arg::Output));

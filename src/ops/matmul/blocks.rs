@@ -7,7 +7,7 @@ use super::{Chain, Extents, Form, Kernel, letters};
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
 use crate::ops::split_k::{SplitK, split_k};
-use crate::ops::text::{Then, rendered};
+use crate::ops::text::{Epilogue, rendered};
 use crate::ops::{Arg, KernelContext, Program, Trial, uniform};
 
 /// The forms that can compute it.
@@ -54,7 +54,9 @@ fn kernel(
         Form::Tn => (Along::Lines, Along::Lines),
     };
     let [a4, b4, c4] = aligned;
-    let variant = context! { a4, b4, c4, finishes => chain.is_some(), ..block.variant(&entry, a, b, sums) };
-    let then = chain.map(|chain| Then { chain, vector: if c4 { 4 } else { 1 }, columns: chain.columns });
-    rendered("gpu/matmul_block", key, &entry, variant, then)
+    let variant =
+        context! { a4, b4, c4, has_epilogue => chain.is_some(), ..block.variant(&entry, a, b, sums) };
+    let epilogue =
+        chain.map(|chain| Epilogue { chain, vector: if c4 { 4 } else { 1 }, columns: chain.columns });
+    rendered("gpu/matmul_block", key, &entry, variant, epilogue)
 }

@@ -45,7 +45,7 @@ pub(in crate::ops) fn shared(
     Launch { tile, params, workgroups: tiles, iterations: loop_iterations(k) }
 }
 
-/// C\[part\] = Σ A\[image\] B\[image\]ᵀ over the images of each part; with `sums` those of A's rows too. Binds A, B, C and the
+/// C\[split\] = Σ A\[image\] B\[image\]ᵀ over the images of each split; with `sums` those of A's rows too. Binds A, B, C and the
 /// sums. Says how many splits there are.
 pub(in crate::ops) fn summed([images, m, n, k]: [usize; 4], caps: &Caps, sums: bool) -> (Launch, usize) {
     let form = Form::Nt;

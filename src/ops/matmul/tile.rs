@@ -8,7 +8,7 @@ use super::{Chain, Extents, Form, Kernel, letters};
 use crate::error::Result;
 use crate::ops::candidates::WORKGROUPS;
 use crate::ops::split_k::{SplitK, split_k};
-use crate::ops::text::{Then, rendered};
+use crate::ops::text::{Epilogue, rendered};
 use crate::ops::{AdapterClass, Arg, Caps, KernelContext, Program};
 
 /// A variant of the tile.
@@ -35,7 +35,7 @@ pub(super) struct Extras {
     pub(super) bias: bool,
     /// Adds up the products of several matrices.
     pub(super) images: bool,
-    /// Sums a part of k alone, of which the uniform has the length.
+    /// Sums a split of k alone, of which the uniform has the length.
     pub(super) splits: bool,
 }
 
@@ -57,7 +57,7 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Progr
     })
 }
 
-/// Turns of loops for an extent of k, those of the loops that store included.
+/// Loop iterations for an extent of k, those of the loops that store included.
 pub(super) fn loop_iterations(k: usize) -> usize {
     k.div_ceil(4) + STORES
 }
@@ -117,9 +117,10 @@ impl Tile {
         let of_a_load = if form == Form::Tn { 4 } else { 1 } * if broadcast { 8 } else { 1 };
         let variant = context! {
             form => form.letters(), rows, vectors, broadcast, a4, b4, c4, sums, bias, images, splits,
-            loads => rows.div_ceil(of_a_load), finishes => chain.is_some(),
+            loads => rows.div_ceil(of_a_load), has_epilogue => chain.is_some(),
         };
-        let then = chain.map(|chain| Then { chain, vector: if c4 { 4 } else { 1 }, columns: chain.columns });
-        rendered("software/matmul_tile", key, &entry, variant, then)
+        let epilogue =
+            chain.map(|chain| Epilogue { chain, vector: if c4 { 4 } else { 1 }, columns: chain.columns });
+        rendered("software/matmul_tile", key, &entry, variant, epilogue)
     }
 }

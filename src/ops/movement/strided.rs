@@ -10,7 +10,7 @@ use crate::ops::{Backward, Gradients, In, KernelContext, Op, Out, Program, Real,
 use crate::shape::{DType, MAX_RANK, Shape, TensorType};
 
 /// An output read from the input with strides.
-pub(crate) trait Pattern: Debug + Clone + Send + Sync + 'static {
+pub(crate) trait Strides: Debug + Clone + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether every element of the input is read.
     const WHOLE: bool = true;
@@ -28,7 +28,7 @@ impl<P: Debug> Debug for Moved<P> {
     }
 }
 
-impl<T: Real, P: Pattern> Reference<T> for Moved<P> {
+impl<T: Real, P: Strides> Reference<T> for Moved<P> {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let (shape, strides, base) = self.0.read(&inputs[0].shape)?;
         transfer(&inputs[0], &mut outputs[0], |visit| crate::op::strided(&shape, &strides, base, visit));
@@ -36,7 +36,7 @@ impl<T: Real, P: Pattern> Reference<T> for Moved<P> {
     }
 }
 
-impl<P: Pattern> Op for Moved<P> {
+impl<P: Strides> Op for Moved<P> {
     fn name(&self) -> &'static str {
         P::NAME
     }
@@ -72,7 +72,7 @@ impl<P: Pattern> Op for Moved<P> {
 #[derive(Debug, Clone)]
 pub(crate) struct Copied;
 
-impl Pattern for Copied {
+impl Strides for Copied {
     const NAME: &'static str = "copy";
     fn read(&self, input: &Shape) -> Result<(Shape, [usize; MAX_RANK], usize), String> {
         Ok((*input, input.strides(), 0))
@@ -88,7 +88,7 @@ pub(crate) struct Permute {
     pub(super) axes: Vec<usize>,
 }
 
-impl Pattern for Permute {
+impl Strides for Permute {
     const NAME: &'static str = "permute";
     fn read(&self, input: &Shape) -> Result<(Shape, [usize; MAX_RANK], usize), String> {
         let mut seen = self.axes.clone();
@@ -121,7 +121,7 @@ pub(crate) struct SliceAxis {
     pub(super) step: usize,
 }
 
-impl Pattern for SliceAxis {
+impl Strides for SliceAxis {
     const NAME: &'static str = "slice";
     const WHOLE: bool = false;
     fn read(&self, input: &Shape) -> Result<(Shape, [usize; MAX_RANK], usize), String> {
@@ -159,7 +159,7 @@ pub(crate) struct Broadcast {
     pub(super) shape: Shape,
 }
 
-impl Pattern for Broadcast {
+impl Strides for Broadcast {
     const NAME: &'static str = "broadcast";
     fn read(&self, input: &Shape) -> Result<(Shape, [usize; MAX_RANK], usize), String> {
         if !input.broadcasts_to(&self.shape) {

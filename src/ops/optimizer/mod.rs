@@ -26,7 +26,7 @@ const WORKGROUP: usize = 64;
 /// Vectors of four that an invocation goes over where one launch is for several tensors, so that what all share is read once.
 const VECTORS: usize = 4;
 
-/// 0 for a denormal, which means nothing in a moment and costs some processors a hundred cycles.
+/// 0 for a denormal, which means nothing in a moment and costs some CPUs a hundred cycles.
 #[inline(always)]
 fn flush_denormal<T: Real>(x: T) -> T {
     if x.abs() < T::min_positive_value() { T::zero() } else { x }

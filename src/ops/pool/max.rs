@@ -98,7 +98,7 @@ impl<T: Real> Reference<T> for MaxPoolBackward {
         let (dy, index, dx) = (inputs[0].f(), inputs[1].u32(), outputs[0].f());
         dx.fill(T::zero());
         for (o, (&dy, &at)) in dy.iter().zip(index).enumerate() {
-            let to = dx[o / outs * plane..].get_mut(at as usize).filter(|_| (at as usize) < plane);
+            let to = dx[o / outs * plane..][..plane].get_mut(at as usize);
             let to = to.ok_or_else(|| format!("window {o} has its maximum at {at}, outside its plane"))?;
             *to = *to + dy;
         }
@@ -167,7 +167,7 @@ impl Op for MaxPoolBackward {
 /// Elements at the maxima: the derivative of [`MaxPoolBackward`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MaxPoolGather {
-    pub(super) windows: Windows,
+    pub(crate) windows: Windows,
 }
 
 impl<T: Real> Reference<T> for MaxPoolGather {
@@ -176,8 +176,9 @@ impl<T: Real> Reference<T> for MaxPoolGather {
         let (plane, outs) = ((y.extent * x.extent) as usize, (y.outputs * x.outputs) as usize);
         let (u, index) = (inputs[0].f(), inputs[1].u32());
         for (o, to) in outputs[0].f().iter_mut().enumerate() {
-            let value = u[o / outs * plane..].get(index[o] as usize);
-            *to = *value.ok_or_else(|| format!("window {o} has its maximum outside its plane"))?;
+            let at = index[o];
+            let value = u[o / outs * plane..][..plane].get(at as usize);
+            *to = *value.ok_or_else(|| format!("window {o} has its maximum at {at}, outside its plane"))?;
         }
         Ok(())
     }
@@ -215,7 +216,7 @@ impl Op for MaxPoolGather {
     }
 }
 
-/// An index that could have come from a forward pass: any place of each window. For cases.
+/// An index that could have come from a forward pass: any element of each window. For cases.
 pub(super) fn some_index(windows: &Windows, input: &Shape) -> Vec<f64> {
     let Ok([y, x]) = windows.axes(input) else { return Vec::new() };
     let planes = input.elements() / (y.extent * x.extent) as usize;
@@ -224,10 +225,10 @@ pub(super) fn some_index(windows: &Windows, input: &Shape) -> Vec<f64> {
         for (oy, ox) in (0..y.outputs).flat_map(|oy| (0..x.outputs).map(move |ox| (oy as usize, ox as usize)))
         {
             let row = |row: usize| x.window(ox).map(move |column| row * x.extent as usize + column);
-            let places: Vec<usize> = y.window(oy).flat_map(row).collect();
+            let indices: Vec<usize> = y.window(oy).flat_map(row).collect();
             // Multiplied by 2^32 over the golden ratio, neighbours differ without a period.
             let some = (index.len() as u64).wrapping_mul(2_654_435_769) >> 16;
-            index.push(places.get(some as usize % places.len().max(1)).map_or(0.0, |at| *at as f64));
+            index.push(indices.get(some as usize % indices.len().max(1)).map_or(0.0, |at| *at as f64));
         }
     }
     index

@@ -15,15 +15,15 @@ use crate::graph::{Var, shape_rule};
 use crate::shape::Shape;
 use average::AvgPool;
 pub(crate) use average::AvgPoolBackward;
-pub(crate) use max::MaxPoolBackward;
-use max::{MaxPool, MaxPoolGather};
+use max::MaxPool;
+pub(crate) use max::{MaxPoolBackward, MaxPoolGather};
 use rows::Pooling;
 use window::Axis;
 pub(crate) use window::Windows;
 
 const WORKGROUP: usize = 64;
 
-/// The kernel for rows, or one with an invocation for each result. The results follow the inputs: a maximum and its place,
+/// The kernel for rows, or one with an invocation for each result. The results follow the inputs: a maximum and its index,
 /// or one number.
 fn launch(what: Pooling, windows: &Windows, count_padding: bool, ctx: &KernelContext<'_>) -> Result<Program> {
     let plane = if what.is_backward() { ctx.outputs[0].shape } else { ctx.inputs[0].shape };
@@ -36,7 +36,7 @@ fn launch(what: Pooling, windows: &Windows, count_padding: bool, ctx: &KernelCon
     }
     let along = |axis: &Axis| if what.is_backward() { axis.most_windows() } else { axis.most_elements() };
     let all = axes.iter().map(along).product::<usize>();
-    let Cut { splits, length } = ctx.caps.cut(all, ctx.caps.max_loop_iterations as usize);
+    let Cut { pieces: splits, length } = ctx.caps.cut(all, ctx.caps.max_loop_iterations as usize);
     let (elements, [y, x]) = (ctx.outputs[0].shape.elements(), axes);
     let params = uniform! { elements, count_padding, splits, length, y, x };
     let one = |to: &[Arg], chain: Option<&Chain>| {
@@ -181,10 +181,10 @@ pub(crate) fn long_cases() -> Vec<Case> {
     let mut cases = vec![
         // A maximum at the end of the window, among negative numbers.
         Case::new(MaxPool { windows: whole }, &[plane]).fill(0, super::Fillings::Given(rising(301 * 257))),
-        // The planes have theirs in different places.
+        // The planes have theirs at different positions.
         Case::new(MaxPool { windows: whole }, &[&[3, 301, 257]])
             .fill(0, super::Fillings::Given(rising(300 * 257))),
-        // The largest is among the first of the second part, where the window is cut in three.
+        // The largest is among the first of the second piece, where the window is cut in three.
         Case::new(MaxPool { windows: whole }, &[&[1, 301, 257]]).fill(0, super::Fillings::Given(peak)),
         // Sums of splits differ by more than they may be off.
         Case::new(AvgPool { windows: whole, count_padding: false }, &[plane])
@@ -222,7 +222,7 @@ pub(crate) struct Layout {
     pub(crate) windows: Windows,
     pub(crate) input: Shape,
     pub(crate) output: Shape,
-    /// What a maximum could have left as its places.
+    /// What a maximum could have left as its indices.
     pub(crate) index: Vec<f64>,
 }
 
@@ -312,7 +312,8 @@ pub(super) fn cases() -> Vec<Case> {
 
 #[cfg(test)]
 mod tests {
-    use super::PoolOptions;
+    use super::{MaxPoolGather, PoolOptions, Windows};
+    use crate::ops::{In, Out, Reference, Slice, SliceMut};
     use crate::{Device, Graph};
 
     fn run(
@@ -351,6 +352,24 @@ mod tests {
         let mut step = Device::cpu().compile(&g).unwrap();
         step.run_with(&[("x", (&[1.0f32, 3.0, 3.0, 2.0]).into())]).unwrap();
         assert_eq!(step.values("dx").unwrap(), [0.0, 1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_maximum_lies_in_its_own_plane() {
+        let windows = Windows::Fixed { kernel: [1, 2], stride: [1, 2], padding: [0; 4], dilation: [1; 2] };
+        let shapes = [[2, 1, 4], [2, 1, 2]].map(|s| crate::ops::float(&s).shape);
+        let u: Vec<f64> = (1..=8).map(f64::from).collect();
+        let gathered = |index: &[u32]| {
+            let mut y = [0.0; 4];
+            let inputs = [
+                In { shape: shapes[0], data: Slice::F(&u) },
+                In { shape: shapes[1], data: Slice::U32(index) },
+            ];
+            let mut outputs = [Out { shape: shapes[1], data: SliceMut::F(&mut y) }];
+            MaxPoolGather { windows }.eval(&inputs, &mut outputs).map(|()| y)
+        };
+        assert_eq!(gathered(&[3, 2, 0, 3]).unwrap(), [4.0, 3.0, 5.0, 8.0]);
+        assert_eq!(gathered(&[3, 4, 0, 3]).unwrap_err(), "window 1 has its maximum at 4, outside its plane");
     }
 
     #[test]

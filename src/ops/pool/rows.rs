@@ -5,7 +5,7 @@ use minijinja::{Value, context};
 use super::Windows;
 use super::window::Axis;
 use crate::error::Result;
-use crate::ops::text::{Then, rendered, vector_type};
+use crate::ops::text::{Epilogue, rendered, vector_type};
 use crate::ops::{AdapterClass, Arg, Chain, Kernel, KernelContext, Program, uniform};
 
 /// What is computed.
@@ -142,7 +142,7 @@ impl Rows {
         best
     }
 
-    /// Turns of an invocation's loops.
+    /// Loop iterations of an invocation.
     fn loop_iterations(&self, y: &Axis, x: &Axis) -> usize {
         let [h, w, oh, ow] = [y.extent, x.extent, y.outputs, x.outputs].map(|n| n as usize);
         match (self.what.is_backward(), self.side_by_side()) {
@@ -175,10 +175,10 @@ impl Rows {
             kh, kw, sy, sx, dy, dx, padded, windows, n => vector, entry => &entry,
             bindings => what.bindings().iter().map(binding).collect::<Vec<_>>(),
             is_backward => what.is_backward(), is_max => what.is_max(), side_by_side => self.side_by_side(),
-            holders => vec![self.holders(0), self.holders(1)], finishes => chain.is_some(),
+            holders => vec![self.holders(0), self.holders(1)], has_epilogue => chain.is_some(),
         };
-        let then = chain.map(|chain| Then { chain, vector, columns: None });
-        rendered("software/pool2d_rows", key, &entry, variant, then)
+        let epilogue = chain.map(|chain| Epilogue { chain, vector, columns: None });
+        rendered("software/pool2d_rows", key, &entry, variant, epilogue)
     }
 }
 

@@ -72,7 +72,7 @@ impl Plan {
         plan
     }
 
-    /// Turns of loops for a piece of `length`.
+    /// Loop iterations for a piece of `length`.
     fn loop_iterations(&self, length: usize) -> usize {
         let each = self.lanes * if self.entry == "reduce_rows4" { 4 } else { 1 };
         length.div_ceil(each) + if self.lanes > 1 { WORKGROUP.ilog2() as usize } else { 0 }
@@ -109,18 +109,18 @@ impl Plan {
         };
         let invocations = outer * self.chunks * inner / self.width * self.lanes;
         let workgroup = if self.width == 16 { 8 } else { WORKGROUP };
-        let before = ctx.fusion.prologue.map(|(_, chain)| chain).filter(|_| from == Arg::Input(0));
-        let then = ctx.fusion.epilogue.filter(|_| to == Arg::Output(0));
+        let prologue = ctx.fusion.prologue.map(|(_, chain)| chain).filter(|_| from == Arg::Input(0));
+        let epilogue = ctx.fusion.epilogue.filter(|_| to == Arg::Output(0));
         let walked = self.walked();
         let maxima = self.maxima();
         let around = Around {
-            before: before.map(|c| (c, &walked)),
-            then: then.map(|c| (c, self.width > 1)),
+            prologue: prologue.map(|c| (c, &walked)),
+            epilogue: epilogue.map(|c| (c, self.width > 1)),
             functions: (reduce.0 == Kind::Max).then_some(&maxima),
         };
-        let mut args = if before.is_none() { vec![from, to] } else { vec![to] };
-        args.extend(before.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
-        args.extend(then.map(|_| ctx.epilogue_args()).unwrap_or_default());
+        let mut args = if prologue.is_none() { vec![from, to] } else { vec![to] };
+        args.extend(prologue.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
+        args.extend(epilogue.map(|_| ctx.epilogue_args()).unwrap_or_default());
         let launch =
             ctx.launch(around.kernel(self.entry)?, args, &params, invocations.div_ceil(workgroup))?;
         Ok(launch.loop_iterations(self.loop_iterations(self.length)))

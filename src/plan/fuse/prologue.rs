@@ -46,6 +46,7 @@ impl Pass<'_> {
         let mut taken: Vec<usize> = Vec::new();
         // A reshape between has no effect.
         let reshape = self
+            .r
             .producer(value)
             .filter(|&p| self.r.nodes[p].op.traits().is_alias && self.is_read_by(value, &[n]));
         let from = reshape.map_or(value, |p| self.r.nodes[p].inputs[0]);
@@ -54,7 +55,7 @@ impl Pass<'_> {
         if self.r.nodes[n].inputs.iter().filter(|&&v| v == value).count() > 1 || self.is_found_again(n) {
             return taken;
         }
-        let mut open: Vec<usize> = self.producer(from).into_iter().collect();
+        let mut open: Vec<usize> = self.r.producer(from).into_iter().collect();
         // Readers come before what they read.
         while let Some(m) = open.iter().copied().max() {
             open.retain(|&o| o != m);
@@ -69,7 +70,7 @@ impl Pass<'_> {
             with.insert(0, m);
             if self.can_take_in(n, at, &with) {
                 taken = with;
-                open.extend(node.inputs.iter().filter_map(|&v| self.producer(v)));
+                open.extend(node.inputs.iter().filter_map(|&v| self.r.producer(v)));
             }
         }
         taken.extend(reshape.filter(|_| !taken.is_empty()));

@@ -7,7 +7,7 @@ use minijinja::{Value, context};
 use super::super::geometry::Geometry;
 use super::super::kernels::Problem;
 use super::strip::Strip;
-use super::{LINES, OUTPUTS, ROWS, Schedule, Shape, columns, vector};
+use super::{LINES, OUTPUTS, ROWS, RowSchedule, Shape, columns, vector};
 use crate::error::Result;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::rendered;
@@ -36,8 +36,8 @@ pub(in super::super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Re
     program.map(Some)
 }
 
-/// Most splits: they are added one after the other.
-const PARTS: usize = 256;
+/// Most chunks of a sum: they are added one after the other.
+const MAX_CHUNKS: usize = 256;
 
 /// The kernel for groups of one input channel; `None` for others, and where its text would be too long.
 pub(in super::super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
@@ -45,7 +45,7 @@ pub(in super::super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Pl
         return None;
     }
     let shape = Shape::of(caps.class);
-    let schedule = Schedule::new(g.kh, g.stride[0], g.dilation[0], 1);
+    let schedule = RowSchedule::new(g.kh, g.stride[0], g.dilation[0], 1);
     let unit = vector(&[g.ow]);
     let columns = columns(g.ow, unit, shape.columns.min(LINES / g.taps()));
     if columns * g.taps() > LINES || schedule.window > ROWS || g.taps() > 64 {
@@ -55,7 +55,7 @@ pub(in super::super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Pl
     let strip = Strip::new(columns, g.kw, [g.stride[1], 1, g.dilation[1]], g.left as i64, g.w, tiles_x);
     let steps = g.oh.div_ceil(schedule.phases);
     let channels = g.groups * g.o;
-    let wanted = shape.invocations.div_ceil(channels).min(PARTS);
+    let wanted = shape.invocations.div_ceil(channels).min(MAX_CHUNKS);
     let walks = g.n * schedule.phases * tiles_x;
     let pieces = wanted.div_ceil(walks).min(steps / (2 * schedule.kept() + 1)).max(1);
     let length = steps.div_ceil(pieces);

@@ -24,7 +24,7 @@ impl Store {
 
 /// How the columns of a row that a tile needs are loaded: vectors of `unit` columns, `step` columns apart.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Strip {
+pub(super) struct InputStrip {
     /// The first vector.
     pub(super) first: usize,
     pub(super) unit: usize,
@@ -33,9 +33,9 @@ pub(super) struct Strip {
     pub(super) loads: usize,
 }
 
-impl Strip {
+impl InputStrip {
     /// Which load of its row has a column, and where in it.
-    pub(super) fn place(self, column: usize) -> (usize, usize) {
+    pub(super) fn locate(self, column: usize) -> (usize, usize) {
         (column / self.step / self.unit - self.first, column / self.step % self.unit)
     }
 }

@@ -1,0 +1,375 @@
+//! Several launches become one. A GPU needs some microseconds for a launch, whatever it computes, and small steps consist
+//! of them.
+//!
+//! Launches of one workgroup follow each other in one launch, which does the work of all in order: losses and their mean,
+//! counts of steps, sums of metrics. On GPUs launches that have nothing to do with each other, and do not fill the device,
+//! run side by side in one: the gradients of a layer's weight and of its input. A launch moves up to one before it, past
+//! launches that it has nothing to do with.
+
+use std::collections::BTreeSet;
+
+use super::{Plan, Task};
+use crate::graph::{Source, ValueId};
+use crate::op::{AdapterClass, Arg, Caps, Dispatch, Kernel};
+use crate::wgsl::joined::{self, Layout, Member, Part};
+
+/// Tasks that a launch moves past at most.
+const FAR: usize = 512;
+
+/// Members of a launch at most.
+const MOST: usize = 12;
+
+/// Invocations that one workgroup takes over from several, and iterations that it needs for them: less than a launch is
+/// worth.
+const INVOCATIONS: usize = 256;
+const ITERATIONS: usize = 256;
+
+/// Workgroups side by side, at most, of kernels that fill a multiprocessor with few: the largest GPUs run some hundreds of
+/// those at once, and several times as many whose invocations know nothing of each other.
+const WORKGROUPS: u32 = 512;
+const FREE: u32 = 8;
+
+/// Workgroup memory that WebGPU promises.
+const SHARED: usize = 16_384;
+
+/// Bytes that a launch may write for it to move up, so that its results live longer.
+const BYTES: usize = 1 << 21;
+
+/// Memory that cannot be told apart: a state in all its versions, or a value and its reshapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Memory {
+    State(usize),
+    Value(ValueId),
+    /// Of the group's task.
+    Scratch(usize),
+}
+
+/// What a task touches.
+struct Touched {
+    reads: BTreeSet<Memory>,
+    writes: BTreeSet<Memory>,
+}
+
+impl Touched {
+    fn has_to_follow(&self, other: &Touched) -> bool {
+        !self.reads.is_disjoint(&other.writes)
+            || !self.writes.is_disjoint(&other.writes)
+            || !self.writes.is_disjoint(&other.reads)
+    }
+}
+
+/// A launch that can be part of another.
+#[derive(Clone)]
+struct One {
+    dispatch: Dispatch,
+    member: Member,
+    /// By argument: its memory.
+    memory: Vec<Memory>,
+    /// Whether it has to wait for those before it in its launch.
+    follows: bool,
+}
+
+impl One {
+    fn of(dispatch: &Dispatch, task: &Task, plan: &Plan, memory: impl Fn(ValueId) -> Memory) -> Option<Self> {
+        let [_, 1, 1] = dispatch.grid else { return None };
+        let of = |arg: &Arg| match *arg {
+            Arg::Input(i) => plan.reads_of(task).nth(i).map(&memory),
+            Arg::Output(i) | Arg::OutputRead(i) => plan.outputs_of(task).nth(i).map(&memory),
+            Arg::Scratch(i) | Arg::ScratchRead(i) => Some(Memory::Scratch(i)),
+        };
+        let memory = dispatch.args.iter().map(of).collect::<Option<_>>()?;
+        let member = Member::of(&dispatch.kernel.text).filter(|_| dispatch.kernel.trusted)?;
+        dispatch.most_loop_iterations()?;
+        Some(One { dispatch: dispatch.clone(), member, memory, follows: false })
+    }
+
+    fn part(&self, bindings: Vec<usize>) -> Part<'_> {
+        Part {
+            text: &self.dispatch.kernel.text,
+            member: &self.member,
+            workgroups: self.dispatch.grid[0],
+            bindings,
+            follows: self.follows,
+        }
+    }
+
+    /// Most iterations of an invocation.
+    fn iterations(&self, layout: Layout) -> usize {
+        let own = self.dispatch.most_loop_iterations().unwrap_or_default();
+        let part = self.part(Vec::new());
+        match layout {
+            Layout::SideBySide => own,
+            Layout::InOrder => part.invocations().div_ceil(part.width()) as usize * (1 + own),
+        }
+    }
+
+    /// How much of a device it fills, in workgroups that nothing runs beside.
+    fn weight(&self) -> u32 {
+        self.dispatch.grid[0].div_ceil(if self.member.is_free { FREE } else { 1 })
+    }
+
+    /// Whether one workgroup can do it as well.
+    fn is_small(&self) -> bool {
+        let invocations = self.part(Vec::new()).invocations() as usize;
+        let is_little = invocations <= INVOCATIONS && self.iterations(Layout::InOrder) <= ITERATIONS;
+        self.dispatch.grid[0] == 1 || self.member.is_free && is_little
+    }
+}
+
+/// A task, or several that are joined, in the making.
+struct Group {
+    task: Task,
+    touched: Touched,
+    /// What its results take.
+    bytes: usize,
+    /// What the members of its launches are; empty where it cannot be joined.
+    launches: Vec<Vec<One>>,
+    layout: Layout,
+}
+
+/// The tasks of a plan without slots, joined where that is possible.
+pub(super) fn join(plan: &Plan, roots: &[ValueId], caps: &Caps) -> Vec<Task> {
+    let memory = |v: ValueId| {
+        let root = roots[v as usize];
+        match plan.recording.values[root as usize].source {
+            Source::State { state, .. } => Memory::State(state),
+            _ => Memory::Value(root),
+        }
+    };
+    let mut tasks = plan.tasks.clone();
+    let layouts = match caps.class {
+        AdapterClass::Gpu => &[Layout::InOrder, Layout::SideBySide][..],
+        // llvmpipe runs a launch in no time, and both sides of a branch.
+        AdapterClass::Software | AdapterClass::SoftwareLanes8 => &[Layout::InOrder],
+    };
+    for &layout in layouts {
+        let mut groups: Vec<Group> = Vec::new();
+        for task in tasks {
+            let group = Group::of(plan, task, layout, memory);
+            match group.partner(&groups, caps) {
+                Some(to) => groups[to].take(plan, group),
+                None => groups.push(group),
+            }
+        }
+        tasks = groups.into_iter().map(Group::finish).collect();
+    }
+    tasks
+}
+
+impl Group {
+    fn of(plan: &Plan, task: Task, layout: Layout, memory: impl Fn(ValueId) -> Memory) -> Self {
+        let touched = Touched {
+            reads: plan.reads_of(&task).map(&memory).collect(),
+            writes: plan.outputs_of(&task).map(&memory).collect(),
+        };
+        let one = |d: &Dispatch| Some(vec![One::of(d, &task, plan, &memory)?]);
+        let launches: Option<Vec<Vec<One>>> = task.program.dispatches.iter().map(one).collect();
+        let is_one = |all: &Vec<Vec<One>>| match layout {
+            Layout::InOrder => {
+                matches!(&all[..], [one] if one[0].is_small()) && task.program.scratch.is_empty()
+            }
+            Layout::SideBySide => all.iter().all(|one| one[0].weight() <= WORKGROUPS / 2),
+        };
+        let launches = launches.filter(is_one).unwrap_or_default();
+        let bytes = plan.outputs_of(&task).map(|v| plan.bytes(v) as usize).sum();
+        Group { task, touched, bytes, launches, layout }
+    }
+
+    /// The group that this one can be joined to: the nearest of those that it can move up to.
+    fn partner(&self, groups: &[Group], caps: &Caps) -> Option<usize> {
+        if self.launches.is_empty() || self.bytes > BYTES {
+            return None;
+        }
+        for at in (groups.len().saturating_sub(FAR)..groups.len()).rev() {
+            let follows = self.touched.has_to_follow(&groups[at].touched);
+            if (self.layout == Layout::InOrder || !follows) && groups[at].fits(self, caps) {
+                return Some(at);
+            }
+            if follows {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Whether another can be joined to it.
+    fn fits(&self, other: &Group, caps: &Caps) -> bool {
+        if self.launches.is_empty() {
+            return false;
+        }
+        self.launches.iter().zip(&other.launches).all(|(own, more)| {
+            let all: Vec<&One> = own.iter().chain(more).collect();
+            let parts = || all.iter().map(|s| s.part(Vec::new()));
+            let width = parts().map(|p| p.width()).max().unwrap_or(1);
+            // All invocations of a workgroup come to a member's barriers.
+            let is_wide = |s: &&One| s.member.is_free || s.member.workgroup == width;
+            let iterations = all.iter().map(|s| s.iterations(self.layout));
+            let (iterations, fits) = match self.layout {
+                Layout::InOrder => (iterations.sum(), true),
+                Layout::SideBySide => (
+                    iterations.max().unwrap_or_default(),
+                    all.iter().map(|s| s.weight()).sum::<u32>() <= WORKGROUPS,
+                ),
+            };
+            fits && all.len() <= MOST
+                && all.iter().all(is_wide)
+                && joined::shared_bytes(all.iter().map(|s| &s.member)) <= SHARED
+                && caps.allows(iterations)
+                && bindings(&all).is_some_and(|b| b.len() <= caps.storage_buffers as usize)
+        })
+    }
+
+    fn take(&mut self, plan: &Plan, other: Group) {
+        let inputs = plan.reads_of(&self.task).count();
+        let outputs = plan.outputs_of(&self.task).count();
+        let scratch = self.task.program.scratch.len();
+        let follows = other.touched.has_to_follow(&self.touched);
+        for (at, mut launch) in other.launches.into_iter().enumerate() {
+            for one in &mut launch {
+                for arg in &mut one.dispatch.args {
+                    match arg {
+                        Arg::Input(i) => *i += inputs,
+                        Arg::Output(i) | Arg::OutputRead(i) => *i += outputs,
+                        Arg::Scratch(i) | Arg::ScratchRead(i) => *i += scratch,
+                    }
+                }
+                for memory in &mut one.memory {
+                    if let Memory::Scratch(i) = memory {
+                        *i += scratch;
+                    }
+                }
+                one.follows = follows;
+            }
+            match self.launches.get_mut(at) {
+                Some(own) => own.append(&mut launch),
+                None => self.launches.push(launch),
+            }
+        }
+        self.task.program.scratch.extend(other.task.program.scratch);
+        self.task.nodes.extend(other.task.nodes);
+        self.touched.reads.extend(other.touched.reads);
+        self.touched.writes.extend(other.touched.writes);
+        self.bytes += other.bytes;
+    }
+
+    /// The task, with one launch for all members.
+    fn finish(mut self) -> Task {
+        let Group { launches, layout, .. } = &self;
+        if !launches.is_empty() {
+            let dispatch = |all: &Vec<One>| launch(*layout, &all.iter().collect::<Vec<_>>());
+            self.task.program.dispatches = launches.iter().map(dispatch).collect();
+        }
+        self.task
+    }
+}
+
+/// A binding of the joined kernel.
+struct Binding {
+    arg: Arg,
+    memory: Memory,
+    element: String,
+}
+
+fn is_written(arg: Arg) -> bool {
+    matches!(arg, Arg::Output(_) | Arg::Scratch(_))
+}
+
+/// The bindings of all: memory that one writes is bound once, as single elements where members see it differently. `None`
+/// where that cannot be.
+fn bindings(all: &[&One]) -> Option<Vec<Binding>> {
+    let uses = || all.iter().flat_map(|s| (0..s.dispatch.args.len()).map(move |i| (*s, i)));
+    let mut bindings: Vec<Binding> = Vec::new();
+    for (one, i) in uses() {
+        let (arg, memory) = (one.dispatch.args[i], one.memory[i]);
+        let element = &one.member.elements[i];
+        let writes = uses().any(|(s, k)| s.memory[k] == memory && is_written(s.dispatch.args[k]));
+        let same = |b: &&mut Binding| b.memory == memory && (writes || b.element == *element);
+        let Some(binding) = bindings.iter_mut().find(same) else {
+            bindings.push(Binding { arg, memory, element: element.clone() });
+            continue;
+        };
+        if is_written(arg) {
+            binding.arg = arg;
+        }
+        if binding.element != *element {
+            if single(&binding.element) != single(element) {
+                return None;
+            }
+            binding.element = single(element).to_string();
+        }
+    }
+    // Who sees vectors there reads and writes whole ones.
+    let can_use = |(one, i): (&One, usize)| {
+        let element = &one.member.elements[i];
+        let binding = bindings.iter().find(|b| b.memory == one.memory[i] && suits(b, element));
+        let is_exact = |b: &Binding| b.element == *element;
+        binding.is_some_and(|b| is_exact(b) || joined::flat(&one.dispatch.kernel.text, i).is_some())
+    };
+    uses().all(can_use).then_some(bindings)
+}
+
+/// What vectors of four are made of; of others the type itself.
+fn single(element: &str) -> &str {
+    element.strip_prefix("vec4<").and_then(|rest| rest.strip_suffix('>')).unwrap_or(element)
+}
+
+/// Whether a member that sees `element`s there can use a binding of its memory.
+fn suits(binding: &Binding, element: &str) -> bool {
+    binding.element == element || binding.element == single(element)
+}
+
+fn launch(layout: Layout, all: &[&One]) -> Dispatch {
+    let bindings = match all {
+        [one] => return one.dispatch.clone(),
+        _ => bindings(all).unwrap_or_default(),
+    };
+    let position = |(memory, element): (&Memory, &String)| {
+        let of_memory = |b: &Binding| b.memory == *memory;
+        let exact = bindings.iter().position(|b| of_memory(b) && b.element == *element);
+        exact.or_else(|| bindings.iter().position(|b| of_memory(b) && suits(b, element))).unwrap_or_default()
+    };
+    let bound: Vec<Vec<usize>> =
+        all.iter().map(|s| s.memory.iter().zip(&s.member.elements).map(position).collect()).collect();
+    // Vectors that others see as single elements.
+    let flat = |(one, bound): (&&One, &Vec<usize>)| {
+        let differs = |i: &usize| bindings[bound[*i]].element != one.member.elements[*i];
+        let text = one.dispatch.kernel.text.to_string();
+        (0..bound.len()).filter(differs).fold(text, |text, i| joined::flat(&text, i).unwrap_or(text))
+    };
+    let texts: Vec<String> = all.iter().zip(&bound).map(flat).collect();
+    let parts: Vec<Part<'_>> =
+        all.iter().zip(&texts).zip(&bound).map(|((s, text), b)| Part { text, ..s.part(b.clone()) }).collect();
+    let written: Vec<bool> = bindings.iter().map(|b| is_written(b.arg)).collect();
+    let text = joined::text(layout, &parts, &written);
+    let mut uniform: Vec<u8> = Vec::new();
+    for one in all {
+        uniform.extend(&one.dispatch.uniform);
+        uniform.resize(uniform.len().next_multiple_of(16), 0);
+    }
+    // All that the text depends on.
+    let key = |(one, part): (&&One, &Part<'_>)| {
+        let bound: Vec<String> = part.bindings.iter().map(usize::to_string).collect();
+        let waits = if part.follows { "|" } else { "" };
+        format!("{waits}{}x{}({})", one.dispatch.kernel.key, part.workgroups, bound.join(","))
+    };
+    let key = all.iter().zip(&parts).map(key).collect::<Vec<_>>().join(";");
+    let types: Vec<&str> = bindings.iter().map(|b| &*b.element).collect();
+    let access: String = written.iter().map(|w| if *w { 'w' } else { 'r' }).collect();
+    let name = if layout == Layout::InOrder { "in_order" } else { "side_by_side" };
+    let kernel = Kernel {
+        key: format!("{name}.{key}.{access}.{}", types.join(",")),
+        entry: joined::ENTRY.into(),
+        text: text.into(),
+        trusted: true,
+    };
+    let args = bindings.iter().map(|b| b.arg).collect();
+    let iterations = all.iter().map(|s| s.iterations(layout));
+    let (workgroups, iterations) = match layout {
+        Layout::InOrder => (1, iterations.sum()),
+        Layout::SideBySide => {
+            let width = parts.iter().map(Part::width).max().unwrap_or(1);
+            (parts.iter().map(|p| p.workgroups_of(width)).sum(), iterations.max().unwrap_or_default())
+        }
+    };
+    Dispatch::with_bytes(kernel, args, uniform, [workgroups, 1, 1]).loop_iterations(iterations)
+}

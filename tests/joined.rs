@@ -1,0 +1,114 @@
+//! Launches that are joined: the bits of single ones, on every adapter and in every class of kernels, in three runs of one
+//! step.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::HashSet;
+
+use wgrad::gpu::{Gpu, PlantedFault};
+use wgrad::nn::{Cnn, Layer, Mlp};
+use wgrad::ops::AdapterClass;
+use wgrad::optim::{Adam, Optimizer};
+use wgrad::{CompileOptions, Device, Graph, Init, Params, Precision, Rng};
+
+/// What is read of a run: the launches of a step, losses, and all states by name.
+type Trained = (usize, Vec<f32>, Vec<(String, Vec<f32>)>);
+
+/// Three steps of Adam on 48 random images of 8 × 8, with running sums beside.
+fn train(gpu: &Gpu, is_cnn: bool, precision: Precision) -> Trained {
+    let params = Params::seeded(7);
+    let mlp = Mlp::new(&params.at("mlp"), &[64, 32, 10]);
+    let cnn = Cnn::new(&params.at("cnn"), [1, 8, 8], &[4, 8], 10);
+    let g = Graph::new();
+    let (x, y) = (g.input("x", [48, 1, 8, 8]), g.classes("y", [48]));
+    let logits = if is_cnn { cnn.forward(x) } else { mlp.forward(x.reshape([48, 64])) };
+    let loss = logits.softmax_cross_entropy(y);
+    let own = params.at(if is_cnn { "cnn" } else { "mlp" });
+    Adam::new(&params, 1e-3).minimize(loss, &own.trainable());
+    // States that a small launch reads before another writes them, and that one reads afterwards.
+    let (a, b) = (params.state("a", [3], Init::Constant(1.0)), params.state("b", [3], Init::Constant(2.0)));
+    let before = g.param(&a) * 3.0 + g.param(&b);
+    let new = g.param(&a).assign(before + loss);
+    g.output("sum", g.param(&b).assign(new * 0.5 - g.param(&b)).sum_all());
+    g.output("loss", loss);
+    let device = Device::from(gpu.clone());
+    let mut step = device.compile_with(&g, CompileOptions::new().precision(precision)).unwrap();
+    let mut rng = Rng::new(3, "images");
+    let images: Vec<f32> = (0..48 * 64).map(|_| rng.normal() as f32).collect();
+    let classes: Vec<u32> = (0..48).map(|_| rng.below(10)).collect();
+    step.feed("x", &images).unwrap();
+    step.feed("y", &classes).unwrap();
+    let mut losses = Vec::new();
+    for _ in 0..3 {
+        step.run().unwrap();
+        losses.extend(["loss", "sum"].iter().flat_map(|name| step.values(name).unwrap()));
+    }
+    let states = params.all().into_iter().filter_map(|p| {
+        let wgrad::Data::F32(values) = device.read_param(&p).ok()?.data().clone() else { return None };
+        Some((p.name().to_string(), values))
+    });
+    (step.dispatches(), losses, states.collect())
+}
+
+#[test]
+fn joined_launches_give_the_bits_of_single_ones() {
+    let mut compared = 0;
+    for gpu in common::gpus() {
+        for class in HashSet::from([AdapterClass::Gpu, gpu.caps().class]) {
+            let gpu = gpu.with_class(class);
+            for (is_cnn, precision) in
+                [(false, Precision::F32), (true, Precision::F32), (false, Precision::Mixed)]
+            {
+                if precision == Precision::Mixed && !gpu.has_f16() {
+                    continue;
+                }
+                let (few, losses, states) = train(&gpu, is_cnn, precision);
+                let (all, single_losses, single_states) = train(&gpu.unjoined(), is_cnn, precision);
+                assert!(few + 2 < all, "{gpu:?}: {few} launches of {all}");
+                assert!(losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
+                assert_eq!(losses, single_losses, "{gpu:?} as {class:?}");
+                assert_eq!(states, single_states, "{gpu:?} as {class:?}");
+                // Each kernel against its formula.
+                assert_eq!(train(&gpu.checked(), is_cnn, precision).1, losses);
+                compared += states.len();
+            }
+        }
+    }
+    println!("{compared} states compared");
+}
+
+/// A member that is wrong is named, whatever it is joined to.
+#[test]
+fn a_fault_in_a_member_is_named() {
+    let Some(gpu) = common::gpu() else { return };
+    let fault = PlantedFault::Shader {
+        key: "in_order.",
+        from: "fn one_minus_exp",
+        to: "fn unused() {}\nfn one_minus_exp",
+    };
+    // What changes nothing is no fault.
+    assert!(train_checked(&gpu.with_fault(fault)).is_ok());
+    let fault =
+        PlantedFault::Shader { key: "in_order.", from: "rate / correction1", to: "rate * correction1" };
+    match train_checked(&gpu.with_fault(fault)) {
+        Err(wgrad::Error::Check(error)) => assert_eq!(error.op, "adam_tick"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn train_checked(gpu: &Gpu) -> wgrad::Result<()> {
+    let params = Params::seeded(1);
+    let mlp = Mlp::new(&params, &[6, 3]);
+    let g = Graph::new();
+    let loss = mlp.forward(g.input("x", [5, 6])).softmax_cross_entropy(g.classes("y", [5]));
+    Adam::new(&params, 1e-3).minimize(loss, &params.trainable());
+    g.output("loss", loss);
+    let mut step = Device::from(gpu.clone()).compile(&g)?;
+    step.feed("x", &[0.5f32; 30])?;
+    step.feed("y", &[0u32, 1, 2, 0, 1])?;
+    for k in gpu.kernels() {
+        println!("{}", k.key);
+    }
+    step.run()
+}
