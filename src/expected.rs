@@ -70,6 +70,24 @@ impl Expected {
         self
     }
 
+    /// The largest difference of another evaluation in f64, in units of the tolerance.
+    #[cfg(test)]
+    pub(crate) fn apart(&self, other: &Expected) -> f64 {
+        let apart = |((a, b), bound): ((&f64, &f64), &f64)| match a - b {
+            // Infinities of one sign, and NaN, are the same.
+            _ if a == b || a.is_nan() && b.is_nan() => 0.0,
+            off if off.is_finite() => off.abs() / (bound + 1e6 * TINY),
+            _ => f64::INFINITY,
+        };
+        let pairs = self.values.iter().zip(&other.values).zip(&self.bounds);
+        let worst = pairs.map(|((a, b), bounds)| match (a, b) {
+            (Wide::F(a), Wide::F(b)) => a.iter().zip(b).zip(bounds).map(apart).fold(0.0, f64::max),
+            (a, b) if a == b => 0.0,
+            _ => f64::INFINITY,
+        });
+        worst.fold(0.0, f64::max)
+    }
+
     /// Compares a device's outputs: the worst error in units of its tolerance, and a sentence about it if
     /// that is above 1.
     pub(crate) fn compare(&self, actual: &[Tensor]) -> (f64, Option<String>) {

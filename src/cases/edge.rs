@@ -64,6 +64,11 @@ impl Op for Refused {
     fn traits(&self) -> Traits {
         self.op.traits()
     }
+
+    /// The outputs are those of the op alone.
+    fn can_fuse(&self, _: &KernelContext<'_>) -> bool {
+        false
+    }
 }
 
 /// The case, with an index out of range, and with these outputs in the place of its reference's.

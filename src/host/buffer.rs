@@ -7,7 +7,7 @@ use crate::shape::{DType, TensorType};
 use crate::tensor::{Data, Feed};
 
 /// Elements of one value, or of the values that share a slot, one after another.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Buffer<T> {
     F(Vec<T>),
     U32(Vec<u32>),

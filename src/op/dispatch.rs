@@ -50,7 +50,7 @@ impl Dispatch {
     }
 
     /// A launch with parameters by name.
-    pub(crate) fn by_name(kernel: Kernel, args: Vec<Arg>, uniform: &Uniform, grid: [u32; 3]) -> Self {
+    pub(super) fn by_name(kernel: Kernel, args: Vec<Arg>, uniform: &Uniform, grid: [u32; 3]) -> Self {
         let members = uniform.members.clone();
         Dispatch { members, ..Dispatch::with_bytes(kernel, args, uniform.bytes(), grid) }
     }

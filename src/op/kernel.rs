@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use super::{AdapterClass, Caps, Chain};
+use super::{AdapterClass, Arg, Caps, Chain, Dispatch, Uniform};
 use crate::error::{Error, Result};
 use crate::shape::TensorType;
 use crate::sync::lock;
@@ -50,6 +50,35 @@ impl<'a> KernelContext<'a> {
     #[must_use]
     pub fn fusing(self, fusion: Fusion<'a>) -> Self {
         KernelContext { fusion, ..self }
+    }
+
+    /// The inputs of the epilogue as arguments: after those of the op, and of the prologue.
+    pub(crate) fn epilogue_args(&self) -> Vec<Arg> {
+        let first = self.inputs.len() + self.fusion.prologue.map_or(0, |(_, chain)| chain.inputs.len());
+        let count = self.fusion.epilogue.map_or(0, |chain| chain.inputs.len());
+        (first..first + count).map(Arg::Input).collect()
+    }
+
+    /// A launch with parameters by name, of so many workgroups.
+    pub(crate) fn launch(
+        &self,
+        kernel: Kernel,
+        args: impl Into<Vec<Arg>>,
+        params: &Uniform,
+        workgroups: usize,
+    ) -> Result<Dispatch> {
+        Ok(Dispatch::by_name(kernel, args.into(), params, self.caps.grid(workgroups)?))
+    }
+
+    /// A launch of the library's kernel `entry`, whose workgroups have 64 invocations, of which there are to be so many.
+    pub(crate) fn launch_over(
+        &self,
+        entry: &str,
+        args: impl Into<Vec<Arg>>,
+        params: &Uniform,
+        invocations: usize,
+    ) -> Result<Dispatch> {
+        self.launch(Kernel::library(entry)?, args, params, invocations.div_ceil(64))
     }
 }
 

@@ -65,6 +65,22 @@ pub struct Backward<'a, 'g> {
     pub needed: &'a [bool],
 }
 
+impl<'g> Backward<'_, 'g> {
+    /// From what `formula` records, op by op, on copies of the inputs: a copy has no past, so that nothing flows into one
+    /// input by way of another.
+    pub(crate) fn of_formula<const N: usize>(
+        self,
+        formula: impl FnOnce(&[Var<'g>]) -> [Var<'g>; N],
+    ) -> Gradients<'g> {
+        let copies: Vec<Var<'g>> = self.inputs.iter().map(|v| v.copy()).collect();
+        let terms = formula(&copies).into_iter().zip(self.upstream);
+        let terms = terms.filter_map(|(v, u)| u.map(|u| (v * u).sum_all()));
+        let Some(total) = terms.reduce(|a, b| a + b) else { return Ok(vec![None; copies.len()]) };
+        let gradients = total.graph.gradients(total, &copies);
+        Ok(gradients.into_iter().zip(self.needed).map(|(v, &needed)| needed.then_some(v)).collect())
+    }
+}
+
 /// Cotangents of an op's inputs; `None` where the derivative is zero or not needed.
 pub type Gradients<'g> = Result<Vec<Option<Var<'g>>>, String>;
 
@@ -103,8 +119,7 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     /// Whether its kernels can compute what `ctx` fuses with it, of which there is something. Asked often, so that it
     /// builds none.
     fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        let _ = ctx;
-        false
+        self.traits().takes_epilogues && ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
     }
 
     /// What graph and planner need to know of it.
@@ -126,10 +141,13 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
         None
     }
 
-    /// Floating-point operations, for summaries and benches.
+    /// Floating-point operations, for summaries and benches; by default one for each element of the outputs, and none where
+    /// elements only move or are a constant.
     fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
         let _ = inputs;
-        outputs.iter().map(|o| o.shape.elements() as u64).sum()
+        let Traits { moves, constant, .. } = self.traits();
+        let each = u64::from(moves.is_none() && constant.is_none());
+        outputs.iter().map(|o| each * o.shape.elements() as u64).sum()
     }
 
     /// The formula, if the op is one that is applied to each element: such ops can be fused.
@@ -176,14 +194,25 @@ pub(crate) fn bound_of_products(
     inputs: &[In<'_, f64>],
     outputs: &[In<'_, f64>],
 ) -> Vec<Vec<f64>> {
+    vec![bound_of_sums(&magnitudes(op, inputs, &outputs[0]), (terms + 1) as f64)]
+}
+
+/// `units` roundoffs of each of these sums of magnitudes.
+pub(crate) fn bound_of_sums(sums: &[f64], units: f64) -> Vec<f64> {
+    sums.iter().map(|sum| units * UNIT * sum + TINY).collect()
+}
+
+/// What `op`, a sum, gives for the magnitudes of its float inputs.
+pub(crate) fn magnitudes(op: &dyn Reference<f64>, inputs: &[In<'_, f64>], output: &In<'_, f64>) -> Vec<f64> {
     let absolute: Vec<Vec<f64>> = inputs.iter().map(|x| x.f().iter().map(|v| v.abs()).collect()).collect();
-    let sizes: Vec<In<'_, f64>> =
-        inputs.iter().zip(&absolute).map(|(x, a)| In { shape: x.shape, data: Slice::F(a) }).collect();
-    let mut sum = vec![0.0; outputs[0].shape.elements()];
-    let mut out = [Out { shape: outputs[0].shape, data: SliceMut::F(&mut sum) }];
-    // The shapes were accepted when the op was recorded.
-    let _ = op.eval_fast(&sizes, &mut out);
-    vec![sum.iter().map(|s| (terms + 1) as f64 * UNIT * s + TINY).collect()]
+    let mut sizes: Vec<In<'_, f64>> = inputs.to_vec();
+    for (x, absolute) in sizes.iter_mut().zip(&absolute).filter(|(x, _)| matches!(x.data, Slice::F(_))) {
+        x.data = Slice::F(absolute);
+    }
+    let mut sums = vec![0.0; output.shape.elements()];
+    // The inputs were accepted when the expected values were computed.
+    let _ = op.eval_fast(&sizes, &mut [Out { shape: output.shape, data: SliceMut::F(&mut sums) }]);
+    sums
 }
 
 /// Whether `b` takes the place of `a` as the largest so far: it is larger, or the first NaN. The shaders' `beats`.

@@ -12,6 +12,7 @@ pub struct Traits {
     pub(crate) not_differentiable: Outputs,
     pub(crate) constant: Option<f32>,
     pub(crate) old_state: Option<(usize, usize)>,
+    pub(crate) takes_epilogues: bool,
     indices: Vec<(usize, Below)>,
     pub(crate) pattern: Option<Pattern>,
 }
@@ -102,6 +103,11 @@ impl Traits {
     /// Input `input` is the old value of the state that input `state` is.
     pub(crate) fn reading_old(self, input: usize, state: usize) -> Self {
         Traits { old_state: Some((input, state)), ..self }
+    }
+
+    /// The kernels can apply formulas to the first output that read their inputs in its order, or one number for all.
+    pub(crate) fn taking_epilogues(self) -> Self {
+        Traits { takes_epilogues: true, ..self }
     }
 
     pub(crate) fn pattern(self, pattern: Option<Pattern>) -> Self {

@@ -1,7 +1,7 @@
 //! Running sums and averages in states: the loss and the correct predictions of an epoch, which the host reads once, and the
 //! statistics of batch normalization. Kernel: `shaders/accumulate.wgsl`.
 
-use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference, uniform};
+use super::{Arg, Case, Fillings, KernelContext, Op, Program, Real, Reference, uniform};
 use super::{In, Out, TINY, UNIT, expect};
 use crate::error::Result;
 use crate::graph::Var;
@@ -48,9 +48,7 @@ impl Op for Accumulate {
         let params = uniform! {
             vectors, keep: self.keep, factor: self.factor, only_finite: self.only_finite,
         };
-        let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-        let args = vec![Arg::Input(0), Arg::Output(0)];
-        Ok(Dispatch::by_name(Kernel::library("accumulate")?, args, &params, grid).into())
+        Ok(ctx.launch_over("accumulate", [Arg::Input(0), Arg::Output(0)], &params, vectors)?.into())
     }
 
     /// The products are rounded, and the sum.

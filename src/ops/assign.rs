@@ -2,7 +2,7 @@
 //! made of. Kernel: `shaders/accumulate.wgsl`; after elementwise ops one that is generated with them.
 
 use super::elementwise::program;
-use super::{Arg, Case, Chain, Dispatch, Kernel, KernelContext, Op, Program, Real, Reference, uniform};
+use super::{Arg, Case, Chain, KernelContext, Op, Program, Real, Reference, uniform};
 use super::{In, Out, TINY, expect};
 use crate::error::Result;
 use crate::graph::{Source, Var};
@@ -58,10 +58,8 @@ impl Op for Assign {
             return Self::after(before, ctx);
         }
         let vectors = ctx.inputs[0].shape.elements().div_ceil(4);
-        let params = uniform! { vectors };
-        let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-        let args = vec![Arg::Input(0), Arg::Output(0)];
-        Ok(Dispatch::by_name(Kernel::library("assign")?, args, &params, grid).into())
+        let args = [Arg::Input(0), Arg::Output(0)];
+        Ok(ctx.launch_over("assign", args, &uniform! { vectors }, vectors)?.into())
     }
 
     fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {

@@ -1,7 +1,7 @@
 //! Ways to compute one thing, of which the adapter's class and the extents choose.
 
-use super::{AdapterClass, Caps, KernelContext, Program};
-use crate::error::Result;
+use super::{AdapterClass, KernelContext, Program};
+use crate::error::{Error, Result};
 
 /// By which kernels a product or a convolution, and the gradients of that, are computed: for benches, which compare them, and
 /// for tests.
@@ -28,7 +28,7 @@ impl Kernels {
         }
     }
 
-    fn allows(self, name: &str) -> bool {
+    pub(super) fn allows(self, name: &str) -> bool {
         match self {
             Kernels::Best => true,
             Kernels::Plain => name == "plain",
@@ -39,10 +39,9 @@ impl Kernels {
 
 /// A way to compute a problem `P`.
 pub(super) struct Candidate<P> {
-    pub(super) name: &'static str,
+    name: &'static str,
     classes: &'static [AdapterClass],
-    fits: fn(&P, &Caps) -> bool,
-    launch: fn(&P, &KernelContext<'_>) -> Result<Program>,
+    launch: fn(&P, &KernelContext<'_>) -> Result<Option<Program>>,
 }
 
 pub(super) const GPU: &[AdapterClass] = &[AdapterClass::Gpu];
@@ -50,35 +49,32 @@ pub(super) const SOFTWARE: &[AdapterClass] = &[AdapterClass::Software, AdapterCl
 pub(super) const ALL: &[AdapterClass] =
     &[AdapterClass::Gpu, AdapterClass::Software, AdapterClass::SoftwareLanes8];
 
+/// Workgroups that share the work evenly among a software adapter's cores.
+pub(super) const WORKGROUPS: usize = 16;
+
 impl<P> Candidate<P> {
+    /// One that the classes run; `launch` gives nothing where it does not fit.
     pub(super) const fn new(
         name: &'static str,
         classes: &'static [AdapterClass],
-        fits: fn(&P, &Caps) -> bool,
-        launch: fn(&P, &KernelContext<'_>) -> Result<Program>,
+        launch: fn(&P, &KernelContext<'_>) -> Result<Option<Program>>,
     ) -> Self {
-        Candidate { name, classes, fits, launch }
+        Candidate { name, classes, launch }
     }
 
-    /// The first of a list that is allowed, that the class runs and that fits; the last always does.
-    pub(super) fn first<'c>(list: &'c [Self], kernels: Kernels, problem: &P, caps: &Caps) -> &'c Self {
-        let fits =
-            |c: &&Self| kernels.allows(c.name) && c.classes.contains(&caps.class) && (c.fits)(problem, caps);
-        list.iter().find(fits).unwrap_or(&list[list.len() - 1])
-    }
-
-    /// The launches of that one.
+    /// The launches of the first of a list that is allowed, that the class runs and that fits.
     pub(super) fn launch(
         list: &[Self],
         kernels: Kernels,
         problem: &P,
         ctx: &KernelContext<'_>,
     ) -> Result<Program> {
-        (Self::first(list, kernels, problem, ctx.caps).launch)(problem, ctx)
+        let class = ctx.caps.class;
+        for way in list.iter().filter(|way| kernels.allows(way.name) && way.classes.contains(&class)) {
+            if let Some(program) = (way.launch)(problem, ctx)? {
+                return Ok(program);
+            }
+        }
+        Err(Error::Invalid("no kernel fits; please report it".into()))
     }
-}
-
-/// Of what fits anything.
-pub(super) fn always<P>(_: &P, _: &Caps) -> bool {
-    true
 }

@@ -1,6 +1,6 @@
 //! Integers to floats. Kernels: `shaders/cast.wgsl`.
 
-use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Op, Program, Real, Reference, uniform};
+use super::{Arg, Case, Fillings, KernelContext, Op, Program, Real, Reference, uniform};
 use super::{In, Out, Slice, relative_bound};
 use crate::error::Result;
 use crate::graph::Var;
@@ -44,9 +44,7 @@ impl Op for Cast {
         let vectors = ctx.outputs[0].shape.elements().div_ceil(4);
         let params = uniform! { vectors, scale: self.scale };
         let entry = if ctx.inputs[0].dtype == DType::U8 { "cast_bytes" } else { "cast_words" };
-        let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-        Ok(Dispatch::by_name(Kernel::library(entry)?, vec![Arg::Input(0), Arg::Output(0)], &params, grid)
-            .into())
+        Ok(ctx.launch_over(entry, [Arg::Input(0), Arg::Output(0)], &params, vectors)?.into())
     }
 
     /// A `u32` is rounded to a float, to one unit in the last place (two roundoffs) as WGSL may truncate;

@@ -1,8 +1,7 @@
 //! Dropout. Kernel: `shaders/dropout.wgsl`.
 
 use super::{
-    Arg, Backward, Case, Dispatch, Fillings, Gradients, Kernel, KernelContext, Op, Program, Real, Reference,
-    Traits, uniform,
+    Arg, Backward, Case, Fillings, Gradients, KernelContext, Op, Program, Real, Reference, Traits, uniform,
 };
 use super::{In, Out, expect, relative_bound};
 use crate::error::Result;
@@ -101,11 +100,8 @@ impl Op for Dropout {
             vectors, threshold: self.threshold(), scale: self.scale() as f32, stream: words_of(self.stream),
             seed: words_of(self.seed),
         };
-        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-        Ok(Dispatch::by_name(Kernel::library("dropout")?, args, &params, grid)
-            .loop_iterations(PHILOX_ROUNDS)
-            .into())
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        Ok(ctx.launch_over("dropout", args, &params, vectors)?.loop_iterations(PHILOX_ROUNDS).into())
     }
 
     fn traits(&self) -> Traits {
@@ -151,19 +147,11 @@ pub(super) fn cases() -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Slice, SliceMut, float};
+    use crate::ops::testing::{Value, eval};
 
-    fn run<T: Real>(op: &Dropout, x: &[T], step: u32, fast: bool) -> Vec<T> {
-        let mut y = vec![T::of(f64::NAN); x.len()];
-        let shape = float(&[x.len()]).shape;
-        let inputs =
-            [In { shape, data: Slice::F(x) }, In { shape: float(&[1]).shape, data: Slice::U32(&[step]) }];
-        let mut outputs = [Out { shape, data: SliceMut::F(&mut y) }];
-        match fast {
-            true => op.eval_fast(&inputs, &mut outputs).unwrap(),
-            false => op.eval(&inputs, &mut outputs).unwrap(),
-        }
-        y
+    fn run(op: &Dropout, x: &[f64], step: u32) -> Vec<f64> {
+        let inputs = [(&[x.len()][..], Value::F(x.to_vec())), (&[1], Value::U32(vec![step]))];
+        eval(op, false, &inputs).unwrap()[0].f().to_vec()
     }
 
     #[test]
@@ -171,7 +159,7 @@ mod tests {
         let n = 100_000;
         for (stream, p) in [(1, 0.1f32), (2, 0.5), (3, 0.8)] {
             let op = Dropout { p, seed: 5, stream };
-            let y = run(&op, &vec![1.0f64; n], 9, true);
+            let y = run(&op, &vec![1.0; n], 9);
             let kept = y.iter().filter(|y| **y != 0.0).count() as f64;
             let (p, n) = (f64::from(p), n as f64);
             let sigma = (n * p * (1.0 - p)).sqrt();
@@ -181,26 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn precisions_and_paths_draw_the_same_mask() {
-        let op = Dropout { p: 0.4, seed: 5, stream: 6 };
-        let x: Vec<f32> = (0..1003).map(|i| 1.0 + i as f32).collect();
-        let wide: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
-        let (y, z) = (run(&op, &x, 3, false), run(&op, &wide, 3, false));
-        assert!(y.iter().zip(&z).all(|(y, z)| (*y == 0.0) == (*z == 0.0)));
-        assert_eq!(y, run(&op, &x, 3, true));
-        assert_eq!(z, run(&op, &wide, 3, true));
-    }
-
-    #[test]
     fn masks_differ_between_steps_seeds_and_streams() {
-        let x = vec![1.0f32; 256];
+        let x = vec![1.0; 256];
         let op = Dropout { p: 0.5, seed: 5, stream: 6 };
-        let y = run(&op, &x, 3, true);
-        assert_eq!(y, run(&op, &x, 3, true));
-        assert_ne!(y, run(&op, &x, 4, true));
-        assert_ne!(y, run(&Dropout { seed: 5 << 32, ..op.clone() }, &x, 3, true));
-        assert_ne!(y, run(&Dropout { stream: 7, ..op.clone() }, &x, 3, true));
-        assert_eq!(run(&Dropout { p: 0.0, ..op }, &x, 3, true), x);
+        let y = run(&op, &x, 3);
+        assert_eq!(y, run(&op, &x, 3));
+        assert_ne!(y, run(&op, &x, 4));
+        assert_ne!(y, run(&Dropout { seed: 5 << 32, ..op.clone() }, &x, 3));
+        assert_ne!(y, run(&Dropout { stream: 7, ..op.clone() }, &x, 3));
+        assert_eq!(run(&Dropout { p: 0.0, ..op }, &x, 3), x);
     }
 
     #[test]

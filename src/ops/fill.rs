@@ -4,7 +4,7 @@ use super::{Case, KernelContext, Op, Program, Real, Reference, Traits, uniform};
 use super::{In, Out};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::ops::{Arg, Dispatch, Kernel};
+use crate::ops::Arg;
 use crate::shape::{Shape, TensorType};
 
 /// Every element the same.
@@ -32,12 +32,7 @@ impl Op for Fill {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let params = uniform! { elements: self.shape.elements(), value: self.value };
-        let grid = ctx.caps.grid(self.shape.elements().div_ceil(64))?;
-        Ok(Dispatch::by_name(Kernel::library("fill")?, vec![Arg::Output(0)], &params, grid).into())
-    }
-
-    fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
-        0
+        Ok(ctx.launch_over("fill", [Arg::Output(0)], &params, self.shape.elements())?.into())
     }
 
     fn traits(&self) -> Traits {

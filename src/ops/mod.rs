@@ -26,6 +26,8 @@ mod prologue;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
 mod split_k;
+#[cfg(test)]
+mod testing;
 mod text;
 
 pub(crate) use augment::{AffineSample, RandomAffine};
@@ -49,7 +51,8 @@ pub use crate::op::{
     UNIT,
 };
 pub(crate) use crate::op::{
-    Cut, Pattern, Uniform, Words, beats, bound_of_products, expect, float, larger, relative_bound, uniform,
+    Cut, Pattern, Uniform, Words, beats, bound_of_products, bound_of_sums, expect, float, larger, magnitudes,
+    relative_bound, uniform,
 };
 #[doc(hidden)]
 pub use crate::op::{Forms, Trial};

@@ -35,18 +35,19 @@ impl<'a> SplitK<'a> {
     }
 }
 
-/// A launch that writes the results, or partial sums of each to scratch memory, which a second launch adds. `chain` comes with
-/// the number of the op's inputs; `launch` gets it if it writes the results itself.
+/// A launch that writes the results, or partial sums of each to scratch memory, which a second launch adds. The op's epilogue
+/// belongs to its first output: `launch` gets it, and its inputs after the results, if it writes them itself.
 pub(super) fn split_k(
     of: &SplitK<'_>,
     ctx: &KernelContext<'_>,
-    chain: Option<(&Chain, usize)>,
     launch: impl FnOnce(&[Arg], Option<&Chain>) -> Result<Dispatch>,
 ) -> Result<Program> {
     let all = |arg: fn(usize) -> Arg| (0..of.sizes.len()).map(arg).collect::<Vec<_>>();
-    let outputs: Vec<Arg> = (of.first..of.first + of.sizes.len()).map(Arg::Output).collect();
+    let mut outputs: Vec<Arg> = (of.first..of.first + of.sizes.len()).map(Arg::Output).collect();
+    let epilogue = ctx.fusion.epilogue.filter(|_| of.first == 0);
+    outputs.extend(epilogue.map(|_| ctx.epilogue_args()).unwrap_or_default());
     if of.splits == 1 {
-        return Ok(launch(&outputs, chain.map(|(c, _)| c))?.into());
+        return Ok(launch(&outputs, epilogue)?.into());
     }
     let entry = if of.sizes.len() == 2 { "split_k_sum_of_two" } else { "split_k_sum" };
     let (elements, channels) = (of.sizes[0], of.sizes.get(1).copied().unwrap_or(0));
@@ -56,12 +57,10 @@ pub(super) fn split_k(
     let params = uniform! {
         splits: of.splits, elements, length, channels, o, depth, width, columns: of.columns,
     };
-    let mut args = [all(Arg::ScratchRead), outputs].concat();
-    args.extend(chain.iter().flat_map(|(c, inputs)| c.args(*inputs)));
-    let grid = ctx.caps.grid((elements + channels).div_ceil(64))?;
-    let kernel = library_then(entry, chain.map(|(c, _)| c), chain.and_then(|(c, _)| c.columns))?;
-    let add = Dispatch::by_name(kernel, args, &params, grid).loop_iterations(of.splits);
-    let dispatches = vec![launch(&all(Arg::Scratch), None)?, add];
+    let args = [all(Arg::ScratchRead), outputs].concat();
+    let kernel = library_then(entry, epilogue, epilogue.and_then(|c| c.columns))?;
+    let add = ctx.launch(kernel, args, &params, (elements + channels).div_ceil(64))?;
+    let dispatches = vec![launch(&all(Arg::Scratch), None)?, add.loop_iterations(of.splits)];
     let scratch = [&[length], &of.sizes[1..]].concat();
     Ok(Program { dispatches, scratch: scratch.iter().map(|n| 4 * of.splits * n).collect() })
 }

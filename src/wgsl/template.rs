@@ -14,9 +14,12 @@ macro_rules! templates {
 
 /// Every template under `shaders/`. A test compares the list with the folder.
 const TEMPLATES: &[(&str, &str)] = templates![
+    "adam_tick",
+    "adam_update",
     "conv2d_depthwise",
     "conv2d_depthwise_weight",
     "conv2d_strip",
+    "flag_nonfinite",
     "gpu/block",
     "gpu/conv2d_block",
     "gpu/conv2d_weight_block",

@@ -3,8 +3,7 @@
 use crate::error::Result;
 use crate::ops::dropout::words_of;
 use crate::ops::{
-    Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real, Reference,
-    Traits, uniform,
+    Arg, Case, Fillings, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, Traits, uniform,
 };
 use crate::ops::{UNIT, expect};
 use crate::rng::PHILOX_ROUNDS;
@@ -85,13 +84,10 @@ impl Op for RandomAffine {
             images: self.images, shift: self.shift, angle: self.angle, scale: self.scale,
             stream: words_of(self.stream), seed: words_of(self.seed),
         };
-        let grid = ctx.caps.grid(self.images.div_ceil(64))?;
-        let args = vec![Arg::Input(0), Arg::Output(0)];
-        // Two doublings of the angle.
+        let args = [Arg::Input(0), Arg::Output(0)];
+        // And two doublings of the angle.
         let iterations = PHILOX_ROUNDS + 2;
-        Ok(Dispatch::by_name(Kernel::library("random_affine")?, args, &params, grid)
-            .loop_iterations(iterations)
-            .into())
+        Ok(ctx.launch_over("random_affine", args, &params, self.images)?.loop_iterations(iterations).into())
     }
 
     /// Some ten roundings of numbers up to 1, quadrupled by doubling the angle twice, and a quotient.
@@ -123,15 +119,11 @@ pub(super) fn cases() -> Vec<Case> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::reduce::testing::{Value, eval};
     use super::*;
+    use crate::ops::testing::{Value, eval};
 
     fn draw(op: &RandomAffine, step: u32) -> Vec<f64> {
-        let made = eval::<f64>(op, true, &[(&[1], Value::U32(vec![step]))]).unwrap();
-        match made.into_iter().next() {
-            Some(Value::F(values)) => values,
-            _ => panic!("no floats"),
-        }
+        eval(op, true, &[(&[1], Value::U32(vec![step]))]).unwrap()[0].f().to_vec()
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! Images by matrices.
 
 use crate::error::Result;
-use crate::ops::{
-    Arg, Case, Dispatch, Fillings, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, uniform,
-};
+use crate::ops::{Arg, Case, Fillings, In, KernelContext, Op, Out, Program, Real, Reference, uniform};
 use crate::ops::{TINY, UNIT, expect, float};
 use crate::shape::{DType, TensorType};
 
@@ -68,9 +66,8 @@ impl Op for AffineSample {
         let [elements, channels, height, width] =
             [x.elements(), x.dim(1), x.dim(2), x.dim(3)].map(|n| n as u32);
         let params = uniform! { elements, channels, height, width };
-        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        let grid = ctx.caps.grid(x.elements().div_ceil(64))?;
-        Ok(Dispatch::by_name(Kernel::library("affine_sample")?, args, &params, grid).into())
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        Ok(ctx.launch_over("affine_sample", args, &params, x.elements())?.into())
     }
 
     /// The point is rounded some five times; from pixel to pixel the image changes by two maxima at most. What is
@@ -127,16 +124,13 @@ pub(super) fn cases() -> Vec<Case> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::reduce::testing::{Value, eval};
     use super::*;
+    use crate::ops::testing::{Value, eval};
 
     fn sample(x: &[f64], size: [usize; 2], matrix: [f64; 6]) -> Vec<f64> {
         let dims = [1, 1, size[0], size[1]];
         let inputs = [(&dims[..], Value::F(x.to_vec())), (&[1, 6][..], Value::F(matrix.to_vec()))];
-        match eval::<f64>(&AffineSample, true, &inputs).unwrap().into_iter().next() {
-            Some(Value::F(values)) => values,
-            _ => panic!("no floats"),
-        }
+        eval(&AffineSample, true, &inputs).unwrap()[0].f().to_vec()
     }
 
     #[test]

@@ -2,11 +2,10 @@
 
 use super::{ChannelPass, Layout, layout, per_channel};
 use crate::error::Result;
-use crate::graph::Var;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::{
-    Arg, Backward, Chain, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY,
-    Traits, UNIT, expect,
+    Arg, Backward, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits,
+    UNIT, expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -68,24 +67,6 @@ impl<T: Real> Reference<T> for BatchNormGrad {
     }
 }
 
-impl BatchNormGrad {
-    /// The launches; `then` is applied to dx.
-    fn program(&self, ctx: &KernelContext<'_>, epilogue: Option<&Chain>) -> Result<Program> {
-        let layout = Layout::of(&ctx.inputs[0].shape);
-        let channels = [layout.channels; 2];
-        let of = SplitK { first: 1, ..SplitK::of(layout.chunks(ctx.caps).pieces, &channels) };
-        let sums = split_k(&of, ctx, None, |to, _| {
-            let args = [&[0, 2, 3, 4].map(Arg::Input), to].concat();
-            layout.launch("batch_norm_sums", args, self.eps, ChannelPass::Channels, ctx)
-        })?;
-        let mut backward: Vec<Arg> = (0..5).map(Arg::Input).collect();
-        backward.extend([Arg::OutputRead(1), Arg::OutputRead(2), Arg::Output(0)]);
-        let dx =
-            layout.launch("batch_norm_backward", backward, self.eps, ChannelPass::Elements(epilogue), ctx)?;
-        Ok(sums.then(dx.into()))
-    }
-}
-
 impl Op for BatchNormGrad {
     fn name(&self) -> &'static str {
         "batch_norm_grad"
@@ -100,26 +81,31 @@ impl Op for BatchNormGrad {
         Ok(vec![inputs[0], inputs[1], inputs[1]])
     }
 
-    /// The formula once more, op by op on copies, is differentiated: a copy has no past, so that nothing flows
-    /// into one input by way of another.
-    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
-        let copies: Vec<Var<'g>> = inputs.iter().map(|v| v.copy()).collect();
-        let [x, weight, mean, variance, dy] = [0, 1, 2, 3, 4].map(|k| copies[k]);
-        let others: Vec<usize> = (0..x.shape().rank()).filter(|&a| a != 1).collect();
-        let r = (variance + self.eps).powf(-0.5);
-        let n = (x - per_channel(mean, x)) * per_channel(r, x);
-        let (dot, sum) = ((dy * n).sum(&others), dy.sum(&others));
-        let share = 1.0 / Layout::of(&x.shape()).count() as f32;
-        let rest = dy - per_channel(sum * share, x) - n * per_channel(dot * share, x);
-        let made = [rest * per_channel(weight * r, x), dot, sum];
-        let terms = made.into_iter().zip(upstream).filter_map(|(v, u)| u.map(|u| (v * u).sum_all()));
-        let Some(total) = terms.reduce(|a, b| a + b) else { return Ok(vec![None; 5]) };
-        let gradients = x.graph().gradients(total, &copies);
-        Ok(gradients.into_iter().zip(needed).map(|(v, &needed)| needed.then_some(v)).collect())
+    fn grad<'g>(&self, of: Backward<'_, 'g>) -> Gradients<'g> {
+        of.of_formula(|inputs| {
+            let [x, weight, mean, variance, dy] = [0, 1, 2, 3, 4].map(|k| inputs[k]);
+            let others: Vec<usize> = (0..x.shape().rank()).filter(|&a| a != 1).collect();
+            let r = (variance + self.eps).powf(-0.5);
+            let n = (x - per_channel(mean, x)) * per_channel(r, x);
+            let (dot, sum) = ((dy * n).sum(&others), dy.sum(&others));
+            let share = 1.0 / Layout::of(&x.shape()).count() as f32;
+            let rest = dy - per_channel(sum * share, x) - n * per_channel(dot * share, x);
+            [rest * per_channel(weight * r, x), dot, sum]
+        })
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, ctx.fusion.epilogue)
+        let layout = Layout::of(&ctx.inputs[0].shape);
+        let channels = [layout.channels; 2];
+        let of = SplitK { first: 1, ..SplitK::of(layout.chunks(ctx.caps).pieces, &channels) };
+        let sums = split_k(&of, ctx, |to, _| {
+            let args = [&[0, 2, 3, 4].map(Arg::Input), to].concat();
+            layout.launch("batch_norm_sums", args, self.eps, ChannelPass::Channels, ctx)
+        })?;
+        let mut backward: Vec<Arg> = (0..5).map(Arg::Input).collect();
+        backward.extend([Arg::OutputRead(1), Arg::OutputRead(2), Arg::Output(0)]);
+        let dx = layout.launch("batch_norm_backward", backward, self.eps, ChannelPass::Elements, ctx)?;
+        Ok(sums.then(dx.into()))
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -153,10 +139,6 @@ impl Op for BatchNormGrad {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().keeping_f32(Outputs::OTHERS)
-    }
-
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+        Traits::default().keeping_f32(Outputs::OTHERS).taking_epilogues()
     }
 }

@@ -1,9 +1,9 @@
 //! Normalization with statistics from elsewhere.
 
-use super::{ChannelPass, Layout, layout, per_channel, root_bound};
+use super::{ChannelPass, Layout, layout, normalized_bound, per_channel, root_bound};
 use crate::error::Result;
 use crate::ops::{
-    Arg, Backward, Chain, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, TINY, UNIT, expect,
+    Arg, Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Traits, expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -31,15 +31,6 @@ impl<T: Real> Reference<T> for BatchNormInference {
         let layout = Layout::of(&inputs[0].shape);
         layout.normalize(x, [weight, bias, mean, variance], self.eps, outputs[0].f());
         Ok(())
-    }
-}
-
-impl BatchNormInference {
-    fn program(&self, ctx: &KernelContext<'_>, epilogue: Option<&Chain>) -> Result<Program> {
-        let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
-        args.push(Arg::Output(0));
-        let layout = Layout::of(&ctx.inputs[0].shape);
-        Ok(layout.launch("batch_norm_apply", args, self.eps, ChannelPass::Elements(epilogue), ctx)?.into())
     }
 }
 
@@ -72,7 +63,10 @@ impl Op for BatchNormInference {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, ctx.fusion.epilogue)
+        let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
+        args.push(Arg::Output(0));
+        let layout = Layout::of(&ctx.inputs[0].shape);
+        Ok(layout.launch("batch_norm_apply", args, self.eps, ChannelPass::Elements, ctx)?.into())
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -82,11 +76,10 @@ impl Op for BatchNormInference {
         let mut bounds = vec![0.0; x.len()];
         for c in 0..layout.channels {
             let root = root_bound(variance[c], 0.0, eps);
-            let scale = (weight[c] / (variance[c] + eps).sqrt()).abs();
-            for i in layout.elements(c) {
-                let term = scale * (x[i] - mean[c]).abs();
-                bounds[i] = term * (root + 4.0 * UNIT) + UNIT * (term + bias[c].abs()) * 2.0 + TINY;
-            }
+            let scale = weight[c] / (variance[c] + eps).sqrt();
+            layout
+                .elements(c)
+                .for_each(|i| bounds[i] = normalized_bound(x[i] - mean[c], scale, bias[c], root, 0.0));
         }
         vec![bounds]
     }
@@ -95,7 +88,7 @@ impl Op for BatchNormInference {
         3 * inputs[0].shape.elements() as u64
     }
 
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+    fn traits(&self) -> Traits {
+        Traits::default().taking_epilogues()
     }
 }

@@ -13,7 +13,7 @@ use inference::BatchNormInference;
 
 use super::elementwise::Around;
 use super::{
-    AdapterClass, Arg, Backward, Caps, Chain, Cut, Dispatch, Gradients, In, KernelContext, Op, Out, Outputs,
+    AdapterClass, Arg, Backward, Caps, Cut, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Outputs,
     Program, Real, Reference, TINY, Traits, UNIT, expect, uniform,
 };
 use crate::error::Result;
@@ -45,14 +45,13 @@ pub(super) struct Layout {
 
 /// What a kernel goes over.
 #[derive(Debug, Clone, Copy)]
-enum ChannelPass<'a> {
+enum ChannelPass {
     /// A workgroup for each chunk of each channel.
     Channels,
     /// An invocation for each channel, which puts chunks together.
     Chunks,
-    /// Elements one by one, or vectors, of which the results go on with a chain that takes the place of no output but the
-    /// first.
-    Elements(Option<&'a Chain>),
+    /// Elements one by one, or vectors, which go on with what follows the first output.
+    Elements,
 }
 
 impl Layout {
@@ -96,7 +95,7 @@ impl Layout {
         entry: &str,
         mut args: Vec<Arg>,
         eps: f32,
-        walk: ChannelPass<'_>,
+        walk: ChannelPass,
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
         let joins = matches!(walk, ChannelPass::Chunks);
@@ -110,17 +109,20 @@ impl Layout {
         // to read neighbours.
         let each = if ctx.caps.class == AdapterClass::Gpu { 1 } else { EACH.min(spatial.max(1)) };
         let params = uniform! { images: self.images, channels: self.channels, spatial, each, eps, length };
-        let (workgroups, epilogue, iterations) = match walk {
-            ChannelPass::Channels => (self.channels * chunks, None, length.div_ceil(64) + BESIDE),
-            ChannelPass::Chunks => (self.channels.div_ceil(64), None, chunks),
-            ChannelPass::Elements(epilogue) => {
-                ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), epilogue, each)
+        let (workgroups, iterations) = match walk {
+            ChannelPass::Channels => (self.channels * chunks, length.div_ceil(64) + BESIDE),
+            ChannelPass::Chunks => (self.channels.div_ceil(64), chunks),
+            ChannelPass::Elements => {
+                ((self.images * self.channels * spatial.div_ceil(each)).div_ceil(64), each)
             }
         };
-        args.extend(epilogue.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
-        let around = Around { epilogue: epilogue.map(|chain| (chain, self.is_vec4())), ..Around::default() };
-        Ok(Dispatch::by_name(around.kernel(&name)?, args, &params, ctx.caps.grid(workgroups)?)
-            .loop_iterations(iterations))
+        let kernel = if matches!(walk, ChannelPass::Elements) {
+            args.extend(ctx.epilogue_args());
+            Around::after(ctx.fusion.epilogue, self.is_vec4()).kernel(&name)?
+        } else {
+            Kernel::library(&name)?
+        };
+        Ok(ctx.launch(kernel, args, &params, workgroups)?.loop_iterations(iterations))
     }
 }
 
@@ -197,34 +199,11 @@ pub(super) fn root_bound(variance: f64, error: f64, eps: f64) -> f64 {
     (1.0 - relative).powf(-0.5) - 1.0 + 4.0 * UNIT
 }
 
-impl BatchNorm {
-    /// The launches: one that reads x for its moments, and one that reads it to normalize.
-    fn program(&self, ctx: &KernelContext<'_>, epilogue: Option<&Chain>) -> Result<Program> {
-        let layout = Layout::of(&ctx.inputs[0].shape);
-        let moments = vec![Arg::Input(0), Arg::Output(1), Arg::Output(2)];
-        let apply = vec![
-            Arg::Input(0),
-            Arg::Input(1),
-            Arg::Input(2),
-            Arg::OutputRead(1),
-            Arg::OutputRead(2),
-            Arg::Output(0),
-        ];
-        let launch = |entry, args, walk| layout.launch(entry, args, self.eps, walk, ctx);
-        let (mut dispatches, mut scratch) = (Vec::new(), Vec::new());
-        match layout.chunks(ctx.caps).pieces {
-            1 => dispatches.push(launch("batch_norm_moments", moments, ChannelPass::Channels)?),
-            chunks => {
-                let join = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(1), Arg::Output(2)];
-                let moments = vec![Arg::Input(0), Arg::Scratch(0)];
-                dispatches.push(launch("batch_norm_chunk", moments, ChannelPass::Channels)?);
-                dispatches.push(launch("batch_norm_join", join, ChannelPass::Chunks)?);
-                scratch.push(4 * 3 * chunks * layout.channels);
-            }
-        }
-        dispatches.push(launch("batch_norm_apply", apply, ChannelPass::Elements(epilogue))?);
-        Ok(Program { dispatches, scratch })
-    }
+/// Bound of the error of d · scale + bias where the mean in d is off by `mean_error`, and 1/√(variance + eps) by a share of `root`.
+pub(super) fn normalized_bound(d: f64, scale: f64, bias: f64, root: f64, mean_error: f64) -> f64 {
+    let (d, scale) = (d.abs(), scale.abs());
+    let term = scale * (d * (root + 4.0 * UNIT) + mean_error * (1.0 + root));
+    term + UNIT * (scale * d + bias.abs()) * 2.0 + TINY
 }
 
 impl Op for BatchNorm {
@@ -269,8 +248,32 @@ impl Op for BatchNorm {
         Ok(gradients)
     }
 
+    /// A launch that reads x for its moments, and one that reads it to normalize.
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, ctx.fusion.epilogue)
+        let layout = Layout::of(&ctx.inputs[0].shape);
+        let moments = vec![Arg::Input(0), Arg::Output(1), Arg::Output(2)];
+        let apply = vec![
+            Arg::Input(0),
+            Arg::Input(1),
+            Arg::Input(2),
+            Arg::OutputRead(1),
+            Arg::OutputRead(2),
+            Arg::Output(0),
+        ];
+        let launch = |entry, args, walk| layout.launch(entry, args, self.eps, walk, ctx);
+        let (mut dispatches, mut scratch) = (Vec::new(), Vec::new());
+        match layout.chunks(ctx.caps).pieces {
+            1 => dispatches.push(launch("batch_norm_moments", moments, ChannelPass::Channels)?),
+            chunks => {
+                let join = vec![Arg::Input(0), Arg::ScratchRead(0), Arg::Output(1), Arg::Output(2)];
+                let moments = vec![Arg::Input(0), Arg::Scratch(0)];
+                dispatches.push(launch("batch_norm_chunk", moments, ChannelPass::Channels)?);
+                dispatches.push(launch("batch_norm_join", join, ChannelPass::Chunks)?);
+                scratch.push(4 * 3 * chunks * layout.channels);
+            }
+        }
+        dispatches.push(launch("batch_norm_apply", apply, ChannelPass::Elements)?);
+        Ok(Program { dispatches, scratch })
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -282,11 +285,9 @@ impl Op for BatchNorm {
             let (mean_error, variance_error) = moment_bounds(x, layout, c, mean, variance);
             let eps = f64::from(self.eps);
             let root = root_bound(variance, variance_error, eps);
-            let scale = (weight[c] / (variance + eps).sqrt()).abs();
+            let scale = weight[c] / (variance + eps).sqrt();
             for i in layout.elements(c) {
-                let d = (x[i] - mean).abs();
-                let term = scale * (d * (root + 4.0 * UNIT) + mean_error * (1.0 + root));
-                bounds[0][i] = term + UNIT * (scale * d + bias[c].abs()) * 2.0 + TINY;
+                bounds[0][i] = normalized_bound(x[i] - mean, scale, bias[c], root, mean_error);
             }
             bounds[1].push(mean_error);
             bounds[2].push(variance_error);
@@ -299,11 +300,7 @@ impl Op for BatchNorm {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().keeping_f32(Outputs::OTHERS)
-    }
-
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+        Traits::default().keeping_f32(Outputs::OTHERS).taking_epilogues()
     }
 }
 
@@ -344,7 +341,7 @@ impl<'g> Var<'g> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reduce::testing::{gradients_agree, noise};
+    use crate::ops::testing::{gradients_agree, noise};
     use crate::{Device, Graph};
 
     #[test]

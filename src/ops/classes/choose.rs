@@ -1,6 +1,6 @@
 //! Rows with a 1 at a class, and elements at a class.
 
-use super::{check, joined, launch, not_empty};
+use super::{check, joined, not_empty};
 use crate::error::Result;
 use crate::ops::{
     Arg, Backward, Below, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Traits, expect,
@@ -43,7 +43,7 @@ impl Op for OneHot {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let elements = ctx.outputs[0].shape.elements();
         let params = uniform! { elements, classes: self.classes };
-        Ok(launch(ctx, "one_hot", &[Arg::Input(0), Arg::Output(0)], elements, &params)?.into())
+        Ok(ctx.launch_over("one_hot", [Arg::Input(0), Arg::Output(0)], &params, elements)?.into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
@@ -100,7 +100,7 @@ impl Op for Pick {
         let x = ctx.inputs[0].shape;
         let params = uniform! { elements: x.dim(0), classes: x.dim(1) };
         let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        Ok(launch(ctx, "pick", &args, x.dim(0), &params)?.into())
+        Ok(ctx.launch_over("pick", args, &params, x.dim(0))?.into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {

@@ -2,8 +2,7 @@
 
 use crate::error::Result;
 use crate::ops::{
-    Arg, Cut, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, expect, relative_bound,
-    uniform,
+    Arg, Cut, In, KernelContext, Op, Out, Program, Real, Reference, expect, relative_bound, uniform,
 };
 use crate::shape::{DType, TensorType};
 
@@ -51,10 +50,9 @@ impl Op for CountEqual {
         let launch = |first: usize| {
             let end = elements.min(first + length);
             let params = uniform! { first, end };
-            let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+            let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
             let iterations = (end - first).div_ceil(64) + 64;
-            Ok(Dispatch::by_name(Kernel::library("count_equal")?, args, &params, [1, 1, 1])
-                .loop_iterations(iterations))
+            Ok(ctx.launch_over("count_equal", args, &params, 1)?.loop_iterations(iterations))
         };
         let dispatches = (0..elements.max(1)).step_by(length).map(launch).collect::<Result<_>>()?;
         Ok(Program { dispatches, scratch: Vec::new() })

@@ -1,10 +1,8 @@
 //! Windows of a shuffled order and the counters that choose them.
 
-use super::{launch, not_empty};
+use super::not_empty;
 use crate::error::Result;
-use crate::ops::{
-    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Program, Real, Reference, Traits, expect, uniform,
-};
+use crate::ops::{Arg, In, KernelContext, Op, Out, Program, Real, Reference, Traits, expect, uniform};
 use crate::shape::{DType, Shape, TensorType};
 
 /// A window of an order, chosen by a counter. Arithmetic is that of `u32`, on every executor.
@@ -46,11 +44,7 @@ impl Op for BatchRows {
         let rows = ctx.inputs[0].shape.elements() as u32;
         let params = uniform! { batch: self.batch, rows };
         let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        Ok(launch(ctx, "batch_rows", &args, self.batch, &params)?.into())
-    }
-
-    fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
-        0
+        Ok(ctx.launch_over("batch_rows", args, &params, self.batch)?.into())
     }
 
     fn traits(&self) -> Traits {
@@ -90,9 +84,8 @@ impl Op for Advance {
         Ok(vec![inputs[0]])
     }
 
-    fn dispatch(&self, _: &KernelContext<'_>) -> Result<Program> {
-        let params = uniform! { modulus: self.modulus };
-        Ok(Dispatch::by_name(Kernel::library("advance")?, vec![Arg::Output(0)], &params, [1, 1, 1]).into())
+    fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
+        Ok(ctx.launch_over("advance", [Arg::Output(0)], &uniform! { modulus: self.modulus }, 1)?.into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {

@@ -8,7 +8,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use super::{Arg, Case, Dispatch, Fillings, Kernel, KernelContext, Uniform};
+use super::{Case, Fillings};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::shape::{DType, Shape, TensorType};
@@ -16,8 +16,6 @@ use choose::{OneHot, Pick};
 use count::CountEqual;
 use cycle::{Advance, BatchRows};
 use rows::{ScatterRows, TakeRows};
-
-const WORKGROUP: usize = 64;
 
 /// Bits of NaN.
 const NAN_BITS: u32 = 0x7fc0_0000;
@@ -28,18 +26,6 @@ fn check(index: &[u32], bound: usize, what: &str) -> Result<(), String> {
         Some(row) => Err(format!("row {row} holds {what} {}, outside 0..{bound}", index[row])),
         None => Ok(()),
     }
-}
-
-/// A kernel over `elements` units of the result, an invocation each.
-fn launch(
-    ctx: &KernelContext<'_>,
-    entry: &str,
-    args: &[Arg],
-    elements: usize,
-    params: &Uniform,
-) -> Result<Dispatch> {
-    let grid = ctx.caps.grid(elements.div_ceil(WORKGROUP))?;
-    Ok(Dispatch::by_name(Kernel::library(entry)?, args.to_vec(), params, grid))
 }
 
 /// The shape of `lead` axes before those of `rest`.

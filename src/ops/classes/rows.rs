@@ -1,6 +1,6 @@
 //! Rows gathered from a table, and scattered back into it.
 
-use super::{NAN_BITS, check, joined, launch, not_empty};
+use super::{NAN_BITS, check, joined, not_empty};
 use crate::error::Result;
 use crate::ops::{
     Arg, Backward, Below, Cut, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real, Reference,
@@ -76,11 +76,7 @@ impl Op for TakeRows {
             missing: if table.dtype == DType::F32 { NAN_BITS } else { 0 },
         };
         let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-        Ok(launch(ctx, entry, &args, invocations, &params)?.into())
-    }
-
-    fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
-        0
+        Ok(ctx.launch_over(entry, args, &params, invocations)?.into())
     }
 
     fn traits(&self) -> Traits {
@@ -141,7 +137,7 @@ impl Op for ScatterRows {
             let end = count.min(first + length);
             let params = uniform! { elements: elements / unit, row: row / unit, first, end };
             let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-            Ok(launch(ctx, entry, &args, elements / unit, &params)?.loop_iterations(end - first))
+            Ok(ctx.launch_over(entry, args, &params, elements / unit)?.loop_iterations(end - first))
         };
         let dispatches = (0..count.max(1)).step_by(length).map(launch).collect::<Result<_>>()?;
         Ok(Program { dispatches, scratch: Vec::new() })

@@ -3,45 +3,32 @@
 use super::rows::gather;
 use super::*;
 use crate::graph::Graph;
-use crate::ops::{AdapterClass, Caps, float};
-use crate::ops::{In, KernelContext, Op, Out, Reference, Slice, SliceMut};
+use crate::ops::testing::{Value, eval};
+use crate::ops::{AdapterClass, Caps, KernelContext, Op};
 use crate::rng::Rng;
 
-fn ints(shape: &[usize], data: &[u32]) -> (TensorType, Vec<u32>) {
-    (TensorType::u32(float(shape).shape), data.to_vec())
-}
-
-fn eval(
-    op: &impl Reference<f64>,
-    x: Option<&[f64]>,
-    index: (TensorType, Vec<u32>),
-) -> Result<Vec<f64>, String> {
-    let index = In { shape: index.0.shape, data: Slice::U32(&index.1) };
-    let x = x.map(|x| In { shape: float(&[x.len() / 3, 3]).shape, data: Slice::F(x) });
-    let mut y = vec![f64::NAN; 6];
-    let mut outputs = [Out { shape: float(&[2, 3]).shape, data: SliceMut::F(&mut y) }];
-    let inputs: Vec<In<'_, f64>> = x.into_iter().chain([index]).collect();
-    op.eval(&inputs, &mut outputs)?;
-    Ok(y)
+fn ints<'a>(shape: &'a [usize], data: &[u32]) -> (&'a [usize], Value) {
+    (shape, Value::U32(data.to_vec()))
 }
 
 #[test]
 fn rows_are_made_and_found() {
-    let one_hot = OneHot { classes: 3 };
-    assert_eq!(eval(&one_hot, None, ints(&[2], &[2, 0])).unwrap(), [0., 0., 1., 1., 0., 0.]);
-    let table = [1., 2., 3., 4., 5., 6., 7., 8., 9.];
-    assert_eq!(eval(&TakeRows, Some(&table), ints(&[2], &[2, 1])).unwrap(), [7., 8., 9., 4., 5., 6.]);
-    assert_eq!(eval(&Pick, Some(&table[..6]), ints(&[2], &[2, 1])).unwrap()[..2], [3., 5.]);
+    let made = |op: &dyn Op, inputs: &[(&[usize], Value)]| eval(op, true, inputs).unwrap()[0].f().to_vec();
+    let table = Value::F((1..10).map(f64::from).collect());
+    let first = Value::F((1..7).map(f64::from).collect());
+    assert_eq!(made(&OneHot { classes: 3 }, &[ints(&[2], &[2, 0])]), [0., 0., 1., 1., 0., 0.]);
+    assert_eq!(made(&TakeRows, &[(&[3, 3], table), ints(&[2], &[2, 1])]), [7., 8., 9., 4., 5., 6.]);
+    assert_eq!(made(&Pick, &[(&[2, 3], first), ints(&[2], &[2, 1])]), [3., 5.]);
 }
 
 #[test]
 fn numbers_out_of_range_are_named() {
-    let table = [0.0; 9];
-    let error = eval(&OneHot { classes: 3 }, None, ints(&[2], &[2, 3])).unwrap_err();
+    let table = |rows: usize| Value::F(vec![0.0; 3 * rows]);
+    let error = eval(&OneHot { classes: 3 }, true, &[ints(&[2], &[2, 3])]).unwrap_err();
     assert_eq!(error, "row 1 holds class 3, outside 0..3");
-    let error = eval(&Pick, Some(&table[..6]), ints(&[2], &[3, 0])).unwrap_err();
+    let error = eval(&Pick, true, &[(&[2, 3], table(2)), ints(&[2], &[3, 0])]).unwrap_err();
     assert_eq!(error, "row 0 holds class 3, outside 0..3");
-    let error = eval(&TakeRows, Some(&table), ints(&[2], &[1, 9])).unwrap_err();
+    let error = eval(&TakeRows, true, &[(&[3, 3], table(3)), ints(&[2], &[1, 9])]).unwrap_err();
     assert_eq!(error, "row 1 holds row number 9, outside 0..3");
 }
 
@@ -140,14 +127,11 @@ fn shapes_that_do_not_fit_are_refused() {
 
 #[test]
 fn counters_go_round() {
-    let run = |modulus, mut counter: u32, steps| {
-        for _ in 0..steps {
-            let shape = float(&[1]).shape;
-            let data = SliceMut::U32(std::slice::from_mut(&mut counter));
-            Reference::<f64>::eval(&Advance { modulus }, &[], &mut [Out { shape, data }]).unwrap();
-        }
-        counter
+    let run = |modulus, counter, steps: u32| {
+        let next = |counter, _| eval(&Advance { modulus }, true, &[(&[1], counter)]).unwrap().remove(0);
+        (0..steps).fold(Value::U32(vec![counter]), next)
     };
-    assert_eq!([run(3, 0, 1), run(3, 0, 2), run(3, 0, 3), run(1, 0, 5)], [1, 2, 0, 0]);
-    assert_eq!([run(0, 7, 1), run(0, u32::MAX, 1)], [8, 0]);
+    let are = |counters: &[u32]| counters.iter().map(|&n| Value::U32(vec![n])).collect::<Vec<_>>();
+    assert_eq!([run(3, 0, 1), run(3, 0, 2), run(3, 0, 3), run(1, 0, 5)], *are(&[1, 2, 0, 0]));
+    assert_eq!([run(0, 7, 1), run(0, u32::MAX, 1)], *are(&[8, 0]));
 }

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::ops::block::{Along, Block};
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::{Epilogue, rendered};
-use crate::ops::{Arg, Chain, Dispatch, Kernel, KernelContext, Program, Trial, uniform};
+use crate::ops::{Arg, Chain, Kernel, KernelContext, Program, Trial, uniform};
 
 /// The forms that can compute a correlation.
 pub(super) fn trial(c: &Correlation) -> Trial {
@@ -25,95 +25,53 @@ pub(super) fn trial(c: &Correlation) -> Trial {
 
 /// The forward direction, or the gradient of the images.
 pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
-    let (c, chain) = (&problem.c, ctx.fusion.epilogue);
+    let c = &problem.c;
     let pixels = c.images * c.oh * c.ow;
     let block = Block::of(problem.kernels.form(), &trial(c), ctx.caps);
     let depth = c.c * c.kh * c.kw;
-    // The weight of a row is contiguous along k, and so is a vector of it.
-    let in_line = !c.flip && c.weight_steps[1] == depth;
-    let taps = Taps::of(c.kh, c.kw);
     let (splits, length) = Block::whole(depth, ctx.caps);
-    let variant = Variant {
-        block,
-        taps,
-        weight4: taps.is_known() && in_line && depth.is_multiple_of(4),
-        rows_of_four: taps.is_known() && c.ow.is_multiple_of(4),
-        has_input_dilation: c.input_dilation != [1, 1],
-        flip: c.flip,
-    };
     let params = c.uniform().and(uniform! {
         stride_y: c.stride[0], stride_x: c.stride[1], input_dilation_y: c.input_dilation[0],
         input_dilation_x: c.input_dilation[1], dilation_y: c.dilation[0], dilation_x: c.dilation[1], before_y: c.before[0],
         before_x: c.before[1], group_step: c.weight_steps[0], m_step: c.weight_steps[1],
         c_step: c.weight_steps[2], has_bias: problem.has_bias, kw: c.kw, taps: c.kh * c.kw, splits, length,
     });
-    let inputs = ctx.inputs.len();
-    let elements = [c.groups * c.m * pixels];
-    split_k(&SplitK::of(splits, &elements), ctx, chain.map(|c| (c, inputs)), |to, chain| {
-        let mut args = [&[Arg::Input(0), Arg::Input(1), problem.bias()], to].concat();
-        args.extend(chain.iter().flat_map(|chain| chain.args(inputs)));
-        let grid = ctx.caps.grid(block.workgroups([c.m, pixels]) * c.groups * splits)?;
-        Ok(Dispatch::by_name(variant.kernel(chain)?, args, &params, grid)
-            .loop_iterations(block.loop_iterations(length)))
+    split_k(&SplitK::of(splits, &[c.groups * c.m * pixels]), ctx, |to, chain| {
+        let args = [&[Arg::Input(0), Arg::Input(1), problem.bias()], to].concat();
+        let workgroups = block.workgroups([c.m, pixels]) * c.groups * splits;
+        let launch = ctx.launch(kernel(c, &block, chain)?, args, &params, workgroups)?;
+        Ok(launch.loop_iterations(block.loop_iterations(length)))
     })
 }
 
-/// What the text of a correlation depends on.
-struct Variant {
-    block: Block,
-    taps: Taps,
-    /// Whether the weight is read as vectors along k.
-    weight4: bool,
-    /// Whether four neighbouring pixels always are in one row, and are stored as a vector.
-    rows_of_four: bool,
-    has_input_dilation: bool,
-    flip: bool,
-}
-
-/// The extents of a kernel, as a text knows them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Taps(Option<[usize; 2]>);
-
-impl Taps {
-    fn of(kh: usize, kw: usize) -> Self {
-        Taps(Some([kh, kw]).filter(|extents| matches!(extents, [1, 1] | [3, 3])))
-    }
-
-    fn is_known(self) -> bool {
-        self.0.is_some()
-    }
-
-    fn key(self) -> String {
-        self.0.map(|[kh, kw]| format!(".k{kh}x{kw}")).unwrap_or_default()
-    }
-
-    /// The numbers of taps, and of taps in a row, as a text has them.
-    fn spelled(self) -> [String; 2] {
-        match self.0 {
-            Some([kh, kw]) => [format!("{}u", kh * kw), format!("{kw}u")],
-            None => ["p.taps".to_string(), "p.kw".to_string()],
-        }
+/// Of a kernel's extents its part of keys, and the numbers of taps, and of taps in a row, as its text has them; the last says
+/// whether the text knows the numbers.
+fn taps(kh: usize, kw: usize) -> (String, [String; 2], bool) {
+    match [kh, kw] {
+        [1, 1] | [3, 3] => (format!(".k{kh}x{kw}"), [format!("{}u", kh * kw), format!("{kw}u")], true),
+        _ => (String::new(), ["p.taps".to_string(), "p.kw".to_string()], false),
     }
 }
 
-impl Variant {
-    fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
-        let Variant { block, taps, weight4, rows_of_four, has_input_dilation, flip } = *self;
-        let entry = if flip { "conv2d_backward_input_block" } else { "conv2d_block" };
-        let letter = |is: bool, letter: &'static str| if is { letter } else { "" };
-        let key = format!(
-            "{entry}.{}{}{}{}{}",
-            block.name(),
-            taps.key(),
-            letter(weight4, "w"),
-            letter(rows_of_four, "r"),
-            letter(has_input_dilation, "g"),
-        );
-        let [taps, kw] = taps.spelled();
-        let block = block.variant(entry, Along::K, Along::Lines, false);
-        let variant = context! { taps, kw, weight4, rows_of_four, has_input_dilation, flip, has_epilogue => chain.is_some(), ..block };
-        let vector = if rows_of_four { 4 } else { 1 };
-        let epilogue = chain.map(|chain| Epilogue { chain, vector, columns: None });
-        rendered("gpu/conv2d_block", key, entry, variant, epilogue)
-    }
+/// The variant of the kernel, with formulas after it.
+fn kernel(c: &Correlation, block: &Block, chain: Option<&Chain>) -> Result<Kernel> {
+    let flip = c.flip;
+    let entry = if flip { "conv2d_backward_input_block" } else { "conv2d_block" };
+    let (k, [taps, kw], is_known) = taps(c.kh, c.kw);
+    let depth = c.c * c.kh * c.kw;
+    // The weight of a row is contiguous along k, and so is a vector of it.
+    let weight4 = is_known && !flip && c.weight_steps[1] == depth && depth.is_multiple_of(4);
+    // Whether four neighbouring pixels always are in one row, and are stored as a vector.
+    let rows_of_four = is_known && c.ow.is_multiple_of(4);
+    let has_input_dilation = c.input_dilation != [1, 1];
+    let letter = |is: bool, letter: &'static str| if is { letter } else { "" };
+    let (w, r, g) = (letter(weight4, "w"), letter(rows_of_four, "r"), letter(has_input_dilation, "g"));
+    let key = format!("{entry}.{}{k}{w}{r}{g}", block.name());
+    let variant = context! {
+        taps, kw, weight4, rows_of_four, has_input_dilation, flip, has_epilogue => chain.is_some(),
+        ..block.variant(entry, Along::K, Along::Lines, false)
+    };
+    let epilogue =
+        chain.map(|chain| Epilogue { chain, vector: if rows_of_four { 4 } else { 1 }, columns: None });
+    rendered("gpu/conv2d_block", key, entry, variant, epilogue)
 }

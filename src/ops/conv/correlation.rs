@@ -62,22 +62,18 @@ impl Correlation {
             ((kernel - 1) * g.dilation[axis]) as i64 - padding as i64
         };
         Correlation {
-            images: g.n,
-            groups: g.groups,
             c: g.o,
             m: g.c,
             h: g.oh,
             w: g.ow,
             oh: g.h,
             ow: g.w,
-            kh: g.kh,
-            kw: g.kw,
             stride: [1, 1],
             input_dilation: g.stride,
-            dilation: g.dilation,
             before: [before(g.kh, 0, g.top), before(g.kw, 1, g.left)],
             weight_steps: [g.o * g.depth(), g.taps(), g.depth()],
             flip: true,
+            ..Correlation::forward(g)
         }
     }
 }

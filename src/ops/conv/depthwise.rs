@@ -13,11 +13,9 @@ use minijinja::{Value, context};
 use super::correlation::Correlation;
 use super::kernels::Problem;
 use super::tile::greatest_common_divisor;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::text::{Epilogue, rendered, widest};
-use crate::ops::{
-    AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Uniform, uniform,
-};
+use crate::ops::{AdapterClass, Arg, Caps, Chain, Kernel, KernelContext, Program, Uniform, uniform};
 use strip::Strip;
 
 /// Most output channels of a group. With more, tiles that load the input once for all of them are as fast.
@@ -112,7 +110,7 @@ impl RowSchedule {
 }
 
 /// A kernel with its grid.
-struct Plan {
+pub(super) struct Plan {
     walk: RowLoop,
     params: Uniform,
     workgroups: usize,
@@ -120,18 +118,12 @@ struct Plan {
     iterations: usize,
 }
 
-pub(super) fn fits(problem: &Problem, caps: &Caps) -> bool {
-    plan(&problem.c, problem.has_bias, caps).is_some()
-}
-
-pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
-    let plan = plan(&problem.c, problem.has_bias, ctx.caps)
-        .ok_or_else(|| Error::Invalid("no walk computes this convolution".into()))?;
-    let chain = ctx.fusion.epilogue;
+pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Option<Program>> {
+    let Some(plan) = plan(&problem.c, problem.has_bias, ctx.caps) else { return Ok(None) };
     let mut args = vec![Arg::Input(0), Arg::Input(1), problem.bias(), Arg::Output(0)];
-    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
-    let (kernel, grid) = (plan.walk.kernel(chain)?, ctx.caps.grid(plan.workgroups)?);
-    Ok(Dispatch::by_name(kernel, args, &plan.params, grid).loop_iterations(plan.iterations).into())
+    args.extend(ctx.epilogue_args());
+    let launch = ctx.launch(plan.walk.kernel(ctx.fusion.epilogue)?, args, &plan.params, plan.workgroups)?;
+    Ok(Some(launch.loop_iterations(plan.iterations).into()))
 }
 
 /// A variant of the kernel: what its text depends on.
@@ -162,7 +154,7 @@ fn vector(numbers: &[usize]) -> usize {
 }
 
 /// The kernel for a correlation with one input channel in each group; `None` where its text would be too long.
-fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
+pub(super) fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     if c.c != 1 || c.m > OUTPUTS {
         return None;
     }

@@ -1,12 +1,11 @@
 //! The gradients of a convolution as ops.
 
 use super::correlation::Correlation;
-use super::{
-    Conv2dBackwardInput, Conv2dBackwardWeight, backward_input, backward_weight, forward, kernels, result,
-};
+use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, kernels, result};
 use crate::error::Result;
 use crate::ops::{
-    Backward, Gradients, In, KernelContext, Op, Program, TINY, Trial, UNIT, bound_of_products, expect,
+    Backward, Gradients, In, KernelContext, Op, Program, Traits, Trial, bound_of_products, bound_of_sums,
+    expect,
 };
 use crate::shape::{DType, TensorType};
 
@@ -24,9 +23,10 @@ impl Op for Conv2dBackwardInput {
     fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(cotangent) = upstream[0] else { return Ok(vec![None; 2]) };
         let (dy, weight) = (inputs[0], inputs[1]);
+        let of = Conv2d { window: self.window, kernels: self.kernels };
         Ok(vec![
-            needed[0].then(|| forward(self.window, self.kernels, cotangent, weight)),
-            needed[1].then(|| backward_weight(self.window, self.kernels, cotangent, dy, weight)),
+            needed[0].then(|| of.forward(cotangent, weight)),
+            needed[1].then(|| of.backward_weight(cotangent, dy, weight, false)[0]),
         ])
     }
 
@@ -41,7 +41,7 @@ impl Op for Conv2dBackwardInput {
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
-        kernels::trial(self.kernels, g, Correlation::backward(&g))
+        kernels::trial(self.kernels, &Correlation::backward(&g))
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
@@ -49,8 +49,8 @@ impl Op for Conv2dBackwardInput {
         inputs[0].shape.elements() as u64 * (2 * weight.elements() / weight.dim(0)) as u64
     }
 
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+    fn traits(&self) -> Traits {
+        Traits::default().taking_epilogues()
     }
 }
 
@@ -71,10 +71,11 @@ impl Op for Conv2dBackwardWeight {
 
     fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let (x, dy) = (inputs[0], inputs[1]);
+        let of = Conv2d { window: self.window, kernels: self.kernels };
         let of_weight = upstream[0];
         let dx = of_weight.filter(|_| needed[0]);
-        let dx = dx.map(|u| backward_input(self.window, self.kernels, dy, u, x));
-        let mut ddy = of_weight.filter(|_| needed[1]).map(|u| forward(self.window, self.kernels, x, u));
+        let dx = dx.map(|u| of.backward_input(dy, u, x));
+        let mut ddy = of_weight.filter(|_| needed[1]).map(|u| of.forward(x, u));
         // Every pixel of a channel is in the bias's sum once.
         if let Some(u) = upstream.get(1).copied().flatten().filter(|_| needed[1]) {
             let each = u.reshape([u.dim(0), 1, 1]).broadcast_to(dy.shape());
@@ -98,14 +99,14 @@ impl Op for Conv2dBackwardWeight {
             for (plane, values) in inputs[1].f().chunks_exact(size).enumerate() {
                 sizes[plane % dy.dim(1)] += values.iter().map(|v| v.abs()).sum::<f64>();
             }
-            bounds.push(sizes.iter().map(|s| terms as f64 * UNIT * s + TINY).collect());
+            bounds.push(bound_of_sums(&sizes, terms as f64));
         }
         bounds
     }
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
-        kernels::weight_trial(self.kernels, g)
+        kernels::weight_trial(self.kernels, &g)
     }
 
     fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {

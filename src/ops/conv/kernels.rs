@@ -6,7 +6,7 @@ use super::geometry::Geometry;
 use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight};
 use super::{blocks, depthwise, plain, product, tile, weight_tile};
 use crate::error::{Error, Result};
-use crate::ops::candidates::{ALL, Candidate, GPU, SOFTWARE, always};
+use crate::ops::candidates::{ALL, Candidate, GPU, SOFTWARE};
 use crate::ops::{AdapterClass, Arg, Caps, KernelContext, Kernels, Program, Trial};
 
 /// What is to be computed.
@@ -21,35 +21,35 @@ pub(super) struct Problem {
 
 /// Of the forward direction and of the gradient of the images.
 const IMAGES: [Candidate<Problem>; 6] = [
-    Candidate::new("small", SOFTWARE, is_small, plain::images),
-    Candidate::new("depthwise", ALL, depthwise::fits, depthwise::launch),
-    Candidate::new("block", GPU, always, blocks::launch),
-    Candidate::new("product", SOFTWARE, product::fits, product::launch),
-    Candidate::new("tile", SOFTWARE, tile::fits, tile::launch),
-    Candidate::new("plain", ALL, always, plain::images),
+    Candidate::new("small", SOFTWARE, |p, ctx| p.is_small().then(|| plain::images(p, ctx)).transpose()),
+    Candidate::new("depthwise", ALL, depthwise::launch),
+    Candidate::new("block", GPU, |p, ctx| blocks::launch(p, ctx).map(Some)),
+    Candidate::new("product", SOFTWARE, product::launch),
+    Candidate::new("tile", SOFTWARE, tile::launch),
+    Candidate::new("plain", ALL, |p, ctx| plain::images(p, ctx).map(Some)),
 ];
 
 /// Of the gradient of the weight, and of the bias.
 const WEIGHT: [Candidate<Problem>; 6] = [
-    Candidate::new("small", SOFTWARE, is_small, plain::weight),
-    Candidate::new("depthwise", ALL, depthwise::weight::fits, depthwise::weight::launch),
-    Candidate::new("block", GPU, always, blocks::weight::launch),
-    Candidate::new("product", SOFTWARE, product::weight_fits, product::weight_launch),
-    Candidate::new("tile", SOFTWARE, weight_tile::fits, weight_tile::launch),
-    Candidate::new("plain", ALL, always, plain::weight),
+    Candidate::new("small", SOFTWARE, |p, ctx| p.is_small().then(|| plain::weight(p, ctx)).transpose()),
+    Candidate::new("depthwise", ALL, depthwise::weight::launch),
+    Candidate::new("block", GPU, |p, ctx| blocks::weight::launch(p, ctx).map(Some)),
+    Candidate::new("product", SOFTWARE, product::weight_launch),
+    Candidate::new("tile", SOFTWARE, weight_tile::launch),
+    Candidate::new("plain", ALL, |p, ctx| plain::weight(p, ctx).map(Some)),
 ];
 
 /// Multiply-adds below which the plain kernel takes less time than what tiles need besides: about 60 µs.
 const WORTH_TILES: usize = 50_000;
 
-fn is_small(problem: &Problem, _: &Caps) -> bool {
-    problem.g.multiplications() < WORTH_TILES
-}
-
 impl Problem {
     /// The input with the bias; without one something has to be bound in its place.
     pub(super) fn bias(&self) -> Arg {
         Arg::Input(if self.has_bias { 2 } else { 1 })
+    }
+
+    fn is_small(&self) -> bool {
+        self.g.multiplications() < WORTH_TILES
     }
 }
 
@@ -81,20 +81,22 @@ impl Problem {
     fn alone(g: Geometry, c: Correlation, kernels: Kernels) -> Self {
         Problem { g, c, has_bias: false, kernels }
     }
+}
 
-    /// Whether blocks of GPUs compute it, of which none is asked for.
-    fn tries_blocks(&self, list: &[Candidate<Problem>]) -> bool {
-        let caps = Caps::default_of(AdapterClass::Gpu);
-        self.kernels.form().is_none() && Candidate::first(list, self.kernels, self, &caps).name == "block"
-    }
+/// Whether blocks of GPUs compute what has no kernel of its own, and none of them is asked for.
+fn tries_blocks(kernels: Kernels) -> bool {
+    kernels.form().is_none() && kernels.allows("block")
 }
 
 /// The forms of blocks that can compute a correlation of `g`; none where it has a kernel of its own, or one is asked for.
-pub(super) fn trial(kernels: Kernels, g: Geometry, c: Correlation) -> Option<Trial> {
-    Problem::alone(g, c, kernels).tries_blocks(&IMAGES).then(|| blocks::trial(&c))
+pub(super) fn trial(kernels: Kernels, c: &Correlation) -> Option<Trial> {
+    let caps = Caps::default_of(AdapterClass::Gpu);
+    (tries_blocks(kernels) && depthwise::plan(c, false, &caps).is_none()).then(|| blocks::trial(c))
 }
 
-pub(super) fn weight_trial(kernels: Kernels, g: Geometry) -> Option<Trial> {
-    let problem = Problem::alone(g, Correlation::forward(&g), kernels);
-    problem.tries_blocks(&WEIGHT).then(|| blocks::weight::trial(&g))
+/// The same for the gradient of a weight.
+pub(super) fn weight_trial(kernels: Kernels, g: &Geometry) -> Option<Trial> {
+    let caps = Caps::default_of(AdapterClass::Gpu);
+    (tries_blocks(kernels) && depthwise::weight::plan(g, &caps, false).is_none())
+        .then(|| blocks::weight::trial(g))
 }

@@ -21,7 +21,9 @@ pub(super) use cases::cases;
 pub use geometry::Padding;
 pub(crate) use geometry::Window;
 
-use super::{Backward, Gradients, In, KernelContext, Kernels, Op, Program, Trial, bound_of_products, expect};
+use super::{
+    Backward, Gradients, In, KernelContext, Kernels, Op, Program, Traits, Trial, bound_of_products, expect,
+};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::shape::{DType, Shape, TensorType};
@@ -92,11 +94,6 @@ impl Conv2dBackwardInput {
 }
 
 impl Conv2dBackwardWeight {
-    /// For a weight, of which only the extents matter.
-    fn new(window: Window, weight: Var<'_>, bias: bool, kernels: Kernels) -> Self {
-        Conv2dBackwardWeight { window, kernel: [weight.dim(2), weight.dim(3)], bias, kernels }
-    }
-
     fn geometry(&self, x: &[usize], dy: &[usize]) -> Result<Geometry, String> {
         let (&[_, channels, ..], &[_, outputs, ..], [kh, kw]) = (x, dy, self.kernel) else {
             return Err(format!("takes images and the gradient of the output, got {x:?} and {dy:?}"));
@@ -138,17 +135,14 @@ impl Op for Conv2d {
     fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(dy) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
         let (x, weight) = (inputs[0], inputs[1]);
-        let dx = needed[0].then(|| backward_input(self.window, self.kernels, dy, weight, x));
-        let mut gradients = vec![dx];
+        let mut gradients = vec![needed[0].then(|| self.backward_input(dy, weight, x))];
         match needed[1..] {
             // Both read all of dy.
             [true, true] => {
-                let op = Conv2dBackwardWeight::new(self.window, weight, true, self.kernels);
-                gradients.extend(x.graph.record(op, &[x, dy]).into_iter().take(2).map(Some));
+                gradients.extend(self.backward_weight(x, dy, weight, true).into_iter().take(2).map(Some));
             }
             _ => {
-                let dw = needed[1].then(|| backward_weight(self.window, self.kernels, x, dy, weight));
-                gradients.push(dw);
+                gradients.push(needed[1].then(|| self.backward_weight(x, dy, weight, false)[0]));
                 gradients.extend(needed.get(2).map(|needed| needed.then(|| dy.sum(&[0, 2, 3]))));
             }
         }
@@ -167,7 +161,7 @@ impl Op for Conv2d {
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let g = self.window.geometry(inputs[0].shape.dims(), inputs[1].shape.dims()).ok()?;
-        kernels::trial(self.kernels, g, Correlation::forward(&g))
+        kernels::trial(self.kernels, &Correlation::forward(&g))
     }
 
     fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
@@ -176,34 +170,33 @@ impl Op for Conv2d {
         outputs[0].shape.elements() as u64 * each as u64
     }
 
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+    fn traits(&self) -> Traits {
+        Traits::default().taking_epilogues()
     }
 }
 
-#[track_caller]
-fn forward<'g>(window: Window, kernels: Kernels, x: Var<'g>, weight: Var<'g>) -> Var<'g> {
-    x.graph.record_one(Conv2d { window, kernels }, &[x, weight])
-}
+/// The three directions of one convolution.
+impl Conv2d {
+    #[track_caller]
+    fn forward<'g>(self, x: Var<'g>, weight: Var<'g>) -> Var<'g> {
+        x.graph.record_one(self, &[x, weight])
+    }
 
-/// The gradient of `x`, of which only the extents matter.
-#[track_caller]
-fn backward_input<'g>(window: Window, kernels: Kernels, dy: Var<'g>, weight: Var<'g>, x: Var<'g>) -> Var<'g> {
-    let op = Conv2dBackwardInput { window, size: [x.dim(2), x.dim(3)], kernels };
-    dy.graph.record_one(op, &[dy, weight])
-}
+    /// The gradient of `x`, of which only the extents matter.
+    #[track_caller]
+    fn backward_input<'g>(self, dy: Var<'g>, weight: Var<'g>, x: Var<'g>) -> Var<'g> {
+        let Conv2d { window, kernels } = self;
+        let op = Conv2dBackwardInput { window, size: [x.dim(2), x.dim(3)], kernels };
+        dy.graph.record_one(op, &[dy, weight])
+    }
 
-/// The gradient of `weight`, of which only the extents matter.
-#[track_caller]
-fn backward_weight<'g>(
-    window: Window,
-    kernels: Kernels,
-    x: Var<'g>,
-    dy: Var<'g>,
-    weight: Var<'g>,
-) -> Var<'g> {
-    let op = Conv2dBackwardWeight::new(window, weight, false, kernels);
-    x.graph.record_one(op, &[x, dy])
+    /// The gradient of `weight`, of which only the extents matter, and with `bias` that of the bias.
+    #[track_caller]
+    fn backward_weight<'g>(self, x: Var<'g>, dy: Var<'g>, weight: Var<'g>, bias: bool) -> Vec<Var<'g>> {
+        let Conv2d { window, kernels } = self;
+        let op = Conv2dBackwardWeight { window, kernel: [weight.dim(2), weight.dim(3)], bias, kernels };
+        x.graph.record(op, &[x, dy])
+    }
 }
 
 impl Conv2dOptions {
@@ -262,8 +255,8 @@ impl<'g> Var<'g> {
         kernels: Kernels,
     ) -> Var<'g> {
         match options.window(&self.shape(), &weight.shape()) {
-            Ok(window) if of_weight => backward_weight(window, kernels, self, dy, weight),
-            Ok(window) => backward_input(window, kernels, dy, weight, self),
+            Ok(window) if of_weight => Conv2d { window, kernels }.backward_weight(self, dy, weight, false)[0],
+            Ok(window) => Conv2d { window, kernels }.backward_input(dy, weight, self),
             Err(message) => self.graph.refuse("conv2d", message, self),
         }
     }

@@ -5,28 +5,27 @@ use super::kernels::Problem;
 use crate::error::Result;
 use crate::ops::elementwise::library_then;
 use crate::ops::split_k::{SplitK, split_k};
-use crate::ops::{Arg, Chain, Cut, Dispatch, Kernel, KernelContext, Program, uniform};
+use crate::ops::{Arg, Cut, Kernel, KernelContext, Program, uniform};
 
 /// The kernel `entry`, with one invocation per element of the output and split of its sum of `terms`.
 fn launch(
     problem: &Problem,
-    (entry, chain): (&str, Option<&Chain>),
+    entry: &str,
     inputs: &[Arg],
     (outputs, terms): (usize, usize),
     ctx: &KernelContext<'_>,
 ) -> Result<Program> {
-    let (g, own) = (&problem.g, ctx.inputs.len());
+    let g = &problem.g;
     let Cut { pieces: splits, length } = ctx.caps.cut(terms, ctx.caps.max_loop_iterations as usize);
     let params = uniform! {
         n: g.n, groups: g.groups, c: g.c, o: g.o, h: g.h, w: g.w, oh: g.oh, ow: g.ow, kh: g.kh, kw: g.kw, stride_y: g.stride[0], stride_x: g.stride[1],
         dilation_y: g.dilation[0], dilation_x: g.dilation[1], top: g.top, left: g.left,
         has_bias: problem.has_bias, splits, length,
     };
-    split_k(&SplitK::of(splits, &[outputs]), ctx, chain.map(|c| (c, own)), |to, chain| {
-        let mut args = [inputs, to].concat();
-        args.extend(chain.iter().flat_map(|c| c.args(own)));
-        let grid = ctx.caps.grid((outputs * splits).div_ceil(8))?;
-        Ok(Dispatch::by_name(library_then(entry, chain, None)?, args, &params, grid).loop_iterations(length))
+    split_k(&SplitK::of(splits, &[outputs]), ctx, |to, chain| {
+        let (kernel, args) = (library_then(entry, chain, None)?, [inputs, to].concat());
+        let launch = ctx.launch(kernel, args, &params, (outputs * splits).div_ceil(8))?;
+        Ok(launch.loop_iterations(length))
     })
 }
 
@@ -39,7 +38,7 @@ pub(super) fn images(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Progr
         true => ("conv2d_backward_input_plain", &inputs[..2]),
     };
     let outputs = c.images * c.groups * c.m * c.oh * c.ow;
-    launch(problem, (entry, ctx.fusion.epilogue), inputs, (outputs, c.c * g.taps()), ctx)
+    launch(problem, entry, inputs, (outputs, c.c * g.taps()), ctx)
 }
 
 /// The gradient of the weight and, in a launch of its own, of the bias.
@@ -48,7 +47,7 @@ pub(super) fn weight(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Progr
     let extents = (g.groups * g.o * g.depth(), g.n * g.oh * g.ow);
     let inputs = [Arg::Input(0), Arg::Input(1)];
     let of_weight = Problem { has_bias: false, ..*problem };
-    let program = launch(&of_weight, ("conv2d_backward_weight_plain", None), &inputs, extents, ctx)?;
+    let program = launch(&of_weight, "conv2d_backward_weight_plain", &inputs, extents, ctx)?;
     if problem.has_bias { Ok(program.then(bias(problem, ctx)?)) } else { Ok(program) }
 }
 
@@ -60,9 +59,9 @@ fn bias(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
     let most = 64 * (ctx.caps.max_loop_iterations as usize).saturating_sub(6);
     let Cut { pieces: splits, length } = ctx.caps.cut(all, most);
     let params = uniform! { images: g.n, channels, size: g.oh * g.ow, length };
-    split_k(&SplitK { first: 1, ..SplitK::of(splits, &[channels]) }, ctx, None, |to, _| {
-        let args = [&[Arg::Input(1)], to].concat();
-        let (kernel, grid) = (Kernel::library("conv2d_backward_bias")?, ctx.caps.grid(channels * splits)?);
-        Ok(Dispatch::by_name(kernel, args, &params, grid).loop_iterations(length.div_ceil(64) + 6))
+    split_k(&SplitK { first: 1, ..SplitK::of(splits, &[channels]) }, ctx, |to, _| {
+        let (kernel, args) = (Kernel::library("conv2d_backward_bias")?, [&[Arg::Input(1)], to].concat());
+        let launch = ctx.launch(kernel, args, &params, channels * splits)?;
+        Ok(launch.loop_iterations(length.div_ceil(64) + 6))
     })
 }

@@ -9,47 +9,11 @@ use minijinja::{Value, context};
 
 use super::correlation::Correlation;
 use super::kernels::Problem;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::text::{Epilogue, rendered, widest};
-use crate::ops::{
-    AdapterClass, Arg, Caps, Chain, Dispatch, Kernel, KernelContext, Program, Uniform, uniform,
-};
+use crate::ops::{AdapterClass, Arg, Chain, Kernel, KernelContext, Program, uniform};
 
 use shape::{InputStrip, Store, channels, rectangle, store};
-
-/// A tile with its grid, and the width of the packed weight it reads.
-struct Plan {
-    tile: Tile,
-    params: Uniform,
-    width: usize,
-    workgroups: usize,
-    /// Of an invocation's loops.
-    iterations: usize,
-}
-
-pub(super) fn fits(problem: &Problem, caps: &Caps) -> bool {
-    plan(&problem.c, problem.has_bias, caps).is_some()
-}
-
-/// Packs the weight and runs tiles over it.
-pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
-    let (c, chain) = (&problem.c, ctx.fusion.epilogue);
-    let plan = plan(c, problem.has_bias, ctx.caps)
-        .ok_or_else(|| Error::Invalid("no tile computes this convolution".into()))?;
-    let vectors = c.groups * c.c * c.kh * c.kw * plan.width / 4;
-    let params = uniform! {
-        groups: c.groups, m: c.m, c: c.c, taps: c.kh * c.kw, width: plan.width,
-        group_step: c.weight_steps[0], m_step: c.weight_steps[1], c_step: c.weight_steps[2], flip: c.flip,
-    };
-    let args = vec![Arg::Input(1), Arg::Scratch(0)];
-    let grid = ctx.caps.grid(vectors.div_ceil(64))?;
-    let pack = Dispatch::by_name(Kernel::library("conv2d_pack")?, args, &params, grid);
-    let mut args = vec![Arg::Input(0), Arg::ScratchRead(0), problem.bias(), Arg::Output(0)];
-    args.extend(chain.iter().flat_map(|c| c.args(ctx.inputs.len())));
-    let (kernel, grid) = (plan.tile.kernel(chain)?, ctx.caps.grid(plan.workgroups)?);
-    let run = Dispatch::by_name(kernel, args, &plan.params, grid).loop_iterations(plan.iterations);
-    Ok(Program { dispatches: vec![pack, run], scratch: vec![16 * vectors] })
-}
 
 /// A variant of the kernel: what its text depends on.
 #[derive(Debug, Clone, Copy)]
@@ -102,12 +66,14 @@ impl Whole {
 /// Multiply-adds of four floats in one kernel, which decide how long it compiles.
 const LINES: usize = 150;
 
-/// The best tile for a correlation; `None` where a kernel is too wide for any, or a sum too long for an adapter's loops.
-fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
-    let class = caps.class;
+/// The best tile for a correlation; `None` where a kernel is too wide for any.
+fn choose(c: &Correlation, class: AdapterClass) -> Option<Tile> {
     let broadcast = class == AdapterClass::SoftwareLanes8 && c.m > 4;
     let (lanes, vectors) = channels(c.m, broadcast);
     let input_dilation = c.input_dilation[1];
+    if c.kw * vectors > LINES || input_dilation > 8 {
+        return None;
+    }
     // Sums: more than a core has registers for, so that many share a load. On llvmpipe 64 vectors of four gain
     // 3 to 15 %, and take twice as long to compile.
     let most = match (broadcast, lanes) {
@@ -121,19 +87,12 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     // Input dilation leaves each sum fewer multiply-adds for a load of the weight.
     let most = if broadcast && input_dilation > 1 { 2 * most } else { most };
     let most = most.min(LINES * (4 / lanes) * input_dilation / (c.kw * vectors)).max(input_dilation);
-    // Where it begins in the kernel, channels and rows of the kernel, and the channels that are stored.
-    let iterations = c.input_dilation[0] + c.c * (1 + c.kh) + lanes * vectors;
-    if c.kw * vectors > LINES || input_dilation > 8 || !caps.allows(iterations) {
-        return None;
-    }
     let (rows, columns) = rectangle(c, most, broadcast);
-    let store = store(c, [rows, columns]);
     let whole = (input_dilation == 1 && columns >= c.ow).then(|| Whole::of(c));
     // Rows of the image, and tiles, start at multiples of what divides both.
     let is_unit = |n: usize| c.w.is_multiple_of(n) && (columns * c.stride[1]).is_multiple_of(n);
     let unit = if input_dilation == 1 && whole.is_none() { widest(is_unit) } else { 1 };
-    let shift = (-c.before[1]).rem_euclid(unit as i64);
-    let tile = Tile {
+    Some(Tile {
         broadcast,
         rows,
         columns,
@@ -147,13 +106,31 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
         input_dilation_y: c.input_dilation[0] > 1,
         whole,
         unit,
-        shift: shift as usize,
-        store,
+        shift: (-c.before[1]).rem_euclid(unit as i64) as usize,
+        store: store(c, [rows, columns]),
         exact: c.oh.is_multiple_of(c.input_dilation[0] * rows) && c.ow.is_multiple_of(columns),
         across: Some(c.ow).filter(|&ow| ow <= columns),
-    };
+    })
+}
+
+/// Packs the weight and runs tiles over it, where there is one and a sum is not too long for the adapter's loops.
+pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Option<Program>> {
+    let (c, has_bias) = (&problem.c, problem.has_bias);
+    let Some(tile) = choose(c, ctx.caps.class) else { return Ok(None) };
+    let Tile { broadcast, rows, columns, lanes, vectors, input_dilation, unit, .. } = tile;
+    // Where it begins in the kernel, channels and rows of the kernel, and the channels that are stored.
+    let iterations = c.input_dilation[0] + c.c * (1 + c.kh) + lanes * vectors;
+    if !ctx.caps.allows(iterations) {
+        return Ok(None);
+    }
     let group_of_channels = lanes * vectors * if broadcast { 8 } else { 1 };
     let width = c.m.next_multiple_of(group_of_channels).next_multiple_of(4);
+    let packed = c.groups * c.c * c.kh * c.kw * width / 4;
+    let params = uniform! {
+        groups: c.groups, m: c.m, c: c.c, taps: c.kh * c.kw, width,
+        group_step: c.weight_steps[0], m_step: c.weight_steps[1], c_step: c.weight_steps[2], flip: c.flip,
+    };
+    let pack = ctx.launch_over("conv2d_pack", [Arg::Input(1), Arg::Scratch(0)], &params, packed)?;
     let tiles_x = c.ow.div_ceil(columns);
     let tiles_y = c.input_dilation[0] * c.oh.div_ceil(c.input_dilation[0] * rows);
     let input_dilation_y = c.input_dilation[0] as i64;
@@ -161,12 +138,17 @@ fn plan(c: &Correlation, has_bias: bool, caps: &Caps) -> Option<Plan> {
     let params = c.uniform().and(uniform! {
         kh: c.kh, stride_y: c.stride[0], dilation_y: c.dilation[0], input_dilation_y: c.input_dilation[0],
         y_offset: padded_top - c.before[0], top_rows: padded_top / c.input_dilation[0] as i64,
-        left: (c.before[1] - tile.phase as i64 + shift) / (input_dilation * unit) as i64, has_bias, tiles_x, tiles_y,
-        width, step_ky: c.input_dilation[0] / greatest_common_divisor(c.input_dilation[0], c.dilation[0]),
+        left: (c.before[1] - tile.phase as i64 + tile.shift as i64) / (input_dilation * unit) as i64, has_bias,
+        tiles_x, tiles_y, width,
+        step_ky: c.input_dilation[0] / greatest_common_divisor(c.input_dilation[0], c.dilation[0]),
     });
     let tiles = c.images * c.groups * c.m.div_ceil(group_of_channels) * tiles_x * tiles_y;
     let workgroups = if broadcast { tiles } else { tiles.div_ceil(8) };
-    Some(Plan { tile, params, width, workgroups, iterations })
+    let mut args = vec![Arg::Input(0), Arg::ScratchRead(0), problem.bias(), Arg::Output(0)];
+    args.extend(ctx.epilogue_args());
+    let run = ctx.launch(tile.kernel(ctx.fusion.epilogue)?, args, &params, workgroups)?;
+    let dispatches = vec![pack, run.loop_iterations(iterations)];
+    Ok(Some(Program { dispatches, scratch: vec![16 * packed] }))
 }
 
 impl Tile {

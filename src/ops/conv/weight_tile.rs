@@ -5,39 +5,11 @@ use minijinja::{Value, context};
 
 use super::geometry::Geometry;
 use super::kernels::Problem;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::ops::candidates::WORKGROUPS;
 use crate::ops::split_k::{ChannelsLast, SplitK, split_k};
 use crate::ops::text::{rendered, widest};
-use crate::ops::{AdapterClass, Arg, Caps, Dispatch, Kernel, KernelContext, Program, Uniform, uniform};
-
-/// A kernel with its grid, and the splits it writes.
-struct Plan {
-    tile: Tile,
-    params: Uniform,
-    splits: usize,
-    /// Set where a split is [groups, input channels, kernel, `width`], the output channels last.
-    width: Option<usize>,
-    workgroups: usize,
-    /// Of an invocation's loops.
-    iterations: usize,
-}
-
-pub(super) fn fits(problem: &Problem, caps: &Caps) -> bool {
-    plan(&problem.g, caps, problem.has_bias).is_some()
-}
-
-pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
-    let g = &problem.g;
-    let plan = plan(g, ctx.caps, problem.has_bias)
-        .ok_or_else(|| Error::Invalid("no tile computes this gradient of a weight".into()))?;
-    let last = plan.width.map(|width| ChannelsLast { groups: g.groups, o: g.o, depth: g.depth(), width });
-    let sizes = g.gradients(problem.has_bias);
-    split_k(&SplitK { last, ..SplitK::of(plan.splits, &sizes) }, ctx, None, |to, _| {
-        let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
-        let grid = ctx.caps.grid(plan.workgroups)?;
-        Ok(Dispatch::by_name(plan.tile.kernel()?, args, &plan.params, grid).loop_iterations(plan.iterations))
-    })
-}
+use crate::ops::{AdapterClass, Arg, Kernel, KernelContext, Program, uniform};
 
 /// A variant of the kernel: what its text depends on.
 #[derive(Debug, Clone, Copy)]
@@ -122,12 +94,9 @@ const LINES: usize = 144;
 /// still, and take twice as long to compile.
 const OWN_SUMS: usize = 18;
 const OWN_LINES: usize = 72;
-/// Workgroups that share the work evenly among cores.
-const WORKGROUPS: usize = 16;
 
-/// The best tile; `None` where a kernel is too wide for any, or a row of pixels too long for an adapter's loops.
-fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
-    let class = caps.class;
+/// The best tile; `None` where a kernel is too wide for any.
+fn choose(g: &Geometry, class: AdapterClass, bias: bool) -> Option<Tile> {
     if g.kw > SUMS {
         return None;
     }
@@ -165,29 +134,43 @@ fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     let few = |pixels: &usize| *pixels == 1 || pixels * g.kw * rows * channels <= most(*pixels);
     let time = |tile: &Tile| g.ow.div_ceil(tile.pixels) * tile.time();
     let steps = [1, 2, 4, 8].into_iter().filter(|pixels| *pixels != g.ow).chain([g.ow]);
-    let mut tile = steps.filter(few).map(tile).min_by_key(time)?;
+    steps.filter(few).map(tile).min_by_key(time)
+}
+
+/// Tiles, where there is one and a row of pixels is not too long for the adapter's loops.
+pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Option<Program>> {
+    let (g, caps) = (&problem.g, ctx.caps);
+    let Some(mut tile) = choose(g, caps.class, problem.has_bias) else { return Ok(None) };
+    let Tile { broadcast, lanes, channels, rows, .. } = tile;
     let width = lanes * if broadcast { 8 } else { 1 };
     let tiles = g.groups * g.o.div_ceil(width) * g.c.div_ceil(channels) * g.kh.div_ceil(rows);
-    let workgroups = |splits: usize| if broadcast { tiles * splits } else { (tiles * splits).div_ceil(8) };
     // Each split of some work, and enough of them.
     let all_rows = g.n * g.oh;
     let enough = if broadcast { WORKGROUPS.div_ceil(tiles) } else { (8 * WORKGROUPS).div_ceil(tiles) };
     // A row is one step, or a loop over several; at the end channels are stored.
     let of_row = 1 + if tile.inputs.whole.is_some() { 0 } else { g.ow.div_ceil(tile.pixels) };
     if !caps.allows(of_row + channels) {
-        return None;
+        return Ok(None);
     }
     let needed = caps.pieces(all_rows, (caps.max_loop_iterations as usize - channels) / of_row);
     let length = all_rows.div_ceil(enough.clamp(1, (all_rows / 8).max(1)).max(needed));
-    let iterations = length * of_row + channels;
     let splits = all_rows.div_ceil(length);
     tile.last = splits > 1;
+    // A split is [groups, input channels, kernel, `width`], the output channels last.
     let width = tile.last.then_some(g.o.next_multiple_of(width));
     let params = g.uniform().and(uniform! {
         kh: g.kh, stride_y: g.stride[0], dilation_y: g.dilation[0], top: g.top,
         left: g.left, splits, length, width: width.unwrap_or(0) / lanes,
     });
-    Some(Plan { tile, params, splits, width, workgroups: workgroups(splits), iterations })
+    let last = width.map(|width| ChannelsLast { groups: g.groups, o: g.o, depth: g.depth(), width });
+    let sizes = g.gradients(problem.has_bias);
+    let program = split_k(&SplitK { last, ..SplitK::of(splits, &sizes) }, ctx, |to, _| {
+        let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
+        let workgroups = if broadcast { tiles * splits } else { (tiles * splits).div_ceil(8) };
+        let launch = ctx.launch(tile.kernel()?, args, &params, workgroups)?;
+        Ok(launch.loop_iterations(length * of_row + channels))
+    });
+    program.map(Some)
 }
 
 impl Tile {

@@ -2,8 +2,7 @@
 
 use super::super::softmax::{SoftmaxGrad, rows_of};
 use super::super::{
-    Arg, Backward, Below, Dispatch, Fill, Gradients, Kernel, KernelContext, Op, Pattern, Program, Traits,
-    expect, float,
+    Arg, Backward, Below, Fill, Gradients, KernelContext, Op, Pattern, Program, Traits, expect, float,
 };
 use super::super::{In, Out, Real, Reference, TINY, UNIT};
 use super::{check, class_of, labels_type, stats_per_row};
@@ -80,10 +79,10 @@ impl Op for CrossEntropyGrad {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let (rows, columns) = rows_of(&ctx.inputs[0].shape);
-        let kernel = Kernel::library(&format!("{}_elements", self.name()))?;
-        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Output(0)];
-        let grid = ctx.caps.grid((rows * columns).div_ceil(64))?;
-        Ok(Dispatch::by_name(kernel, args, &uniform! { rows, columns, share: 0.0 }, grid).into())
+        let entry = format!("{}_elements", self.name());
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Output(0)];
+        let params = uniform! { rows, columns, share: 0.0 };
+        Ok(ctx.launch_over(&entry, args, &params, rows * columns)?.into())
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -1,6 +1,6 @@
 //! Activations and their derivatives. Kernels: `shaders/activations.wgsl`.
 
-use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, cases_of, formula, methods, points};
+use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, all_cases, formula, methods, points};
 use crate::op::Pattern;
 
 formula!(
@@ -118,17 +118,10 @@ impl<'g> Var<'g> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    cases.extend(cases_of(Sigmoid));
-    cases.extend(cases_of(SigmoidGrad));
-    cases.extend(cases_of(Tanh));
-    cases.extend(cases_of(TanhGrad));
-    cases.extend(cases_of(Relu));
-    cases.extend(cases_of(ReluGrad));
-    cases.extend(cases_of(BceLogits));
+    let mut cases = all_cases! {
+        Sigmoid, SigmoidGrad, Tanh, TanhGrad, Relu, ReluGrad, BceLogits, LeakyRelu(0.01), LeakyReluGrad(0.2),
+    };
     cases.push(points(BceLogits, &[&[-1e4, -90.0, 0.0, 0.0, 90.0, 1e4], &[0.0, 1.0, 0.0, 1.0, 0.0, 1.0]]));
-    cases.extend(cases_of(LeakyRelu(0.01)));
-    cases.extend(cases_of(LeakyReluGrad(0.2)));
     // Where naive forms overflow: e^88 is the largest f32, tanh of WGSL is indeterminate above it.
     let extremes =
         [-1e4, -100.0, -89.0, -20.0, -0.625, -1e-3, -1e-8, 0.0, 1e-8, 0.624, 0.626, 9.0, 89.0, 1e4];

@@ -2,7 +2,7 @@
 
 use std::ops;
 
-use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, cases_of, formula, methods, points};
+use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, all_cases, formula, methods, points};
 
 formula!(
     /// a + b.
@@ -237,23 +237,10 @@ impl<'g> ops::Neg for Var<'g> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    cases.extend(cases_of(Add));
-    cases.extend(cases_of(Sub));
-    cases.extend(cases_of(Mul));
-    cases.extend(cases_of(Div));
-    cases.extend(cases_of(AddScalar(1.5)));
-    cases.extend(cases_of(MulScalar(-0.7)));
-    cases.extend(cases_of(Square));
-    cases.extend(cases_of(Neg));
-    cases.extend(cases_of(Recip));
-    cases.extend(cases_of(Exp));
-    cases.extend(cases_of(Log));
-    cases.extend(cases_of(Sqrt));
-    cases.extend(cases_of(Pow));
-    cases.extend(cases_of(PowScalar(2.5)));
-    cases.extend(cases_of(Abs));
-    cases.extend(cases_of(Sign));
+    let mut cases = all_cases! {
+        Add, Sub, Mul, Div, AddScalar(1.5), MulScalar(-0.7), Square, Neg, Recip, Exp, Log, Sqrt, Pow, PowScalar(2.5),
+        Abs, Sign,
+    };
     cases.push(points(Exp, &[&[-100.0, -80.0, 0.0, 80.0, 88.0]]));
     cases.push(points(Pow, &[&[-2.0, -2.0, -1.5, 0.0, 0.0, 2.0], &[3.0, 2.0, -3.0, 2.0, 0.0, 0.0]]));
     cases.push(points(Pow, &[&[-2.0, -0.5, 4.0], &[0.5, 1.5, 0.5]]));

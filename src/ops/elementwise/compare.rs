@@ -1,6 +1,6 @@
 //! Comparisons, choices and limits. Kernels: `shaders/arithmetic.wgsl`.
 
-use super::{Case, Elementwise, Fillings, Formula, Real, Var, cases_of, formula, methods, points};
+use super::{Case, Elementwise, Fillings, Formula, Real, Var, all_cases, formula, methods, points};
 
 formula!(
     /// The smaller of two, NaN if one is; where they are equal each gets half of the gradient.
@@ -140,20 +140,10 @@ impl<'g> Var<'g> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    cases.extend(cases_of(Minimum));
-    cases.extend(cases_of(Maximum));
-    cases.extend(cases_of(Clamp(-1.5, 0.5)));
-    cases.extend(cases_of(InRange(-1.5, 0.5)));
-    cases.extend(cases_of(Equal));
-    cases.extend(cases_of(NotEqual));
-    cases.extend(cases_of(Less));
-    cases.extend(cases_of(LessEqual));
-    cases.extend(cases_of(Greater));
-    cases.extend(cases_of(GreaterEqual));
-    cases.extend(cases_of(Select));
-    cases.extend(cases_of(IsNan));
-    cases.extend(cases_of(IsFinite));
+    let mut cases = all_cases! {
+        Minimum, Maximum, Clamp(-1.5, 0.5), InRange(-1.5, 0.5), Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual,
+        Select, IsNan, IsFinite,
+    };
     cases.push(points(Clamp(-1.5, 0.5), &[&[-1.5, 0.5, 1e30, -1e30]]));
     cases.push(points(Maximum, &[&[1.0, -2.0, 0.0], &[1.0, -2.0, 0.0]]));
     cases.push(points(Select, &[&[0.0, 1.0, -2.0, 0.0], &[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]]));

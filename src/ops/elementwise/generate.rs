@@ -11,40 +11,32 @@ use crate::ops::{Arg, Caps, Dispatch, Kernel, Program};
 /// Invocations of a workgroup.
 const WORKGROUP: usize = 64;
 
-/// How the generated text reads an argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum InputRead {
-    Same,
-    Scalar,
-    /// Period divisible by 4: whole vectors repeat.
-    Suffix4,
-    /// Each element serves a multiple of 4.
-    Prefix4,
-    General,
-}
-
-impl InputRead {
-    fn of(access: Access) -> Self {
-        match access {
-            Access::Same => InputRead::Same,
-            Access::Scalar => InputRead::Scalar,
-            Access::Suffix(n) if n % 4 == 0 => InputRead::Suffix4,
-            Access::Prefix(n) if n % 4 == 0 => InputRead::Prefix4,
-            _ => InputRead::General,
+impl Access {
+    /// As vectors of four are read: what repeats in whole ones is counted in them, what repeats otherwise is read one by one.
+    fn in_vectors(self) -> Self {
+        match self {
+            Access::Suffix(n) if n % 4 == 0 => Access::Suffix(n / 4),
+            Access::Prefix(n) if n % 4 == 0 => Access::Prefix(n / 4),
+            Access::Suffix(_) | Access::Prefix(_) => Access::General,
+            other => other,
         }
     }
 
-    fn repeats(self) -> bool {
-        matches!(self, InputRead::Suffix4 | InputRead::Prefix4)
+    /// Every so many vectors what is read repeats, or changes.
+    fn period(self) -> Option<usize> {
+        match self {
+            Access::Suffix(n) | Access::Prefix(n) => Some(n),
+            _ => None,
+        }
     }
 
     fn letter(self) -> char {
         match self {
-            InputRead::Same => 'e',
-            InputRead::Scalar => 's',
-            InputRead::Suffix4 => 'c',
-            InputRead::Prefix4 => 'r',
-            InputRead::General => 'g',
+            Access::Same => 'e',
+            Access::Scalar => 's',
+            Access::Suffix(_) => 'c',
+            Access::Prefix(_) => 'r',
+            Access::General => 'g',
         }
     }
 }
@@ -54,11 +46,11 @@ impl InputRead {
 /// and to be written.
 pub(crate) fn program(name: &str, chain: &Chain, results: &[usize], caps: &Caps) -> Result<Program> {
     let walk = Elements::new(&chain.shape, &chain.inputs);
-    let reads: Vec<InputRead> = walk.access.iter().map(|a| InputRead::of(*a)).collect();
+    let reads: Vec<Access> = walk.access.iter().map(|a| a.in_vectors()).collect();
     let attributes: Vec<f32> =
         chain.steps.iter().filter_map(|s| s.op.pointwise()).flat_map(|f| f.attributes()).collect();
     let text = Text { name, chain, results, reads: &reads, attributes: attributes.len() };
-    let letter = |(i, r): (usize, &InputRead)| if chain.state == Some(i) { 'o' } else { r.letter() };
+    let letter = |(i, r): (usize, &Access)| if chain.state == Some(i) { 'o' } else { r.letter() };
     let modes: String = reads.iter().enumerate().map(letter).collect();
     let key = match &chain.steps[..] {
         [step] if step.op.name() == name => format!("{name}.{modes}"),
@@ -69,7 +61,7 @@ pub(crate) fn program(name: &str, chain: &Chain, results: &[usize], caps: &Caps)
     let mut args: Vec<Arg> = (0..reads.len()).filter(|&i| chain.state != Some(i)).map(Arg::Input).collect();
     args.extend((0..results.len()).map(Arg::Output));
     let grid = caps.grid(vectors.div_ceil(WORKGROUP))?;
-    let strided = reads.iter().filter(|read| **read == InputRead::General).count();
+    let strided = reads.iter().filter(|read| **read == Access::General).count();
     let uniform = uniform(&walk, &reads, &attributes);
     // Each of four elements finds its place by a division per axis.
     Ok(Dispatch::with_bytes(kernel, args, uniform, grid)
@@ -78,19 +70,16 @@ pub(crate) fn program(name: &str, chain: &Chain, results: &[usize], caps: &Caps)
 }
 
 /// The uniform; [`Text::params`] declares its twin.
-fn uniform(walk: &Elements, reads: &[InputRead], attributes: &[f32]) -> Vec<u8> {
+fn uniform(walk: &Elements, reads: &[Access], attributes: &[f32]) -> Vec<u8> {
     let elements: usize = walk.dims.iter().product();
     let mut words = vec![elements as u32, walk.dims.len() as u32, 0, 0];
     words.extend(attributes.iter().map(|x| x.to_bits()));
     words.resize(words.len().next_multiple_of(4), 0);
-    if reads.iter().any(|r| r.repeats()) {
-        words.extend(reads.iter().zip(&walk.access).map(|(read, access)| match (read, access) {
-            (InputRead::Suffix4 | InputRead::Prefix4, Access::Suffix(n) | Access::Prefix(n)) => *n as u32 / 4,
-            _ => 1,
-        }));
+    if reads.iter().any(|r| r.period().is_some()) {
+        words.extend(reads.iter().map(|read| read.period().unwrap_or(1) as u32));
         words.resize(words.len().next_multiple_of(4), 0);
     }
-    if reads.contains(&InputRead::General) {
+    if reads.contains(&Access::General) {
         for list in [&walk.dims].into_iter().chain(&walk.strides) {
             let end = words.len() + 8;
             words.extend(list.iter().map(|&x| x as u32));
@@ -105,7 +94,7 @@ struct Text<'a> {
     name: &'a str,
     chain: &'a Chain,
     results: &'a [usize],
-    reads: &'a [InputRead],
+    reads: &'a [Access],
     attributes: usize,
 }
 
@@ -116,7 +105,7 @@ impl Text<'_> {
         let (name, mut n) = (self.name, 0);
         for (k, read) in self.reads.iter().enumerate().filter(|&(k, _)| self.chain.state != Some(k)) {
             let element = match read {
-                InputRead::Same | InputRead::Suffix4 => "vec4<f32>",
+                Access::Same | Access::Suffix(_) => "vec4<f32>",
                 _ => "f32",
             };
             let _ =
@@ -128,7 +117,7 @@ impl Text<'_> {
             let _ = writeln!(t, "@group(0) @binding({at}) var<storage, read_write> {out}: array<vec4<f32>>;");
         }
         let _ = writeln!(t, "@group(0) @binding({}) var<uniform> p: Params;\n", n + self.results.len());
-        if self.reads.contains(&InputRead::General) {
+        if self.reads.contains(&Access::General) {
             t.push_str(
                 "// Offset of result element `i` in argument `k`, by its broadcast strides.\n\
                  fn offset(i: u32, k: u32) -> u32 {\n    var rest = min(i, p.elements - 1u);\n    var at = 0u;\n    \
@@ -150,20 +139,13 @@ impl Text<'_> {
             let period = format!("p.periods[{}][{}]", k / 4, k % 4);
             let _ = match read {
                 _ if self.chain.state == Some(k) => writeln!(t, "    let {v} = {}[i];", self.out(0)),
-                InputRead::Same => writeln!(t, "    let {v} = in_{v}[i];"),
-                InputRead::Scalar => writeln!(t, "    let {v} = vec4<f32>(in_{v}[0]);"),
-                InputRead::Suffix4 => writeln!(t, "    let {v} = in_{v}[i % {period}];"),
-                InputRead::Prefix4 => writeln!(t, "    let {v} = vec4<f32>(in_{v}[i / {period}]);"),
-                InputRead::General => {
+                Access::Same => writeln!(t, "    let {v} = in_{v}[i];"),
+                Access::Scalar => writeln!(t, "    let {v} = vec4<f32>(in_{v}[0]);"),
+                Access::Suffix(_) => writeln!(t, "    let {v} = in_{v}[i % {period}];"),
+                Access::Prefix(_) => writeln!(t, "    let {v} = vec4<f32>(in_{v}[i / {period}]);"),
+                Access::General => {
                     let part = |j: usize| format!("in_{v}[offset(4u * i + {j}u, {k}u)]");
-                    writeln!(
-                        t,
-                        "    let {v} = vec4<f32>({}, {}, {}, {});",
-                        part(0),
-                        part(1),
-                        part(2),
-                        part(3)
-                    )
+                    writeln!(t, "    let {v} = vec4<f32>({});", [0, 1, 2, 3].map(part).join(", "))
                 }
             };
         }
@@ -184,10 +166,10 @@ impl Text<'_> {
         if self.attributes > 0 {
             let _ = writeln!(t, "    attributes: array<vec4<f32>, {}>,", self.attributes.div_ceil(4));
         }
-        if self.reads.iter().any(|r| r.repeats()) {
+        if self.reads.iter().any(|r| r.period().is_some()) {
             let _ = writeln!(t, "    periods: array<vec4<u32>, {}>,", self.reads.len().div_ceil(4));
         }
-        if self.reads.contains(&InputRead::General) {
+        if self.reads.contains(&Access::General) {
             let n = 2 * self.reads.len();
             let _ = writeln!(t, "    dims: array<vec4<u32>, 2>, strides: array<vec4<u32>, {n}>,");
         }

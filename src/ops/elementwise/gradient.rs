@@ -1,6 +1,6 @@
 //! What gradients of formulas are made of. Kernels: `shaders/arithmetic.wgsl`.
 
-use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, cases_of, formula};
+use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, all_cases, formula};
 
 formula!(
     /// dy · d, but 0 where the cotangent dy is 0.
@@ -37,7 +37,5 @@ impl<'g> Var<'g> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = cases_of(CotangentMul);
-    cases.extend(cases_of(CotangentDiv));
-    cases
+    all_cases! { CotangentMul, CotangentDiv }
 }

@@ -309,6 +309,12 @@ fn cases_of<F: Formula>(formula: F) -> Vec<Case> {
     cases
 }
 
+/// The usual cases of formulas.
+macro_rules! all_cases {
+    ($($formula:expr),* $(,)?) => { [$($crate::ops::elementwise::cases_of($formula)),*].concat() };
+}
+use all_cases;
+
 /// Where formulas are told apart that agree elsewhere.
 const SPECIAL: [f64; 9] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.0, -1.0, 2.5, -3.0];
 

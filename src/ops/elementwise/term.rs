@@ -203,7 +203,12 @@ impl Functions {
     }
 }
 
-impl Around<'_> {
+impl<'a> Around<'a> {
+    /// What follows alone, if anything does.
+    pub(crate) fn after(epilogue: Option<&'a Chain>, in_vectors: bool) -> Self {
+        Around { epilogue: epilogue.map(|chain| (chain, in_vectors)), ..Around::default() }
+    }
+
     /// Kernel `entry` of the files under `shaders/`, which reads through `prologue` or `prologue4` and stores through `epilogue` or
     /// `epilogue4`. Inputs of the formulas are bound after the kernel's own, those of the first ones first.
     ///

@@ -41,34 +41,14 @@ fn value(name: &str, [a, b, c]: [f32; 3], p: &[f32]) -> f32 {
         "pow" => f64::from(a).powf(f64::from(b)) as f32,
         "pow_scalar" => f64::from(a).powf(f64::from(p[0])) as f32,
         "abs" => f32::from_bits(a.to_bits() & 0x7fff_ffff),
-        "sign" => {
-            if a == 0.0 || a.is_nan() {
-                a
-            } else {
-                a.signum()
-            }
-        }
-        "minimum" => {
-            if nan {
-                f32::NAN
-            } else {
-                a.min(b)
-            }
-        }
-        "maximum" => {
-            if nan {
-                f32::NAN
-            } else {
-                a.max(b)
-            }
-        }
-        "clamp" => {
-            if a.is_nan() {
-                a
-            } else {
-                a.clamp(p[0], p[1])
-            }
-        }
+        "sign" if a == 0.0 || a.is_nan() => a,
+        "sign" => a.signum(),
+        "minimum" if nan => f32::NAN,
+        "minimum" => a.min(b),
+        "maximum" if nan => f32::NAN,
+        "maximum" => a.max(b),
+        "clamp" if a.is_nan() => a,
+        "clamp" => a.clamp(p[0], p[1]),
         "in_range" => flag((p[0]..=p[1]).contains(&a)),
         "equal" => flag(a == b),
         "not_equal" => flag(a != b),
@@ -78,61 +58,26 @@ fn value(name: &str, [a, b, c]: [f32; 3], p: &[f32]) -> f32 {
         "greater_equal" => flag(a >= b),
         "is_nan" => flag(a.partial_cmp(&a).is_none()),
         "is_finite" => flag(a.abs() < f32::INFINITY),
-        "select" => {
-            if a != 0.0 {
-                b
-            } else {
-                c
-            }
-        }
+        "select" if a != 0.0 => b,
+        "select" => c,
         "cotangent_mul" => masked(a, b),
-        "cotangent_div" => {
-            if a == 0.0 {
-                0.0
-            } else {
-                a / b
-            }
-        }
+        "cotangent_div" if a == 0.0 => 0.0,
+        "cotangent_div" => a / b,
         "sigmoid" => 1.0 / (1.0 + (-a).exp()),
         "sigmoid_grad" => masked(b, a * (1.0 - a)),
         "tanh" => f64::from(a).tanh() as f32,
         "tanh_grad" => masked(b, 1.0 - a * a),
-        "relu" => {
-            if a <= 0.0 {
-                0.0
-            } else {
-                a
-            }
-        }
-        "relu_grad" => {
-            if a <= 0.0 {
-                0.0
-            } else {
-                b
-            }
-        }
-        "leaky_relu" => {
-            if a > 0.0 {
-                a
-            } else {
-                p[0] * a
-            }
-        }
-        "leaky_relu_grad" => {
-            if a > 0.0 {
-                b
-            } else {
-                p[0] * b
-            }
-        }
+        "relu" if a <= 0.0 => 0.0,
+        "relu" => a,
+        "relu_grad" if a <= 0.0 => 0.0,
+        "relu_grad" => b,
+        "leaky_relu" if a > 0.0 => a,
+        "leaky_relu" => p[0] * a,
+        "leaky_relu_grad" if a > 0.0 => b,
+        "leaky_relu_grad" => p[0] * b,
         // log(1 + e^z) - z y, and z (1 - y) taken out of it above 0.
-        "bce_logits" => {
-            if a > 0.0 {
-                softplus(-a) + masked(1.0 - b, a)
-            } else {
-                softplus(a) - masked(b, a)
-            }
-        }
+        "bce_logits" if a > 0.0 => softplus(-a) + masked(1.0 - b, a),
+        "bce_logits" => softplus(a) - masked(b, a),
         _ => panic!("say here what `{name}` gives for NaN and infinity, and its gradient below"),
     }
 }
@@ -165,13 +110,8 @@ fn cotangent(name: &str, k: usize, x: [f32; 3], p: &[f32], dy: f32) -> f32 {
         ("abs", _) => dy * value("sign", x, p),
         ("minimum", _) if x[k] > x[1 - k] => 0.0,
         ("maximum", _) if x[k] < x[1 - k] => 0.0,
-        ("minimum" | "maximum", _) => {
-            if a == b {
-                dy / 2.0
-            } else {
-                dy
-            }
-        }
+        ("minimum" | "maximum", _) if a == b => dy / 2.0,
+        ("minimum" | "maximum", _) => dy,
         ("clamp", _) if (p[0]..=p[1]).contains(&a) => dy,
         ("select", 1) if a != 0.0 => dy,
         ("select", 2) if a == 0.0 => dy,
@@ -184,27 +124,12 @@ fn cotangent(name: &str, k: usize, x: [f32; 3], p: &[f32], dy: f32) -> f32 {
         ("tanh", _) => dy * (1.0 - y * y),
         ("tanh_grad", 0) => -2.0 * masked(dy * b, a),
         ("tanh_grad", _) => dy * (1.0 - a * a),
-        ("relu", _) => {
-            if y <= 0.0 {
-                0.0
-            } else {
-                dy
-            }
-        }
-        ("relu_grad", 1) => {
-            if a <= 0.0 {
-                0.0
-            } else {
-                dy
-            }
-        }
-        ("leaky_relu", _) | ("leaky_relu_grad", 1) => {
-            if a > 0.0 {
-                dy
-            } else {
-                p[0] * dy
-            }
-        }
+        ("relu", _) if y <= 0.0 => 0.0,
+        ("relu", _) => dy,
+        ("relu_grad", 1) if a <= 0.0 => 0.0,
+        ("relu_grad", 1) => dy,
+        ("leaky_relu", _) | ("leaky_relu_grad", 1) if a > 0.0 => dy,
+        ("leaky_relu", _) | ("leaky_relu_grad", 1) => p[0] * dy,
         ("bce_logits", 0) => dy * (value("sigmoid", x, p) - b),
         ("bce_logits", _) => -dy * a,
         // Steps, what chooses, and what was not chosen.

@@ -8,8 +8,8 @@ use crate::ops::batch_norm::dot;
 use crate::ops::softmax::rows_of;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::{
-    AdapterClass, Arg, Backward, Caps, Chain, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real,
-    Traits, uniform,
+    AdapterClass, Arg, Backward, Caps, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real, Traits,
+    uniform,
 };
 use crate::ops::{Reference, TINY, UNIT, expect};
 use crate::shape::{DType, TensorType};
@@ -103,26 +103,6 @@ impl<T: Real> Reference<T> for LayerNormGrad {
     }
 }
 
-impl LayerNormGrad {
-    /// The launches; `then` is applied to dx.
-    fn program(&self, ctx: &KernelContext<'_>, epilogue: Option<&Chain>) -> Result<Program> {
-        let walk = RowPass::new(ctx);
-        let blocks = walk.units().div_ceil(COLUMNS);
-        let (chunks, length) = cut(ctx.caps, walk.rows, blocks);
-        let params = uniform! { rows: walk.rows, width: walk.units(), blocks, chunks, length };
-        let workgroups = blocks * chunks + walk.workgroups();
-        let sizes = [walk.width; 2];
-        split_k(&SplitK { first: 1, ..SplitK::of(chunks, &sizes) }, ctx, None, |to, _| {
-            let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
-            args.push(Arg::Output(0));
-            args.extend(to);
-            // Rows, or sums over them: a step, and what eight invocations of each column found.
-            let iterations = walk.loop_iterations().max(length.div_ceil(COLUMNS) + COLUMNS);
-            walk.launch("layer_norm_backward", args, &params, workgroups, iterations, (ctx, epilogue))
-        })
-    }
-}
-
 impl Op for LayerNormGrad {
     fn name(&self) -> &'static str {
         "layer_norm_grad"
@@ -142,26 +122,34 @@ impl Op for LayerNormGrad {
         Ok(vec![x, weight, weight])
     }
 
-    /// The formula once more, op by op on copies, is differentiated: a copy has no past, so that nothing flows
-    /// into one input by way of another.
-    fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
-        let copies: Vec<Var<'g>> = inputs.iter().map(|v| v.copy()).collect();
-        let [x, weight, mean, r, dy] = [0, 1, 2, 3, 4].map(|k| copies[k]);
-        let last = x.shape().rank() - 1;
-        let outer: Vec<usize> = (0..last).collect();
-        let n = (x - per_row(mean)) * per_row(r);
-        let g = dy * weight;
-        let rest = g - g.mean_keep(&[last]) - n * (g * n).mean_keep(&[last]);
-        let over_rows = |v: Var<'g>| if last == 0 { v } else { v.sum(&outer) };
-        let made = [rest * per_row(r), over_rows(dy * n), over_rows(dy)];
-        let terms = made.into_iter().zip(upstream).filter_map(|(v, u)| u.map(|u| (v * u).sum_all()));
-        let Some(total) = terms.reduce(|a, b| a + b) else { return Ok(vec![None; 5]) };
-        let gradients = x.graph().gradients(total, &copies);
-        Ok(gradients.into_iter().zip(needed).map(|(v, &needed)| needed.then_some(v)).collect())
+    fn grad<'g>(&self, of: Backward<'_, 'g>) -> Gradients<'g> {
+        of.of_formula(|inputs| {
+            let [x, weight, mean, r, dy] = [0, 1, 2, 3, 4].map(|k| inputs[k]);
+            let last = x.shape().rank() - 1;
+            let outer: Vec<usize> = (0..last).collect();
+            let n = (x - per_row(mean)) * per_row(r);
+            let g = dy * weight;
+            let rest = g - g.mean_keep(&[last]) - n * (g * n).mean_keep(&[last]);
+            let over_rows = |v: Var<'g>| if last == 0 { v } else { v.sum(&outer) };
+            [rest * per_row(r), over_rows(dy * n), over_rows(dy)]
+        })
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.program(ctx, ctx.fusion.epilogue)
+        let walk = RowPass::new(ctx);
+        let blocks = walk.units().div_ceil(COLUMNS);
+        let (chunks, length) = cut(ctx.caps, walk.rows, blocks);
+        let params = uniform! { rows: walk.rows, width: walk.units(), blocks, chunks, length };
+        let workgroups = blocks * chunks + walk.workgroups();
+        let sizes = [walk.width; 2];
+        split_k(&SplitK { first: 1, ..SplitK::of(chunks, &sizes) }, ctx, |to, _| {
+            let mut args: Vec<Arg> = (0..5).map(Arg::Input).collect();
+            args.push(Arg::Output(0));
+            args.extend(to);
+            // Rows, or sums over them: a step, and what eight invocations of each column found.
+            let iterations = walk.loop_iterations().max(length.div_ceil(COLUMNS) + COLUMNS);
+            walk.launch("layer_norm_backward", args, &params, workgroups, iterations, ctx)
+        })
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -198,10 +186,6 @@ impl Op for LayerNormGrad {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().keeping_f32(Outputs::OTHERS)
-    }
-
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+        Traits::default().keeping_f32(Outputs::OTHERS).taking_epilogues()
     }
 }

@@ -4,7 +4,8 @@ use super::{Extents, Form, Kernels, MatMul, blocks, kernels};
 use crate::error::Result;
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::{
-    Case, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, Trial, UNIT, float,
+    Case, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, Traits, Trial, bound_of_sums, float,
+    magnitudes,
 };
 use crate::shape::TensorType;
 
@@ -59,12 +60,8 @@ impl Op for MatMulSum {
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let mut bounds = PRODUCT.error_bound(inputs, &outputs[..1]);
-        let (k, m) = (inputs[0].shape.dim(0), inputs[0].shape.dim(1));
-        let mut sizes = vec![0.0; m];
-        for row in inputs[0].f().chunks_exact(m) {
-            sizes.iter_mut().zip(row).for_each(|(s, v)| *s += v.abs());
-        }
-        bounds.push(sizes.iter().map(|s| k as f64 * UNIT * s + TINY).collect());
+        let sizes = magnitudes(&SUM, &inputs[..1], &outputs[1]);
+        bounds.push(bound_of_sums(&sizes, inputs[0].shape.dim(0) as f64));
         bounds
     }
 

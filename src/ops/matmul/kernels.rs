@@ -2,9 +2,9 @@
 
 use super::{Extents, Form, blocks, tile};
 use crate::error::Result;
-use crate::ops::candidates::{ALL, Candidate, GPU, SOFTWARE, always};
+use crate::ops::candidates::{ALL, Candidate, GPU, SOFTWARE};
 use crate::ops::elementwise::library_then;
-use crate::ops::{Arg, Dispatch, KernelContext, Kernels, Program, Uniform, uniform};
+use crate::ops::{Arg, KernelContext, Kernels, Program, Uniform, uniform};
 
 /// What is to be computed.
 pub(super) struct Problem {
@@ -16,9 +16,9 @@ pub(super) struct Problem {
 }
 
 const CANDIDATES: [Candidate<Problem>; 3] = [
-    Candidate::new("block", GPU, always, blocks::launch),
-    Candidate::new("tile", SOFTWARE, always, tile::launch),
-    Candidate::new("plain", ALL, |problem, _| !problem.sums, plain),
+    Candidate::new("block", GPU, |problem, ctx| blocks::launch(problem, ctx).map(Some)),
+    Candidate::new("tile", SOFTWARE, |problem, ctx| tile::launch(problem, ctx).map(Some)),
+    Candidate::new("plain", ALL, plain),
 ];
 
 /// The launches of a product, with what `ctx` fuses after it.
@@ -35,12 +35,15 @@ pub(super) fn params(form: Form, e: &Extents, a_batch: usize) -> Uniform {
 }
 
 /// One output per invocation; its text is `shaders/matmul.wgsl`.
-fn plain(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
+fn plain(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Option<Program>> {
+    if problem.sums {
+        return Ok(None);
+    }
     let (e, chain) = (&problem.e, ctx.fusion.epilogue);
     let mut args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
-    args.extend(chain.iter().flat_map(|c| c.args(2)));
+    args.extend(ctx.epilogue_args());
     let kernel = library_then("matmul_plain", chain, chain.and_then(|c| c.columns))?;
-    let grid = ctx.caps.grid((e.batch * e.m * e.n).div_ceil(8))?;
     let params = params(problem.form, e, e.m * e.k);
-    Ok(Dispatch::by_name(kernel, args, &params, grid).loop_iterations(e.k).into())
+    let launch = ctx.launch(kernel, args, &params, (e.batch * e.m * e.n).div_ceil(8))?;
+    Ok(Some(launch.loop_iterations(e.k).into()))
 }

@@ -52,12 +52,24 @@ impl Form {
         }
     }
 
+    /// Whether rows of A, B and C start at multiples of 4 elements, so that they load as `vec4`s.
+    fn aligned(self, e: &Extents) -> [bool; 3] {
+        let a = if self == Form::Tn { e.m } else { e.k };
+        let b = if self == Form::Nt { e.k } else { e.n };
+        [a, b, e.n].map(|n| n.is_multiple_of(4))
+    }
+
     /// Of A along m and k, and of B along k and n.
     fn strides(self, e: &Extents) -> [usize; 4] {
         let [a_m, a_k] = if self == Form::Tn { [1, e.m] } else { [e.k, 1] };
         let [b_k, b_n] = if self == Form::Nt { [1, e.k] } else { [e.n, 1] };
         [a_m, a_k, b_k, b_n]
     }
+}
+
+/// How keys of kernels have [`Form::aligned`].
+fn letters(aligned: [bool; 3]) -> String {
+    aligned.iter().map(|is| if *is { '4' } else { '1' }).collect()
 }
 
 /// A product of matrices in the last two axes; leading axes are a batch, equal in both.

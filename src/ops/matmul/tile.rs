@@ -4,15 +4,16 @@
 use minijinja::context;
 
 use super::kernels::{Problem, params};
-use super::{Chain, Extents, Form, Kernel};
+use super::{Chain, Extents, Form, Kernel, letters};
 use crate::error::Result;
+use crate::ops::candidates::WORKGROUPS;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::{Epilogue, rendered};
-use crate::ops::{AdapterClass, Arg, Caps, Dispatch, KernelContext, Program};
+use crate::ops::{AdapterClass, Arg, Caps, KernelContext, Program};
 
 /// A variant of the tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Tile {
+pub(super) struct Tile {
     form: Form,
     /// Rows of C per tile.
     rows: usize,
@@ -21,9 +22,7 @@ struct Tile {
     /// Whether lanes share rows by broadcast.
     broadcast: bool,
     /// Whether rows of A, B and C start at multiples of 4 elements, so that they load as `vec4`s.
-    a4: bool,
-    b4: bool,
-    c4: bool,
+    aligned: [bool; 3],
     extras: Extras,
 }
 
@@ -40,20 +39,6 @@ pub(super) struct Extras {
     pub(super) splits: bool,
 }
 
-/// A tile, and how many of it there are.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Chosen {
-    tile: Tile,
-    pub(super) tiles: usize,
-}
-
-impl Chosen {
-    /// Its kernel, with formulas after it.
-    pub(super) fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
-        self.tile.kernel(chain)
-    }
-}
-
 /// The launches of a product, which sum splits of k where that is long; with `sums`, those of A's rows along k as a second
 /// output.
 pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
@@ -64,13 +49,11 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Progr
     let params = if extras.splits { params.with("length", length) } else { params.with("images", 1_usize) };
     let sizes = [e.batch * e.m * e.n, e.m];
     let of = SplitK { columns: e.n, ..SplitK::of(splits, &sizes[..1 + usize::from(sums)]) };
-    let chosen = choose(form, e, ctx.caps.class, extras);
-    split_k(&of, ctx, ctx.fusion.epilogue.map(|c| (c, 2)), |to, chain| {
-        let mut args = [&[Arg::Input(0), Arg::Input(1)][..], to].concat();
-        args.extend(chain.iter().flat_map(|c| c.args(2)));
-        let grid = ctx.caps.grid(chosen.tiles * splits)?;
-        Ok(Dispatch::by_name(chosen.kernel(chain)?, args, &params, grid)
-            .loop_iterations(loop_iterations(length.min(e.k))))
+    let (tile, tiles) = choose(form, e, ctx.caps.class, extras);
+    split_k(&of, ctx, |to, chain| {
+        let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
+        let launch = ctx.launch(tile.kernel(chain)?, args, &params, tiles * splits)?;
+        Ok(launch.loop_iterations(loop_iterations(length.min(e.k))))
     })
 }
 
@@ -83,27 +66,18 @@ pub(super) fn loop_iterations(k: usize) -> usize {
 const STORES: usize = 4 * (1 + 4);
 
 /// How many splits k must be cut into, and the extent of each: whole steps of four.
-pub(super) fn splits(k: usize, caps: &Caps) -> (usize, usize) {
+fn splits(k: usize, caps: &Caps) -> (usize, usize) {
     let needed = caps.pieces(k, 4 * (caps.max_loop_iterations as usize).saturating_sub(STORES));
     let length = k.div_ceil(needed).next_multiple_of(4).max(4);
     (k.div_ceil(length).max(1), length)
 }
 
-/// Workgroups that share the work evenly among cores.
-const WORKGROUPS: usize = 16;
-
 /// Multiply-adds below which a product has small tiles: about 20 µs.
 const SMALL: usize = 1 << 19;
 
-/// The tile for a product.
-pub(super) fn choose(form: Form, e: &Extents, class: AdapterClass, extras: Extras) -> Chosen {
+/// The tile for a product, and how many of it there are.
+pub(super) fn choose(form: Form, e: &Extents, class: AdapterClass, extras: Extras) -> (Tile, usize) {
     let broadcast = class == AdapterClass::SoftwareLanes8;
-    let (a4, b4) = match form {
-        Form::Nn => (e.k.is_multiple_of(4), e.n.is_multiple_of(4)),
-        Form::Nt => (e.k.is_multiple_of(4), e.k.is_multiple_of(4)),
-        Form::Tn => (e.m.is_multiple_of(4), e.n.is_multiple_of(4)),
-    };
-    let c4 = e.n.is_multiple_of(4);
     // On llvmpipe, 64 rows take 1.4 times as long as 32: their sums no longer fit the nearest cache lines.
     // Few rows compile in a third of the time, which a small product does not make up for.
     let is_small = e.batch * e.m * e.n * e.k < SMALL;
@@ -119,23 +93,21 @@ pub(super) fn choose(form: Form, e: &Extents, class: AdapterClass, extras: Extra
     let tiles = |rows: usize| e.batch * e.m.div_ceil(rows) * e.n.div_ceil(columns);
     // SwiftShader is faster with twice the rows, where enough tiles are left for all cores.
     let rows = if !broadcast && tiles(2 * rows) >= WORKGROUPS { 2 * rows } else { rows };
-    let tile = Tile { form, rows, vectors, broadcast, a4, b4, c4, extras };
-    Chosen { tile, tiles: tiles(rows) }
+    (Tile { form, rows, vectors, broadcast, aligned: form.aligned(e), extras }, tiles(rows))
 }
 
 impl Tile {
-    fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
-        let Tile { form, rows, vectors, broadcast, a4, b4, c4, extras } = *self;
+    /// Its kernel, with formulas after it.
+    pub(super) fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
+        let Tile { form, rows, vectors, broadcast, aligned, extras } = *self;
+        let [a4, b4, c4] = aligned;
         let Extras { sums, bias, images, splits } = extras;
-        let letter = |aligned: bool| if aligned { '4' } else { '1' };
         let named = |is: bool, name: &'static str| if is { name } else { "" };
         let entry = format!("matmul_tile_{}", form.letters());
         let key = format!(
-            "{entry}.{rows}x{vectors}{}.{}{}{}{}{}{}{}",
+            "{entry}.{rows}x{vectors}{}.{}{}{}{}{}",
             named(broadcast, "b"),
-            letter(a4),
-            letter(b4),
-            letter(c4),
+            letters(aligned),
             named(sums, ".sums"),
             named(bias, ".bias"),
             named(images, ".images"),

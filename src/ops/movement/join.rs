@@ -67,7 +67,7 @@ impl Op for Concat {
         let mut start = 0;
         for (i, x) in ctx.inputs.iter().enumerate() {
             let params = MoveParams::new(&x.shape, &strides, start * strides[self.axis]);
-            program.dispatches.push(params.write(ctx.caps, i)?);
+            program.dispatches.push(params.write(ctx, i)?);
             start += x.shape.dim(self.axis);
         }
         Ok(program)

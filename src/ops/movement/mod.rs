@@ -6,14 +6,12 @@ mod methods;
 mod pad;
 mod strided;
 
-use super::{Arg, Caps, Case, Dispatch, In, Kernel, Out, Real, Slice as Elements, SliceMut, float, uniform};
+use super::{Arg, Case, Dispatch, In, KernelContext, Out, Real, Slice as Elements, SliceMut, float, uniform};
 use crate::error::Result;
 use crate::shape::{DType, Shape, TensorType};
 use join::Concat;
 use pad::Pad;
 use strided::{Broadcast, Copied, Moved, Permute, Reshape, SliceAxis};
-
-const WORKGROUP: usize = 64;
 
 /// Uniform of the kernels that read or write with strides.
 #[derive(Debug, Clone, Copy)]
@@ -58,26 +56,27 @@ impl MoveParams {
         (whole, whole && self.strides[last] == 1 && offsets.into_iter().all(|o| o.is_multiple_of(4)))
     }
 
-    fn read(&self, caps: &Caps) -> Result<Dispatch> {
+    fn read(&self, ctx: &KernelContext<'_>) -> Result<Dispatch> {
         let entry = match self.fours() {
             (_, true) => "strided_read4",
             (true, false) => "strided_gather4",
             (false, _) => "strided_read",
         };
-        self.launch(caps, 0, entry)
+        self.launch(ctx, 0, entry)
     }
 
-    fn write(&self, caps: &Caps, input: usize) -> Result<Dispatch> {
-        self.launch(caps, input, if self.fours().1 { "strided_write4" } else { "strided_write" })
+    fn write(&self, ctx: &KernelContext<'_>, input: usize) -> Result<Dispatch> {
+        self.launch(ctx, input, if self.fours().1 { "strided_write4" } else { "strided_write" })
     }
 
-    fn launch(&self, caps: &Caps, input: usize, entry: &str) -> Result<Dispatch> {
+    fn launch(&self, ctx: &KernelContext<'_>, input: usize, entry: &str) -> Result<Dispatch> {
         let width = if entry.ends_with('4') { 4 } else { 1 };
-        let grid = caps.grid((self.elements as usize / width).div_ceil(WORKGROUP))?;
         let &MoveParams { elements, rank, base, dims, strides } = self;
         let params = uniform! { elements, rank, base, dims, strides };
-        Ok(Dispatch::by_name(Kernel::library(entry)?, vec![Arg::Input(input), Arg::Output(0)], &params, grid)
-            .loop_iterations(4 * self.rank as usize))
+        let args = [Arg::Input(input), Arg::Output(0)];
+        Ok(ctx
+            .launch_over(entry, args, &params, elements as usize / width)?
+            .loop_iterations(4 * rank as usize))
     }
 }
 

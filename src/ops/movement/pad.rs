@@ -1,12 +1,11 @@
 //! Elements put around and between others.
 
 use super::strided::{Moved, SliceAxis};
-use super::{WORKGROUP, no_bytes, transfer};
+use super::{no_bytes, transfer};
 use crate::error::Result;
 use crate::graph::shape_rule;
 use crate::ops::{
-    Arg, Backward, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Program, Real, Reference,
-    SliceMut, uniform,
+    Arg, Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, SliceMut, uniform,
 };
 use crate::shape::{DType, Shape, TensorType};
 
@@ -126,9 +125,9 @@ impl Op for Pad {
             axis.step == 1 && [axis.outer, axis.inner, axis.before].iter().all(|n| n.is_multiple_of(4))
         };
         let (entry, each) = if axes.last().is_some_and(by_four) { ("pad4", 4) } else { ("pad", 1) };
-        let grid = ctx.caps.grid((outer.elements() / each).div_ceil(WORKGROUP))?;
-        let args = vec![Arg::Input(0), Arg::Output(0)];
-        Ok(Dispatch::by_name(Kernel::library(entry)?, args, &params, grid).loop_iterations(axes.len()).into())
+        let launch =
+            ctx.launch_over(entry, [Arg::Input(0), Arg::Output(0)], &params, outer.elements() / each)?;
+        Ok(launch.loop_iterations(axes.len()).into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {

@@ -55,7 +55,7 @@ impl<P: Strides> Op for Moved<P> {
         // `infer` accepted the shape, so reading it cannot fail.
         let (shape, strides, base) =
             self.0.read(&ctx.inputs[0].shape).map_err(crate::error::Error::Invalid)?;
-        Ok(MoveParams::new(&shape, &strides, base).read(ctx.caps)?.into())
+        Ok(MoveParams::new(&shape, &strides, base).read(ctx)?.into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
@@ -212,11 +212,7 @@ impl Op for Reshape {
         let words = ctx.inputs[0].bytes() / 4;
         let words = if ctx.inputs[0].dtype == DType::U8 { words } else { self.shape.elements() };
         let flat = Shape::new(&[words]).unwrap_or_else(Shape::scalar);
-        Ok(MoveParams::new(&flat, &[1], 0).read(ctx.caps)?.into())
-    }
-
-    fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
-        0
+        Ok(MoveParams::new(&flat, &[1], 0).read(ctx)?.into())
     }
 
     fn traits(&self) -> Traits {

@@ -1,13 +1,14 @@
 //! The updates of Adam and AdamW.
 
-use std::fmt::Write;
+use minijinja::context;
 
-use super::{AdamTick, WORKGROUP, check_update, leaf, scalars_of, wide};
+use super::{AdamTick, VECTORS, WORKGROUP, check_update, extents, leaf, scalars_of, states_of, wide};
 use crate::error::Result;
 use crate::host::threads;
+use crate::ops::text::rendered;
 use crate::ops::{
-    AdapterClass, Arg, Backward, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Program, Real,
-    Reference, TINY, UNIT, expect, uniform,
+    AdapterClass, Arg, Backward, Dispatch, Gradients, In, KernelContext, Op, Out, Program, Real, Reference,
+    TINY, UNIT, expect, uniform,
 };
 use crate::shape::{DType, TensorType};
 
@@ -30,9 +31,6 @@ pub(crate) struct AdamUpdate {
 
 /// What an element costs on the CPU, in elements of cheap work.
 const WEIGHT: usize = 4;
-
-/// Vectors of four that an invocation updates, so that what all share is read once for them.
-const VECTORS: usize = 4;
 
 /// The constants of an [`AdamUpdate`], rounded once.
 #[derive(Clone, Copy)]
@@ -59,9 +57,7 @@ impl AdamUpdate {
             decoupled_decay: decay(self.decoupled),
         }
     }
-}
 
-impl AdamUpdate {
     fn count(&self) -> usize {
         self.rows.len()
     }
@@ -69,112 +65,30 @@ impl AdamUpdate {
     /// A launch for these of the parameters.
     fn launch(&self, parameters: &[usize], ctx: &KernelContext<'_>) -> Result<Dispatch> {
         let mut args = vec![Arg::Input(self.count())];
-        let mut extents = [[0_u32; 2]; AdamTick::MOST];
         let mut counters = [0_u32; AdamTick::MOST];
-        counters.iter_mut().zip(parameters).for_each(|(to, &k)| *to = self.rows[k] as u32);
-        let mut workgroups = 0;
-        for (&k, extent) in parameters.iter().zip(&mut extents) {
+        for (&k, counter) in parameters.iter().zip(&mut counters) {
             args.push(Arg::Input(k));
             args.extend((3 * k..3 * k + 3).map(Arg::Output));
-            let vectors = ctx.inputs[k].shape.elements().div_ceil(4);
-            workgroups += vectors.div_ceil(VECTORS * WORKGROUP);
-            *extent = [vectors as u32, workgroups as u32];
+            *counter = self.rows[k] as u32;
         }
+        let vectors = parameters.iter().map(|&k| ctx.inputs[k].shape.elements().div_ceil(4));
+        let (extents, workgroups) = extents::<{ AdamTick::MOST }>(vectors, VECTORS * WORKGROUP);
         let c = self.constants::<f32>();
-        // Of each parameter the elements in vectors of four and the workgroups up to its last, and which counter it has.
         let params = uniform! {
             constants: [c.beta1, c.rest1, c.beta2, c.rest2],
             decay: [c.eps, c.coupled_decay, c.decoupled_decay],
             extents, rows: counters,
         };
         let key = format!("adam_update.{}", parameters.len());
-        let kernel = Kernel::generated(key, "adam_update", &text(parameters.len()));
-        Ok(Dispatch::by_name(kernel, args, &params, ctx.caps.grid(workgroups)?).loop_iterations(VECTORS))
+        let variant = context! { count => parameters.len(), most => AdamTick::MOST, vectors => VECTORS };
+        let kernel = rendered("adam_update", key, "adam_update", variant, None)?;
+        Ok(ctx.launch(kernel, args, &params, workgroups)?.loop_iterations(VECTORS))
     }
 }
 
 /// Elements from which a parameter gets a launch of its own on a software adapter: there every workgroup goes
 /// through the branches of all parameters, with its writes masked.
 const LARGE: usize = 4096;
-
-/// The kernel for so many parameters: each has workgroups of its own, so that no workgroup takes two branches.
-fn text(count: usize) -> String {
-    // Two extents and four rows to a vector, which is what uniforms have arrays of.
-    let (extents, rows) = (AdamTick::MOST / 2, AdamTick::MOST / 4);
-    let mut t = format!(
-        "struct AdamParams {{\n    constants: vec4<f32>, decay: vec3<f32>,\n    \
-         extents: array<vec4<u32>, {extents}>, rows: array<vec4<u32>, {rows}>,\n}}\n\n\
-         @group(0) @binding(0) var<storage, read> scalars: array<vec4<f32>>;\n",
-    );
-    for k in 0..count {
-        let tensors = [("g", "read"), ("w", "read_write"), ("m", "read_write"), ("v", "read_write")];
-        for (i, (name, access)) in tensors.into_iter().enumerate() {
-            let binding = 1 + 4 * k + i;
-            let _ = writeln!(
-                t,
-                "@group(0) @binding({binding}) var<storage, {access}> {name}{k}: array<vec4<f32>>;"
-            );
-        }
-    }
-    let _ = writeln!(t, "@group(0) @binding({}) var<uniform> p: AdamParams;\n", 4 * count + 1);
-    t.push_str(
-        "@compute @workgroup_size(64)\n\
-         fn adam_update(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,\n    \
-         @builtin(local_invocation_index) lane: u32) {\n    \
-         let at = linear_workgroup(group, groups);\n",
-    );
-    t.push_str("    let c = p.constants;\n    let decay = p.decay;\n");
-    let of = |k: usize| format!("p.extents[{}].{}", k / 2, if k.is_multiple_of(2) { "xy" } else { "zw" });
-    let row = |k: usize| format!("p.rows[{}][{}]", k / 4, k % 4);
-    let _ = write!(
-        t,
-        "    var extent = {};\n    var counter = {};\n    var start = 0u;\n    var parameter = 0u;\n",
-        of(0),
-        row(0)
-    );
-    for k in 1..count {
-        let _ = writeln!(
-            t,
-            "    if (at >= {before}.y) {{ extent = {}; counter = {}; start = {before}.y; parameter = {k}u; }}",
-            of(k),
-            row(k),
-            before = of(k - 1),
-        );
-    }
-    // Which parameter it is matters where memory is read and written alone, so that the rest stands here once.
-    let of_each = |t: &mut String, statements: &dyn Fn(usize) -> String| {
-        if count == 1 {
-            let _ = writeln!(t, "        {}", statements(0));
-            return;
-        }
-        t.push_str("        switch (parameter) {\n");
-        for k in 1..count {
-            let _ = writeln!(t, "            case {k}u: {{ {} }}", statements(k));
-        }
-        let _ = writeln!(t, "            default: {{ {} }}\n        }}", statements(0));
-    };
-    let _ = write!(
-        t,
-        "    let row = scalars[counter];\n    \
-         let first = (at - start) * {span}u + lane;\n    \
-         let end = min(select(extent.x, 0u, is_zero(row.w)), first + {span}u);\n    \
-         for (var i = first; i < end; i += {WORKGROUP}u) {{\n        \
-         var g = vec4<f32>();\n        var w = g;\n        var m = g;\n        var v = g;\n",
-        span = VECTORS * WORKGROUP
-    );
-    of_each(&mut t, &|k| format!("g = g{k}[i]; w = w{k}[i]; m = m{k}[i]; v = v{k}[i];"));
-    t.push_str("        let next = adam_fn(g, w, m, v, row, c, decay);\n");
-    of_each(&mut t, &|k| format!("w{k}[i] = next.w; m{k}[i] = next.m; v{k}[i] = next.v;"));
-    t.push_str("    }\n");
-    t.push_str("}\n");
-    t
-}
-
-/// The states of one parameter.
-fn states_of<'a, T>(outputs: &'a mut [Out<'_, T>]) -> Result<[&'a mut [T]; 3], String> {
-    let states: Vec<&mut [T]> = outputs.iter_mut().map(Out::f).collect();
-    states.try_into().map_err(|_| "updates three states for each parameter".to_string())
-}
 
 impl<T: Real> Reference<T> for AdamUpdate {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {

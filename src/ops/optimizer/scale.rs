@@ -1,14 +1,15 @@
 //! Dynamic loss scaling: Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2, with the rule of
 //! PyTorch's `GradScaler`.
 
-use std::fmt::Write;
+use minijinja::context;
 
-use super::{WORKGROUP, leaf};
+use super::{VECTORS, WORKGROUP, extents, leaf};
 use crate::error::Result;
 use crate::host::threads;
+use crate::ops::text::rendered;
 use crate::ops::{
-    Arg, Backward, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real,
-    Reference, TINY, Traits, UNIT, expect, uniform,
+    Arg, Backward, Gradients, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits,
+    UNIT, expect, uniform,
 };
 use crate::shape::{DType, TensorType};
 
@@ -21,49 +22,9 @@ pub(crate) struct FlagNonFinite {
     pub(crate) count: usize,
 }
 
-/// Vectors of four that an invocation looks at.
-const VECTORS: usize = 4;
-
 impl FlagNonFinite {
     /// The most gradients of one op: with the flag WebGPU's 8 bindings.
     pub(crate) const MOST: usize = 7;
-}
-
-/// The kernel for so many gradients: each has workgroups of its own.
-fn text(count: usize) -> String {
-    let mut t = String::from(
-        "struct FlagParams { extents: array<vec4<u32>, 4> }\n\n\
-         @group(0) @binding(0) var<storage, read_write> found: array<atomic<u32>>;\n",
-    );
-    for k in 0..count {
-        let _ = writeln!(t, "@group(0) @binding({}) var<storage, read> g{k}: array<vec4<f32>>;", k + 1);
-    }
-    let _ = writeln!(t, "@group(0) @binding({}) var<uniform> p: FlagParams;\n", count + 1);
-    t.push_str(
-        "@compute @workgroup_size(64)\n\
-         fn flag_nonfinite(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,\n    \
-         @builtin(local_invocation_index) lane: u32) {\n    \
-         let at = linear_workgroup(group, groups);\n    var is_bad = false;\n",
-    );
-    for k in 0..count {
-        let extent =
-            |k: usize| format!("p.extents[{}].{}", k / 2, if k.is_multiple_of(2) { "xy" } else { "zw" });
-        let start = k.checked_sub(1).map_or("0u".to_string(), |k| extent(k) + ".y");
-        let _ = write!(
-            t,
-            "    if (at >= {start} && at < {extent}.y) {{\n        \
-             let first = (at - {start}) * {span}u + lane;\n        \
-             let elements = {extent}.x;\n        \
-             for (var j = 0u; j < {VECTORS}u; j += 1u) {{\n            \
-             let i = min(first + j * 64u, (elements - 1u) / 4u);\n            \
-             is_bad = is_bad | has_nonfinite_fn(g{k}[i], elements - 4u * i);\n        \
-             }}\n    }}\n",
-            extent = extent(k),
-            span = VECTORS * WORKGROUP
-        );
-    }
-    t.push_str("    if (is_bad) { atomicStore(&found[0], 1u); }\n}\n");
-    t
 }
 
 impl<T: Real> Reference<T> for FlagNonFinite {
@@ -125,21 +86,15 @@ impl Op for FlagNonFinite {
         let most = (ctx.caps.storage_buffers as usize).saturating_sub(1).max(1);
         let launch = |gradients: &[usize]| {
             let mut args = vec![Arg::Output(0)];
-            // Of each its elements, and the workgroups up to its last.
-            let mut extents = [[0_u32; 2]; 8];
-            let mut workgroups = 0;
-            for (&k, extent) in gradients.iter().zip(&mut extents) {
-                args.push(Arg::Input(k));
-                let elements = ctx.inputs[k].shape.elements();
-                workgroups += elements.div_ceil(4 * VECTORS * WORKGROUP);
-                *extent = [elements as u32, workgroups as u32];
-            }
+            args.extend(gradients.iter().map(|&k| Arg::Input(k)));
+            let elements = gradients.iter().map(|&k| ctx.inputs[k].shape.elements());
+            let (extents, workgroups) = extents::<8>(elements, 4 * VECTORS * WORKGROUP);
             let key = format!("flag_nonfinite.{}", gradients.len());
-            let kernel = Kernel::generated(key, "flag_nonfinite", &text(gradients.len()));
-            let grid = ctx.caps.grid(workgroups)?;
+            let variant = context! { count => gradients.len(), vectors => VECTORS };
+            let kernel = rendered("flag_nonfinite", key, "flag_nonfinite", variant, None)?;
+            let launch = ctx.launch(kernel, args, &uniform! { extents }, workgroups)?;
             // A loop for each gradient, of which a workgroup takes one.
-            Ok(Dispatch::by_name(kernel, args, &uniform! { extents }, grid)
-                .loop_iterations(gradients.len() * VECTORS))
+            Ok(launch.loop_iterations(gradients.len() * VECTORS))
         };
         let all: Vec<usize> = (0..self.count).collect();
         let dispatches = all.chunks(most).map(launch).collect::<Result<_>>()?;
@@ -218,8 +173,7 @@ impl Op for NextScale {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let NextScale { growth, backoff, interval } = *self;
         let params = uniform! { growth, backoff, interval, least: LEAST_SCALE };
-        let args = (0..4).map(Arg::Output).collect();
-        Ok(Dispatch::by_name(Kernel::library("next_scale")?, args, &params, ctx.caps.grid(1)?).into())
+        Ok(ctx.launch_over("next_scale", [0, 1, 2, 3].map(Arg::Output), &params, 1)?.into())
     }
 
     /// WGSL's quotient is good to 2.5 units of its result, products to half a unit.

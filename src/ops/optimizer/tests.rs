@@ -1,36 +1,30 @@
 //! The formulas against independent recurrences.
 
+use super::cases::{ADAM, TICK};
 use super::*;
-use crate::ops::Reference;
-use crate::ops::{Slice, SliceMut, float};
+use crate::cpu::run_op;
+use crate::ops::testing::{Value, eval};
+use crate::ops::{Op, float};
 use crate::rng::Rng;
+use crate::tensor::Tensor;
 
 const N: usize = 37;
 
 /// Runs an update of `states` in place.
-fn update<T: Real>(op: &impl Reference<T>, fast: bool, inputs: &[&[T]], states: &mut [Vec<T>]) {
-    let inputs: Vec<In<'_, T>> =
-        inputs.iter().map(|x| In { shape: float(&[x.len()]).shape, data: Slice::F(x) }).collect();
-    let out = |x: &mut Vec<T>| -> TensorType { float(&[x.len()]) };
-    let shapes: Vec<TensorType> = states.iter_mut().map(out).collect();
-    let mut outputs: Vec<Out<'_, T>> =
-        states.iter_mut().zip(shapes).map(|(x, ty)| Out { shape: ty.shape, data: SliceMut::F(x) }).collect();
-    match fast {
-        true => op.eval_fast(&inputs, &mut outputs).unwrap(),
-        false => op.eval(&inputs, &mut outputs).unwrap(),
-    }
+fn update(op: &dyn Op, fast: bool, inputs: &[&[f64]], states: &mut [Vec<f64>]) {
+    let all: Vec<&[f64]> = inputs.iter().copied().chain(states.iter().map(Vec::as_slice)).collect();
+    let dims: Vec<[usize; 1]> = all.iter().map(|x| [x.len()]).collect();
+    let values = dims.iter().zip(all).map(|(dims, x)| (&dims[..], Value::F(x.to_vec())));
+    let made = eval(op, !fast, &values.collect::<Vec<_>>()).unwrap();
+    states.iter_mut().zip(made).for_each(|(state, new)| state.copy_from_slice(new.f()));
 }
 
-fn tick<T: Real>(op: &AdamTick, lr: T, t: &mut u32) -> Vec<T> {
-    let mut scalars = vec![T::nan(); 4];
-    let lr = [lr];
-    let inputs = [In { shape: float(&[1]).shape, data: Slice::F(&lr) }];
-    let mut outputs = [
-        Out { shape: float(&[4]).shape, data: SliceMut::F(&mut scalars) },
-        Out { shape: float(&[1]).shape, data: SliceMut::U32(std::slice::from_mut(t)) },
-    ];
-    op.eval(&inputs, &mut outputs).unwrap();
-    scalars
+fn tick(op: &AdamTick, lr: f64, t: &mut u32) -> Vec<f64> {
+    let inputs = [(&[1][..], Value::F(vec![lr])), (&[1], Value::U32(vec![*t]))];
+    let made = eval(op, true, &inputs).unwrap();
+    let [scalars, Value::U32(next)] = &made[..] else { panic!("{made:?}") };
+    *t = next[0];
+    scalars.f().to_vec()
 }
 
 /// A gradient that depends on the weights, as in training.
@@ -55,13 +49,13 @@ fn adam_and_adamw_follow_the_papers_over_100_steps() {
     let (lr, beta1, beta2, eps) = (0.01, 0.9, 0.999, f64::from(1e-8f32));
     for (weight_decay, decoupled) in [(0.0f32, false), (0.1, false), (0.01, true)] {
         for fast in [false, true] {
-            let op = AdamUpdate { beta1, beta2, eps: 1e-8, weight_decay, decoupled, rows: vec![0] };
+            let op = AdamUpdate { weight_decay, decoupled, rows: vec![0], ..ADAM };
             let decay = f64::from(weight_decay);
             let mut states = vec![start(), vec![0.0; N], vec![0.0; N]];
             let (mut w, mut m, mut v) = (start(), vec![0.0; N], vec![0.0; N]);
             let (mut t, mut power1, mut power2) = (0, 1.0, 1.0);
             for step in 0..100 {
-                let scalars = tick(&AdamTick { beta1, beta2, counts: 1, has_factor: false }, lr, &mut t);
+                let scalars = tick(&TICK, lr, &mut t);
                 update(&op, fast, &[&gradient(&states[0], step), &scalars], &mut states);
                 power1 *= beta1;
                 power2 *= beta2;
@@ -115,67 +109,33 @@ fn sgd_follows_pytorch_over_100_steps() {
 }
 
 #[test]
-fn in_f32_an_update_stays_within_its_bound_and_makes_no_denormals() {
-    let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
-    let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
-    let op = AdamUpdate {
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.0,
-        decoupled: false,
-        rows: vec![0],
-    };
-    let mut g = gradient(&start(), 0);
+fn in_f32_an_update_makes_no_denormals() {
+    let narrow = |x: Vec<f64>| x.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
+    let mut g = narrow(gradient(&start(), 0));
     g[..3].copy_from_slice(&[0.0, 1e-38, 1e-25]);
-    let (g, scalars) = (
-        narrow(&g),
-        tick(&AdamTick { beta1: 0.9, beta2: 0.999, counts: 1, has_factor: false }, 0.01f32, &mut 0),
-    );
-    let mut states = vec![narrow(&start()), vec![0.0; N], vec![0.0; N]];
-    let mut exact: Vec<Vec<f64>> = states.iter().map(|s| wide(s)).collect();
-    update(&op, true, &[&g, &scalars], &mut states);
-    let inputs = [wide(&g), wide(&scalars)];
-    update(&op, false, &[&inputs[0], &inputs[1]], &mut exact);
-    let view = |x: &'static [f64]| In { shape: float(&[x.len()]).shape, data: Slice::F(x) };
-    let leak = |x: Vec<f64>| view(x.leak());
-    let outputs: Vec<In<'_, f64>> = exact.iter().map(|x| leak(x.clone())).collect();
-    let bounds = op.error_bound(&inputs.map(leak), &outputs);
-    for ((state, exact), bounds) in states.iter().zip(&exact).zip(bounds) {
-        for ((x, y), bound) in state.iter().zip(exact).zip(bounds) {
-            assert!((f64::from(*x) - y).abs() <= bound, "{x} {y} {bound:e}");
-            assert!(*x == 0.0 || x.is_normal());
-        }
-    }
-    assert_eq!(states[2][1], 0.0);
+    let scalars = narrow(tick(&TICK, 0.01, &mut 0));
+    let inputs = [g, scalars, narrow(start()), vec![0.0; N], vec![0.0; N]];
+    let inputs = inputs.map(|x| Tensor::new([x.len()], x).unwrap());
+    let states = run_op::<f32>(&AdamUpdate { rows: vec![0], ..ADAM }, &inputs, false).unwrap();
+    assert!(states.iter().flat_map(|s| s.as_f32()).all(|x| *x == 0.0 || x.is_normal()));
+    assert_eq!(states[2].as_f32()[1], 0.0);
 }
 
 #[test]
 fn corrections_are_accurate_where_subtracting_would_cancel() {
     let mut t = 0;
-    let scalars = tick(&AdamTick { beta1: 0.9, beta2: 0.999, counts: 1, has_factor: false }, 1e-3f32, &mut t);
+    let scalars = tick(&TICK, 1e-3, &mut t);
     assert_eq!((scalars[2], scalars[3], t), (1e-3, 1.0, 1));
     for (scalar, expected) in scalars.into_iter().zip([1e-2, 1e3f64.sqrt()]) {
-        assert!((f64::from(scalar) / expected - 1.0).abs() < 1.2e-7, "{scalar} {expected}");
+        assert!((scalar / expected - 1.0).abs() < 1e-12, "{scalar} {expected}");
     }
-    let scalars = tick(
-        &AdamTick { beta1: 0.0, beta2: 0.0, counts: 1, has_factor: false },
-        0.5f64,
-        &mut u32::MAX.clone(),
-    );
+    let scalars = tick(&AdamTick { beta1: 0.0, beta2: 0.0, ..TICK }, 0.5, &mut u32::MAX.clone());
     assert_eq!(scalars, [0.5, 1.0, 0.5, 1.0]);
 }
 
 #[test]
 fn wrong_settings_and_shapes_are_refused() {
-    let adam = AdamUpdate {
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.0,
-        decoupled: false,
-        rows: vec![0],
-    };
+    let adam = AdamUpdate { rows: vec![0], ..ADAM };
     let sgd = SgdUpdate { momentum: 0.9, nesterov: true, weight_decay: 0.0, has_factor: false };
     let (w, one) = (float(&[3, 2]), float(&[1]));
     let (four, other) = (float(&[4]), float(&[2, 3]));
@@ -190,13 +150,7 @@ fn wrong_settings_and_shapes_are_refused() {
     assert!(refusal(&SgdUpdate { momentum: -0.1, ..sgd.clone() }, &[w, one, w]).contains("momentum"));
     assert!(refusal(&SgdUpdate { momentum: 0.0, ..sgd }, &[w, one, w]).contains("Nesterov"));
     for beta1 in [-0.1, 1.0, f64::NAN] {
-        assert!(
-            refusal(&AdamTick { beta1, beta2: 0.9, counts: 1, has_factor: false }, &[one, count])
-                .contains("betas")
-        );
+        assert!(refusal(&AdamTick { beta1, ..TICK }, &[one, count]).contains("betas"));
     }
-    assert!(
-        refusal(&AdamTick { beta1: 0.9, beta2: 0.9, counts: 1, has_factor: false }, &[one, one])
-            .contains("must be u32")
-    );
+    assert!(refusal(&TICK, &[one, one]).contains("must be u32"));
 }

@@ -1,12 +1,12 @@
 //! The counts of Adam's steps.
 
-use std::fmt::Write;
+use minijinja::context;
 
 use super::factor;
 use crate::error::Result;
+use crate::ops::text::rendered;
 use crate::ops::{
-    Arg, Dispatch, In, Kernel, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, UNIT,
-    expect, uniform,
+    Arg, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, TINY, Traits, UNIT, expect, uniform,
 };
 use crate::shape::{DType, TensorType};
 
@@ -28,40 +28,6 @@ pub(crate) struct AdamTick {
 impl AdamTick {
     /// The most counters, in as many launches as the adapter's bindings make of them.
     pub(crate) const MOST: usize = 24;
-
-    /// The kernel for a number of counters.
-    fn text(&self, counts: usize) -> String {
-        let mut t = String::from("struct Tick { log_beta1: f32, log_beta2: f32, first: u32 }\n\n");
-        t.push_str("@group(0) @binding(0) var<storage, read> rate: array<f32>;\n");
-        t.push_str("@group(0) @binding(1) var<storage, read_write> scalars: array<vec4<f32>>;\n");
-        for i in 0..counts {
-            let _ = writeln!(t, "@group(0) @binding({}) var<storage, read_write> t{i}: array<u32>;", i + 2);
-        }
-        let _ = writeln!(t, "@group(0) @binding({}) var<uniform> p: Tick;\n", counts + 2);
-        if self.has_factor {
-            t.push_str(&factor(counts + 3));
-            t.push_str(
-                "@compute @workgroup_size(1)\nfn adam_tick() {\n    let factor = gradient_factor();\n",
-            );
-            t.push_str("    if (is_zero(factor)) {\n");
-            for i in 0..counts {
-                let _ = writeln!(t, "        scalars[p.first + {i}u] = vec4<f32>(0.0);");
-            }
-            t.push_str("        return;\n    }\n");
-        } else {
-            t.push_str("@compute @workgroup_size(1)\nfn adam_tick() {\n");
-        }
-        for i in 0..counts {
-            let scalars = format!("adam_scalars_fn(t{i}[0], rate[0], p.log_beta1, p.log_beta2)");
-            let scalars = if self.has_factor { format!("vec4<f32>({scalars}.xyz, factor)") } else { scalars };
-            let _ = writeln!(
-                t,
-                "    t{i}[0] = adam_count_fn(t{i}[0]);\n    scalars[p.first + {i}u] = {scalars};"
-            );
-        }
-        t.push_str("}\n");
-        t
-    }
 }
 
 /// The logarithm that the kernel multiplies by t. That of 0 is cut to what gives β^t = 0 in f32.
@@ -137,10 +103,12 @@ impl Op for AdamTick {
             args.extend(self.has_factor.then_some(Arg::Input(1)));
             let kind = if self.has_factor { ".factor" } else { "" };
             let key = format!("adam_tick.{counts}{kind}");
-            let kernel = Kernel::generated(key, "adam_tick", &self.text(counts));
-            Dispatch::by_name(kernel, args, &params, [1, 1, 1])
+            let factor = factor(counts + 3);
+            let variant = context! { count => counts, has_factor => self.has_factor, factor };
+            let kernel = rendered("adam_tick", key, "adam_tick", variant, None)?;
+            ctx.launch(kernel, args, &params, 1)
         };
-        let dispatches = (0..self.counts).step_by(most).map(launch).collect();
+        let dispatches = (0..self.counts).step_by(most).map(launch).collect::<Result<_>>()?;
         Ok(Program { dispatches, scratch: Vec::new() })
     }
 

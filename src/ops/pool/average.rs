@@ -5,8 +5,8 @@ use super::window::Axis;
 use super::{Pooling, Windows, launch, pooled};
 use crate::error::Result;
 use crate::ops::{
-    Arg, Backward, Chain, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Slice, SliceMut,
-    TINY, UNIT, expect,
+    Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Traits, bound_of_sums, expect,
+    magnitudes,
 };
 use crate::shape::{DType, Shape, TensorType};
 
@@ -57,16 +57,9 @@ fn sizes(axes: &[Axis; 2], count_padding: bool) -> [Vec<usize>; 2] {
     [0, 1].map(|a| (0..axes[a].outputs as usize).map(|o| axes[a].size(o, count_padding)).collect())
 }
 
-/// Runs `op` on the magnitudes of its input: the sum that rounding errors are bounded by.
-fn bound(op: &impl Reference<f64>, inputs: &[In<'_, f64>], output: &In<'_, f64>, terms: usize) -> Vec<f64> {
-    let absolute: Vec<f64> = inputs[0].f().iter().map(|v| v.abs()).collect();
-    let sizes = [In { shape: inputs[0].shape, data: Slice::F(&absolute) }];
-    let mut sum = vec![0.0; output.f().len()];
-    let mut out = [Out { shape: output.shape, data: SliceMut::F(&mut sum) }];
-    // The same shapes were evaluated before.
-    let _ = op.eval(&sizes, &mut out);
-    // One rounding a term, and WGSL's division: 2.5 units in the last place.
-    sum.iter().map(|s| (terms as f64 + 6.0) * UNIT * s + TINY).collect()
+/// One rounding a term, and WGSL's division: 2.5 units in the last place.
+fn bound(op: &dyn Reference<f64>, inputs: &[In<'_, f64>], output: &In<'_, f64>, terms: usize) -> Vec<f64> {
+    bound_of_sums(&magnitudes(op, inputs, output), terms as f64 + 6.0)
 }
 
 impl Op for AvgPool {
@@ -87,15 +80,7 @@ impl Op for AvgPool {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        launch(
-            ctx,
-            (Pooling::Average, "avg_pool2d"),
-            &[Arg::Input(0)],
-            ctx.outputs[0].shape.elements(),
-            &ctx.inputs[0].shape,
-            (&self.windows, self.count_padding),
-            None,
-        )
+        launch(Pooling::Average, &self.windows, self.count_padding, ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -152,20 +137,6 @@ impl<T: Real> Reference<T> for AvgPoolBackward {
     }
 }
 
-impl AvgPoolBackward {
-    fn launch(&self, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
-        launch(
-            ctx,
-            (Pooling::AverageBackward, "avg_pool2d_backward"),
-            &[Arg::Input(0)],
-            self.input.elements(),
-            &self.input,
-            (&self.windows, self.count_padding),
-            chain,
-        )
-    }
-}
-
 impl Op for AvgPoolBackward {
     fn name(&self) -> &'static str {
         "avg_pool2d_backward"
@@ -186,7 +157,7 @@ impl Op for AvgPoolBackward {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.launch(ctx, ctx.fusion.epilogue)
+        launch(Pooling::AverageBackward, &self.windows, self.count_padding, ctx)
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
@@ -195,7 +166,7 @@ impl Op for AvgPoolBackward {
         vec![bound(self, inputs, &outputs[0], windows)]
     }
 
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+    fn traits(&self) -> Traits {
+        Traits::default().taking_epilogues()
     }
 }

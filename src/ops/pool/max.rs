@@ -1,12 +1,12 @@
 //! Maxima over windows.
 
 use super::fast::Taps;
-use super::{Pooling, WORKGROUP, Windows, launch, pooled};
+use super::{Pooling, Windows, launch, pooled};
 use crate::error::{Error, Result};
 use crate::host::threads;
 use crate::ops::{
-    Arg, Backward, Chain, Dispatch, Gradients, In, Kernel, KernelContext, Op, Out, Pattern, Program, Real,
-    Reference, TINY, Traits, UNIT, beats, expect, uniform,
+    Arg, Backward, Gradients, In, KernelContext, Op, Out, Pattern, Program, Real, Reference, TINY, Traits,
+    beats, bound_of_sums, expect, magnitudes, uniform,
 };
 use crate::shape::{DType, Shape, TensorType};
 
@@ -71,15 +71,7 @@ impl Op for MaxPool {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        launch(
-            ctx,
-            (Pooling::Max, "max_pool2d"),
-            &[Arg::Input(0)],
-            ctx.outputs[0].shape.elements(),
-            &ctx.inputs[0].shape,
-            (&self.windows, false),
-            None,
-        )
+        launch(Pooling::Max, &self.windows, false, ctx)
     }
 
     /// Maxima are copies.
@@ -135,20 +127,6 @@ impl<T: Real> Reference<T> for MaxPoolBackward {
     }
 }
 
-impl MaxPoolBackward {
-    fn launch(&self, ctx: &KernelContext<'_>, chain: Option<&Chain>) -> Result<Program> {
-        launch(
-            ctx,
-            (Pooling::MaxBackward, "max_pool2d_backward"),
-            &[Arg::Input(0), Arg::Input(1)],
-            self.input.elements(),
-            &self.input,
-            (&self.windows, false),
-            chain,
-        )
-    }
-}
-
 impl Op for MaxPoolBackward {
     fn name(&self) -> &'static str {
         "max_pool2d_backward"
@@ -169,30 +147,20 @@ impl Op for MaxPoolBackward {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        self.launch(ctx, ctx.fusion.epilogue)
+        launch(Pooling::MaxBackward, &self.windows, false, ctx)
     }
 
     /// A sum of at most as many cotangents as windows hold an element.
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
-        let absolute: Vec<f64> = inputs[0].f().iter().map(|v| v.abs()).collect();
-        let sizes = [In { shape: inputs[0].shape, data: crate::ops::Slice::F(&absolute) }, inputs[1]];
-        let mut sum = vec![0.0; outputs[0].f().len()];
-        let mut out = [Out { shape: self.input, data: crate::ops::SliceMut::F(&mut sum) }];
-        // The indices were accepted when the expected values were computed.
-        let _ = Reference::<f64>::eval(self, &sizes, &mut out);
         let most = match self.windows {
             Windows::Fixed { kernel, .. } => kernel[0] * kernel[1],
             Windows::Adaptive { outputs } => outputs[0] * outputs[1],
         };
-        vec![sum.iter().map(|s| most as f64 * UNIT * s + TINY).collect()]
+        vec![bound_of_sums(&magnitudes(self, inputs, &outputs[0]), most as f64)]
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().pattern(Some(Pattern::MaxPoolBackward))
-    }
-
-    fn can_fuse(&self, ctx: &KernelContext<'_>) -> bool {
-        ctx.fusion.epilogue_alone().is_some_and(|chain| chain.follows(None))
+        Traits::default().pattern(Some(Pattern::MaxPoolBackward)).taking_epilogues()
     }
 }
 
@@ -236,12 +204,11 @@ impl Op for MaxPoolGather {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let args = vec![Arg::Input(0), Arg::Input(1), Arg::Output(0)];
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Output(0)];
         let n = ctx.outputs[0].shape.elements();
         let [y, x] = self.windows.axes(&ctx.inputs[0].shape).map_err(Error::Invalid)?;
         let params = uniform! { elements: n, count_padding: false, splits: 1_usize, length: 0_usize, y, x };
-        let grid = ctx.caps.grid(n.div_ceil(WORKGROUP))?;
-        Ok(Dispatch::by_name(Kernel::library("max_pool2d_gather")?, args, &params, grid).into())
+        Ok(ctx.launch_over("max_pool2d_gather", args, &params, n)?.into())
     }
 
     fn error_bound(&self, _: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -9,7 +9,7 @@ mod window;
 
 use super::elementwise::library_then;
 use super::split_k::{SplitK, split_k};
-use super::{Arg, Case, Chain, Cut, Dispatch, Kernel, KernelContext, Program, uniform};
+use super::{Arg, Case, Chain, Cut, KernelContext, Program, uniform};
 use crate::error::{Error, Result};
 use crate::graph::{Var, shape_rule};
 use crate::shape::Shape;
@@ -23,46 +23,37 @@ pub(crate) use window::Windows;
 
 const WORKGROUP: usize = 64;
 
-/// The kernel for rows, or `entry` over `elements` invocations. The results follow `inputs`: a maximum and its index, or one
-/// number.
-fn launch(
-    ctx: &KernelContext<'_>,
-    (what, entry): (Pooling, &str),
-    inputs: &[Arg],
-    elements: usize,
-    plane: &Shape,
-    (windows, count_padding): (&Windows, bool),
-    chain: Option<&Chain>,
-) -> Result<Program> {
-    let results = if what == Pooling::Max { 2 } else { 1 };
-    let outputs: Vec<Arg> = (0..results).map(Arg::Output).collect();
-    let others: Vec<Arg> = chain.iter().flat_map(|c| c.args(ctx.inputs.len())).collect();
-    let args = [inputs, &outputs, &others].concat();
-    if let Some(program) = rows::program(what, windows, plane, args, (count_padding, chain), ctx)? {
+/// The kernel for rows, or one with an invocation for each result. The results follow the inputs: a maximum and its index,
+/// or one number.
+fn launch(what: Pooling, windows: &Windows, count_padding: bool, ctx: &KernelContext<'_>) -> Result<Program> {
+    let plane = if what.is_backward() { ctx.outputs[0].shape } else { ctx.inputs[0].shape };
+    let axes = windows.axes(&plane).map_err(Error::Invalid)?;
+    let inputs: Vec<Arg> = (0..ctx.inputs.len()).map(Arg::Input).collect();
+    let outputs: Vec<Arg> = (0..ctx.outputs.len()).map(Arg::Output).collect();
+    let args = [&inputs[..], &outputs, &ctx.epilogue_args()].concat();
+    if let Some(program) = rows::program(what, windows, &axes, args, count_padding, ctx)? {
         return Ok(program);
     }
-    let axes = windows.axes(plane).map_err(Error::Invalid)?;
     let along = |axis: &Axis| if what.is_backward() { axis.most_windows() } else { axis.most_elements() };
     let all = axes.iter().map(along).product::<usize>();
     let Cut { pieces: splits, length } = ctx.caps.cut(all, ctx.caps.max_loop_iterations as usize);
-    let [y, x] = axes;
+    let (elements, [y, x]) = (ctx.outputs[0].shape.elements(), axes);
     let params = uniform! { elements, count_padding, splits, length, y, x };
     let one = |to: &[Arg], chain: Option<&Chain>| {
-        let args = [inputs, to, if chain.is_some() { &others[..] } else { &[] }].concat();
-        let grid = ctx.caps.grid((elements * splits).div_ceil(WORKGROUP))?;
-        Ok(Dispatch::by_name(library_then(entry, chain, None)?, args, &params, grid).loop_iterations(length))
+        let (kernel, args) = (library_then(what.name(), chain, None)?, [&inputs, to].concat());
+        let launch = ctx.launch(kernel, args, &params, (elements * splits).div_ceil(WORKGROUP))?;
+        Ok(launch.loop_iterations(length))
     };
     if what != Pooling::Max {
-        return split_k(&SplitK::of(splits, &[elements]), ctx, chain.map(|c| (c, ctx.inputs.len())), one);
+        return split_k(&SplitK::of(splits, &[elements]), ctx, one);
     }
     if splits == 1 {
-        return Ok(one(&outputs, chain)?.into());
+        return Ok(one(&outputs, None)?.into());
     }
-    let scratch: Vec<Arg> = (0..results).map(Arg::Scratch).collect();
-    let args = [Arg::ScratchRead(0), Arg::ScratchRead(1), Arg::Output(0), Arg::Output(1)].to_vec();
-    let (kernel, grid) = (Kernel::library("max_pool2d_join")?, ctx.caps.grid(elements.div_ceil(WORKGROUP))?);
-    let join = Dispatch::by_name(kernel, args, &params, grid).loop_iterations(splits);
-    Ok(Program { dispatches: vec![one(&scratch, None)?, join], scratch: vec![4 * elements * splits; 2] })
+    let args = [Arg::ScratchRead(0), Arg::ScratchRead(1), Arg::Output(0), Arg::Output(1)];
+    let join = ctx.launch_over("max_pool2d_join", args, &params, elements)?.loop_iterations(splits);
+    let first = one(&[Arg::Scratch(0), Arg::Scratch(1)], None)?;
+    Ok(Program { dispatches: vec![first, join], scratch: vec![4 * elements * splits; 2] })
 }
 
 /// `input` with its planes replaced by those of the windows.

@@ -4,10 +4,9 @@ use minijinja::{Value, context};
 
 use super::Windows;
 use super::window::Axis;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::text::{Epilogue, rendered, vector_type};
-use crate::ops::{AdapterClass, Arg, Chain, Dispatch, Kernel, KernelContext, Program, uniform};
-use crate::shape::Shape;
+use crate::ops::{AdapterClass, Arg, Chain, Kernel, KernelContext, Program, uniform};
 
 /// What is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +18,13 @@ pub(super) enum Pooling {
 }
 
 impl Pooling {
-    fn name(self) -> &'static str {
+    /// The op, and its kernel that is not for rows.
+    pub(super) fn name(self) -> &'static str {
         match self {
-            Pooling::Max => "max_pool2d_rows",
-            Pooling::MaxBackward => "max_pool2d_backward_rows",
-            Pooling::Average => "avg_pool2d_rows",
-            Pooling::AverageBackward => "avg_pool2d_backward_rows",
+            Pooling::Max => "max_pool2d",
+            Pooling::MaxBackward => "max_pool2d_backward",
+            Pooling::Average => "avg_pool2d",
+            Pooling::AverageBackward => "avg_pool2d_backward",
         }
     }
 
@@ -77,35 +77,36 @@ struct Rows {
 pub(super) fn program(
     what: Pooling,
     windows: &Windows,
-    plane: &Shape,
+    [y, x]: &[Axis; 2],
     args: Vec<Arg>,
-    (count_padding, chain): (bool, Option<&Chain>),
+    count_padding: bool,
     ctx: &KernelContext<'_>,
 ) -> Result<Option<Program>> {
     let Windows::Fixed { kernel, stride, padding, dilation } = *windows else { return Ok(None) };
     if ctx.caps.class == AdapterClass::Gpu {
         return Ok(None);
     }
-    let [y, x] = windows.axes(plane).map_err(Error::Invalid)?;
     let mut rows = Rows { what, kernel, stride, dilation, padded: padding != [0; 4], vector: 1, windows: 1 };
     if !rows.is_short() {
         return Ok(None);
     }
     if rows.side_by_side() {
-        (rows.vector, rows.windows) = rows.vectors(&x);
+        (rows.vector, rows.windows) = rows.vectors(x);
     }
-    let planes = plane.elements() / (y.extent * x.extent) as usize;
     let each = if what.is_backward() && !rows.side_by_side() { y.extent } else { y.outputs } as usize;
+    let shape = ctx.outputs[0].shape;
+    let planes: usize = shape.dims()[..shape.rank() - 2].iter().product();
     let params = uniform! {
         rows: planes * each, h: y.extent, w: x.extent, oh: y.outputs, ow: x.outputs, top: y.before,
         left: x.before, count_padding,
     };
-    let iterations = rows.loop_iterations(&[y, x]);
+    let iterations = rows.loop_iterations(y, x);
     if !ctx.caps.allows(iterations) {
         return Ok(None);
     }
-    let grid = ctx.caps.grid((planes * each).div_ceil(WORKGROUP))?;
-    Ok(Some(Dispatch::by_name(rows.kernel(chain)?, args, &params, grid).loop_iterations(iterations).into()))
+    let kernel = rows.kernel(ctx.fusion.epilogue)?;
+    let launch = ctx.launch(kernel, args, &params, (planes * each).div_ceil(WORKGROUP))?;
+    Ok(Some(launch.loop_iterations(iterations).into()))
 }
 
 impl Rows {
@@ -142,7 +143,7 @@ impl Rows {
     }
 
     /// Loop iterations of an invocation.
-    fn loop_iterations(&self, [y, x]: &[Axis; 2]) -> usize {
+    fn loop_iterations(&self, y: &Axis, x: &Axis) -> usize {
         let [h, w, oh, ow] = [y.extent, x.extent, y.outputs, x.outputs].map(|n| n as usize);
         match (self.what.is_backward(), self.side_by_side()) {
             (true, false) => w,
@@ -163,23 +164,21 @@ impl Rows {
     fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
         let Rows { what, kernel: [kh, kw], stride: [sy, sx], dilation: [dy, dx], padded, vector, windows } =
             *self;
-        let key = format!(
-            "{}.k{kh}x{kw}s{sy}x{sx}d{dy}x{dx}{}.{vector}.{windows}",
-            what.name(),
-            if padded { "p" } else { "" }
-        );
+        let entry = format!("{}_rows", what.name());
+        let p = if padded { "p" } else { "" };
+        let key = format!("{entry}.k{kh}x{kw}s{sy}x{sx}d{dy}x{dx}{p}.{vector}.{windows}");
         let binding = |&(name, is_plane, element, is_written): &(&str, bool, &str, bool)| {
             let element = vector_type(element, if is_plane { vector } else { windows });
             context! { name, element, is_written }
         };
         let variant: Value = context! {
-            kh, kw, sy, sx, dy, dx, padded, windows, n => vector, entry => what.name(),
+            kh, kw, sy, sx, dy, dx, padded, windows, n => vector, entry => &entry,
             bindings => what.bindings().iter().map(binding).collect::<Vec<_>>(),
             is_backward => what.is_backward(), is_max => what.is_max(), side_by_side => self.side_by_side(),
             holders => vec![self.holders(0), self.holders(1)], has_epilogue => chain.is_some(),
         };
         let epilogue = chain.map(|chain| Epilogue { chain, vector, columns: None });
-        rendered("software/pool2d_rows", key, what.name(), variant, epilogue)
+        rendered("software/pool2d_rows", key, &entry, variant, epilogue)
     }
 }
 

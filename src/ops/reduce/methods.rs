@@ -171,7 +171,7 @@ fn kept(shape: Shape, axes: &[usize]) -> Shape {
 #[cfg(test)]
 mod tests {
     use crate::Graph;
-    use crate::ops::reduce::testing::{Value, run};
+    use crate::ops::testing::{Value, run};
 
     #[test]
     fn any_axes_in_any_order() {

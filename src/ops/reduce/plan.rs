@@ -96,14 +96,11 @@ impl Plan {
         self.walked().vectors.is_some() || class == AdapterClass::Gpu || chain.inputs.len() <= 4
     }
 
-    /// A launch that reads `from`, or what `prologue` makes of the op's inputs after its first, and writes `to`, which
-    /// `epilogue` is applied to.
+    /// A launch from `from` to `to`. One that reads the op's input has the prologue, one that writes its output the epilogue.
     pub(super) fn launch(
         &self,
         reduce: (Kind, f32),
         (from, to): (Arg, Arg),
-        prologue: Option<&Chain>,
-        epilogue: Option<&Chain>,
         ctx: &KernelContext<'_>,
     ) -> Result<Dispatch> {
         let View { outer, extent, inner } = self.view;
@@ -112,7 +109,8 @@ impl Plan {
         };
         let invocations = outer * self.chunks * inner / self.width * self.lanes;
         let workgroup = if self.width == 16 { 8 } else { WORKGROUP };
-        let grid = ctx.caps.grid(invocations.div_ceil(workgroup))?;
+        let prologue = ctx.fusion.prologue.map(|(_, chain)| chain).filter(|_| from == Arg::Input(0));
+        let epilogue = ctx.fusion.epilogue.filter(|_| to == Arg::Output(0));
         let walked = self.walked();
         let maxima = self.maxima();
         let around = Around {
@@ -121,11 +119,11 @@ impl Plan {
             functions: (reduce.0 == Kind::Max).then_some(&maxima),
         };
         let mut args = if prologue.is_none() { vec![from, to] } else { vec![to] };
-        let after = ctx.inputs.len() + prologue.map_or(0, |chain| chain.inputs.len());
         args.extend(prologue.into_iter().flat_map(|chain| chain.args(ctx.inputs.len())));
-        args.extend(epilogue.into_iter().flat_map(|chain| chain.args(after)));
-        Ok(Dispatch::by_name(around.kernel(self.entry)?, args, &params, grid)
-            .loop_iterations(self.loop_iterations(self.length)))
+        args.extend(epilogue.map(|_| ctx.epilogue_args()).unwrap_or_default());
+        let launch =
+            ctx.launch(around.kernel(self.entry)?, args, &params, invocations.div_ceil(workgroup))?;
+        Ok(launch.loop_iterations(self.loop_iterations(self.length)))
     }
 
     /// What kernels of maxima put terms together by.

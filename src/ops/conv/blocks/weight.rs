@@ -3,14 +3,14 @@
 
 use minijinja::context;
 
-use super::Taps;
+use super::taps;
 use crate::error::Result;
 use crate::ops::block::{Along, Block};
 use crate::ops::conv::geometry::Geometry;
 use crate::ops::conv::kernels::Problem;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::rendered;
-use crate::ops::{Arg, Dispatch, Kernel, KernelContext, Program, Trial, uniform};
+use crate::ops::{Arg, Kernel, KernelContext, Program, Trial, uniform};
 
 /// The forms that can compute it.
 pub(in crate::ops::conv) fn trial(g: &Geometry) -> Trial {
@@ -28,22 +28,22 @@ pub(in crate::ops::conv) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -
         stride_y: g.stride[0], stride_x: g.stride[1], dilation_y: g.dilation[0],
         dilation_x: g.dilation[1], top: g.top, left: g.left, splits, length, kw: g.kw, taps: g.taps(),
     });
-    let taps = Taps::of(g.kh, g.kw);
-    let rows_of_four = taps.is_known() && g.ow.is_multiple_of(4);
-    split_k(&SplitK::of(splits, &g.gradients(bias)), ctx, None, |to, _| {
+    split_k(&SplitK::of(splits, &g.gradients(bias)), ctx, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
-        let grid = ctx.caps.grid(block.workgroups([g.o, columns]) * g.groups * splits)?;
-        let kernel = kernel(&block, taps, rows_of_four, bias)?;
-        Ok(Dispatch::by_name(kernel, args, &params, grid).loop_iterations(block.loop_iterations(length)))
+        let workgroups = block.workgroups([g.o, columns]) * g.groups * splits;
+        let launch = ctx.launch(kernel(g, &block, bias)?, args, &params, workgroups)?;
+        Ok(launch.loop_iterations(block.loop_iterations(length)))
     })
 }
 
-/// The variant of the kernel; with `rows_of_four`, four neighbouring pixels always are in one row.
-fn kernel(block: &Block, taps: Taps, rows_of_four: bool, bias: bool) -> Result<Kernel> {
+/// The variant of the kernel.
+fn kernel(g: &Geometry, block: &Block, bias: bool) -> Result<Kernel> {
     let entry = "conv2d_backward_weight_block";
-    let (rows, b) = (if rows_of_four { "r" } else { "" }, if bias { "b" } else { "" });
-    let key = format!("{entry}.{}{}{rows}{b}", block.name(), taps.key());
-    let [taps, kw] = taps.spelled();
+    let (k, [taps, kw], is_known) = taps(g.kh, g.kw);
+    // Whether four neighbouring pixels always are in one row.
+    let rows_of_four = is_known && g.ow.is_multiple_of(4);
+    let (r, b) = (if rows_of_four { "r" } else { "" }, if bias { "b" } else { "" });
+    let key = format!("{entry}.{}{k}{r}{b}", block.name());
     let block = block.variant(entry, Along::K, Along::K, bias);
     rendered("gpu/conv2d_weight_block", key, entry, context! { taps, kw, rows_of_four, ..block }, None)
 }

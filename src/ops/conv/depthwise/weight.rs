@@ -8,13 +8,13 @@ use super::super::geometry::Geometry;
 use super::super::kernels::Problem;
 use super::strip::Strip;
 use super::{LINES, OUTPUTS, ROWS, RowSchedule, Shape, columns, vector};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::split_k::{SplitK, split_k};
 use crate::ops::text::rendered;
-use crate::ops::{Arg, Caps, Dispatch, KernelContext, Program, Uniform, uniform};
+use crate::ops::{Arg, Caps, KernelContext, Program, Uniform, uniform};
 
 /// A kernel with its grid, and the splits it writes.
-struct Plan {
+pub(in super::super) struct Plan {
     key: String,
     variant: Value,
     params: Uniform,
@@ -24,27 +24,23 @@ struct Plan {
     iterations: usize,
 }
 
-pub(in super::super) fn fits(problem: &Problem, caps: &Caps) -> bool {
-    plan(&problem.g, caps, problem.has_bias).is_some()
-}
-
-pub(in super::super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
-    let plan = plan(&problem.g, ctx.caps, problem.has_bias)
-        .ok_or_else(|| Error::Invalid("no walk computes this gradient of a weight".into()))?;
-    split_k(&SplitK::of(plan.splits, &problem.g.gradients(problem.has_bias)), ctx, None, |to, _| {
+pub(in super::super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Option<Program>> {
+    let Some(plan) = plan(&problem.g, ctx.caps, problem.has_bias) else { return Ok(None) };
+    let program = split_k(&SplitK::of(plan.splits, &problem.g.gradients(problem.has_bias)), ctx, |to, _| {
         let args = [&[Arg::Input(0), Arg::Input(1)], to].concat();
         let (key, entry) = (plan.key.clone(), "conv2d_depthwise_weight");
         let kernel = rendered("conv2d_depthwise_weight", key, entry, plan.variant.clone(), None)?;
-        let grid = ctx.caps.grid(plan.workgroups)?;
-        Ok(Dispatch::by_name(kernel, args, &plan.params, grid).loop_iterations(plan.iterations))
-    })
+        let launch = ctx.launch(kernel, args, &plan.params, plan.workgroups)?;
+        Ok(launch.loop_iterations(plan.iterations))
+    });
+    program.map(Some)
 }
 
 /// Most chunks of a sum: they are added one after the other.
 const MAX_CHUNKS: usize = 256;
 
 /// The kernel for groups of one input channel; `None` for others, and where its text would be too long.
-fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
+pub(in super::super) fn plan(g: &Geometry, caps: &Caps, bias: bool) -> Option<Plan> {
     if g.c != 1 || g.o > OUTPUTS {
         return None;
     }
