@@ -107,11 +107,5 @@ fn train_checked(gpu: &Gpu) -> wgrad::Result<()> {
     let mut step = Device::from(gpu.clone()).compile(&g)?;
     step.feed("x", &[0.5f32; 30])?;
     step.feed("y", &[0u32, 1, 2, 0, 1])?;
-<<<<<<< HEAD
-=======
-    for k in gpu.kernels() {
-        println!("{}", k.key);
-    }
->>>>>>> h-ops
     step.run()
 }
