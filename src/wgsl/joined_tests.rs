@@ -9,8 +9,8 @@ fn scaled(v: vec4<f32>) -> vec4<f32> { return v * f32(p.step); }
 
 @compute @workgroup_size(8)
 fn double(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-if (id.x >= p.n) { return; }
-y[id.x] = scaled(x[id.x]);
+    if (id.x >= p.n) { return; }
+    y[id.x] = scaled(x[id.x]);
 }
 ";
 
@@ -24,9 +24,9 @@ fn scaled(x: f32) -> f32 { let p = 2.0; return p * x; }
 
 @compute @workgroup_size(64)
 fn sum(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
-sums[lane] = select(0.0, scaled(y[lane]), lane < p.m);
-workgroupBarrier();
-if (lane == 0u) { for (var i = 0u; i < 64u; i += 1u) { total[group.x] += sums[i]; } }
+    sums[lane] = select(0.0, scaled(y[lane]), lane < p.m);
+    workgroupBarrier();
+    if (lane == 0u) { for (var i = 0u; i < 64u; i += 1u) { total[group.x] += sums[i]; } }
 }
 ";
 
