@@ -108,6 +108,7 @@ fn builtin(name: &str, workgroups: u32) -> Option<(&'static str, String)> {
 }
 
 /// A text's declarations of workgroup memory, and the bytes of each.
+#[cfg(any(feature = "gpu", test))]
 fn shared(text: &str) -> Option<Vec<(String, usize)>> {
     if !text.contains("var<workgroup>") {
         return Some(Vec::new());
@@ -119,6 +120,12 @@ fn shared(text: &str) -> Option<Vec<(String, usize)>> {
         Some((item.to_string(), bytes?.next_multiple_of(16) as usize))
     };
     split(text).into_iter().filter(|(_, item)| item.contains("var<workgroup>")).map(of).collect()
+}
+
+/// Without GPUs nothing asks for bytes, which naga would tell.
+#[cfg(not(any(feature = "gpu", test)))]
+fn shared(text: &str) -> Option<Vec<(String, usize)>> {
+    (!text.contains("var<workgroup>")).then(Vec::new)
 }
 
 /// Bytes of workgroup memory of a kernel joined of these: what is declared alike is one.
