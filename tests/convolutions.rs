@@ -251,7 +251,8 @@ fn devices() -> Vec<Named> {
             classes.push(native);
         }
         for class in classes {
-            let gpu = gpu.with_class(class);
+            // Launches of their own: joined ones, which `tests/joined.rs` compares, would be others for each shape.
+            let gpu = gpu.with_class(class).unjoined();
             let device = Device::from(gpu.clone());
             devices.push((format!("{} as {class:?}", device.info()), device, Some(gpu)));
         }
