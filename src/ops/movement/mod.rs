@@ -124,7 +124,9 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(slice(1, 1, 8, 1), &[&[6, 12]]),
         Case::new(slice(1, 4, 8, 1), &[&[6, 12]]),
         Case::new(slice(1, 4, 8, 1), &[&[6, 13]]),
-        Case::new(pad(&[0, 1, 0, 1, 0, 2], &[1, 0, 0, 1, 1, 0], &[1, 0, 2, 0, 2, 3]), &[&[2, 1, 2, 2, 3, 2]]),
+        Case::new(pad(&[0, 1, 0, 1, 2, 2], &[1, 0, 0, 1, 1, 0], &[1, 0, 2, 0, 2, 3]), &[&[2, 1, 2, 2, 3, 2]]),
+        // More workgroups than a folded grid has in a row.
+        Case::new(pad(&[0, 4], &[4, 0], &[0, 0]), &[&[64, 64]]).no_gradient(),
         Case::new(slice(1, 0, 8, 3), &[&[5, 24]]),
         Case::new(slice(1, 2, 3, 1), &[&[4, 7, 2]]),
         Case::new(slice(1, 1, 3, 2), &[&[4, 7, 2]]),
