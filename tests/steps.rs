@@ -139,7 +139,7 @@ fn the_check_names_a_planted_shader_fault() {
 #[test]
 fn the_check_names_a_planted_memory_fault() {
     for gpu in common::gpus() {
-        let error = check_error(&gpu, PlantedFault::Memory);
+        let error = check_error(&gpu.unjoined(), PlantedFault::Memory);
         assert_eq!(error.kind, CheckKind::Memory, "{error}");
         assert!(error.detail.contains("changed since it was written"), "{error}");
     }
