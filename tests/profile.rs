@@ -18,6 +18,11 @@ fn devices() -> Vec<Device> {
     [Device::cpu()].into_iter().chain(common::gpus().into_iter().map(Device::from)).collect()
 }
 
+/// With a launch for each kernel.
+fn unjoined() -> Vec<Device> {
+    [Device::cpu()].into_iter().chain(common::gpus().iter().map(|gpu| gpu.unjoined().into())).collect()
+}
+
 fn workload(name: &str, device: &Device) -> Case {
     Workload::named(name).unwrap()[0].compile(device).unwrap()
 }
@@ -53,7 +58,7 @@ fn every_launch_is_timed_by_every_clock() {
 /// Timestamps that were taken when commands are recorded, or all at the end, would not know which launch is long.
 #[test]
 fn a_long_launch_is_told_from_short_ones() {
-    for device in devices() {
+    for device in unjoined() {
         let g = Graph::inference();
         let (x, y, z) = (g.input("x", [512, 512]), g.input("y", [8]), g.input("z", [9]));
         g.output("before", y.exp());
@@ -76,7 +81,7 @@ fn a_long_launch_is_told_from_short_ones() {
 /// A set of queries has 4,096.
 #[test]
 fn a_step_of_thousands_of_launches_is_timed() {
-    for device in devices() {
+    for device in unjoined() {
         let g = Graph::inference();
         let x = g.input("x", [2, 2]);
         g.output("y", (0..4200).fold(x, |y, _| y.matmul(x)));
@@ -222,6 +227,8 @@ fn the_profile_of_a_training_step_is_that_of_the_trainer() {
             assert!(ops.iter().any(|o| o.contains(op)), "no {op} in {ops:?}");
         }
         let scopes: BTreeSet<&str> = profile.launches.iter().map(|l| &*l.scope).collect();
-        assert!(scopes.contains("data") && scopes.contains("fc1") && scopes.contains("sums"), "{scopes:?}");
+        for scope in ["data", "fc1", "sums"] {
+            assert!(scopes.iter().any(|s| s.contains(scope)), "no {scope} in {scopes:?}");
+        }
     }
 }

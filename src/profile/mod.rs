@@ -173,11 +173,13 @@ impl Profile {
                 };
                 let ops: Vec<&str> = nodes().flat_map(|n| n.members()).map(|m| m.op.name()).collect();
                 let first = &r.nodes[task.nodes[0]];
+                let mut scopes: Vec<&str> = nodes().map(|n| &*n.scope).collect();
+                scopes.dedup();
                 Launch {
                     kernel: launch.kernel.clone(),
                     op: ops.join("+"),
                     node: plan.label(task),
-                    scope: first.scope.to_string(),
+                    scope: scopes.join("+"),
                     location: first.location.to_string(),
                     shapes: format!(
                         "{} -> {}",
