@@ -6,7 +6,8 @@
 //! run side by side in one: the gradients of a layer's weight and of its input. A launch moves up to one before it, past
 //! launches that it has nothing to do with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Plan, Task};
 use crate::graph::{Source, ValueId};
@@ -29,8 +30,8 @@ const ITERATIONS: usize = 256;
 const WORKGROUPS: u32 = 512;
 const FREE: u32 = 8;
 
-/// Workgroup memory that WebGPU promises.
-const SHARED: usize = 16_384;
+/// Workgroup memory that wgpu's downlevel adapters have, the least that kernels can count on.
+const SHARED: usize = 16_352;
 
 /// Bytes that a launch may write for it to move up, so that its results live longer.
 const BYTES: usize = 1 << 21;
@@ -40,8 +41,8 @@ const BYTES: usize = 1 << 21;
 enum Memory {
     State(usize),
     Value(ValueId),
-    /// Of the group's task.
-    Scratch(usize),
+    /// Of the first node of a task.
+    Scratch(usize, usize),
 }
 
 /// What a task touches.
@@ -75,7 +76,7 @@ impl One {
         let of = |arg: &Arg| match *arg {
             Arg::Input(i) => plan.reads_of(task).nth(i).map(&memory),
             Arg::Output(i) | Arg::OutputRead(i) => plan.outputs_of(task).nth(i).map(&memory),
-            Arg::Scratch(i) | Arg::ScratchRead(i) => Some(Memory::Scratch(i)),
+            Arg::Scratch(i) | Arg::ScratchRead(i) => Some(Memory::Scratch(task.nodes[0], i)),
         };
         let memory = dispatch.args.iter().map(of).collect::<Option<_>>()?;
         let member = Member::of(&dispatch.kernel.text).filter(|_| dispatch.kernel.trusted)?;
@@ -137,6 +138,7 @@ pub(super) fn join(plan: &Plan, roots: &[ValueId], caps: &Caps) -> Vec<Task> {
         }
     };
     let mut tasks = plan.tasks.clone();
+    let mut texts = Texts::new();
     let layouts = match caps.class {
         AdapterClass::Gpu => &[Layout::InOrder, Layout::SideBySide][..],
         // llvmpipe runs a launch in no time, and both sides of a branch.
@@ -151,7 +153,7 @@ pub(super) fn join(plan: &Plan, roots: &[ValueId], caps: &Caps) -> Vec<Task> {
                 None => groups.push(group),
             }
         }
-        tasks = groups.into_iter().map(Group::finish).collect();
+        tasks = groups.into_iter().map(|group| group.finish(&mut texts)).collect();
     }
     tasks
 }
@@ -192,9 +194,9 @@ impl Group {
         None
     }
 
-    /// Whether another can be joined to it.
+    /// Whether another can be joined to it. A state has one writer among them: what the first leaves could not be compared.
     fn fits(&self, other: &Group, caps: &Caps) -> bool {
-        if self.launches.is_empty() {
+        if self.launches.is_empty() || !self.touched.writes.is_disjoint(&other.touched.writes) {
             return false;
         }
         self.launches.iter().zip(&other.launches).all(|(own, more)| {
@@ -208,7 +210,8 @@ impl Group {
                 Layout::InOrder => (iterations.sum(), true),
                 Layout::SideBySide => (
                     iterations.max().unwrap_or_default(),
-                    all.iter().map(|s| s.weight()).sum::<u32>() <= WORKGROUPS,
+                    all.iter().map(|s| s.weight()).sum::<u32>() <= WORKGROUPS
+                        && parts().map(|p| p.workgroups_of(width)).sum::<u32>() <= caps.max_workgroups,
                 ),
             };
             fits && all.len() <= MOST
@@ -233,11 +236,6 @@ impl Group {
                         Arg::Scratch(i) | Arg::ScratchRead(i) => *i += scratch,
                     }
                 }
-                for memory in &mut one.memory {
-                    if let Memory::Scratch(i) = memory {
-                        *i += scratch;
-                    }
-                }
                 one.follows = follows;
             }
             match self.launches.get_mut(at) {
@@ -253,10 +251,10 @@ impl Group {
     }
 
     /// The task, with one launch for all members.
-    fn finish(mut self) -> Task {
+    fn finish(mut self, texts: &mut Texts) -> Task {
         let Group { launches, layout, .. } = &self;
         if !launches.is_empty() {
-            let dispatch = |all: &Vec<One>| launch(*layout, &all.iter().collect::<Vec<_>>());
+            let dispatch = |all: &Vec<One>| launch(*layout, &all.iter().collect::<Vec<_>>(), texts);
             self.task.program.dispatches = launches.iter().map(dispatch).collect();
         }
         self.task
@@ -318,7 +316,11 @@ fn suits(binding: &Binding, element: &str) -> bool {
     binding.element == element || binding.element == single(element)
 }
 
-fn launch(layout: Layout, all: &[&One]) -> Dispatch {
+/// By key, the texts that were made.
+type Texts = BTreeMap<String, Arc<str>>;
+
+/// The launch of all.
+fn launch(layout: Layout, all: &[&One], texts: &mut Texts) -> Dispatch {
     let bindings = match all {
         [one] => return one.dispatch.clone(),
         _ => bindings(all).unwrap_or_default(),
@@ -328,40 +330,16 @@ fn launch(layout: Layout, all: &[&One]) -> Dispatch {
         let exact = bindings.iter().position(|b| of_memory(b) && b.element == *element);
         exact.or_else(|| bindings.iter().position(|b| of_memory(b) && suits(b, element))).unwrap_or_default()
     };
-    let bound: Vec<Vec<usize>> =
-        all.iter().map(|s| s.memory.iter().zip(&s.member.elements).map(position).collect()).collect();
-    // Vectors that others see as single elements.
-    let flat = |(one, bound): (&&One, &Vec<usize>)| {
-        let differs = |i: &usize| bindings[bound[*i]].element != one.member.elements[*i];
-        let text = one.dispatch.kernel.text.to_string();
-        (0..bound.len()).filter(differs).fold(text, |text, i| joined::flat(&text, i).unwrap_or(text))
-    };
-    let texts: Vec<String> = all.iter().zip(&bound).map(flat).collect();
-    let parts: Vec<Part<'_>> =
-        all.iter().zip(&texts).zip(&bound).map(|((s, text), b)| Part { text, ..s.part(b.clone()) }).collect();
-    let written: Vec<bool> = bindings.iter().map(|b| is_written(b.arg)).collect();
-    let text = joined::text(layout, &parts, &written);
+    let bound = |one: &One| one.memory.iter().zip(&one.member.elements).map(position).collect();
+    let parts: Vec<Part<'_>> = all.iter().map(|one| one.part(bound(one))).collect();
+    let key = key(layout, all, &parts, &bindings);
+    let text = texts.entry(key.clone()).or_insert_with(|| text(layout, all, &parts, &bindings).into());
+    let kernel = Kernel { key, entry: joined::ENTRY.into(), text: text.clone(), trusted: true };
     let mut uniform: Vec<u8> = Vec::new();
     for one in all {
         uniform.extend(&one.dispatch.uniform);
         uniform.resize(uniform.len().next_multiple_of(16), 0);
     }
-    // All that the text depends on.
-    let key = |(one, part): (&&One, &Part<'_>)| {
-        let bound: Vec<String> = part.bindings.iter().map(usize::to_string).collect();
-        let waits = if part.follows { "|" } else { "" };
-        format!("{waits}{}x{}({})", one.dispatch.kernel.key, part.workgroups, bound.join(","))
-    };
-    let key = all.iter().zip(&parts).map(key).collect::<Vec<_>>().join(";");
-    let types: Vec<&str> = bindings.iter().map(|b| &*b.element).collect();
-    let access: String = written.iter().map(|w| if *w { 'w' } else { 'r' }).collect();
-    let name = if layout == Layout::InOrder { "in_order" } else { "side_by_side" };
-    let kernel = Kernel {
-        key: format!("{name}.{key}.{access}.{}", types.join(",")),
-        entry: joined::ENTRY.into(),
-        text: text.into(),
-        trusted: true,
-    };
     let args = bindings.iter().map(|b| b.arg).collect();
     let iterations = all.iter().map(|s| s.iterations(layout));
     let (workgroups, iterations) = match layout {
@@ -372,6 +350,34 @@ fn launch(layout: Layout, all: &[&One]) -> Dispatch {
         }
     };
     Dispatch::with_bytes(kernel, args, uniform, [workgroups, 1, 1]).loop_iterations(iterations)
+}
+
+/// All that the text depends on.
+fn key(layout: Layout, all: &[&One], parts: &[Part<'_>], bindings: &[Binding]) -> String {
+    let of_part = |(one, part): (&&One, &Part<'_>)| {
+        let bound: Vec<String> = part.bindings.iter().map(usize::to_string).collect();
+        let waits = if part.follows { "|" } else { "" };
+        format!("{waits}{}x{}({})", one.dispatch.kernel.key, part.workgroups, bound.join(","))
+    };
+    let of_parts = all.iter().zip(parts).map(of_part).collect::<Vec<_>>().join(";");
+    let access: String = bindings.iter().map(|b| if is_written(b.arg) { 'w' } else { 'r' }).collect();
+    let types: Vec<&str> = bindings.iter().map(|b| &*b.element).collect();
+    let name = if layout == Layout::InOrder { "in_order" } else { "side_by_side" };
+    format!("{name}.{of_parts}.{access}.{}", types.join(","))
+}
+
+fn text(layout: Layout, all: &[&One], parts: &[Part<'_>], bindings: &[Binding]) -> String {
+    // Vectors that others see as single elements.
+    let flat = |(one, part): (&&One, &Part<'_>)| {
+        let differs = |i: &usize| bindings[part.bindings[*i]].element != one.member.elements[*i];
+        let text = part.text.to_string();
+        (0..part.bindings.len()).filter(differs).fold(text, |text, i| joined::flat(&text, i).unwrap_or(text))
+    };
+    let texts: Vec<String> = all.iter().zip(parts).map(flat).collect();
+    let parts: Vec<Part<'_>> =
+        parts.iter().zip(&texts).map(|(part, text)| Part { text, ..part.clone() }).collect();
+    let written: Vec<bool> = bindings.iter().map(|b| is_written(b.arg)).collect();
+    joined::text(layout, &parts, &written)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Slots by lifetime. Tasks run in a fixed order, so all lifetimes are known before the first slot is given out:
 //! several greedy packings are tried, and the one that needs the fewest bytes is taken. A slot is one
-//! buffer. Values that live at the same time are parts of one slot only if no task writes one of them and touches the
-//! other, since wgpu refuses a buffer that one launch reads and writes.
+//! buffer. Values that live at the same time are parts of one slot only if no task writes one of them and reads the
+//! other, or writes both in several launches, since wgpu refuses a buffer that one launch reads and writes.
 
 use super::{Location, Plan, Slot};
 use crate::graph::ValueId;
@@ -37,6 +37,8 @@ struct Life {
     dtype: DType,
     /// The tasks that read it, in ascending order.
     readers: Vec<usize>,
+    /// Whether its task is one launch, so that what that writes may be parts of one buffer.
+    is_of_one_launch: bool,
 }
 
 impl Life {
@@ -44,9 +46,11 @@ impl Life {
         self.first <= other.last && other.first <= self.last
     }
 
-    /// Whether a task that writes it also reads or writes the other: then they cannot be parts of one buffer.
+    /// Whether a task that writes it also reads the other, or writes it in a launch that may be another: then they cannot
+    /// be parts of one buffer.
     fn is_written_beside(&self, other: &Life) -> bool {
-        self.first == other.first || other.readers.binary_search(&self.first).is_ok()
+        let is_read = other.readers.binary_search(&self.first).is_ok() && self.first != other.first;
+        is_read || self.first == other.first && !self.is_of_one_launch
     }
 }
 
@@ -213,6 +217,7 @@ fn lives(plan: &Plan, roots: &[ValueId], typed: bool) -> Vec<Life> {
     plan.recording.outputs.iter().for_each(|o| is_output[roots[o.value as usize] as usize] = true);
     let mut lives = Vec::new();
     for (t, task) in plan.tasks.iter().enumerate() {
+        let is_of_one_launch = task.program.dispatches.len() == 1;
         for v in plan.outputs_of(task) {
             if plan.locations[v as usize].is_some() {
                 continue;
@@ -223,12 +228,12 @@ fn lives(plan: &Plan, roots: &[ValueId], typed: bool) -> Vec<Life> {
             let last = if is_output[v as usize] { usize::MAX } else { of_value.last().copied().unwrap_or(t) };
             let dtype = if typed { ty.dtype } else { DType::F32 };
             let (owner, bytes) = (Owner::Value(v), ty.bytes());
-            lives.push(Life { owner, first: t, last, bytes, dtype, readers: of_value });
+            lives.push(Life { owner, first: t, last, bytes, dtype, readers: of_value, is_of_one_launch });
         }
         for bytes in task.program.scratch.iter().copied() {
             let bytes = bytes.next_multiple_of(16).max(16);
             let (owner, dtype, readers) = (Owner::Scratch(t), DType::F32, Vec::new());
-            lives.push(Life { owner, first: t, last: t, bytes, dtype, readers });
+            lives.push(Life { owner, first: t, last: t, bytes, dtype, readers, is_of_one_launch });
         }
     }
     lives

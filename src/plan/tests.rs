@@ -88,12 +88,17 @@ fn check(plan: &Plan) {
         }
         let scratch = task.scratch.iter().map(|&(slot, offset)| (slot, offset, offset + 1, ValueId::MAX));
         let outputs = made.iter().filter_map(|&v| place(v).map(|(s, a, b)| (s, a, b, v)));
-        for (slot, from, to, v) in outputs.chain(scratch) {
+        let written: Vec<_> = outputs.chain(scratch).collect();
+        for &(slot, from, to, v) in &written {
             assert!(!slots_read.contains(&slot) && to <= plan.slots[slot].bytes && from % 256 == 0);
-            slots_read.push(slot);
+            // A later launch of the task may read what an earlier one has written.
+            if task.program.dispatches.len() != 1 {
+                slots_read.push(slot);
+            }
             holds[slot].retain(|h| h.1 <= from || to <= h.0);
             holds[slot].push((from, to, v));
         }
+        assert!(written.iter().all(|&(slot, from, to, v)| holds[slot].contains(&(from, to, v))));
     }
     for output in &plan.recording.outputs {
         if let Some((slot, from, to)) = place(output.value) {
@@ -172,13 +177,11 @@ impl Executor for Planned {
 const CLASSES: [Option<AdapterClass>; 4] =
     [None, Some(AdapterClass::Gpu), Some(AdapterClass::Software), Some(AdapterClass::SoftwareLanes8)];
 
-/// Whether a plan needs at most 1.3 times what is live at once; 1.35 times of less than 64 KiB, where what one launch
-/// writes lies in slots of its own.
+/// Whether a plan needs at most 1.3 times what is live at once.
 fn is_near_the_bound(name: &str, class: Option<AdapterClass>, planned: usize, live: usize) -> bool {
     let ratio = planned as f64 / live.max(1) as f64;
-    let most = if live < 1 << 16 { 1.35 } else { 1.3 };
     println!("{name:14} {:15} planned {planned:10} live {live:10} {ratio:.3}", format!("{class:?}"));
-    planned >= live && ratio <= most
+    planned >= live && ratio <= 1.3
 }
 
 /// Training steps of the models of `wgrad train`.

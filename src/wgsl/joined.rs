@@ -22,9 +22,10 @@ pub(crate) const WIDTH: u32 = 64;
 const RESERVED: [&str; 3] = [ENTRY, "members", "Members"];
 
 /// How the members of a joined kernel run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Layout {
     /// One workgroup runs them one after another.
+    #[default]
     InOrder,
     /// Each has workgroups of its own.
     SideBySide,
@@ -44,7 +45,7 @@ pub(crate) struct Member {
 }
 
 /// A member, and which bindings of the joined kernel its own are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Part<'a> {
     pub(crate) text: &'a str,
     pub(crate) member: &'a Member,
@@ -107,25 +108,26 @@ fn builtin(name: &str, workgroups: u32) -> Option<(&'static str, String)> {
     })
 }
 
-/// A text's declarations of workgroup memory, and the bytes of each.
-#[cfg(any(feature = "gpu", test))]
-fn shared(text: &str) -> Option<Vec<(String, usize)>> {
-    if !text.contains("var<workgroup>") {
-        return Some(Vec::new());
-    }
-    let module = naga::front::wgsl::parse_str(text).ok()?;
-    let of = |(name, item): (&str, &str)| {
-        let variable = module.global_variables.iter().find(|(_, v)| v.name.as_deref() == Some(name));
-        let bytes = variable.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx()));
-        Some((item.to_string(), bytes?.next_multiple_of(16) as usize))
+/// A text's declarations of workgroup memory, which are arrays, and the bytes of each at most.
+fn shared(items: &[(&str, &str)]) -> Option<Vec<(String, usize)>> {
+    let bytes = |item: &str| {
+        let (element, length) = item.split_once("array<")?.1.rsplit_once(',')?;
+        let each = match element.trim() {
+            "f32" | "u32" => 4,
+            "vec2<f32>" => 8,
+            "vec4<f32>" => 16,
+            // A struct of numbers and vectors.
+            other => {
+                let (_, fields) =
+                    items.iter().find(|(name, item)| *name == other && item.starts_with("struct"))?;
+                16 * fields.matches(':').count()
+            }
+        };
+        let length: usize = length.split_once('>')?.0.trim().parse().ok()?;
+        Some((each * length).next_multiple_of(16))
     };
-    split(text).into_iter().filter(|(_, item)| item.contains("var<workgroup>")).map(of).collect()
-}
-
-/// Without GPUs nothing asks for bytes, which naga would tell.
-#[cfg(not(any(feature = "gpu", test)))]
-fn shared(text: &str) -> Option<Vec<(String, usize)>> {
-    (!text.contains("var<workgroup>")).then(Vec::new)
+    let of_workgroup = items.iter().filter(|(_, item)| item.contains("var<workgroup>"));
+    of_workgroup.map(|(_, item)| Some((item.to_string(), bytes(item)?))).collect()
 }
 
 /// Bytes of workgroup memory of a kernel joined of these: what is declared alike is one.
@@ -189,7 +191,7 @@ impl Member {
         let is_free = !text.contains("var<workgroup>")
             && !text.contains("Barrier(")
             && parameters.iter().all(|(name, _)| matches!(*name, "global_invocation_id" | "num_workgroups"));
-        Some(Member { workgroup: sizes.iter().product(), is_free, elements, shared: shared(text)? })
+        Some(Member { workgroup: sizes.iter().product(), is_free, elements, shared: shared(&split(text))? })
     }
 }
 
@@ -200,18 +202,19 @@ fn is_binding(item: &str) -> bool {
 
 /// `item` with names exchanged. Members of structs keep theirs.
 fn renamed(item: &str, names: &BTreeMap<&str, String>) -> String {
-    let (is_struct, is_function) = (item.starts_with("struct"), item.starts_with("fn "));
+    let is_struct = item.starts_with("struct");
+    // A parameter or variable of the same name is something else.
+    let is_hidden = |name: &str| item.starts_with("fn ") && declares(item, name);
+    let used = identifiers(item).into_iter().filter(|name| names.contains_key(name) && !is_hidden(name));
+    let names: BTreeMap<&str, &String> = used.map(|name| (name, &names[name])).collect();
     let mut out = String::with_capacity(item.len() + 32);
     let mut at = 0;
     for name in identifiers_in_order(item) {
         let start = name.as_ptr() as usize - item.as_ptr() as usize;
         let end = start + name.len();
         let is_member = is_struct && item[end..].trim_start().starts_with(':');
-        // A parameter or variable of the same name is something else.
-        let is_hidden = || is_function && declares(item, name);
         if let Some(new) = names.get(name)
             && !is_member
-            && !is_hidden()
             && !item[..start].ends_with('@')
         {
             out.push_str(&item[at..start]);
@@ -226,102 +229,11 @@ fn renamed(item: &str, names: &BTreeMap<&str, String>) -> String {
 /// The joined kernel; `written`: which of its storage bindings are.
 pub(crate) fn text(layout: Layout, parts: &[Part<'_>], written: &[bool]) -> String {
     let width = parts.iter().map(Part::width).max().unwrap_or(1);
-    let (mut first, mut waits) = (0, false);
-    let mut declared = vec![String::new(); written.len()];
-    // Names with their texts.
-    let mut known: BTreeMap<String, String> = BTreeMap::new();
-    let (mut items, mut fields, mut calls) = (String::new(), String::new(), String::new());
+    let mut joined =
+        Joined { layout, width, declared: vec![String::new(); written.len()], ..Joined::default() };
+    parts.iter().enumerate().for_each(|(k, part)| joined.add(k, part, written));
+    let Joined { items, fields, calls, declared, .. } = joined;
     let directive = if parts.iter().any(|p| p.text.starts_with(DIRECTIVE)) { DIRECTIVE } else { "" };
-    for (k, part) in parts.iter().enumerate() {
-        let text = part.text.strip_prefix(DIRECTIVE).unwrap_or(part.text);
-        let all = split(text);
-        // Names that mean what they mean already, with all that they use.
-        let own: BTreeSet<&str> = all.iter().map(|(name, _)| *name).collect();
-        let mut same: BTreeSet<&str> = all
-            .iter()
-            .filter(|(name, item)| !is_binding(item) && known.get(*name).is_some_and(|text| text == item))
-            .map(|(name, _)| *name)
-            .collect();
-        loop {
-            let uses_other = |(name, item): &&(&str, &str)| {
-                same.contains(name) && identifiers(item).iter().any(|n| own.contains(n) && !same.contains(n))
-            };
-            let Some((name, _)) = all.iter().find(uses_other) else { break };
-            same.remove(name);
-        }
-        let mut names: BTreeMap<&str, String> = BTreeMap::new();
-        for ((name, element), &binding) in bindings(text).into_iter().zip(&part.bindings) {
-            names.insert(name, format!("buffer{binding}"));
-            let access = if written[binding] { "read_write" } else { "read" };
-            declared[binding] = format!(
-                "@group(0) @binding({binding}) var<storage, {access}> buffer{binding}: array<{element}>;\n"
-            );
-        }
-        for (name, item) in &all {
-            if item.contains("var<uniform>") {
-                names.insert(name, format!("members.of_{k}"));
-            }
-            let is_taken = |name: &str| known.contains_key(name) || RESERVED.contains(&name);
-            if !names.contains_key(name) && !same.contains(name) && is_taken(name) {
-                let free = |new: &String| !is_taken(new) && !own.contains(new.as_str());
-                let new = (k..).map(|number| format!("{name}_{number}")).find(free).unwrap_or_default();
-                names.insert(name, new);
-            }
-        }
-        let Some((entry_name, parameters, body)) = entry(text) else { continue };
-        for (name, item) in &all {
-            if same.contains(name) || storage(item).is_some() {
-                continue;
-            }
-            let new = names.get(name).cloned().unwrap_or_else(|| name.to_string());
-            if *name == entry_name {
-                let list: Vec<String> = parameters
-                    .iter()
-                    .filter_map(|(b, name)| Some(format!("{name}: {}", builtin(b, 1)?.0)))
-                    .collect();
-                let function = format!("fn {name}({}) {{{body}", list.join(", "));
-                let _ = write!(items, "{}\n\n", renamed(&function, &names));
-            } else if is_binding(item) {
-                let ty = item.rsplit(':').next().unwrap_or_default().trim().trim_end_matches(';').trim();
-                let _ = writeln!(fields, "    @align(16) of_{k}: {},", renamed(ty, &names));
-            } else {
-                let _ = write!(items, "{}\n\n", renamed(item, &names));
-            }
-            known.insert(new, item.to_string());
-        }
-        let arguments: Vec<String> =
-            parameters.iter().filter_map(|(b, _)| Some(builtin(b, part.workgroups)?.1)).collect();
-        let call = format!("{}({});", names.get(entry_name).map_or(entry_name, |n| n), arguments.join(", "));
-        let all = part.invocations();
-        let _ = match layout {
-            Layout::InOrder => {
-                if part.follows {
-                    calls.push_str("    storageBarrier();\n");
-                }
-                // What the one before has in workgroup memory may be what this one has there.
-                if waits && !part.member.is_free {
-                    calls.push_str("    workgroupBarrier();\n");
-                }
-                waits |= !part.member.is_free;
-                match all.cmp(&width) {
-                    Ordering::Equal => writeln!(calls, "    {{ let i = lane; {call} }}"),
-                    Ordering::Less => writeln!(calls, "    if (lane < {all}u) {{ let i = lane; {call} }}"),
-                    Ordering::Greater => {
-                        writeln!(calls, "    for (var i = lane; i < {all}u; i += {width}u) {{ {call} }}")
-                    }
-                }
-            }
-            Layout::SideBySide => {
-                let next = first + part.workgroups_of(width);
-                let guarded =
-                    if part.member.is_free { format!("if (i < {all}u) {{ {call} }}") } else { call };
-                let otherwise = if k > 0 { "else " } else { "" };
-                let of_group = format!("let own = group.x - {first}u; let i = own * {width}u + lane;");
-                first = next;
-                writeln!(calls, "    {otherwise}if (group.x < {next}u) {{ {of_group} {guarded} }}")
-            }
-        };
-    }
     let uniform = match fields.is_empty() {
         true => String::new(),
         false => format!(
@@ -338,6 +250,144 @@ pub(crate) fn text(layout: Layout, parts: &[Part<'_>], written: &[bool]) -> Stri
          fn {ENTRY}(@builtin(local_invocation_index) lane: u32{parameter}) {{\n{start}{calls}}}\n",
         declared.concat()
     )
+}
+
+/// A joined kernel in the making.
+#[derive(Default)]
+struct Joined {
+    layout: Layout,
+    width: u32,
+    /// Names of what is declared so far, with the texts they had in their members.
+    known: BTreeMap<String, String>,
+    items: String,
+    /// Storage bindings, and members of the uniform.
+    declared: Vec<String>,
+    fields: String,
+    calls: String,
+    /// Side by side: the first workgroup of the next member.
+    first: u32,
+    /// In order: whether a member so far has workgroup memory.
+    has_shared: bool,
+}
+
+impl Joined {
+    /// Adds member `k`.
+    fn add(&mut self, k: usize, part: &Part<'_>, written: &[bool]) {
+        let text = part.text.strip_prefix(DIRECTIVE).unwrap_or(part.text);
+        let all = split(text);
+        let Some((entry_name, parameters, body)) = entry(text) else { return };
+        let same = self.same(&all);
+        let names = self.names(k, text, &all, &same, part);
+        for ((_, element), &binding) in bindings(text).into_iter().zip(&part.bindings) {
+            let access = if written[binding] { "read_write" } else { "read" };
+            self.declared[binding] = format!(
+                "@group(0) @binding({binding}) var<storage, {access}> buffer{binding}: array<{element}>;\n"
+            );
+        }
+        for (name, item) in all.iter().filter(|(name, item)| !same.contains(name) && storage(item).is_none())
+        {
+            if is_binding(item) {
+                let ty = item.rsplit(':').next().unwrap_or_default().trim().trim_end_matches(';').trim();
+                let _ = writeln!(self.fields, "    @align(16) of_{k}: {},", renamed(ty, &names));
+                continue;
+            }
+            let item = match *name == entry_name {
+                true => {
+                    let one = |(b, name): &(&str, &str)| Some(format!("{name}: {}", builtin(b, 1)?.0));
+                    let list: Vec<String> = parameters.iter().filter_map(one).collect();
+                    format!("fn {name}({}) {{{body}", list.join(", "))
+                }
+                false => item.to_string(),
+            };
+            let _ = write!(self.items, "{}\n\n", renamed(&item, &names));
+        }
+        for (name, item) in all.iter().filter(|(_, item)| !is_binding(item)) {
+            self.known.insert(names.get(name).cloned().unwrap_or_else(|| name.to_string()), item.to_string());
+        }
+        let arguments: Vec<String> =
+            parameters.iter().filter_map(|(b, _)| Some(builtin(b, part.workgroups)?.1)).collect();
+        let function = names.get(entry_name).map_or(entry_name, |new| new);
+        self.call(k, part, &format!("{function}({});", arguments.join(", ")));
+    }
+
+    /// Names that mean what they mean already, with all that they use.
+    fn same<'t>(&self, all: &[(&'t str, &'t str)]) -> BTreeSet<&'t str> {
+        let own: BTreeSet<&str> = all.iter().map(|(name, _)| *name).collect();
+        let is_known = |(name, item): &&(&str, &str)| {
+            !is_binding(item) && self.known.get(*name).is_some_and(|text| text == item)
+        };
+        let mut same: BTreeSet<&str> = all.iter().filter(is_known).map(|(name, _)| *name).collect();
+        loop {
+            let uses_other = |(name, item): &&(&str, &str)| {
+                same.contains(name) && identifiers(item).iter().any(|n| own.contains(n) && !same.contains(n))
+            };
+            let Some((name, _)) = all.iter().find(uses_other) else { return same };
+            same.remove(name);
+        }
+    }
+
+    /// What the names of a member become, where they do not stay.
+    fn names<'t>(
+        &self,
+        k: usize,
+        text: &'t str,
+        all: &[(&'t str, &'t str)],
+        same: &BTreeSet<&str>,
+        part: &Part<'_>,
+    ) -> BTreeMap<&'t str, String> {
+        let of_storage = bindings(text).into_iter().zip(&part.bindings);
+        let mut names: BTreeMap<&str, String> =
+            of_storage.map(|((name, _), binding)| (name, format!("buffer{binding}"))).collect();
+        let is_taken = |name: &str| self.known.contains_key(name) || RESERVED.contains(&name);
+        let is_own = |new: &str| all.iter().any(|(name, _)| *name == new);
+        for (name, item) in all {
+            if item.contains("var<uniform>") {
+                names.insert(name, format!("members.of_{k}"));
+            } else if !names.contains_key(name) && !same.contains(name) && is_taken(name) {
+                let free = |new: &String| !is_taken(new) && !is_own(new);
+                let new = (k..).map(|number| format!("{name}_{number}")).find(free).unwrap_or_default();
+                names.insert(name, new);
+            }
+        }
+        names
+    }
+
+    /// Calls a member.
+    fn call(&mut self, k: usize, part: &Part<'_>, call: &str) {
+        let (all, width, first) = (part.invocations(), self.width, self.first);
+        let _ = match self.layout {
+            Layout::InOrder => {
+                if part.follows {
+                    self.calls.push_str("    storageBarrier();\n");
+                }
+                // What the one before has in workgroup memory may be what this one has there.
+                if self.has_shared && !part.member.is_free {
+                    self.calls.push_str("    workgroupBarrier();\n");
+                }
+                self.has_shared |= !part.member.is_free;
+                match all.cmp(&width) {
+                    Ordering::Equal => writeln!(self.calls, "    {{ let i = lane; {call} }}"),
+                    Ordering::Less => {
+                        writeln!(self.calls, "    if (lane < {all}u) {{ let i = lane; {call} }}")
+                    }
+                    Ordering::Greater => {
+                        writeln!(self.calls, "    for (var i = lane; i < {all}u; i += {width}u) {{ {call} }}")
+                    }
+                }
+            }
+            Layout::SideBySide => {
+                self.first += part.workgroups_of(width);
+                let otherwise = if k > 0 { "else " } else { "" };
+                let guard = if part.member.is_free { format!("if (i < {all}u) ") } else { String::new() };
+                writeln!(
+                    self.calls,
+                    "    {otherwise}if (group.x < {}u) {{ let own = group.x - {first}u; \
+                     let i = own * {width}u + lane; {guard}{{ {call} }} }}",
+                    self.first
+                )
+            }
+        };
+    }
 }
 
 #[cfg(test)]
