@@ -335,11 +335,8 @@ fn launch(layout: Layout, all: &[&One], texts: &mut Texts) -> Dispatch {
     let key = key(layout, all, &parts, &bindings);
     let text = texts.entry(key.clone()).or_insert_with(|| text(layout, all, &parts, &bindings).into());
     let kernel = Kernel { key, entry: joined::ENTRY.into(), text: text.clone(), trusted: true };
-    let mut uniform: Vec<u8> = Vec::new();
-    for one in all {
-        uniform.extend(&one.dispatch.uniform);
-        uniform.resize(uniform.len().next_multiple_of(16), 0);
-    }
+    // Uniforms of our own are whole vectors, so that members are aligned.
+    let uniform = all.iter().flat_map(|one| one.dispatch.uniform.iter().copied()).collect();
     let args = bindings.iter().map(|b| b.arg).collect();
     let iterations = all.iter().map(|s| s.iterations(layout));
     let (workgroups, iterations) = match layout {

@@ -29,6 +29,24 @@ fn small_launches_in_a_row_are_one() {
     }
 }
 
+/// An invocation takes over those of other workgroups, one after the other: those are iterations as well.
+#[test]
+fn iterations_of_members_are_added_up() {
+    let g = Graph::new();
+    let y = g.input("x", [1000]).exp();
+    g.output("y", y);
+    g.output("at", y.argmax(0));
+    let of = |joins| {
+        let plan = plan(&g, AdapterClass::Software, joins);
+        let dispatches = plan.tasks.iter().flat_map(|t| &t.program.dispatches);
+        dispatches.map(|d| (d.grid[0], d.most_loop_iterations().unwrap())).collect::<Vec<_>>()
+    };
+    let (apart, joined) = (of(false), of(true));
+    let [(groups, 0), (1, argmax)] = apart[..] else { panic!("{apart:?}") };
+    assert!(groups > 1);
+    assert_eq!(joined, [(1, groups as usize + 1 + argmax)]);
+}
+
 /// A launch moves past what it has nothing to do with, and no further.
 #[test]
 fn launches_move_past_others() {

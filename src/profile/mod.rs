@@ -35,9 +35,9 @@ pub struct Launch {
     /// The node: its value, whether it is of a gradient, its scope and its op, as in `%12 grad mlp.fc1.matmul`; of fused
     /// ones all.
     pub node: String,
-    /// Scope of the node, as in `mlp.fc1`; may be empty.
+    /// Scope of the node, as in `mlp.fc1`; may be empty; of nodes in several scopes all, with `+` between them.
     pub scope: String,
-    /// File and line that recorded it.
+    /// File and line that recorded it; of several nodes, the first.
     pub location: String,
     /// Types of the node's inputs and outputs, as in `f32[64, 784], f32[784, 10] -> f32[64, 10]`.
     pub shapes: String,
@@ -173,8 +173,12 @@ impl Profile {
                 };
                 let ops: Vec<&str> = nodes().flat_map(|n| n.members()).map(|m| m.op.name()).collect();
                 let first = &r.nodes[task.nodes[0]];
-                let mut scopes: Vec<&str> = nodes().map(|n| &*n.scope).collect();
-                scopes.dedup();
+                let mut scopes: Vec<&str> = Vec::new();
+                for node in nodes() {
+                    if !scopes.contains(&&*node.scope) {
+                        scopes.push(&node.scope);
+                    }
+                }
                 Launch {
                     kernel: launch.kernel.clone(),
                     op: ops.join("+"),
