@@ -1,7 +1,7 @@
 // Ops that move elements. Elements are words: floats and integers alike move as their bits.
 //
 //   strided_read    out[i] = in[base + sum_k index_k stride_k]      index of i in dims
-//   strided_write   out[base + sum_k index_k stride_k] = in[i]
+//   strided_copy    out[write_base + sum_k index_k write_k] = in[read_base + sum_k index_k read_k]
 //   ...4            four neighbours along the last axis, where its extent divides by 4; strided_gather4 reads
 //                   with any stride, the others where all offsets divide by 4 and the last stride is 1
 //   pad             out[i] = in[(index - before) / step] where that is whole and inside, else value; pad4 the same of
@@ -11,6 +11,13 @@ struct Move {
     elements: u32, rank: u32, base: u32,
     dims: array<vec4<u32>, 2>,
     strides: array<vec4<u32>, 2>,
+}
+
+struct Copy {
+    elements: u32, rank: u32, read_base: u32, write_base: u32,
+    dims: array<vec4<u32>, 2>,
+    reads: array<vec4<u32>, 2>,
+    writes: array<vec4<u32>, 2>,
 }
 
 struct Pad {
@@ -28,6 +35,7 @@ struct Pad {
 @group(0) @binding(1) var<storage, read_write> target4: array<vec4<u32>>;
 @group(0) @binding(2) var<uniform> p: Move;
 @group(0) @binding(2) var<uniform> q: Pad;
+@group(0) @binding(2) var<uniform> c: Copy;
 
 fn strided_offset(i: u32) -> u32 {
     var rest = i;
@@ -49,11 +57,25 @@ fn strided_read(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     target_words[i] = source[strided_offset(i)];
 }
 
+// Where element i is, and where it goes.
+fn copy_offsets(i: u32) -> vec2<u32> {
+    var rest = i;
+    var at = vec2<u32>(c.read_base, c.write_base);
+    for (var k = c.rank; k > 1u; k -= 1u) {
+        let a = k - 1u;
+        let extent = c.dims[a / 4u][a % 4u];
+        at += (rest % extent) * vec2<u32>(c.reads[a / 4u][a % 4u], c.writes[a / 4u][a % 4u]);
+        rest /= extent;
+    }
+    return at + rest * vec2<u32>(c.reads[0].x, c.writes[0].x);
+}
+
 @compute @workgroup_size(64)
-fn strided_write(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn strided_copy(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, 64u);
-    if (i >= p.elements) { return; }
-    target_words[strided_offset(i)] = source[i];
+    if (i >= c.elements) { return; }
+    let at = copy_offsets(i);
+    target_words[at.y] = source[at.x];
 }
 
 @compute @workgroup_size(64)
@@ -74,10 +96,11 @@ fn strided_gather4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
 }
 
 @compute @workgroup_size(64)
-fn strided_write4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn strided_copy4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, 64u);
-    if (4u * i >= p.elements) { return; }
-    target4[strided_offset(4u * i) / 4u] = source4[i];
+    if (4u * i >= c.elements) { return; }
+    let at = copy_offsets(4u * i);
+    target4[at.y / 4u] = source4[at.x / 4u];
 }
 
 // Where element i of the result comes from, or ELSEWHERE.

@@ -36,7 +36,7 @@ fn exp_sum_from(row: u32, m: f32, first: u32, step: u32) -> f32 {
 fn write_softmax_from(row: u32, m: f32, s: f32, first: u32, step: u32) {
     for (var k = first; k < p.columns; k += step) {
         let i = row * p.columns + k;
-        y[i] = exp_of(x[i] - m) / s;
+        y[i] = epilogue(exp_of(x[i] - m) / s, i, 0u);
     }
 }
 
@@ -44,7 +44,7 @@ fn write_log_softmax_from(row: u32, m: f32, s: f32, first: u32, step: u32) {
     let log_sum = log_of(s);
     for (var k = first; k < p.columns; k += step) {
         let i = row * p.columns + k;
-        y[i] = (x[i] - m) - log_sum;
+        y[i] = epilogue((x[i] - m) - log_sum, i, 0u);
     }
 }
 
@@ -110,14 +110,14 @@ fn total_from(row: u32, first: u32, step: u32) -> f32 {
 fn write_softmax_grad_from(row: u32, dot: f32, first: u32, step: u32) {
     for (var k = first; k < q.columns; k += step) {
         let i = row * q.columns + k;
-        dx[i] = results[i] * (dy[i] - dot);
+        dx[i] = epilogue(results[i] * (dy[i] - dot), i, 0u);
     }
 }
 
 fn write_log_softmax_grad_from(row: u32, total: f32, first: u32, step: u32) {
     for (var k = first; k < q.columns; k += step) {
         let i = row * q.columns + k;
-        dx[i] = dy[i] - exp_of(results[i]) * total;
+        dx[i] = epilogue(dy[i] - exp_of(results[i]) * total, i, 0u);
     }
 }
 

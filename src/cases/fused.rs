@@ -67,6 +67,7 @@ pub(super) fn cases() -> Vec<Case> {
     products(&mut add);
     convolutions(&mut add);
     reductions(&mut add);
+    movements(&mut add);
     cases.extend(normalizations());
     cases.extend(gradients_of_pooling());
     cases
@@ -100,6 +101,43 @@ fn updates(add: &mut Add<'_>) {
 }
 
 type Add<'a> = dyn FnMut(&str, &dyn for<'g> Fn(&'g Graph)) + 'a;
+
+/// What is moved several times, and put together of what is moved: heads of attention and their gradients, by whole vectors and
+/// not.
+fn movements(add: &mut Add<'_>) {
+    for head in [4, 3] {
+        let (all, heads) = (6 * head, [2, 5, 2, head]);
+        add(&format!("a slice as heads of {head}"), &|g| {
+            let part = g.input("x", [2, 5, all]).slice(2, 2 * head, 2 * head);
+            g.output("y", part.reshape(heads).permute(&[0, 2, 1, 3]));
+        });
+        add(&format!("a slice as heads of {head}, transposed"), &|g| {
+            let part = g.input("x", [2, 5, all]).slice(2, 4 * head, 2 * head);
+            g.output("y", part.reshape(heads).permute(&[0, 2, 3, 1]));
+        });
+        let back = |x: Var<'_>| x.permute(&[0, 2, 1, 3]).reshape([2, 5, 2 * head]).id;
+        add(&format!("gradients of heads of {head}"), &|g| {
+            let part = |name, before| {
+                let part = Var { graph: g, id: back(g.input(name, [2, 2, 5, head])) };
+                part.pad(&[0, 0, before], &[0, 0, 4 * head - before], 0.0)
+            };
+            g.output("y", part("q", 0) + part("k", 2 * head) + part("v", 4 * head));
+        });
+        add(&format!("heads of {head} after each other"), &|g| {
+            let [a, b] = ["a", "b"].map(|name| Var { graph: g, id: back(g.input(name, [2, 2, 5, head])) });
+            g.output("y", a.concat(&[b, g.input("c", [2, 5, 7])], 2));
+        });
+    }
+    add("every second row, repeated", &|g| {
+        let rows = g.input("x", [9, 8]).slice_step(0, 1, 4, 2);
+        g.output("y", rows.permute(&[1, 0]).slice(0, 3, 5));
+    });
+    add("parts of a matrix", &|g| {
+        let [a, b, c] = [("a", [3, 4]), ("b", [3, 5]), ("c", [4, 9])].map(|(name, dims)| g.input(name, dims));
+        let (a, b) = (a.pad(&[0, 0], &[4, 5], 0.0), b.pad(&[0, 4], &[4, 0], 0.0));
+        g.output("y", c.pad(&[3, 0], &[0, 0], 0.0) + (a + b));
+    });
+}
 
 fn products(add: &mut Add<'_>) {
     // Every alignment of the stores; rows and columns beyond a tile.
@@ -284,6 +322,20 @@ fn normalizations() -> Vec<Case> {
         cases.extend(forward);
         cases.extend(grad.map(|case| case.fill(3, Fillings::Uniform(0.1, 3.0))));
     }
+    for (x, log) in [([6, 7], false), ([6, 7], true), ([5, 130], false), ([5, 130], true)] {
+        let softmax = |x: Var<'_>| if log { x.log_softmax(1).id } else { x.softmax(1).id };
+        let name = if log { "log_softmax" } else { "softmax" };
+        cases.extend(case_of(&format!("{name} of {x:?}, residual and relu"), |g| {
+            let y = Var { graph: g, id: softmax(g.input("x", x)) };
+            g.output("y", (y + g.input("r", x)).relu());
+        }));
+        cases.extend(case_of(&format!("{name}_grad of {x:?}, scaled"), |g| {
+            let x = g.input("x", x);
+            let y = Var { graph: g, id: softmax(x) };
+            let dx = g.gradients((y * g.input("dy", x.shape())).sum_all(), &[x])[0];
+            g.output("dx", dx * 0.5 + x);
+        }));
+    }
     cases
 }
 
@@ -316,7 +368,7 @@ mod tests {
     fn every_graph_is_fused() {
         let names: Vec<String> = super::cases().into_iter().map(|c| c.name).collect();
         // 12 chains and 3 more, 10 updates of states, 28 products and 2, 30 convolutions; 28 + 24 + 7
-        // reductions, 12 normalizations of channels and 8 of rows, 66 gradients of pooling.
-        assert_eq!(names.len(), 230, "{names:#?}");
+        // reductions, 12 normalizations of channels, 8 of rows and 8 softmaxes, 66 gradients of pooling, 10 movements.
+        assert_eq!(names.len(), 248, "{names:#?}");
     }
 }

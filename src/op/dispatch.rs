@@ -91,9 +91,16 @@ pub struct Program {
     pub dispatches: Vec<Dispatch>,
     /// Sizes of scratch buffers, in bytes.
     pub scratch: Vec<usize>,
+    /// Whether no launch reads or writes what another writes, so that their order does not matter.
+    pub in_any_order: bool,
 }
 
 impl Program {
+    /// These launches, one after the other.
+    pub fn new(dispatches: Vec<Dispatch>, scratch: Vec<usize>) -> Self {
+        Program { dispatches, scratch, in_any_order: false }
+    }
+
     /// The launches of both, one after the other.
     pub(crate) fn then(mut self, mut next: Program) -> Program {
         let offset = self.scratch.len();
@@ -104,6 +111,7 @@ impl Program {
         }
         self.scratch.append(&mut next.scratch);
         self.dispatches.append(&mut next.dispatches);
+        self.in_any_order = false;
         self
     }
 
@@ -138,6 +146,6 @@ impl Program {
 
 impl From<Dispatch> for Program {
     fn from(dispatch: Dispatch) -> Self {
-        Program { dispatches: vec![dispatch], scratch: Vec::new() }
+        Program::new(vec![dispatch], Vec::new())
     }
 }

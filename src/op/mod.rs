@@ -9,6 +9,7 @@ mod kernel;
 mod traits;
 mod uniform;
 mod value;
+mod view;
 
 use std::fmt::Debug;
 
@@ -29,6 +30,9 @@ pub use traits::{Below, Outputs, Traits};
 pub(crate) use uniform::{Uniform, Words, uniform};
 pub(crate) use value::strided;
 pub use value::{In, Out, Real, Slice, SliceMut};
+pub(crate) use view::StridedCopy;
+#[doc(hidden)]
+pub use view::{Movement, View};
 
 use crate::error::Result;
 use crate::graph::Var;
@@ -153,6 +157,13 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     /// The formula, if the op is one that is applied to each element: such ops can be fused.
     #[doc(hidden)]
     fn pointwise(&self) -> Option<&dyn Pointwise> {
+        None
+    }
+
+    /// What it does, if it only moves elements: movements in a row can be one.
+    #[doc(hidden)]
+    fn movement(&self, inputs: &[TensorType]) -> Option<Movement> {
+        let _ = inputs;
         None
     }
 

@@ -137,6 +137,8 @@ impl Traits {
 /// Ops that the planner treats together with others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pattern {
+    /// a + b.
+    Add,
     /// C = Aᵀ B.
     MatMulTn,
     /// The sum of the rows of a matrix, unscaled.

@@ -63,7 +63,7 @@ impl Op for ArgMax {
         }
         let args = [Arg::Input(0), Arg::ScratchRead(0), Arg::Output(0)];
         let join = ctx.launch_over("argmax_join", args, &params, rows)?.loop_iterations(pieces);
-        Ok(Program { dispatches: vec![launch(Arg::Scratch(0))?, join], scratch: vec![4 * rows * pieces] })
+        Ok(Program::new(vec![launch(Arg::Scratch(0))?, join], vec![4 * rows * pieces]))
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {

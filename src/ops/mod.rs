@@ -41,6 +41,7 @@ pub(crate) use elementwise::is_literal;
 pub(crate) use fill::Fill;
 pub(crate) use fused::Fused;
 pub(crate) use matmul::MatMulSum;
+pub(crate) use movement::{AsStrided, Assembled, Moved, Reshape};
 pub(crate) use optimizer::{AdamTick, AdamUpdate, FlagNonFinite, MOST_SCALE, NextScale, SgdUpdate};
 pub use pool::PoolOptions;
 pub(crate) use prologue::Prologue;
@@ -51,11 +52,11 @@ pub use crate::op::{
     UNIT,
 };
 pub(crate) use crate::op::{
-    Cut, Pattern, Uniform, Words, beats, bound_of_products, bound_of_sums, expect, float, larger, magnitudes,
-    relative_bound, uniform,
+    Cut, Pattern, StridedCopy, Uniform, Words, beats, bound_of_products, bound_of_sums, expect, float,
+    larger, magnitudes, relative_bound, uniform,
 };
 #[doc(hidden)]
-pub use crate::op::{Forms, Trial};
+pub use crate::op::{Forms, Movement, Trial, View};
 
 /// The cases that each op brings along.
 pub(crate) fn cases() -> Vec<Case> {

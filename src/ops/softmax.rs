@@ -1,8 +1,9 @@
 //! Softmax, its logarithm, and their derivatives. Kernels: `shaders/softmax.wgsl`.
 
+use super::elementwise::library_then;
 use super::{
-    AdapterClass, Arg, Backward, Case, Fillings, Gradients, Kernel, KernelContext, Op, Outputs, Program,
-    Traits, Uniform, uniform,
+    AdapterClass, Arg, Backward, Case, Fillings, Gradients, KernelContext, Op, Outputs, Program, Traits,
+    Uniform, uniform,
 };
 use super::{In, Out, Real, Reference, TINY, UNIT, expect, larger};
 use crate::error::Result;
@@ -32,7 +33,7 @@ impl OverRows {
         self,
         name: &str,
         (rows, columns): (usize, usize),
-        args: Vec<Arg>,
+        mut args: Vec<Arg>,
         params: &Uniform,
         ctx: &KernelContext<'_>,
     ) -> Result<Program> {
@@ -42,7 +43,8 @@ impl OverRows {
             true => ("workgroup", rows, passes * columns.div_ceil(64) + 6 * joins),
             false => ("rows", rows.div_ceil(side_by_side), passes * columns),
         };
-        let kernel = Kernel::library(&format!("{name}_{kind}"))?;
+        args.extend(ctx.epilogue_args());
+        let kernel = library_then(&format!("{name}_{kind}"), ctx.fusion.epilogue, None)?;
         Ok(ctx.launch(kernel, args, params, workgroups)?.loop_iterations(iterations).into())
     }
 }
@@ -195,7 +197,8 @@ impl Op for Softmax {
     }
 
     fn traits(&self) -> Traits {
-        Traits::default().keeping_f32(if self.log { Outputs::ALL } else { Outputs::default() })
+        let keeps = if self.log { Outputs::ALL } else { Outputs::default() };
+        Traits::default().keeping_f32(keeps).taking_epilogues()
     }
 }
 
@@ -265,6 +268,10 @@ impl Op for SoftmaxGrad {
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
         4 * inputs[0].shape.elements() as u64
+    }
+
+    fn traits(&self) -> Traits {
+        Traits::default().taking_epilogues()
     }
 }
 

@@ -62,5 +62,5 @@ pub(super) fn split_k(
     let add = ctx.launch(kernel, args, &params, (elements + channels).div_ceil(64))?;
     let dispatches = vec![launch(&all(Arg::Scratch), None)?, add.loop_iterations(of.splits)];
     let scratch = [&[length], &of.sizes[1..]].concat();
-    Ok(Program { dispatches, scratch: scratch.iter().map(|n| 4 * of.splits * n).collect() })
+    Ok(Program::new(dispatches, scratch.iter().map(|n| 4 * of.splits * n).collect()))
 }

@@ -147,7 +147,7 @@ pub(super) fn join(plan: &Plan, roots: &[ValueId], caps: &Caps) -> Vec<Task> {
     for &layout in layouts {
         let mut groups: Vec<Group> = Vec::new();
         for task in tasks {
-            let group = Group::of(plan, task, layout, memory);
+            let group = Group::of(plan, task, layout, memory, caps);
             match group.partner(&groups, caps) {
                 Some(to) => groups[to].take(plan, group),
                 None => groups.push(group),
@@ -159,7 +159,7 @@ pub(super) fn join(plan: &Plan, roots: &[ValueId], caps: &Caps) -> Vec<Task> {
 }
 
 impl Group {
-    fn of(plan: &Plan, task: Task, layout: Layout, memory: impl Fn(ValueId) -> Memory) -> Self {
+    fn of(plan: &Plan, task: Task, layout: Layout, memory: impl Fn(ValueId) -> Memory, caps: &Caps) -> Self {
         let touched = Touched {
             reads: plan.reads_of(&task).map(&memory).collect(),
             writes: plan.outputs_of(&task).map(&memory).collect(),
@@ -172,7 +172,10 @@ impl Group {
             }
             Layout::SideBySide => all.iter().all(|one| one[0].weight() <= WORKGROUPS / 2),
         };
-        let launches = launches.filter(is_one).unwrap_or_default();
+        let mut launches = launches.filter(is_one).unwrap_or_default();
+        if layout == Layout::SideBySide && task.program.in_any_order {
+            launches = side_by_side(launches, caps);
+        }
         let bytes = plan.outputs_of(&task).map(|v| plan.bytes(v) as usize).sum();
         Group { task, touched, bytes, launches, layout }
     }
@@ -199,27 +202,7 @@ impl Group {
         if self.launches.is_empty() || !self.touched.writes.is_disjoint(&other.touched.writes) {
             return false;
         }
-        self.launches.iter().zip(&other.launches).all(|(own, more)| {
-            let all: Vec<&One> = own.iter().chain(more).collect();
-            let parts = || all.iter().map(|s| s.part(Vec::new()));
-            let width = parts().map(|p| p.width()).max().unwrap_or(1);
-            // All invocations of a workgroup come to a member's barriers.
-            let is_wide = |s: &&One| s.member.is_free || s.member.workgroup == width;
-            let iterations = all.iter().map(|s| s.iterations(self.layout));
-            let (iterations, fits) = match self.layout {
-                Layout::InOrder => (iterations.sum(), true),
-                Layout::SideBySide => (
-                    iterations.max().unwrap_or_default(),
-                    all.iter().map(|s| s.weight()).sum::<u32>() <= WORKGROUPS
-                        && parts().map(|p| p.workgroups_of(width)).sum::<u32>() <= caps.max_workgroups,
-                ),
-            };
-            fits && all.len() <= MOST
-                && all.iter().all(is_wide)
-                && joined::shared_bytes(all.iter().map(|s| &s.member)) <= SHARED
-                && caps.allows(iterations)
-                && bindings(&all).is_some_and(|b| b.len() <= caps.storage_buffers as usize)
-        })
+        self.launches.iter().zip(&other.launches).all(|(own, more)| can_join(own, more, self.layout, caps))
     }
 
     fn take(&mut self, plan: &Plan, other: Group) {
@@ -243,6 +226,7 @@ impl Group {
                 None => self.launches.push(launch),
             }
         }
+        self.task.program.in_any_order = false;
         self.task.program.scratch.extend(other.task.program.scratch);
         self.task.nodes.extend(other.task.nodes);
         self.touched.reads.extend(other.touched.reads);
@@ -259,6 +243,41 @@ impl Group {
         }
         self.task
     }
+}
+
+/// Whether one launch can do what two do.
+fn can_join(own: &[One], more: &[One], layout: Layout, caps: &Caps) -> bool {
+    let all: Vec<&One> = own.iter().chain(more).collect();
+    let parts = || all.iter().map(|s| s.part(Vec::new()));
+    let width = parts().map(|p| p.width()).max().unwrap_or(1);
+    // All invocations of a workgroup come to a member's barriers.
+    let is_wide = |s: &&One| s.member.is_free || s.member.workgroup == width;
+    let iterations = all.iter().map(|s| s.iterations(layout));
+    let (iterations, fits) = match layout {
+        Layout::InOrder => (iterations.sum(), true),
+        Layout::SideBySide => (
+            iterations.max().unwrap_or_default(),
+            all.iter().map(|s| s.weight()).sum::<u32>() <= WORKGROUPS
+                && parts().map(|p| p.workgroups_of(width)).sum::<u32>() <= caps.max_workgroups,
+        ),
+    };
+    fits && all.len() <= MOST
+        && all.iter().all(is_wide)
+        && joined::shared_bytes(all.iter().map(|s| &s.member)) <= SHARED
+        && caps.allows(iterations)
+        && bindings(&all).is_some_and(|b| b.len() <= caps.storage_buffers as usize)
+}
+
+/// Launches that have nothing to do with each other, in as few as can be.
+fn side_by_side(launches: Vec<Vec<One>>, caps: &Caps) -> Vec<Vec<One>> {
+    let mut joined: Vec<Vec<One>> = Vec::new();
+    for launch in launches {
+        match joined.last_mut() {
+            Some(last) if can_join(last, &launch, Layout::SideBySide, caps) => last.extend(launch),
+            _ => joined.push(launch),
+        }
+    }
+    joined
 }
 
 /// A binding of the joined kernel.

@@ -8,6 +8,7 @@ mod join;
 mod lower;
 mod memory;
 mod mixed;
+mod moves;
 mod options;
 mod recompute;
 mod simplify;

@@ -13,6 +13,7 @@ pub(super) fn simplify(recording: &mut Recording) {
     relu_before_pooling(recording);
     weight_with_bias(recording);
     loss_with_gradient(recording);
+    super::moves::compose(recording);
 }
 
 /// Makes formulas of numbers numbers: what gradients begin with is often so.
@@ -116,7 +117,7 @@ fn drop_node(r: &mut Recording, n: usize) {
 }
 
 /// How often each value is read by needed nodes and by the user.
-fn readers(r: &Recording) -> Vec<usize> {
+pub(super) fn readers(r: &Recording) -> Vec<usize> {
     let mut readers = vec![0usize; r.values.len()];
     for (node, needed) in r.nodes.iter().zip(needed_nodes(r)) {
         node.inputs.iter().filter(|_| needed).for_each(|&v| readers[v as usize] += 1);

@@ -273,7 +273,7 @@ impl Op for BatchNorm {
             }
         }
         dispatches.push(launch("batch_norm_apply", apply, ChannelPass::Elements)?);
-        Ok(Program { dispatches, scratch })
+        Ok(Program::new(dispatches, scratch))
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {

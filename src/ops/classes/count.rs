@@ -55,7 +55,7 @@ impl Op for CountEqual {
             Ok(ctx.launch_over("count_equal", args, &params, 1)?.loop_iterations(iterations))
         };
         let dispatches = (0..elements.max(1)).step_by(length).map(launch).collect::<Result<_>>()?;
-        Ok(Program { dispatches, scratch: Vec::new() })
+        Ok(Program::new(dispatches, Vec::new()))
     }
 
     /// Whole numbers, and their sum with what was there, in pieces of 2^20 at least.

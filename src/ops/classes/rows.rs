@@ -140,7 +140,7 @@ impl Op for ScatterRows {
             Ok(ctx.launch_over(entry, args, &params, elements / unit)?.loop_iterations(end - first))
         };
         let dispatches = (0..count.max(1)).step_by(length).map(launch).collect::<Result<_>>()?;
-        Ok(Program { dispatches, scratch: Vec::new() })
+        Ok(Program::new(dispatches, Vec::new()))
     }
 
     /// Adding n numbers one after the other: n roundings of partial sums that Σ|x| limits.

@@ -148,7 +148,7 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Optio
     args.extend(ctx.epilogue_args());
     let run = ctx.launch(tile.kernel(ctx.fusion.epilogue)?, args, &params, workgroups)?;
     let dispatches = vec![pack, run.loop_iterations(iterations)];
-    Ok(Some(Program { dispatches, scratch: vec![16 * packed] }))
+    Ok(Some(Program::new(dispatches, vec![16 * packed])))
 }
 
 impl Tile {

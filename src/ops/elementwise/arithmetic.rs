@@ -2,13 +2,16 @@
 
 use std::ops;
 
-use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, all_cases, formula, methods, points};
+use super::{
+    Case, Elementwise, Fillings, Formula, Pattern, Real, UNIT, Var, all_cases, formula, methods, points,
+};
 
 formula!(
     /// a + b.
     Add = "add", 2,
     eval: |_s, x| x[0] + x[1],
-    grad: |_s, k, x, y, dy| Some(dy));
+    grad: |_s, k, x, y, dy| Some(dy),
+    pattern: Pattern::Add);
 
 formula!(
     /// a - b.

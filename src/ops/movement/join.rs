@@ -1,9 +1,11 @@
 //! Tensors put together.
 
-use super::{MoveParams, no_bytes, transfer};
+use super::{copies, no_bytes, transfer};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
-use crate::ops::{Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference};
+use crate::ops::{
+    Backward, Gradients, In, KernelContext, Movement, Op, Out, Program, Real, Reference, StridedCopy, View,
+};
 use crate::shape::{MAX_RANK, Shape, TensorType};
 
 /// Tensors put after each other along an axis.
@@ -12,17 +14,33 @@ pub(crate) struct Concat {
     pub(super) axis: usize,
 }
 
+impl Concat {
+    /// By input, how it is copied to its place.
+    fn copies(&self, inputs: &[Shape], output: &Shape) -> Option<Vec<StridedCopy>> {
+        let strides = output.strides();
+        let begins = self.begins(inputs);
+        let copy = |(x, begin): (&Shape, usize)| {
+            let write = View::strided(x, &strides, begin * strides[self.axis]);
+            StridedCopy::new(&View::in_order(x.elements()), &write)
+        };
+        inputs.iter().zip(begins).map(copy).collect()
+    }
+
+    /// Where each input begins along the axis.
+    fn begins(&self, inputs: &[Shape]) -> Vec<usize> {
+        let ends = inputs.iter().scan(0, |end, x| {
+            *end += x.dim(self.axis);
+            Some(*end)
+        });
+        std::iter::once(0).chain(ends).take(inputs.len()).collect()
+    }
+}
+
 impl<T: Real> Reference<T> for Concat {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
-        let strides = outputs[0].shape.strides();
-        let mut start = 0;
-        for x in inputs {
-            let base = start * strides[self.axis];
-            transfer(x, &mut outputs[0], |visit| {
-                crate::op::strided(&x.shape, &strides, base, |from, to| visit(to, from));
-            });
-            start += x.shape.dim(self.axis);
-        }
+        let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape).collect();
+        let copies = self.copies(&shapes, &outputs[0].shape).ok_or("has too many axes")?;
+        inputs.iter().zip(&copies).for_each(|(x, copy)| transfer(x, &mut outputs[0], copy));
         Ok(())
     }
 }
@@ -62,15 +80,15 @@ impl Op for Concat {
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
-        let strides = ctx.outputs[0].shape.strides();
-        let mut program = Program::default();
-        let mut start = 0;
-        for (i, x) in ctx.inputs.iter().enumerate() {
-            let params = MoveParams::new(&x.shape, &strides, start * strides[self.axis]);
-            program.dispatches.push(params.write(ctx, i)?);
-            start += x.shape.dim(self.axis);
-        }
-        Ok(program)
+        let shapes: Vec<Shape> = ctx.inputs.iter().map(|x| x.shape).collect();
+        // Views of boxes have the axes of their shapes.
+        copies(&self.copies(&shapes, &ctx.outputs[0].shape).unwrap_or_default(), ctx)
+    }
+
+    fn movement(&self, inputs: &[TensorType]) -> Option<Movement> {
+        let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape).collect();
+        let place = |begin| (0..shapes[0].rank()).map(|k| if k == self.axis { begin } else { 0 }).collect();
+        Some(Movement::Write(self.begins(&shapes).into_iter().map(place).collect()))
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {

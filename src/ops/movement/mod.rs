@@ -1,91 +1,78 @@
 //! Ops that move elements without computing: reshape, permute, slice, broadcast, copy, pad, concat.
 //! Kernels: `shaders/movement.wgsl`.
 
+mod assemble;
 mod join;
 mod methods;
 mod pad;
 mod strided;
 
-use super::{Arg, Case, Dispatch, In, KernelContext, Out, Real, Slice as Elements, SliceMut, float, uniform};
+use super::{
+    Arg, Case, Dispatch, In, KernelContext, Out, Program, Real, Slice as Elements, SliceMut, StridedCopy,
+    View, float, uniform,
+};
 use crate::error::Result;
-use crate::shape::{DType, Shape, TensorType};
+use crate::shape::{DType, MAX_RANK, TensorType};
+pub(crate) use assemble::Assembled;
 use join::Concat;
 use pad::Pad;
-use strided::{Broadcast, Copied, Moved, Permute, Reshape, SliceAxis};
+pub(crate) use strided::{AsStrided, Moved, Reshape};
+use strided::{Broadcast, Copied, Permute, SliceAxis};
 
-/// Uniform of the kernels that read or write with strides.
-#[derive(Debug, Clone, Copy)]
-struct MoveParams {
-    elements: u32,
-    rank: u32,
-    base: u32,
-    dims: [u32; 8],
-    strides: [u32; 8],
+/// Extents or strides as the kernels' uniforms hold them.
+fn along<T>(axes: &[T], missing: u32, of: impl Fn(&T) -> usize) -> [u32; MAX_RANK] {
+    std::array::from_fn(|k| axes.get(k).map_or(missing, |axis| of(axis) as u32))
 }
 
-impl MoveParams {
-    /// With as few axes as do: those of extent 1 are left out, and one that continues the next is merged with
-    /// it, since kernels divide by the extents.
-    fn new(shape: &Shape, strides: &[usize], base: usize) -> Self {
-        let mut axes: Vec<(usize, usize)> = Vec::new();
-        for (&extent, &stride) in shape.dims().iter().zip(strides).filter(|(extent, _)| **extent != 1) {
-            match axes.last_mut() {
-                Some(outer) if outer.1 == extent * stride => *outer = (outer.0 * extent, stride),
-                _ => axes.push((extent, stride)),
+/// Reads input 0 by the view.
+fn read(view: &View, ctx: &KernelContext<'_>) -> Result<Dispatch> {
+    let View { axes, base } = view;
+    let (rank, elements) = (axes.len(), view.elements());
+    let (entry, width) = match axes.split_last() {
+        Some(((extent, stride), before)) if extent.is_multiple_of(4) => {
+            let mut offsets = before.iter().map(|(_, stride)| stride).chain([base]);
+            let aligned = *stride == 1 && offsets.all(|o| o.is_multiple_of(4));
+            (if aligned { "strided_read4" } else { "strided_gather4" }, 4)
+        }
+        _ => ("strided_read", 1),
+    };
+    let params = uniform! {
+        elements, rank, base: *base, dims: along(axes, 1, |a| a.0), strides: along(axes, 0, |a| a.1),
+    };
+    let launch = ctx.launch_over(entry, [Arg::Input(0), Arg::Output(0)], &params, elements / width)?;
+    Ok(launch.loop_iterations(4 * rank))
+}
+
+/// Copies each input to its place in the output, by launches that know nothing of each other.
+fn copies<'a>(all: impl IntoIterator<Item = &'a StridedCopy>, ctx: &KernelContext<'_>) -> Result<Program> {
+    let copy = |(input, copy): (usize, &StridedCopy)| {
+        let StridedCopy { axes, bases: [source, result] } = copy;
+        let (rank, elements) = (axes.len(), axes.iter().map(|(extent, _)| extent).product::<usize>());
+        let (entry, width) = match axes.split_last() {
+            Some(((extent, [1, 1]), before)) if extent.is_multiple_of(4) => {
+                let mut offsets = before.iter().flat_map(|(_, strides)| strides).chain(&copy.bases);
+                if offsets.all(|o| o.is_multiple_of(4)) { ("strided_copy4", 4) } else { ("strided_copy", 1) }
             }
-        }
-        let mut p = MoveParams {
-            elements: shape.elements() as u32,
-            rank: axes.len() as u32,
-            base: base as u32,
-            dims: [1; 8],
-            strides: [0; 8],
+            _ => ("strided_copy", 1),
         };
-        for (axis, (extent, stride)) in axes.into_iter().enumerate() {
-            p.dims[axis] = extent as u32;
-            p.strides[axis] = stride as u32;
-        }
-        p
-    }
-
-    /// Whether the last axis consists of whole vectors of four, and whether these lie so on the side with strides.
-    fn fours(&self) -> (bool, bool) {
-        let Some(last) = (self.rank as usize).checked_sub(1) else { return (false, false) };
-        let whole = self.dims[last].is_multiple_of(4);
-        let offsets = self.strides[..last].iter().chain([&self.base]);
-        (whole, whole && self.strides[last] == 1 && offsets.into_iter().all(|o| o.is_multiple_of(4)))
-    }
-
-    fn read(&self, ctx: &KernelContext<'_>) -> Result<Dispatch> {
-        let entry = match self.fours() {
-            (_, true) => "strided_read4",
-            (true, false) => "strided_gather4",
-            (false, _) => "strided_read",
+        let params = uniform! {
+            elements, rank, read_base: *source, write_base: *result, dims: along(axes, 1, |a| a.0),
+            reads: along(axes, 0, |a| a.1[0]), writes: along(axes, 0, |a| a.1[1]),
         };
-        self.launch(ctx, 0, entry)
-    }
-
-    fn write(&self, ctx: &KernelContext<'_>, input: usize) -> Result<Dispatch> {
-        self.launch(ctx, input, if self.fours().1 { "strided_write4" } else { "strided_write" })
-    }
-
-    fn launch(&self, ctx: &KernelContext<'_>, input: usize, entry: &str) -> Result<Dispatch> {
-        let width = if entry.ends_with('4') { 4 } else { 1 };
-        let &MoveParams { elements, rank, base, dims, strides } = self;
-        let params = uniform! { elements, rank, base, dims, strides };
         let args = [Arg::Input(input), Arg::Output(0)];
-        Ok(ctx
-            .launch_over(entry, args, &params, elements as usize / width)?
-            .loop_iterations(4 * rank as usize))
-    }
+        let launch = ctx.launch_over(entry, args, &params, elements / width)?;
+        Ok(launch.loop_iterations(4 * rank))
+    };
+    let dispatches = all.into_iter().enumerate().map(copy).collect::<Result<_>>()?;
+    Ok(Program { in_any_order: true, ..Program::new(dispatches, Vec::new()) })
 }
 
-/// Copies elements to positions and from positions, whatever their type.
-fn transfer<T: Real>(from: &In<'_, T>, to: &mut Out<'_, T>, pairs: impl Fn(&mut dyn FnMut(usize, usize))) {
+/// Copies elements, whatever their type.
+fn transfer<T: Real>(from: &In<'_, T>, to: &mut Out<'_, T>, copy: &StridedCopy) {
     match (&from.data, &mut to.data) {
-        (Elements::F(x), SliceMut::F(y)) => pairs(&mut |to, from| y[to] = x[from]),
-        (Elements::U32(x), SliceMut::U32(y)) => pairs(&mut |to, from| y[to] = x[from]),
-        (Elements::U8(x), SliceMut::U8(y)) => pairs(&mut |to, from| y[to] = x[from]),
+        (Elements::F(x), SliceMut::F(y)) => copy.each(|from, to| y[to] = x[from]),
+        (Elements::U32(x), SliceMut::U32(y)) => copy.each(|from, to| y[to] = x[from]),
+        (Elements::U8(x), SliceMut::U8(y)) => copy.each(|from, to| y[to] = x[from]),
         _ => {}
     }
 }

@@ -2,11 +2,14 @@
 
 use std::fmt::Debug;
 
-use super::{MoveParams, no_bytes, transfer};
+use super::{no_bytes, read, transfer};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::ops::movement::pad::Pad;
-use crate::ops::{Backward, Gradients, In, KernelContext, Op, Out, Program, Real, Reference, Traits};
+use crate::ops::{
+    Backward, Gradients, In, KernelContext, Movement, Op, Out, Program, Real, Reference, StridedCopy, Traits,
+    View,
+};
 use crate::shape::{DType, MAX_RANK, Shape, TensorType};
 
 /// An output read from the input with strides.
@@ -14,13 +17,13 @@ pub(crate) trait Strides: Debug + Clone + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether every element of the input is read.
     const WHOLE: bool = true;
-    /// Shape of the output, the stride of the input along each of its axes, and the first element.
-    fn read(&self, input: &Shape) -> Result<(Shape, [usize; MAX_RANK], usize), String>;
+    /// Shape of the output, and where in the input its elements are.
+    fn read(&self, input: &Shape) -> Result<(Shape, View), String>;
     fn grad<'g>(&self, x: Var<'g>, dy: Var<'g>) -> Var<'g>;
 }
 
 #[derive(Clone)]
-pub(crate) struct Moved<P>(pub(super) P);
+pub(crate) struct Moved<P>(pub(crate) P);
 
 impl<P: Debug> Debug for Moved<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,8 +33,9 @@ impl<P: Debug> Debug for Moved<P> {
 
 impl<T: Real, P: Strides> Reference<T> for Moved<P> {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
-        let (shape, strides, base) = self.0.read(&inputs[0].shape)?;
-        transfer(&inputs[0], &mut outputs[0], |visit| crate::op::strided(&shape, &strides, base, visit));
+        let (_, view) = self.0.read(&inputs[0].shape)?;
+        let copy = StridedCopy::new(&view, &View::in_order(view.elements())).ok_or("has too many axes")?;
+        transfer(&inputs[0], &mut outputs[0], &copy);
         Ok(())
     }
 }
@@ -53,13 +57,16 @@ impl<P: Strides> Op for Moved<P> {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         // `infer` accepted the shape, so reading it cannot fail.
-        let (shape, strides, base) =
-            self.0.read(&ctx.inputs[0].shape).map_err(crate::error::Error::Invalid)?;
-        Ok(MoveParams::new(&shape, &strides, base).read(ctx)?.into())
+        let (_, view) = self.0.read(&ctx.inputs[0].shape).map_err(crate::error::Error::Invalid)?;
+        Ok(read(&view, ctx)?.into())
     }
 
     fn flops(&self, _: &[TensorType], _: &[TensorType]) -> u64 {
         0
+    }
+
+    fn movement(&self, inputs: &[TensorType]) -> Option<Movement> {
+        Some(Movement::Read(self.0.read(&inputs[0].shape).ok()?.1))
     }
 
     fn traits(&self) -> Traits {
@@ -74,8 +81,8 @@ pub(crate) struct Copied;
 
 impl Strides for Copied {
     const NAME: &'static str = "copy";
-    fn read(&self, input: &Shape) -> Result<(Shape, [usize; MAX_RANK], usize), String> {
-        Ok((*input, input.strides(), 0))
+    fn read(&self, input: &Shape) -> Result<(Shape, View), String> {
+        Ok((*input, View::in_order(input.elements())))
     }
     fn grad<'g>(&self, _: Var<'g>, dy: Var<'g>) -> Var<'g> {
         dy
@@ -90,7 +97,7 @@ pub(crate) struct Permute {
 
 impl Strides for Permute {
     const NAME: &'static str = "permute";
-    fn read(&self, input: &Shape) -> Result<(Shape, [usize; MAX_RANK], usize), String> {
+    fn read(&self, input: &Shape) -> Result<(Shape, View), String> {
         let mut seen = self.axes.clone();
         seen.sort_unstable();
         if seen != (0..input.rank()).collect::<Vec<_>>() {
@@ -103,7 +110,7 @@ impl Strides for Permute {
             strides[i] = own[axis];
         }
         let shape = Shape::new(&dims[..input.rank()]).ok_or_else(shape_rule)?;
-        Ok((shape, strides, 0))
+        Ok((shape, View::strided(&shape, &strides, 0)))
     }
     fn grad<'g>(&self, _: Var<'g>, dy: Var<'g>) -> Var<'g> {
         let mut inverse = vec![0; self.axes.len()];
@@ -124,7 +131,7 @@ pub(crate) struct SliceAxis {
 impl Strides for SliceAxis {
     const NAME: &'static str = "slice";
     const WHOLE: bool = false;
-    fn read(&self, input: &Shape) -> Result<(Shape, [usize; MAX_RANK], usize), String> {
+    fn read(&self, input: &Shape) -> Result<(Shape, View), String> {
         let SliceAxis { axis, start, count, step } = *self;
         if axis >= input.rank() {
             return Err(format!("there is no axis {axis} in {input}"));
@@ -139,7 +146,8 @@ impl Strides for SliceAxis {
         let mut strides = input.strides();
         let base = start * strides[axis];
         strides[axis] *= step;
-        Ok((input.with(axis, count), strides, base))
+        let shape = input.with(axis, count);
+        Ok((shape, View::strided(&shape, &strides, base)))
     }
     fn grad<'g>(&self, x: Var<'g>, dy: Var<'g>) -> Var<'g> {
         let rank = x.shape().rank();
@@ -161,27 +169,51 @@ pub(crate) struct Broadcast {
 
 impl Strides for Broadcast {
     const NAME: &'static str = "broadcast";
-    fn read(&self, input: &Shape) -> Result<(Shape, [usize; MAX_RANK], usize), String> {
+    fn read(&self, input: &Shape) -> Result<(Shape, View), String> {
         if !input.broadcasts_to(&self.shape) {
             return Err(format!("{input} does not broadcast to {}", self.shape));
         }
-        Ok((self.shape, input.broadcast_strides(&self.shape), 0))
+        Ok((self.shape, View::strided(&self.shape, &input.broadcast_strides(&self.shape), 0)))
     }
     fn grad<'g>(&self, x: Var<'g>, dy: Var<'g>) -> Var<'g> {
         dy.sum_to(x.shape())
     }
 }
 
+/// Elements that are moved several times, at once: what the planner makes of movements in a row.
+#[derive(Debug, Clone)]
+pub(crate) struct AsStrided {
+    pub(crate) input: Shape,
+    pub(crate) shape: Shape,
+    pub(crate) view: View,
+}
+
+impl Strides for AsStrided {
+    const NAME: &'static str = "as_strided";
+    const WHOLE: bool = false;
+    fn read(&self, input: &Shape) -> Result<(Shape, View), String> {
+        if *input != self.input {
+            return Err(format!("is made for {}, not for {input}", self.input));
+        }
+        Ok((self.shape, self.view.clone()))
+    }
+    fn grad<'g>(&self, x: Var<'g>, _: Var<'g>) -> Var<'g> {
+        // Differentiation comes before the planner.
+        x.graph.refuse(Self::NAME, "has no derivative".into(), x)
+    }
+}
+
 /// The same elements under another shape; shares memory where that is safe.
 #[derive(Debug, Clone)]
 pub(crate) struct Reshape {
-    pub(super) shape: Shape,
+    pub(crate) shape: Shape,
 }
 
 impl<T: Real> Reference<T> for Reshape {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
-        let n = self.shape.elements();
-        transfer(&inputs[0], &mut outputs[0], |visit| (0..n).for_each(|i| visit(i, i)));
+        let all = View::in_order(self.shape.elements());
+        let copy = StridedCopy::new(&all, &all).ok_or("has too many axes")?;
+        transfer(&inputs[0], &mut outputs[0], &copy);
         Ok(())
     }
 }
@@ -211,8 +243,7 @@ impl Op for Reshape {
         // As words: the bytes of a u8 tensor move four at a time.
         let words = ctx.inputs[0].bytes() / 4;
         let words = if ctx.inputs[0].dtype == DType::U8 { words } else { self.shape.elements() };
-        let flat = Shape::new(&[words]).unwrap_or_else(Shape::scalar);
-        Ok(MoveParams::new(&flat, &[1], 0).read(ctx)?.into())
+        Ok(read(&View::in_order(words), ctx)?.into())
     }
 
     fn traits(&self) -> Traits {

@@ -175,7 +175,7 @@ impl Op for AdamUpdate {
         let (large, small): (Vec<usize>, Vec<usize>) = (0..self.count()).partition(|&k| is_large(k));
         let launches = large.chunks(1).chain(small.chunks(most));
         let dispatches = launches.map(|k| self.launch(k, ctx)).collect::<Result<_>>()?;
-        Ok(Program { dispatches, scratch: Vec::new() })
+        Ok(Program::new(dispatches, Vec::new()))
     }
 
     /// First order in the unit, from the magnitudes of the terms; old values are recovered from new ones.

@@ -98,7 +98,7 @@ impl Op for FlagNonFinite {
         };
         let all: Vec<usize> = (0..self.count).collect();
         let dispatches = all.chunks(most).map(launch).collect::<Result<_>>()?;
-        Ok(Program { dispatches, scratch: Vec::new() })
+        Ok(Program::new(dispatches, Vec::new()))
     }
 
     fn error_bound(&self, _: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {

@@ -109,7 +109,7 @@ impl Op for AdamTick {
             ctx.launch(kernel, args, &params, 1)
         };
         let dispatches = (0..self.counts).step_by(most).map(launch).collect::<Result<_>>()?;
-        Ok(Program { dispatches, scratch: Vec::new() })
+        Ok(Program::new(dispatches, Vec::new()))
     }
 
     /// With y = -t ln β: ln β, t above 2^24 and their product are rounded, so y is off by 3 units, which

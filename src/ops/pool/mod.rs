@@ -53,7 +53,7 @@ fn launch(what: Pooling, windows: &Windows, count_padding: bool, ctx: &KernelCon
     let args = [Arg::ScratchRead(0), Arg::ScratchRead(1), Arg::Output(0), Arg::Output(1)];
     let join = ctx.launch_over("max_pool2d_join", args, &params, elements)?.loop_iterations(splits);
     let first = one(&[Arg::Scratch(0), Arg::Scratch(1)], None)?;
-    Ok(Program { dispatches: vec![first, join], scratch: vec![4 * elements * splits; 2] })
+    Ok(Program::new(vec![first, join], vec![4 * elements * splits; 2]))
 }
 
 /// `input` with its planes replaced by those of the windows.

@@ -112,10 +112,8 @@ impl Op for Reduce {
         let last = Plan::whole(ctx.caps.class, &View { extent: plan.chunks, ..view });
         let first = plan.launch((self.kind, 1.0), (source, Arg::Scratch(0)), ctx)?;
         let second = last.launch((self.kind, self.scale), (Arg::ScratchRead(0), result), ctx)?;
-        Ok(Program {
-            dispatches: vec![first, second],
-            scratch: vec![(4 * view.outer * plan.chunks * view.inner).next_multiple_of(16)],
-        })
+        let scratch = (4 * view.outer * plan.chunks * view.inner).next_multiple_of(16);
+        Ok(Program::new(vec![first, second], vec![scratch]))
     }
 
     fn carried(&self, _: usize, errors: &[f64], inputs: &[In<'_, f64>], _: &[In<'_, f64>]) -> Vec<Vec<f64>> {
