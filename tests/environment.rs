@@ -103,9 +103,10 @@ fn warnings_are_said_without_being_asked_for() {
         String::from_utf8(output.stderr).unwrap()
     };
     let usual = said(&[]);
-    let wanted = "warning: categories that no training row had (path more.csv, column x, rows 1)\n";
+    let wanted = "warning: more.csv: `green` in line 3, column `x`, is a category that no training row had and counts \
+                  as none of theirs; such rows: 1\n";
     assert!(usual.ends_with(wanted) && !usual.contains('\u{1b}'), "{usual}");
-    assert_eq!(said(&[("WGRAD_LOG", "off")]).matches("categories").count(), 0);
+    assert_eq!(said(&[("WGRAD_LOG", "off")]).matches("category").count(), 0);
     let asked_for = said(&[("WGRAD_LOG", "warn")]);
     assert!(asked_for.contains("WARN") && !asked_for.contains('\u{1b}'), "{asked_for}");
 }

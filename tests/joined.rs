@@ -83,14 +83,14 @@ fn joined_launches_give_the_bits_of_single_ones() {
 fn a_fault_in_a_member_is_named() {
     let Some(gpu) = common::gpu() else { return };
     let fault = PlantedFault::Shader {
-        key: "in_order.",
+        key: "in_order[",
         from: "fn one_minus_exp",
         to: "fn unused() {}\nfn one_minus_exp",
     };
     // What changes nothing is no fault.
     assert!(train_checked(&gpu.with_fault(fault)).is_ok());
     let fault =
-        PlantedFault::Shader { key: "in_order.", from: "rate / correction1", to: "rate * correction1" };
+        PlantedFault::Shader { key: "in_order[", from: "rate / correction1", to: "rate * correction1" };
     match train_checked(&gpu.with_fault(fault)) {
         Err(wgrad::Error::Check(error)) => assert_eq!(error.op, "adam_tick"),
         other => panic!("{other:?}"),

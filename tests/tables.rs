@@ -88,7 +88,12 @@ fn iris_is_trained_evaluated_and_asked() {
     for command in ["predict", "eval"] {
         refused(here, &[command, "--out", "runs/iris-mlp", "--data", "digits"], 1, "and `digits` is none");
     }
-    refused(here, &["predict", "--out", "runs/iris-mlp", "--data", "no.csv"], 1, "no data set `no.csv`");
+    refused(
+        here,
+        &["predict", "--out", "runs/iris-mlp", "--data", "no.csv"],
+        1,
+        "no.csv: there is no such file or folder",
+    );
 }
 
 #[test]
@@ -338,8 +343,13 @@ fn options_that_do_not_fit_are_usage_errors() {
     );
     refused(here, &["train", "--data", "iris", "--validation", "120"], 1, "leaves none to train on");
     refused(here, &["train", "--data", "iris", "--model", "cnn"], 1, "use --model mlp");
-    refused(here, &["train", "--data", "none.csv"], 1, "no data set `none.csv`");
-    refused(here, &["train", "--data", "none.csv", "--target", "y"], 1, "no data set `none.csv`");
+    refused(here, &["train", "--data", "none.csv"], 1, "none.csv: there is no such file or folder");
+    refused(
+        here,
+        &["train", "--data", "none.csv", "--target", "y"],
+        1,
+        "none.csv: there is no such file or folder",
+    );
     std::fs::write(here.join("ragged.csv"), "a,b\n1,x\n2\n").unwrap();
     refused(here, &["train", "--data", "ragged.csv"], 1, "ragged.csv: line 3: 1 fields");
     std::fs::write(here.join("binary.csv"), b"a,b\n1,\xff\n").unwrap();

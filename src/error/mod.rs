@@ -107,7 +107,8 @@ pub enum Error {
     /// A memory budget that a step does not fit, whatever is computed again ([`crate::Device::compile_within`]).
     #[error(
         "the memory budget of {budget} bytes is too small: the intermediate values of this step need at least {least} \
-         bytes; raise the budget, or use a smaller batch or model"
+         bytes ({:.2} MiB); raise the budget, or use a smaller batch or model",
+        *least as f64 / f64::from(1 << 20)
     )]
     MemoryBudget {
         /// Bytes that were allowed.

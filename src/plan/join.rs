@@ -379,7 +379,9 @@ fn key(layout: Layout, all: &[&One], parts: &[Part<'_>], bindings: &[Binding]) -
     let access: String = bindings.iter().map(|b| if is_written(b.arg) { 'w' } else { 'r' }).collect();
     let types: Vec<&str> = bindings.iter().map(|b| &*b.element).collect();
     let name = if layout == Layout::InOrder { "in_order" } else { "side_by_side" };
-    format!("{name}.{of_parts}.{access}.{}", types.join(","))
+    let entries: Vec<&str> =
+        all.iter().map(|one| joined::entries(&one.dispatch.kernel.key, &one.dispatch.kernel.entry)).collect();
+    format!("{name}[{}].{of_parts}.{access}.{}", entries.join(", "), types.join(","))
 }
 
 fn text(layout: Layout, all: &[&One], parts: &[Part<'_>], bindings: &[Binding]) -> String {

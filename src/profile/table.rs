@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Profile;
+use crate::wgsl::joined::label;
 
 /// Launches that are listed; the rest are summed up.
 const LISTED: usize = 25;
@@ -88,7 +89,7 @@ impl fmt::Display for Profile {
                 let lower_bound =
                     self.peaks.as_ref().map(|peaks| self.kernel_lower_bound(&total.kernel, peaks));
                 let mut row = self.cells(total.seconds, total.flops, total.bytes, lower_bound);
-                row.extend([total.launches.to_string(), total.kernel.clone()]);
+                row.extend([total.launches.to_string(), cut(label(&total.kernel))]);
                 row
             })
             .collect();

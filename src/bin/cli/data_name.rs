@@ -68,6 +68,9 @@ impl DataName {
         if self.file().is_none_or(Path::exists) {
             return Ok(());
         }
+        if self.path().extension().is_some() || self.path().components().count() > 1 {
+            return Err(Failure::new(format!("{}: there is no such file or folder", self.path().display())));
+        }
         Err(Failure::new(format!(
             "no data set `{self}`; there are `digits` and `iris`, which come with wgrad, or give a CSV file with a \
              header, or a folder with the four files of MNIST or of a set published like it"

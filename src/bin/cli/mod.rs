@@ -80,6 +80,12 @@ impl Failure {
         Failure { message: message.into(), code: 1 }
     }
 
+    /// With more at its end.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
+    }
+
     /// The arguments do not fit together.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Failure { message: message.into(), code: 2 }

@@ -78,11 +78,22 @@ pub(super) fn run(args: &Args) -> Outcome {
     let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_ref())?;
     let subject = Subject::of(&path, args.data.as_ref())?;
     let architecture = Architecture::read(&path, &subject.shape()?)?;
+    let is_named = args.model_file.is_some() || args.out.is_some();
+    let which = match is_named {
+        true => String::new(),
+        false => format!("; it is {}, saved last: --out or --model-file name another", path.display()),
+    };
     let mut inputs = Vec::new();
     for file in &args.inputs {
         match &subject.preprocessor {
-            Some(preprocessor) => inputs.extend(rows_of_file(file, &subject, preprocessor)?),
-            None => inputs.push(image(file, args.invert, &architecture.input)?),
+            Some(preprocessor) => {
+                refuse_image(file).map_err(|failure| failure.and(&which))?;
+                inputs.extend(rows_of_file(file, &subject, preprocessor)?);
+            }
+            None => {
+                refuse_table(file).map_err(|failure| failure.and(&which))?;
+                inputs.push(image(file, args.invert, &architecture.input)?);
+            }
         }
     }
     if args.rows.is_some() || args.inputs.is_empty() {
@@ -148,7 +159,6 @@ fn image(path: &Path, invert: Invert, input: &[usize]) -> Outcome<Input> {
             path.display()
         )));
     };
-    refuse_table(path)?;
     let mut picture = Picture::read(path, channels)?.fitted(height, width);
     let inverts = match invert {
         Invert::Auto => channels == 1 && picture.is_on_paper(),
@@ -166,7 +176,6 @@ fn image(path: &Path, invert: Invert, input: &[usize]) -> Outcome<Input> {
 
 /// The rows of a table.
 fn rows_of_file(path: &Path, subject: &Subject, preprocessor: &TablePreprocessor) -> Outcome<Vec<Input>> {
-    refuse_image(path)?;
     let table = subject.read_rows(path)?;
     let rows = preprocessor.rows(&table).map_err(|error| subject.advised(error, path))?;
     let target = table.columns().iter().position(|column| column == preprocessor.target());

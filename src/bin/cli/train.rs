@@ -47,7 +47,7 @@ pub(super) struct Args {
     /// `auto` (a GPU if there is one, else the CPU), `gpu`, `cpu`, or part of an adapter's name
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Go on from the checkpoint in --out, with the settings of its run where no others are given
+    /// Go on from the checkpoint in --out, with the settings of its run where no others are given (the device is none of them)
     #[arg(long)]
     resume: bool,
     /// Leave out the pictures: curves.svg, confusion.svg, mistakes.svg, filters.svg; of a regression predicted.svg and

@@ -274,7 +274,8 @@ impl TablePreprocessor {
                 self.width()
             )));
         }
-        let mut unseen = vec![0usize; columns.len()];
+        // Rows, and the first of them.
+        let mut unseen = vec![(0usize, 0); columns.len()];
         for &row in rows {
             for (i, (column, &(at, _))) in self.parts.columns.iter().zip(columns).enumerate() {
                 let field = table.field(row, at);
@@ -293,7 +294,10 @@ impl TablePreprocessor {
                             true => Some(*fill),
                             false => categories.binary_search_by(|known| known.as_str().cmp(field)).ok(),
                         };
-                        unseen[i] += usize::from(place.is_none());
+                        if place.is_none() {
+                            let (count, first) = unseen[i];
+                            unseen[i] = (count + 1, if count == 0 { row } else { first });
+                        }
                         let start = values.len();
                         values.resize(start + categories.len(), 0.0);
                         if let Some(place) = place {
@@ -303,9 +307,18 @@ impl TablePreprocessor {
                 }
             }
         }
-        for (column, count) in self.parts.columns.iter().zip(unseen).filter(|&(_, count)| count > 0) {
+        for ((column, &(at, _)), (count, first)) in self.parts.columns.iter().zip(columns).zip(unseen) {
+            if count == 0 {
+                continue;
+            }
             let path = table.path.display();
-            tracing::warn!(%path, column = column.name, rows = count, "categories that no training row had");
+            let (line, category) = (table.line(first).unwrap_or_default(), table.field(first, at));
+            tracing::warn!(
+                "{path}: `{}` in line {line}, column `{}`, is a category that no training row had and counts as none \
+                 of theirs; such rows: {count}",
+                category,
+                column.name
+            );
         }
         Ok(values)
     }
