@@ -80,11 +80,13 @@ impl Block {
     }
 
     /// The form for `matrices` of `outputs`, where nothing was measured: the largest of which there are enough to keep a
-    /// GPU busy. Of a long sum whose splits do that, just the largest.
+    /// GPU busy. Of a long sum whose splits do that, just the largest. Few blocks leave it idle in any form: those of 64
+    /// invocations can then be part of one launch with others.
     fn chosen(outputs: [usize; 2], matrices: usize, is_long: bool) -> usize {
         let enough = |b: &Block| is_long || b.workgroups(outputs) * matrices >= BUSY;
         let fits = |i: &usize| Block::ALL[*i].fits(outputs) && enough(&Block::ALL[*i]);
-        [7, 5, 3, 2].into_iter().find(fits).unwrap_or(usize::from(outputs[0] > 16))
+        let are_few = Block::ALL[0].workgroups(outputs) * matrices < BUSY / 4;
+        [7, 5, 3, 2].into_iter().find(fits).unwrap_or(usize::from(outputs[0] > 16 || are_few && !is_long))
     }
 
     /// What a trial compares for products that `name` tells from others.

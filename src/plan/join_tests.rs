@@ -64,7 +64,7 @@ fn launches_move_past_others() {
     };
     assert_eq!(launches(&plan(&record(false), AdapterClass::Software, true)), 2);
     assert_eq!(launches(&plan(&record(true), AdapterClass::Software, true)), 3);
-    // The softmax runs beside the product, the update after both.
+    // The old value is computed beside the product, the update after both.
     assert_eq!(launches(&plan(&record(true), AdapterClass::Gpu, true)), 2);
 }
 
@@ -81,6 +81,15 @@ fn gpus_run_independent_launches_side_by_side() {
     assert_eq!(beside + 1, apart);
     let [apart, beside] = [false, true].map(|joins| launches(&plan(&g, AdapterClass::Software, joins)));
     assert_eq!(beside, apart);
+    // Of a small layer, whose blocks of weights are the smaller ones.
+    let g = Graph::new();
+    let (x, w) = (g.input("x", [64, 128]), g.input("w", [10, 128]));
+    let loss = x.matmul_nt(w).square().sum_all();
+    g.gradients(loss, &[x, w]).into_iter().zip(["dx", "dw"]).for_each(|(d, name)| {
+        g.output(name, d);
+    });
+    let [apart, beside] = [false, true].map(|joins| launches(&plan(&g, AdapterClass::Gpu, joins)));
+    assert_eq!(beside + 1, apart);
     // What fills a device stays alone.
     let g = Graph::new();
     let (x, w) = (g.input("x", [8192, 64]), g.input("w", [64, 8192]));
