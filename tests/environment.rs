@@ -103,8 +103,8 @@ fn warnings_are_said_without_being_asked_for() {
         String::from_utf8(output.stderr).unwrap()
     };
     let usual = said(&[]);
-    let wanted = "warning: more.csv: `green` in line 3, column `x`, is a category that no training row had and counts \
-                  as none of theirs; such rows: 1\n";
+    let wanted = "warning: \"green\" is a category that no training row had, and counts as none of theirs (path more.csv, \
+                  column x, line 3, rows 1)\n";
     assert!(usual.ends_with(wanted) && !usual.contains('\u{1b}'), "{usual}");
     assert_eq!(said(&[("WGRAD_LOG", "off")]).matches("category").count(), 0);
     let asked_for = said(&[("WGRAD_LOG", "warn")]);

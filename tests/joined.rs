@@ -78,6 +78,58 @@ fn joined_launches_give_the_bits_of_single_ones() {
     println!("{compared} states compared");
 }
 
+/// Heads of attention with their gradients, and concatenations: of parts in vectors and not, of an empty one, of more than one
+/// launch has members. The number of launches, and what comes of them.
+fn parts(device: &Device, precision: Precision) -> (usize, Vec<Vec<f32>>) {
+    let g = Graph::new();
+    let x = g.input("x", [3, 5, 24]);
+    let [q, k, v] = [0, 8, 16].map(|at| x.slice(2, at, 8).reshape([3, 5, 2, 4]).permute(&[0, 2, 1, 3]));
+    let y = q.matmul_nt(k).softmax(3).matmul(v);
+    g.output("dx", g.gradients(y.square().sum_all(), &[x])[0]);
+    let rows = x.slice(2, 0, 7).reshape([15, 7]);
+    let [a, b] = [rows.slice(1, 0, 4), rows.slice(1, 4, 3)];
+    g.output("vectors", a.concat(&[g.full([15, 0], 0.0), b * 2.0, rows.slice(1, 0, 1)], 1));
+    let many: Vec<_> = (0..15).map(|i| rows.slice(0, 14 - i, 1) * (i as f32)).collect();
+    g.output("many", many[0].concat(&many[1..], 0));
+    g.output("none", x.slice(2, 0, 1).broadcast_to([0, 3, 5, 1]).permute(&[1, 0, 2, 3]));
+    let mut step = device.compile_with(&g, CompileOptions::new().precision(precision)).unwrap();
+    let mut rng = Rng::new(5, "parts");
+    let values: Vec<f32> = (0..360).map(|_| rng.normal() as f32).collect();
+    step.feed("x", &values).unwrap();
+    (0..3).for_each(|_| step.run().unwrap());
+    let launches = step.dispatches();
+    let mut read = |name| step.values(name).unwrap();
+    (launches, ["dx", "vectors", "many", "none"].map(&mut read).to_vec())
+}
+
+#[test]
+fn parts_that_are_put_together_are_joined() {
+    let (_, expected) = parts(&Device::reference(), Precision::F32);
+    assert!(expected[3].is_empty() && expected[2].len() == 105);
+    for gpu in common::gpus() {
+        for class in HashSet::from([AdapterClass::Gpu, gpu.caps().class]) {
+            let gpu = gpu.with_class(class);
+            for precision in [Precision::F32, Precision::Mixed] {
+                if precision == Precision::Mixed && !gpu.has_f16() {
+                    continue;
+                }
+                let (few, joined) = parts(&gpu.clone().into(), precision);
+                let (all, single) = parts(&gpu.unjoined().into(), precision);
+                assert!(
+                    few + if class == AdapterClass::Gpu { 10 } else { 0 } < all,
+                    "{gpu:?}: {few} launches of {all}"
+                );
+                assert_eq!(joined, single, "{gpu:?} as {class:?}");
+                assert_eq!(parts(&gpu.checked().into(), precision).1, joined);
+                let tolerance = if precision == Precision::F32 { 1e-5 } else { 3e-2 };
+                for (a, b) in joined.iter().flatten().zip(expected.iter().flatten()) {
+                    approx::assert_abs_diff_eq!(a, b, epsilon = tolerance);
+                }
+            }
+        }
+    }
+}
+
 /// A member that is wrong is named, whatever it is joined to.
 #[test]
 fn a_fault_in_a_member_is_named() {

@@ -127,6 +127,11 @@ fn who_asks_a_model_is_told_nothing_of_options_of_training() {
     let quick =
         ["train", "--model", "mlp", "--device", "cpu", "--epochs", "1", "--no-pictures", "--out", "digits"];
     assert!(wgrad(here, &quick).status.success());
+    // One that was not named.
+    std::fs::create_dir_all(here.join("runs/digits")).unwrap();
+    std::fs::copy(here.join("digits/model.safetensors"), here.join("runs/digits/model.safetensors")).unwrap();
+    let last = "the model is runs/digits/model.safetensors, the one saved last: name another with --out";
+    refused(here, &["predict", "rows.csv", "--device", "cpu"], 1, last);
     let words = "the model takes images, and rows.csv is a table";
     refused(here, &["predict", "rows.csv", "--out", "digits", "--device", "cpu"], 1, words);
     let words = "`picture.png` is an image, and no data set; `wgrad predict` says";

@@ -6,7 +6,7 @@ use crate::shape::{MAX_RANK, Shape};
 /// base + Σ index · stride of something else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
-    /// Extent and stride, outermost first. None has extent 1 or goes on where the next ends.
+    /// Extent and stride, outermost first. Axes of extent 1 are dropped, and contiguous ones merged.
     pub(crate) axes: Vec<(usize, usize)>,
     pub(crate) base: usize,
 }
@@ -50,6 +50,9 @@ impl View {
     /// What is read where `self` reads what `inner` reads: elements that are moved twice. `None` where that is not linear
     /// along few axes.
     pub(crate) fn through(&self, inner: &View) -> Option<View> {
+        if self.elements() == 0 || inner.elements() == 0 {
+            return None;
+        }
         // How far apart neighbours along each of inner's axes are in its order, and the largest index met there so far.
         let after = |k: usize| inner.axes[k + 1..].iter().map(|(extent, _)| extent).product::<usize>();
         let spans: Vec<usize> = (0..inner.axes.len()).map(after).collect();
@@ -94,6 +97,13 @@ pub(crate) struct StridedCopy {
 impl StridedCopy {
     /// `None` where the two have no few axes in common.
     pub(crate) fn new(read: &View, write: &View) -> Option<Self> {
+        let bases = [read.base, write.base];
+        if read.elements() != write.elements() {
+            return None;
+        }
+        if read.elements() == 0 {
+            return Some(StridedCopy { axes: vec![(0, [1, 1])], bases });
+        }
         let (mut a, mut b) = (read.axes.clone(), write.axes.clone());
         let mut axes = Vec::new();
         while let (Some(first), Some(second)) = (a.pop(), b.pop()) {
@@ -109,12 +119,14 @@ impl StridedCopy {
             }
         }
         axes.reverse();
-        let fits = read.elements() == write.elements() && axes.len() <= MAX_RANK;
-        fits.then_some(StridedCopy { axes, bases: [read.base, write.base] })
+        (axes.len() <= MAX_RANK).then_some(StridedCopy { axes, bases })
     }
 
     /// Calls `visit(from, to)` for each element.
     pub(crate) fn each(&self, mut visit: impl FnMut(usize, usize)) {
+        if self.axes.iter().any(|(extent, _)| *extent == 0) {
+            return;
+        }
         let mut index = [0; MAX_RANK];
         let [mut from, mut to] = self.bases;
         let one = (1, [0, 0]);

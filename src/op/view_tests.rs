@@ -17,6 +17,14 @@ fn places(view: &View) -> Vec<usize> {
 }
 
 #[test]
+fn nothing_is_copied_of_no_elements() {
+    let none = View::new([(3, 4), (0, 1)], 0);
+    let copy = StridedCopy::new(&none, &View::in_order(0)).unwrap();
+    copy.each(|_, _| unreachable!());
+    assert_eq!((none.through(&View::in_order(9)), StridedCopy::new(&none, &View::in_order(1))), (None, None));
+}
+
+#[test]
 fn a_part_of_an_axis_is_taken_apart_and_permuted() {
     // [2, 5, 24], of which 8 columns from 16 on as [2, 5, 2, 4], permuted to [2, 2, 5, 4].
     let part = View::new([(10, 24), (8, 1)], 16);
@@ -46,6 +54,21 @@ fn view(elements: usize) -> impl Strategy<Value = View> {
 }
 
 proptest! {
+    /// Whatever is moved of elements in order is one view, and a permutation of a permutation too.
+    #[test]
+    fn simple_views_are_composed((outer, order) in (view(96), Just([0usize, 1, 2, 3]).prop_shuffle())) {
+        prop_assert_eq!(outer.through(&View::in_order(96)), Some(outer.clone()));
+        let dims = [2, 3, 4, 5];
+        let strides = [60, 20, 5, 1];
+        let permuted = View::new(order.map(|k| (dims[k], strides[k])), 7);
+        // Back again.
+        let own: Vec<usize> = (0..4).map(|k| order[k + 1..].iter().map(|&j| dims[j]).product()).collect();
+        let back = (0..4).map(|k| order.iter().position(|&j| j == k).unwrap());
+        let back = View::new(back.map(|at| (dims[order[at]], own[at])), 0);
+        prop_assert_eq!(back.through(&permuted), Some(View::new([(120, 1)], 7)));
+        prop_assert!(StridedCopy::new(&outer, &View::in_order(outer.elements())).is_some());
+    }
+
     /// One view reads what two read one after the other, where there is one.
     #[test]
     fn views_of_views_read_the_same(

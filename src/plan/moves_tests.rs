@@ -35,8 +35,44 @@ fn heads_are_read_at_once_and_their_gradients_put_together() {
 fn what_is_moved_back_is_where_it_was() {
     let g = Graph::new();
     let x = g.input("x", [6, 4]);
-    g.output("y", (x * 2.0).permute(&[1, 0]).permute(&[1, 0]).reshape([24]).tanh());
-    assert!(!ops(&g).contains(&"permute"));
+    g.output("y", x.exp().permute(&[1, 0]).permute(&[1, 0]).sum(&[1]));
+    // The sum reads what it is the exponential of.
+    assert_eq!(ops(&g), ["fused"]);
+    // An output has memory of its own.
+    let g = Graph::new();
+    g.output("y", g.input("x", [6, 4]).permute(&[1, 0]).permute(&[1, 0]));
+    assert_eq!(ops(&g), ["as_strided"]);
+}
+
+#[test]
+fn members_are_in_order_with_the_reshapes_between() {
+    let g = Graph::new();
+    g.output("y", heads(g.input("x", [2, 5, 24]), 8));
+    let r = fused(g.finish().unwrap(), &Caps::default_of(AdapterClass::Software));
+    let node = r.nodes.iter().find(|n| n.op.name() == "as_strided").unwrap();
+    let members: Vec<&str> = node.members.iter().map(|m| m.op.name()).collect();
+    assert_eq!(members, ["slice", "reshape", "permute"]);
+    assert!(node.members.windows(2).all(|pair| pair[1].inputs == pair[0].outputs));
+}
+
+/// Chains and sums of thousands stay cheap to plan: no node stands for all of them.
+#[test]
+fn long_chains_are_composed_in_pieces() {
+    let g = Graph::new();
+    let x = g.input("x", [3000]);
+    let parts: Vec<Var<'_>> = (0..1500).map(|i| x.slice(0, 2 * i, 2).reshape([1, 2])).collect();
+    let loss = parts.iter().fold(g.scalar(0.0), |sum, part| sum + part.square().sum_all());
+    g.output("dx", g.gradients(loss, &[x])[0]);
+    let mut rest = g.input("z", [500]);
+    for _ in 0..400 {
+        rest = rest.slice(0, 1, rest.dim(0) - 1);
+    }
+    g.output("rest", rest);
+    let r = fused(g.finish().unwrap(), &Caps::default_of(AdapterClass::Software));
+    let assembled: Vec<_> = r.nodes.iter().filter(|n| n.op.name() == "assemble").collect();
+    assert_eq!((assembled.len(), assembled[0].inputs.len()), (1, 1500));
+    let longest = r.nodes.iter().filter(|n| n.op.name() == "as_strided").map(|n| n.members.len()).max();
+    assert!(longest.is_some_and(|members| members < 30), "{longest:?}");
 }
 
 /// Each of these stays as it is.
@@ -50,6 +86,23 @@ fn what_cannot_be_one_stays_apart() {
     g.param(&state).assign(g.input("x", [3, 4]));
     g.output("y", old.permute(&[1, 0]));
     assert!(ops(&g).contains(&"slice") && ops(&g).contains(&"permute"));
+    // The same of a sum of parts, one of which is a state, by way of a reshape.
+    let params = Params::seeded(0);
+    let state = params.state("s", [2, 2], Init::Constant(1.0));
+    let g = Graph::new();
+    let old = g.param(&state).reshape([4]).pad(&[0], &[4], 0.0);
+    g.param(&state).assign(g.input("x", [2, 2]));
+    g.output("y", old + g.input("b", [4]).pad(&[4], &[0], 0.0));
+    assert!(!ops(&g).contains(&"assemble"));
+    // A small part of what is large is read much later.
+    let g = Graph::new();
+    let part = g.input("x", [64, 64]).tanh().slice(0, 3, 2);
+    let (w, mut y) = (g.input("w", [1, 1]), part.sum_all());
+    for _ in 0..6 {
+        y = y.reshape([1, 1]).matmul(w).reshape([]);
+    }
+    g.output("y", part.permute(&[1, 0]) * y);
+    assert!(ops(&g).contains(&"slice"));
     // More is read than there is.
     let g = Graph::new();
     g.output("y", g.input("x", [3, 4]).permute(&[1, 0]).broadcast_to([9, 4, 3]));

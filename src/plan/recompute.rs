@@ -240,6 +240,12 @@ impl Rewriting<'_> {
             self.copies.insert(*output, copy);
             *output = copy;
         }
+        // What it stands for, by the values of the copy.
+        for member in &mut node.members {
+            for v in member.inputs.iter_mut().chain(&mut member.outputs) {
+                *v = self.copies.get(v).copied().unwrap_or(*v);
+            }
+        }
         self.made.nodes.push(node);
         self.copies.get(&v).copied()
     }

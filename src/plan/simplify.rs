@@ -7,7 +7,7 @@ use crate::graph::{Node, Recording, Source, ValueId};
 use crate::op::Pattern;
 use crate::ops::{CrossEntropyBoth, Fill, MatMulSum};
 
-/// All of them. Again on what they leave, they change nothing.
+/// All of them.
 pub(super) fn simplify(recording: &mut Recording) {
     fold(recording);
     relu_before_pooling(recording);

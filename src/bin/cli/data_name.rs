@@ -69,7 +69,10 @@ impl DataName {
             return Ok(());
         }
         if self.path().extension().is_some() || self.path().components().count() > 1 {
-            return Err(Failure::new(format!("{}: there is no such file or folder", self.path().display())));
+            return Err(Failure::new(format!(
+                "{}: there is no such file or folder (`digits` and `iris` come with wgrad)",
+                self.path().display()
+            )));
         }
         Err(Failure::new(format!(
             "no data set `{self}`; there are `digits` and `iris`, which come with wgrad, or give a CSV file with a \

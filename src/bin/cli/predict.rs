@@ -81,7 +81,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     let is_named = args.model_file.is_some() || args.out.is_some();
     let which = match is_named {
         true => String::new(),
-        false => format!("; it is {}, saved last: --out or --model-file name another", path.display()),
+        false => format!(
+            "; the model is {}, the one saved last: name another with --out or --model-file",
+            path.display()
+        ),
     };
     let mut inputs = Vec::new();
     for file in &args.inputs {

@@ -312,12 +312,11 @@ impl TablePreprocessor {
                 continue;
             }
             let path = table.path.display();
-            let (line, category) = (table.line(first).unwrap_or_default(), table.field(first, at));
+            let line = table.line(first).unwrap_or_default();
+            let category: String = table.field(first, at).chars().take(40).collect();
             tracing::warn!(
-                "{path}: `{}` in line {line}, column `{}`, is a category that no training row had and counts as none \
-                 of theirs; such rows: {count}",
-                category,
-                column.name
+                %path, column = column.name, line, rows = count,
+                "{category:?} is a category that no training row had, and counts as none of theirs"
             );
         }
         Ok(values)

@@ -1,7 +1,7 @@
 //! Tensors put together.
 
 use super::{copies, no_bytes, transfer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Var, shape_rule};
 use crate::ops::{
     Backward, Gradients, In, KernelContext, Movement, Op, Out, Program, Real, Reference, StridedCopy, View,
@@ -81,8 +81,8 @@ impl Op for Concat {
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let shapes: Vec<Shape> = ctx.inputs.iter().map(|x| x.shape).collect();
-        // Views of boxes have the axes of their shapes.
-        copies(&self.copies(&shapes, &ctx.outputs[0].shape).unwrap_or_default(), ctx)
+        let all = self.copies(&shapes, &ctx.outputs[0].shape);
+        copies(&all.ok_or_else(|| Error::Invalid("`concat` has too many axes".into()))?, ctx)
     }
 
     fn movement(&self, inputs: &[TensorType]) -> Option<Movement> {
