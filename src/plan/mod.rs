@@ -16,6 +16,7 @@ mod simplify;
 mod tests;
 mod traffic;
 
+pub(crate) use join::label;
 use lower::Draft;
 pub(crate) use lower::{Executes, Target, lower};
 pub use options::{CompileOptions, Precision};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Profile;
-use crate::wgsl::joined::label;
+use crate::plan::label;
 
 /// Launches that are listed; the rest are summed up.
 const LISTED: usize = 25;

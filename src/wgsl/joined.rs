@@ -226,25 +226,6 @@ fn renamed(item: &str, names: &BTreeMap<&str, String>) -> String {
     out
 }
 
-/// What a kernel's key says in brackets: the entry points of those that are joined.
-fn in_brackets(key: &str) -> Option<&str> {
-    let rest = key.strip_prefix("in_order[").or_else(|| key.strip_prefix("side_by_side["))?;
-    Some(rest.split_once(']')?.0)
-}
-
-/// A kernel's entry point, or those of the kernels that are joined in it.
-pub(crate) fn entries<'a>(key: &'a str, entry: &'a str) -> &'a str {
-    in_brackets(key).unwrap_or(entry)
-}
-
-/// What a person wants to read of a kernel's key: of joined kernels their names alone.
-pub(crate) fn label(key: &str) -> &str {
-    match in_brackets(key) {
-        Some(_) => key.split_inclusive(']').next().unwrap_or(key),
-        None => key,
-    }
-}
-
 /// The joined kernel; `written`: which of its storage bindings are.
 pub(crate) fn text(layout: Layout, parts: &[Part<'_>], written: &[bool]) -> String {
     let width = parts.iter().map(Part::width).max().unwrap_or(1);
