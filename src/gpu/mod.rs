@@ -57,7 +57,8 @@ impl Gpu {
     /// Opens the best adapter, or the one whose name contains `name` or the value of `WGRAD_ADAPTER`.
     ///
     /// # Errors
-    /// [`Error::Adapter`] where there is none, or it cannot be opened; [`Error::Environment`] for a switch that is misspelt;
+    /// [`Error::Adapter`](crate::Error::Adapter) where there is none, or it cannot be opened;
+    /// [`Error::Environment`](crate::Error::Environment) for a switch that is misspelt;
     /// what [`Gpu::tuned`] says of the file of `WGRAD_TUNE`.
     pub fn open(name: Option<&str>) -> Result<Self> {
         adapter::open(name)

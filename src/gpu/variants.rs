@@ -76,7 +76,8 @@ impl Gpu {
     /// [`Gpu::checked`].
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Invalid`] for a file that cannot be read, or holds something else.
+    /// [`Error::Io`](crate::Error::Io) or [`Error::Invalid`](crate::Error::Invalid) for a file that cannot be
+    /// read, or holds something else.
     pub fn tuned(&self, file: Option<&std::path::Path>) -> Result<Self> {
         self.tuned_within(file, None)
     }
