@@ -119,6 +119,26 @@ fn a_fault_in_one_member_is_named() {
     }
 }
 
+/// What is moved several times by one kernel is moved step by step to find the step that is wrong, reshapes between included.
+#[test]
+fn a_fault_in_a_movement_is_named() {
+    for gpu in common::gpus() {
+        let g = Graph::new();
+        let part = g.input("x", [2, 5, 24]).slice(2, 8, 8).reshape([2, 5, 2, 4]);
+        g.output("y", part.permute(&[0, 2, 1, 3]));
+        let from = "return at + rest * p.strides[0].x;";
+        let fault = PlantedFault::Shader { key: "strided_read4", from, to: "return at;" };
+        let mut step = Device::from(gpu.with_fault(fault)).compile(&g).unwrap();
+        assert_eq!(step.dispatches(), 1);
+        let values: Vec<f32> = (0..240).map(|i| i as f32).collect();
+        step.feed("x", &values).unwrap();
+        match step.run() {
+            Err(wgrad::Error::Check(error)) => assert_eq!(error.op, "slice"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 /// Convolution, ReLU, pooling, a residual, and a dense layer on reshaped rows: every pattern of a CNN.
 #[test]
 fn a_cnn_has_the_same_gradients_fused() {

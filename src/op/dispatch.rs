@@ -92,7 +92,7 @@ pub struct Program {
     /// Sizes of scratch buffers, in bytes.
     pub scratch: Vec<usize>,
     /// Whether no launch reads or writes what another writes, so that their order does not matter.
-    pub in_any_order: bool,
+    pub(crate) in_any_order: bool,
 }
 
 impl Program {

@@ -18,7 +18,8 @@ pub struct KernelContext<'a> {
     pub inputs: &'a [TensorType],
     /// Types of the outputs, states included.
     pub outputs: &'a [TensorType],
-    /// What else the kernels are to compute; nothing, unless the op said that they can ([`Op::can_fuse`](super::Op::can_fuse)).
+    /// What else the kernels are to compute; nothing, unless the op said that they can
+    /// ([`Op::can_fuse`](super::Op::can_fuse)).
     pub fusion: Fusion<'a>,
 }
 

@@ -28,7 +28,6 @@ pub use kernel::{Fusion, Kernel, KernelContext};
 pub(crate) use traits::Pattern;
 pub use traits::{Below, Outputs, Traits};
 pub(crate) use uniform::{Uniform, Words, uniform};
-pub(crate) use value::strided;
 pub use value::{In, Out, Real, Slice, SliceMut};
 pub(crate) use view::StridedCopy;
 #[doc(hidden)]

@@ -139,32 +139,3 @@ impl<T> Out<'_, T> {
         if let SliceMut::U32(v) = &mut self.data { v } else { &mut [] }
     }
 }
-
-/// Calls `visit(output index, input offset)` for every index of `shape`, row-major, where the input is
-/// read with `strides` from `base`.
-pub(crate) fn strided(shape: &Shape, strides: &[usize], base: usize, mut visit: impl FnMut(usize, usize)) {
-    let dims = shape.dims();
-    let n = shape.elements();
-    let Some(last) = dims.len().checked_sub(1) else {
-        visit(0, base);
-        return;
-    };
-    let mut index = [0usize; crate::shape::MAX_RANK];
-    let mut offset = base;
-    let mut at = 0;
-    while at < n {
-        for k in 0..dims[last] {
-            visit(at + k, offset + k * strides[last]);
-        }
-        at += dims[last];
-        for axis in (0..last).rev() {
-            index[axis] += 1;
-            offset += strides[axis];
-            if index[axis] < dims[axis] {
-                break;
-            }
-            offset -= strides[axis] * dims[axis];
-            index[axis] = 0;
-        }
-    }
-}

@@ -47,6 +47,28 @@ impl View {
         self.axes.iter().map(|(extent, _)| extent).product()
     }
 
+    /// The axes, and how far apart neighbours along them are where the elements lie in order.
+    fn beside_order(&self) -> Vec<(usize, [usize; 2])> {
+        let after = |k: usize| self.axes[k + 1..].iter().map(|(extent, _)| extent).product();
+        self.axes.iter().enumerate().map(|(k, &(extent, stride))| (extent, [stride, after(k)])).collect()
+    }
+
+    /// Its elements, copied to memory where they lie in order.
+    pub(crate) fn gathered(&self) -> StridedCopy {
+        StridedCopy { axes: self.beside_order(), bases: [self.base, 0] }
+    }
+
+    /// Elements that lie in order, copied to its places.
+    pub(crate) fn scattered(&self) -> StridedCopy {
+        let axes = self.beside_order().into_iter().map(|(extent, [own, order])| (extent, [order, own]));
+        StridedCopy { axes: axes.collect(), bases: [0, self.base] }
+    }
+
+    /// Calls `visit(i, place)` for each element.
+    pub(crate) fn each(&self, visit: impl FnMut(usize, usize)) {
+        self.scattered().each(visit);
+    }
+
     /// What is read where `self` reads what `inner` reads: elements that are moved twice. `None` where that is not linear
     /// along few axes.
     pub(crate) fn through(&self, inner: &View) -> Option<View> {
@@ -54,8 +76,7 @@ impl View {
             return None;
         }
         // How far apart neighbours along each of inner's axes are in its order, and the largest index met there so far.
-        let after = |k: usize| inner.axes[k + 1..].iter().map(|(extent, _)| extent).product::<usize>();
-        let spans: Vec<usize> = (0..inner.axes.len()).map(after).collect();
+        let spans: Vec<usize> = inner.beside_order().into_iter().map(|(_, [_, span])| span).collect();
         let met = inner.axes.iter().zip(&spans).map(|((extent, _), span)| self.base / span % extent);
         let mut met: Vec<usize> = met.collect();
         let base = met.iter().zip(&inner.axes).map(|(index, (_, stride))| index * stride).sum::<usize>();
@@ -102,7 +123,7 @@ impl StridedCopy {
             return None;
         }
         if read.elements() == 0 {
-            return Some(StridedCopy { axes: vec![(0, [1, 1])], bases });
+            return Some(StridedCopy { axes: vec![(0, [0, 0])], bases });
         }
         let (mut a, mut b) = (read.axes.clone(), write.axes.clone());
         let mut axes = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::elementwise::{Operand, is_literal};
 use super::{
     Chain, Fusion, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, Slice, SliceMut, TINY,
-    Traits, Trial, elementwise,
+    Traits, Trial, View, elementwise,
 };
 use crate::error::Result;
 use crate::host::Buffer;
@@ -148,7 +148,7 @@ impl Fused {
                     Operand::Input(j) => {
                         let strides = extra[*j].shape.broadcast_strides(&shape);
                         let v = extra[*j].f();
-                        crate::op::strided(&shape, &strides[..shape.rank()], 0, |at, from| {
+                        View::strided(&shape, &strides, 0).each(|at, from| {
                             x[at][k] = v[from];
                         });
                     }

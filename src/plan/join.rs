@@ -3,8 +3,8 @@
 //!
 //! Launches of one workgroup follow each other in one launch, which does the work of all in order: losses and their mean,
 //! counts of steps, sums of metrics. On GPUs launches that have nothing to do with each other, and do not fill the device,
-//! run side by side in one: the gradients of a layer's weight and of its input, the parts of a concatenation. A launch moves up to one before it, past
-//! launches that it has nothing to do with.
+//! run side by side in one: the gradients of a layer's weight and of its input, the parts of a concatenation. A launch
+//! moves up to one before it, past launches that it has nothing to do with.
 
 mod launch;
 

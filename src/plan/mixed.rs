@@ -151,6 +151,22 @@ mod tests {
         assert_eq!(half, ["tanh", "reshape"], "{full:?}");
     }
 
+    /// What a kernel reads after several movements is as wide as what was moved, whatever reshapes lie between.
+    #[test]
+    fn what_is_moved_stays_as_wide_as_it_was() {
+        let g = Graph::new();
+        let (x, w) = (g.input("x", [32, 64]), g.input("w", [8, 32]));
+        let moved = |y: crate::Var<'_>| y.permute(&[1, 0]).reshape([8, 8, 32]).permute(&[1, 0, 2]).id;
+        for (name, y) in [("wide", moved(x.exp())), ("narrow", moved(x.tanh()))] {
+            g.output(name, crate::Var { graph: &g, id: y }.reshape([64, 32]).matmul_nt(w).tanh());
+        }
+        let caps = crate::ops::Caps::default_of(AdapterClass::Software);
+        let r = crate::plan::fused(g.finish().unwrap(), &caps);
+        let in_f16 = choose_f16(&r, |_| false);
+        let of_moved = r.nodes.iter().filter(|n| n.op.name() == "as_strided");
+        assert_eq!(of_moved.map(|n| in_f16[n.outputs[0] as usize]).collect::<Vec<_>>(), [false, true]);
+    }
+
     #[test]
     fn a_kernel_that_cannot_refuses_for_all_it_touches() {
         let g = Graph::new();

@@ -1,6 +1,6 @@
-use crate::graph::{Graph, Init, Params, Var};
+use crate::graph::{Graph, Init, Node, Params, Var};
 use crate::op::{AdapterClass, Caps};
-use crate::plan::fused;
+use crate::plan::{CompileOptions, Executes, Plan, Target, fused, lower};
 
 /// Names of the ops that are left.
 fn ops(g: &Graph) -> Vec<&'static str> {
@@ -73,6 +73,34 @@ fn long_chains_are_composed_in_pieces() {
     assert_eq!((assembled.len(), assembled[0].inputs.len()), (1, 1500));
     let longest = r.nodes.iter().filter(|n| n.op.name() == "as_strided").map(|n| n.members.len()).max();
     assert!(longest.is_some_and(|members| members < 30), "{longest:?}");
+}
+
+/// What is computed again for a small budget stands for its own values, not for those of the first time.
+#[test]
+fn copies_of_movements_have_members_of_their_own() {
+    let g = Graph::new();
+    let x = g.input("x", [64, 64]);
+    let [w, wide, narrow] =
+        [("w", [64, 64]), ("wide", [64, 512]), ("narrow", [512, 64])].map(|(n, d)| g.input(n, d));
+    let moved = x.permute(&[1, 0]).reshape([8, 8, 64]).permute(&[1, 0, 2]).reshape([64, 64]);
+    let y = moved.matmul(w).tanh().matmul(wide).tanh().matmul(narrow).sum_all();
+    g.output("dw", g.gradients(y, &[w])[0]);
+    let caps = Caps::default_of(AdapterClass::Software);
+    let lowered = |budget| {
+        let executor = Executes::Kernels { caps: &caps, fuses: true, joins: false, tuned: None };
+        let options = CompileOptions { memory_budget: budget, ..CompileOptions::new() };
+        lower(g.finish().unwrap(), &Target { executor, options })
+    };
+    let is_moved = |n: &&Node| n.op.name() == "as_strided";
+    let of = |plan: &Plan| plan.recording.nodes.iter().filter(is_moved).count();
+    let free = lowered(None).unwrap();
+    let tight =
+        (1..50).map(|part| lowered(Some(free.planned_bytes() / 50 * part))).find_map(Result::ok).unwrap();
+    assert!(of(&tight) > of(&free), "{tight}");
+    for node in tight.recording.nodes.iter().filter(is_moved) {
+        let (first, last) = (&node.members[0], node.members.last().unwrap());
+        assert_eq!((&first.inputs, &last.outputs), (&node.inputs, &node.outputs));
+    }
 }
 
 /// Each of these stays as it is.

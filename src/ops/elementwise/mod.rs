@@ -25,7 +25,7 @@ pub(crate) use crate::op::{Chain, Operand, Pointwise};
 
 use super::{
     Backward, Case, Fillings, Gradients, In, KernelContext, Op, Out, Outputs, Pattern, Program, Real,
-    Reference, Traits, UNIT, expect, float,
+    Reference, Traits, UNIT, View, expect, float,
 };
 use crate::error::Result;
 use crate::graph::Var;
@@ -167,7 +167,7 @@ impl<T: Real, F: Formula> Reference<T> for Elementwise<F> {
             inputs.get(k).map(|x| {
                 let strides = x.shape.broadcast_strides(&shape);
                 let (mut offsets, values) = (vec![0; shape.elements()], x.f());
-                crate::op::strided(&shape, &strides[..shape.rank()], 0, |at, from| offsets[at] = from);
+                View::strided(&shape, &strides, 0).each(|at, from| offsets[at] = from);
                 offsets.into_iter().map(move |o| values[o])
             })
         };
@@ -227,7 +227,7 @@ impl<F: Formula> Op for Elementwise<F> {
         let mut arguments = vec![[0.0; 3]; shape.elements()];
         for (k, x) in inputs.iter().enumerate() {
             let strides = x.shape.broadcast_strides(&shape);
-            crate::op::strided(&shape, &strides[..shape.rank()], 0, |at, from| {
+            View::strided(&shape, &strides, 0).each(|at, from| {
                 arguments[at][k] = x.f()[from];
             });
         }

@@ -5,8 +5,8 @@ use super::{no_bytes, transfer};
 use crate::error::Result;
 use crate::graph::shape_rule;
 use crate::ops::{
-    Arg, Backward, Gradients, In, KernelContext, Movement, Op, Out, Program, Real, Reference, SliceMut,
-    StridedCopy, View, uniform,
+    Arg, Backward, Gradients, In, KernelContext, Movement, Op, Out, Program, Real, Reference, SliceMut, View,
+    uniform,
 };
 use crate::shape::{DType, Shape, TensorType};
 
@@ -78,9 +78,7 @@ impl<T: Real> Reference<T> for Pad {
         let step = outer.strides();
         let strides: Vec<usize> = (0..inner.rank()).map(|i| step[i] * (self.interior[i] + 1)).collect();
         let base = (0..inner.rank()).map(|i| step[i] * self.before[i]).sum();
-        let write = View::strided(&inner, &strides, base);
-        let copy = StridedCopy::new(&View::in_order(inner.elements()), &write).ok_or("has too many axes")?;
-        transfer(&inputs[0], &mut outputs[0], &copy);
+        transfer(&inputs[0], &mut outputs[0], &View::strided(&inner, &strides, base).scattered());
         Ok(())
     }
 }

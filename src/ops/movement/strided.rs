@@ -7,8 +7,7 @@ use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::ops::movement::pad::Pad;
 use crate::ops::{
-    Backward, Gradients, In, KernelContext, Movement, Op, Out, Program, Real, Reference, StridedCopy, Traits,
-    View,
+    Backward, Gradients, In, KernelContext, Movement, Op, Out, Program, Real, Reference, Traits, View,
 };
 use crate::shape::{DType, MAX_RANK, Shape, TensorType};
 
@@ -34,8 +33,7 @@ impl<P: Debug> Debug for Moved<P> {
 impl<T: Real, P: Strides> Reference<T> for Moved<P> {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let (_, view) = self.0.read(&inputs[0].shape)?;
-        let copy = StridedCopy::new(&view, &View::in_order(view.elements())).ok_or("has too many axes")?;
-        transfer(&inputs[0], &mut outputs[0], &copy);
+        transfer(&inputs[0], &mut outputs[0], &view.gathered());
         Ok(())
     }
 }
@@ -211,9 +209,7 @@ pub(crate) struct Reshape {
 
 impl<T: Real> Reference<T> for Reshape {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
-        let all = View::in_order(self.shape.elements());
-        let copy = StridedCopy::new(&all, &all).ok_or("has too many axes")?;
-        transfer(&inputs[0], &mut outputs[0], &copy);
+        transfer(&inputs[0], &mut outputs[0], &View::in_order(self.shape.elements()).gathered());
         Ok(())
     }
 }
