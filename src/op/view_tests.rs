@@ -25,6 +25,17 @@ fn nothing_is_copied_of_no_elements() {
 }
 
 #[test]
+fn what_has_no_axes_in_common_is_not_copied_at_once() {
+    let (read, write) = (View::new([(2, 10), (3, 1)], 0), View::new([(3, 10), (2, 1)], 0));
+    assert_eq!(StridedCopy::new(&read, &write), None);
+    // Half of an axis is one as well.
+    let halves = View::new([(2, 11), (2, 5), (3, 1)], 0);
+    let quarters = View::new([(4, 7), (3, 2)], 1);
+    let axes = vec![(2, [11, 14]), (2, [5, 7]), (3, [1, 2])];
+    assert_eq!(StridedCopy::new(&halves, &quarters), Some(StridedCopy { axes, bases: [0, 1] }));
+}
+
+#[test]
 fn a_part_of_an_axis_is_taken_apart_and_permuted() {
     // [2, 5, 24], of which 8 columns from 16 on as [2, 5, 2, 4], permuted to [2, 2, 5, 4].
     let part = View::new([(10, 24), (8, 1)], 16);

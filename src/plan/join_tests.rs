@@ -68,6 +68,21 @@ fn launches_move_past_others() {
     assert_eq!(launches(&plan(&record(true), AdapterClass::Gpu, true)), 2);
 }
 
+/// Parts that are put together have nothing to do with each other; twelve are one launch.
+#[test]
+fn gpus_copy_parts_side_by_side() {
+    let of = |parts: usize, class: AdapterClass| {
+        let g = Graph::new();
+        let x = g.input("x", [40, 6]);
+        let rows: Vec<_> = (0..parts).map(|i| x.slice(0, i, 2).permute(&[1, 0])).collect();
+        g.output("y", rows[0].concat(&rows[1..], 1));
+        launches(&plan(&g, class, true))
+    };
+    assert_eq!([3, 12, 15].map(|parts| of(parts, AdapterClass::Gpu)), [1, 1, 2]);
+    // In one workgroup these would follow each other, were they programs of their own.
+    assert_eq!(of(3, AdapterClass::Software), 3);
+}
+
 /// The gradients of a weight and of an input have nothing to do with each other.
 #[test]
 fn gpus_run_independent_launches_side_by_side() {
