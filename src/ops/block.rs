@@ -41,6 +41,18 @@ const MOST_FORMS: usize = 5;
 /// Workgroups that keep a GPU busy, more or less.
 const BUSY: usize = 96;
 
+/// Two waves of workgroups on a GPU of 132 multiprocessors.
+const TWO_WAVES: usize = 264;
+
+/// Splits of a long sum, at most: they are added one after the other, which took an H100 some 0.2 µs each.
+const MOST_SPLITS: usize = 96;
+
+/// Forms of which that many workgroups are there, largest first: what was fastest of all forms on an H100 (`docs/BENCHMARKS.md`).
+const PREFERRED: [(usize, usize); 3] = [(6, 512), (3, 256), (4, 128)];
+
+/// Of sums over pixels, which are loaded along k: 16 of k at least, so that neighbouring invocations load neighbouring pixels.
+const PREFERRED_OF_LONG: [usize; 3] = [6, 4, 3];
+
 impl Block {
     const fn new(
         rows: usize,
@@ -80,13 +92,20 @@ impl Block {
     }
 
     /// The form for `matrices` of `outputs`, where nothing was measured: the largest of which there are enough to keep a
-    /// GPU busy. Of a long sum whose splits do that, just the largest. Few blocks leave it idle in any form: those of 64
+    /// GPU busy. Of a long sum, whose splits do that, just the largest. Few blocks leave it idle in any form: those of 64
     /// invocations can then be part of one launch with others.
     fn chosen(outputs: [usize; 2], matrices: usize, is_long: bool) -> usize {
-        let enough = |b: &Block| is_long || b.workgroups(outputs) * matrices >= BUSY;
-        let fits = |i: &usize| Block::ALL[*i].fits(outputs) && enough(&Block::ALL[*i]);
-        let are_few = Block::ALL[0].workgroups(outputs) * matrices < BUSY / 4;
-        [7, 5, 3, 2].into_iter().find(fits).unwrap_or(usize::from(outputs[0] > 16 || are_few && !is_long))
+        let fits = |i: usize| Block::ALL[i].fits(outputs);
+        let there_are = |i: usize| Block::ALL[i].workgroups(outputs) * matrices;
+        let preferred = if is_long {
+            PREFERRED_OF_LONG.into_iter().find(|&i| fits(i))
+        } else {
+            PREFERRED.into_iter().find(|&(i, least)| fits(i) && there_are(i) >= least).map(|(i, _)| i)
+        };
+        // Of 16 rows, which fill no other form.
+        let low = || (!is_long && fits(2) && !fits(1) && there_are(2) >= BUSY).then_some(2);
+        let are_few = there_are(0) < BUSY / 4 && !is_long;
+        preferred.or_else(low).unwrap_or(usize::from(outputs[0] > 16 || are_few))
     }
 
     /// What a trial compares for products that `name` tells from others.
@@ -109,6 +128,13 @@ impl Block {
     pub(super) fn splits(outputs: [usize; 2], matrices: usize, k: usize, caps: &Caps) -> (usize, usize) {
         let wanted = (BUSY / (Block::ALL[1].workgroups(outputs) * matrices).max(1)).min(k / LEAST_SPLIT);
         Block::cut(k, wanted, caps)
+    }
+
+    /// The same of a long sum, in the table's form: two waves of workgroups.
+    pub(super) fn long_splits(outputs: [usize; 2], matrices: usize, k: usize, caps: &Caps) -> (usize, usize) {
+        let workgroups = Block::ALL[Block::chosen(outputs, matrices, true)].workgroups(outputs) * matrices;
+        let wanted = TWO_WAVES.div_ceil(workgroups.max(1)).min(MOST_SPLITS);
+        Block::cut(k, wanted.min(k / LEAST_SPLIT), caps)
     }
 
     /// As few splits as loops that end early allow.
@@ -181,6 +207,46 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What was the fastest of all forms on an H100, or within 5 % of it, where its rates are known.
+    #[test]
+    fn the_table_knows_what_was_measured() {
+        let of = |outputs| Block::chosen(outputs, 1, false);
+        // matmul-4096 and -1024, conv-64-64-32 of 64 images and of 8.
+        let chosen = [[4096, 4096], [1024, 1024], [64, 65536], [64, 8192]].map(of);
+        let rates: [[f64; 8]; 4] = [
+            [10.0, 23.3, 21.9, 28.5, 24.1, 26.6, 32.6, 28.8],
+            [10.8, 20.6, 21.3, 23.3, 22.5, 18.5, 20.7, 11.7],
+            [4.8, 16.4, 16.7, 24.3, 24.2, 24.7, 13.3, 15.1],
+            [5.3, 15.1, 11.2, 12.2, 14.4, 11.4, 9.2, 5.9],
+        ];
+        for (form, rates) in chosen.into_iter().zip(rates) {
+            let best = rates.into_iter().fold(0.0, f64::max);
+            assert!(rates[form] >= 0.95 * best, "{form}: {} of {best}", rates[form]);
+        }
+        // Few rows, few columns, hardly anything.
+        assert_eq!([[16, 50176], [256, 512], [10, 40], [40, 10], [12, 1 << 14]].map(of), [2, 1, 1, 1, 2]);
+    }
+
+    /// Outputs and pixels of gradients of weights: form, splits, workgroups.
+    #[test]
+    fn long_sums_are_two_waves_of_workgroups() {
+        let caps = Caps::default_of(crate::ops::AdapterClass::Gpu);
+        let of = |outputs, k| {
+            let (form, (splits, length)) =
+                (Block::chosen(outputs, 1, true), Block::long_splits(outputs, 1, k, &caps));
+            assert!(splits * length >= k && (splits - 1) * length < k);
+            (form, splits, splits * Block::ALL[form].workgroups(outputs))
+        };
+        // conv-64-64-32 of 8 and of 64 images, conv-256-256-8 of 64, the second and the first of cnn-a.
+        assert_eq!(of([64, 576], 8192), (4, 29, 261));
+        assert_eq!(of([64, 576], 65536), (4, 30, 270));
+        assert_eq!(of([256, 2304], 4096), (6, 4, 288));
+        assert_eq!(of([32, 144], 12544), (3, 79, 158));
+        assert_eq!(of([16, 9], 50176), (0, 93, 93));
+        // No split is shorter than it is worth.
+        assert_eq!(of([64, 576], 300), (4, 2, 18));
+    }
 
     /// What the template takes for granted.
     #[test]

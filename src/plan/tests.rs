@@ -177,11 +177,12 @@ impl Executor for Planned {
 const CLASSES: [Option<AdapterClass>; 4] =
     [None, Some(AdapterClass::Gpu), Some(AdapterClass::Software), Some(AdapterClass::SoftwareLanes8)];
 
-/// Whether a plan needs at most 1.3 times what is live at once.
+/// Whether a plan needs at most 1.3 times what is live at once; 1.4 on GPUs, whose kernels for weights' gradients read what is
+/// large and write large partial sums: the two cannot be parts of one buffer.
 fn is_near_the_bound(name: &str, class: Option<AdapterClass>, planned: usize, live: usize) -> bool {
     let ratio = planned as f64 / live.max(1) as f64;
     println!("{name:14} {:15} planned {planned:10} live {live:10} {ratio:.3}", format!("{class:?}"));
-    planned >= live && ratio <= 1.3
+    planned >= live && ratio <= if class == Some(AdapterClass::Gpu) { 1.4 } else { 1.3 }
 }
 
 /// Training steps of the models of `wgrad train`.

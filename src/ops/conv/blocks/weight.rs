@@ -23,7 +23,7 @@ pub(in crate::ops::conv) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -
     let (g, bias) = (&problem.g, problem.has_bias);
     let (columns, pixels) = (g.depth(), g.n * g.oh * g.ow);
     let block = Block::of(problem.kernels.form(), &trial(g), ctx.caps);
-    let (splits, length) = Block::splits([g.o, columns], g.groups, pixels, ctx.caps);
+    let (splits, length) = Block::long_splits([g.o, columns], g.groups, pixels, ctx.caps);
     let params = g.uniform().and(uniform! {
         stride_y: g.stride[0], stride_x: g.stride[1], dilation_y: g.dilation[0],
         dilation_x: g.dilation[1], top: g.top, left: g.left, splits, length, kw: g.kw, taps: g.taps(),
