@@ -7,7 +7,6 @@ import sys
 
 STEPS = ("mlp-a", "mlp-b", "cnn-a", "cnn-8")
 CONVOLUTIONS = ("conv64", "conv-64-64-32-b64", "conv-256-256-8-b64")
-# Reads its input, reads two, reads one and writes a result of another size: compared by bytes.
 STREAMS = ("add-16777216", "sum-16777216", "sum-rows-16777216", "sum-columns-16777216")
 
 

@@ -44,14 +44,12 @@ const BUSY: usize = 96;
 /// Two waves of workgroups on a GPU of 132 multiprocessors.
 const TWO_WAVES: usize = 264;
 
-/// Splits of a long sum, at most: they are added one after the other, which took an H100 some 0.2 µs each.
+/// Splits of a sum over pixels, at most: they are added one after the other, which took an H100 some 0.2 µs each.
 const MOST_SPLITS: usize = 96;
 
-/// Forms of which that many workgroups are there, largest first: what was fastest of all forms on an H100 (`docs/BENCHMARKS.md`).
+/// Forms, and of how many workgroups each is worth it, largest first: of all forms these were the fastest on an H100
+/// (`docs/BENCHMARKS.md`).
 const PREFERRED: [(usize, usize); 3] = [(6, 512), (3, 256), (4, 128)];
-
-/// Of sums over pixels, which are loaded along k: 16 of k at least, so that neighbouring invocations load neighbouring pixels.
-const PREFERRED_OF_LONG: [usize; 3] = [6, 4, 3];
 
 impl Block {
     const fn new(
@@ -92,26 +90,24 @@ impl Block {
     }
 
     /// The form for `matrices` of `outputs`, where nothing was measured: the largest of which there are enough to keep a
-    /// GPU busy. Of a long sum, whose splits do that, just the largest. Few blocks leave it idle in any form: those of 64
-    /// invocations can then be part of one launch with others.
-    fn chosen(outputs: [usize; 2], matrices: usize, is_long: bool) -> usize {
+    /// GPU busy. Few blocks leave it idle in any form: those of 64 invocations can then be part of one launch with others.
+    fn chosen(outputs: [usize; 2], matrices: usize) -> usize {
         let fits = |i: usize| Block::ALL[i].fits(outputs);
         let there_are = |i: usize| Block::ALL[i].workgroups(outputs) * matrices;
-        let preferred = if is_long {
-            PREFERRED_OF_LONG.into_iter().find(|&i| fits(i))
-        } else {
-            PREFERRED.into_iter().find(|&(i, least)| fits(i) && there_are(i) >= least).map(|(i, _)| i)
-        };
-        // Of 16 rows, which fill no other form.
-        let low = || (!is_long && fits(2) && !fits(1) && there_are(2) >= BUSY).then_some(2);
-        let are_few = there_are(0) < BUSY / 4 && !is_long;
-        preferred.or_else(low).unwrap_or(usize::from(outputs[0] > 16 || are_few))
+        if let Some((form, _)) = PREFERRED.into_iter().find(|&(i, least)| fits(i) && there_are(i) >= least) {
+            return form;
+        }
+        // 16 rows fill no other form.
+        if fits(2) && !fits(1) && there_are(2) >= BUSY {
+            return 2;
+        }
+        usize::from(outputs[0] > 16 || there_are(0) < BUSY / 4)
     }
 
     /// What a trial compares for products that `name` tells from others.
-    pub(super) fn trial(name: &str, outputs: [usize; 2], matrices: usize, k: usize, is_long: bool) -> Trial {
+    pub(super) fn trial(name: &str, outputs: [usize; 2], matrices: usize, k: usize) -> Trial {
         let [m, n, k, count] = [outputs[0], outputs[1], k, matrices].map(usize::next_power_of_two);
-        let first = Block::chosen(outputs, matrices, is_long);
+        let first = Block::chosen(outputs, matrices);
         let others = (0..Block::ALL.len()).rev().filter(|&i| i != first && Block::ALL[i].fits(outputs));
         let forms = std::iter::once(first).chain(others).take(MOST_FORMS).collect();
         Trial { key: format!("{name} {m}x{n}x{k} {count}"), forms }
@@ -126,15 +122,20 @@ impl Block {
     /// How many splits k is cut into, and the extent of each. It depends on the extents alone, and never on the form, which
     /// may be measured: it decides the order of a sum.
     pub(super) fn splits(outputs: [usize; 2], matrices: usize, k: usize, caps: &Caps) -> (usize, usize) {
-        let wanted = (BUSY / (Block::ALL[1].workgroups(outputs) * matrices).max(1)).min(k / LEAST_SPLIT);
-        Block::cut(k, wanted, caps)
+        let wanted = BUSY / (Block::ALL[1].workgroups(outputs) * matrices).max(1);
+        Block::cut(k, wanted.min(k / LEAST_SPLIT), caps)
     }
 
-    /// The same of a long sum, in the table's form: two waves of workgroups.
-    pub(super) fn long_splits(outputs: [usize; 2], matrices: usize, k: usize, caps: &Caps) -> (usize, usize) {
-        let workgroups = Block::ALL[Block::chosen(outputs, matrices, true)].workgroups(outputs) * matrices;
-        let wanted = TWO_WAVES.div_ceil(workgroups.max(1)).min(MOST_SPLITS);
-        Block::cut(k, wanted.min(k / LEAST_SPLIT), caps)
+    /// The same of a sum over the pixels of all images, which is long: two waves of workgroups. In blocks of 64 × 64 as many
+    /// would have four times the partial sums, with which plans of networks were up to 1.6 times as large.
+    pub(super) fn splits_of_pixels(
+        outputs: [usize; 2],
+        matrices: usize,
+        k: usize,
+        caps: &Caps,
+    ) -> (usize, usize) {
+        let wanted = TWO_WAVES.div_ceil((Block::ALL[1].workgroups(outputs) * matrices).max(1));
+        Block::cut(k, wanted.min(MOST_SPLITS).min(k / LEAST_SPLIT), caps)
     }
 
     /// As few splits as loops that end early allow.
@@ -211,7 +212,7 @@ mod tests {
     /// What was the fastest of all forms on an H100, or within 5 % of it, where its rates are known.
     #[test]
     fn the_table_knows_what_was_measured() {
-        let of = |outputs| Block::chosen(outputs, 1, false);
+        let of = |outputs| Block::chosen(outputs, 1);
         // matmul-4096 and -1024, conv-64-64-32 of 64 images and of 8.
         let chosen = [[4096, 4096], [1024, 1024], [64, 65536], [64, 8192]].map(of);
         let rates: [[f64; 8]; 4] = [
@@ -228,24 +229,24 @@ mod tests {
         assert_eq!([[16, 50176], [256, 512], [10, 40], [40, 10], [12, 1 << 14]].map(of), [2, 1, 1, 1, 2]);
     }
 
-    /// Outputs and pixels of gradients of weights: form, splits, workgroups.
+    /// Outputs and pixels of gradients of weights: form, splits, workgroups. Many blocks need no splits.
     #[test]
-    fn long_sums_are_two_waves_of_workgroups() {
+    fn sums_over_pixels_are_two_waves_of_workgroups() {
         let caps = Caps::default_of(crate::ops::AdapterClass::Gpu);
         let of = |outputs, k| {
             let (form, (splits, length)) =
-                (Block::chosen(outputs, 1, true), Block::long_splits(outputs, 1, k, &caps));
+                (Block::chosen(outputs, 1), Block::splits_of_pixels(outputs, 1, k, &caps));
             assert!(splits * length >= k && (splits - 1) * length < k);
             (form, splits, splits * Block::ALL[form].workgroups(outputs))
         };
         // conv-64-64-32 of 8 and of 64 images, conv-256-256-8 of 64, the second and the first of cnn-a.
-        assert_eq!(of([64, 576], 8192), (4, 29, 261));
-        assert_eq!(of([64, 576], 65536), (4, 30, 270));
-        assert_eq!(of([256, 2304], 4096), (6, 4, 288));
-        assert_eq!(of([32, 144], 12544), (3, 79, 158));
-        assert_eq!(of([16, 9], 50176), (0, 93, 93));
+        assert_eq!(of([64, 576], 8192), (1, 8, 288));
+        assert_eq!(of([64, 576], 65536), (1, 8, 288));
+        assert_eq!(of([256, 2304], 4096), (4, 1, 144));
+        assert_eq!(of([32, 144], 12544), (1, 49, 245));
+        assert_eq!(of([16, 9], 50176), (1, 93, 93));
         // No split is shorter than it is worth.
-        assert_eq!(of([64, 576], 300), (4, 2, 18));
+        assert_eq!(of([64, 576], 300), (1, 2, 72));
     }
 
     /// What the template takes for granted.

@@ -7,7 +7,7 @@ use crate::bench::Workload;
 use crate::error::Result;
 use crate::graph::{Graph, Param, Params};
 use crate::nn::{Cnn, Layer, ResNet};
-use crate::ops::{AdapterClass, Caps, PoolOptions};
+use crate::ops::{AdapterClass, Caps, Conv2dOptions, Padding, PoolOptions};
 use crate::optim::{Adam, Optimizer};
 use crate::tensor::{Data, Feed};
 use crate::{Rng, Var};
@@ -177,12 +177,11 @@ impl Executor for Planned {
 const CLASSES: [Option<AdapterClass>; 4] =
     [None, Some(AdapterClass::Gpu), Some(AdapterClass::Software), Some(AdapterClass::SoftwareLanes8)];
 
-/// Whether a plan needs at most 1.3 times what is live at once; 1.4 on GPUs, whose kernels for weights' gradients read what is
-/// large and write large partial sums: the two cannot be parts of one buffer.
+/// Whether a plan needs at most 1.3 times what is live at once.
 fn is_near_the_bound(name: &str, class: Option<AdapterClass>, planned: usize, live: usize) -> bool {
     let ratio = planned as f64 / live.max(1) as f64;
     println!("{name:14} {:15} planned {planned:10} live {live:10} {ratio:.3}", format!("{class:?}"));
-    planned >= live && ratio <= if class == Some(AdapterClass::Gpu) { 1.4 } else { 1.3 }
+    planned >= live && ratio <= 1.3
 }
 
 /// Training steps of the models of `wgrad train`.
@@ -231,6 +230,19 @@ fn plans_of_all_workloads_are_near_what_is_live_at_once() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// The gradient of a small weight over many pixels occupies a large GPU: workgroups of its launch, not counting those that add
+/// its partial sums.
+#[test]
+fn gradients_of_weights_are_launched_in_two_waves() {
+    let g = Graph::new();
+    let (x, w) = (g.input("x", [8, 64, 32, 32]), g.input("w", [64, 64, 3, 3]));
+    let y = x.conv2d(w, None, &Conv2dOptions { padding: Padding::SameUpper, ..Conv2dOptions::default() });
+    g.output("dw", g.gradients(y.sum_all(), &[w])[0]);
+    let plan = plan_for(Some(AdapterClass::Gpu), g.finish().unwrap(), CompileOptions::new()).unwrap();
+    let program = plan.tasks.iter().map(|t| &t.program).find(|p| !p.scratch.is_empty()).unwrap();
+    assert_eq!(program.dispatches[0].grid.iter().product::<u32>(), 288);
 }
 
 /// A graph of random ops over images, rows and numbers, with gradients.

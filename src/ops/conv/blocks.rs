@@ -20,7 +20,7 @@ pub(super) fn trial(c: &Correlation) -> Trial {
     let name =
         format!("conv2d{}.k{}x{}{input_dilation}", if c.flip { "_backward_input" } else { "" }, c.kh, c.kw);
     let pixels = c.images * c.oh * c.ow;
-    Block::trial(&name, [c.m, pixels], c.groups, c.c * c.kh * c.kw, false)
+    Block::trial(&name, [c.m, pixels], c.groups, c.c * c.kh * c.kw)
 }
 
 /// The forward direction, or the gradient of the images.

@@ -14,7 +14,7 @@ use crate::ops::{Arg, KernelContext, Program, Trial, uniform};
 pub(super) fn trial(form: Form, e: &Extents, sums: bool) -> Trial {
     let sum = if sums { "_sum" } else { "" };
     let name = format!("{}{sum}.{}", form.name(), letters(form.aligned(e)));
-    Block::trial(&name, [e.m, e.n], e.batch, e.k, false)
+    Block::trial(&name, [e.m, e.n], e.batch, e.k)
 }
 
 /// The launches of C = A B; with `sums`, those of A's rows along k as a second output.
