@@ -215,6 +215,7 @@ mod tests {
         let of = |outputs| Block::chosen(outputs, 1);
         // matmul-4096 and -1024, conv-64-64-32 of 64 images and of 8.
         let chosen = [[4096, 4096], [1024, 1024], [64, 65536], [64, 8192]].map(of);
+        assert_eq!(chosen, [6, 3, 3, 4]);
         let rates: [[f64; 8]; 4] = [
             [10.0, 23.3, 21.9, 28.5, 24.1, 26.6, 32.6, 28.8],
             [10.8, 20.6, 21.3, 23.3, 22.5, 18.5, 20.7, 11.7],
