@@ -16,6 +16,9 @@ const TILED: usize = 6;
 const LONG: usize = 2;
 /// Of every so many, one is a product of matrices.
 const POINTWISE: usize = 10;
+/// Of every so many, one is computed in one form of blocks on GPUs, of all forms in turn.
+const OF_A_FORM: usize = 12;
+const FORMS: usize = 8;
 /// Multiply-adds of one configuration at most: the truth is computed without any haste.
 const LARGEST: usize = 120_000;
 
@@ -56,6 +59,9 @@ impl Config {
             };
             if number.is_multiple_of(TILED) || number.is_multiple_of(LONG) {
                 config.kernels = Kernels::Tiles;
+            }
+            if number.is_multiple_of(OF_A_FORM) {
+                config.kernels = Kernels::Block(number / OF_A_FORM % FORMS);
             }
             if number.is_multiple_of(LONG) && !number.is_multiple_of(TILED) {
                 config.size = [upto(6), 8 + upto(70)];

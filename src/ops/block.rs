@@ -104,7 +104,7 @@ impl Block {
         usize::from(outputs[0] > 16 || there_are(0) < BUSY / 4)
     }
 
-    /// What a trial compares for products that `name` tells from others.
+    /// What a trial compares for products that `name` tells from others. Splits of k count as matrices where they are many.
     pub(super) fn trial(name: &str, outputs: [usize; 2], matrices: usize, k: usize) -> Trial {
         let [m, n, k, count] = [outputs[0], outputs[1], k, matrices].map(usize::next_power_of_two);
         let first = Block::chosen(outputs, matrices);
@@ -126,16 +126,12 @@ impl Block {
         Block::cut(k, wanted.min(k / LEAST_SPLIT), caps)
     }
 
-    /// The same of a sum over the pixels of all images, which is long: two waves of workgroups. In blocks of 64 × 64 as many
-    /// would have four times the partial sums, with which plans of networks were up to 1.6 times as large.
-    pub(super) fn splits_of_pixels(
-        outputs: [usize; 2],
-        matrices: usize,
-        k: usize,
-        caps: &Caps,
-    ) -> (usize, usize) {
+    /// How many splits [`Block::cut`] makes of a sum over the pixels of all images, which is long: two waves of workgroups. In
+    /// blocks of 64 × 64 as many would have four times the partial sums, with which plans of networks were up to 1.6 times as
+    /// large.
+    pub(super) fn splits_of_pixels(outputs: [usize; 2], matrices: usize, pixels: usize) -> usize {
         let wanted = TWO_WAVES.div_ceil((Block::ALL[1].workgroups(outputs) * matrices).max(1));
-        Block::cut(k, wanted.min(MOST_SPLITS).min(k / LEAST_SPLIT), caps)
+        wanted.min(MOST_SPLITS).min(pixels / LEAST_SPLIT).max(1)
     }
 
     /// As few splits as loops that end early allow.
@@ -143,8 +139,8 @@ impl Block {
         Block::cut(k, 1, caps)
     }
 
-    /// At least `wanted` splits.
-    fn cut(k: usize, wanted: usize, caps: &Caps) -> (usize, usize) {
+    /// At least `wanted` splits, more or less: how many, and the extent of each.
+    pub(super) fn cut(k: usize, wanted: usize, caps: &Caps) -> (usize, usize) {
         // A loop over steps of eight of k at least, in each of which there is one over k.
         let most = (caps.max_loop_iterations as usize).saturating_sub(Block::STORES) / 9 * 8;
         let needed = caps.pieces(k, most.saturating_sub(Block::DEEPEST));
@@ -235,8 +231,8 @@ mod tests {
     fn sums_over_pixels_are_two_waves_of_workgroups() {
         let caps = Caps::default_of(crate::ops::AdapterClass::Gpu);
         let of = |outputs, k| {
-            let (form, (splits, length)) =
-                (Block::chosen(outputs, 1), Block::splits_of_pixels(outputs, 1, k, &caps));
+            let wanted = Block::splits_of_pixels(outputs, 1, k);
+            let (form, (splits, length)) = (Block::chosen(outputs, wanted), Block::cut(k, wanted, &caps));
             assert!(splits * length >= k && (splits - 1) * length < k);
             (form, splits, splits * Block::ALL[form].workgroups(outputs))
         };
@@ -245,7 +241,7 @@ mod tests {
         assert_eq!(of([64, 576], 65536), (1, 8, 288));
         assert_eq!(of([256, 2304], 4096), (4, 1, 144));
         assert_eq!(of([32, 144], 12544), (1, 49, 245));
-        assert_eq!(of([16, 9], 50176), (1, 93, 93));
+        assert_eq!(of([16, 9], 50176), (0, 93, 93));
         // No split is shorter than it is worth.
         assert_eq!(of([64, 576], 300), (1, 2, 72));
     }

@@ -15,7 +15,12 @@ use crate::ops::{Arg, Kernel, KernelContext, Program, Trial, uniform};
 /// The forms that can compute it.
 pub(in crate::ops::conv) fn trial(g: &Geometry) -> Trial {
     let name = format!("conv2d_backward_weight.k{}x{}", g.kh, g.kw);
-    Block::trial(&name, [g.o, g.depth()], g.groups, g.n * g.oh * g.ow)
+    Block::trial(&name, [g.o, g.depth()], g.groups * splits(g), g.n * g.oh * g.ow)
+}
+
+/// How many splits of the pixels are wanted.
+fn splits(g: &Geometry) -> usize {
+    Block::splits_of_pixels([g.o, g.depth()], g.groups, g.n * g.oh * g.ow)
 }
 
 /// The gradient of the weight and, if it is asked for, of the bias.
@@ -23,7 +28,7 @@ pub(in crate::ops::conv) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -
     let (g, bias) = (&problem.g, problem.has_bias);
     let (columns, pixels) = (g.depth(), g.n * g.oh * g.ow);
     let block = Block::of(problem.kernels.form(), &trial(g), ctx.caps);
-    let (splits, length) = Block::splits_of_pixels([g.o, columns], g.groups, pixels, ctx.caps);
+    let (splits, length) = Block::cut(pixels, splits(g), ctx.caps);
     let params = g.uniform().and(uniform! {
         stride_y: g.stride[0], stride_x: g.stride[1], dilation_y: g.dilation[0],
         dilation_x: g.dilation[1], top: g.top, left: g.left, splits, length, kw: g.kw, taps: g.taps(),
