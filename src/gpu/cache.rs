@@ -1,12 +1,19 @@
 //! Pipelines by kernel key. Each is made once per device.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::settle::{Dummies, settle};
+use super::settle::{Dummies, compiles_late, settle};
 use super::{Shared, lock};
 use crate::error::{Error, Result};
 use crate::ops::Kernel;
+
+/// Threads that make pipelines, at most: drivers' compilers share locks and caches, and memory grows with each.
+const MOST_THREADS: usize = 8;
+
+/// Pipelines of a thread, at least.
+const LEAST_EACH: usize = 2;
 
 /// A pipeline with what its bindings are.
 #[derive(Debug)]
@@ -42,6 +49,33 @@ impl Cache {
         let known = lock(&self.pipelines);
         let mut keys = std::collections::HashSet::new();
         kernels.filter(|k| !known.contains_key(&k.key) && keys.insert(&k.key)).cloned().collect()
+    }
+
+    /// Makes the pipelines of `kernels` side by side, where the driver compiles a pipeline when it is made. A kernel that the
+    /// device refuses is left to [`Cache::get`], which says why.
+    pub(crate) fn make(&self, gpu: &Shared, kernels: &[Kernel]) {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = cores.min(MOST_THREADS).min(kernels.len() / LEAST_EACH);
+        // A dump is to be in order, a context of OpenGL is one thread's, and lavapipe compiles at the first launch.
+        if threads > 1 && !gpu.dumps && gpu.info.backend != "Gl" && !compiles_late(gpu) {
+            self.make_by(threads, gpu, kernels);
+        }
+    }
+
+    fn make_by(&self, threads: usize, gpu: &Shared, kernels: &[Kernel]) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(kernel) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let _ = self.get(gpu, kernel);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                // Without a thread the others make them all.
+                let _ = std::thread::Builder::new().name("wgrad-pipelines".into()).spawn_scoped(scope, work);
+            }
+            work();
+        });
     }
 
     /// Drops those whose key begins with `prefix`.
@@ -173,4 +207,33 @@ pub(crate) fn bindings(module: &naga::Module) -> (Vec<(u32, bool)>, Option<u32>)
     }
     storage.sort_unstable();
     (storage, uniform)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipelines_made_side_by_side_are_made_once_and_faults_are_told() {
+        let Ok(gpus) = super::super::adapters_named("") else { return println!("SKIPPED: no adapter") };
+        for gpu in &gpus {
+            let entries = ["accumulate", "argmax_rows", "batch_norm_moments", "cast_bytes", "one_hot"];
+            let mut kernels: Vec<Kernel> = entries.iter().filter_map(|e| Kernel::library(e).ok()).collect();
+            assert_eq!(kernels.len(), entries.len());
+            let mut wrong = kernels[0].clone();
+            wrong.key = "wrong".into();
+            wrong.text = "fn main() { return 1; }".into();
+            kernels.insert(1, wrong.clone());
+            let shared = &gpu.0;
+            let before = gpu.object_counts().pipelines;
+            shared.cache.make_by(3, shared, &kernels);
+            // The refused one was asked for as well.
+            assert_eq!(gpu.object_counts().pipelines - before, kernels.len());
+            let mut made: Vec<String> = gpu.kernels().into_iter().map(|k| k.key).collect();
+            made.sort_unstable();
+            assert_eq!(made, entries, "{}", shared.info.name);
+            let error = shared.cache.get(shared, &wrong).expect_err("no shader").to_string();
+            assert!(error.contains("wrong"), "{error}");
+        }
+    }
 }

@@ -19,10 +19,15 @@ const BYTES: u64 = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Dummies(OnceLock<[wgpu::Buffer; 3]>);
 
+/// Whether the driver is lavapipe, which compiles a kernel at its first launch.
+pub(super) fn compiles_late(gpu: &Shared) -> bool {
+    gpu.info.backend == "Vulkan" && gpu.info.driver.contains("llvmpipe")
+}
+
 /// Launches no workgroups of a new pipeline, on lavapipe; says whether it did.
 pub(super) fn settle(gpu: &Shared, pipeline: &Pipeline, dummies: &Dummies) -> bool {
     let Some(uniform) = pipeline.uniform else { return false };
-    if gpu.info.backend != "Vulkan" || !gpu.info.driver.contains("llvmpipe") {
+    if !compiles_late(gpu) {
         return false;
     }
     let [read, write, values] = dummies.0.get_or_init(|| {

@@ -146,7 +146,9 @@ impl GpuStep {
         gpu.write(&uniform_buffer, Feed::U8(&uniforms));
 
         let kernels = self.plan.tasks.iter().flat_map(|t| &t.program.dispatches).map(|d| &d.kernel);
-        gpu.precompiler.start(gpu, gpu.cache.missing(kernels));
+        let missing = gpu.cache.missing(kernels);
+        gpu.cache.make(gpu, &missing);
+        gpu.precompiler.start(gpu, missing);
         let mut next = 0;
         let mut tasks = Vec::new();
         for (t, task) in self.plan.tasks.iter().enumerate() {
