@@ -11,6 +11,7 @@
 //   reduce_columns16        16 columns per invocation, for software adapters; inner % 16 == 0
 //   reduce_rows4            one invocation per result, four terms a step; inner == 1, extent % 4 == 0
 //   reduce_rows_workgroup   64 invocations per result; inner == 1
+//   reduce_rows4_workgroup  the same, four terms a load and four loads on their way; inner == 1, extent % 4 == 0
 
 struct Reduction {
     outer: u32, extent: u32, inner: u32,
@@ -137,6 +138,38 @@ fn reduce_rows_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(wo
     for (var k = start + lane; k < end; k += 64u) {
         total = combine(total, prologue(base + k, outer, k, 0u));
     }
+    finish(lane, i, total);
+}
+
+// `length` is divisible by 4 like `extent`. A GPU's memory answers after hundreds of cycles: what it is asked for meanwhile is
+// the bandwidth, so that each invocation has four vectors on their way.
+@compute @workgroup_size(64)
+fn reduce_rows4_workgroup(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_workgroup(group, groups);
+    if (i >= p.outer * p.chunks) { return; }
+    let start = (i % p.chunks) * p.length;
+    let end = min(start + p.length, p.extent) / 4u;
+    let outer = i / p.chunks;
+    let base = outer * (p.extent / 4u);
+    var k = start / 4u + lane;
+    var a = vec4<f32>(neutral());
+    var b = a;
+    var c = a;
+    var d = a;
+    for (; k + 192u < end; k += 256u) {
+        a = combine4(a, prologue4(base + k, outer, k, 0u));
+        b = combine4(b, prologue4(base + k + 64u, outer, k + 64u, 0u));
+        c = combine4(c, prologue4(base + k + 128u, outer, k + 128u, 0u));
+        d = combine4(d, prologue4(base + k + 192u, outer, k + 192u, 0u));
+    }
+    for (; k < end; k += 64u) { a = combine4(a, prologue4(base + k, outer, k, 0u)); }
+    let total = combine4(combine4(a, b), combine4(c, d));
+    finish(lane, i, combine(combine(total.x, total.y), combine(total.z, total.w)));
+}
+
+// Result `i` from what each of 64 invocations has.
+fn finish(lane: u32, i: u32, total: f32) {
     partial[lane] = total;
     workgroupBarrier();
     for (var span = 32u; span > 0u; span /= 2u) {

@@ -29,7 +29,9 @@ impl Plan {
             class == AdapterClass::Gpu && inner == 1 && (extent >= 256 || extent >= 32 && outer <= 4096);
         // Whole cache lines, where there are lanes enough for them.
         let lines = class != AdapterClass::Gpu && inner % 16 == 0 && outer * inner >= 256;
-        let (entry, lanes, width) = if in_workgroup {
+        let (entry, lanes, width) = if in_workgroup && extent % 4 == 0 {
+            ("reduce_rows4_workgroup", WORKGROUP, 1)
+        } else if in_workgroup {
             ("reduce_rows_workgroup", WORKGROUP, 1)
         } else if lines {
             ("reduce_columns16", 1, 16)
@@ -50,8 +52,7 @@ impl Plan {
         let mut plan = Plan::whole(class, view);
         let side_by_side = view.outer * view.inner * plan.lanes / plan.width;
         // Loads that follow each other in one invocation.
-        let four = plan.entry == "reduce_rows4";
-        let each = plan.lanes * if four { 4 } else { 1 };
+        let each = plan.lanes * plan.terms();
         let steps = view.extent / each;
         let (wanted, long, least) = match class {
             AdapterClass::Gpu => (32_768, 64, 16),
@@ -66,16 +67,21 @@ impl Plan {
         if steps >= long && side_by_side < wanted || needed > 1 {
             let chunks = (wanted / side_by_side.max(1)).min(steps / least).max(needed);
             // Whole vectors to each piece.
-            plan.length = view.extent.div_ceil(chunks).next_multiple_of(if four { 4 } else { 1 });
+            plan.length = view.extent.div_ceil(chunks).next_multiple_of(plan.terms());
             plan.chunks = view.extent.div_ceil(plan.length);
         }
         plan
     }
 
-    /// Loop iterations for a piece of `length`.
+    /// Terms of a row that an invocation reads at once.
+    fn terms(&self) -> usize {
+        if matches!(self.entry, "reduce_rows4" | "reduce_rows4_workgroup") { 4 } else { 1 }
+    }
+
+    /// Loop iterations for a piece of `length`, at most.
     fn loop_iterations(&self, length: usize) -> usize {
-        let each = self.lanes * if self.entry == "reduce_rows4" { 4 } else { 1 };
-        length.div_ceil(each) + if self.lanes > 1 { WORKGROUP.ilog2() as usize } else { 0 }
+        length.div_ceil(self.lanes * self.terms())
+            + if self.lanes > 1 { WORKGROUP.ilog2() as usize } else { 0 }
     }
 
     /// How the kernel walks over its terms.
@@ -83,7 +89,7 @@ impl Plan {
         let View { outer, extent, inner } = self.view;
         let (extents, vectors) = match self.entry {
             "reduce_columns4" | "reduce_columns16" => (["p.extent", "(p.inner / 4u)"], Some(2)),
-            "reduce_rows4" => (["(p.extent / 4u)", "p.inner"], Some(1)),
+            "reduce_rows4" | "reduce_rows4_workgroup" => (["(p.extent / 4u)", "p.inner"], Some(1)),
             _ => (["p.extent", "p.inner"], None),
         };
         Walked { dims: [outer, extent, inner], extents, vectors }
@@ -133,7 +139,7 @@ impl Plan {
             ("combine4", "fn combine4(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> { return larger4(a, b); }\n");
         let used = match self.entry {
             "reduce_columns4" | "reduce_columns16" => &[four][..],
-            "reduce_rows4" => &[one, four],
+            "reduce_rows4" | "reduce_rows4_workgroup" => &[one, four],
             _ => &[one],
         };
         let start = ("neutral", "fn neutral() -> f32 { return minus_infinity(); }\n");
@@ -153,7 +159,8 @@ mod tests {
             (plan.entry, plan.chunks)
         };
         let (gpu, software) = (AdapterClass::Gpu, AdapterClass::Software);
-        assert_eq!(chunks(gpu, 1, 64, 1), ("reduce_rows_workgroup", 1));
+        assert_eq!(chunks(gpu, 1, 64, 1), ("reduce_rows4_workgroup", 1));
+        assert_eq!(chunks(gpu, 1, 66, 1), ("reduce_rows_workgroup", 1));
         assert_eq!(chunks(gpu, 100_000, 32, 1), ("reduce_rows4", 1));
         assert_eq!(chunks(software, 64, 64, 128), ("reduce_columns16", 1));
         assert_eq!(chunks(gpu, 64, 32, 128), ("reduce_columns4", 1));
