@@ -69,7 +69,7 @@ pub use env::{SWITCHES, Switch, adapter as wanted_adapter, check as check_enviro
 pub use error::{CheckError, CheckKind, Error, RecordingError, Result};
 #[doc(hidden)]
 pub use files::write_renamed;
-pub use graph::{Graph, Init, Param, Params, Scope, Var};
+pub use graph::{Distribution, Fan, Gain, Graph, Init, Param, Params, Scope, Var};
 pub use plan::Traffic;
 pub use rng::{Rng, fnv1a, philox};
 pub use shape::{DType, IntoShape, MAX_RANK, Shape, TensorType};

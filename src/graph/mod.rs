@@ -19,7 +19,7 @@ use std::collections::HashSet;
 use std::panic::Location;
 use std::sync::Arc;
 
-pub use init::Init;
+pub use init::{Distribution, Fan, Gain, Init};
 pub(crate) use param::WeakParam;
 pub use param::{Param, Params};
 pub(crate) use recording::{InputInfo, Node, OutputInfo, Recording, Source, SourceLocation, StateInfo};
