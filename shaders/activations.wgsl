@@ -50,3 +50,111 @@ fn bce_logits_fn(z: f32, y: f32) -> f32 {
     let other = select(y, 1.0 - y, z > 0.0);
     return select(other * abs(z), 0.0, is_zero(other)) + log_of(1.0 + exp_of(-abs(z)));
 }
+
+// ln(1 + e) for e from 0 to 1, to a few units in the last place, where WGSL's log promises 2^-21 and 1 + e loses e: 2 atanh(e / (2 + e)).
+fn log1p_of(e: f32) -> f32 {
+    let s = e / (2.0 + e);
+    let w = s * s;
+    let p = ((((((0.0666666667 * w + 0.0769230769) * w + 0.0909090909) * w + 0.111111111) * w + 0.142857143) * w + 0.2) * w
+        + 0.333333333) * w;
+    return 2.0 * (s + s * p);
+}
+
+// softplus(x) = ln(1 + e^(beta x)) / beta, x where beta x is above the threshold.
+fn softplus_fn(x: f32, beta: f32, threshold: f32) -> f32 {
+    let z = x * beta;
+    let y = (max(z, 0.0) + log1p_of(exp(-abs(z)))) / beta;
+    return select(y, x, (z > threshold) | is_nan(x));
+}
+
+// softplus'(x) = 1 / (1 + e^(-beta x)), 1 above the threshold.
+fn softplus_grad_fn(x: f32, dy: f32, beta: f32, threshold: f32) -> f32 {
+    let z = x * beta;
+    let t = exp_of(-abs(z));
+    let s = select(t, 1.0, z >= 0.0) / (1.0 + t);
+    return select(dy * s, dy, is_zero(dy) | ((z > threshold) & !is_nan(z)));
+}
+
+// ln sigmoid(x) = min(x, 0) - ln(1 + e^-|x|).
+fn log_sigmoid_fn(x: f32) -> f32 { return select(min(x, 0.0) - log1p_of(exp(-abs(x))), x, is_nan(x)); }
+
+// elu(x) = x above 0, alpha (e^x - 1) below, by its series near 0.
+fn elu_fn(x: f32, alpha: f32) -> f32 {
+    let c = clamp(x, -0.5, 0.0);
+    let near = c + c * c * (0.5 + c * (0.166666667 + c * (0.0416666667 + c * (8.33333333e-3 + c * (1.38888889e-3 + c * (1.98412698e-4
+        + c * 2.48015873e-5))))));
+    let below = alpha * select(exp(min(x, 0.0)) - 1.0, near, x > -0.5);
+    return select(below, x, (x > 0.0) | is_nan(x));
+}
+
+// elu'(x) = 1 above 0, alpha e^x below.
+fn elu_grad_fn(x: f32, dy: f32, alpha: f32) -> f32 {
+    let below = dy * exp_of(min(x, 0.0)) * alpha;
+    return select(select(below, dy, (x > 0.0) | is_zero(dy)), x + dy, is_nan(x) & !is_zero(dy));
+}
+
+// The probability that a standard normal variable is below -|x|: half of erfc(|x| / sqrt(2)), with a relative error of 1.2e-7 and
+// what rounding the exponent adds (Press et al., Numerical Recipes, 2nd edition, section 6.2, erfcc).
+fn normal_tail(x: f32) -> f32 {
+    let z = abs(x) * 0.707106781;
+    let t = 1.0 / (1.0 + 0.5 * z);
+    let p = ((((((((0.17087277 * t - 0.82215223) * t + 1.48851587) * t - 1.13520398) * t + 0.27886807) * t - 0.18628806) * t
+        + 0.09678418) * t + 0.37409196) * t + 1.00002368) * t - 1.26551223;
+    return 0.5 * t * exp(p - 0.5 * x * x);
+}
+
+// gelu(x) = x times the probability that a standard normal variable is below x. Beyond 20 it is x or 0.
+fn gelu_fn(x: f32) -> f32 {
+    let c = clamp(x, -20.0, 20.0);
+    let tail = normal_tail(c);
+    return select(max(x, -20.0) * select(1.0 - tail, tail, x < 0.0), x, is_nan(x));
+}
+
+// gelu'(x) = that probability plus x times its density.
+fn gelu_grad_fn(x: f32, dy: f32) -> f32 {
+    let c = clamp(x, -20.0, 20.0);
+    let tail = normal_tail(c);
+    let density = 0.398942280 * exp(-0.5 * c * c);
+    let slope = select(1.0 - tail, tail, x < 0.0) + c * density;
+    return select(dy * select(slope, x, is_nan(x)), 0.0, is_zero(dy));
+}
+
+// softsign(x) = x / (1 + |x|), 1 at infinity.
+fn softsign_fn(x: f32) -> f32 {
+    let size = min(abs(x), 1e30);
+    let part = size / (1.0 + size);
+    return select(select(part, -part, x < 0.0), x, is_nan(x));
+}
+
+// tanh_shrink(x) = x - tanh(x), by its series near 0, where the difference would lose all digits.
+fn tanh_shrink_fn(x: f32) -> f32 {
+    let c = clamp(x, -0.625, 0.625);
+    let z = c * c;
+    let p = z * (0.133333333 - z * (0.0539682540 - z * (0.0218694885 - z * (8.86323553e-3 - z * (3.59212804e-3 - z * (1.45583439e-3
+        - z * (5.90027440e-4 - z * 2.39129114e-4)))))));
+    let near = c * z * (0.333333333 - p);
+    return select(select(x - tanh_fn(x), near, abs(x) < 0.625), x, is_nan(x));
+}
+
+// hard_tanh(x) = x between low and high, the bound beyond.
+fn hard_tanh_fn(x: f32, low: f32, high: f32) -> f32 { return select(clamp(x, low, high), x, is_nan(x)); }
+
+// hard_tanh'(x) = 1 strictly between the bounds.
+fn hard_tanh_grad_fn(x: f32, dy: f32, low: f32, high: f32) -> f32 {
+    return select(dy, 0.0, ((x <= low) | (x >= high)) & !is_nan(x));
+}
+
+// hard_shrink(x) = x where |x| is above lambda, else 0.
+fn hard_shrink_fn(x: f32, lambda: f32) -> f32 { return select(x, 0.0, (abs(x) <= lambda) & !is_nan(x)); }
+
+// soft_shrink(x) = what of x is above lambda or below -lambda.
+fn soft_shrink_fn(x: f32, lambda: f32) -> f32 {
+    let rest = select(x + lambda, x - lambda, x > 0.0);
+    return select(select(rest, 0.0, abs(x) <= lambda), x, is_nan(x));
+}
+
+// Both' = 1 where |x| is above lambda, else 0.
+fn shrink_grad_fn(x: f32, dy: f32, lambda: f32) -> f32 { return select(dy, 0.0, (abs(x) <= lambda) & !is_nan(x)); }
+
+// prelu(x, a) = x above 0, a x below.
+fn prelu_fn(x: f32, slope: f32) -> f32 { return select(slope * x, x, x > 0.0); }

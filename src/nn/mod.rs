@@ -1,5 +1,6 @@
 //! Layers: they hold parameters, never values, and record ops when called.
 
+mod activation;
 mod affine;
 mod batch_norm;
 mod conv;
@@ -15,6 +16,7 @@ mod summary;
 use crate::graph::Var;
 
 pub use crate::ops::{Conv2dOptions, Padding, PoolOptions};
+pub use activation::{Activation, Maxout, Prelu};
 pub use affine::RandomAffine;
 pub use batch_norm::{BatchNorm1d, BatchNorm2d};
 pub use conv::Conv2d;
@@ -24,7 +26,7 @@ pub use linear::Linear;
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use residual::ResidualBlock;
 pub use sequential::{Mlp, Sequential};
-pub use simple::{Activation, Dropout, Flatten};
+pub use simple::{Dropout, Flatten};
 pub use summary::{LayerSummary, Summary};
 
 /// A part of a model.

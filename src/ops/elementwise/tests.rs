@@ -22,6 +22,20 @@ fn softplus(x: f32) -> f32 {
     f64::from(x).exp().ln_1p() as f32
 }
 
+/// The distribution of a standard normal variable, and its density.
+fn normal(x: f32) -> f32 {
+    (0.5 * libm::erfc(-f64::from(x) / std::f64::consts::SQRT_2)) as f32
+}
+
+fn density(x: f32) -> f32 {
+    ((-0.5 * f64::from(x) * f64::from(x)).exp() / (2.0 * std::f64::consts::PI).sqrt()) as f32
+}
+
+fn gelu_slope(x: f32) -> f32 {
+    let z = if x.is_nan() { x } else { x.clamp(-40.0, 40.0) };
+    normal(z) + z * density(z)
+}
+
 /// The value of a formula with attributes `p`.
 fn value(name: &str, [a, b, c]: [f32; 3], p: &[f32]) -> f32 {
     let nan = a.is_nan() || b.is_nan();
@@ -78,6 +92,33 @@ fn value(name: &str, [a, b, c]: [f32; 3], p: &[f32]) -> f32 {
         // log(1 + e^z) - z y, and z (1 - y) taken out of it above 0.
         "bce_logits" if a > 0.0 => softplus(-a) + masked(1.0 - b, a),
         "bce_logits" => softplus(a) - masked(b, a),
+        "softplus" if a * p[0] > p[1] => a,
+        "softplus" => softplus(a * p[0]) / p[0],
+        "softplus_grad" if a * p[0] > p[1] => b,
+        "softplus_grad" => masked(b, value("sigmoid", [a * p[0], 0.0, 0.0], &[])),
+        "log_sigmoid" if a < -50.0 => a,
+        "log_sigmoid" => -softplus(-a),
+        "elu" if a > 0.0 => a,
+        "elu" => p[0] * f64::from(a).exp_m1() as f32,
+        "elu_grad" if a > 0.0 => b,
+        "elu_grad" => masked(b, p[0] * a.exp()),
+        // The limit below, where it is 0 · ∞.
+        "gelu" if a < -40.0 => 0.0,
+        "gelu" => a * normal(a),
+        "gelu_grad" => masked(b, gelu_slope(a)),
+        "softsign" if a.abs() == f32::INFINITY => a.signum(),
+        "softsign" => a / (1.0 + a.abs()),
+        "tanh_shrink" => (f64::from(a) - f64::from(a).tanh()) as f32,
+        "hard_tanh" if a.is_nan() => a,
+        "hard_tanh" => a.clamp(p[0], p[1]),
+        "hard_tanh_grad" if a <= p[0] || a >= p[1] => 0.0,
+        "hard_shrink" | "soft_shrink" if a.abs() <= p[0] => 0.0,
+        "hard_shrink" => a,
+        "soft_shrink" => a - p[0] * a.signum(),
+        "shrink_grad" if a.abs() <= p[0] => 0.0,
+        "hard_tanh_grad" | "shrink_grad" => b,
+        "prelu" if a > 0.0 => a,
+        "prelu" => b * a,
         _ => panic!("say here what `{name}` gives for NaN and infinity, and its gradient below"),
     }
 }
@@ -132,6 +173,29 @@ fn cotangent(name: &str, k: usize, x: [f32; 3], p: &[f32], dy: f32) -> f32 {
         ("leaky_relu", _) | ("leaky_relu_grad", 1) => p[0] * dy,
         ("bce_logits", 0) => dy * (value("sigmoid", x, p) - b),
         ("bce_logits", _) => -dy * a,
+        ("softplus", _) | ("softplus_grad", 1) => value("softplus_grad", [a, dy, 0.0], p),
+        ("softplus_grad", _) if a * p[0] > p[1] => 0.0 * masked(dy, b),
+        ("softplus_grad", _) => {
+            let s = [a, -a].map(|z| value("sigmoid", [z * p[0], 0.0, 0.0], &[]));
+            masked(masked(dy, b), s[0] * s[1] * p[0])
+        }
+        ("log_sigmoid", _) => dy * value("sigmoid", [-a, 0.0, 0.0], &[]),
+        ("elu", _) | ("elu_grad", 1) => value("elu_grad", [a, dy, 0.0], p),
+        ("elu_grad", _) if a > 0.0 => 0.0,
+        ("elu_grad", _) => masked(dy, y),
+        ("gelu", _) | ("gelu_grad", 1) => masked(dy, gelu_slope(a)),
+        ("gelu_grad", _) => {
+            let z = if a.is_nan() { a } else { a.clamp(-20.0, 20.0) };
+            masked(masked(dy, b), density(z) * (2.0 - z * z))
+        }
+        ("softsign", _) => dy * (1.0 + a.abs()).recip().powi(2),
+        ("tanh_shrink", _) => dy * f64::from(a).tanh().powi(2) as f32,
+        ("hard_tanh", _) | ("hard_tanh_grad", 1) => value("hard_tanh_grad", [a, dy, 0.0], p),
+        ("hard_shrink" | "soft_shrink", _) | ("shrink_grad", 1) => value("shrink_grad", [a, dy, 0.0], p),
+        ("prelu", 0) if a > 0.0 => dy,
+        ("prelu", 0) => dy * b,
+        ("prelu", _) if a > 0.0 => 0.0,
+        ("prelu", _) => dy * a,
         // Steps, what chooses, and what was not chosen.
         _ => 0.0,
     }

@@ -1,6 +1,10 @@
 //! Activations and their derivatives. Kernels: `shaders/activations.wgsl`.
 
-use super::{Case, Elementwise, Fillings, Formula, Real, UNIT, Var, all_cases, formula, methods, points};
+mod methods;
+mod piecewise;
+mod smooth;
+
+use super::{Case, Fillings, Formula, Real, UNIT, Var, all_cases, formula, points};
 use crate::op::Pattern;
 
 formula!(
@@ -95,28 +99,6 @@ formula!(
     filling: |k| if k == 0 { Fillings::Normal } else { Fillings::Uniform(0.0, 1.0) },
     keeps_f32: true);
 
-methods! {
-    /// Logistic sigmoid.
-    sigmoid() = Sigmoid;
-    /// Hyperbolic tangent.
-    tanh() = Tanh;
-    /// max(x, 0).
-    relu() = Relu;
-}
-
-impl<'g> Var<'g> {
-    #[track_caller]
-    pub(crate) fn binary_cross_entropy_per_element(self, target: Var<'g>) -> Var<'g> {
-        self.with(target, BceLogits)
-    }
-
-    /// x above 0, `slope`·x below; PyTorch's default slope is 0.01.
-    #[track_caller]
-    pub fn leaky_relu(self, slope: f32) -> Var<'g> {
-        self.elementwise(LeakyRelu(slope))
-    }
-}
-
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = all_cases! {
         Sigmoid, SigmoidGrad, Tanh, TanhGrad, Relu, ReluGrad, BceLogits, LeakyRelu(0.01), LeakyReluGrad(0.2),
@@ -130,5 +112,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(points(Relu, &[&extremes]));
     cases.push(points(ReluGrad, &[&[0.0, -1.0, 1.0], &[5.0, 6.0, 7.0]]));
     cases.push(points(LeakyReluGrad(0.5), &[&[0.0, -1.0, 1.0], &[5.0, 6.0, 7.0]]));
+    cases.extend(smooth::cases());
+    cases.extend(piecewise::cases());
     cases
 }

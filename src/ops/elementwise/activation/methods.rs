@@ -1,0 +1,183 @@
+//! Activations as methods. Some are made of other ops, which GPUs compute in one kernel.
+
+use super::super::{Elementwise, Var};
+use super::piecewise::{HardShrink, HardTanh, Prelu, SoftShrink};
+use super::smooth::{Elu, Gelu, LogSigmoid, Softplus, Softsign, TanhShrink};
+use super::{BceLogits, LeakyRelu, Relu, Sigmoid, Tanh};
+use crate::ops::elementwise::methods;
+
+/// SELU's α and λ: Klambauer et al., NIPS 2017, equation 14.
+const SELU: [f32; 2] = [1.673_263_2, 1.050_701];
+
+/// √(8 / π), of GELU's form by tanh.
+const SQRT_8_OVER_PI: f32 = 1.595_769_1;
+
+methods! {
+    /// Logistic sigmoid.
+    sigmoid() = Sigmoid;
+    /// Hyperbolic tangent.
+    tanh() = Tanh;
+    /// max(x, 0).
+    relu() = Relu;
+    /// ln σ(x), finite where σ(x) is 0.
+    log_sigmoid() = LogSigmoid;
+    /// x Φ(x) with the distribution of a standard normal variable: Hendrycks and Gimpel, 2016; PyTorch's `gelu`.
+    gelu() = Gelu;
+    /// x / (1 + |x|).
+    softsign() = Softsign;
+    /// x - tanh x.
+    tanh_shrink() = TanhShrink;
+    /// x above 0, a x below; `slope` broadcasts, so that `[c, 1, 1]` is a slope for each channel: He et al., ICCV 2015.
+    prelu(slope) = Prelu;
+}
+
+impl<'g> Var<'g> {
+    #[track_caller]
+    pub(crate) fn binary_cross_entropy_per_element(self, target: Var<'g>) -> Var<'g> {
+        self.with(target, BceLogits)
+    }
+
+    /// x above 0, `slope`·x below; PyTorch's default slope is 0.01.
+    #[track_caller]
+    pub fn leaky_relu(self, slope: f32) -> Var<'g> {
+        self.elementwise(LeakyRelu(slope))
+    }
+
+    /// 1 where x is 0 or more, else 0: the step of McCulloch and Pitts, 1943. Its derivative is 0.
+    #[track_caller]
+    pub fn binary_step(self) -> Var<'g> {
+        self.greater_equal(self.graph.scalar(0.0))
+    }
+
+    /// x between `low` and `high`, the bound beyond; -1 and 1 in PyTorch. Unlike that of [`Var::clamp`], its derivative is 0 at the
+    /// bounds.
+    #[track_caller]
+    pub fn hard_tanh(self, low: f32, high: f32) -> Var<'g> {
+        self.elementwise(HardTanh(low, high))
+    }
+
+    /// min(max(x, 0), 6): Krizhevsky, 2010.
+    #[track_caller]
+    pub fn relu6(self) -> Var<'g> {
+        self.hard_tanh(0.0, 6.0)
+    }
+
+    /// (x + 3) / 6 between 0 and 1: PyTorch's `hardsigmoid`; Howard et al., ICCV 2019, section 5.2.
+    #[track_caller]
+    pub fn hard_sigmoid(self) -> Var<'g> {
+        (self.hard_tanh(-3.0, 3.0) + 3.0) * (1.0 / 6.0)
+    }
+
+    /// x times the hard sigmoid of x: Howard et al., ICCV 2019, section 5.2.
+    #[track_caller]
+    pub fn hard_swish(self) -> Var<'g> {
+        self * self.hard_sigmoid()
+    }
+
+    /// x where |x| is above `lambda`, else 0; 0.5 in PyTorch.
+    #[track_caller]
+    pub fn hard_shrink(self, lambda: f32) -> Var<'g> {
+        self.elementwise(HardShrink(lambda))
+    }
+
+    /// x ∓ `lambda` where |x| is above it, else 0; 0.5 in PyTorch.
+    #[track_caller]
+    pub fn soft_shrink(self, lambda: f32) -> Var<'g> {
+        self.elementwise(SoftShrink(lambda))
+    }
+
+    /// x above 0, `alpha` (e^x - 1) below; 1 in PyTorch: Clevert, Unterthiner and Hochreiter, ICLR 2016.
+    #[track_caller]
+    pub fn elu(self, alpha: f32) -> Var<'g> {
+        self.elementwise(Elu(alpha))
+    }
+
+    /// λ times ELU with the α for which mean 0 and variance 1 are a fixed point: Klambauer et al., NIPS 2017.
+    #[track_caller]
+    pub fn selu(self) -> Var<'g> {
+        self.elu(SELU[0]) * SELU[1]
+    }
+
+    /// x above 0, `alpha` (e^(x / alpha) - 1) below, so that the derivative is continuous for any `alpha`: Barron, 2017.
+    #[track_caller]
+    pub fn celu(self, alpha: f32) -> Var<'g> {
+        (self * (1.0 / alpha)).elu(1.0) * alpha
+    }
+
+    /// ln(1 + e^(βx)) / β; x where βx is above `threshold`. 1 and 20 in PyTorch.
+    #[track_caller]
+    pub fn softplus(self, beta: f32, threshold: f32) -> Var<'g> {
+        self.elementwise(Softplus(beta, threshold))
+    }
+
+    /// x σ(βx): Ramachandran, Zoph and Le, 2017.
+    #[track_caller]
+    pub fn swish(self, beta: f32) -> Var<'g> {
+        self * (self * beta).sigmoid()
+    }
+
+    /// x σ(x), swish with β = 1: Elfwing, Uchibe and Doya, 2017; PyTorch's `silu`.
+    #[track_caller]
+    pub fn silu(self) -> Var<'g> {
+        self * self.sigmoid()
+    }
+
+    /// x tanh(ln(1 + e^x)): Misra, BMVC 2020.
+    #[track_caller]
+    pub fn mish(self) -> Var<'g> {
+        self * self.softplus(1.0, 20.0).tanh()
+    }
+
+    /// GELU by tanh: ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), computed as x σ(√(8/π) (…)), which loses no digits below 0.
+    /// PyTorch's `gelu` with `approximate="tanh"`.
+    #[track_caller]
+    pub fn gelu_tanh(self) -> Var<'g> {
+        let inner = self * (self.square() * 0.044_715 + 1.0);
+        self * (inner * SQRT_8_OVER_PI).sigmoid()
+    }
+
+    /// Gated linear unit: the first half along `axis` times the sigmoid of the second: Dauphin et al., ICML 2017.
+    #[track_caller]
+    pub fn glu(self, axis: usize) -> Var<'g> {
+        self.gated(axis, |gate| gate.sigmoid())
+    }
+
+    /// The first half along `axis` times SiLU of the second: Shazeer, "GLU Variants Improve Transformer", 2020, equation 5.
+    #[track_caller]
+    pub fn swiglu(self, axis: usize) -> Var<'g> {
+        self.gated(axis, |gate| gate.silu())
+    }
+
+    #[track_caller]
+    fn gated(self, axis: usize, gate: impl FnOnce(Var<'g>) -> Var<'g>) -> Var<'g> {
+        // An odd extent leaves halves that differ, which the second slice tells.
+        let half = self.shape().dim(axis).div_ceil(2);
+        self.slice(axis, 0, half) * gate(self.slice(axis, half, half))
+    }
+
+    /// Softmax of x / `temperature`: towards the largest alone near 0, towards equal ones above 1: Hinton, Vinyals and Dean, 2015.
+    #[track_caller]
+    pub fn softmax_at(self, axis: usize, temperature: f32) -> Var<'g> {
+        (self * (1.0 / temperature)).softmax(axis)
+    }
+
+    /// Log-softmax of x / `temperature`.
+    #[track_caller]
+    pub fn log_softmax_at(self, axis: usize, temperature: f32) -> Var<'g> {
+        (self * (1.0 / temperature)).log_softmax(axis)
+    }
+
+    /// 1 for the largest along `axis`, the first of equal ones, and 0 for the others; ONNX's `Hardmax`. A decision: its derivative
+    /// is 0.
+    #[track_caller]
+    pub fn hardmax(self, axis: usize) -> Var<'g> {
+        let rank = self.shape().rank();
+        let one_hot = self.argmax(axis).one_hot(self.shape().dim(axis));
+        if axis + 1 >= rank {
+            return one_hot;
+        }
+        // The classes are last: back to where the axis was.
+        let back: Vec<usize> = (0..axis).chain([rank - 1]).chain(axis..rank - 1).collect();
+        one_hot.permute(&back)
+    }
+}

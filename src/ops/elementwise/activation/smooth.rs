@@ -1,0 +1,186 @@
+//! Activations with a derivative everywhere, or nearly so, each in a form that keeps its digits in its tails.
+
+use super::super::{Case, Formula, Real, UNIT, Var, all_cases, formula, points};
+use crate::ops::Fillings;
+
+/// 1 / √(2π).
+const DENSITY: f64 = 0.398_942_280_401_432_7;
+
+/// Φ(x), the distribution of a standard normal variable, by the complementary error function, so that it keeps its digits
+/// where it is small.
+fn normal_distribution<T: Real>(x: T) -> T {
+    T::of(0.5 * libm::erfc(-x.wide() * std::f64::consts::FRAC_1_SQRT_2))
+}
+
+/// φ(x), its density.
+fn normal_density<T: Real>(x: T) -> T {
+    T::of(DENSITY) * (T::of(-0.5) * x * x).exp()
+}
+
+/// What Φ and φ lose, in units of f32: their exponent -x² / 2 is rounded.
+fn normal_units(x: f64) -> f64 {
+    40.0 + 4.0 * x * x
+}
+
+/// Beyond, Φ and φ are 0 or 1 in either precision; infinities would give NaN.
+fn cut<T: Real>(x: T) -> T {
+    let most = T::of(40.0);
+    if x > most {
+        most
+    } else if x < -most {
+        -most
+    } else {
+        x
+    }
+}
+
+formula!(
+    /// ln(1 + e^(βx)) / β; x where βx is above the threshold. Dugas et al., NIPS 2000.
+    Softplus(beta, threshold) = "softplus", 1,
+    eval: |s, x| {
+        let beta = T::of(f64::from(s.0));
+        let z = x[0] * beta;
+        if z > T::of(f64::from(s.1)) {
+            x[0]
+        } else {
+            // Exponentiates no positive number.
+            let above = if z > T::zero() { z } else { T::zero() };
+            let tail = (-z.abs()).exp().ln_1p();
+            if z.is_nan() { z } else { (above + tail) / beta }
+        }
+    },
+    grad: |s, k, x, y, dy| Some(x[0].with(dy, SoftplusGrad(s.0, s.1))),
+    bound: |s, x, y| (24.0 + 4.0 * (x[0] * f64::from(s.0)).abs()) * UNIT * y.abs());
+
+formula!(
+    /// Derivative of softplus: dy / (1 + e^(-βx)); dy above the threshold.
+    SoftplusGrad(beta, threshold) = "softplus_grad", 2,
+    eval: |s, x| {
+        let z = x[0] * T::of(f64::from(s.0));
+        let t = (-z.abs()).exp();
+        let sigmoid = if z >= T::zero() { T::one() } else { t } / (T::one() + t);
+        if x[1] == T::zero() || z > T::of(f64::from(s.1)) { x[1] } else { x[1] * sigmoid }
+    },
+    grad: |s, k, x, y, dy| Some(match k {
+        0 => {
+            let z = x[0] * s.0;
+            let inside = x[0].graph.scalar(s.1).greater_equal(z);
+            let bend = (z.sigmoid() * (-z).sigmoid()) * s.0;
+            dy.cotangent_mul(x[1]).cotangent_mul(bend * inside)
+        }
+        _ => x[0].with(dy, *s),
+    }),
+    bound: |s, x, y| (14.0 + 4.0 * (x[0] * f64::from(s.0)).abs()) * UNIT * y.abs());
+
+formula!(
+    /// ln σ(x) = min(x, 0) - ln(1 + e^-|x|).
+    LogSigmoid = "log_sigmoid", 1,
+    eval: |_s, x| {
+        let below = if x[0] < T::zero() { x[0] } else { T::zero() };
+        if x[0].is_nan() { x[0] } else { below - (-x[0].abs()).exp().ln_1p() }
+    },
+    grad: |_s, k, x, y, dy| Some(dy.cotangent_mul((-x[0]).sigmoid())),
+    bound: |_s, x, y| (24.0 + 4.0 * x[0].abs()) * UNIT * y.abs());
+
+formula!(
+    /// x above 0, α (e^x - 1) below: Clevert, Unterthiner and Hochreiter, ICLR 2016. Derivative α at 0.
+    Elu(alpha) = "elu", 1,
+    eval: |s, x| if x[0] > T::zero() { x[0] } else { x[0].exp_m1() * T::of(f64::from(s.0)) },
+    grad: |s, k, x, y, dy| Some(x[0].with(dy, EluGrad(s.0))),
+    bound: |s, x, y| (16.0 + 4.0 * x[0].abs().min(20.0)) * UNIT * y.abs(),
+    filling: |k| Fillings::AwayFromZero(0.05));
+
+formula!(
+    /// Derivative of ELU: dy above 0, α e^x dy below.
+    EluGrad(alpha) = "elu_grad", 2,
+    eval: |s, x| {
+        if x[0] > T::zero() || x[1] == T::zero() { x[1] } else { x[1] * x[0].exp() * T::of(f64::from(s.0)) }
+    },
+    grad: |s, k, x, y, dy| Some(match k {
+        // Below 0 it is its own derivative.
+        0 => x[0].greater(x[0].graph.scalar(0.0)).select(x[0].graph.scalar(0.0), dy.cotangent_mul(y)),
+        _ => x[0].with(dy, *s),
+    }),
+    bound: |s, x, y| (8.0 + 4.0 * x[0].abs()) * UNIT * y.abs(),
+    filling: |k| Fillings::AwayFromZero(0.05));
+
+formula!(
+    /// x Φ(x): Hendrycks and Gimpel, 2016, with the error function.
+    Gelu = "gelu", 1,
+    eval: |_s, x| if x[0] < T::of(-40.0) { T::zero() } else { x[0] * normal_distribution(x[0]) },
+    grad: |_s, k, x, y, dy| Some(x[0].with(dy, GeluGrad)),
+    bound: |_s, x, y| normal_units(x[0]) * UNIT * y.abs());
+
+formula!(
+/// Derivative of GELU: dy (Φ(x) + x φ(x)).
+GeluGrad = "gelu_grad", 2,
+eval: |_s, x| {
+    let z = cut(x[0]);
+    if x[1] == T::zero() { x[1] } else { x[1] * (normal_distribution(z) + z * normal_density(z)) }
+},
+grad: |_s, k, x, y, dy| Some(match k {
+    0 => {
+        let square = x[0].clamp(-20.0, 20.0).square();
+        let bend = (square * -0.5).exp() * (DENSITY as f32) * (square * -1.0 + 2.0);
+        dy.cotangent_mul(x[1]).cotangent_mul(bend)
+    }
+    _ => x[0].with(dy, GeluGrad),
+}),
+bound: |_s, x, y| {
+    let z = cut(x[0]);
+    let parts = normal_distribution(z) + (z * normal_density(z)).abs();
+    normal_units(z) * UNIT * (x[1] * parts).abs()
+});
+
+formula!(
+    /// x / (1 + |x|): Bergstra et al., 2009; Glorot and Bengio, AISTATS 2010.
+    Softsign = "softsign", 1,
+    eval: |_s, x| {
+        // The limit at infinity.
+        let size = x[0].abs().min(T::of(1e30));
+        let part = size / (T::one() + size);
+        if x[0].is_nan() { x[0] } else if x[0] < T::zero() { -part } else { part }
+    },
+    grad: |_s, k, x, y, dy| Some(dy.cotangent_mul((x[0].abs() + 1.0).recip().square())),
+    bound: |_s, x, y| 6.0 * UNIT * y.abs());
+
+formula!(
+    /// x - tanh x, by its series near 0.
+    TanhShrink = "tanh_shrink", 1,
+    eval: |_s, x| {
+        let z = x[0] * x[0];
+        if z > T::of(0.01) {
+            x[0] - x[0].tanh()
+        } else {
+            let terms = [2.0 / 15.0, 17.0 / 315.0, 62.0 / 2835.0, 1382.0 / 155_925.0, 21844.0 / 6_081_075.0];
+            let series = terms.iter().rev().fold(T::zero(), |rest, &c| z * (T::of(c) - rest));
+            x[0] * z * (T::of(1.0 / 3.0) - series)
+        }
+    },
+    grad: |_s, k, x, y, dy| Some(dy.cotangent_mul(x[0].tanh().square())),
+    // From 0.625 on, what tanh loses.
+    bound: |_s, x, y| (8.0 * y.abs() + if x[0].abs() < 0.624 { 0.0 } else { 24.0 }) * UNIT);
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = all_cases! {
+        Softplus(1.0, 20.0), SoftplusGrad(2.0, 20.0), LogSigmoid, Elu(1.0), EluGrad(0.5), Gelu, GeluGrad, Softsign, TanhShrink,
+    };
+    let extremes = [
+        -3e38, -1e4, -100.0, -88.0, -20.0, -13.0, -5.0, -0.75, -0.51, -0.49, -1e-3, -1e-8, -1e-38, 0.0,
+        1e-38, 1e-8, 0.624, 0.626, 5.0, 9.0, 19.0, 21.0, 89.0, 1e4, 3e38,
+    ];
+    let ones = [1.0; 25];
+    cases.extend([
+        points(Softplus(1.0, 20.0), &[&extremes]),
+        points(Softplus(0.5, 1.0), &[&extremes]),
+        points(SoftplusGrad(1.0, 20.0), &[&extremes, &ones]),
+        points(LogSigmoid, &[&extremes]),
+        points(Elu(1.5), &[&extremes]),
+        points(EluGrad(1.5), &[&extremes, &ones]),
+        points(Gelu, &[&extremes]),
+        points(GeluGrad, &[&extremes, &ones]),
+        points(Softsign, &[&extremes]),
+        points(TanhShrink, &[&extremes]),
+    ]);
+    cases
+}
