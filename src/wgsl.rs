@@ -47,6 +47,7 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "cross_entropy",
     "dropout",
     "layer_norm",
+    "losses",
     "matmul",
     "movement",
     "optimizer",

@@ -18,6 +18,9 @@ pub(super) fn check_data(trainer: &Trainer<'_>) -> Result<()> {
         data.check()?;
         split.train.expect_like(data)?;
     }
+    for data in [&split.train, &split.validation, &split.test].into_iter().filter(|data| !data.is_empty()) {
+        trainer.task.objective.check(data)?;
+    }
     match split.train.labels() {
         [first, others @ ..] if others.iter().all(|label| label == first) => Err(Error::Invalid(format!(
             "data set `{}`: all {} rows have the class {}; there is nothing to tell apart",

@@ -337,22 +337,8 @@ fn number(sums: &[Tensor], i: usize) -> f64 {
     sums.get(i).and_then(|sum| sum.as_f32().first()).map_or(f64::NAN, |&x| f64::from(x))
 }
 
-/// A prediction and a target in one shape, that of the target: broadcasting `[n, 1]` with `[n]` would compare each row
-/// with all others.
+/// A prediction and a target in one shape, that of the target.
 #[track_caller]
 fn alike<'g>(prediction: Var<'g>, target: Var<'g>) -> [Var<'g>; 2] {
-    let (own, wanted) = (prediction.shape(), target.shape());
-    if own == wanted {
-        return [prediction, target];
-    }
-    let is_possible = own.rank() > 0 && own.dim(0) == wanted.dim(0) && own.elements() == wanted.elements();
-    let prediction = match is_possible {
-        true => prediction.reshape(wanted),
-        false => prediction.graph().refuse(
-            "prediction",
-            format!("the model makes {own}, and the targets are {wanted}"),
-            prediction,
-        ),
-    };
-    [prediction, target]
+    losses::alike("prediction", prediction, target)
 }

@@ -48,6 +48,7 @@ mod checkpoint;
 mod checks;
 mod evaluate;
 mod files;
+mod loss;
 mod measures;
 mod model;
 
@@ -64,6 +65,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::files::FolderLock;
 pub use evaluate::{Evaluation, Evaluator};
+pub use loss::InUnit;
 pub use measures::{Accuracy, BinaryAccuracy, BinaryCrossEntropy, CrossEntropy, Mae, Mse, R2, Rmse};
 pub use model::{Inputs, Model, ModelFn, model_fn};
 pub use predict::Predictor;

@@ -79,7 +79,8 @@ impl<'t> Run<'t> {
         let store = Params::seeded(0).at("training");
         let counter = store.counter("step");
         let mut sums = None;
-        let weights = weights(&*trainer.model, train)?;
+        let mut weights = weights(&*trainer.model, train)?;
+        weights.extend(trainer.task.objective.params());
         let batches = rows / batch;
         let mut full = None;
         let source = Rows::of(device, train, rows, rows.min(*batch))?;

@@ -13,8 +13,9 @@ use crate::graph::{Init, Param, Params, Var};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A loss of predictions and targets, by name. Ready ones: [`CrossEntropy`], [`Mse`], [`super::Mae`],
-/// [`super::BinaryCrossEntropy`]; [`objective_fn`] makes one of a function.
+/// A loss of predictions and targets, by name. Ready ones: every [`Loss`](crate::losses::Loss),
+/// [`Adaptive`](crate::losses::Adaptive), [`CrossEntropy`], [`Mse`], [`super::Mae`] and [`super::BinaryCrossEntropy`];
+/// [`objective_fn`] makes one of a function.
 pub trait Objective: Send + Sync {
     /// What messages and pictures call it.
     fn name(&self) -> &str;
@@ -27,19 +28,30 @@ pub trait Objective: Send + Sync {
     fn metrics(&self) -> Vec<Arc<dyn Metric>> {
         Vec::new()
     }
+
+    /// What the loss itself learns: it is saved with the model.
+    fn params(&self) -> Vec<Param> {
+        Vec::new()
+    }
+
+    /// Looks at the targets of the data sets of a run before its first step: what is wrong with a row is then known
+    /// there, and not by a loss that means nothing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for targets that the loss does not take.
+    fn check(&self, data: &Dataset) -> Result<()> {
+        let _ = data;
+        Ok(())
+    }
 }
 
 /// A function of prediction and target as an objective: the mean over the rows of a batch.
 ///
 /// ```
 /// use wgrad::train::{Task, objective_fn};
-/// // Huber's loss: squares of small differences, and large ones themselves.
-/// let huber = objective_fn("huber", |prediction, target| {
-///     let d = (prediction - target).abs();
-///     let small = d.minimum(d.graph().scalar(1.0));
-///     (small * (d - small * 0.5)).mean_all()
-/// });
-/// let task = Task::new(huber);
+/// // The fourth power of the differences.
+/// let fourth = objective_fn("fourth power", |prediction, target| (prediction - target).square().square().mean_all());
+/// let task = Task::new(fourth);
 /// ```
 pub fn objective_fn<F>(name: impl Into<String>, loss: F) -> impl Objective
 where

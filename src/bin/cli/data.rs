@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use wgrad::Error;
 use wgrad::data::{Dataset, Split, Table, TablePreprocessor, digits, iris, load_idx_folder};
 use wgrad::train::{Mae, Mse, Task};
+use wgrad::{Error, Params};
 
 use super::advice::{in_asking, in_training};
 use super::data_name::DataName;
 use super::file_kind::{is_image, refuse_image};
+use super::loss::LossSettings;
 use super::run_file::{Origin, PREPROCESSING_FILE};
 use super::table::{Content, TableSettings};
 use super::{Failure, Outcome};
@@ -140,6 +141,8 @@ pub(super) struct Subject {
     /// What rows of a table go through, if the model is for one.
     pub(super) preprocessor: Option<TablePreprocessor>,
     table: TableSettings,
+    /// What the model was trained to make small.
+    loss: LossSettings,
     /// Whether the data has the name of that which the model was trained on.
     is_own: bool,
 }
@@ -168,7 +171,8 @@ impl Subject {
         if preprocessor.is_some() && given.is_some() {
             refuse_no_table(&data)?;
         }
-        Ok(Subject { data, preprocessor, table: TableSettings::earlier(&settings)?, is_own })
+        let loss = LossSettings::earlier(&settings);
+        Ok(Subject { data, preprocessor, table: TableSettings::earlier(&settings)?, loss, is_own })
     }
 
     /// The rows to test on. Of a table that the model was not trained on, all.
@@ -239,13 +243,14 @@ impl Subject {
     }
 
     /// What is measured of the model, numbers of a table in the unit of its target: of the rows that its run tested it on,
-    /// what was measured there.
-    pub(super) fn task(&self, test: &TestRows) -> Task {
-        match self.regression() {
+    /// what was measured there. What its loss has learnt is found in `params`.
+    pub(super) fn task(&self, test: &TestRows, params: &Params) -> Task {
+        let usual = match self.regression() {
             // Scaled by the training rows, others may lie far from 0.
             Some(fitted) if !test.are_kept => in_unit(Task::of(&test.data), fitted),
             _ => task(&test.data, self.preprocessor.as_ref()),
-        }
+        };
+        self.loss.of(usual, &test.data, self.preprocessor.as_ref(), params)
     }
 
     /// The names of the classes; none where they have only numbers.

@@ -50,8 +50,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let info = device.info();
     let params = Params::seeded(0);
     let model = architecture.build(&params, 0.0)?;
+    let task = subject.task(&rows, &params);
     device.load(&params.all(), &path)?;
-    let result = Evaluator::with(&device, &model, test, &subject.task(&rows))?.run()?;
+    let result = Evaluator::with(&device, &model, test, &task)?.run()?;
     if args.json {
         let mut all = json!({
             "rows": test.len(),

@@ -15,6 +15,7 @@ mod devices;
 mod eval;
 mod file_kind;
 mod log;
+mod loss;
 mod model;
 mod picture;
 mod pictures;

@@ -162,9 +162,11 @@ fn training(
     if preprocessor.as_ref().is_some_and(TablePreprocessor::is_regression) {
         settings.predict_numbers(given, false);
     }
-    let task = data::task(&split.train, preprocessor.as_ref());
+    settings.loss.balance(&split.train)?;
     let params = Params::seeded(settings.seed);
     let model: Box<dyn Layer> = architecture(&settings, &split.train).build(&params, settings.dropout)?;
+    let task = data::task(&split.train, preprocessor.as_ref());
+    let task = settings.loss.of(task, &split.train, preprocessor.as_ref(), &params);
     let rows = (settings.batch as usize).min(split.train.len());
     let what = format!("training {} on {}, batches of {rows}", name(&settings.model), settings.data);
     let mut trainer = Trainer::new(device, &*model, &params, optimizer(&settings, &params), split)

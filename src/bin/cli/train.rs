@@ -86,12 +86,14 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     if regression.is_some() {
         settings.predict_numbers(given, args.resume);
     }
-    let task = data::task(&split.train, preprocessor.as_ref());
+    settings.loss.balance(&split.train)?;
     let (device, no_gpu) = open(&args.device)?;
     let info = device.info();
 
     let params = Params::seeded(settings.seed);
     let model = architecture(&settings, &split.train).build(&params, settings.dropout)?;
+    let task = data::task(&split.train, preprocessor.as_ref());
+    let task = settings.loss.of(task, &split.train, preprocessor.as_ref(), &params);
     let test = split.test.clone();
     let batch = split.train.len().min(settings.batch as usize);
     let shape = [&[batch], split.train.shape()].concat();

@@ -20,6 +20,15 @@ pub(super) fn describe(settings: &Settings) -> String {
         settings.weight_decay,
         settings.dropout,
     );
+    if let Some(loss) = &settings.loss.name {
+        text.push_str(&format!(", loss {loss}"));
+    }
+    if settings.loss.smoothing > 0.0 {
+        text.push_str(&format!(", labels smoothed by {}", settings.loss.smoothing));
+    }
+    if settings.loss.weights.is_some() {
+        text.push_str(", classes weighted");
+    }
     let augment = settings.augment.to_string();
     if augment != "none" {
         text.push_str(&format!(", images moved by {augment}"));

@@ -1,8 +1,8 @@
 //! Functions applied to each element, with numpy's broadcasting.
 //!
-//! A member of the family is a [`Formula`]: a WGSL function in `shaders/arithmetic.wgsl` or
-//! `shaders/activations.wgsl`, the same formula in Rust, and its derivative. Kernels are generated
-//! around the function, four elements per invocation.
+//! A member of the family is a [`Formula`]: a WGSL function in `shaders/arithmetic.wgsl`,
+//! `shaders/activations.wgsl` or `shaders/losses.wgsl`, the same formula in Rust, and its derivative. Kernels are
+//! generated around the function, four elements per invocation.
 
 mod activation;
 mod arithmetic;
@@ -10,6 +10,7 @@ pub(crate) mod chain;
 mod compare;
 mod generate;
 mod gradient;
+mod loss;
 mod rows;
 mod term;
 #[cfg(all(test, feature = "gpu"))]
@@ -324,6 +325,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(compare::cases());
     cases.extend(activation::cases());
     cases.extend(gradient::cases());
+    cases.extend(loss::cases());
     cases
 }
 

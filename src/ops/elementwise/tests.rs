@@ -36,6 +36,56 @@ fn gelu_slope(x: f32) -> f32 {
     normal(z) + z * density(z)
 }
 
+/// Barron's loss and its derivatives, in a plain form: defined for finite numbers, and a shape below 2.
+fn robust(name: &str, r: f64, alpha: f64) -> f64 {
+    if !r.is_finite() || !alpha.is_finite() || alpha >= 2.0 {
+        return f64::NAN;
+    }
+    let b = 2.0 - alpha;
+    let base = 1.0 + r * r / b;
+    let loss = |alpha: f64| match alpha {
+        0.0 => (1.0 + r * r / 2.0).ln(),
+        _ => (2.0 - alpha) / alpha * ((1.0 + r * r / (2.0 - alpha)).powf(alpha / 2.0) - 1.0),
+    };
+    match name {
+        "robust" => loss(alpha),
+        "robust_slope" => r * base.powf(alpha / 2.0 - 1.0),
+        _ => (loss(alpha + 1e-4) - loss(alpha - 1e-4)) / 2e-4,
+    }
+}
+
+/// b, L and the share of s in 1 + s.
+fn robust_parts([r, alpha, _]: [f32; 3]) -> [f32; 3] {
+    let b = 2.0 - alpha;
+    let s = r * r / b;
+    [b, s.ln_1p(), 1.0 - 1.0 / (s + 1.0)]
+}
+
+/// The second derivative of Barron's loss by its shape.
+fn robust_curvature([r, alpha, _]: [f32; 3]) -> f32 {
+    if r == 0.0 && alpha.is_finite() {
+        return 0.0;
+    }
+    let at = |a: f64| {
+        let (b, r) = (2.0 - a, f64::from(r));
+        let (s, dl) = (r * r / b, r * r / (b * (b + r * r)));
+        let (l, share) = (s.ln_1p(), s / (1.0 + s));
+        let (e, du) = ((a * l * 0.5).exp(), 0.5 * (l + a * dl));
+        let middle = (e * du * b * l + e * (share - l)) / (a * 2.0) - e * b * l / (a * a * 2.0);
+        let first = (e - 1.0) * 4.0 / (a * a * a) - e * du * 2.0 / (a * a);
+        first + middle + e * share * (du + (1.0 - share) / b) * 0.5
+    };
+    match f64::from(alpha) {
+        // The limit, from both sides.
+        0.0 if r.is_finite() => {
+            let mean = |h: f64| (at(h) + at(-h)) / 2.0;
+            ((4.0 * mean(5e-3) - mean(1e-2)) / 3.0) as f32
+        }
+        alpha if alpha < 2.0 && alpha.is_finite() && r.is_finite() => at(alpha) as f32,
+        _ => f32::NAN,
+    }
+}
+
 /// The value of a formula with attributes `p`.
 fn value(name: &str, [a, b, c]: [f32; 3], p: &[f32]) -> f32 {
     let nan = a.is_nan() || b.is_nan();
@@ -119,6 +169,11 @@ fn value(name: &str, [a, b, c]: [f32; 3], p: &[f32]) -> f32 {
         "hard_tanh_grad" | "shrink_grad" => b,
         "prelu" if a > 0.0 => a,
         "prelu" => b * a,
+        "log1p" => f64::from(a).ln_1p() as f32,
+        "log_cosh" => (f64::from(a).abs() + (-2.0 * f64::from(a).abs()).exp().ln_1p() - 2f64.ln()) as f32,
+        "clamped_log" if a.is_nan() || a < 0.0 => f32::NAN,
+        "clamped_log" => a.ln().max(-100.0),
+        "robust" | "robust_slope" | "robust_shape" => robust(name, f64::from(a), f64::from(b)) as f32,
         _ => panic!("say here what `{name}` gives for NaN and infinity, and its gradient below"),
     }
 }
@@ -196,6 +251,24 @@ fn cotangent(name: &str, k: usize, x: [f32; 3], p: &[f32], dy: f32) -> f32 {
         ("prelu", 0) => dy * b,
         ("prelu", _) if a > 0.0 => 0.0,
         ("prelu", _) => dy * a,
+        ("log1p", _) => dy / (a + 1.0),
+        ("log_cosh", _) => dy * value("tanh", x, p),
+        ("clamped_log", _) => dy / if a.is_nan() { a } else { a.max(1e-12) },
+        ("robust", 0) => dy * value("robust_slope", x, p),
+        ("robust", _) => dy * value("robust_shape", x, p),
+        ("robust_slope", 0) => {
+            let [b, l, share] = robust_parts(x);
+            dy * ((b * l * -0.5).exp() * (1.0 - b * share))
+        }
+        ("robust_slope", _) => {
+            let [_, l, share] = robust_parts(x);
+            dy * (y * (l - share) * 0.5)
+        }
+        ("robust_shape", 0) => {
+            let [_, l, share] = robust_parts(x);
+            dy * (value("robust_slope", x, p) * (l - share) * 0.5)
+        }
+        ("robust_shape", _) => dy * robust_curvature(x),
         // Steps, what chooses, and what was not chosen.
         _ => 0.0,
     }

@@ -7,6 +7,7 @@ use wgrad::Precision;
 
 use super::super::augment::Augment;
 use super::super::data_name::DataName;
+use super::super::loss::{ClassWeights, LossName};
 use super::super::model::Kind;
 use super::super::table::TableArgs;
 
@@ -53,6 +54,17 @@ pub(in super::super) struct Args {
     /// What --schedule step multiplies the rate by [default: 0.1]. Chooses that schedule, and with it --keep best
     #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
     pub(in super::super) step_factor: Option<f32>,
+    /// What is minimized, by name, some with numbers: `huber=0.5`, `quantile=0.9`, `robust=0,1`, `focal=2`, `adaptive`; a
+    /// wrong name lists all. Of classes, losses of numbers compare softmax with one-hot targets [default: cross-entropy; for a
+    /// regression mse]
+    #[arg(long, value_name = "NAME[=NUMBERS]", value_parser = clap::value_parser!(LossName))]
+    pub(in super::super) loss: Option<LossName>,
+    /// Move the targets of a cross-entropy so far towards the uniform distribution [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true)]
+    pub(in super::super) label_smoothing: Option<f32>,
+    /// How much rows of each class count, one number for each, or `balanced`: as much together as those of any other
+    #[arg(long, value_name = "balanced|F,..", value_parser = clap::value_parser!(ClassWeights))]
+    pub(in super::super) class_weights: Option<ClassWeights>,
     /// How gradients change the weights; sgd has momentum 0.9 [default: adam]
     #[arg(long, value_enum)]
     pub(in super::super) optimizer: Option<Optimizer>,

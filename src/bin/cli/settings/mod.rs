@@ -12,6 +12,7 @@ use args::{NO_LIMIT, ScheduleKind};
 
 use super::augment::Augment;
 use super::data_name::DataName;
+use super::loss::LossSettings;
 use super::model::Kind;
 use super::table::TableSettings;
 use super::{Failure, Outcome, data};
@@ -33,6 +34,7 @@ pub(super) struct Settings {
     pub(super) schedule: ScheduleKind,
     pub(super) step_every: u32,
     pub(super) step_factor: f32,
+    pub(super) loss: LossSettings,
     pub(super) optimizer: Optimizer,
     pub(super) weight_decay: f32,
     pub(super) clip_norm: f32,
@@ -149,6 +151,16 @@ impl Args {
             .or(self.hidden.is_some().then_some(Kind::Mlp))
             .or(self.depth.is_some().then_some(Kind::Resnet))
             .or(self.channels.is_some().then_some(Kind::Cnn))
+    }
+
+    /// What is minimized, as was said now or by the run that is resumed.
+    fn loss(&self, earlier: &Value) -> LossSettings {
+        let before = LossSettings::earlier(earlier);
+        LossSettings {
+            name: self.loss.clone().or(before.name),
+            smoothing: self.label_smoothing.unwrap_or(before.smoothing),
+            weights: self.class_weights.clone().or(before.weights),
+        }
     }
 
     /// The rows of a run stay what they were when it is resumed: others could be test rows of before.
@@ -282,6 +294,7 @@ impl Settings {
                 .filter(|bytes| *bytes != NO_LIMIT),
             patience,
             table: args.table(&data, seed, all)?,
+            loss: args.loss(all),
             seed,
             validation: args.validation.or_else(|| earlier.number("validation").map(|n| n as usize)),
             dropout: args.dropout.or_else(|| earlier.float("dropout")).unwrap_or(defaults.dropout),
@@ -352,6 +365,7 @@ impl Settings {
         if self.data.is_table() {
             all["table"] = json!(self.table);
         }
+        self.loss.put(&mut all);
         if self.schedule == ScheduleKind::Step {
             all["step_every"] = json!(self.step_every);
             all["step_factor"] = json!(decimal(self.step_factor));
@@ -361,6 +375,6 @@ impl Settings {
 }
 
 /// The number that was typed: 0.003, not 0.003000000026077032.
-fn decimal(x: f32) -> f64 {
+pub(super) fn decimal(x: f32) -> f64 {
     x.to_string().parse().unwrap_or_else(|_| f64::from(x))
 }

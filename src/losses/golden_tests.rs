@@ -1,0 +1,188 @@
+//! Losses and their gradients against `tests/golden/losses.csv`, by PyTorch.
+
+use std::collections::BTreeMap;
+
+use super::{Loss, Reduction};
+use crate::CompileOptions;
+#[cfg(feature = "gpu")]
+use crate::Device;
+use crate::backend::Executor;
+use crate::cpu::Cpu;
+use crate::graph::{Graph, Var};
+
+const GOLDEN: &str = include_str!("../../tests/golden/losses.csv");
+
+#[derive(Debug, Clone)]
+struct Numbers {
+    what: String,
+    shape: Vec<usize>,
+    values: Vec<f64>,
+}
+
+impl Numbers {
+    fn floats(&self) -> Vec<f32> {
+        self.values.iter().map(|&x| x as f32).collect()
+    }
+
+    fn classes(&self) -> Vec<u32> {
+        self.values.iter().map(|&x| x as u32).collect()
+    }
+}
+
+/// By name of a loss, or of a loss and its reduction, in the order of the file.
+fn golden() -> BTreeMap<String, Vec<Numbers>> {
+    let mut all = BTreeMap::<String, Vec<Numbers>>::new();
+    for line in GOLDEN.lines().filter(|line| !line.starts_with('#')) {
+        let [name, what, _, shape, values] = line.split(';').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let shape: Vec<usize> = match what {
+            "out" if shape == "1" => vec![],
+            _ => shape.split('x').map(|n| n.parse().unwrap()).collect(),
+        };
+        let values = values.split(' ').map(|x| x.parse().unwrap()).collect();
+        all.entry(name.into()).or_default().push(Numbers { what: what.into(), shape, values });
+    }
+    all
+}
+
+/// Records the loss that a name of the file stands for.
+fn record<'g>(name: &str, values: &[Var<'g>], weights: Option<Var<'g>>) -> Var<'g> {
+    let (loss, reduction) = name.split_once('/').unwrap();
+    let (reduction, weights) = match reduction {
+        "sum" => (Reduction::Sum, None),
+        "none" => (Reduction::None, None),
+        "mean" => (Reduction::Mean, None),
+        _ => (Reduction::Mean, Some(weights.unwrap())),
+    };
+    let finish3 = |loss: Loss<3>| {
+        let loss = loss.reduction(reduction);
+        let values = [values[0], values[1], values[2]];
+        weights.map_or_else(|| loss.of(values), |w| loss.of_weighted(values, w))
+    };
+    match loss {
+        "3:gaussian-nll" => return finish3(Loss::gaussian_nll(false)),
+        "3:gaussian-nll-full" => return finish3(Loss::gaussian_nll(true)),
+        "3:cosine-embedding=0.25" => return finish3(Loss::cosine_embedding(0.25)),
+        "3:margin-ranking=0.5" => return finish3(Loss::margin_ranking(0.5)),
+        "3:triplet-margin=1" => return finish3(Loss::triplet_margin(1.0)),
+        "3:contrastive=2" => return finish3(Loss::contrastive(2.0)),
+        _ => {}
+    }
+    let mut parts = loss.split('+');
+    let base = parts.next().unwrap();
+    let mut loss = match base {
+        "variable-power=0.5" => Loss::variable_power(0.5),
+        _ => base.parse().unwrap(),
+    };
+    for option in parts {
+        loss = match option {
+            "w" if base == "bce" => loss.class_weights([0.5, 3.0]),
+            "w" => loss.class_weights([0.5, 1.0, 2.0, 0.25]),
+            "s" => loss.label_smoothing(0.125),
+            "i" => loss.ignore_class(if base == "nll" { 2 } else { 3 }),
+            _ => loss,
+        };
+    }
+    let loss = loss.reduction(reduction);
+    let values = [values[0], values[1]];
+    weights.map_or_else(|| loss.of(values), |w| loss.of_weighted(values, w))
+}
+
+/// Runs all cases: `of` gives outputs of a graph whose inputs hold the numbers. Returns the worst error, relative to the
+/// largest number of a tensor, or to 1 where that is less, and how many numbers were compared.
+fn worst(
+    mut of: impl FnMut(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>,
+) -> (f64, String, usize) {
+    let all = golden();
+    let (mut worst, mut compared) = ((0.0, String::new()), 0);
+    for (name, expected) in all.iter().filter(|(name, _)| name.contains('/')) {
+        let inputs = &all[name.split_once('/').unwrap().0];
+        let g = Graph::new();
+        let (mut vars, mut weights, mut fed) = (Vec::new(), None, Vec::new());
+        for (i, numbers) in inputs.iter().enumerate() {
+            let label = format!("x{i}");
+            let var = match &numbers.what[..] {
+                "classes" => g.classes(&label, &numbers.shape[..]),
+                _ => g.input(&label, &numbers.shape[..]),
+            };
+            if numbers.what == "weights" {
+                weights = Some(var);
+                if !name.ends_with("/weighted") {
+                    continue;
+                }
+            } else {
+                vars.push(var);
+            }
+            fed.push((label, numbers.clone()));
+        }
+        let out = record(name, &vars, weights);
+        let scalar = if out.shape().rank() == 0 { out } else { out.square().sum_all() };
+        let floats: Vec<Var<'_>> =
+            vars.iter().zip(inputs).filter(|(_, n)| n.what == "input").map(|(v, _)| *v).collect();
+        g.output("out", out);
+        for (i, gradient) in g.gradients(scalar, &floats).into_iter().enumerate() {
+            g.output(&format!("d{i}"), gradient);
+        }
+        assert!(g.error().is_none(), "{name}: {:?}", g.error());
+        let labels: Vec<String> =
+            (0..expected.len()).map(|i| if i == 0 { "out".into() } else { format!("d{}", i - 1) }).collect();
+        for (found, expected) in of(&g, &fed, &labels).iter().zip(expected) {
+            assert_eq!(found.len(), expected.values.len(), "{name} {}", expected.what);
+            let scale = expected.values.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
+            // log(2π) / 2 as f32 is off by 1.5e-8.
+            let scale = if name.contains("-full") { scale * 20.0 } else { scale };
+            for (a, b) in found.iter().zip(&expected.values) {
+                let off = (a - b).abs() / scale;
+                compared += 1;
+                if off.is_nan() || off > worst.0 {
+                    worst = (off, format!("{name} {}: {a} is not {b}", expected.what));
+                }
+            }
+        }
+    }
+    (worst.0, worst.1, compared)
+}
+
+#[test]
+fn losses_and_gradients_are_those_of_pytorch() {
+    let (off, worst, compared) = worst(|g, fed, labels| {
+        let mut step = Cpu::<f64>::plain().step(g.finish().unwrap(), CompileOptions::new()).unwrap();
+        for (label, numbers) in fed {
+            let at = step.plan().recording.inputs.iter().position(|input| input.name == *label).unwrap();
+            match &numbers.what[..] {
+                "classes" => step.feed(at, numbers.classes().as_slice().into()).unwrap(),
+                _ => step.feed_wide(label, &numbers.values),
+            }
+        }
+        step.run().unwrap();
+        labels.iter().map(|label| step.output(label)).collect()
+    });
+    println!("{compared} numbers, off by {off:e} at most: {worst}");
+    assert!(compared > 2000, "{compared}");
+    // Constants such as 1e-6 are f32, which tells in the last digits.
+    assert!(off < 1e-9, "{off:e}: {worst}");
+}
+
+#[test]
+#[cfg(feature = "gpu")]
+fn kernels_give_those_of_pytorch() {
+    let Ok(device) = Device::gpu() else {
+        assert!(std::env::var_os("WGRAD_REQUIRE_GPU").is_none(), "there is no GPU");
+        return;
+    };
+    let (off, worst, _) = worst(|g, fed, labels| {
+        let mut step = device.compile(g).unwrap();
+        for (label, numbers) in fed {
+            match &numbers.what[..] {
+                "classes" => step.feed(label, &numbers.classes()[..]).unwrap(),
+                _ => step.feed(label, &numbers.floats()[..]).unwrap(),
+            }
+        }
+        step.run().unwrap();
+        let wide = |label: &String| step.values(label).unwrap().iter().map(|&x| x.into()).collect();
+        labels.iter().map(wide).collect()
+    });
+    println!("off by {off:e} at most: {worst}");
+    assert!(off < 1e-5, "{off:e}: {worst}");
+}
