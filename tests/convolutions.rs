@@ -18,7 +18,7 @@ const LONG: usize = 2;
 const POINTWISE: usize = 10;
 /// Of every so many, one is computed in one form of blocks on GPUs, of all forms in turn.
 const OF_A_FORM: usize = 12;
-const FORMS: usize = 8;
+const FORMS: usize = 10;
 /// Multiply-adds of one configuration at most: the truth is computed without any haste.
 const LARGEST: usize = 120_000;
 

@@ -234,6 +234,42 @@ fn forms_of_convolutions_compute_the_same_fused() {
     }
 }
 
+/// Products with few rows and with few columns, in one split and in several, stored as vectors and not, before a bias of
+/// columns and an addition.
+#[test]
+fn thin_products_compute_the_same_fused() {
+    let products = [(3, 64, 132), (2, 70, 35), (8, 1000, 40), (132, 68, 3), (37, 1030, 8), (1, 520, 9)];
+    for gpu in common::gpus() {
+        let gpu = gpu.with_class(AdapterClass::Gpu).unjoined();
+        let (checked, unfused) = (gpu.checked(), gpu.unfused());
+        for (m, k, n) in products {
+            let run = |gpu: &Gpu| -> Vec<f32> {
+                let g = Graph::new();
+                let shapes: [&[usize]; 4] = [&[m, k], &[k, n], &[n], &[m, n]];
+                let names = ["a", "b", "bias", "r"];
+                let v: Vec<Var<'_>> = names.iter().zip(shapes).map(|(name, s)| g.input(name, s)).collect();
+                g.output("y", (v[0].matmul_by(v[1], Kernels::Thin) + v[2]).relu() + v[3]);
+                let mut step = Device::from(gpu.clone()).compile(&g).unwrap();
+                let mut rng = Rng::new(5, "thin");
+                for (name, shape) in names.iter().zip(shapes) {
+                    let n = shape.iter().product();
+                    step.feed(name, &(0..n).map(|_| rng.normal() as f32).collect::<Vec<f32>>()).unwrap();
+                }
+                step.run().unwrap();
+                step.values("y").unwrap()
+            };
+            let (a, b) = (run(&checked), run(&unfused));
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
+            assert!(a.iter().zip(&b).all(close), "{m} x {k} x {n}");
+        }
+        let fused: Vec<String> = checked.kernels().into_iter().map(|kernel| kernel.key).collect();
+        for part in ["matmul_thin.kl4.444", "matmul_thin.kl2.111", ".turned", "split_k_sum"] {
+            let is_fused = |key: &String| key.contains(part) && key.contains(".then.");
+            assert!(fused.iter().any(is_fused), "no {part} among {fused:?}");
+        }
+    }
+}
+
 #[test]
 fn a_network_makes_fewer_launches() {
     let Some(gpu) = common::gpu() else { return };

@@ -149,7 +149,7 @@ impl Workload {
     ///   pixels and its two gradients: 3×3, stride 1 and batch 8, unless it goes on with `-k5`, `-s2`, `-d2`
     ///   (dilation), `-g64` (groups) or `-b1`. Padding makes the outputs as large as the inputs at stride 1. `conv64` is `conv-64-64-32`.
     /// - Of both, `-plain` gives the kernels that compute one output per invocation; on GPUs `-block0`
-    ///   to `-block7` blocks of one form, small to large.
+    ///   to `-block9` blocks of one form (`src/ops/block.rs`).
     /// - `copy-N`, `add-N`, `sum-N`, `sum-rows-N`, `sum-columns-N`: N floats, by bytes a second; rows of 1024.
     /// - Families of these: `resnet18`, `matmul-odd`, `matmul-skinny`, `conv-odd`, `conv-forms`, `bandwidth`, and `all`.
     ///

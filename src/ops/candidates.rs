@@ -17,6 +17,8 @@ pub enum Kernels {
     Tiles,
     /// On GPUs, blocks of this form.
     Block(usize),
+    /// On GPUs, products with few rows or few columns by the kernel for large ones, however small they are.
+    Thin,
 }
 
 impl Kernels {
@@ -32,7 +34,7 @@ impl Kernels {
         match self {
             Kernels::Best => true,
             Kernels::Plain => name == "plain",
-            Kernels::Tiles | Kernels::Block(_) => name != "small",
+            Kernels::Tiles | Kernels::Block(_) | Kernels::Thin => name != "small",
         }
     }
 }

@@ -54,8 +54,9 @@ fn kernel(
         Form::Tn => (Along::Lines, Along::Lines),
     };
     let [a4, b4, c4] = aligned;
-    let variant =
-        context! { a4, b4, c4, has_epilogue => chain.is_some(), ..block.variant(&entry, a, b, sums) };
+    let variant = context! {
+        a4, b4, c4, turned => false, has_epilogue => chain.is_some(), ..block.variant(&entry, a, b, sums)
+    };
     let epilogue =
         chain.map(|chain| Epilogue { chain, vector: if c4 { 4 } else { 1 }, columns: chain.columns });
     rendered("gpu/matmul_block", key, &entry, variant, epilogue)

@@ -78,6 +78,19 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         }
         // More than eight blocks below each other, and two beside.
         cases.push(by(Kernels::Block(0), &[], 131, 36, 4).no_gradient());
+        // Few rows and few columns, aligned and not, in one split and in several, batches.
+        for few in [1, 3, 8] {
+            for (many, k) in [(131, 67), (132, 68)] {
+                cases.push(by(Kernels::Thin, &[], few, many, k).no_gradient());
+                cases.push(by(Kernels::Thin, &[], many, few, k).no_gradient().exact());
+            }
+            cases.push(by(Kernels::Thin, &[], few, 37, 1000).no_gradient().exact());
+            cases.push(by(Kernels::Thin, &[], 260, few, 1029).no_gradient());
+            cases.push(by(Kernels::Thin, &[2, 3], few, 40, 70).no_gradient());
+            cases.push(by(Kernels::Thin, &[3], 17, few, 520).no_gradient().exact());
+        }
+        cases.push(case(false, &[], 2, 1028, 1024).no_gradient());
+        cases.push(case(false, &[], 1051, 5, 1001).no_gradient().exact());
         // k is cut in splits.
         cases.push(case(false, &[], 33, 36, 1000).no_gradient());
         cases.push(case(false, &[], 5, 7, 517).exact().no_gradient());

@@ -1,6 +1,6 @@
 //! Which kernels compute a product: of a list, the first that the adapter's class runs and that fits the extents.
 
-use super::{Extents, Form, blocks, tile};
+use super::{Extents, Form, blocks, thin, tile};
 use crate::error::Result;
 use crate::ops::candidates::{ALL, Candidate, GPU, SOFTWARE};
 use crate::ops::elementwise::library_then;
@@ -15,7 +15,8 @@ pub(super) struct Problem {
     pub(super) kernels: Kernels,
 }
 
-const CANDIDATES: [Candidate<Problem>; 3] = [
+const CANDIDATES: [Candidate<Problem>; 4] = [
+    Candidate::new("thin", GPU, thin::launch),
     Candidate::new("block", GPU, |problem, ctx| blocks::launch(problem, ctx).map(Some)),
     Candidate::new("tile", SOFTWARE, |problem, ctx| tile::launch(problem, ctx).map(Some)),
     Candidate::new("plain", ALL, plain),

@@ -5,6 +5,7 @@ mod cases;
 mod gradient;
 pub(super) mod images;
 mod kernels;
+mod thin;
 mod tile;
 
 pub(super) use cases::cases;
@@ -195,7 +196,8 @@ impl Op for MatMul {
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
         let e = self.extents(&inputs[0].shape, &inputs[1].shape);
-        (self.kernels == Kernels::Best).then(|| blocks::trial(self.form, &e, false))
+        let is_thin = thin::Thin::chosen(self.kernels, self.form, &e).is_some();
+        (self.kernels == Kernels::Best && !is_thin).then(|| blocks::trial(self.form, &e, false))
     }
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
