@@ -343,7 +343,7 @@ mod tests {
             "matmul-0",
             "matmul-x",
             "matmul--plain",
-            "matmul-8-block8",
+            "matmul-8-block10",
             "matmul-8-block",
             "matmul-2x3",
             "conv6",

@@ -240,7 +240,7 @@ fn cotangent(name: &str, k: usize, x: [f32; 3], p: &[f32], dy: f32) -> f32 {
         ("elu_grad", _) => masked(dy, y),
         ("gelu", _) | ("gelu_grad", 1) => masked(dy, gelu_slope(a)),
         ("gelu_grad", _) => {
-            let z = if a.is_nan() { a } else { a.clamp(-20.0, 20.0) };
+            let z = if a.is_nan() { a } else { a.clamp(-40.0, 40.0) };
             masked(masked(dy, b), density(z) * (2.0 - z * z))
         }
         ("softsign", _) => dy * (1.0 + a.abs()).recip().powi(2),

@@ -10,7 +10,7 @@ use crate::ops::elementwise::methods;
 const SELU: [f32; 2] = [1.673_263_2, 1.050_701];
 
 /// √(8 / π), of GELU's form by tanh.
-const SQRT_8_OVER_PI: f32 = 1.595_769_1;
+const SQRT_8_OVER_PI: f32 = 1.595_769_2;
 
 methods! {
     /// Logistic sigmoid.

@@ -120,7 +120,7 @@ eval: |_s, x| {
 },
 grad: |_s, k, x, y, dy| Some(match k {
     0 => {
-        let square = x[0].clamp(-20.0, 20.0).square();
+        let square = x[0].clamp(-40.0, 40.0).square();
         let bend = (square * -0.5).exp() * (DENSITY as f32) * (square * -1.0 + 2.0);
         dy.cotangent_mul(x[1]).cotangent_mul(bend)
     }
@@ -144,18 +144,29 @@ formula!(
     grad: |_s, k, x, y, dy| Some(dy.cotangent_mul((x[0].abs() + 1.0).recip().square())),
     bound: |_s, x, y| 6.0 * UNIT * y.abs());
 
+/// Of x - tanh x = x³ (1/3 - z (…)), with z = x², what is in the brackets.
+fn tanh_series(z: f64) -> f64 {
+    let terms = [
+        2.0 / 15.0,
+        17.0 / 315.0,
+        62.0 / 2835.0,
+        1382.0 / 155_925.0,
+        21844.0 / 6_081_075.0,
+        929_569.0 / 638_512_875.0,
+        6_404_582.0 / 10_854_718_875.0,
+        443_861_162.0 / 1_856_156_927_625.0,
+    ];
+    terms.iter().rev().fold(0.0, |rest, term| term - z * rest)
+}
+
 formula!(
     /// x - tanh x, by its series near 0.
     TanhShrink = "tanh_shrink", 1,
     eval: |_s, x| {
-        let z = x[0] * x[0];
-        if z > T::of(0.01) {
-            x[0] - x[0].tanh()
-        } else {
-            let terms = [2.0 / 15.0, 17.0 / 315.0, 62.0 / 2835.0, 1382.0 / 155_925.0, 21844.0 / 6_081_075.0];
-            let series = terms.iter().rev().fold(T::zero(), |rest, &c| z * (T::of(c) - rest));
-            x[0] * z * (T::of(1.0 / 3.0) - series)
-        }
+        // In f64 whatever T is, as the difference loses what the series is for.
+        let x = x[0].wide();
+        let z = x * x;
+        T::of(if z > 0.09 { x - x.tanh() } else { x * z * (1.0 / 3.0 - z * tanh_series(z)) })
     },
     grad: |_s, k, x, y, dy| Some(dy.cotangent_mul(x[0].tanh().square())),
     // From 0.625 on, what tanh loses.
