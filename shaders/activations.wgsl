@@ -1,5 +1,5 @@
 // Activation functions and their derivatives, one element at a time. Each function is one op of
-// src/ops/elementwise/activation.rs; kernels are generated around it. A `_grad_fn` gives the
+// src/ops/elementwise/activation/; kernels are generated around it. A `_grad_fn` gives the
 // cotangent of the argument from that of the result, dy.
 
 // sigmoid(x) = 1 / (1 + e^-x), without ever exponentiating a positive number.
