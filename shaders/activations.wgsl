@@ -51,15 +51,6 @@ fn bce_logits_fn(z: f32, y: f32) -> f32 {
     return select(other * abs(z), 0.0, is_zero(other)) + log_of(1.0 + exp_of(-abs(z)));
 }
 
-// ln(1 + e) for e from 0 to 1, to a few units in the last place, where WGSL's log promises 2^-21 and 1 + e loses e: 2 atanh(e / (2 + e)).
-fn log1p_of(e: f32) -> f32 {
-    let s = e / (2.0 + e);
-    let w = s * s;
-    let p = ((((((0.0666666667 * w + 0.0769230769) * w + 0.0909090909) * w + 0.111111111) * w + 0.142857143) * w + 0.2) * w
-        + 0.333333333) * w;
-    return 2.0 * (s + s * p);
-}
-
 // softplus(x) = ln(1 + e^(beta x)) / beta, x where beta x is above the threshold.
 fn softplus_fn(x: f32, beta: f32, threshold: f32) -> f32 {
     let z = x * beta;
@@ -81,8 +72,7 @@ fn log_sigmoid_fn(x: f32) -> f32 { return select(min(x, 0.0) - log1p_of(exp(-abs
 // elu(x) = x above 0, alpha (e^x - 1) below, by its series near 0.
 fn elu_fn(x: f32, alpha: f32) -> f32 {
     let c = clamp(x, -0.5, 0.0);
-    let near = c + c * c * (0.5 + c * (0.166666667 + c * (0.0416666667 + c * (8.33333333e-3 + c * (1.38888889e-3 + c * (1.98412698e-4
-        + c * 2.48015873e-5))))));
+    let near = c * exp_ratio(c);
     let below = alpha * select(exp(min(x, 0.0)) - 1.0, near, x > -0.5);
     return select(below, x, (x > 0.0) | is_nan(x));
 }

@@ -1,16 +1,8 @@
 // Functions that losses are made of, one element at a time. Each is one op of src/ops/elementwise/loss.rs; kernels are
 // generated around it.
 
-// log(1 + x) without the digits that 1 + x loses: near 0 a polynomial (coefficients of Moshier's Cephes library, logf).
-fn log1p_fn(x: f32) -> f32 {
-    let c = clamp(x, -0.3, 0.42);
-    let z = c * c;
-    let p = (((((((7.0376836292e-2 * c - 1.1514610310e-1) * c + 1.1676998740e-1) * c - 1.2420140846e-1) * c
-        + 1.4249322787e-1) * c - 1.6668057665e-1) * c + 2.0000714765e-1) * c - 2.4999993993e-1) * c
-        + 3.3333331174e-1;
-    let near = c + (c * z * p - 0.5 * z);
-    return select(log_of(1.0 + x), near, (x > -0.29289) & (x < 0.41421) & !is_nan(x));
-}
+// log(1 + x).
+fn log1p_fn(x: f32) -> f32 { return log1p_of(x); }
 
 // log cosh x. Near 0 its series; elsewhere |x| + log(1 + e^-2|x|) - log 2, which cannot overflow.
 fn log_cosh_fn(x: f32) -> f32 {
@@ -41,7 +33,7 @@ fn robust_parts(r: f32, alpha: f32) -> RobustParts {
     parts.log_r = log_of(abs(r));
     let q = select(abs(r), 1e9 * root, parts.is_far) / root;
     parts.s = q * q;
-    parts.l = select(log1p_fn(parts.s), 2.0 * parts.log_r - parts.log_b, parts.is_far);
+    parts.l = select(log1p_of(parts.s), 2.0 * parts.log_r - parts.log_b, parts.is_far);
     return parts;
 }
 
@@ -56,12 +48,6 @@ fn is_robust(r: f32, alpha: f32) -> bool {
 fn robust_exponent(parts: RobustParts, alpha: f32) -> f32 {
     let far = alpha * parts.log_r - 0.5 * alpha * parts.log_b;
     return select(0.5 * alpha * parts.l, far, parts.is_far);
-}
-
-// (e^u - 1) / u near 0.
-fn exp_ratio(u: f32) -> f32 {
-    return 1.0 + u * (0.5 + u * (1.6666667e-1 + u * (4.1666667e-2 + u * (8.3333333e-3 + u * (1.3888889e-3
-        + u * (1.9841270e-4 + u * 2.4801587e-5))))));
 }
 
 // Barron's general robust loss of r = x / c, CVPR 2019, equation 1, for alpha < 2:

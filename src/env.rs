@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Once;
 
 use crate::error::{Error, Result};
+use crate::names::nearest;
 
 /// Threads of the CPU device.
 pub(crate) const MOST_THREADS: usize = 256;
@@ -127,7 +128,7 @@ pub fn check() -> Result<()> {
             |name: &OsStr| SWITCHES.iter().map(|s| s.name).chain(OTHERS).any(|known| name == known);
         for (name, _) in all.iter().filter(|(name, _)| !is_known(name)) {
             let name = name.to_string_lossy();
-            match nearest(&name) {
+            match nearest(&name, SWITCHES.iter().map(|switch| switch.name)) {
                 Some(meant) => tracing::warn!("`{name}` is no switch of wgrad; is {meant} meant?"),
                 None => {
                     let names = SWITCHES.map(|switch| switch.name).join(", ");
@@ -137,19 +138,6 @@ pub fn check() -> Result<()> {
         }
     });
     Ok(())
-}
-
-/// The switch whose name a misspelt one is within two letters of.
-#[cfg(feature = "cli")]
-fn nearest(name: &str) -> Option<&'static str> {
-    let away = |known: &str| strsim::damerau_levenshtein(known, name);
-    SWITCHES.iter().map(|switch| switch.name).filter(|known| away(known) <= 2).min_by_key(|known| away(known))
-}
-
-/// Without the program's parser of arguments, which brings the distance of words, nothing is guessed.
-#[cfg(not(feature = "cli"))]
-fn nearest(_: &str) -> Option<&'static str> {
-    None
 }
 
 impl Switch {
@@ -245,7 +233,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "cli")]
     #[test]
     fn names_that_are_nearly_those_of_switches_are_recognized() {
         for (name, meant) in [
@@ -254,7 +241,7 @@ mod tests {
             ("WGRAD_CHCEK", Some("WGRAD_CHECK")),
             ("WGRAD_DEVICE", None),
         ] {
-            assert_eq!(nearest(name), meant, "{name}");
+            assert_eq!(nearest(name, SWITCHES.iter().map(|switch| switch.name)), meant, "{name}");
         }
     }
 

@@ -48,6 +48,7 @@ pub mod losses;
 #[cfg(feature = "gpu")]
 #[doc(hidden)]
 pub mod mutation;
+mod names;
 pub mod nn;
 mod op;
 pub mod ops;

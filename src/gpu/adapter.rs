@@ -41,7 +41,7 @@ fn rank(info: &wgpu::AdapterInfo) -> (u8, u8) {
     (kind, u8::from(info.backend == wgpu::Backend::Gl))
 }
 
-fn describe(info: &wgpu::AdapterInfo) -> DeviceInfo {
+pub(super) fn describe(info: &wgpu::AdapterInfo) -> DeviceInfo {
     DeviceInfo {
         name: info.name.clone(),
         backend: format!("{:?}", info.backend),

@@ -57,7 +57,7 @@ impl Cache {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = cores.min(MOST_THREADS).min(kernels.len() / LEAST_EACH);
         // A dump is to be in order, a context of OpenGL is one thread's, and lavapipe compiles at the first launch.
-        if threads > 1 && !gpu.dumps && gpu.info.backend != "Gl" && !compiles_late(gpu) {
+        if threads > 1 && !gpu.dumps && gpu.info.backend != "Gl" && !compiles_late(&gpu.info) {
             self.make_by(threads, gpu, kernels);
         }
     }
@@ -215,8 +215,9 @@ mod tests {
 
     #[test]
     fn pipelines_made_side_by_side_are_made_once_and_faults_are_told() {
-        let Ok(gpus) = super::super::adapters_named("") else { return println!("SKIPPED: no adapter") };
-        for gpu in &gpus {
+        let gpus = super::super::adapters_named("");
+        assert!(gpus.is_ok() || !crate::env::is_set("WGRAD_REQUIRE_GPU"), "{gpus:?}");
+        for gpu in &gpus.unwrap_or_default() {
             let entries = ["accumulate", "argmax_rows", "batch_norm_moments", "cast_bytes", "one_hot"];
             let mut kernels: Vec<Kernel> = entries.iter().filter_map(|e| Kernel::library(e).ok()).collect();
             assert_eq!(kernels.len(), entries.len());

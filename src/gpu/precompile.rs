@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::settle::compiles_late;
 use super::{Gpu, Shared, adapter, lock};
 use crate::ops::Kernel;
 
@@ -37,8 +38,7 @@ impl Precompiler {
     pub(super) fn of(adapter: &wgpu::Adapter) -> Self {
         let is_off = |name| std::env::var(name).is_ok_and(|v| matches!(v.as_str(), "true" | "1"));
         let has_cache = !is_off("MESA_SHADER_CACHE_DISABLE") && !is_off("MESA_GLSL_CACHE_DISABLE");
-        let info = adapter.get_info();
-        let compiles_late = info.backend == wgpu::Backend::Vulkan && info.driver.contains("llvmpipe");
+        let compiles_late = compiles_late(&adapter::describe(&adapter.get_info()));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut precompiler = Precompiler::default();
         precompiler.adapter = (compiles_late && has_cache && cores > 1).then(|| adapter.clone());

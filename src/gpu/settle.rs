@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use super::Shared;
 use super::cache::Pipeline;
+use crate::backend::DeviceInfo;
 
 /// Bytes of each buffer: more than any uniform has, a multiple of every element.
 const BYTES: u64 = 4096;
@@ -20,14 +21,14 @@ const BYTES: u64 = 4096;
 pub(super) struct Dummies(OnceLock<[wgpu::Buffer; 3]>);
 
 /// Whether the driver is lavapipe, which compiles a kernel at its first launch.
-pub(super) fn compiles_late(gpu: &Shared) -> bool {
-    gpu.info.backend == "Vulkan" && gpu.info.driver.contains("llvmpipe")
+pub(super) fn compiles_late(info: &DeviceInfo) -> bool {
+    info.backend == "Vulkan" && info.driver.contains("llvmpipe")
 }
 
 /// Launches no workgroups of a new pipeline, on lavapipe; says whether it did.
 pub(super) fn settle(gpu: &Shared, pipeline: &Pipeline, dummies: &Dummies) -> bool {
     let Some(uniform) = pipeline.uniform else { return false };
-    if !compiles_late(gpu) {
+    if !compiles_late(&gpu.info) {
         return false;
     }
     let [read, write, values] = dummies.0.get_or_init(|| {

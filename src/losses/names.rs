@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::kind::Divergence;
 use super::{Kind, Loss};
 use crate::error::{Error, Result};
+use crate::names::unknown;
 
 /// The names that [`Loss`] is parsed from, each with what it takes after an equals sign.
 pub const NAMES: [(&str, &str); 28] = [
@@ -50,6 +51,9 @@ const OTHERS: [(&str, &str); 8] = [
     ("kl-divergence", "kl"),
     ("poisson", "poisson-nll"),
 ];
+
+/// The name of [`Adaptive`](super::Adaptive), which is parsed by whoever has the parameters that it learns.
+const ADAPTIVE: &str = "adaptive";
 
 impl FromStr for Loss {
     type Err = Error;
@@ -104,7 +108,15 @@ impl FromStr for Loss {
             "kl-reverse" => (Kind::Kl(Divergence::Reverse), 0),
             "dice" => (Kind::Dice { smooth: value(0, 1.0) }, 1),
             "cosine-similarity" => (Kind::CosineSimilarity, 0),
-            _ => return Err(unknown(name)),
+            ADAPTIVE => {
+                return Err(Error::Invalid(format!(
+                    "loss `{ADAPTIVE}` has parameters that are learned: make it by `losses::Adaptive`"
+                )));
+            }
+            _ => {
+                let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).chain([ADAPTIVE]).collect();
+                return Err(unknown("loss", name, &known));
+            }
         };
         if given.len() > most {
             return Err(Error::Invalid(format!(
@@ -117,37 +129,6 @@ impl FromStr for Loss {
             None => Ok(Loss::new(kind)),
         }
     }
-}
-
-fn unknown(name: &str) -> Error {
-    let names = NAMES.map(|(name, _)| name);
-    let meant = match nearest(name) {
-        Some(meant) => format!(", did you mean `{meant}`?"),
-        None => ".".into(),
-    };
-    Error::Invalid(format!("there is no loss `{name}`{meant} There are {}", names.join(", ")))
-}
-
-/// The name that a misspelt one is within two letters of.
-fn nearest(name: &str) -> Option<&'static str> {
-    let known = NAMES.iter().map(|(known, _)| *known).filter(|known| away(known, name) <= 2);
-    known.min_by_key(|known| away(known, name))
-}
-
-/// Letters to be changed, put in or left out between two names (Levenshtein's distance).
-fn away(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(a != *b)).min(above + 1).min(row[j] + 1);
-            diagonal = above;
-        }
-    }
-    row[b.len()]
 }
 
 /// As it is parsed, options left out.

@@ -171,7 +171,7 @@ impl Subject {
         if preprocessor.is_some() && given.is_some() {
             refuse_no_table(&data)?;
         }
-        let loss = LossSettings::earlier(&settings);
+        let loss = LossSettings::earlier(&settings)?;
         Ok(Subject { data, preprocessor, table: TableSettings::earlier(&settings)?, loss, is_own })
     }
 

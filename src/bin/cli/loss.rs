@@ -26,13 +26,7 @@ impl FromStr for LossName {
     fn from_str(text: &str) -> Result<Self, Error> {
         match text.trim() {
             ADAPTIVE => Ok(LossName::Adaptive),
-            other => match other.parse() {
-                Ok(loss) => Ok(LossName::Of(loss)),
-                Err(Error::Invalid(message)) if message.starts_with("there is no loss") => {
-                    Err(Error::Invalid(format!("{message}, {ADAPTIVE}")))
-                }
-                Err(error) => Err(error),
-            },
+            other => other.parse().map(LossName::Of),
         }
     }
 }
@@ -84,15 +78,27 @@ pub(super) struct LossSettings {
 
 impl LossSettings {
     /// Those of an earlier run, from its settings.
-    pub(super) fn earlier(settings: &Value) -> Self {
+    pub(super) fn earlier(settings: &Value) -> Outcome<Self> {
+        let wrong = |key: &str| {
+            Failure::new(format!("the settings of the run have `{key}` {}, which is none", settings[key]))
+        };
         let number = |value: &Value| value.as_f64().map(|x| x as f32);
-        let weights: Option<Vec<f32>> =
-            settings["class_weights"].as_array().and_then(|all| all.iter().map(number).collect());
-        LossSettings {
-            name: settings["loss"].as_str().and_then(|name| name.parse().ok()),
-            smoothing: number(&settings["label_smoothing"]).unwrap_or(0.0),
-            weights: weights.map(ClassWeights::Each),
-        }
+        let name = match &settings["loss"] {
+            Value::Null => None,
+            name => Some(name.as_str().and_then(|name| name.parse().ok()).ok_or_else(|| wrong("loss"))?),
+        };
+        let smoothing = match &settings["label_smoothing"] {
+            Value::Null => 0.0,
+            share => number(share).ok_or_else(|| wrong("label_smoothing"))?,
+        };
+        let weights = match &settings["class_weights"] {
+            Value::Null => None,
+            all => {
+                let each: Option<Vec<f32>> = all.as_array().and_then(|all| all.iter().map(number).collect());
+                Some(ClassWeights::Each(each.ok_or_else(|| wrong("class_weights"))?))
+            }
+        };
+        Ok(LossSettings { name, smoothing, weights })
     }
 
     /// Replaces balanced weights by the numbers that they are for these training rows: rows / (classes · rows of the

@@ -8,10 +8,10 @@ formula!(
     Log1p = "log1p", 1,
     eval: |_s, x| x[0].ln_1p(),
     grad: |_s, k, x, y, dy| Some(dy.cotangent_div(x[0] + 1.0)),
-    // The polynomial is good to 2 units, its terms add a few. Beyond it 1 + x is rounded before log, which is good to
+    // The series is good to 1 unit, its terms add a few. Beyond it 1 + x is rounded before log, which is good to
     // 2^-21 near 1.
     bound: |_s, x, y| match x[0] {
-        x if x > -0.2928 && x < 0.4142 => 8.0 * UNIT * y.abs(),
+        x if x > -0.2928 && x < 0.9999 => 8.0 * UNIT * y.abs(),
         _ => 10.0 * UNIT + 6.0 * UNIT * y.abs(),
     },
     filling: |k| Fillings::Uniform(-0.7, 4.0),

@@ -419,3 +419,37 @@ fn nan_bounds_are_refused() {
         assert!(g.error().unwrap().to_string().contains("the bounds must be numbers"));
     }
 }
+
+#[test]
+fn parameters_of_activations_that_mean_nothing_are_refused() {
+    let nan = f32::NAN;
+    let refused = |words: &str, f: &dyn for<'g> Fn(Var<'g>) -> Var<'g>| {
+        let g = Graph::new();
+        let _ = f(g.input("x", [2]));
+        let error = g.error().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains(words), "{words}: {error}");
+    };
+    for (low, high) in [(1.0, -1.0), (nan, 1.0), (0.0, nan)] {
+        refused("the lower one first", &|x| x.hard_tanh(low, high));
+    }
+    for lambda in [-1.0, nan] {
+        refused("0 or more", &|x| x.hard_shrink(lambda));
+        refused("0 or more", &|x| x.soft_shrink(lambda));
+    }
+    for bad in [0.0, nan, f32::INFINITY] {
+        refused("other than 0", &|x| x.celu(bad));
+        refused("other than 0", &|x| x.softplus(bad, 20.0));
+        refused("above 0", &|x| x.softmax_at(0, bad));
+        refused("above 0", &|x| x.log_softmax_at(0, -1.0 - bad));
+    }
+    refused("the threshold one", &|x| x.softplus(1.0, nan));
+    let g = Graph::new();
+    let _ = g
+        .input("x", [2])
+        .hard_tanh(-1.0, 1.0)
+        .soft_shrink(0.0)
+        .celu(-0.5)
+        .softplus(0.5, 9.0)
+        .softmax_at(0, 0.1);
+    assert!(g.error().is_none());
+}

@@ -154,13 +154,13 @@ impl Args {
     }
 
     /// What is minimized, as was said now or by the run that is resumed.
-    fn loss(&self, earlier: &Value) -> LossSettings {
-        let before = LossSettings::earlier(earlier);
-        LossSettings {
+    fn loss(&self, earlier: &Value) -> Outcome<LossSettings> {
+        let before = LossSettings::earlier(earlier)?;
+        Ok(LossSettings {
             name: self.loss.clone().or(before.name),
             smoothing: self.label_smoothing.unwrap_or(before.smoothing),
             weights: self.class_weights.clone().or(before.weights),
-        }
+        })
     }
 
     /// The rows of a run stay what they were when it is resumed: others could be test rows of before.
@@ -294,7 +294,7 @@ impl Settings {
                 .filter(|bytes| *bytes != NO_LIMIT),
             patience,
             table: args.table(&data, seed, all)?,
-            loss: args.loss(all),
+            loss: args.loss(all)?,
             seed,
             validation: args.validation.or_else(|| earlier.number("validation").map(|n| n as usize)),
             dropout: args.dropout.or_else(|| earlier.float("dropout")).unwrap_or(defaults.dropout),

@@ -32,6 +32,12 @@ methods! {
 }
 
 impl<'g> Var<'g> {
+    /// This, or a recording error where a parameter of `op` is not what it takes.
+    #[track_caller]
+    fn taking(self, op: &str, is_taken: bool, message: impl FnOnce() -> String) -> Var<'g> {
+        if is_taken { self } else { self.graph.refuse(op, message(), self) }
+    }
+
     #[track_caller]
     pub(crate) fn binary_cross_entropy_per_element(self, target: Var<'g>) -> Var<'g> {
         self.with(target, BceLogits)
@@ -50,10 +56,11 @@ impl<'g> Var<'g> {
     }
 
     /// x between `low` and `high`, the bound beyond; -1 and 1 in PyTorch. Unlike that of [`Var::clamp`], its derivative is 0 at the
-    /// bounds.
+    /// bounds. Bounds that are no numbers, or the wrong way round, are a recording error.
     #[track_caller]
     pub fn hard_tanh(self, low: f32, high: f32) -> Var<'g> {
-        self.elementwise(HardTanh(low, high))
+        let message = || format!("the bounds must be numbers, the lower one first, got {low} and {high}");
+        self.taking("hard_tanh", low <= high, message).elementwise(HardTanh(low, high))
     }
 
     /// min(max(x, 0), 6): Krizhevsky, 2010.
@@ -74,16 +81,18 @@ impl<'g> Var<'g> {
         self * self.hard_sigmoid()
     }
 
-    /// x where |x| is above `lambda`, else 0; 0.5 in PyTorch.
+    /// x where |x| is above `lambda`, else 0; 0.5 in PyTorch. One below 0 is a recording error.
     #[track_caller]
     pub fn hard_shrink(self, lambda: f32) -> Var<'g> {
-        self.elementwise(HardShrink(lambda))
+        let message = || format!("the threshold must be 0 or more, got {lambda}");
+        self.taking("hard_shrink", lambda >= 0.0, message).elementwise(HardShrink(lambda))
     }
 
-    /// x ∓ `lambda` where |x| is above it, else 0; 0.5 in PyTorch.
+    /// x ∓ `lambda` where |x| is above it, else 0; 0.5 in PyTorch. One below 0 is a recording error.
     #[track_caller]
     pub fn soft_shrink(self, lambda: f32) -> Var<'g> {
-        self.elementwise(SoftShrink(lambda))
+        let message = || format!("the threshold must be 0 or more, got {lambda}");
+        self.taking("soft_shrink", lambda >= 0.0, message).elementwise(SoftShrink(lambda))
     }
 
     /// x above 0, `alpha` (e^x - 1) below; 1 in PyTorch: Clevert, Unterthiner and Hochreiter, ICLR 2016.
@@ -101,13 +110,19 @@ impl<'g> Var<'g> {
     /// x above 0, `alpha` (e^(x / alpha) - 1) below, so that the derivative is continuous for any `alpha`: Barron, 2017.
     #[track_caller]
     pub fn celu(self, alpha: f32) -> Var<'g> {
-        (self * (1.0 / alpha)).elu(1.0) * alpha
+        let message = || format!("alpha must be a number other than 0, got {alpha}");
+        let x = self.taking("celu", alpha.is_finite() && alpha != 0.0, message);
+        (x * (1.0 / alpha)).elu(1.0) * alpha
     }
 
     /// ln(1 + e^(βx)) / β; x where βx is above `threshold`. 1 and 20 in PyTorch.
     #[track_caller]
     pub fn softplus(self, beta: f32, threshold: f32) -> Var<'g> {
-        self.elementwise(Softplus(beta, threshold))
+        let message = || {
+            format!("beta must be a number other than 0, and the threshold one, got {beta} and {threshold}")
+        };
+        let is_taken = beta.is_finite() && beta != 0.0 && !threshold.is_nan();
+        self.taking("softplus", is_taken, message).elementwise(Softplus(beta, threshold))
     }
 
     /// x σ(βx): Ramachandran, Zoph and Le, 2017.
@@ -158,13 +173,19 @@ impl<'g> Var<'g> {
     /// Softmax of x / `temperature`: towards the largest alone near 0, towards equal ones above 1: Hinton, Vinyals and Dean, 2015.
     #[track_caller]
     pub fn softmax_at(self, axis: usize, temperature: f32) -> Var<'g> {
-        (self * (1.0 / temperature)).softmax(axis)
+        self.cooled("softmax_at", temperature).softmax(axis)
+    }
+
+    #[track_caller]
+    fn cooled(self, op: &str, temperature: f32) -> Var<'g> {
+        let message = || format!("the temperature must be a number above 0, got {temperature}");
+        self.taking(op, temperature > 0.0 && temperature.is_finite(), message) * (1.0 / temperature)
     }
 
     /// Log-softmax of x / `temperature`.
     #[track_caller]
     pub fn log_softmax_at(self, axis: usize, temperature: f32) -> Var<'g> {
-        (self * (1.0 / temperature)).log_softmax(axis)
+        self.cooled("log_softmax_at", temperature).log_softmax(axis)
     }
 
     /// 1 for the largest along `axis`, the first of equal ones, and 0 for the others; ONNX's `Hardmax`. A decision: its derivative

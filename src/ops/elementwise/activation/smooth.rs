@@ -24,14 +24,7 @@ fn normal_units(x: f64) -> f64 {
 
 /// Beyond, Φ and φ are 0 or 1 in either precision; infinities would give NaN.
 fn cut<T: Real>(x: T) -> T {
-    let most = T::of(40.0);
-    if x > most {
-        most
-    } else if x < -most {
-        -most
-    } else {
-        x
-    }
+    num_traits::clamp(x, T::of(-40.0), T::of(40.0))
 }
 
 formula!(
