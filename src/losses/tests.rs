@@ -219,3 +219,17 @@ fn the_adaptive_loss_learns_shape_and_scale() {
     println!("{first} {last}, alpha {alpha}, scale {scale}");
     assert!(last < first - 0.5 && alpha < 0.5 && (0.02..0.3).contains(&scale), "{last} {alpha} {scale}");
 }
+
+#[test]
+fn parameters_that_are_not_given_are_those_of_the_list() {
+    let mut given = 0;
+    for (name, takes) in NAMES {
+        let usual = takes.split_once(", ").and_then(|(_, usual)| usual.strip_suffix(" unless given"));
+        let expected = usual.map_or(name.to_string(), |usual| format!("{name}={usual}"));
+        assert_eq!(name.parse::<Loss>().unwrap().to_string(), expected);
+        given += usize::from(usual.is_some());
+    }
+    assert_eq!(given, NAMES.iter().filter(|(_, takes)| !takes.is_empty()).count());
+    let error = "adaptive".parse::<Loss>().unwrap_err().to_string();
+    assert!(error.contains("`losses::Adaptive`"), "{error}");
+}

@@ -168,3 +168,31 @@ impl LossSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_come_back_and_what_is_none_of_them_is_refused() {
+        let settings = LossSettings {
+            name: "robust=0,0.5".parse().ok(),
+            smoothing: 0.1,
+            weights: Some(ClassWeights::Each(vec![1.0, 0.25])),
+        };
+        let mut all = json!({});
+        settings.put(&mut all);
+        assert_eq!(LossSettings::earlier(&all).ok(), Some(settings));
+        assert_eq!(LossSettings::earlier(&json!({})).ok(), Some(LossSettings::default()));
+        for (key, value) in [
+            ("loss", json!("hubber")),
+            ("loss", json!(3)),
+            ("label_smoothing", json!("much")),
+            ("class_weights", json!([1.0, "x"])),
+            ("class_weights", json!("balanced")),
+        ] {
+            let refused = LossSettings::earlier(&json!({ key: value })).err().map(|f| f.to_string());
+            assert!(refused.is_some_and(|text| text.contains(key)), "{key}");
+        }
+    }
+}
