@@ -1,21 +1,74 @@
-// Optimizer updates, in place; PyTorch's formulas. Tensors are walked four elements an invocation.
+// Optimizers: how each changes four elements of a parameter `w` and of its states, for a gradient `g` and the learning rate `lr`.
+// Kernels for as many parameters as bindings allow are made around these functions: shaders/update.wgsl.jinja, which
+// multiplies gradients by their factor and applies weight decay; of an optimizer that counts steps shaders/tick.wgsl.jinja
+// makes the scalars of step `t` before that. Formulas and their sources: src/ops/optimizer/rules.
 //
-//   adam_tick             t = t + 1, for several parameters' counts; generated around adam_scalars_fn
-//                         scalars = [lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t), lr, factor] of each
-//   adam_fn               g = grad + coupled_decay w;   w = w (1 - lr decoupled_decay)
-//                         m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²
-//                         w = w - scalars[0] m / (sqrt(v) scalars[1] + eps)
-//                         for each of several parameters; generated: adam_update
-//                                                  grad, w, m, v [n]  scalars [4]
-//   sgd_update            w = w - lr (grad + decay w)           grad, w [n]  lr [1]
-//   sgd_momentum_update   g = grad + decay w;  b = momentum b + g
-//                         w = w - lr (g + momentum b, if nesterov, else b)
-//                                                  grad, w, b [n]  lr [1]
 //   flag_nonfinite        found = 1 if an element of a gradient is not finite; generated around has_nonfinite_fn
 //   next_scale            what a scaled loss's gradients are multiplied by, and the scale for the next step
 //                                                  factor, scale, steps, found [1]
-//
-// Gradients are multiplied by gradient_factor() or, of Adam, by the last scalar. Where that is 0 nothing changes.
+
+// The count after this step. It stays at the last number instead of starting again at 0, where
+// corrections are not finite.
+fn next_count_fn(t: u32) -> u32 { return t + select(0u, 1u, t < 0xffffffffu); }
+
+fn flush_denormals(x: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(flush_denormal(x.x), flush_denormal(x.y), flush_denormal(x.z), flush_denormal(x.w));
+}
+
+// -1, 0 or 1; NaN of NaN.
+fn sign_of(x: vec4<f32>) -> vec4<f32> { return select(sign(x), x, is_nan4(x)); }
+
+fn sgd_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, b: ptr<function, vec4<f32>>, lr: f32, momentum: f32, nesterov: f32) {
+    *b = momentum * *b + g;
+    *w -= lr * select(*b, g + momentum * *b, nesterov > 0.0);
+}
+
+fn lion_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32>>, lr: f32,
+    beta1: f32, rest1: f32, beta2: f32, rest2: f32) {
+    *w -= lr * sign_of(beta1 * *m + rest1 * g);
+    *m = beta2 * *m + rest2 * g;
+}
+
+// `w` stays: what comes of the direction is computed elsewhere.
+fn muon_direction_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, b: ptr<function, vec4<f32>>,
+    direction: ptr<function, vec4<f32>>, lr: f32, momentum: f32, rest: f32, nesterov: f32) {
+    *b = momentum * *b + rest * g;
+    *direction = select(*b, momentum * *b + rest * g, nesterov > 0.0);
+}
+
+fn adagrad_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> { return vec3<f32>(1.0 / (1.0 + (t - 1.0) * c.x), 0.0, 0.0); }
+
+fn adagrad_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, sum: ptr<function, vec4<f32>>, lr: f32, rate: f32, eps: f32) {
+    *sum += g * g;
+    *w -= lr * rate * g / (sqrt(*sum) + eps);
+}
+
+fn adadelta_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>, u: ptr<function, vec4<f32>>, lr: f32,
+    rho: f32, rest: f32, eps: f32) {
+    *v = rho * *v + rest * g * g;
+    let delta = sqrt(*u + eps) / sqrt(*v + eps) * g;
+    *u = rho * *u + rest * delta * delta;
+    *w -= lr * delta;
+}
+
+fn rmsprop_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>, b: ptr<function, vec4<f32>>,
+    mean: ptr<function, vec4<f32>>, lr: f32, alpha: f32, rest: f32, eps: f32, momentum: f32, centered: f32) {
+    *v = alpha * *v + rest * g * g;
+    *mean = alpha * *mean + rest * g;
+    // Rounding can take the variance below 0.
+    let variance = larger4(*v - centered * *mean * *mean, vec4<f32>(0.0));
+    *b = momentum * *b + g / (sqrt(variance) + eps);
+    *w -= lr * *b;
+}
+
+fn rprop_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, before: ptr<function, vec4<f32>>, step: ptr<function, vec4<f32>>,
+    lr: f32, down: f32, up: f32, least: f32, most: f32) {
+    let same = sign(g) * sign(*before);
+    let change = select(select(vec4<f32>(1.0), vec4<f32>(up), same > vec4<f32>(0.0)), vec4<f32>(down), same < vec4<f32>(0.0));
+    *step = min(max(*step * change, vec4<f32>(least)), vec4<f32>(most));
+    *before = select(g, vec4<f32>(0.0), same < vec4<f32>(0.0));
+    *w -= sign_of(*before) * *step;
+}
 
 // 1 - e^-y for y >= 0. Near 0 the difference would cancel: there the series y - y²/2! + ... - y^8/8!, whose
 // first term left out is below 1.4e-8 of the sum. Above 100 the result is 1 whatever y is.
@@ -27,65 +80,81 @@ fn one_minus_exp(y: f32) -> f32 {
     return select(1.0 - exp(-c), series, c < 0.5);
 }
 
-// The count after this step. It stays at the last number instead of starting again at 0, where the
-// corrections are not finite.
-fn adam_count_fn(t: u32) -> u32 { return t + select(0u, 1u, t < 0xffffffffu); }
-
-// What step t of Adam needs; log_beta is ln(beta), at least -100.
-fn adam_scalars_fn(t: u32, rate: f32, log_beta1: f32, log_beta2: f32) -> vec4<f32> {
-    let correction1 = one_minus_exp(-log_beta1 * f32(t));
-    let correction2 = one_minus_exp(-log_beta2 * f32(t));
-    return vec4<f32>(rate / correction1, inverseSqrt(correction2), rate, 1.0);
+// 1 - beta1^t and 1 / sqrt(1 - beta2^t); c holds ln(beta1) and ln(beta2), at least -100.
+fn adam_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> {
+    return vec3<f32>(one_minus_exp(-c.x * t), inverseSqrt(one_minus_exp(-c.y * t)), 0.0);
 }
 
-fn flush_denormals(x: vec4<f32>) -> vec4<f32> {
-    return vec4<f32>(flush_denormal(x.x), flush_denormal(x.y), flush_denormal(x.z), flush_denormal(x.w));
+// With the largest `v` so far where that is kept, and else, of 0 and `v`, with `v`.
+fn adam_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>,
+    largest: ptr<function, vec4<f32>>, lr: f32, correction: f32, root: f32,
+    beta1: f32, rest1: f32, beta2: f32, rest2: f32, eps: f32) {
+    *m = beta1 * *m + rest1 * g;
+    *v = beta2 * *v + rest2 * g * g;
+    *largest = larger4(*largest, *v);
+    *w -= lr / correction * *m / (sqrt(*largest) * root + eps);
 }
 
-// constants: beta1, 1 - beta1, beta2, 1 - beta2, rounded once. decay: eps, coupled_decay, decoupled_decay, of which
-// one is 0.
-struct AdamStates { w: vec4<f32>, m: vec4<f32>, v: vec4<f32> }
+fn adamax_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> { return vec3<f32>(one_minus_exp(-c.x * t), 0.0, 0.0); }
 
-fn adam_fn(gradient: vec4<f32>, old_w: vec4<f32>, old_m: vec4<f32>, old_v: vec4<f32>, row: vec4<f32>,
-    constants: vec4<f32>, decay: vec3<f32>) -> AdamStates {
-    let g = gradient * row.w + decay.y * old_w;
-    let m = flush_denormals(constants.x * old_m + constants.y * g);
-    let v = flush_denormals(constants.z * old_v + constants.w * g * g);
-    let w = old_w * (1.0 - row.z * decay.z) - row.x * m / (sqrt(v) * row.y + decay.x);
-    return AdamStates(w, m, v);
+fn adamax_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32>>, u: ptr<function, vec4<f32>>, lr: f32,
+    correction: f32, beta1: f32, rest1: f32, beta2: f32, eps: f32) {
+    *m = beta1 * *m + rest1 * g;
+    *u = larger4(beta2 * *u, abs(g) + eps);
+    *w -= lr / correction * *m / *u;
 }
 
-struct Sgd { vectors: u32, nesterov: u32, momentum: f32, decay: f32 }
-
-@group(0) @binding(0) var<storage, read> sgd_grad: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> sgd_rate: array<f32>;
-@group(0) @binding(2) var<storage, read_write> sgd_w: array<vec4<f32>>;
-@group(0) @binding(3) var<uniform> sgd: Sgd;
-
-@compute @workgroup_size(64)
-fn sgd_update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = linear_index(id, groups, 64u);
-    let factor = gradient_factor();
-    if (i >= sgd.vectors || is_zero(factor)) { return; }
-    let w = sgd_w[i];
-    sgd_w[i] = w - sgd_rate[0] * (sgd_grad[i] * factor + sgd.decay * w);
+// What g and m count for, and 1 / sqrt(1 - beta2^t); c holds ln(beta1), ln(beta2), ln q and beta1. Of the product of all momenta
+// so far the logarithm is t ln(beta1) less the sum over k of q^k / (k 2^k) times the sum of q^(k i), i from 0 to t - 1.
+fn nadam_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> {
+    var sum = 0.0;
+    for (var k = 24.0; k > 0.0; k -= 1.0) {
+        let ratio = select(one_minus_exp(-k * t * c.z) / one_minus_exp(-k * c.z), t, c.z >= 0.0);
+        sum += exp(k * c.z) * exp2(-k) / k * ratio;
+    }
+    let now = c.w * (1.0 - 0.5 * exp(t * c.z));
+    let next = c.w * (1.0 - 0.5 * exp((t + 1.0) * c.z));
+    let exponent = sum - t * c.x;
+    let product = exp(-min(exponent, 100.0));
+    return vec3<f32>((1.0 - now) / one_minus_exp(exponent), next / (1.0 - product * next), inverseSqrt(one_minus_exp(-c.y * t)));
 }
 
-@group(0) @binding(3) var<storage, read_write> sgd_buffer: array<vec4<f32>>;
-@group(0) @binding(4) var<uniform> sgd_m: Sgd;
+fn nadam_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>, lr: f32,
+    of_gradient: f32, of_mean: f32, root: f32, beta1: f32, rest1: f32, beta2: f32, rest2: f32, eps: f32) {
+    *m = beta1 * *m + rest1 * g;
+    *v = beta2 * *v + rest2 * g * g;
+    *w -= lr * (of_gradient * g + of_mean * *m) / (sqrt(*v) * root + eps);
+}
 
-@compute @workgroup_size(64)
-fn sgd_momentum_update(@builtin(global_invocation_id) id: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = linear_index(id, groups, 64u);
-    let factor = gradient_factor();
-    if (i >= sgd_m.vectors || is_zero(factor)) { return; }
-    let w = sgd_w[i];
-    let g = sgd_grad[i] * factor + sgd_m.decay * w;
-    let b = flush_denormals(sgd_m.momentum * sgd_buffer[i] + g);
-    let direction = select(b, g + sgd_m.momentum * b, sgd_m.nesterov != 0u);
-    sgd_buffer[i] = b;
-    sgd_w[i] = w - sgd_rate[0] * direction;
+// 1 - beta1^t, and the rectified factor of 1 / (sqrt(v) + eps), or 0 while there is none; c holds ln(beta1), ln(beta2), rho and what the
+// series is added to. With y = -t ln(beta2): rho_t = rho - 2 t / (e^y - 1), of which near 0 nothing would be left; there
+// y / (e^y - 1) - 1 + y / 2 = y²/12 - y⁴/720 + y⁶/30240 - y⁸/1209600 + ...
+fn radam_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> {
+    let y = -c.y * t;
+    let s = min(y, 1.0) * min(y, 1.0);
+    let series = s * (1.0 / 12.0 - s * (1.0 / 720.0 - s * (1.0 / 30240.0 - s * (1.0 / 1209600.0))));
+    let cut = min(y, 100.0);
+    let rest = one_minus_exp(cut);
+    let rho = select(c.z - 2.0 * t * exp(-cut) / rest, c.w + t + 2.0 / c.y * series, y < 1.0);
+    let rectified = (rho - 4.0) * (rho - 2.0) * c.z / ((c.z - 4.0) * (c.z - 2.0) * rho);
+    return vec3<f32>(one_minus_exp(-c.x * t), select(0.0, sqrt(rectified * rest), rho > 5.0), 0.0);
+}
+
+fn radam_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>, lr: f32,
+    correction: f32, rectified: f32, beta1: f32, rest1: f32, beta2: f32, rest2: f32, eps: f32) {
+    *m = beta1 * *m + rest1 * g;
+    *v = beta2 * *v + rest2 * g * g;
+    let step = lr / correction * *m;
+    *w -= select(step, step * rectified / (sqrt(*v) + eps), rectified > 0.0);
+}
+
+// `w` stays: what comes of the direction is computed elsewhere.
+fn lamb_direction_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>,
+    direction: ptr<function, vec4<f32>>, lr: f32, correction: f32, root: f32,
+    beta1: f32, rest1: f32, beta2: f32, rest2: f32, eps: f32, decay: f32) {
+    *m = beta1 * *m + rest1 * g;
+    *v = beta2 * *v + rest2 * g * g;
+    *direction = *m / correction / (sqrt(*v) * root + eps) + decay * *w;
 }
 
 // Whether one of the first `count` components is infinite or NaN: all bits of its exponent are set.
@@ -108,7 +177,7 @@ const MOST_SCALE = 1099511627776.0;
 @compute @workgroup_size(1)
 fn next_scale() {
     var value = scale_value[0];
-    var steps = adam_count_fn(scale_steps[0]);
+    var steps = next_count_fn(scale_steps[0]);
     var factor = 1.0 / value;
     if (scale_found[0] != 0u) {
         factor = 0.0;

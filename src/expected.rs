@@ -54,7 +54,10 @@ impl Expected {
         }
         drop(outs);
         let computed: Vec<In<'_, f64>> = values.iter().zip(&out_types).map(|(w, ty)| w.input(ty)).collect();
-        let bounds = op.error_bound(&views, &computed);
+        let old: Vec<Wide> = inputs[reads..].iter().map(widened).collect();
+        let old = old.iter().zip(&types[reads..]).map(|(w, ty)| w.input(ty));
+        let all: Vec<In<'_, f64>> = views.into_iter().chain(old).collect();
+        let bounds = op.error_bound(&all, &computed);
         Ok(Expected { in_f16: vec![false; values.len()], values, bounds })
     }
 

@@ -30,7 +30,6 @@ macro_rules! shaders {
 /// Every file under `shaders/`. A test compares the list with the folder.
 pub(crate) const FILES: &[(&str, &str)] = shaders![
     "common/epilogue",
-    "common/factor",
     "common/index",
     "common/lanes",
     "common/philox",

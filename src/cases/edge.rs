@@ -10,7 +10,7 @@ use crate::ops::argmax::ArgMax;
 use crate::ops::batch_norm::BatchNorm;
 use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth, CrossEntropyGrad};
 use crate::ops::layer_norm::LayerNorm;
-use crate::ops::optimizer::AdamUpdate;
+use crate::ops::optimizer::{Adam, Rule, Update};
 use crate::ops::pool::{MaxPoolGather, Windows};
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::softmax::{Softmax, SoftmaxGrad};
@@ -370,23 +370,14 @@ pub(super) fn ties() -> Vec<Option<Case>> {
 fn optimizers() -> Vec<Case> {
     let mut cases = Vec::new();
     for (eps, decoupled) in [(0.5f32, false), (1e-3, true)] {
-        let op = |rows: Vec<usize>| AdamUpdate {
-            beta1: 0.9,
-            beta2: 0.99,
-            eps,
-            weight_decay: 0.1,
-            decoupled,
-            rows,
-        };
+        let rule = Adam { betas: [0.9, 0.99], eps, amsgrad: false };
         let small = Fillings::Uniform(0.0, 4.0 * f64::from(eps * eps));
-        let one = Case::new(op(vec![0]), &[&[37], &[4], &[37], &[37], &[37]]).no_gradient();
-        let one = one.fill(4, small.clone());
-        cases.push(one.clone().fill(1, given(&[2e-2, 3.0, 1e-2, 1.0])));
+        let one = Update::of(rule, 1).decaying(0.1, decoupled).case(&[&[37]], 1e-2, 6).fill(4, small.clone());
+        cases.push(one.clone());
         // A step that is left out.
-        cases.push(one.fill(1, given(&[2e-2, 3.0, 1e-2, 0.0])));
-        let shapes: [&[usize]; 9] = [&[5], &[1030], &[8], &[5], &[5], &[5], &[1030], &[1030], &[1030]];
-        let two = Case::new(op(vec![0, 1]), &shapes).no_gradient();
-        let two = two.fill(2, given(&[2e-2, 3.0, 1e-2, 1.0, 5e-3, 2.0, 2e-3, 1.0]));
+        let row = [&[1e-2, 0.0], &rule.scalars(6)[..], &[0.0; 3]].concat();
+        cases.push(one.fill(1, given(&row)));
+        let two = Update::of(rule, 2).decaying(0.1, decoupled).case(&[&[5], &[1030]], 1e-2, 20);
         cases.push(two.fill(5, small.clone()).fill(8, small));
     }
     cases

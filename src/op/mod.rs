@@ -131,7 +131,7 @@ pub trait Op: Debug + Send + Sync + Reference<f32> + Reference<f64> {
     }
 
     /// For each float output, the largest difference from the f64 reference that rounding in f32
-    /// explains, per element. Inputs and outputs are the reference's.
+    /// explains, per element. Inputs, with the old values of states at their end, and outputs are the reference's.
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let _ = inputs;
         outputs.iter().map(|o| relative_bound(o, 8.0)).collect()

@@ -87,9 +87,15 @@ impl<const N: usize> Words for [f32; N] {
     }
 }
 
-/// An array of vectors of four, each of which has two pairs.
-impl<const N: usize> Words for [[u32; 2]; N] {
+/// An array of vectors of four, or of such that have two pairs each.
+impl<const M: usize, const N: usize> Words for [[u32; M]; N] {
     fn append(self, name: &'static str, uniform: &mut Uniform) {
         uniform.push(name, self.as_flattened(), 4);
+    }
+}
+
+impl<const M: usize, const N: usize> Words for [[f32; M]; N] {
+    fn append(self, name: &'static str, uniform: &mut Uniform) {
+        self.map(|row| row.map(f32::to_bits)).append(name, uniform);
     }
 }

@@ -6,24 +6,37 @@
 //!
 //! Two optimizers over one store need different names: [`Adam::named`].
 
+mod accumulate;
 mod adam;
+mod adaptive;
+mod base;
 mod clip;
+mod lamb;
+mod lbfgs;
+mod line_search;
+mod momentum;
+mod muon;
+mod ruled;
 mod scale;
 mod schedule;
-mod sgd;
 #[cfg(test)]
 mod tests;
 
 use std::panic::Location;
 
-pub use adam::{Adam, AdamW};
+pub use accumulate::Accumulate;
+pub use adam::{Adam, AdamW, Adamax, NAdam, RAdam};
+pub use adaptive::{Adadelta, Adagrad, RmsProp, Rprop};
+pub use base::Group;
 pub use clip::{ClipNorm, clip_by_global_norm};
+pub use lamb::Lamb;
+pub use lbfgs::{Lbfgs, Minimized};
+pub use momentum::{Lion, Sgd};
+pub use muon::Muon;
 pub use scale::LossScale;
 pub use schedule::Schedule;
-pub use sgd::Sgd;
 
-use crate::graph::{Graph, Init, Param, Params, Scope, Source, SourceLocation, Var};
-use crate::tensor::Data;
+use crate::graph::{Graph, Param, Source, SourceLocation, Var};
 
 /// Appends updates of parameters to a graph.
 pub trait Optimizer {
@@ -169,92 +182,4 @@ fn used_states(value: Var<'_>) -> Vec<(u64, bool)> {
         _ => None,
     })
     .collect()
-}
-
-/// What every optimizer has: its name in the store, and the learning rate.
-#[derive(Debug, Clone)]
-struct Base {
-    store: Params,
-    name: String,
-    lr: f32,
-}
-
-impl Base {
-    fn new(params: &Params, name: &str, lr: f32) -> Self {
-        Base { store: params.root(), name: name.to_string(), lr }
-    }
-
-    fn at(&self) -> Params {
-        self.store.at(&self.name)
-    }
-
-    fn lr_state(&self) -> Param {
-        self.at().state("lr", [1], Init::Constant(self.lr))
-    }
-
-    /// A state of zeros, in the shape of a parameter.
-    fn state_of(&self, kind: &str, param: &Param) -> Param {
-        self.at().at(kind).state(param.name(), param.shape(), Init::Constant(0.0))
-    }
-
-    /// Why these parameters cannot be updated, if they cannot.
-    fn refusal(&self, g: &Graph, params: &[Param], gradients: &[Var<'_>]) -> Option<String> {
-        if !(self.lr.is_finite() && self.lr >= 0.0) {
-            return Some(format!("the learning rate must be 0 or more, got {}", self.lr));
-        }
-        if gradients.iter().any(|v| !std::ptr::eq(v.graph, g)) {
-            return Some("a gradient belongs to another graph".into());
-        }
-        if params.len() != gradients.len() {
-            return Some(format!("got {} gradients for {} parameters", gradients.len(), params.len()));
-        }
-        if !params.iter().any(Param::is_trainable) {
-            return Some(nothing_to_update(params));
-        }
-        for (i, param) in params.iter().enumerate() {
-            if params[..i].iter().any(|p| p.id() == param.id()) {
-                return Some(format!("`{}` is given twice", param.name()));
-            }
-            // Its states are found by its name, which another store may have too.
-            if self.store.get(param.name()).is_none_or(|p| p.id() != param.id()) {
-                return Some(format!(
-                    "`{}` is not among the parameters that `{}` was made for",
-                    param.name(),
-                    self.name
-                ));
-            }
-        }
-        match self.lr_state().initial() {
-            Data::F32(lr) if lr != [self.lr] => Some(format!(
-                "there is an optimizer `{}` with learning rate {} already; name this one otherwise with \
-                 `named`, or write another rate to `lr_state` of the first",
-                self.name, lr[0]
-            )),
-            _ => None,
-        }
-    }
-
-    /// The trainable parameters with their gradients; none, after a recording error, if they cannot be
-    /// updated.
-    #[track_caller]
-    fn pairs<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) -> Vec<(Param, Var<'g>)> {
-        if let Some(message) = self.refusal(g, params, gradients) {
-            g.mistake(&self.name, message, &[], SourceLocation(Location::caller()));
-            return Vec::new();
-        }
-        let mut pairs = Vec::new();
-        for (param, &gradient) in params.iter().zip(gradients).filter(|(p, _)| p.is_trainable()) {
-            // A gradient that is itself a state is read before an update replaces it.
-            let is_state = !gradient.is_poisoned()
-                && matches!(g.inner.borrow().values[gradient.id as usize].source, Source::State { .. });
-            pairs.push((param.clone(), if is_state { gradient.copy() } else { gradient }));
-        }
-        pairs
-    }
-
-    /// Names what is recorded for some parameters.
-    fn scope<'g>(&self, g: &'g Graph, params: &[&Param]) -> Scope<'g> {
-        let names: Vec<&str> = params.iter().map(|p| p.name()).collect();
-        g.scope_at(&format!("{}.{}", self.name, names.join("+")))
-    }
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::graph::Init;
+use crate::graph::{Init, Params};
+use crate::tensor::Data;
 
 fn model() -> (Params, Param, Param) {
     let params = Params::seeded(1);
@@ -56,7 +57,7 @@ fn gradients_come_before_updates_and_updates_in_order() {
     assert_eq!(ops[tick..], ["adam_tick", "adam_update"]);
     let text = g.to_string();
     assert!(text.contains("# adamw.a.weight+b.weight"), "{text}");
-    assert!(text.contains("decoupled: true") && text.contains("weight_decay: 0.01"), "{text}");
+    assert!(text.contains("decoupled: true") && text.contains("decay: 0.01"), "{text}");
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn a_gradient_that_is_a_state_is_read_before_the_update() {
     let gradients = [g.param(&b), g.param(&a)];
     Sgd::new(&params, 0.1).apply(&g, &[a, b], &gradients);
     assert!(g.error().is_none(), "{g}");
-    assert_eq!(ops(&g), ["copy", "copy", "sgd_update", "sgd_update"]);
+    assert_eq!(ops(&g), ["copy", "copy", "sgd_update"]);
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn wrong_settings_are_errors_that_say_what_is_wrong_and_where() {
         (|p| Box::new(Sgd::new(p, 0.1).momentum(f32::NAN)), "momentum"),
         (|p| Box::new(Sgd::new(p, 0.1).nesterov()), "needs momentum"),
         (|p| Box::new(Sgd::new(p, 0.1).weight_decay(-1.0)), "weight decay"),
-        (|p| Box::new(Adam::new(p, 0.1).betas(1.0, 0.9)), "betas must be in [0, 1), got 1 and 0.9"),
+        (|p| Box::new(Adam::new(p, 0.1).betas(1.0, 0.9)), "betas must be in [0, 1), got 1"),
         (|p| Box::new(Adam::new(p, 0.1).betas(0.9, f64::NAN)), "betas"),
         (|p| Box::new(Adam::new(p, 0.1).eps(-1.0)), "eps must be 0 or more"),
         (|p| Box::new(AdamW::new(p, 0.1).weight_decay(f32::INFINITY)), "weight decay"),

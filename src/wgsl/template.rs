@@ -14,8 +14,6 @@ macro_rules! templates {
 
 /// Every template under `shaders/`. A test compares the list with the folder.
 const TEMPLATES: &[(&str, &str)] = templates![
-    "adam_tick",
-    "adam_update",
     "conv2d_depthwise",
     "conv2d_depthwise_weight",
     "conv2d_strip",
@@ -30,6 +28,8 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "software/conv2d_weight_tile",
     "software/matmul_tile",
     "software/pool2d_rows",
+    "tick",
+    "update",
 ];
 
 /// The components of a vector.

@@ -1,160 +1,230 @@
 //! Updates that are checked.
 
-use super::{AdamTick, AdamUpdate, FlagNonFinite, NextScale, SgdUpdate};
-use crate::ops::{Case, Fillings, Op};
+use super::{
+    Adadelta, Adagrad, Adam, Adamax, Each, FlagNonFinite, LambDirection, Lion, MOST, MuonDirection, NAdam, NextScale,
+    RAdam, RmsProp, Rprop, Rule, Sgd, Tick, Update,
+};
+use crate::ops::{Case, Fillings};
 
-/// The usual constants, for no parameters.
-pub(super) const ADAM: AdamUpdate =
-    AdamUpdate { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false, rows: Vec::new() };
+/// The usual settings.
+pub(super) const ADAM: Adam = Adam { betas: [0.9, 0.999], eps: 1e-8, amsgrad: false };
+pub(super) const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false };
+const LAMB: LambDirection = LambDirection { betas: [0.9, 0.999], eps: 1e-6, weight_decay: 0.01 };
+const RMSPROP: RmsProp = RmsProp { alpha: 0.99, eps: 1e-8, momentum: 0.0, centered: false };
 
-/// The same for one counter.
-pub(super) const TICK: AdamTick = AdamTick { beta1: 0.9, beta2: 0.999, counts: 1, has_factor: false };
+fn given(x: &[f64]) -> Fillings {
+    Fillings::Given(x.to_vec())
+}
+
+impl<R: Rule> Update<R> {
+    /// For so many parameters, without decay.
+    pub(crate) fn of(rule: R, count: usize) -> Self {
+        let each = (0..count).map(Each::plain).collect();
+        Update { rule, decoupled: false, has_factor: false, each }
+    }
+
+    pub(crate) fn decaying(mut self, decay: f32, decoupled: bool) -> Self {
+        self.each.iter_mut().for_each(|each| each.decay = decay);
+        self.decoupled = decoupled;
+        self
+    }
+
+    /// A step on parameters of these shapes, all at step `t`, with a factor of 1 where one is read. Every state is 0 or more,
+    /// as second moments are, unless it is filled otherwise.
+    pub(crate) fn case(self, shapes: &[&[usize]], lr: f64, t: u32) -> Case {
+        let (count, kept, has_factor) = (shapes.len(), self.rule.kept(), self.has_factor);
+        let rows = self.each.iter().map(|each| each.row + 1).max().unwrap_or(1);
+        let row = |_| [&[lr, 1.0], &self.rule.scalars(t)[..], &[0.0; 3]].concat();
+        let scalars: Vec<f64> = (0..rows).flat_map(row).collect();
+        let length = [scalars.len()];
+        let mut all = shapes.to_vec();
+        match R::TICK {
+            Some(_) => all.push(&length),
+            None => all.extend(vec![&[1][..]; 1 + usize::from(has_factor)]),
+        }
+        let first = all.len();
+        all.extend(shapes.iter().flat_map(|&shape| vec![shape; 1 + kept]));
+        let mut case = Case::new(self, &all).no_gradient();
+        case = case.fill(count, if R::TICK.is_some() { Fillings::Given(scalars) } else { given(&[lr]) });
+        if has_factor && R::TICK.is_none() {
+            case = case.fill(count + 1, given(&[1.0]));
+        }
+        // A mean of either sign, then second moments or steps.
+        let of_state = |s: usize| match R::STATES[s] {
+            "m" | "momentum" | "mean" | "before" | "direction" => Fillings::Uniform(-0.5, 0.5),
+            _ => Fillings::Uniform(0.3, 2.0),
+        };
+        let states = (0..count).flat_map(|k| (0..kept).map(move |s| (k, s)));
+        states.fold(case, |case, (k, s)| case.fill(first + (1 + kept) * k + 1 + s, of_state(s)))
+    }
+}
+
+const SHAPES: [&[usize]; 6] = [&[], &[1], &[5], &[64], &[257], &[130, 33]];
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    let tick = |beta1, beta2, t: f64| {
-        let case = Case::new(AdamTick { beta1, beta2, ..TICK }, &[&[1], &[1]]).no_gradient();
-        case.fill(0, Fillings::Uniform(1e-4, 1e-1)).index(1, 1).fill(1, Fillings::Given(vec![t]))
-    };
-    // Around the ends of the series (y = 0.5) for both betas, past 2^24, and at the last number.
-    for t in [
-        0.0,
-        1.0,
-        3.0,
-        4.0,
-        5.0,
-        99.0,
-        498.0,
-        499.0,
-        500.0,
-        1e4,
-        16_777_217.0,
-        4_294_967_294.0,
-        4_294_967_295.0,
-    ] {
-        cases.push(tick(0.9, 0.999, t));
+    let mut cases = ticks();
+    for amsgrad in [false, true] {
+        cases.extend(updates(Adam { amsgrad, ..ADAM }, 1e-3));
+        cases.extend(updates(Adam { betas: [0.0, 0.5], eps: 1e-3, amsgrad }, 0.1));
     }
-    cases.extend([tick(0.0, 0.0, 0.0), tick(0.5, 0.999_999_9, 7.0), tick(0.999_999_9, 0.0, 1e6)]);
-
-    let counters = |counts: usize, count: fn(f64) -> f64| {
-        let case = Case::new(AdamTick { beta2: 0.99, counts, ..TICK }, &vec![&[1][..]; 1 + counts]);
-        let fill = |case: Case, i| case.index(i, 1).fill(i, Fillings::Given(vec![count(i as f64)]));
-        (1..=counts).fold(case.no_gradient(), fill)
-    };
-    cases.push(counters(6, |i| i * 17.0 - 17.0));
-    // More than a kernel binds with WebGPU's limits.
-    cases.push(counters(9, |i| i * 5.0));
-    // Two of a tick's three parameters, in another order.
-    let op = AdamUpdate { beta2: 0.99, eps: 1e-6, rows: vec![2, 0], ..ADAM };
-    let shapes: [&[usize]; 9] = [&[5], &[70], &[12], &[5], &[5], &[5], &[70], &[70], &[70]];
-    let scalars = [1e-3, 1.0, 1e-3, 1.0, f64::from(f32::MAX), 1.0, 1.0, 1.0, 5e-3, 2.0, 2e-3, 1.0];
-    let case = Case::new(op, &shapes).no_gradient().fill(2, Fillings::Given(scalars.to_vec()));
-    cases.push(case.fill(5, Fillings::Uniform(0.0, 2.0)).fill(8, Fillings::Uniform(0.0, 2.0)));
-    // Several parameters in one launch, as many as the adapter binds, of all sizes around the 1024 elements of a workgroup.
-    let lists: [&[&[usize]]; 4] = [
-        &[&[33], &[8]],
-        &[&[256], &[257], &[1]],
-        &[&[3, 5], &[64, 17], &[], &[255], &[1030]],
-        &[&[7], &[1023], &[9, 9], &[1025], &[4097], &[2]],
-    ];
-    for (shapes, decoupled) in lists.into_iter().zip([false, true, false, true]) {
-        let count = shapes.len();
-        let op = AdamUpdate { weight_decay: 0.01, decoupled, rows: (0..count).collect(), ..ADAM };
-        let scalars = [4 * count];
-        let mut all = shapes.to_vec();
-        all.push(&scalars);
-        all.extend(shapes.iter().flat_map(|&s| [s; 3]));
-        let rows = (0..count).flat_map(|k| [2e-3 + 1e-3 * k as f64, 1.5 + k as f64, 1e-3, 1.0]);
-        let mut case = Case::new(op, &all).no_gradient().fill(count, Fillings::Given(rows.collect()));
-        for k in 0..count {
-            case = case.fill(count + 3 + 3 * k, Fillings::Uniform(0.0, 2.0));
-        }
-        cases.push(case);
+    for (momentum, nesterov) in [(0.0, false), (0.9, false), (0.9, true)] {
+        cases.extend(updates(Sgd { momentum, nesterov }, 0.1));
+        cases.extend(updates(MuonDirection { momentum, nesterov }, 0.1));
     }
-
-    let shapes = [&[][..], &[1], &[5], &[64], &[257], &[130, 33]];
-    let scalars = |t: f64, lr: f64| {
-        let (c1, c2) = (1.0 - 0.9f64.powf(t), 1.0 - 0.999f64.powf(t));
-        Fillings::Given(vec![lr / c1, 1.0 / c2.sqrt(), lr, 1.0])
-    };
-    let adam = |weight_decay, decoupled, shape: &[usize]| {
-        let op = AdamUpdate { weight_decay, decoupled, rows: vec![0], ..ADAM };
-        let case = Case::new(op, &[shape, &[4], shape, shape, shape]).no_gradient();
-        case.fill(1, scalars(10.0, 1e-3)).fill(4, Fillings::Uniform(0.0, 2.0))
-    };
-    for shape in shapes {
-        cases.push(adam(0.0, false, shape));
-        cases.push(adam(0.1, false, shape));
-        cases.push(adam(0.01, true, shape));
+    cases.extend(updates(Lion { betas: [0.9, 0.99] }, 1e-3));
+    cases.extend(updates(Adagrad { lr_decay: 0.1, eps: 1e-10 }, 0.05));
+    cases.extend(updates(Adadelta { rho: 0.9, eps: 1e-6 }, 1.0));
+    for (momentum, centered) in [(0.0, false), (0.9, false), (0.0, true), (0.9, true)] {
+        cases.extend(updates(RmsProp { momentum, centered, ..RMSPROP }, 1e-2));
     }
-    let zero = Fillings::Given(vec![0.0]);
-    // The first step; no gradient ever; a vanishing one, whose square is no float; a huge one.
-    cases
-        .push(adam(0.0, false, &[65]).fill(1, scalars(1.0, 0.1)).fill(3, zero.clone()).fill(4, zero.clone()));
-    cases.push(adam(0.01, true, &[65]).fill(0, zero.clone()).fill(3, zero.clone()).fill(4, zero.clone()));
-    let tiny = Fillings::Given(vec![0.0, 1e-38, 1e-30, 1e-20, 1e-12]);
-    cases.push(adam(0.0, false, &[65]).fill(0, tiny.clone()).fill(3, tiny.clone()).fill(4, tiny));
-    let huge = Fillings::Given(vec![1e15, -1e10, 1.0]);
-    cases.push(adam(0.0, false, &[65]).fill(0, huge).fill(3, zero.clone()).fill(4, zero));
-
-    let sgd = |momentum, nesterov, weight_decay, shape: &[usize]| {
-        let op = SgdUpdate { momentum, nesterov, weight_decay, has_factor: false };
-        let mut all = vec![shape, &[1]];
-        all.resize(2 + op.writes(), shape);
-        Case::new(op, &all).no_gradient().fill(1, Fillings::Uniform(0.01, 0.5))
-    };
-    for shape in shapes {
-        cases.push(sgd(0.0, false, 0.0, shape));
-        cases.push(sgd(0.0, false, 0.1, shape));
-        cases.push(sgd(0.9, false, 0.0, shape));
-        cases.push(sgd(0.9, false, 0.1, shape));
-        cases.push(sgd(0.9, true, 0.1, shape));
-    }
-    cases.extend(with_factor());
+    cases.extend(updates(Rprop { etas: [0.5, 1.2], steps: [1e-6, 50.0] }, 1e-2));
+    cases.extend(updates(Rprop { etas: [0.25, 2.0], steps: [0.5, 1.0] }, 1e-2));
+    cases.extend(updates(Adamax { betas: [0.9, 0.999], eps: 1e-8 }, 2e-3));
+    cases.extend(updates(NAdam { betas: [0.9, 0.999], eps: 1e-8, momentum_decay: 4e-3 }, 2e-3));
+    // With and without what makes a step Adam's.
+    cases.extend(updates(RAdam { betas: [0.9, 0.999], eps: 1e-8 }, 1e-3));
+    cases.push(Update::of(RAdam { betas: [0.9, 0.999], eps: 1e-8 }, 1).case(&[&[65]], 1e-3, 3));
+    cases.extend(updates(LAMB, 1e-3));
+    cases.extend(groups());
+    cases.extend(extremes());
     cases.extend(scaled());
     cases
 }
 
-/// Steps whose gradients are multiplied by a factor, of which 0 leaves them out.
-fn with_factor() -> Vec<Case> {
+/// All shapes, with the decay of either kind; several parameters in one launch, as many as the adapter binds, of all sizes around
+/// the 1024 elements of a workgroup; factors of gradients, of which 0 leaves the step out.
+fn updates<R: Rule>(rule: R, lr: f64) -> Vec<Case> {
     let mut cases = Vec::new();
-    let given = |x: f64| Fillings::Given(vec![x]);
+    for (shape, decay) in SHAPES.iter().zip([0.0, 0.1, 0.01].into_iter().cycle()) {
+        cases.push(Update::of(rule, 1).decaying(decay, false).case(&[shape], lr, 10));
+        cases.push(Update::of(rule, 1).decaying(decay, true).case(&[shape], lr, 1));
+    }
+    let lists: [&[&[usize]]; 4] = [
+        &[&[256], &[257], &[1]],
+        &[&[7], &[1023], &[9, 9], &[1025], &[4097], &[2]],
+        &[&[33], &[8]],
+        &[&[3, 5], &[64, 17], &[], &[255], &[1030]],
+    ];
+    // How many there are is nothing to the formula.
+    let lists = if R::NAME == Adam::NAME { &lists[..] } else { &lists[..2] };
+    for (shapes, decoupled) in lists.iter().zip([false, true].into_iter().cycle()) {
+        cases.push(Update::of(rule, shapes.len()).decaying(0.01, decoupled).case(shapes, lr, 5));
+    }
     for factor in [0.0, 1.0 / 65_536.0, 0.3] {
-        for (counts, t) in [(1, 0.0), (3, 9.0), (AdamTick::MOST, 1e4)] {
-            let op = AdamTick { counts, has_factor: true, ..TICK };
+        let op = Update { has_factor: true, ..Update::of(rule, 2).decaying(0.1, false) };
+        let case = op.case(&[&[5, 13], &[40]], lr, 7);
+        cases.push(match R::TICK {
+            None => case.fill(3, given(&[factor])),
+            Some(_) => {
+                let row = [&[lr, factor], &rule.scalars(7)[..], &[0.0; 3]].concat();
+                case.fill(2, Fillings::Given([row.clone(), row].concat()))
+            }
+        });
+    }
+    cases
+}
+
+/// Parameters whose settings are their own, and rows of a tick in another order.
+fn groups() -> Vec<Case> {
+    let each = |settings: &[(usize, f32, f32)]| -> Vec<Each> {
+        settings.iter().map(|&(row, lr, decay)| Each { row, lr, decay }).collect()
+    };
+    let shapes: [&[usize]; 3] = [&[5], &[70], &[1030]];
+    let mut cases = Vec::new();
+    for decoupled in [false, true] {
+        let groups = each(&[(2, 1.0, 0.1), (0, 0.25, 0.0), (1, 0.0, 0.3)]);
+        let adam = Update { rule: ADAM, decoupled, has_factor: false, each: groups.clone() };
+        let mut rows = Vec::new();
+        // Of three parameters the one with the second row is left out.
+        for (t, factor) in [(1, 1.0), (9, 0.0), (40, 0.5)] {
+            rows.extend([&[2e-3, factor], &ADAM.scalars(t)[..], &[0.0; 3]].concat());
+        }
+        cases.push(adam.case(&shapes, 1e-3, 1).fill(3, Fillings::Given(rows)));
+        cases.push(Update { rule: SGD, decoupled, has_factor: true, each: groups }.case(&shapes, 0.1, 1));
+    }
+    cases
+}
+
+/// The first step; no gradient ever; a vanishing one, whose square is no float; a huge one.
+fn extremes() -> Vec<Case> {
+    let zero = given(&[0.0]);
+    let tiny = given(&[0.0, 1e-38, 1e-30, 1e-20, 1e-12]);
+    let huge = given(&[1e15, -1e10, 1.0]);
+    let adam = |decay, decoupled, lr, t| Update::of(ADAM, 1).decaying(decay, decoupled).case(&[&[65]], lr, t);
+    let mut cases = vec![
+        adam(0.0, false, 0.1, 1).fill(3, zero.clone()).fill(4, zero.clone()),
+        adam(0.01, true, 1e-3, 10).fill(0, zero.clone()).fill(3, zero.clone()).fill(4, zero.clone()),
+        adam(0.0, false, 1e-3, 10).fill(0, tiny.clone()).fill(3, tiny.clone()).fill(4, tiny.clone()),
+        adam(0.0, false, 1e-3, 10).fill(0, huge.clone()).fill(3, zero.clone()).fill(4, zero.clone()),
+    ];
+    let radam = Update::of(RAdam { betas: [0.9, 0.999], eps: 1e-8 }, 1).case(&[&[65]], 1e-3, 1000);
+    cases.push(radam.fill(0, huge.clone()).fill(3, zero.clone()).fill(4, zero.clone()));
+    let adadelta = Update::of(Adadelta { rho: 0.9, eps: 1e-6 }, 1).case(&[&[65]], 1.0, 1);
+    cases.push(adadelta.clone().fill(3, zero.clone()).fill(4, zero.clone()));
+    cases.push(adadelta.fill(0, tiny.clone()).fill(3, tiny.clone()).fill(4, tiny.clone()));
+    let lion = Update::of(Lion { betas: [0.9, 0.99] }, 1).case(&[&[65]], 1e-3, 1);
+    cases.push(lion.fill(0, zero.clone()).fill(3, zero.clone()));
+    let rprop = Update::of(Rprop { etas: [0.5, 1.2], steps: [1e-6, 50.0] }, 1).case(&[&[65]], 1e-2, 1);
+    cases.push(rprop.clone().fill(0, tiny).fill(3, given(&[1e-30, -1e-20, 0.0])));
+    cases.push(rprop.fill(0, zero.clone()).fill(3, zero));
+    cases.push(Update::of(SGD, 1).case(&[&[65]], 0.1, 1).fill(0, huge));
+    cases
+}
+
+/// Counts of one parameter and of several, at their beginning and their end.
+fn ticks() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // Around the ends of the series of Adam (y = 0.5) for both betas, past 2^24, and at the last number.
+    let adam = [0.0, 1.0, 3.0, 4.0, 5.0, 99.0, 498.0, 499.0, 500.0, 1e4, 16_777_217.0, 4_294_967_294.0, 4_294_967_295.0];
+    cases.extend(adam.map(|t| tick(ADAM, &[t])));
+    cases.extend([
+        tick(Adam { betas: [0.0, 0.0], ..ADAM }, &[0.0]),
+        tick(Adam { betas: [0.5, 0.999_999_9], ..ADAM }, &[7.0]),
+        tick(Adam { betas: [0.999_999_9, 0.0], ..ADAM }, &[1e6]),
+        tick(Adam { betas: [0.9, 0.99], ..ADAM }, &[0.0, 17.0, 34.0, 51.0, 68.0, 85.0]),
+        // More than a kernel binds with WebGPU's limits.
+        tick(Adam { betas: [0.9, 0.99], ..ADAM }, &[0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0]),
+    ]);
+    for t in [0.0, 1.0, 2.0, 9.0, 100.0, 999.0, 1000.0, 1e4, 1e6, 4_294_967_295.0] {
+        cases.push(tick(Adagrad { lr_decay: 0.01, eps: 0.0 }, &[t, t / 2.0]));
+        cases.push(tick(Adamax { betas: [0.9, 0.999], eps: 1e-8 }, &[t]));
+        let nadam = NAdam { betas: [0.9, 0.999], eps: 1e-8, momentum_decay: 4e-3 };
+        cases.extend([
+            tick(nadam, &[t]),
+            tick(NAdam { betas: [0.99, 0.9], momentum_decay: 0.0, ..nadam }, &[t]),
+            tick(NAdam { betas: [0.5, 0.99], momentum_decay: 1.0, ..nadam }, &[t, 3.0]),
+        ]);
+        for beta2 in [0.999, 0.9999, 0.99, 0.5, 0.0] {
+            cases.push(tick(RAdam { betas: [0.9, beta2], eps: 1e-8 }, &[t]));
+        }
+    }
+    // From the last plain step of RAdam to the first of its own.
+    for t in [3.0, 4.0, 5.0, 6.0, 7.0] {
+        cases.push(tick(RAdam { betas: [0.9, 0.999], eps: 1e-8 }, &[t]));
+    }
+    for factor in [0.0, 1.0 / 65_536.0, 0.3] {
+        for (counts, t) in [(1, 0.0), (3, 9.0), (MOST, 1e4)] {
+            let op = Tick { rule: ADAM, counts, has_factor: true };
             let case = Case::new(op, &vec![&[1][..]; 2 + counts]).no_gradient();
-            let case = case.fill(0, Fillings::Uniform(1e-4, 1e-1)).fill(1, given(factor));
-            let count = |case: Case, i: usize| case.index(2 + i, 1).fill(2 + i, given(t + i as f64));
+            let case = case.fill(0, Fillings::Uniform(1e-4, 1e-1)).fill(1, given(&[factor]));
+            let count = |case: Case, i: usize| case.index(2 + i, 1).fill(2 + i, given(&[t + i as f64]));
             cases.push((0..counts).fold(case, count));
         }
-        for (momentum, nesterov) in [(0.0, false), (0.9, false), (0.9, true)] {
-            let op = SgdUpdate { momentum, nesterov, weight_decay: 0.1, has_factor: true };
-            let shape = &[5, 13][..];
-            let mut all = vec![shape, &[1], &[1]];
-            all.resize(3 + op.writes(), shape);
-            let case = Case::new(op, &all).no_gradient().fill(1, Fillings::Uniform(0.01, 0.5));
-            cases.push(case.fill(2, given(factor)));
-        }
     }
-    // Of three parameters the second is left out.
-    let op = AdamUpdate { weight_decay: 0.1, decoupled: true, rows: vec![0, 1, 2], ..ADAM };
-    let shapes: [&[usize]; 3] = [&[7], &[1030], &[64]];
-    let mut all: Vec<&[usize]> = shapes.to_vec();
-    all.push(&[12]);
-    all.extend(shapes.iter().flat_map(|&s| [s; 3]));
-    let rows = vec![2e-3, 1.5, 1e-3, 0.01, 0.0, 0.0, 0.0, 0.0, 3e-3, 1.2, 1e-3, 0.7];
-    let mut case = Case::new(op, &all).no_gradient().fill(3, Fillings::Given(rows));
-    for v in [6, 9, 12] {
-        case = case.fill(v, Fillings::Uniform(0.0, 2.0));
-    }
-    cases.push(case);
     cases
+}
+
+/// A tick whose counts are these before it.
+fn tick(rule: impl Rule, counts: &[f64]) -> Case {
+    let op = Tick { rule, counts: counts.len(), has_factor: false };
+    let case = Case::new(op, &vec![&[1][..]; 1 + counts.len()]).no_gradient();
+    let case = case.fill(0, Fillings::Uniform(1e-4, 1e-1));
+    counts.iter().enumerate().fold(case, |case, (i, &t)| case.index(1 + i, 1).fill(1 + i, given(&[t.floor()])))
 }
 
 /// Gradients that are finite and such that are not, and scales.
 fn scaled() -> Vec<Case> {
     let mut cases = Vec::new();
-    let given = |x: f64| Fillings::Given(vec![x]);
     let lists: [&[&[usize]]; 5] = [
         &[&[]],
         &[&[2000]],
@@ -185,8 +255,8 @@ fn scaled() -> Vec<Case> {
                 cases.push(plain.clone().fill(k, Fillings::Given(values.collect())));
             }
         }
-        let found = plain.clone().fill(count, given(1.0));
-        cases.extend([plain.clone().fill(0, given(3e38)), plain, found]);
+        let found = plain.clone().fill(count, given(&[1.0]));
+        cases.extend([plain.clone().fill(0, given(&[3e38])), plain, found]);
     }
     for (scale, steps, found) in [
         (65_536.0, 0.0, 0.0),
@@ -202,7 +272,7 @@ fn scaled() -> Vec<Case> {
     ] {
         let op = NextScale { growth: 2.0, backoff: 0.5, interval: 2000 };
         let case = Case::new(op, &[&[], &[1], &[1]]).no_gradient().index(1, 1).index(2, 1);
-        cases.push(case.fill(0, given(scale)).fill(1, given(steps)).fill(2, given(found)));
+        cases.push(case.fill(0, given(&[scale])).fill(1, given(&[steps])).fill(2, given(&[found])));
     }
     cases
 }

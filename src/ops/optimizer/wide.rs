@@ -1,33 +1,55 @@
-//! Adam's loop on the CPU, whose root and quotient take most of the time: with the CPU's vectors of eight where
-//! it has them. No instruction rounds otherwise than the plain ones, so the bits are the same.
+//! The loop over a parameter's elements on the CPU, where roots and quotients take most of the time: with the CPU's vectors of
+//! eight where it has them. No instruction rounds otherwise than the plain ones, so the bits are the same.
 
-use super::adam::AdamConstants;
 use super::flush_denormal;
+use super::rule::{MOST_STATES, Rule};
+use super::update::Step;
 use crate::ops::Real;
 
 #[inline(always)]
-fn each<T: Real>(c: AdamConstants<T>, [step, root, keep, factor]: [T; 4], [w, m, v]: [&mut [T]; 3], g: &[T]) {
-    for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(g) {
-        let g = g * factor + c.coupled_decay * *w;
-        *m = flush_denormal(c.beta1 * *m + c.rest1 * g);
-        *v = flush_denormal(c.beta2 * *v + c.rest2 * g * g);
-        *w = *w * keep - step * *m / (v.sqrt() * root + c.eps);
+fn each<T: Real, R: Rule, const N: usize>(step: &Step<T>, states: [&mut [T]; N], g: &[T]) {
+    // All are of one length, which the compiler must see.
+    let states = states.map(|state| &mut state[..g.len()]);
+    for (i, &g) in g.iter().enumerate() {
+        let mut s = [T::zero(); MOST_STATES];
+        for k in 0..N {
+            s[k] = states[k][i];
+        }
+        step.apply::<R>(g, &mut s);
+        states[0][i] = s[0];
+        for k in 1..N {
+            states[k][i] = flush_denormal(s[k]);
+        }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn each_avx2<T: Real>(c: AdamConstants<T>, scalars: [T; 4], states: [&mut [T]; 3], g: &[T]) {
-    each(c, scalars, states, g);
+fn each_avx2<T: Real, R: Rule, const N: usize>(step: &Step<T>, states: [&mut [T]; N], g: &[T]) {
+    each::<T, R, N>(step, states, g);
 }
 
-/// Updates the states w, m and v; the scalars are the step, the root's factor, what w keeps, and the gradient's factor.
-pub(super) fn update<T: Real>(c: AdamConstants<T>, scalars: [T; 4], states: [&mut [T]; 3], g: &[T]) {
+fn of<T: Real, R: Rule, const N: usize>(step: &Step<T>, states: [&mut [T]; N], g: &[T]) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the CPU has AVX2.
-        unsafe { each_avx2(c, scalars, states, g) };
+        unsafe { each_avx2::<T, R, N>(step, states, g) };
         return;
     }
-    each(c, scalars, states, g);
+    each::<T, R, N>(step, states, g);
+}
+
+/// Updates the parameter and its `kept` - 1 states; the slices after those are empty.
+pub(super) fn update<T: Real, R: Rule>(
+    step: &Step<T>,
+    kept: usize,
+    [w, a, b, c]: [&mut [T]; MOST_STATES],
+    g: &[T],
+) {
+    match kept {
+        1 => of::<T, R, 1>(step, [w], g),
+        2 => of::<T, R, 2>(step, [w, a], g),
+        3 => of::<T, R, 3>(step, [w, a, b], g),
+        _ => of::<T, R, 4>(step, [w, a, b, c], g),
+    }
 }

@@ -1,0 +1,103 @@
+//! Steps along the gradient, or along its running mean.
+
+use super::{
+    MOST_CONSTANTS, MOST_SCALARS, MOST_STATES, Number, Rule, expect_not_negative, expect_setting, expect_share, padded,
+};
+
+/// b = momentum · b + g; w = w - lr · b, or w - lr · (g + momentum · b) in Nesterov's form (Sutskever et al., ICML 2013): PyTorch's
+/// `SGD` without dampening. PyTorch starts b with the first gradient; without dampening a b of zeros gives that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sgd {
+    pub(crate) momentum: f32,
+    pub(crate) nesterov: bool,
+}
+
+impl Rule for Sgd {
+    const NAME: &'static str = "sgd";
+    const UPDATE: &'static str = "sgd_update";
+    const STATES: &'static [&'static str] = &["momentum"];
+    const CONSTANTS: usize = 2;
+
+    fn kept(&self) -> usize {
+        usize::from(self.momentum != 0.0)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        expect_not_negative("the momentum", f64::from(self.momentum))?;
+        if self.nesterov && self.momentum == 0.0 {
+            return Err("Nesterov's form needs momentum, and it is 0".into());
+        }
+        Ok(())
+    }
+
+    fn constants(&self) -> [f64; MOST_CONSTANTS] {
+        padded([f64::from(self.momentum), f64::from(u8::from(self.nesterov))])
+    }
+
+    #[inline(always)]
+    fn update<N: Number>(lr: N, _: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+        s[1] = c[0] * s[1] + g;
+        s[0] = s[0] - lr * c[1].by_sign([s[1], s[1], g + c[0] * s[1]]);
+    }
+}
+
+/// w = w - lr · sign(β1 m + (1 - β1) g); m = β2 m + (1 - β2) g: Chen et al., "Symbolic Discovery of Optimization
+/// Algorithms", NeurIPS 2023, program 1.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lion {
+    pub(crate) betas: [f64; 2],
+}
+
+impl Rule for Lion {
+    const NAME: &'static str = "lion";
+    const UPDATE: &'static str = "lion_update";
+    const STATES: &'static [&'static str] = &["m"];
+    const CONSTANTS: usize = 4;
+
+    fn check(&self) -> Result<(), String> {
+        self.betas.iter().try_for_each(|&beta| expect_share("betas", beta))
+    }
+
+    fn constants(&self) -> [f64; MOST_CONSTANTS] {
+        let [beta1, beta2] = self.betas;
+        padded([beta1, 1.0 - beta1, beta2, 1.0 - beta2])
+    }
+
+    #[inline(always)]
+    fn update<N: Number>(lr: N, _: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+        s[0] = s[0] - lr * (c[0] * s[1] + c[1] * g).sign();
+        s[1] = c[2] * s[1] + c[3] * g;
+    }
+}
+
+/// What Muon orthogonalizes: b = momentum · b + (1 - momentum) · g, and the direction, b or, in Nesterov's form,
+/// momentum · b + (1 - momentum) · g: Jordan et al., "Muon", 2024, as PyTorch's `Muon`. The parameter stays.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MuonDirection {
+    pub(crate) momentum: f32,
+    pub(crate) nesterov: bool,
+}
+
+impl Rule for MuonDirection {
+    const NAME: &'static str = "muon_direction";
+    const UPDATE: &'static str = "muon_direction";
+    const STATES: &'static [&'static str] = &["momentum", "direction"];
+    const CONSTANTS: usize = 3;
+
+    fn check(&self) -> Result<(), String> {
+        let range = "in [0, 1)";
+        let momentum = f64::from(self.momentum);
+        expect_setting("the momentum", momentum, range, (0.0..1.0).contains(&momentum))
+    }
+
+    fn constants(&self) -> [f64; MOST_CONSTANTS] {
+        let momentum = f64::from(self.momentum);
+        padded([momentum, 1.0 - momentum, f64::from(u8::from(self.nesterov))])
+    }
+
+    #[inline(always)]
+    fn update<N: Number>(_: N, _: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+        s[1] = c[0] * s[1] + c[1] * g;
+        s[2] = c[2].by_sign([s[1], s[1], c[0] * s[1] + c[1] * g]);
+    }
+}

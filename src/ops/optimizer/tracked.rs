@@ -1,0 +1,168 @@
+//! Numbers that know how far off rounding in f32 may have made them: running error analysis (Higham, "Accuracy and Stability of
+//! Numerical Algorithms", 2nd edition, section 3.3), in f64. A formula that is written once for all
+//! [`Number`]s has its error bound by that.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use super::rule::Number;
+use crate::ops::{TINY, UNIT};
+
+/// A number, and the largest error of its f32 twin.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Tracked {
+    value: f64,
+    error: f64,
+}
+
+impl Tracked {
+    /// A number that is read from memory. Adapters may take one below the normal ones for 0.
+    pub(super) fn read(value: f64) -> Self {
+        let is_denormal = value != 0.0 && value.abs() < f64::from(f32::MIN_POSITIVE);
+        Tracked { value, error: if is_denormal { TINY } else { 0.0 } }
+    }
+
+    pub(super) fn error(self) -> f64 {
+        self.error
+    }
+
+    /// `value`, off by what its terms were off and by so many units of rounding.
+    fn rounded(value: f64, propagated: f64, units: f64) -> Self {
+        let error = match value.abs() {
+            // Of zeros, or of two that are the same: exact, also in sign.
+            0.0 if propagated == 0.0 => 0.0,
+            // Of an intermediate value beyond f32 nothing can be said.
+            size if size > f64::from(f32::MAX) => f64::INFINITY,
+            size => propagated + units * UNIT * size + TINY,
+        };
+        Tracked { value, error }
+    }
+}
+
+impl Add for Tracked {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Tracked::rounded(self.value + other.value, self.error + other.error, 1.0)
+    }
+}
+
+impl Sub for Tracked {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        self + -other
+    }
+}
+
+impl Neg for Tracked {
+    type Output = Self;
+    fn neg(self) -> Self {
+        Tracked { value: -self.value, error: self.error }
+    }
+}
+
+impl Mul for Tracked {
+    type Output = Self;
+    fn mul(self, other: Self) -> Self {
+        let error =
+            self.value.abs() * other.error + other.value.abs() * self.error + self.error * other.error;
+        Tracked::rounded(self.value * other.value, error, 1.0)
+    }
+}
+
+/// WGSL's quotient is good to 2.5 units in the last place, which are 5 of rounding.
+impl Div for Tracked {
+    type Output = Self;
+    fn div(self, other: Self) -> Self {
+        let value = self.value / other.value;
+        let smallest = (other.value.abs() - other.error).max(0.0);
+        let error = match self.value.abs() + self.error {
+            0.0 => 0.0,
+            most => most / smallest - self.value.abs() / other.value.abs(),
+        };
+        Tracked::rounded(value, error, 5.0)
+    }
+}
+
+impl Number for Tracked {
+    /// Constants reach a kernel rounded to f32.
+    fn of(value: f64) -> Self {
+        Tracked { value, error: (f64::from(value as f32) - value).abs() }
+    }
+
+    /// WGSL derives it from 1 / inverseSqrt: 4 and 5 units. The root is monotonic, so its argument's error moves it no further
+    /// than the roots of both ends.
+    fn sqrt(self) -> Self {
+        let root = self.value.sqrt();
+        let lowest = (self.value - self.error).max(0.0).sqrt();
+        let highest = (self.value + self.error).sqrt();
+        Tracked::rounded(root, highest - lowest, 9.0)
+    }
+
+    fn abs(self) -> Self {
+        Tracked { value: self.value.abs(), ..self }
+    }
+
+    fn larger(self, other: Self) -> Self {
+        Tracked { value: self.value.larger(other.value), error: self.error.max(other.error) }
+    }
+
+    fn smaller(self, other: Self) -> Self {
+        Tracked { value: self.value.smaller(other.value), error: self.error.max(other.error) }
+    }
+
+    fn sign(self) -> Self {
+        self.by_sign([-1.0, 0.0, 1.0].map(Tracked::of))
+    }
+
+    /// Where the sign itself is in doubt, any of the values can be meant.
+    fn by_sign(self, values: [Self; 3]) -> Self {
+        let [below, at, above] = values;
+        let chosen = match self.value {
+            value if value < 0.0 => below,
+            value if value > 0.0 => above,
+            _ => at,
+        };
+        if self.value.abs() > self.error || self.error == 0.0 {
+            return chosen;
+        }
+        let off = values.map(|v| (v.value - chosen.value).abs() + v.error);
+        Tracked { error: off.into_iter().fold(0.0, f64::max), ..chosen }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A formula in f32 stays within what the same formula says of itself.
+    #[test]
+    fn errors_in_f32_are_within_what_is_tracked() {
+        fn formula<N: Number>(x: N, y: N) -> N {
+            let sum = x * x + N::of(0.1) * y;
+            (sum / ((x - y).abs() + N::of(1e-3))).sqrt().larger(y) - x / y * N::of(0.999)
+        }
+        let mut rng = crate::Rng::new(3, "tracked");
+        let (mut worst, mut least) = (0.0f64, f64::INFINITY);
+        for _ in 0..10_000 {
+            let (x, y) = (rng.normal() as f32, (rng.normal() as f32).abs() + 0.01);
+            let exact = formula(Tracked::read(f64::from(x)), Tracked::read(f64::from(y)));
+            let error = (f64::from(formula(x, y)) - exact.value).abs();
+            assert!(error <= exact.error(), "{x} {y}: {error:e} of {:e}", exact.error());
+            worst = worst.max(error / exact.error());
+            least = least.min(exact.error());
+        }
+        // And they are no idle bounds.
+        assert!(worst > 0.1 && least < 1e-5, "{worst} {least}");
+    }
+
+    #[test]
+    fn a_sign_in_doubt_may_be_any() {
+        let nothing = Tracked::of(1.0) - Tracked::of(1.0);
+        assert_eq!((nothing.sign().value, nothing.sign().error()), (0.0, 0.0));
+        let little = Tracked::of(1.0) / Tracked::of(3.0) - Tracked::read(1.0 / 3.0);
+        assert_eq!((little.sign().value, little.sign().error()), (0.0, 1.0));
+        assert_eq!(Tracked::read(0.0).sign().error(), 0.0);
+        assert_eq!(Tracked::of(2.0).sign().error(), 0.0);
+        let infinite = Tracked::of(1.0) / (Tracked::of(1.0) - Tracked::of(1.0));
+        assert_eq!((infinite.value, infinite.error()), (f64::INFINITY, f64::INFINITY));
+    }
+}
