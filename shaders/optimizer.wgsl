@@ -36,6 +36,9 @@ fn muon_direction_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, b: ptr<function,
     *direction = select(*b, momentum * *b + rest * g, nesterov > 0.0);
 }
 
+// `w` is an average and `g` what it averages, of which it takes the share `lr`.
+fn average_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, lr: f32) { *w = (1.0 - lr) * *w + lr * g; }
+
 fn adagrad_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> { return vec3<f32>(1.0 / (1.0 + (t - 1.0) * c.x), 0.0, 0.0); }
 
 fn adagrad_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, sum: ptr<function, vec4<f32>>, lr: f32, rate: f32, eps: f32) {
@@ -113,10 +116,10 @@ fn nadam_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> {
         sum += exp(k * c.z) * exp2(-k) / k * ratio;
     }
     let now = c.w * (1.0 - 0.5 * exp(t * c.z));
-    let next = c.w * (1.0 - 0.5 * exp((t + 1.0) * c.z));
+    let ahead = c.w * (1.0 - 0.5 * exp((t + 1.0) * c.z));
     let exponent = sum - t * c.x;
     let product = exp(-min(exponent, 100.0));
-    return vec3<f32>((1.0 - now) / one_minus_exp(exponent), next / (1.0 - product * next), inverseSqrt(one_minus_exp(-c.y * t)));
+    return vec3<f32>((1.0 - now) / one_minus_exp(exponent), ahead / (1.0 - product * ahead), inverseSqrt(one_minus_exp(-c.y * t)));
 }
 
 fn nadam_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>, lr: f32,

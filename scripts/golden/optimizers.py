@@ -5,9 +5,11 @@
 
 A matrix [3, 4] and a vector [4] are moved by gradients that are the same for all optimizers, exact in f32 and of all signs; a
 row of an optimizer holds both after a step. With PyTorch in f64 where it has the optimizer (written with 1.13; Debian's
-python3-torch will do); Lion, LAMB and Muon by their papers' formulas, Muon with an orthogonal matrix by the iteration that its
+python3-torch will do); NAdam, Lion, LAMB and Muon by their papers' formulas, Muon with an orthogonal matrix by the iteration that its
 authors give, in f64.
 """
+
+import math
 
 import torch
 
@@ -76,6 +78,16 @@ def adam_direction(w, g, s, t, b1, b2, eps):
     return s["m"] / (1 - b1**t) / ((s["v"] / (1 - b2**t)).sqrt() + eps)
 
 
+def nadam(w, g, s, t, lr=0.01, b1=0.9, b2=0.999, eps=1e-8, decay=0.0, psi=4e-3):
+    # PyTorch 2's; that of 1.13 multiplies by mu once too often in the product one ahead.
+    mu = [b1 * (1 - 0.5 * 0.96 ** (i * psi)) for i in range(1, t + 2)]
+    g = g + decay * w
+    adam_direction(w, g, s, t, b1, b2, eps)
+    product = math.prod(mu[:-1])
+    ahead = (1 - mu[-2]) * g / (1 - product) + mu[-1] * s["m"] / (1 - product * mu[-1])
+    return w - lr * ahead / ((s["v"] / (1 - b2**t)).sqrt() + eps)
+
+
 def lamb(w, g, s, t, lr=0.01, decay=0.1):
     r = adam_direction(w, g, s, t, 0.9, 0.999, 1e-6) + decay * w
     return w - lr * w.norm() / r.norm() * r
@@ -123,8 +135,8 @@ torchs("adamw", lambda p: O.AdamW(p, lr=0.01, weight_decay=0.25))
 torchs("adamw amsgrad", lambda p: O.AdamW(p, lr=0.01, weight_decay=0.25, amsgrad=True))
 torchs("adamax", lambda p: O.Adamax(p, lr=0.01))
 torchs("adamax all", lambda p: O.Adamax(p, lr=0.01, betas=(0.75, 0.875), eps=2**-10, weight_decay=0.25))
-torchs("nadam", lambda p: O.NAdam(p, lr=0.01))
-torchs("nadam all", lambda p: O.NAdam(p, lr=0.01, betas=(0.75, 0.875), eps=2**-10, weight_decay=0.25, momentum_decay=0.125))
+ours("nadam", nadam)
+ours("nadam all", lambda *a: nadam(*a, b1=0.75, b2=0.875, eps=2**-10, decay=0.25, psi=0.125))
 torchs("radam", lambda p: O.RAdam(p, lr=0.01))
 torchs("radam all", lambda p: O.RAdam(p, lr=0.01, betas=(0.75, 0.9375), eps=2**-10, weight_decay=0.25))
 ours("lion", lion)

@@ -66,11 +66,10 @@ impl<O: Optimizer> Accumulate<O> {
                 let now = factor.map_or(gradient, |factor| is_good.select(gradient * factor, zero));
                 let sum = state + now;
                 kept.push(param.clone());
-                sums.push(sum.copy());
+                sums.push(sum);
                 state.assign(keep.select(sum, zero));
             }
             let factor = is_last.select(g.full([1], 1.0 / every), zero);
-            let factor = factor.copy();
             count.assign(next * keep);
             (kept, sums, factor)
         };
@@ -95,6 +94,10 @@ impl<O: Optimizer> Optimizer for Accumulate<O> {
 
     fn scales_loss(&self) -> bool {
         self.inner.scales_loss()
+    }
+
+    fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
+        self.inner.averages(params)
     }
 
     fn lr(&self) -> f32 {

@@ -148,6 +148,10 @@ impl<O: Optimizer> Optimizer for ClipNorm<O> {
         self.inner.scales_loss()
     }
 
+    fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
+        self.inner.averages(params)
+    }
+
     fn lr(&self) -> f32 {
         self.inner.lr()
     }

@@ -9,13 +9,16 @@
 mod accumulate;
 mod adam;
 mod adaptive;
+mod average;
 mod base;
 mod clip;
+mod kind;
 mod lamb;
 mod lbfgs;
 mod line_search;
 mod momentum;
 mod muon;
+mod plateau;
 mod ruled;
 mod scale;
 mod schedule;
@@ -27,12 +30,15 @@ use std::panic::Location;
 pub use accumulate::Accumulate;
 pub use adam::{Adam, AdamW, Adamax, NAdam, RAdam};
 pub use adaptive::{Adadelta, Adagrad, RmsProp, Rprop};
+pub use average::Averaged;
 pub use base::Group;
 pub use clip::{ClipNorm, clip_by_global_norm};
+pub use kind::OptimizerKind;
 pub use lamb::Lamb;
 pub use lbfgs::{Lbfgs, Minimized};
 pub use momentum::{Lion, Sgd};
 pub use muon::Muon;
+pub use plateau::Plateau;
 pub use scale::LossScale;
 pub use schedule::Schedule;
 
@@ -90,6 +96,13 @@ pub trait Optimizer {
         false
     }
 
+    /// Pairs of a parameter and the state that holds its average, where the optimizer keeps any ([`Averaged`]): what is to be
+    /// validated and saved in the parameter's place. What wraps an optimizer passes this on.
+    fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
+        let _ = params;
+        Vec::new()
+    }
+
     /// The learning rate it starts with.
     fn lr(&self) -> f32;
 
@@ -115,6 +128,10 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
 
     fn scales_loss(&self) -> bool {
         (**self).scales_loss()
+    }
+
+    fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
+        (**self).averages(params)
     }
 
     fn lr(&self) -> f32 {

@@ -152,6 +152,10 @@ impl<O: Optimizer> Optimizer for LossScale<O> {
         self.scale(self.inner.objective(loss))
     }
 
+    fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
+        self.inner.averages(params)
+    }
+
     fn lr(&self) -> f32 {
         self.inner.lr()
     }

@@ -88,11 +88,23 @@ impl<'t> Run<'t> {
         match &self.best {
             Some(best) => self.save_weights(out, &best.weights),
             None => {
-                let weights = snapshot(&self.trainer.device, &self.weights)?;
+                let weights = self.snapshot_of_model()?;
                 self.expect_numbers(&weights)?;
                 self.save_weights(out, &weights)
             }
         }
+    }
+
+    /// Where the value is that stands for a weight in the model: its average, where the optimizer keeps one.
+    fn standing_for<'w>(&'w self, weight: &'w Param) -> &'w Param {
+        self.averages.iter().find(|(param, _)| param.id() == weight.id()).map_or(weight, |(_, average)| average)
+    }
+
+    /// The weights of the model, averages in their place.
+    pub(super) fn snapshot_of_model(&self) -> Result<Snapshot> {
+        let device = &self.trainer.device;
+        let read = |w: &Param| Ok((w.clone(), device.read_param(self.standing_for(w))?));
+        self.weights.iter().map(read).collect()
     }
 
     /// Those of the states that are the model's.
@@ -107,7 +119,11 @@ impl<'t> Run<'t> {
         let states = snapshot(&self.trainer.device, &self.states())?;
         self.expect_numbers(&states)?;
         if with_model {
-            self.save_weights(out, &states)?;
+            let of = |weight: &Param| {
+                let id = self.standing_for(weight).id();
+                states.iter().find(|(state, _)| state.id() == id).map(|(_, tensor)| (weight.clone(), tensor.clone()))
+            };
+            self.save_weights(out, &self.weights.iter().filter_map(of).collect())?;
         }
         let optimizer = self.trainer.optimizer_name();
         let state = RunState {

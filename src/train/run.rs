@@ -10,12 +10,13 @@ use super::checkpoint::{Best, Progress, Snapshot};
 use super::checks;
 use super::pieces::Rows;
 use super::record::weights;
-use super::task::Sums;
+use super::task::{Better, Sums};
 use super::{EpochRecord, Evaluator, Observer, Trainer};
 use crate::data::{LastBatch, epoch_order};
 use crate::device::Step;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param, Params};
+use crate::optim::Averaged;
 use crate::profile::{self, Profile};
 use crate::tensor::Tensor;
 
@@ -61,6 +62,10 @@ pub(super) struct Run<'t> {
     read: Vec<Vec<Tensor>>,
     /// What the model reads for inference: what is saved as the model.
     pub(super) weights: Vec<Param>,
+    /// Parameters, and the states that hold their averages, where the optimizer keeps any.
+    pub(super) averages: Vec<(Param, Param)>,
+    /// What exchanges them.
+    exchange: Option<Step>,
     pub(super) progress: Progress,
     pub(super) best: Option<Best>,
     /// The epochs before a resume, and those since.
@@ -129,6 +134,11 @@ impl<'t> Run<'t> {
         let Some(sums) = sums else {
             return Err(Error::Invalid("there is no batch to train on".into()));
         };
+        let averages = trainer.optimizer.averages(&trainer.params.trainable());
+        let exchange = match averages.is_empty() {
+            true => None,
+            false => Some(Averaged::exchange(device, &averages)?),
+        };
         let mut progress = Progress {
             epochs: 0,
             step: 0,
@@ -153,6 +163,8 @@ impl<'t> Run<'t> {
             sums,
             read: Vec::new(),
             weights,
+            averages,
+            exchange,
             progress,
             best: None,
             earlier: Vec::new(),
@@ -190,6 +202,11 @@ impl<'t> Run<'t> {
         Ok(false)
     }
 
+    /// Makes averages the weights, or the weights what they were.
+    pub(super) fn exchange_averages(&mut self) -> Result<()> {
+        self.exchange.as_mut().map_or(Ok(()), Step::run)
+    }
+
     /// Steps of all epochs, those before a resume counted.
     pub(super) fn steps_done(&self) -> usize {
         self.progress.epochs.saturating_mul(self.steps).saturating_add(self.progress.step)
@@ -197,6 +214,18 @@ impl<'t> Run<'t> {
 
     fn ran_out_of_patience(&self) -> bool {
         self.trainer.patience.is_some_and(|patience| self.progress.since_best >= patience)
+    }
+
+    /// What the epochs so far make of the learning rate.
+    fn plateau_factor(&self) -> Result<f32> {
+        let Some(plateau) = self.trainer.plateau else { return Ok(1.0) };
+        let (name, better) = self.trainer.patience_by()?;
+        let number = |record: &EpochRecord| {
+            let number = record.validation.as_ref().and_then(|scores| scores.get(name)).unwrap_or(f64::NAN);
+            if better == Better::More { -number } else { number }
+        };
+        let all: Vec<f64> = self.earlier.iter().chain(&self.records).map(number).collect();
+        Ok(plateau.factor(&all))
     }
 
     /// Shuffles, and sets the sums to where they stood.
@@ -214,8 +243,10 @@ impl<'t> Run<'t> {
         }
         self.order = order;
         // Without a schedule too: another optimizer of its name may have left a rate there.
-        if self.trainer.schedule.is_some() || self.clock.steps == 0 {
-            device.write_param(&self.trainer.optimizer.lr_state(), &[self.trainer.rate(epochs)?])?;
+        let follows = self.trainer.schedule.is_some() || self.trainer.plateau.is_some();
+        if follows || self.clock.steps == 0 {
+            let rate = self.trainer.rate(epochs)? * self.plateau_factor()?;
+            device.write_param(&self.trainer.optimizer.lr_state(), &[rate])?;
         }
         device.write_param(&self.counter, &[step as u32])?;
         device.write_param(&self.sums.loss, &[loss])?;

@@ -16,7 +16,7 @@ use crate::device::{CompileOptions, Device, Precision};
 use crate::error::{Error, Result};
 use crate::graph::Params;
 use crate::nn::Layer;
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, Plateau};
 use crate::profile::{Clock, Profile};
 
 /// Epochs whose rates are looked at before the first step.
@@ -54,6 +54,7 @@ pub struct Trainer<'a> {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) started: Option<Instant>,
     pub(super) schedule: Option<Box<dyn Fn(usize, usize) -> f32 + 'a>>,
+    pub(super) plateau: Option<Plateau>,
     pub(super) augment: Option<Box<dyn Layer + 'a>>,
     pub(super) patience: Option<usize>,
     pub(super) options: CompileOptions,
@@ -107,6 +108,7 @@ impl<'a> Trainer<'a> {
             stop: Arc::default(),
             started: None,
             schedule: None,
+            plateau: None,
             augment: None,
             patience: None,
             options: CompileOptions::new(),
@@ -234,6 +236,14 @@ impl<'a> Trainer<'a> {
         self
     }
 
+    /// Multiplies the learning rate of an epoch by what `plateau` makes of the epochs before: of their validation loss, or what
+    /// [`Trainer::choose_by`] names. It takes validation rows. A schedule multiplies it as well.
+    #[must_use]
+    pub fn plateau(mut self, plateau: Plateau) -> Self {
+        self.plateau = Some(plateau);
+        self
+    }
+
     /// Passes the first input of the training rows through `layer` before the model, such as
     /// [`crate::nn::RandomAffine`]; rows that are validated and tested stay as they are, and so does a target that is the
     /// input ([`Targets::Input`](crate::data::Targets::Input)): an autoencoder then learns to undo what the layer does,
@@ -330,11 +340,14 @@ impl<'a> Trainer<'a> {
         if self.epochs == 0 {
             return Err(Error::Invalid("0 epochs train nothing; give 1 or more".into()));
         }
-        if self.patience.is_some() && self.split.validation.is_empty() {
-            return Err(Error::Invalid(
-                "early stopping looks at validation rows, and there are none; keep some of the training rows for it"
-                    .into(),
-            ));
+        let looks = [(self.patience.is_some(), "early stopping"), (self.plateau.is_some(), "a plateau")];
+        if let (true, Some((_, what))) = (self.split.validation.is_empty(), looks.iter().find(|(is, _)| *is)) {
+            return Err(Error::Invalid(format!(
+                "{what} looks at validation rows, and there are none; keep some of the training rows for it"
+            )));
+        }
+        if let Some(plateau) = self.plateau.filter(|p| !(p.factor.is_finite() && p.factor >= 0.0)) {
+            return Err(Error::Invalid(format!("a plateau's factor is 0 or more, got {}", plateau.factor)));
         }
         self.task.check()?;
         self.best_by()?;
@@ -364,8 +377,13 @@ impl<'a> Trainer<'a> {
         observer.on_start(run.steps_done(), self.epochs.saturating_mul(run.steps));
         let stopped = run.train(observer, began)?;
         let train_seconds = began.elapsed().as_secs_f64();
-        if let Some(best) = &run.best {
-            restore(&self.device, &best.weights)?;
+        match &run.best {
+            Some(best) => restore(&self.device, &best.weights)?,
+            None => {
+                run.exchange_averages()?;
+                // Weights stand for themselves now.
+                run.averages.clear();
+            }
         }
         // Compiled now: beside the training step it would take memory that nothing uses.
         let test = Evaluator::of(&self.device, &*self.model, &self.split.test, &self.task)?.run()?.scores;

@@ -23,6 +23,7 @@ mod predict;
 mod profile;
 mod progress;
 mod run_file;
+mod schedule;
 mod settings;
 mod table;
 mod train;

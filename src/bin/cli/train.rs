@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use wgrad::data::{Dataset, TablePreprocessor};
 use wgrad::nn::Summary;
-use wgrad::optim::{Adam, AdamW, ClipNorm, LossScale, Optimizer as Optimizes, Sgd};
+use wgrad::optim::{Accumulate, Averaged, ClipNorm, LossScale, Optimizer as Optimizes};
 use wgrad::train::{EpochRecord, FolderLock, Keep, Trainer};
 use wgrad::{Params, Precision};
 
@@ -17,7 +17,7 @@ use super::data_name::DataName;
 use super::model::{Architecture, Kind};
 use super::progress::Progress;
 use super::run_file::Origin;
-use super::settings::{self, Kept, Optimizer, Settings, name};
+use super::settings::{self, Kept, Settings, name};
 use super::train_report::{describe, kept_result, result, say_end};
 use super::train_watch::Watch;
 use super::{Failure, Outcome, data, open, pictures, run_file, say, say_device, thousands};
@@ -151,6 +151,9 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     if let Some(layer) = settings.augment.layer(&params) {
         trainer = trainer.augment(layer);
     }
+    if let Some(plateau) = settings.plateau() {
+        trainer = trainer.plateau(plateau);
+    }
     if settings.patience > 0 {
         trainer = trainer.early_stopping(settings.patience as usize);
     }
@@ -241,14 +244,18 @@ pub(super) fn architecture(settings: &Settings, data: &Dataset) -> Architecture 
 }
 
 pub(super) fn optimizer(settings: &Settings, params: &Params) -> Box<dyn Optimizes> {
-    let (lr, decay) = (settings.lr, settings.weight_decay);
-    let optimizer: Box<dyn Optimizes> = match settings.optimizer {
-        Optimizer::Sgd => Box::new(Sgd::new(params, lr).momentum(0.9).weight_decay(decay)),
-        Optimizer::Adam => Box::new(Adam::new(params, lr).weight_decay(decay)),
-        Optimizer::Adamw => Box::new(AdamW::new(params, lr).weight_decay(decay)),
-    };
+    let optimizer = settings.optimizer.build(params, settings.lr, Some(settings.weight_decay));
     let optimizer: Box<dyn Optimizes> = match settings.clip_norm {
         norm if norm > 0.0 => Box::new(ClipNorm::new(optimizer, norm)),
+        _ => optimizer,
+    };
+    // Within what accumulates, so that updates count, not steps.
+    let optimizer: Box<dyn Optimizes> = match settings.ema {
+        decay if decay > 0.0 => Box::new(Averaged::exponential(params, optimizer, decay)),
+        _ => optimizer,
+    };
+    let optimizer: Box<dyn Optimizes> = match settings.accumulate {
+        every if every > 1 => Box::new(Accumulate::new(params, optimizer, every)),
         _ => optimizer,
     };
     match settings.precision() {

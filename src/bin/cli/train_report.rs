@@ -5,7 +5,7 @@ use wgrad::nn::Summary;
 use wgrad::train::{EpochRecord, TrainingReport};
 use wgrad::{DeviceInfo, Precision};
 
-use super::settings::{Settings, name};
+use super::settings::Settings;
 use super::{run_file, say, tested, thousands};
 
 /// How a run trains, in one line.
@@ -14,9 +14,9 @@ pub(super) fn describe(settings: &Settings) -> String {
         "{} epochs, batches of {}, {} with rate {} ({}), weight decay {}, dropout {}",
         settings.epochs,
         settings.batch,
-        name(&settings.optimizer),
+        settings.optimizer,
         settings.lr,
-        name(&settings.schedule),
+        settings.schedule,
         settings.weight_decay,
         settings.dropout,
     );
@@ -41,6 +41,15 @@ pub(super) fn describe(settings: &Settings) -> String {
             ", at most {} bytes for the intermediate values of a training step",
             thousands(bytes as f64)
         ));
+    }
+    if settings.warmup > 0 {
+        text.push_str(&format!(", warm-up of {} epochs", settings.warmup));
+    }
+    if settings.accumulate > 1 {
+        text.push_str(&format!(", gradients of {} steps together", settings.accumulate));
+    }
+    if settings.ema > 0.0 {
+        text.push_str(&format!(", weights averaged by {}", settings.ema));
     }
     if settings.clip_norm > 0.0 {
         text.push_str(&format!(", gradients clipped to {}", settings.clip_norm));

@@ -1,7 +1,7 @@
 //! Updates that are checked.
 
 use super::{
-    Adadelta, Adagrad, Adam, Adamax, Each, FlagNonFinite, LambDirection, Lion, MOST, MuonDirection, NAdam, NextScale,
+    Adadelta, Adagrad, Adam, Adamax, Average, Each, FlagNonFinite, LambDirection, Lion, MOST, MuonDirection, NAdam, NextScale,
     RAdam, RmsProp, Rprop, Rule, Sgd, Tick, Update,
 };
 use crate::ops::{Case, Fillings};
@@ -72,6 +72,8 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         cases.extend(updates(MuonDirection { momentum, nesterov }, 0.1));
     }
     cases.extend(updates(Lion { betas: [0.9, 0.99] }, 1e-3));
+    cases.extend(updates(Average, 0.125));
+    cases.push(Update::of(Average, 1).case(&[&[65]], 1.0, 1));
     cases.extend(updates(Adagrad { lr_decay: 0.1, eps: 1e-10 }, 0.05));
     cases.extend(updates(Adadelta { rho: 0.9, eps: 1e-6 }, 1.0));
     for (momentum, centered) in [(0.0, false), (0.9, false), (0.0, true), (0.9, true)] {

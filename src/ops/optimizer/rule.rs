@@ -1,6 +1,6 @@
 //! What a rule of updates is: one formula for each element, in Rust and in WGSL, and the scalars of a step.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use crate::ops::Real;
@@ -135,12 +135,12 @@ pub(crate) trait Rule: Copy + Debug + Send + Sync + 'static {
 }
 
 /// Fails unless a setting is in a range.
-pub(super) fn expect_setting(name: &str, value: f64, range: &str, holds: bool) -> Result<(), String> {
+pub(super) fn expect_setting(name: &str, value: impl Display, range: &str, holds: bool) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("{name} must be {range}, got {value}")) }
 }
 
 /// Fails unless a setting is 0 or more.
-pub(super) fn expect_not_negative(name: &str, value: f64) -> Result<(), String> {
+pub(super) fn expect_not_negative(name: &str, value: f32) -> Result<(), String> {
     expect_setting(name, value, "0 or more", value.is_finite() && value >= 0.0)
 }
 

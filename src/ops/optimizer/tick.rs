@@ -11,6 +11,9 @@ use crate::ops::{
 };
 use crate::shape::{DType, TensorType};
 
+/// The most iterations of a kernel's loops: over scalars that become 0, and over the terms of a series.
+const LOOPS: usize = ROW / 4 * MOST;
+
 /// Counts a step for up to [`MOST`] parameters and prepares what their updates need.
 ///
 /// Inputs: the learning rate `lr` [1], a state that is only read; with `has_factor` a factor [1]; the states `t` [1], a
@@ -85,7 +88,7 @@ impl<R: Rule> Op for Tick<R> {
                 name => R::SCALARS_OF, entry => self.name(), count => counts, has_factor => self.has_factor, row => ROW / 4,
             };
             let kernel = rendered("tick", key, self.name(), variant, None)?;
-            ctx.launch(kernel, args, &params, 1)
+            Ok(ctx.launch(kernel, args, &params, 1)?.loop_iterations(LOOPS))
         };
         let dispatches = (0..self.counts).step_by(most).map(launch).collect::<Result<_>>()?;
         Ok(Program::new(dispatches, Vec::new()))

@@ -4,14 +4,25 @@ use std::time::{Duration, Instant};
 
 use super::Run;
 use crate::error::Result;
-use crate::train::checkpoint::{Best, snapshot};
+use crate::train::checkpoint::Best;
 use crate::train::task::Better;
-use crate::train::{EpochRecord, Keep};
+use crate::train::{EpochRecord, Evaluator, Keep, Scores};
 
 /// Short epochs share a checkpoint: writing one takes longer than a small model's epoch.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 impl Run<'_> {
+    /// The scores of the validation rows, if there are any, with averages in the place of weights.
+    fn validate(&mut self) -> Result<Option<Scores>> {
+        if self.validation.is_none() {
+            return Ok(None);
+        }
+        self.exchange_averages()?;
+        let result = self.validation.as_mut().map(Evaluator::run).transpose()?;
+        self.exchange_averages()?;
+        Ok(result.map(|result| result.scores))
+    }
+
     /// Reads the sums, validates, keeps the best weights, and saves.
     pub(super) fn end_epoch(&mut self, start: Instant) -> Result<EpochRecord> {
         let t = self.trainer;
@@ -37,8 +48,7 @@ impl Run<'_> {
             samples_per_second: rows_done as f64 / training.as_secs_f64().max(1e-9),
             seconds: 0.0,
         };
-        if let Some(validation) = &mut self.validation {
-            let result = validation.run()?.scores;
+        if let Some(result) = self.validate()? {
             self.expect_number("validation", epoch, result.loss)?;
             let number = |name: &str| result.get(name).unwrap_or(f64::NAN);
             let (name, better) = t.patience_by()?;
@@ -54,7 +64,7 @@ impl Run<'_> {
                 let score = number(name);
                 record.is_best = self.best.as_ref().is_none_or(|best| better.holds(score, best.score));
                 if record.is_best {
-                    let weights = snapshot(&t.device, &self.weights)?;
+                    let weights = self.snapshot_of_model()?;
                     self.best = Some(Best { epoch, score, weights });
                 }
             }

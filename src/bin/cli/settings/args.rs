@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use wgrad::Precision;
+use wgrad::optim::OptimizerKind;
 
 use super::super::augment::Augment;
 use super::super::data_name::DataName;
 use super::super::loss::{ClassWeights, LossName};
 use super::super::model::Kind;
+use super::super::schedule::ScheduleName;
 use super::super::table::TableArgs;
 
 /// Arguments of `wgrad train` that a run is made of.
@@ -41,12 +43,18 @@ pub(in super::super) struct Args {
     /// Rows of a step [default: 64; for an mlp 32, on tables 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in super::super) batch: Option<u32>,
-    /// Learning rate at the start [default: 0.002; for an mlp 0.003, on the digits 0.01; for sgd 0.1]
+    /// Learning rate at the start [default: 0.002; for an mlp 0.003, on the digits 0.01; times 30 for sgd, 10 with momentum, 3
+    /// for adagrad, 2 for adamax, 0.3 for rmsprop, 0.1 for lion; for adadelta 1]
     #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
     pub(in super::super) lr: Option<f32>,
-    /// What becomes of the learning rate [default: cosine]
-    #[arg(long, value_enum)]
-    pub(in super::super) schedule: Option<ScheduleKind>,
+    /// What becomes of the learning rate, epoch by epoch: constant, cosine, step, multi-step, exponential, inverse-time,
+    /// polynomial, linear, cosine-restarts, one-cycle, cyclic or plateau, some with numbers, such as `exponential=0.9` or
+    /// `plateau=PATIENCE,FACTOR`; a wrong name lists all [default: cosine]
+    #[arg(long, value_name = "NAME[=NUMBERS]", value_parser = clap::value_parser!(ScheduleName))]
+    pub(in super::super) schedule: Option<ScheduleName>,
+    /// Epochs in which the learning rate grows along a line before the schedule begins [default: 0]
+    #[arg(long, value_name = "EPOCHS")]
+    pub(in super::super) warmup: Option<u32>,
     /// Epochs after which --schedule step lowers the rate [default: a third of all]. Chooses that schedule, and with it
     /// --keep best
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -65,10 +73,19 @@ pub(in super::super) struct Args {
     /// How much rows of each class count, one number for each, or `balanced`: as much together as those of any other
     #[arg(long, value_name = "balanced|F,..", value_parser = clap::value_parser!(ClassWeights))]
     pub(in super::super) class_weights: Option<ClassWeights>,
-    /// How gradients change the weights; sgd has momentum 0.9 [default: adam]
-    #[arg(long, value_enum)]
-    pub(in super::super) optimizer: Option<Optimizer>,
-    /// Weight decay, in the gradients or, with adamw, beside them [default: 0; mlp on digits 0.0003; adamw 0.01]
+    /// How gradients change the weights: sgd, momentum, nesterov, adagrad, adadelta, rmsprop, rprop, adam, amsgrad, adamw, adamax,
+    /// nadam, radam, lion, lamb or muon [default: adam]
+    #[arg(long, value_name = "NAME", value_parser = clap::value_parser!(OptimizerKind))]
+    pub(in super::super) optimizer: Option<OptimizerKind>,
+    /// Steps whose gradients are averaged for one update of the weights [default: 1]
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub(in super::super) accumulate: Option<u32>,
+    /// Validate, test and save an exponential moving average of the weights, which keeps this much of itself each update, often
+    /// 0.99 or 0.999 [default: 0, the weights themselves]
+    #[arg(long, value_name = "DECAY", value_parser = share, allow_negative_numbers = true)]
+    pub(in super::super) ema: Option<f32>,
+    /// Weight decay, in the gradients or, with adamw, lion and muon, beside them [default: 0; mlp on digits 0.0003; adamw and
+    /// lamb 0.01; muon 0.1]
     #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
     pub(in super::super) weight_decay: Option<f32>,
     /// Scale gradients down whose global norm is above this [default: 0, never]
@@ -105,25 +122,6 @@ pub(in super::super) struct Args {
     pub(in super::super) out: Option<PathBuf>,
     #[command(flatten)]
     pub(in super::super) table: TableArgs,
-}
-
-/// Optimizers, as PyTorch defines them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(in super::super) enum Optimizer {
-    Sgd,
-    Adam,
-    Adamw,
-}
-
-/// How the learning rate changes from epoch to epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(in super::super) enum ScheduleKind {
-    /// It stays
-    Constant,
-    /// It falls along half a cosine to nearly nothing
-    Cosine,
-    /// It is multiplied by --step-factor after every --step-every epochs
-    Step,
 }
 
 /// How values between kernels are stored.

@@ -4,16 +4,17 @@ mod args;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use wgrad::optim::Schedule;
+use wgrad::optim::{OptimizerKind, Plateau, Schedule};
 use wgrad::{CompileOptions, Precision};
 
-pub(super) use args::{Args, Kept, Optimizer, Stored, name};
-use args::{NO_LIMIT, ScheduleKind};
+use args::NO_LIMIT;
+pub(super) use args::{Args, Kept, Stored, name};
 
 use super::augment::Augment;
 use super::data_name::DataName;
 use super::loss::LossSettings;
 use super::model::Kind;
+use super::schedule::ScheduleName;
 use super::table::TableSettings;
 use super::{Failure, Outcome, data};
 
@@ -31,11 +32,14 @@ pub(super) struct Settings {
     pub(super) epochs: u32,
     pub(super) batch: u32,
     pub(super) lr: f32,
-    pub(super) schedule: ScheduleKind,
+    pub(super) schedule: ScheduleName,
+    pub(super) warmup: u32,
     pub(super) step_every: u32,
     pub(super) step_factor: f32,
     pub(super) loss: LossSettings,
-    pub(super) optimizer: Optimizer,
+    pub(super) optimizer: OptimizerKind,
+    pub(super) accumulate: u32,
+    pub(super) ema: f32,
     pub(super) weight_decay: f32,
     pub(super) clip_norm: f32,
     pub(super) precision: Stored,
@@ -112,6 +116,10 @@ impl<'a> Earlier<'a> {
 
     fn text(&self, key: &str) -> Option<&'a str> {
         self.0.get(key)?.as_str()
+    }
+
+    fn parsed<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
+        self.text(key)?.parse().ok()
     }
 
     fn choice<T: ValueEnum>(&self, key: &str) -> Option<T> {
@@ -228,8 +236,8 @@ impl Args {
             (self.depth.is_some() && model != Kind::Resnet, "--depth is for a resnet"),
             (
                 self.step_every.or(self.step_factor.map(|_| 1)).is_some()
-                    && self.schedule.is_some_and(|s| s != ScheduleKind::Step),
-                "--step-every and --step-factor are for --schedule step",
+                    && self.schedule.as_ref().is_some_and(|schedule| !schedule.is_step()),
+                "--step-every and --step-factor are for --schedule step, without numbers of its own",
             ),
         ];
         wrong.iter().find(|(is, _)| *is).map_or(Ok(()), |(_, message)| Err(Failure::usage(*message)))
@@ -253,15 +261,22 @@ impl Settings {
         let model = args.implied_kind().or_else(|| earlier.choice("model")).unwrap_or(usual);
         args.refuse_what_the_model_has_not(model)?;
         let defaults = Defaults::of(model, &data);
-        let optimizer = args.optimizer.or_else(|| earlier.choice("optimizer")).unwrap_or(Optimizer::Adam);
-        let rate = if optimizer == Optimizer::Sgd { 0.1 } else { defaults.rate };
-        let decay = if optimizer == Optimizer::Adamw { 0.01 } else { defaults.decay };
+        let optimizer = args.optimizer.or_else(|| earlier.parsed("optimizer")).unwrap_or(OptimizerKind::Adam);
+        let rate = match optimizer {
+            OptimizerKind::Adadelta => 1.0,
+            kind => defaults.rate * kind.rate_beside_adam(),
+        };
+        let decay = match optimizer {
+            OptimizerKind::AdamW | OptimizerKind::Lamb => 0.01,
+            OptimizerKind::Muon => 0.1,
+            _ => defaults.decay,
+        };
         let steps = args.step_every.is_some() || args.step_factor.is_some();
-        let schedule = args.schedule.or(steps.then_some(ScheduleKind::Step));
-        let schedule = schedule.or_else(|| earlier.choice("schedule")).unwrap_or(ScheduleKind::Cosine);
+        let schedule = args.schedule.clone().or(steps.then(ScheduleName::step));
+        let schedule = schedule.or_else(|| earlier.parsed("schedule")).unwrap_or_else(ScheduleName::cosine);
         let patience = args.patience.or_else(|| earlier.small("patience")).unwrap_or(0);
         // Where a run ends early, the last weights are some that did not get better.
-        let keep = if schedule == ScheduleKind::Cosine && patience == 0 { Kept::Last } else { Kept::Best };
+        let keep = if schedule.is_cosine() && patience == 0 { Kept::Last } else { Kept::Best };
         let widths = match model {
             Kind::Mlp => args.hidden.clone().or_else(|| earlier.widths("hidden")),
             Kind::Cnn | Kind::Resnet => args.channels.clone().or_else(|| earlier.widths("channels")),
@@ -287,6 +302,9 @@ impl Settings {
             step_factor: args.step_factor.or_else(|| earlier.float("step_factor")).unwrap_or(0.1),
             weight_decay: args.weight_decay.or_else(|| earlier.float("weight_decay")).unwrap_or(decay),
             clip_norm: args.clip_norm.or_else(|| earlier.float("clip_norm")).unwrap_or(0.0),
+            warmup: args.warmup.or_else(|| earlier.small("warmup")).unwrap_or(0),
+            accumulate: args.accumulate.or_else(|| earlier.count("accumulate")).unwrap_or(1),
+            ema: args.ema.or_else(|| earlier.float("ema")).unwrap_or(0.0),
             precision: args.precision.or_else(|| earlier.choice("precision")).unwrap_or(Stored::F32),
             memory_budget: args
                 .memory_budget
@@ -322,13 +340,16 @@ impl Settings {
 
     /// How the learning rate changes.
     pub(super) fn schedule(&self) -> Schedule {
-        match self.schedule {
-            ScheduleKind::Constant => Schedule::Constant,
-            ScheduleKind::Cosine => Schedule::Cosine,
-            ScheduleKind::Step => {
-                Schedule::Step { every: self.step_every as usize, factor: self.step_factor }
-            }
-        }
+        let schedule = match self.schedule.is_step() {
+            true => Schedule::Step { every: self.step_every as usize, factor: self.step_factor },
+            false => self.schedule.schedule().unwrap_or_default(),
+        };
+        schedule.after_warmup(self.warmup as usize)
+    }
+
+    /// Where it falls by what the validation rows say.
+    pub(super) fn plateau(&self) -> Option<Plateau> {
+        self.schedule.plateau()
     }
 
     /// What `run.json` keeps, and a run that resumes reads.
@@ -340,8 +361,11 @@ impl Settings {
             "epochs": self.epochs,
             "batch": self.batch,
             "lr": decimal(self.lr),
-            "schedule": name(&self.schedule),
-            "optimizer": name(&self.optimizer),
+            "schedule": self.schedule.to_string(),
+            "warmup": self.warmup,
+            "optimizer": self.optimizer.name(),
+            "accumulate": self.accumulate,
+            "ema": decimal(self.ema),
             "weight_decay": decimal(self.weight_decay),
             "clip_norm": decimal(self.clip_norm),
             "precision": name(&self.precision),
@@ -366,7 +390,7 @@ impl Settings {
             all["table"] = json!(self.table);
         }
         self.loss.put(&mut all);
-        if self.schedule == ScheduleKind::Step {
+        if self.schedule.is_step() {
             all["step_every"] = json!(self.step_every);
             all["step_factor"] = json!(decimal(self.step_factor));
         }

@@ -16,7 +16,7 @@ fn correction(beta: f64, t: u32) -> f64 {
 
 fn check_moments(betas: [f64; 2], eps: f32) -> Result<(), String> {
     betas.iter().try_for_each(|&beta| expect_share("betas", beta))?;
-    expect_not_negative("eps", f64::from(eps))
+    expect_not_negative("eps", eps)
 }
 
 /// β1, 1 - β1, β2, 1 - β2 and eps.
@@ -110,7 +110,7 @@ impl Rule for Adamax {
     fn check(&self) -> Result<(), String> {
         check_moments(self.betas, self.eps)?;
         // u would be 0 where a gradient is.
-        expect_setting("eps", f64::from(self.eps), "above 0", self.eps > 0.0)
+        expect_setting("eps", self.eps, "above 0", self.eps > 0.0)
     }
 
     fn constants(&self) -> [f64; MOST_CONSTANTS] {
@@ -184,7 +184,7 @@ impl Rule for NAdam {
 
     fn check(&self) -> Result<(), String> {
         check_moments(self.betas, self.eps)?;
-        expect_not_negative("the momentum's decay", f64::from(self.momentum_decay))
+        expect_not_negative("the momentum's decay", self.momentum_decay)
     }
 
     fn constants(&self) -> [f64; MOST_CONSTANTS] {
@@ -320,7 +320,7 @@ impl Rule for LambDirection {
     const SCALARS: usize = 2;
 
     fn check(&self) -> Result<(), String> {
-        expect_not_negative("the weight decay", f64::from(self.weight_decay))?;
+        expect_not_negative("the weight decay", self.weight_decay)?;
         self.adam().check()
     }
 

@@ -21,8 +21,8 @@ impl Rule for Adagrad {
     const SCALARS: usize = 1;
 
     fn check(&self) -> Result<(), String> {
-        expect_not_negative("the decay of the learning rate", f64::from(self.lr_decay))?;
-        expect_not_negative("eps", f64::from(self.eps))
+        expect_not_negative("the decay of the learning rate", self.lr_decay)?;
+        expect_not_negative("eps", self.eps)
     }
 
     fn constants(&self) -> [f64; MOST_CONSTANTS] {
@@ -66,7 +66,7 @@ impl Rule for Adadelta {
     fn check(&self) -> Result<(), String> {
         expect_share("rho", self.rho)?;
         // 0 would divide by 0, and never begin to move.
-        expect_setting("eps", f64::from(self.eps), "above 0", self.eps.is_finite() && self.eps > 0.0)
+        expect_setting("eps", self.eps, "above 0", self.eps.is_finite() && self.eps > 0.0)
     }
 
     fn constants(&self) -> [f64; MOST_CONSTANTS] {
@@ -104,8 +104,8 @@ impl Rule for RmsProp {
 
     fn check(&self) -> Result<(), String> {
         expect_share("alpha", self.alpha)?;
-        expect_not_negative("eps", f64::from(self.eps))?;
-        expect_not_negative("the momentum", f64::from(self.momentum))
+        expect_not_negative("eps", self.eps)?;
+        expect_not_negative("the momentum", self.momentum)
     }
 
     fn constants(&self) -> [f64; MOST_CONSTANTS] {
@@ -140,10 +140,10 @@ impl Rule for Rprop {
     const CONSTANTS: usize = 4;
 
     fn check(&self) -> Result<(), String> {
-        let [down, up] = self.etas.map(f64::from);
+        let [down, up] = self.etas;
         expect_setting("the factor of a shorter step", down, "between 0 and 1", down > 0.0 && down < 1.0)?;
         expect_setting("the factor of a longer step", up, "above 1", up.is_finite() && up > 1.0)?;
-        let [least, most] = self.steps.map(f64::from);
+        let [least, most] = self.steps;
         expect_not_negative("the shortest step", least)?;
         expect_setting("the longest step", most, "no shorter than the shortest", most.is_finite() && most >= least)
     }

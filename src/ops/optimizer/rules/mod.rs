@@ -6,7 +6,7 @@ mod momentum;
 
 pub(crate) use adam::{Adam, Adamax, LambDirection, NAdam, RAdam};
 pub(crate) use adaptive::{Adadelta, Adagrad, RmsProp, Rprop};
-pub(crate) use momentum::{Lion, MuonDirection, Sgd};
+pub(crate) use momentum::{Average, Lion, MuonDirection, Sgd};
 
 use super::rule::{
     MOST_CONSTANTS, MOST_SCALARS, MOST_STATES, Number, Rule, expect_not_negative, expect_setting, expect_share,

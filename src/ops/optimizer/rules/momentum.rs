@@ -23,7 +23,7 @@ impl Rule for Sgd {
     }
 
     fn check(&self) -> Result<(), String> {
-        expect_not_negative("the momentum", f64::from(self.momentum))?;
+        expect_not_negative("the momentum", self.momentum)?;
         if self.nesterov && self.momentum == 0.0 {
             return Err("Nesterov's form needs momentum, and it is 0".into());
         }
@@ -86,8 +86,7 @@ impl Rule for MuonDirection {
 
     fn check(&self) -> Result<(), String> {
         let range = "in [0, 1)";
-        let momentum = f64::from(self.momentum);
-        expect_setting("the momentum", momentum, range, (0.0..1.0).contains(&momentum))
+        expect_setting("the momentum", self.momentum, range, (0.0..1.0).contains(&self.momentum))
     }
 
     fn constants(&self) -> [f64; MOST_CONSTANTS] {
@@ -99,5 +98,25 @@ impl Rule for MuonDirection {
     fn update<N: Number>(_: N, _: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
         s[1] = c[0] * s[1] + c[1] * g;
         s[2] = c[2].by_sign([s[1], s[1], c[0] * s[1] + c[1] * g]);
+    }
+}
+
+/// The average of a parameter, `s[0]`, goes towards it, `g`, by a share: a = (1 - share) a + share · w. A share of 1 is a copy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Average;
+
+impl Rule for Average {
+    const NAME: &'static str = "average";
+    const UPDATE: &'static str = "average_update";
+    const STATES: &'static [&'static str] = &[];
+    const CONSTANTS: usize = 0;
+
+    fn constants(&self) -> [f64; MOST_CONSTANTS] {
+        padded([])
+    }
+
+    #[inline(always)]
+    fn update<N: Number>(lr: N, _: [N; MOST_SCALARS], _: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+        s[0] = (N::one() - lr) * s[0] + lr * g;
     }
 }
