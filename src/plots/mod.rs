@@ -1,5 +1,5 @@
 //! Pictures of runs and benches, as SVG: what a training run learnt, where its model is wrong, what its first
-//! layer looks for, and how long ops take by size.
+//! layer looks for, which learning rates it takes, the paths of optimizers, and how long ops take by size.
 //!
 //! Every function takes plain records and returns the text of an SVG, which stands on white, so that it can be read on
 //! pages of any colour. Colours are those of Okabe and Ito's palette (2008), told apart by colour-blind readers, and
@@ -16,6 +16,8 @@
 mod confusion;
 mod curves;
 mod images;
+mod paths;
+mod rates;
 mod regression;
 mod sizes;
 #[cfg(test)]
@@ -24,6 +26,8 @@ mod tests;
 pub use confusion::{MOST_CLASSES, confusion};
 pub use curves::curves;
 pub use images::{Mistake, filters, mistakes};
+pub use paths::paths;
+pub use rates::rates;
 pub use regression::{predicted, residuals};
 pub use sizes::{Quantity, SizeCurves, SizeLine, sizes};
 

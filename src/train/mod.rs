@@ -51,10 +51,10 @@ mod files;
 mod loss;
 mod measures;
 mod model;
-
 mod pieces;
 mod predict;
 mod predictions;
+mod rate_test;
 mod record;
 mod run;
 mod saved;
@@ -70,6 +70,7 @@ pub use measures::{Accuracy, BinaryAccuracy, BinaryCrossEntropy, CrossEntropy, M
 pub use model::{Inputs, Model, ModelFn, model_fn};
 pub use predict::Predictor;
 pub use predictions::Predictions;
+pub use rate_test::RateTest;
 pub use saved::SavedRun;
 pub use task::{Better, Metric, Objective, Scores, Sum, Task, objective_fn};
 pub use trainer::Trainer;

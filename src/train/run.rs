@@ -289,6 +289,28 @@ impl<'t> Run<'t> {
         Ok(())
     }
 
+    /// One step with this learning rate, and the mean loss of its batch, waited for. Begins an epoch where one is due.
+    pub(super) fn step_at(&mut self, rate: f32, began: Instant) -> Result<f64> {
+        if self.progress.step == self.steps {
+            (self.progress.epochs, self.progress.step) = (self.progress.epochs + 1, 0);
+        }
+        if self.progress.step == 0 {
+            self.begin_epoch()?;
+        }
+        let device = &self.trainer.device;
+        device.write_param(&self.trainer.optimizer.lr_state(), &[rate])?;
+        device.write_param(&self.sums.loss, &[0.0])?;
+        let is_full = self.full.as_ref().is_some_and(|full| self.progress.step < full.batches);
+        let rows = match &self.short {
+            Some((_, rows)) if !is_full => *rows,
+            _ => self.trainer.batch,
+        };
+        self.step(began)?;
+        self.submit_pending()?;
+        self.progress.step += 1;
+        Ok(f64::from(self.read_state(&self.sums.loss)?) / rows as f64)
+    }
+
     /// Submits the steps that were put off.
     fn submit_pending(&mut self) -> Result<()> {
         let steps = std::mem::take(&mut self.pending);

@@ -16,6 +16,7 @@ mod eval;
 mod file_kind;
 mod log;
 mod loss;
+mod lr_find;
 mod model;
 mod picture;
 mod pictures;
@@ -29,6 +30,7 @@ mod table;
 mod train;
 mod train_report;
 mod train_watch;
+mod with_trainer;
 
 use std::fmt::{self, Display};
 use std::io::Write;
@@ -67,6 +69,7 @@ enum Command {
     Check(check::Args),
     Bench(bench::Args),
     Profile(Box<profile::Args>),
+    LrFind(Box<lr_find::Args>),
 }
 
 /// What ends a command: one line for the user, and the exit code.
@@ -126,6 +129,7 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::LrFind(args) => lr_find::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

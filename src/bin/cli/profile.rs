@@ -5,15 +5,12 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use wgrad::bench::{Peaks, Timer, Workload};
-use wgrad::data::TablePreprocessor;
-use wgrad::nn::Layer;
 use wgrad::profile::{Clock, Profile};
 use wgrad::train::Trainer;
-use wgrad::{CompileOptions, Device, Params};
+use wgrad::CompileOptions;
 
-use super::data::{self, Loaded};
-use super::settings::{self, Settings, name};
-use super::train::{architecture, optimizer};
+use super::settings::{self, Settings};
+use super::with_trainer::with_trainer;
 use super::{Failure, Outcome, open, say, say_device};
 
 /// Repetitions by which peaks are found: a lower bound is to be at hand, not exact.
@@ -142,45 +139,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     match settings {
         Some(settings) => {
-            let (what, profile) = training(settings, &args.settings, &device, runs, clock)?;
+            let profile = |trainer: Trainer<'_>, what: &str| {
+                Ok((format!("training {what}"), trainer.profile(runs, clock)?))
+            };
+            let (what, profile) = with_trainer(settings, &args.settings, &device, profile)?;
             show(&what, profile)
         }
         None => Ok(()),
     }
-}
-
-/// A training step of the settings.
-fn training(
-    mut settings: Settings,
-    given: &settings::Args,
-    device: &Device,
-    runs: usize,
-    clock: Option<Clock>,
-) -> Outcome<(String, Profile)> {
-    let Loaded { split, preprocessor, .. } =
-        data::load(&settings.data, &mut settings.table, settings.validation)?;
-    if preprocessor.as_ref().is_some_and(TablePreprocessor::is_regression) {
-        settings.predict_numbers(given, false);
-    }
-    settings.loss.balance(&split.train)?;
-    let params = Params::seeded(settings.seed);
-    let model: Box<dyn Layer> = architecture(&settings, &split.train).build(&params, settings.dropout)?;
-    let task = data::task(&split.train, preprocessor.as_ref());
-    let task = settings.loss.of(task, &split.train, preprocessor.as_ref(), &params);
-    let rows = (settings.batch as usize).min(split.train.len());
-    let what = format!("training {} on {}, batches of {rows}", name(&settings.model), settings.data);
-    let mut trainer = Trainer::new(device, &*model, &params, optimizer(&settings, &params), split)
-        .batch(settings.batch as usize)
-        .seed(settings.seed)
-        .task(task)
-        .precision(settings.precision());
-    if let Some(bytes) = settings.memory_budget {
-        trainer = trainer.memory_budget(bytes);
-    }
-    if let Some(layer) = settings.augment.layer(&params) {
-        trainer = trainer.augment(layer);
-    }
-    Ok((what, trainer.profile(runs, clock)?))
 }
 
 /// What is printed as JSON: kernels and launches by time, then the step.
