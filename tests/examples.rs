@@ -2,6 +2,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[allow(dead_code)]
+#[path = "../examples/10_batches.rs"]
+mod batches;
+#[allow(dead_code)]
 #[path = "../examples/04_cnn_digits.rs"]
 mod cnn_digits;
 #[cfg(feature = "gpu")]
@@ -18,6 +21,9 @@ mod iris;
 #[allow(dead_code)]
 #[path = "../examples/02_mlp_digits.rs"]
 mod mlp_digits;
+#[allow(dead_code)]
+#[path = "../examples/09_optimizers.rs"]
+mod optimizers;
 #[allow(dead_code)]
 #[path = "../examples/01_perceptron.rs"]
 mod perceptron;
@@ -76,4 +82,15 @@ fn an_optimizer_of_ones_own_learns_digits() {
 #[test]
 fn cpu_and_gpu_learn_the_same() {
     devices().iter().for_each(|device| cpu_vs_gpu::run(device).unwrap());
+}
+
+#[test]
+fn batches_of_a_few_rows_learn_digits() {
+    // Single rows are many launches: on the CPU alone.
+    batches::run(&Device::cpu()).unwrap();
+}
+
+#[test]
+fn optimizers_find_their_way_down() {
+    optimizers::run(&Device::cpu(), false).unwrap();
 }
