@@ -31,10 +31,14 @@ fn landscapes() -> [Landscape; 4] {
         Landscape {
             name: "beale",
             record: |x, y| {
-                (x * y - x + 1.5).square() + (x * y.square() - x + 2.25).square() + (x * y.square() * y - x + 2.625).square()
+                (x * y - x + 1.5).square()
+                    + (x * y.square() - x + 2.25).square()
+                    + (x * y.square() * y - x + 2.625).square()
             },
             value: |x, y| {
-                (1.5 - x + x * y).powi(2) + (2.25 - x + x * y * y).powi(2) + (2.625 - x + x * y.powi(3)).powi(2)
+                (1.5 - x + x * y).powi(2)
+                    + (2.25 - x + x * y * y).powi(2)
+                    + (2.625 - x + x * y.powi(3)).powi(2)
             },
             start: [1.0, 1.5],
             sides: [[-1.0, 4.5], [-1.5, 2.0]],
@@ -63,11 +67,7 @@ fn landscapes() -> [Landscape; 4] {
 const STEPS: usize = 400;
 
 /// The points that an optimizer goes through, and the function there at last.
-fn path(
-    device: &Device,
-    landscape: &Landscape,
-    kind: OptimizerKind,
-) -> wgrad::Result<(Vec<[f64; 2]>, f32)> {
+fn path(device: &Device, landscape: &Landscape, kind: OptimizerKind) -> wgrad::Result<(Vec<[f64; 2]>, f32)> {
     let params = Params::seeded(1);
     let [x, y] = ["x", "y"].map(|name| params.param(name, [1], Init::Constant(0.0)));
     let g = Graph::new();
@@ -113,7 +113,8 @@ pub(crate) fn run(device: &Device, draw: bool) -> Result<(), Box<dyn std::error:
             let (points, last) = path(device, landscape, kind)?;
             println!("  {:10} {last:.2e}", kind.name());
             // Adadelta's first steps are about the root of its eps, which takes it a while.
-            if !(f64::from(last) < 0.7 * start || kind == OptimizerKind::Adadelta && f64::from(last) < start) {
+            if !(f64::from(last) < 0.7 * start || kind == OptimizerKind::Adadelta && f64::from(last) < start)
+            {
                 return Err(format!("{kind} came from {start} to {last} on {}", landscape.name).into());
             }
             paths.push((kind.name().to_string(), points));

@@ -41,7 +41,9 @@ pub(crate) fn run(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
     if !(few < all && single < all && accuracy_of_few > 0.85 && accuracy_of_single > 0.85) {
         return Err(format!("losses {all}, {single}, {few}").into());
     }
-    println!("ten exact steps are too few, and single rows make a device wait: a few rows at a time are the way");
+    println!(
+        "ten exact steps are too few, and single rows make a device wait: a few rows at a time are the way"
+    );
     Ok(())
 }
 

@@ -6,10 +6,13 @@ mod common;
 
 use std::collections::BTreeMap;
 
+use wgrad::data::{Split, digits};
+use wgrad::nn::Mlp;
 use wgrad::optim::{
-    Adadelta, Adagrad, Adam, AdamW, Adamax, Group, Lamb, Lion, LossScale, Muon, NAdam, Optimizer, RAdam, RmsProp, Rprop,
-    Sgd,
+    Accumulate, Adadelta, Adagrad, Adam, AdamW, Adamax, Averaged, ClipNorm, Group, Lamb, Lbfgs, Lion,
+    LossScale, Muon, NAdam, Optimizer, OptimizerKind, Plateau, RAdam, RmsProp, Rprop, Sgd,
 };
+use wgrad::train::{Keep, Trainer};
 use wgrad::{Device, Graph, Init, Param, Params, Tensor, Var};
 
 /// The CPU, the reference, and every adapter with each kernel checked.
@@ -176,9 +179,27 @@ fn groups_have_settings_of_their_own() {
     let group = Group::new().lr(0.5).weight_decay(0.0);
     // What a weight and a bias of 1 become.
     let cases: [(Grouped, f32, f32); 3] = [
-        (|p, b| Box::new(Sgd::new(p, 0.1).weight_decay(0.5).group(b, Group::new().lr(0.5).weight_decay(0.0))), 0.85, 0.95),
-        (|p, b| Box::new(AdamW::new(p, 0.1).weight_decay(0.5).group(b, Group::new().lr(0.5).weight_decay(0.0))), 0.85, 0.95),
-        (|p, b| Box::new(Muon::new(p, 0.1).weight_decay(0.5).group(b, Group::new().lr(0.5))), f32::NAN, 0.925),
+        (
+            |p, b| {
+                Box::new(Sgd::new(p, 0.1).weight_decay(0.5).group(b, Group::new().lr(0.5).weight_decay(0.0)))
+            },
+            0.85,
+            0.95,
+        ),
+        (
+            |p, b| {
+                Box::new(
+                    AdamW::new(p, 0.1).weight_decay(0.5).group(b, Group::new().lr(0.5).weight_decay(0.0)),
+                )
+            },
+            0.85,
+            0.95,
+        ),
+        (
+            |p, b| Box::new(Muon::new(p, 0.1).weight_decay(0.5).group(b, Group::new().lr(0.5))),
+            f32::NAN,
+            0.925,
+        ),
     ];
     assert_eq!(group, Group::new().weight_decay(0.0).lr(0.5));
     for device in devices() {
@@ -202,12 +223,219 @@ fn groups_have_settings_of_their_own() {
     assert!(g.error().unwrap().to_string().contains("the rate of a group must be 0 or more"));
 }
 
+/// Three batches of one row are one of three, whatever the optimizer; a step that is left out counts for nothing.
+#[test]
+fn accumulated_gradients_are_those_of_a_larger_batch() {
+    let start: Vec<f32> = (0..16).map(|i| (i as f32 * 0.7).sin()).collect();
+    let gradient = |k: usize| -> Vec<f32> { (0..16).map(|i| ((i * 5 + k * 3) as f32 * 0.9).cos()).collect() };
+    for device in devices() {
+        for (name, make) in GOLDEN {
+            let run = |together: bool, scaled: bool| {
+                let params = Params::seeded(1);
+                let all = parameters(&params, &start);
+                let one = |p: &Params| ClipNorm::new(make(p), 1.0);
+                let g = match (together, scaled) {
+                    (true, _) => recorded(&one(&params), &all),
+                    (false, false) => recorded(&Accumulate::new(&params, one(&params), 3), &all),
+                    (false, true) => {
+                        let inner = Accumulate::new(&params, one(&params), 3);
+                        recorded(&LossScale::new(&params, inner), &all)
+                    }
+                };
+                let mut step = device.compile(&g).unwrap();
+                let mut feed = |x: &[f32]| {
+                    step.run_with(&[("weight", x[..12].into()), ("bias", x[12..].into())]).unwrap();
+                };
+                let mut scale = if scaled { 65_536.0 } else { 1.0 };
+                for round in 0..2 {
+                    let batch: Vec<Vec<f32>> = (0..3).map(|k| gradient(3 * round + k)).collect();
+                    if together {
+                        let mean = |i: usize| batch.iter().map(|g| g[i]).sum::<f32>() / 3.0;
+                        feed(&(0..16).map(mean).collect::<Vec<f32>>());
+                        continue;
+                    }
+                    for (k, g) in batch.iter().enumerate() {
+                        if scaled && k == 1 {
+                            feed(&[f32::NAN; 16]);
+                            scale /= 2.0;
+                        }
+                        let before = read(&device, &all);
+                        feed(&g.iter().map(|x| x * scale).collect::<Vec<f32>>());
+                        assert_eq!(before == read(&device, &all), k < 2, "{name} {round} {k}");
+                    }
+                }
+                read(&device, &all)
+            };
+            let expected = run(true, false);
+            for scaled in [false, true] {
+                let found = run(false, scaled);
+                let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(off < 2e-5, "{name} on {device:?}, scaled {scaled}: {off:e}");
+            }
+        }
+    }
+}
+
+/// EMA and SWA by their definitions, in one launch; steps that are left out do not count.
+#[test]
+fn averages_are_what_they_say() {
+    let start = [1.0f32; 16];
+    for device in devices() {
+        for (is_mean, name) in [(false, "ema"), (true, "swa")] {
+            let params = Params::seeded(1);
+            let all = parameters(&params, &start);
+            let sgd = Sgd::new(&params, 1.0);
+            let averaged = match is_mean {
+                false => Averaged::exponential(&params, sgd, 0.75),
+                true => Averaged::mean(&params, sgd, 2),
+            };
+            let averages = averaged.averages(&all);
+            let scaled = LossScale::new(&params, averaged);
+            let g = recorded(&scaled, &all);
+            let text = g.to_string();
+            assert_eq!(text.lines().filter(|line| line.contains("rule: Average")).count(), 1, "{text}");
+            let mut step = device.compile(&g).unwrap();
+            let (mut w, mut expected) = (1.0, 0.0);
+            for t in 0..6 {
+                let x = 0.25 * (t + 1) as f32;
+                let factor = if t < 4 { 65_536.0 } else { 32_768.0 };
+                if t == 4 {
+                    step.run_with(&[("weight", (&[f32::NAN; 12]).into()), ("bias", (&[0.0f32; 4]).into())])
+                        .unwrap();
+                }
+                step.run_with(&[("weight", (&[x * factor; 12]).into()), ("bias", (&[x * factor; 4]).into())])
+                    .unwrap();
+                w -= x;
+                expected = match (is_mean, t) {
+                    (_, 0) => w,
+                    (false, _) => 0.75 * expected + 0.25 * w,
+                    (true, 1 | 2) => w,
+                    // The third step is the first of the mean.
+                    (true, t) => expected + (w - expected) / (t - 1) as f32,
+                };
+                let found: Vec<Param> = averages.iter().map(|(_, average)| average.clone()).collect();
+                let off = read(&device, &found).iter().map(|a| (a - expected).abs()).fold(0.0, f32::max);
+                assert!(off < 1e-6, "{name} after {t}: {off:e}, {expected}");
+            }
+            // Exchanged and back.
+            let mut exchange = Averaged::exchange(&device, &averages).unwrap();
+            let before = read(&device, &all);
+            exchange.run().unwrap();
+            assert!(read(&device, &all).iter().all(|x| (x - expected).abs() < 1e-6));
+            exchange.run().unwrap();
+            assert_eq!(read(&device, &all), before);
+        }
+    }
+    let g = Graph::new();
+    let params = Params::seeded(1);
+    let all = parameters(&params, &start);
+    let gradients = [g.input("weight", SHAPES[0]), g.input("bias", SHAPES[1])];
+    Averaged::exponential(&params, Sgd::new(&params, 1.0), 1.0).apply(&g, &all, &gradients);
+    assert!(g.error().unwrap().to_string().contains("from 0 to below 1, got 1"));
+}
+
+/// A least-squares fit that gradient descent would take thousands of steps for; losses that are no numbers far away.
+#[test]
+fn lbfgs_finds_minima_in_few_evaluations() {
+    for device in devices() {
+        let params = Params::seeded(1);
+        let w = params.param("w", [8, 1], Init::Constant(0.0));
+        let g = Graph::new();
+        let (x, y) = (g.input("x", [32, 8]), g.input("y", [32, 1]));
+        let loss = (x.matmul(g.param(&w)) - y).square().mean_all();
+        let mut lbfgs = Lbfgs::new(&device, &g, loss, &params.trainable()).unwrap().tolerance(1e-5);
+        // Columns of very different sizes.
+        let rows: Vec<f32> =
+            (0..256).map(|i| ((i * 37 % 101) as f32 * 0.7).sin() * 3f32.powi((i % 8) / 2)).collect();
+        let truth: Vec<f32> = (0..8).map(|j| (j as f32 * 1.3).cos()).collect();
+        let of = |row: &[f32]| row.iter().zip(&truth).map(|(a, b)| a * b).sum::<f32>();
+        let targets: Vec<f32> = rows.chunks(8).map(of).collect();
+        lbfgs.feed("x", &rows).unwrap();
+        lbfgs.feed("y", &targets).unwrap();
+        let first = lbfgs.minimize(5).unwrap();
+        assert_eq!(first.iterations, 5);
+        let found = lbfgs.minimize(100).unwrap();
+        assert!(found.converged && found.loss < 1e-8 && found.loss < first.loss, "{found:?}");
+        assert!(first.evaluations + found.evaluations < 120, "{first:?} {found:?}");
+        let off = read(&device, &[w]).iter().zip(&truth).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 1e-3, "{off}");
+    }
+    let params = Params::seeded(1);
+    let x = params.param("x", [1], Init::Constant(4.0));
+    let g = Graph::new();
+    // x - ln x, which is no number below 0, where the first steps lead.
+    let loss = g.param(&x) - g.param(&x).log();
+    let found = Lbfgs::new(&Device::cpu(), &g, loss, &params.trainable()).unwrap().minimize(50).unwrap();
+    assert!((found.loss - 1.0).abs() < 1e-6 && found.converged, "{found:?}");
+    // A start that is no number is an error.
+    let g = Graph::new();
+    let loss = (g.param(&x) * 0.0).log();
+    let error = Lbfgs::new(&Device::cpu(), &g, loss, &params.trainable()).unwrap().minimize(5).unwrap_err();
+    assert!(
+        error.to_string().contains("starts from parameters whose loss and gradient are finite"),
+        "{error}"
+    );
+    let g = Graph::new();
+    let error = Lbfgs::new(&Device::cpu(), &g, g.full([1], 1.0), &params.trainable()).unwrap_err();
+    assert!(error.to_string().contains("does not depend on any"), "{error}");
+}
+
+/// Digits with every optimizer by name, at the rate that goes with Adam's; averages and plateaus in the trainer, resumed to the same
+/// bits.
+#[test]
+fn every_optimizer_trains_and_runs_resume_with_what_it_keeps() {
+    let (train, test) = digits().unwrap();
+    let rows: Vec<u32> = (0..750).collect();
+    let split = Split::new(train.select("some digits", &rows).unwrap(), test, 150).unwrap();
+    let device = Device::cpu();
+    for kind in OptimizerKind::all() {
+        let params = Params::seeded(3);
+        let net = Mlp::new(&params, &[64, 32, 10]);
+        let optimizer = kind.build(&params, 5e-3 * kind.rate_beside_adam(), None);
+        // Rprop is for all rows at once.
+        let (batch, epochs) = if kind == OptimizerKind::Rprop { (600, 60) } else { (32, 12) };
+        let trainer =
+            Trainer::new(&device, net, &params, optimizer, split.clone()).batch(batch).epochs(epochs);
+        let report = trainer.keep(Keep::Last).run(&mut ()).unwrap();
+        let found = report.epochs.last().unwrap().validation.as_ref().unwrap().accuracy();
+        println!("{kind}: {found:.3}");
+        assert!(found > 0.8, "{kind}: {found}");
+        assert_eq!(kind.name().parse::<OptimizerKind>().unwrap(), kind);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, epochs: usize, stop_after: Option<usize>| {
+        let out = folder.path().join(name);
+        let go = |epochs: usize, resume: bool| {
+            let params = Params::seeded(3);
+            let net = Mlp::new(&params, &[64, 16, 10]);
+            let optimizer = Averaged::exponential(&params, Adam::new(&params, 3e-2), 0.9);
+            let optimizer = Accumulate::new(&params, optimizer, 4);
+            let plateau = Plateau { patience: 0, factor: 0.5, ..Plateau::default() };
+            let trainer =
+                Trainer::new(&device, net, &params, optimizer, split.clone()).epochs(epochs).keep(Keep::Last);
+            let trainer = trainer.plateau(plateau).out(&out);
+            let trainer = if resume { trainer.resume(out.join("checkpoint.safetensors")) } else { trainer };
+            let report = trainer.run(&mut ()).unwrap();
+            (report.test.loss, device.read_param(&params.get("adam.lr").unwrap()).unwrap().as_f32()[0])
+        };
+        if let Some(first) = stop_after {
+            go(first, false);
+            return (go(epochs, true), std::fs::read(out.join("model.safetensors")).unwrap());
+        }
+        (go(epochs, false), std::fs::read(out.join("model.safetensors")).unwrap())
+    };
+    let (whole, resumed) = (run("whole", 8, None), run("resumed", 8, Some(3)));
+    assert_eq!(whole, resumed);
+    assert!(whole.0.1 < 3e-2, "no plateau in {whole:?}");
+}
+
 /// All parameters of a model are updated together, whichever the optimizer.
 #[test]
 fn many_parameters_take_few_updates() {
     for (name, make) in GOLDEN {
         let params = Params::seeded(1);
-        let all: Vec<Param> = (0..20).map(|i| params.param(&format!("p{i}"), [3], Init::Constant(1.0))).collect();
+        let all: Vec<Param> =
+            (0..20).map(|i| params.param(&format!("p{i}"), [3], Init::Constant(1.0))).collect();
         let g = Graph::new();
         let gradients: Vec<Var<'_>> = all.iter().map(|p| g.input(p.name(), [3])).collect();
         make(&params).apply(&g, &all, &gradients);

@@ -61,7 +61,8 @@ impl<O: Optimizer> Accumulate<O> {
             let (mut kept, mut sums) = (Vec::new(), Vec::new());
             let keep = is_last.select(zero, one());
             for (param, &gradient) in params.iter().zip(gradients).filter(|(p, _)| p.is_trainable()) {
-                let state = g.param(&self.store.at("sum").state(param.name(), param.shape(), Init::Constant(0.0)));
+                let state =
+                    g.param(&self.store.at("sum").state(param.name(), param.shape(), Init::Constant(0.0)));
                 // Not its product with 0, which is NaN where it is not finite.
                 let now = factor.map_or(gradient, |factor| is_good.select(gradient * factor, zero));
                 let sum = state + now;

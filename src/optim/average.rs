@@ -99,7 +99,10 @@ impl<O: Optimizer> Averaged<O> {
             inputs.push(rate);
             inputs.extend(is_counted);
             inputs.extend(some.iter().map(|p| g.param(&self.average_of(p))));
-            g.record(Update { rule: AverageRule, decoupled: false, has_factor: is_counted.is_some(), each }, &inputs);
+            g.record(
+                Update { rule: AverageRule, decoupled: false, has_factor: is_counted.is_some(), each },
+                &inputs,
+            );
         }
     }
 }

@@ -133,7 +133,12 @@ impl Base {
     /// The trainable parameters with their gradients; none, after a recording error, if they cannot be
     /// updated.
     #[track_caller]
-    pub(super) fn pairs<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) -> Vec<(Param, Var<'g>)> {
+    pub(super) fn pairs<'g>(
+        &self,
+        g: &'g Graph,
+        params: &[Param],
+        gradients: &[Var<'g>],
+    ) -> Vec<(Param, Var<'g>)> {
         if let Some(message) = self.refusal(g, params, gradients) {
             g.mistake(&self.name, message, &[], SourceLocation(Location::caller()));
             return Vec::new();

@@ -74,7 +74,7 @@ const ALL: [(OptimizerKind, &str, f32); 16] = [
     (OptimizerKind::Adamax, "adamax", 2.0),
     (OptimizerKind::NAdam, "nadam", 1.0),
     (OptimizerKind::RAdam, "radam", 1.0),
-    (OptimizerKind::Lion, "lion", 0.1),
+    (OptimizerKind::Lion, "lion", 0.3),
     (OptimizerKind::Lamb, "lamb", 1.0),
     (OptimizerKind::Muon, "muon", 1.0),
 ];

@@ -214,7 +214,8 @@ impl Lbfgs {
         })?;
         let (Some(_), Some(next)) = (found, best) else { return Ok((None, false)) };
         // What was really moved, in f32.
-        let moved: Vec<f64> = next.at.iter().zip(&now.at).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect();
+        let moved: Vec<f64> =
+            next.at.iter().zip(&now.at).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect();
         let changed: Vec<f64> = next.gradient.iter().zip(&now.gradient).map(|(a, b)| a - b).collect();
         let curvature = dot(&moved, &changed);
         let is_stuck = moved.iter().all(|x| *x == 0.0);
@@ -231,7 +232,8 @@ impl Lbfgs {
     /// -H g, by two loops over the pairs: algorithm 7.4, with H₀ of equation 7.20.
     fn direction(&self, gradient: &[f64]) -> Vec<f64> {
         let mut q: Vec<f64> = gradient.iter().map(|g| -g).collect();
-        let add = |q: &mut [f64], factor: f64, x: &[f64]| q.iter_mut().zip(x).for_each(|(q, x)| *q += factor * x);
+        let add =
+            |q: &mut [f64], factor: f64, x: &[f64]| q.iter_mut().zip(x).for_each(|(q, x)| *q += factor * x);
         let mut alphas = Vec::new();
         for Pair { moved, changed, rho } in self.pairs.iter().rev() {
             let alpha = rho * dot(moved, &q);

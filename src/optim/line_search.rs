@@ -112,7 +112,12 @@ mod tests {
             |x| ((x - 3.0).powi(2), 2.0 * (x - 3.0)),
             // Functions of Moré and Thuente, TOMS 1994: (2.1) in section 5, with a second minimum, and a steep wall.
             |x| (-x / (x * x + 2.0), (x * x - 2.0) / (x * x + 2.0).powi(2)),
-            |x| ((x + 0.004).powi(5) - 2.0 * (x + 0.004).powi(4), 5.0 * (x + 0.004).powi(4) - 8.0 * (x + 0.004).powi(3)),
+            |x| {
+                (
+                    (x + 0.004).powi(5) - 2.0 * (x + 0.004).powi(4),
+                    5.0 * (x + 0.004).powi(4) - 8.0 * (x + 0.004).powi(3),
+                )
+            },
             |x| (x.exp() - 4.0 * x, x.exp() - 4.0),
         ];
         for f in functions {
@@ -128,14 +133,24 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_is_too_far() {
-        let (found, _) = found(100.0, |x| if x > 2.0 { (f64::NAN, f64::NAN) } else { ((x - 1.0).powi(2), 2.0 * x - 2.0) }).unwrap();
+        let (found, _) =
+            found(100.0, |x| if x > 2.0 { (f64::NAN, f64::NAN) } else { ((x - 1.0).powi(2), 2.0 * x - 2.0) })
+                .unwrap();
         assert!((found.step - 1.0).abs() < 0.95, "{found:?}");
-        assert_eq!(super::search(Along { step: 0.0, value: 1.0, slope: -1.0 }, 1.0, |step| {
-            Ok(Along { step, value: f64::NAN, slope: f64::NAN })
-        }).unwrap(), None);
+        assert_eq!(
+            super::search(Along { step: 0.0, value: 1.0, slope: -1.0 }, 1.0, |step| {
+                Ok(Along { step, value: f64::NAN, slope: f64::NAN })
+            })
+            .unwrap(),
+            None
+        );
         // A function that rises although its slope at 0 says that it falls.
-        assert_eq!(super::search(Along { step: 0.0, value: 1.0, slope: -1.0 }, 1.0, |step| {
-            Ok(Along { step, value: 2.0, slope: 1.0 })
-        }).unwrap(), None);
+        assert_eq!(
+            super::search(Along { step: 0.0, value: 1.0, slope: -1.0 }, 1.0, |step| {
+                Ok(Along { step, value: 2.0, slope: 1.0 })
+            })
+            .unwrap(),
+            None
+        );
     }
 }

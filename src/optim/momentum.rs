@@ -1,8 +1,8 @@
 //! Stochastic gradient descent, and Lion.
 
+use super::Optimizer;
 use super::base::Group;
 use super::ruled::{Ruled, optimizer};
-use super::Optimizer;
 use crate::graph::{Graph, Param, Params, Var};
 use crate::ops::{LionRule, SgdRule};
 

@@ -64,7 +64,8 @@ mod tests {
     #[test]
     fn factors_are_pytorchs() {
         let losses = [2.0, 1.0, 1.1, 0.99995, 1.2, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.5];
-        let of = |plateau: Plateau| (1..=losses.len()).map(|n| plateau.factor(&losses[..n])).collect::<Vec<_>>();
+        let of =
+            |plateau: Plateau| (1..=losses.len()).map(|n| plateau.factor(&losses[..n])).collect::<Vec<_>>();
         let plateau = Plateau { factor: 0.5, patience: 2, ..Plateau::default() };
         assert_eq!(of(plateau), [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]);
         let plateau = Plateau { cooldown: 2, patience: 0, least: 0.3, ..plateau };

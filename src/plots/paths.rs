@@ -46,7 +46,8 @@ pub fn paths(
     };
     let side = CELLS as i32 * CELL;
     let place = |p: &[f64; 2]| {
-        let along = |v: f64, [low, high]: [f64; 2]| ((v - low) / (high - low)).clamp(0.0, 1.0) * f64::from(side);
+        let along =
+            |v: f64, [low, high]: [f64; 2]| ((v - low) / (high - low)).clamp(0.0, 1.0) * f64::from(side);
         (AT.0 + along(p[0], x).round() as i32, AT.1 + side - along(p[1], y).round() as i32)
     };
     let height = (AT.1 + side + 56).max(AT.1 + 22 * (paths.len() as i32 + 2)) as u32;

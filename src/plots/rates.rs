@@ -57,7 +57,12 @@ pub fn rates(rates: &[f32], losses: &[f64], smoothed: &[f64], suggested: Option<
             let line = vec![(x, low), (x, high)];
             chart.draw_series([PathElement::new(line, VERMILLION.stroke_width(2))]).map_err(failed)?;
             let (x, y) = chart.backend_coord(&(x, high));
-            text(area, &format!(" {rate:.1e}"), (x, y + 10), Text { color: VERMILLION, h: HPos::Left, ..PLAIN })?;
+            text(
+                area,
+                &format!(" {rate:.1e}"),
+                (x, y + 10),
+                Text { color: VERMILLION, h: HPos::Left, ..PLAIN },
+            )?;
         }
         Ok(())
     })

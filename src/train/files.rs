@@ -97,7 +97,10 @@ impl<'t> Run<'t> {
 
     /// Where the value is that stands for a weight in the model: its average, where the optimizer keeps one.
     fn standing_for<'w>(&'w self, weight: &'w Param) -> &'w Param {
-        self.averages.iter().find(|(param, _)| param.id() == weight.id()).map_or(weight, |(_, average)| average)
+        self.averages
+            .iter()
+            .find(|(param, _)| param.id() == weight.id())
+            .map_or(weight, |(_, average)| average)
     }
 
     /// The weights of the model, averages in their place.
@@ -121,7 +124,10 @@ impl<'t> Run<'t> {
         if with_model {
             let of = |weight: &Param| {
                 let id = self.standing_for(weight).id();
-                states.iter().find(|(state, _)| state.id() == id).map(|(_, tensor)| (weight.clone(), tensor.clone()))
+                states
+                    .iter()
+                    .find(|(state, _)| state.id() == id)
+                    .map(|(_, tensor)| (weight.clone(), tensor.clone()))
             };
             self.save_weights(out, &self.weights.iter().filter_map(of).collect())?;
         }

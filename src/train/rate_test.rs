@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use super::Trainer;
 use super::checks::{check_data, check_weights};
 use super::run::Run;
-use super::Trainer;
 use crate::data::{batches, epoch_order};
 use crate::error::{Error, Result};
 

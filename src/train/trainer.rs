@@ -341,7 +341,8 @@ impl<'a> Trainer<'a> {
             return Err(Error::Invalid("0 epochs train nothing; give 1 or more".into()));
         }
         let looks = [(self.patience.is_some(), "early stopping"), (self.plateau.is_some(), "a plateau")];
-        if let (true, Some((_, what))) = (self.split.validation.is_empty(), looks.iter().find(|(is, _)| *is)) {
+        if let (true, Some((_, what))) = (self.split.validation.is_empty(), looks.iter().find(|(is, _)| *is))
+        {
             return Err(Error::Invalid(format!(
                 "{what} looks at validation rows, and there are none; keep some of the training rows for it"
             )));

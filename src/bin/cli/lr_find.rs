@@ -43,10 +43,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     if args.settings.lr.is_some() || args.settings.schedule.is_some() || args.settings.warmup.is_some() {
-        return Err(Failure::usage("--lr, --schedule and --warmup have no say here: give the range by --from and --to"));
+        return Err(Failure::usage(
+            "--lr, --schedule and --warmup have no say here: give the range by --from and --to",
+        ));
     }
     let settings = Settings::new(&args.settings, &Value::Null)?;
-    let (optimizer, out) = (settings.optimizer, args.settings.out.clone().unwrap_or_else(|| PathBuf::from(".")));
+    let (optimizer, out) =
+        (settings.optimizer, args.settings.out.clone().unwrap_or_else(|| PathBuf::from(".")));
     let (device, no_gpu) = open(&args.device)?;
     if !args.json {
         say_device(&device.info(), no_gpu.as_deref());

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
+use wgrad::CompileOptions;
 use wgrad::bench::{Peaks, Timer, Workload};
 use wgrad::profile::{Clock, Profile};
 use wgrad::train::Trainer;
-use wgrad::CompileOptions;
 
 use super::settings::{self, Settings};
 use super::with_trainer::with_trainer;

@@ -155,7 +155,10 @@ mod tests {
         }
         let read = |text: &str| text.parse::<ScheduleName>().unwrap();
         assert_eq!(read("step=4,0.5").schedule(), Some(Schedule::Step { every: 4, factor: 0.5 }));
-        assert_eq!(read("multi-step=0.1,3,6").schedule(), Some(Schedule::MultiStep { at: vec![3, 6], factor: 0.1 }));
+        assert_eq!(
+            read("multi-step=0.1,3,6").schedule(),
+            Some(Schedule::MultiStep { at: vec![3, 6], factor: 0.1 })
+        );
         assert_eq!(read("linear").schedule(), Some(Schedule::Polynomial { power: 1.0, end: 0.0 }));
         assert_eq!(read("plateau=3,0.5").plateau().map(|p| (p.patience, p.factor)), Some((3, 0.5)));
         assert_eq!(read("cosine").plateau(), None);

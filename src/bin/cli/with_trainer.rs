@@ -5,10 +5,10 @@ use wgrad::nn::Layer;
 use wgrad::train::Trainer;
 use wgrad::{Device, Params};
 
+use super::Outcome;
 use super::data::{self, Loaded};
 use super::settings::{self, Settings, name};
 use super::train::{architecture, optimizer};
-use super::Outcome;
 
 /// What `work` makes of a trainer with these settings, and of a few words that say what it trains.
 pub(super) fn with_trainer<T>(

@@ -1,8 +1,8 @@
 //! Updates that are checked.
 
 use super::{
-    Adadelta, Adagrad, Adam, Adamax, Average, Each, FlagNonFinite, LambDirection, Lion, MOST, MuonDirection, NAdam, NextScale,
-    RAdam, RmsProp, Rprop, Rule, Sgd, Tick, Update,
+    Adadelta, Adagrad, Adam, Adamax, Average, Each, FlagNonFinite, LambDirection, Lion, MOST, MuonDirection,
+    NAdam, NextScale, RAdam, RmsProp, Rprop, Rule, Sgd, Tick, Update,
 };
 use crate::ops::{Case, Fillings};
 
@@ -177,7 +177,21 @@ fn extremes() -> Vec<Case> {
 fn ticks() -> Vec<Case> {
     let mut cases = Vec::new();
     // Around the ends of the series of Adam (y = 0.5) for both betas, past 2^24, and at the last number.
-    let adam = [0.0, 1.0, 3.0, 4.0, 5.0, 99.0, 498.0, 499.0, 500.0, 1e4, 16_777_217.0, 4_294_967_294.0, 4_294_967_295.0];
+    let adam = [
+        0.0,
+        1.0,
+        3.0,
+        4.0,
+        5.0,
+        99.0,
+        498.0,
+        499.0,
+        500.0,
+        1e4,
+        16_777_217.0,
+        4_294_967_294.0,
+        4_294_967_295.0,
+    ];
     cases.extend(adam.map(|t| tick(ADAM, &[t])));
     cases.extend([
         tick(Adam { betas: [0.0, 0.0], ..ADAM }, &[0.0]),
@@ -221,7 +235,10 @@ fn tick(rule: impl Rule, counts: &[f64]) -> Case {
     let op = Tick { rule, counts: counts.len(), has_factor: false };
     let case = Case::new(op, &vec![&[1][..]; 1 + counts.len()]).no_gradient();
     let case = case.fill(0, Fillings::Uniform(1e-4, 1e-1));
-    counts.iter().enumerate().fold(case, |case, (i, &t)| case.index(1 + i, 1).fill(1 + i, given(&[t.floor()])))
+    counts
+        .iter()
+        .enumerate()
+        .fold(case, |case, (i, &t)| case.index(1 + i, 1).fill(1 + i, given(&[t.floor()])))
 }
 
 /// Gradients that are finite and such that are not, and scales.

@@ -17,7 +17,8 @@ use crate::graph::Var;
 pub(super) use cases::cases;
 pub(crate) use rule::{Number, Rule};
 pub(crate) use rules::{
-    Adadelta, Adagrad, Adam, Adamax, Average, LambDirection, Lion, MuonDirection, NAdam, RAdam, RmsProp, Rprop, Sgd,
+    Adadelta, Adagrad, Adam, Adamax, Average, LambDirection, Lion, MuonDirection, NAdam, RAdam, RmsProp,
+    Rprop, Sgd,
 };
 pub(crate) use scale::{FlagNonFinite, MOST_SCALE, NextScale};
 pub(crate) use tick::Tick;

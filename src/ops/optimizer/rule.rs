@@ -14,12 +14,7 @@ pub(crate) const MOST_STATES: usize = 4;
 
 /// What a formula computes with: floats, or floats with their errors ([`super::tracked::Tracked`]).
 pub(crate) trait Number:
-    Copy
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + Div<Output = Self>
-    + Neg<Output = Self>
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
     /// Rounds from double precision.
     fn of(x: f64) -> Self;
@@ -93,6 +88,8 @@ pub(crate) trait Rule: Copy + Debug + Send + Sync + 'static {
     const TICK: Option<&'static str> = None;
     /// What is kept for each element beside the parameter.
     const STATES: &'static [&'static str];
+    /// How many of them are kept at least.
+    const LEAST: usize = Self::STATES.len();
     /// How many constants there are, at most [`MOST_CONSTANTS`].
     const CONSTANTS: usize;
     /// How many scalars the step's number gives, at most [`MOST_SCALARS`].
@@ -135,7 +132,12 @@ pub(crate) trait Rule: Copy + Debug + Send + Sync + 'static {
 }
 
 /// Fails unless a setting is in a range.
-pub(super) fn expect_setting(name: &str, value: impl Display, range: &str, holds: bool) -> Result<(), String> {
+pub(super) fn expect_setting(
+    name: &str,
+    value: impl Display,
+    range: &str,
+    holds: bool,
+) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("{name} must be {range}, got {value}")) }
 }
 

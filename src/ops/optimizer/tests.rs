@@ -118,7 +118,8 @@ fn adam_and_its_relatives_follow_the_papers_over_100_steps() {
             let limit = 2.0 / (1.0 - beta2) - 1.0;
             let length = limit - 2.0 * t * power / (1.0 - power);
             *w -= if length > 5.0 {
-                let r = ((length - 4.0) * (length - 2.0) * limit / ((limit - 4.0) * (limit - 2.0) * length)).sqrt();
+                let r = ((length - 4.0) * (length - 2.0) * limit / ((limit - 4.0) * (limit - 2.0) * length))
+                    .sqrt();
                 lr * mean * r * (1.0 - power).sqrt() / (s[1].sqrt() + eps)
             } else {
                 lr * mean
@@ -135,10 +136,22 @@ fn sgd_follows_pytorch_over_100_steps() {
         [(0.0, false, 0.0), (0.0, false, 0.1), (0.9, false, 0.0), (0.9, false, 0.1), (0.9, true, 0.1)]
     {
         let mu = f64::from(momentum);
-        follows(Update::of(Sgd { momentum, nesterov }, 1).decaying(decay, false), lr, [0.0; 3], |t, g, w, s| {
-            s[0] = if t == 1 { g } else { mu * s[0] + g };
-            *w -= lr * if momentum == 0.0 { g } else if nesterov { g + mu * s[0] } else { s[0] };
-        });
+        follows(
+            Update::of(Sgd { momentum, nesterov }, 1).decaying(decay, false),
+            lr,
+            [0.0; 3],
+            |t, g, w, s| {
+                s[0] = if t == 1 { g } else { mu * s[0] + g };
+                *w -= lr
+                    * if momentum == 0.0 {
+                        g
+                    } else if nesterov {
+                        g + mu * s[0]
+                    } else {
+                        s[0]
+                    };
+            },
+        );
     }
 }
 
@@ -230,7 +243,9 @@ fn wrong_settings_and_shapes_are_refused() {
     for momentum in [-0.1, f32::NAN] {
         assert!(refusal(&Update::of(Sgd { momentum, ..SGD }, 1), &[w, one, w, w]).contains("momentum"));
     }
-    assert!(refusal(&Update::of(Sgd { momentum: 0.0, nesterov: true }, 1), &[w, one, w]).contains("Nesterov"));
+    assert!(
+        refusal(&Update::of(Sgd { momentum: 0.0, nesterov: true }, 1), &[w, one, w]).contains("Nesterov")
+    );
     for beta in [-0.1, 1.0, f64::NAN] {
         let adam = Adam { betas: [beta, 0.5], ..ADAM };
         assert!(refusal(&Tick { rule: adam, counts: 1, has_factor: false }, &[one, count]).contains("betas"));

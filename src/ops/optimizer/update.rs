@@ -177,7 +177,9 @@ impl<T: Real, R: Rule> Reference<T> for Update<R> {
             let mut states = slices(outputs);
             for (i, &g) in inputs[k].f().iter().enumerate() {
                 let mut s = [T::zero(); MOST_STATES];
-                s.iter_mut().zip(&states).for_each(|(s, state)| *s = state.get(i).copied().unwrap_or(T::zero()));
+                s.iter_mut()
+                    .zip(&states)
+                    .for_each(|(s, state)| *s = state.get(i).copied().unwrap_or(T::zero()));
                 step.apply::<R>(g, &mut s);
                 states.iter_mut().zip(s).for_each(|(state, s)| {
                     if let Some(state) = state.get_mut(i) {
@@ -244,7 +246,10 @@ impl<R: Rule> Op for Update<R> {
         if R::TICK.is_some() {
             let counters = 1 + self.each.iter().map(|each| each.row).max().unwrap_or(0);
             if shared[0].shape.rank() != 1 || shared[0].shape.dim(0) < ROW * counters {
-                return Err(format!("takes {ROW} scalars for each of {counters} counters, got {}", shared[0].shape));
+                return Err(format!(
+                    "takes {ROW} scalars for each of {counters} counters, got {}",
+                    shared[0].shape
+                ));
             }
         } else if let Some(wrong) = shared.iter().find(|i| i.shape.dims() != [1]) {
             return Err(format!("takes a learning rate and a factor [1], got {}", wrong.shape));
@@ -282,7 +287,10 @@ impl<R: Rule> Op for Update<R> {
                 s.iter_mut().zip(states).for_each(|(s, state)| *s = Tracked::read(state.f()[i]));
                 step.apply::<R>(Tracked::read(g), &mut s);
                 // What is denormal is flushed.
-                bounds[first..].iter_mut().zip(s).for_each(|(bound, s)| bound.push(s.error() + crate::ops::TINY));
+                bounds[first..]
+                    .iter_mut()
+                    .zip(s)
+                    .for_each(|(bound, s)| bound.push(s.error() + crate::ops::TINY));
             }
         }
         bounds

@@ -39,17 +39,25 @@ fn of<T: Real, R: Rule, const N: usize>(step: &Step<T>, states: [&mut [T]; N], g
     each::<T, R, N>(step, states, g);
 }
 
-/// Updates the parameter and its `kept` - 1 states; the slices after those are empty.
+/// Whether a rule can have so many states, the parameter among them: what cannot be is not compiled.
+const fn fits<R: Rule>(states: usize) -> bool {
+    states > R::LEAST && states <= 1 + R::STATES.len()
+}
+
+/// Updates the parameter and its states, `kept` together; the slices after those are empty.
 pub(super) fn update<T: Real, R: Rule>(
     step: &Step<T>,
     kept: usize,
     [w, a, b, c]: [&mut [T]; MOST_STATES],
     g: &[T],
 ) {
-    match kept {
-        1 => of::<T, R, 1>(step, [w], g),
-        2 => of::<T, R, 2>(step, [w, a], g),
-        3 => of::<T, R, 3>(step, [w, a, b], g),
-        _ => of::<T, R, 4>(step, [w, a, b, c], g),
+    if const { fits::<R>(1) } && kept == 1 {
+        of::<T, R, 1>(step, [w], g);
+    } else if const { fits::<R>(2) } && kept == 2 {
+        of::<T, R, 2>(step, [w, a], g);
+    } else if const { fits::<R>(3) } && kept == 3 {
+        of::<T, R, 3>(step, [w, a, b], g);
+    } else if const { fits::<R>(4) } {
+        of::<T, R, 4>(step, [w, a, b, c], g);
     }
 }

@@ -44,7 +44,7 @@ pub(in super::super) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in super::super) batch: Option<u32>,
     /// Learning rate at the start [default: 0.002; for an mlp 0.003, on the digits 0.01; times 30 for sgd, 10 with momentum, 3
-    /// for adagrad, 2 for adamax, 0.3 for rmsprop, 0.1 for lion; for adadelta 1]
+    /// for adagrad, 2 for adamax, 0.3 for rmsprop and lion; for adadelta 1]
     #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
     pub(in super::super) lr: Option<f32>,
     /// What becomes of the learning rate, epoch by epoch: constant, cosine, step, multi-step, exponential, inverse-time,

@@ -1,7 +1,8 @@
 //! Adam and what was made of it: means of gradients and of their squares, corrected for their beginning at 0.
 
 use super::{
-    MOST_CONSTANTS, MOST_SCALARS, MOST_STATES, Number, Rule, expect_not_negative, expect_setting, expect_share, padded,
+    MOST_CONSTANTS, MOST_SCALARS, MOST_STATES, Number, Rule, expect_not_negative, expect_setting,
+    expect_share, padded,
 };
 
 /// The logarithm that a kernel multiplies by t. That of 0 is cut to what gives β^t = 0 in f32.
@@ -54,6 +55,7 @@ impl Rule for Adam {
     const UPDATE: &'static str = "adam_update";
     const TICK: Option<&'static str> = Some("adam_tick");
     const STATES: &'static [&'static str] = &["m", "v", "largest"];
+    const LEAST: usize = 2;
     const CONSTANTS: usize = 5;
     const SCALARS: usize = 2;
 
@@ -84,7 +86,13 @@ impl Rule for Adam {
     }
 
     #[inline(always)]
-    fn update<N: Number>(lr: N, x: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+    fn update<N: Number>(
+        lr: N,
+        x: [N; MOST_SCALARS],
+        c: [N; MOST_CONSTANTS],
+        g: N,
+        s: &mut [N; MOST_STATES],
+    ) {
         moments(c, g, s);
         s[3] = s[3].larger(s[2]);
         s[0] = s[0] - lr / x[0] * s[1] / (s[3].sqrt() * x[1] + c[4]);
@@ -131,7 +139,13 @@ impl Rule for Adamax {
     }
 
     #[inline(always)]
-    fn update<N: Number>(lr: N, x: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+    fn update<N: Number>(
+        lr: N,
+        x: [N; MOST_SCALARS],
+        c: [N; MOST_CONSTANTS],
+        g: N,
+        s: &mut [N; MOST_STATES],
+    ) {
         s[1] = c[0] * s[1] + c[1] * g;
         s[2] = (c[2] * s[2]).larger(g.abs() + c[3]);
         s[0] = s[0] - lr / x[0] * s[1] / s[2];
@@ -213,7 +227,13 @@ impl Rule for NAdam {
     }
 
     #[inline(always)]
-    fn update<N: Number>(lr: N, x: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+    fn update<N: Number>(
+        lr: N,
+        x: [N; MOST_SCALARS],
+        c: [N; MOST_CONSTANTS],
+        g: N,
+        s: &mut [N; MOST_STATES],
+    ) {
         moments(c, g, s);
         s[0] = s[0] - lr * (x[0] * g + x[1] * s[1]) / (s[2].sqrt() * x[2] + c[4]);
     }
@@ -288,7 +308,13 @@ impl Rule for RAdam {
     }
 
     #[inline(always)]
-    fn update<N: Number>(lr: N, x: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+    fn update<N: Number>(
+        lr: N,
+        x: [N; MOST_SCALARS],
+        c: [N; MOST_CONSTANTS],
+        g: N,
+        s: &mut [N; MOST_STATES],
+    ) {
         moments(c, g, s);
         let step = lr / x[0] * s[1];
         s[0] = s[0] - x[1].by_sign([step, step, step * x[1] / (s[2].sqrt() + c[4])]);

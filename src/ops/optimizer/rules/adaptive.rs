@@ -1,7 +1,8 @@
 //! A rate of its own for each element, from its gradients so far.
 
 use super::{
-    MOST_CONSTANTS, MOST_SCALARS, MOST_STATES, Number, Rule, expect_not_negative, expect_setting, expect_share, padded,
+    MOST_CONSTANTS, MOST_SCALARS, MOST_STATES, Number, Rule, expect_not_negative, expect_setting,
+    expect_share, padded,
 };
 
 /// sum = sum + g²; w = w - lr / (1 + (t - 1) · decay) · g / (√sum + eps): Duchi, Hazan and Singer, JMLR 12, 2011, figure 1, with
@@ -43,7 +44,13 @@ impl Rule for Adagrad {
     }
 
     #[inline(always)]
-    fn update<N: Number>(lr: N, x: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+    fn update<N: Number>(
+        lr: N,
+        x: [N; MOST_SCALARS],
+        c: [N; MOST_CONSTANTS],
+        g: N,
+        s: &mut [N; MOST_STATES],
+    ) {
         s[1] = s[1] + g * g;
         s[0] = s[0] - lr * x[0] * g / (s[1].sqrt() + c[0]);
     }
@@ -74,7 +81,13 @@ impl Rule for Adadelta {
     }
 
     #[inline(always)]
-    fn update<N: Number>(lr: N, _: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+    fn update<N: Number>(
+        lr: N,
+        _: [N; MOST_SCALARS],
+        c: [N; MOST_CONSTANTS],
+        g: N,
+        s: &mut [N; MOST_STATES],
+    ) {
         s[1] = c[0] * s[1] + c[1] * g * g;
         let delta = (s[2] + c[2]).sqrt() / (s[1] + c[2]).sqrt() * g;
         s[2] = c[0] * s[2] + c[1] * delta * delta;
@@ -96,6 +109,7 @@ impl Rule for RmsProp {
     const NAME: &'static str = "rmsprop";
     const UPDATE: &'static str = "rmsprop_update";
     const STATES: &'static [&'static str] = &["v", "momentum", "mean"];
+    const LEAST: usize = 1;
     const CONSTANTS: usize = 5;
 
     fn kept(&self) -> usize {
@@ -114,7 +128,13 @@ impl Rule for RmsProp {
     }
 
     #[inline(always)]
-    fn update<N: Number>(lr: N, _: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+    fn update<N: Number>(
+        lr: N,
+        _: [N; MOST_SCALARS],
+        c: [N; MOST_CONSTANTS],
+        g: N,
+        s: &mut [N; MOST_STATES],
+    ) {
         s[1] = c[0] * s[1] + c[1] * g * g;
         s[3] = c[0] * s[3] + c[1] * g;
         // Rounding can take the variance below 0.
@@ -145,7 +165,12 @@ impl Rule for Rprop {
         expect_setting("the factor of a longer step", up, "above 1", up.is_finite() && up > 1.0)?;
         let [least, most] = self.steps;
         expect_not_negative("the shortest step", least)?;
-        expect_setting("the longest step", most, "no shorter than the shortest", most.is_finite() && most >= least)
+        expect_setting(
+            "the longest step",
+            most,
+            "no shorter than the shortest",
+            most.is_finite() && most >= least,
+        )
     }
 
     fn constants(&self) -> [f64; MOST_CONSTANTS] {

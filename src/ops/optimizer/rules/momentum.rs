@@ -1,7 +1,8 @@
 //! Steps along the gradient, or along its running mean.
 
 use super::{
-    MOST_CONSTANTS, MOST_SCALARS, MOST_STATES, Number, Rule, expect_not_negative, expect_setting, expect_share, padded,
+    MOST_CONSTANTS, MOST_SCALARS, MOST_STATES, Number, Rule, expect_not_negative, expect_setting,
+    expect_share, padded,
 };
 
 /// b = momentum · b + g; w = w - lr · b, or w - lr · (g + momentum · b) in Nesterov's form (Sutskever et al., ICML 2013): PyTorch's
@@ -16,6 +17,7 @@ impl Rule for Sgd {
     const NAME: &'static str = "sgd";
     const UPDATE: &'static str = "sgd_update";
     const STATES: &'static [&'static str] = &["momentum"];
+    const LEAST: usize = 0;
     const CONSTANTS: usize = 2;
 
     fn kept(&self) -> usize {
@@ -35,7 +37,13 @@ impl Rule for Sgd {
     }
 
     #[inline(always)]
-    fn update<N: Number>(lr: N, _: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+    fn update<N: Number>(
+        lr: N,
+        _: [N; MOST_SCALARS],
+        c: [N; MOST_CONSTANTS],
+        g: N,
+        s: &mut [N; MOST_STATES],
+    ) {
         s[1] = c[0] * s[1] + g;
         s[0] = s[0] - lr * c[1].by_sign([s[1], s[1], g + c[0] * s[1]]);
     }
@@ -64,7 +72,13 @@ impl Rule for Lion {
     }
 
     #[inline(always)]
-    fn update<N: Number>(lr: N, _: [N; MOST_SCALARS], c: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+    fn update<N: Number>(
+        lr: N,
+        _: [N; MOST_SCALARS],
+        c: [N; MOST_CONSTANTS],
+        g: N,
+        s: &mut [N; MOST_STATES],
+    ) {
         s[0] = s[0] - lr * (c[0] * s[1] + c[1] * g).sign();
         s[1] = c[2] * s[1] + c[3] * g;
     }
@@ -116,7 +130,13 @@ impl Rule for Average {
     }
 
     #[inline(always)]
-    fn update<N: Number>(lr: N, _: [N; MOST_SCALARS], _: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+    fn update<N: Number>(
+        lr: N,
+        _: [N; MOST_SCALARS],
+        _: [N; MOST_CONSTANTS],
+        g: N,
+        s: &mut [N; MOST_STATES],
+    ) {
         s[0] = (N::one() - lr) * s[0] + lr * g;
     }
 }
