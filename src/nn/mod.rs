@@ -7,6 +7,7 @@ mod conv;
 mod images;
 mod layer_norm;
 mod linear;
+mod norm;
 mod pool;
 mod residual;
 mod sequential;
@@ -23,6 +24,9 @@ pub use conv::Conv2d;
 pub use images::{Cnn, ResNet};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use norm::{
+    Affine, GroupNorm, InstanceNorm, LocalResponseNorm, Norm, RmsNorm, SpectralNorm, WeightNorm, Weighted,
+};
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use residual::ResidualBlock;
 pub use sequential::{Mlp, Sequential};

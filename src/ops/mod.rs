@@ -20,6 +20,7 @@ mod fused;
 pub(crate) mod layer_norm;
 pub(crate) mod matmul;
 mod movement;
+mod normalization;
 pub(crate) mod optimizer;
 pub(crate) mod pool;
 mod prologue;
