@@ -7,6 +7,7 @@ mod conv;
 mod images;
 mod layer_norm;
 mod linear;
+mod noise;
 mod norm;
 mod pool;
 mod residual;
@@ -24,6 +25,7 @@ pub use conv::Conv2d;
 pub use images::{Cnn, ResNet};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use noise::{AlphaDropout, DropPath, GaussianNoise, SpatialDropout};
 pub use norm::{
     Affine, GroupNorm, InstanceNorm, LocalResponseNorm, Norm, RmsNorm, SpectralNorm, WeightNorm, Weighted,
 };

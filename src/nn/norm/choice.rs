@@ -147,6 +147,44 @@ impl Layer for NormLayer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Graph;
+    use crate::nn::{Cnn, Mlp, ResNet, Summary};
+
+    /// What a model with each normalization learns and keeps, beside what it has without.
+    #[test]
+    fn models_have_what_they_are_told() {
+        let each = |norm: Norm| {
+            let [mlp, cnn, resnet] = [(); 3].map(|()| Params::seeded(1));
+            let models: [(&Params, Box<dyn Layer>, &[usize]); 3] = [
+                (&mlp, Box::new(Mlp::new(&mlp, &[6, 8, 8, 3]).norm(norm)), &[4, 6]),
+                (&cnn, Box::new(Cnn::new(&cnn, [1, 8, 8], &[4, 8], 3).norm(norm)), &[4, 1, 8, 8]),
+                (&resnet, Box::new(ResNet::with_norm(&resnet, 1, &[4, 8], 1, 3, norm)), &[4, 1, 8, 8]),
+            ];
+            models.map(|(params, model, shape)| {
+                let g = Graph::new();
+                let y = model.forward(g.input("x", shape));
+                let is_fine = g.error().is_none();
+                assert!(!is_fine || y.shape().dims() == [4, 3]);
+                assert!(is_fine || (norm == Norm::Instance && shape.len() == 2), "{norm} {:?}", g.error());
+                if is_fine {
+                    let names: Vec<String> =
+                        Summary::of(&*model, shape).unwrap().layers.into_iter().map(|l| l.name).collect();
+                    let mut once = names.clone();
+                    once.dedup();
+                    assert_eq!(names, once);
+                }
+                (params.trainable().len(), params.all().len(), is_fine)
+            })
+        };
+        // Two hidden layers, two convolutions, and two blocks, of which one has a shortcut of its own.
+        assert_eq!(each(Norm::None), [(6, 6, true), (6, 6, true), (14, 14, true)]);
+        assert_eq!(each(Norm::Batch), [(10, 14, true), (10, 14, true), (20, 32, true)]);
+        for norm in [Norm::Layer, Norm::Group(None), Norm::Group(Some(2))] {
+            assert_eq!(each(norm), [(10, 10, true), (10, 10, true), (20, 20, true)], "{norm}");
+        }
+        assert_eq!(each(Norm::Rms), [(8, 8, true), (8, 8, true), (14, 14, true)]);
+        assert_eq!(each(Norm::Instance), [(10, 10, false), (10, 10, true), (20, 20, true)]);
+    }
 
     #[test]
     fn names_are_read_as_they_are_written() {

@@ -7,7 +7,6 @@ mod golden_tests;
 mod weight;
 
 pub use choice::Norm;
-#[allow(unused_imports)]
 pub(super) use choice::NormLayer;
 pub use weight::{SpectralNorm, WeightNorm, Weighted};
 
