@@ -4,9 +4,11 @@ mod activation;
 mod affine;
 mod batch_norm;
 mod conv;
+mod cutout;
 mod images;
 mod layer_norm;
 mod linear;
+mod mixup;
 mod noise;
 mod norm;
 mod pool;
@@ -22,9 +24,11 @@ pub use activation::{Activation, Maxout, Prelu};
 pub use affine::RandomAffine;
 pub use batch_norm::{BatchNorm1d, BatchNorm2d};
 pub use conv::Conv2d;
+pub use cutout::Cutout;
 pub use images::{Cnn, ResNet};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use mixup::Mixup;
 pub use noise::{AlphaDropout, DropPath, GaussianNoise, SpatialDropout};
 pub use norm::{
     Affine, GroupNorm, InstanceNorm, LocalResponseNorm, Norm, RmsNorm, SpectralNorm, WeightNorm, Weighted,

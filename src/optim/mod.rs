@@ -8,6 +8,8 @@
 
 mod adam;
 mod clip;
+mod clip_value;
+mod max_norm;
 mod scale;
 mod schedule;
 mod sgd;
@@ -18,6 +20,8 @@ use std::panic::Location;
 
 pub use adam::{Adam, AdamW};
 pub use clip::{ClipNorm, clip_by_global_norm};
+pub use clip_value::{ClipValue, clip_by_value};
+pub use max_norm::MaxNorm;
 pub use scale::LossScale;
 pub use schedule::Schedule;
 pub use sgd::Sgd;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use super::beside::Beside;
 use super::checkpoint::{check_names, restore};
 use super::checks::{check_data, check_weights};
 use super::run::Run;
@@ -55,6 +56,7 @@ pub struct Trainer<'a> {
     pub(super) started: Option<Instant>,
     pub(super) schedule: Option<Box<dyn Fn(usize, usize) -> f32 + 'a>>,
     pub(super) augment: Option<Box<dyn Layer + 'a>>,
+    pub(super) beside: Beside<'a>,
     pub(super) patience: Option<usize>,
     pub(super) options: CompileOptions,
 }
@@ -108,6 +110,7 @@ impl<'a> Trainer<'a> {
             started: None,
             schedule: None,
             augment: None,
+            beside: Beside::default(),
             patience: None,
             options: CompileOptions::new(),
         }

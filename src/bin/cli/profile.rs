@@ -13,7 +13,7 @@ use wgrad::{CompileOptions, Device, Params};
 
 use super::data::{self, Loaded};
 use super::settings::{self, Settings, name};
-use super::train::{architecture, optimizer};
+use super::train::{architecture, optimizer, penalized};
 use super::{Failure, Outcome, open, say, say_device};
 
 /// Repetitions by which peaks are found: a lower bound is to be at hand, not exact.
@@ -180,6 +180,7 @@ fn training(
     if let Some(layer) = settings.augment.layer(&params) {
         trainer = trainer.augment(layer);
     }
+    trainer = penalized(trainer, &settings, &params);
     Ok((what, trainer.profile(runs, clock)?))
 }
 
