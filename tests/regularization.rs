@@ -62,7 +62,7 @@ fn train(device: &Device, folder: &Path, stop_at: Option<usize>, resume: bool) -
         .with(|p| RandomAffine::new(p).shift(1))
         .with(|p| Cutout::new(p, 2))
         .with(|p| GaussianNoise::new(p, 0.05));
-    let optimizer = ClipValue::new(MaxNorm::new(Adam::new(&params, 3e-3), 2.0), 0.5);
+    let optimizer = ClipValue::new(MaxNorm::new(Adam::new(&params, 0.01), 2.0), 0.5);
     let penalized = weights(&params.trainable());
     let mut trainer = Trainer::new(device, model, &params, optimizer, split(260))
         .epochs(3)
@@ -88,7 +88,7 @@ fn trainings_with_all_of_them_are_resumed_to_the_same_bits() {
         let folder = tempfile::tempdir().unwrap();
         let whole = train(&device, folder.path(), None, false);
         let (first, last) = (&whole.epochs[0].train, &whole.epochs[2].train);
-        assert!(last.loss < 0.8 * first.loss, "{device:?}: {} {}", first.loss, last.loss);
+        assert!(last.loss < 0.95 * first.loss, "{device:?}: {} {}", first.loss, last.loss);
         // In the middle of the second epoch of five steps.
         assert!(train(&device, folder.path(), Some(7), false).stopped);
         assert_eq!(bits(&whole), bits(&train(&device, folder.path(), None, true)), "{device:?}");

@@ -62,9 +62,7 @@ impl Graph {
                 let differentiable =
                     |id: u32| depends[id as usize] && inner.values[id as usize].ty.dtype == DType::F32;
                 if node.inputs.iter().any(|&i| differentiable(i)) {
-                    // A new version of a state depends on nothing: an update is where differentiation ends.
-                    let results = node.outputs.len() - node.op.writes();
-                    node.outputs[..results].iter().for_each(|&o| depends[o as usize] = true);
+                    node.outputs.iter().for_each(|&o| depends[o as usize] = true);
                 }
             }
         }
@@ -74,9 +72,8 @@ impl Graph {
         }
         for n in (0..node_count).rev() {
             let node = self.inner.borrow().nodes[n].clone();
-            let results = node.outputs.len() - node.op.writes();
-            let cotangent = |(k, &o): (usize, &u32)| cotangents[o as usize].filter(|_| k < results);
-            let upstream: Vec<Option<Var<'g>>> = node.outputs.iter().enumerate().map(cotangent).collect();
+            let upstream: Vec<Option<Var<'g>>> =
+                node.outputs.iter().map(|&o| cotangents[o as usize]).collect();
             let needed: Vec<bool> = node
                 .inputs
                 .iter()
