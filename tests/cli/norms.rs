@@ -93,6 +93,25 @@ fn penalties_and_limits_are_settings_of_the_run() {
     }
 }
 
+/// Squares are cut out and images mixed as the run's settings say, after a resume too.
+#[test]
+fn images_are_cut_and_mixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = |extra: &[&str]| {
+        let all = [&["train", "--device", "cpu", "--json", "--no-pictures"][..], extra].concat();
+        objects(folder.path(), &all).pop().unwrap()
+    };
+    let base = ["--model", "cnn", "--channels", "4", "--schedule", "constant"];
+    let augment = ["--augment", "shift=1,cutout=3,mixup=0.2"];
+    let plain = train(&[&base[..], &["--epochs", "2", "--out", "plain"]].concat());
+    let whole = train(&[&base[..], &augment, &["--epochs", "2", "--out", "whole"]].concat());
+    assert_eq!((&plain["augment"], &whole["augment"]), (&"shift=1".into(), &Value::from(augment[1])));
+    assert_ne!(plain["test_loss"], whole["test_loss"]);
+    train(&[&base[..], &augment, &["--epochs", "1", "--out", "parts"]].concat());
+    let rest = train(&["--resume", "--epochs", "2", "--out", "parts"]);
+    assert_eq!(rest["test_loss"], whole["test_loss"]);
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -180,6 +180,9 @@ fn training(
     if let Some(layer) = settings.augment.layer(&params) {
         trainer = trainer.augment(layer);
     }
+    if let Some(mixup) = settings.augment.mixup(&params) {
+        trainer = trainer.mixup(mixup);
+    }
     trainer = penalized(trainer, &settings, &params);
     Ok((what, trainer.profile(runs, clock)?))
 }

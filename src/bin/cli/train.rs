@@ -152,6 +152,9 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     if let Some(layer) = settings.augment.layer(&params) {
         trainer = trainer.augment(layer);
     }
+    if let Some(mixup) = settings.augment.mixup(&params) {
+        trainer = trainer.mixup(mixup);
+    }
     trainer = penalized(trainer, &settings, &params);
     if settings.patience > 0 {
         trainer = trainer.early_stopping(settings.patience as usize);

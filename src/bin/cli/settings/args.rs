@@ -37,7 +37,8 @@ pub(in super::super) struct Args {
     /// alone [default: none; for a resnet batch]
     #[arg(long, value_name = "batch|layer|group[=N]|instance|rms|none")]
     pub(in super::super) norm: Option<Norm>,
-    /// Move the training images at random: `shift=PIXELS,rotate=DEGREES,scale=CHANGE`, each optional, or `none`
+    /// Move the training images at random, cut squares out of them and mix them in pairs:
+    /// `shift=PIXELS,rotate=DEGREES,scale=CHANGE,cutout=PIXELS,mixup=ALPHA`, each optional, or `none`
     /// [default: none; for a cnn or resnet on the digits shift=1; without a value shift=1,rotate=10,scale=0.1]
     #[arg(long, value_name = "WHAT", num_args = 0..=1, default_missing_value = "shift=1,rotate=10,scale=0.1")]
     pub(in super::super) augment: Option<Augment>,
