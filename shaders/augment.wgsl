@@ -6,32 +6,13 @@
 //   affine_sample   y[i, c, v, u] = x[i, c] at (a u' + b v' + tx, c u' + d v' + ty), where u', v' are counted from
 //                   the middle of the image; between pixels bilinear, 0 outside. x, y [n, c, h, w]
 //
-// Integers are drawn as the CPU draws them. Sine and cosine are polynomials, because WGSL promises only 2^-11.
+// Integers are drawn as the CPU draws them.
 
 struct RandomAffine { images: u32, shift: u32, angle: f32, scale: f32, stream: vec2<u32>, seed: vec2<u32> }
 
 @group(0) @binding(0) var<storage, read> affine_step: array<u32>;
 @group(0) @binding(1) var<storage, read_write> matrices_out: array<f32>;
 @group(0) @binding(2) var<uniform> r: RandomAffine;
-
-// Uniform in [-1, 1), a multiple of 2^-23.
-fn signed_unit(word: u32) -> f32 {
-    return f32(word >> 8u) * 1.1920929e-7 - 1.0;
-}
-
-// (cos, sin) of an angle up to pi: Taylor series of a quarter of it, below 1e-8 off, doubled twice.
-fn cos_sin(angle: f32) -> vec2<f32> {
-    let t = 0.25 * angle;
-    let t2 = t * t;
-    var c = 1.0 + t2 * (-0.5 + t2 * (0.041666667 + t2 * (-0.0013888889 + t2 * (2.4801587e-5 - t2 * 2.7557319e-7))));
-    var s = t * (1.0 + t2 * (-0.16666667 + t2 * (0.0083333333 + t2 * (-0.00019841270 + t2 * 2.7557319e-6))));
-    for (var k = 0u; k < 2u; k += 1u) {
-        let both = c * s;
-        c = 1.0 - 2.0 * s * s;
-        s = 2.0 * both;
-    }
-    return vec2<f32>(c, s);
-}
 
 @compute @workgroup_size(64)
 fn random_affine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {

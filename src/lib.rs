@@ -39,6 +39,8 @@ mod env;
 mod error;
 mod expected;
 mod files;
+#[cfg(test)]
+mod golden_tests;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod graph;

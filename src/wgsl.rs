@@ -52,6 +52,7 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "optimizer",
     "split_k",
     "pool",
+    "random",
     "reduce",
     "softmax",
 ];

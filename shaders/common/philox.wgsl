@@ -26,3 +26,22 @@ fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
     }
     return c;
 }
+
+// Uniform in [-1, 1), a multiple of 2^-23.
+fn signed_unit(word: u32) -> f32 {
+    return f32(word >> 8u) * 1.1920929e-7 - 1.0;
+}
+
+// (cos, sin) of an angle up to pi, of which WGSL promises only 2^-11: Taylor series of a quarter of it, below 1e-8 off, doubled twice.
+fn cos_sin(angle: f32) -> vec2<f32> {
+    let t = 0.25 * angle;
+    let t2 = t * t;
+    var c = 1.0 + t2 * (-0.5 + t2 * (0.041666667 + t2 * (-0.0013888889 + t2 * (2.4801587e-5 - t2 * 2.7557319e-7))));
+    var s = t * (1.0 + t2 * (-0.16666667 + t2 * (0.0083333333 + t2 * (-0.00019841270 + t2 * 2.7557319e-6))));
+    for (var k = 0u; k < 2u; k += 1u) {
+        let both = c * s;
+        c = 1.0 - 2.0 * s * s;
+        s = 2.0 * both;
+    }
+    return vec2<f32>(c, s);
+}

@@ -1,28 +1,33 @@
 //! Cases of fused ops: what the planner makes of small graphs.
 
-use crate::graph::{Graph, Init, Params, Var};
+use crate::graph::{Graph, Init, Node, Params, Recording, Var};
 use crate::ops::pool::{self, AvgPoolBackward, Layout, MaxPoolBackward};
 use crate::ops::{AdapterClass, Caps, Case, Conv2dOptions, Fillings, Kernels, Padding};
 use crate::plan::fused;
 
 /// The one fused node of a recording, as a case.
 pub(super) fn case_of(name: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
-    case_for(AdapterClass::Software, name, record)
+    all_of(name, record).into_iter().next()
 }
 
-/// The same, as the planner makes it for a class of adapters.
-fn case_for(class: AdapterClass, name: &str, record: impl for<'g> Fn(&'g Graph)) -> Option<Case> {
+/// All fused nodes of a recording, in order.
+pub(super) fn all_of(name: &str, record: impl for<'g> Fn(&'g Graph)) -> Vec<Case> {
     let g = Graph::new();
     record(&g);
-    let r = fused(g.finish().ok()?, &Caps::default_of(class));
-    let node = r.nodes.iter().find(|n| n.members.len() > 1)?;
+    let Ok(recording) = g.finish() else { return Vec::new() };
+    let r = fused(recording, &Caps::default_of(AdapterClass::Software));
+    r.nodes.iter().filter(|n| n.members.len() > 1).map(|node| case_at(name, &r, node)).collect()
+}
+
+/// A node of a recording with what it reads.
+fn case_at(name: &str, r: &Recording, node: &Node) -> Case {
     // The old value of a state is read and replaced: one value, in 16 bits too.
     let filling = |v| match node.inputs.iter().filter(|&&other| other == v).count() {
         1 => Fillings::Normal,
         _ => Fillings::Given(vec![0.5, -1.25, 3.0, 0.0, -0.75, 2.5, 1.0]),
     };
     let inputs = node.inputs.iter().map(|&v| (r.values[v as usize].ty, filling(v))).collect();
-    Some(Case { name: name.into(), op: node.op.clone(), inputs, gradient: false, exact: false })
+    Case { name: name.into(), op: node.op.clone(), inputs, gradient: false, exact: false }
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -4,6 +4,7 @@ mod edge;
 mod fused;
 mod long;
 mod nonfinite;
+mod normalized;
 mod products;
 mod shapes;
 #[cfg(test)]
@@ -14,11 +15,12 @@ pub use long::{long_registry, stretched};
 
 use crate::op::Case;
 
-/// Every op with its cases: those that it brings along, and those of fused ops, long axes, values that are not finite, and
+/// Every op with its cases: those that it brings along, and those of fused ops, normalizations, long axes, values that are not finite, and
 /// edges.
 pub fn registry() -> Vec<Case> {
     let mut cases = crate::ops::cases();
     cases.extend(fused::cases());
+    cases.extend(normalized::cases());
     cases.extend(long::cases());
     cases.extend(nonfinite::cases());
     cases.extend(edge::cases());

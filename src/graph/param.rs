@@ -144,6 +144,8 @@ pub struct Params {
     store: Arc<Mutex<Store>>,
     path: String,
     is_shared: bool,
+    /// What a parameter right under the path is called instead.
+    renaming: Option<[&'static str; 2]>,
 }
 
 impl fmt::Debug for Params {
@@ -158,7 +160,7 @@ impl Params {
     /// An empty store whose random initial values come from `seed`.
     pub fn seeded(seed: u64) -> Self {
         let store = Store { seed, ..Store::default() };
-        Params { store: Arc::new(Mutex::new(store)), path: String::new(), is_shared: false }
+        Params { store: Arc::new(Mutex::new(store)), path: String::new(), is_shared: false, renaming: None }
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {
@@ -173,7 +175,7 @@ impl Params {
     /// The same store, one level further down: `params.at("fc1")` names parameters `fc1.*`.
     #[must_use]
     pub fn at(&self, name: &str) -> Params {
-        Params { path: self.full(name), ..self.clone() }
+        Params { path: self.full(name), renaming: None, ..self.clone() }
     }
 
     /// The same path, for a layer that shares the parameters of another one there: [`Params::param`] gives those
@@ -183,6 +185,12 @@ impl Params {
         Params { is_shared: true, ..self.clone() }
     }
 
+    /// The same path, where parameters and states called `from` are called `to` instead: for layers around a layer, one of
+    /// whose parameters plays another part.
+    pub(crate) fn renaming(&self, from: &'static str, to: &'static str) -> Params {
+        Params { renaming: Some([from, to]), ..self.clone() }
+    }
+
     /// The current path; empty at the top.
     pub fn path(&self) -> &str {
         &self.path
@@ -190,7 +198,7 @@ impl Params {
 
     /// The store from the top, whatever the current path.
     pub(crate) fn root(&self) -> Params {
-        Params { store: self.store.clone(), path: String::new(), is_shared: false }
+        Params { store: self.store.clone(), path: String::new(), is_shared: false, renaming: None }
     }
 
     fn full(&self, name: &str) -> String {
@@ -216,7 +224,10 @@ impl Params {
     }
 
     fn state_of(&self, name: &str, dtype: DType, dims: &[usize], init: Init, trainable: bool) -> Param {
-        let name = self.full(name);
+        let name = match self.renaming {
+            Some([from, to]) if from == name => self.full(to),
+            _ => self.full(name),
+        };
         let mut store = self.lock();
         let old = store.by_name.get(&name).map(|&at| store.params[at].clone());
         let mut problem = None;

@@ -1,50 +1,10 @@
 //! Losses and their gradients against `tests/golden/losses.csv`, by PyTorch.
 
-use std::collections::BTreeMap;
-
 use super::{Loss, Reduction};
-use crate::CompileOptions;
-#[cfg(feature = "gpu")]
-use crate::Device;
-use crate::backend::Executor;
-use crate::cpu::Cpu;
+use crate::golden_tests::{self, Numbers, in_f64};
 use crate::graph::{Graph, Var};
 
 const GOLDEN: &str = include_str!("../../tests/golden/losses.csv");
-
-#[derive(Debug, Clone)]
-struct Numbers {
-    what: String,
-    shape: Vec<usize>,
-    values: Vec<f64>,
-}
-
-impl Numbers {
-    fn floats(&self) -> Vec<f32> {
-        self.values.iter().map(|&x| x as f32).collect()
-    }
-
-    fn classes(&self) -> Vec<u32> {
-        self.values.iter().map(|&x| x as u32).collect()
-    }
-}
-
-/// By name of a loss, or of a loss and its reduction, in the order of the file.
-fn golden() -> BTreeMap<String, Vec<Numbers>> {
-    let mut all = BTreeMap::<String, Vec<Numbers>>::new();
-    for line in GOLDEN.lines().filter(|line| !line.starts_with('#')) {
-        let [name, what, _, shape, values] = line.split(';').collect::<Vec<_>>()[..] else {
-            panic!("{line}")
-        };
-        let shape: Vec<usize> = match what {
-            "out" if shape == "1" => vec![],
-            _ => shape.split('x').map(|n| n.parse().unwrap()).collect(),
-        };
-        let values = values.split(' ').map(|x| x.parse().unwrap()).collect();
-        all.entry(name.into()).or_default().push(Numbers { what: what.into(), shape, values });
-    }
-    all
-}
 
 /// Records the loss that a name of the file stands for.
 fn record<'g>(name: &str, values: &[Var<'g>], weights: Option<Var<'g>>) -> Var<'g> {
@@ -94,7 +54,7 @@ fn record<'g>(name: &str, values: &[Var<'g>], weights: Option<Var<'g>>) -> Var<'
 fn worst(
     mut of: impl FnMut(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>,
 ) -> (f64, String, usize) {
-    let all = golden();
+    let all = golden_tests::golden(GOLDEN);
     let (mut worst, mut compared) = ((0.0, String::new()), 0);
     for (name, expected) in all.iter().filter(|(name, _)| name.contains('/')) {
         let inputs = &all[name.split_once('/').unwrap().0];
@@ -146,18 +106,7 @@ fn worst(
 
 #[test]
 fn losses_and_gradients_are_those_of_pytorch() {
-    let (off, worst, compared) = worst(|g, fed, labels| {
-        let mut step = Cpu::<f64>::plain().step(g.finish().unwrap(), CompileOptions::new()).unwrap();
-        for (label, numbers) in fed {
-            let at = step.plan().recording.inputs.iter().position(|input| input.name == *label).unwrap();
-            match &numbers.what[..] {
-                "classes" => step.feed(at, numbers.classes().as_slice().into()).unwrap(),
-                _ => step.feed_wide(label, &numbers.values),
-            }
-        }
-        step.run().unwrap();
-        labels.iter().map(|label| step.output(label)).collect()
-    });
+    let (off, worst, compared) = worst(in_f64);
     println!("{compared} numbers, off by {off:e} at most: {worst}");
     assert!(compared > 2000, "{compared}");
     // Constants such as 1e-6 are f32, which tells in the last digits.
@@ -167,22 +116,11 @@ fn losses_and_gradients_are_those_of_pytorch() {
 #[test]
 #[cfg(feature = "gpu")]
 fn kernels_give_those_of_pytorch() {
-    let Ok(device) = Device::gpu() else {
+    let Ok(device) = crate::Device::gpu() else {
         assert!(std::env::var_os("WGRAD_REQUIRE_GPU").is_none(), "there is no GPU");
         return;
     };
-    let (off, worst, _) = worst(|g, fed, labels| {
-        let mut step = device.compile(g).unwrap();
-        for (label, numbers) in fed {
-            match &numbers.what[..] {
-                "classes" => step.feed(label, &numbers.classes()[..]).unwrap(),
-                _ => step.feed(label, &numbers.floats()[..]).unwrap(),
-            }
-        }
-        step.run().unwrap();
-        let wide = |label: &String| step.values(label).unwrap().iter().map(|&x| x.into()).collect();
-        labels.iter().map(wide).collect()
-    });
+    let (off, worst, _) = worst(|g, fed, labels| golden_tests::on(&device, g, fed, labels));
     println!("off by {off:e} at most: {worst}");
     assert!(off < 1e-5, "{off:e}: {worst}");
 }

@@ -27,6 +27,7 @@ mod distance;
 mod golden_tests;
 mod kind;
 mod names;
+mod penalty;
 mod probability;
 mod reduction;
 mod regression;
@@ -37,6 +38,7 @@ mod tests;
 pub use adaptive::Adaptive;
 pub(crate) use kind::{Kind, TargetKind};
 pub use names::NAMES;
+pub use penalty::{elastic_net_penalty, l1_penalty, l2_penalty, weights};
 pub use reduction::Reduction;
 
 use crate::graph::Var;

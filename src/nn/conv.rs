@@ -83,12 +83,20 @@ impl Conv2d {
     }
 }
 
+impl Conv2d {
+    /// With this weight instead of its own.
+    #[track_caller]
+    pub(super) fn by<'g>(&self, x: Var<'g>, weight: Var<'g>) -> Var<'g> {
+        let g = x.graph();
+        let _scope = g.scope_at(&self.path);
+        x.conv2d(weight, self.bias.as_ref().map(|b| g.param(b)), &self.options)
+    }
+}
+
 impl Layer for Conv2d {
     #[track_caller]
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
-        let g = x.graph();
-        let _scope = g.scope_at(&self.path);
-        x.conv2d(g.param(&self.weight), self.bias.as_ref().map(|b| g.param(b)), &self.options)
+        self.by(x, x.graph().param(&self.weight))
     }
 }
 

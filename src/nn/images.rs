@@ -1,6 +1,7 @@
 //! Small classifiers of images.
 
-use super::{BatchNorm2d, Conv2d, Conv2dOptions, Dropout, Layer, Linear, MaxPool2d, Padding, ResidualBlock};
+use super::norm::NormLayer;
+use super::{Conv2d, Conv2dOptions, Dropout, Layer, Linear, MaxPool2d, Norm, Padding, ResidualBlock};
 use crate::graph::{Init, Params, Var};
 
 /// A 3 × 3 convolution that keeps the size of the images, started as He et al. have it (ICCV 2015, equation 10).
@@ -29,6 +30,8 @@ pub struct Cnn {
     params: Params,
     /// Each with whether its images are halved afterwards.
     convs: Vec<(Conv2d, bool)>,
+    /// After each convolution, or none at all.
+    norms: Vec<NormLayer>,
     fc: Linear,
     dropout: f32,
 }
@@ -49,13 +52,27 @@ impl Cnn {
             inputs = outputs;
         }
         let fc = Linear::new(&params.at("fc"), inputs.saturating_mul(height).saturating_mul(width), classes);
-        Cnn { params: params.clone(), convs, fc, dropout: 0.0 }
+        Cnn { params: params.clone(), convs, norms: Vec::new(), fc, dropout: 0.0 }
     }
 
     /// Drops a share of what the linear layer takes while training; none by default.
     #[must_use]
     pub fn dropout(mut self, p: f32) -> Self {
         self.dropout = p;
+        self
+    }
+
+    /// Normalizations `norm1`, `norm2`, … after the convolutions, before ReLU; none by default. It is for a model that has
+    /// none yet: its parameters are made here.
+    #[must_use]
+    pub fn norm(mut self, norm: Norm) -> Self {
+        let of = |(i, conv): (usize, &Conv2d)| {
+            let params = self.params.at(&format!("norm{}", i + 1));
+            NormLayer::of_images(norm, &params, conv.weight().shape().dim(0))
+        };
+        if norm != Norm::None {
+            self.norms = self.convs().enumerate().map(of).collect();
+        }
         self
     }
 
@@ -69,9 +86,13 @@ impl Layer for Cnn {
     #[track_caller]
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         let mut x = x;
-        for (conv, halves) in &self.convs {
+        for (i, (conv, halves)) in self.convs.iter().enumerate() {
             x = conv.forward(x);
-            let _scope = x.graph().scope_at(conv.weight().name().trim_end_matches(".weight"));
+            let normed = self.norms.get(i);
+            let place = self.params.at(&format!("norm{}", i + 1));
+            x = normed.map_or(x, |norm| norm.forward(x));
+            let own = conv.weight().name().trim_end_matches(".weight");
+            let _scope = x.graph().scope_at(if normed.is_some() { place.path() } else { own });
             x = x.relu();
             if *halves {
                 x = MaxPool2d::new(2).forward(x);
@@ -91,7 +112,7 @@ impl Layer for Cnn {
 pub struct ResNet {
     params: Params,
     conv1: Conv2d,
-    bn1: BatchNorm2d,
+    bn1: NormLayer,
     blocks: Vec<ResidualBlock>,
     fc: Linear,
     dropout: f32,
@@ -100,16 +121,28 @@ pub struct ResNet {
 impl ResNet {
     /// For images of so many `channels`; each of `widths` is the width of a stage of `depth` blocks.
     pub fn new(params: &Params, channels: usize, widths: &[usize], depth: usize, classes: usize) -> Self {
+        Self::with_norm(params, channels, widths, depth, classes, Norm::Batch)
+    }
+
+    /// With another normalization, under the same names; without one, convolutions have a bias.
+    pub fn with_norm(
+        params: &Params,
+        channels: usize,
+        widths: &[usize],
+        depth: usize,
+        classes: usize,
+        norm: Norm,
+    ) -> Self {
         let first = widths.first().copied().unwrap_or(channels);
-        let conv1 = conv(&params.at("conv1"), channels, first, false);
-        let bn1 = BatchNorm2d::new(&params.at("bn1"), first);
+        let conv1 = conv(&params.at("conv1"), channels, first, norm == Norm::None);
+        let bn1 = NormLayer::of_images(norm, &params.at("bn1"), first);
         let mut blocks = Vec::new();
         let mut inputs = first;
         for (stage, &outputs) in widths.iter().enumerate() {
             for block in 0..depth {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
                 let at = params.at(&format!("layer{}.{block}", stage + 1));
-                blocks.push(ResidualBlock::new(&at, inputs, outputs, stride));
+                blocks.push(ResidualBlock::with_norm(&at, inputs, outputs, stride, norm));
                 inputs = outputs;
             }
         }

@@ -37,15 +37,23 @@ impl Linear {
     }
 }
 
-impl Layer for Linear {
+impl Linear {
+    /// With this weight instead of its own.
     #[track_caller]
-    fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
+    pub(super) fn by<'g>(&self, x: Var<'g>, weight: Var<'g>) -> Var<'g> {
         let g = x.graph();
         let _scope = g.scope_at(&self.path);
-        let y = x.matmul_nt(g.param(&self.weight));
+        let y = x.matmul_nt(weight);
         match &self.bias {
             Some(bias) => y + g.param(bias),
             None => y,
         }
+    }
+}
+
+impl Layer for Linear {
+    #[track_caller]
+    fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
+        self.by(x, x.graph().param(&self.weight))
     }
 }

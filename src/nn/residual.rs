@@ -1,6 +1,7 @@
 //! The residual block.
 
-use super::{BatchNorm2d, Conv2d, Conv2dOptions, Layer, Padding};
+use super::norm::NormLayer;
+use super::{Conv2d, Conv2dOptions, Layer, Norm, Padding};
 use crate::graph::{Init, Params, Var};
 
 /// y = relu(x' + bn2(conv2(relu(bn1(conv1(x)))))), where x' is x itself or, if the size or the channels change,
@@ -23,24 +24,30 @@ use crate::graph::{Init, Params, Var};
 pub struct ResidualBlock {
     path: String,
     conv1: Conv2d,
-    bn1: BatchNorm2d,
+    bn1: NormLayer,
     conv2: Conv2d,
-    bn2: BatchNorm2d,
-    shortcut: Option<(Conv2d, BatchNorm2d)>,
+    bn2: NormLayer,
+    shortcut: Option<(Conv2d, NormLayer)>,
 }
 
 impl ResidualBlock {
     /// From `inputs` to `outputs` channels; the first convolution takes steps of `stride`. Convolutions start as
     /// He et al. have it, ICCV 2015, equation 10.
     pub fn new(params: &Params, inputs: usize, outputs: usize, stride: usize) -> Self {
+        Self::with_norm(params, inputs, outputs, stride, Norm::Batch)
+    }
+
+    /// With another normalization, under the same names; without one, convolutions have a bias.
+    pub fn with_norm(params: &Params, inputs: usize, outputs: usize, stride: usize, norm: Norm) -> Self {
+        let bias = norm == Norm::None;
         let conv = |name: &str, inputs, kernel: usize, stride: usize| {
             // Half the kernel on each side at every stride, as torchvision has it.
             let padding = Padding::all(kernel / 2);
             let options = Conv2dOptions { stride: [stride; 2], padding, ..Conv2dOptions::default() };
             let at = params.at(name);
-            Conv2d::with_init(&at, inputs, outputs, [kernel; 2], options, false, Init::HeNormal)
+            Conv2d::with_init(&at, inputs, outputs, [kernel; 2], options, bias, Init::HeNormal)
         };
-        let norm = |name: &str| BatchNorm2d::new(&params.at(name), outputs);
+        let norm = |name: &str| NormLayer::of_images(norm, &params.at(name), outputs);
         let changes = stride != 1 || inputs != outputs;
         ResidualBlock {
             path: params.path().to_string(),

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::norm::NormLayer;
 use super::{Activation, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Conv2dOptions, Dropout, Flatten};
-use super::{GlobalAvgPool2d, Layer, LayerNorm, Linear, MaxPool2d, Padding, ResidualBlock};
+use super::{GlobalAvgPool2d, Layer, LayerNorm, Linear, MaxPool2d, Norm, Padding, ResidualBlock};
 use crate::graph::{Params, Var};
 
 /// Layers applied one after another. Parameters are named by position, as in PyTorch: `0.weight`.
@@ -128,6 +129,8 @@ impl Layer for Sequential {
 pub struct Mlp {
     params: Params,
     layers: Vec<Linear>,
+    /// After each layer but the last, or none at all.
+    norms: Vec<NormLayer>,
     activation: Activation,
     dropout: f32,
 }
@@ -137,13 +140,29 @@ impl Mlp {
     pub fn new(params: &Params, widths: &[usize]) -> Self {
         let layer = |(i, w): (usize, &[usize])| Linear::new(&params.at(&format!("fc{}", i + 1)), w[0], w[1]);
         let layers = widths.windows(2).enumerate().map(layer).collect();
-        Mlp { params: params.clone(), layers, activation: Activation::Relu, dropout: 0.0 }
+        let norms = Vec::new();
+        Mlp { params: params.clone(), layers, norms, activation: Activation::Relu, dropout: 0.0 }
     }
 
     /// Drops a share of the hidden values while training; none by default.
     #[must_use]
     pub fn dropout(mut self, p: f32) -> Self {
         self.dropout = p;
+        self
+    }
+
+    /// Normalizations `norm1`, `norm2`, … of the hidden values, before the activation; none by default. It is for a model
+    /// that has none yet: its parameters are made here.
+    #[must_use]
+    pub fn norm(mut self, norm: Norm) -> Self {
+        let hidden = self.layers.len().saturating_sub(1);
+        let of = |(i, layer): (usize, &Linear)| {
+            let params = self.params.at(&format!("norm{}", i + 1));
+            NormLayer::of_rows(norm, &params, layer.weight().shape().dim(0))
+        };
+        if norm != Norm::None {
+            self.norms = self.layers[..hidden].iter().enumerate().map(of).collect();
+        }
         self
     }
 
@@ -166,7 +185,11 @@ impl Layer for Mlp {
         let mut x = if x.shape().rank() > 2 { x.flatten(1) } else { x };
         for (i, layer) in self.layers.iter().enumerate() {
             if i > 0 {
-                let _scope = x.graph().scope_at(layer.weight().name().trim_end_matches(".weight"));
+                let normed = self.norms.get(i - 1);
+                let place = self.params.at(&format!("norm{i}"));
+                x = normed.map_or(x, |norm| norm.forward(x));
+                let own = layer.weight().name().trim_end_matches(".weight");
+                let _scope = x.graph().scope_at(if normed.is_some() { place.path() } else { own });
                 x = self.activation.forward(x);
                 x = Dropout::new(&self.params.at(&format!("drop{i}")), self.dropout).forward(x);
             }

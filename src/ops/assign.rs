@@ -2,7 +2,7 @@
 //! made of. Kernel: `shaders/accumulate.wgsl`; after elementwise ops one that is generated with them.
 
 use super::elementwise::program;
-use super::{Arg, Case, Chain, KernelContext, Op, Program, Real, Reference, uniform};
+use super::{Arg, Backward, Case, Chain, Gradients, KernelContext, Op, Program, Real, Reference, uniform};
 use super::{In, Out, TINY, expect};
 use crate::error::Result;
 use crate::graph::{Source, Var};
@@ -51,6 +51,11 @@ impl Op for Assign {
             ));
         }
         Ok(vec![inputs[1]])
+    }
+
+    /// An update is where differentiation ends: the new version depends on nothing.
+    fn grad<'g>(&self, of: Backward<'_, 'g>) -> Gradients<'g> {
+        Ok(vec![None; of.inputs.len()])
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
@@ -171,6 +176,13 @@ mod tests {
             w.assign(w * x);
             let gradients = g.gradients((g.param(&state(p)) * x).sum_all(), &[g.param(&state(p))]);
             g.output("d", gradients[0]);
+        });
+        assert!(text.is_empty(), "{text}");
+        // Beside what the new value was made of.
+        let text = error(&|g, p| {
+            let (w, x) = (g.param(&state(p)), g.input("x", [2]));
+            let y = w.assign(x.square()) * x;
+            assert_eq!(g.gradients(y.sum_all(), &[x]).len(), 1);
         });
         assert!(text.is_empty(), "{text}");
     }

@@ -20,9 +20,11 @@ mod fused;
 pub(crate) mod layer_norm;
 pub(crate) mod matmul;
 mod movement;
+mod normalization;
 pub(crate) mod optimizer;
 pub(crate) mod pool;
 mod prologue;
+mod random;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
 mod split_k;
@@ -50,6 +52,7 @@ pub(crate) use optimizer::{
 };
 pub use pool::PoolOptions;
 pub(crate) use prologue::Prologue;
+pub(crate) use random::{random_normal, random_uniform};
 
 pub use crate::op::{
     AdapterClass, Arg, Backward, Below, Caps, Case, Chain, Dispatch, Fillings, Fusion, Gradients, In, Kernel,
@@ -78,6 +81,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(cast::cases());
     cases.extend(fill::cases());
     cases.extend(dropout::cases());
+    cases.extend(random::cases());
     cases.extend(pool::cases());
     cases.extend(batch_norm::cases());
     cases.extend(layer_norm::cases());

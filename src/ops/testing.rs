@@ -51,8 +51,13 @@ pub(super) fn run(graph: &Graph, inputs: &[Value], of: &[Var<'_>]) -> Vec<Vec<f6
     let recording = graph.inner.borrow();
     let mut values: Vec<Option<Value>> = vec![None; recording.values.len()];
     for (id, info) in recording.values.iter().enumerate() {
-        if let Source::Input(i) = info.source {
-            values[id] = Some(inputs[i].clone());
+        match info.source {
+            Source::Input(i) => values[id] = Some(inputs[i].clone()),
+            Source::Constant(i) => {
+                let all = recording.constants[i].0.as_f32();
+                values[id] = Some(Value::F(all.iter().map(|&x| x.into()).collect()));
+            }
+            _ => {}
         }
     }
     for node in &recording.nodes {

@@ -1,6 +1,7 @@
 //! Accumulation of gradients over several steps.
 
 use super::Optimizer;
+use super::clip::passing_on;
 use crate::graph::{Graph, Init, Param, Params, Var};
 
 /// An optimizer that steps once in `every` runs of the graph, with the mean of their gradients: that of a batch as many times
@@ -89,23 +90,5 @@ impl<O: Optimizer> Optimizer for Accumulate<O> {
         self.record(g, params, gradients, Some(factor));
     }
 
-    fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
-        self.inner.objective(loss)
-    }
-
-    fn scales_loss(&self) -> bool {
-        self.inner.scales_loss()
-    }
-
-    fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
-        self.inner.averages(params)
-    }
-
-    fn lr(&self) -> f32 {
-        self.inner.lr()
-    }
-
-    fn lr_state(&self) -> Param {
-        self.inner.lr_state()
-    }
+    passing_on!();
 }

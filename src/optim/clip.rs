@@ -88,28 +88,62 @@ impl<O: Optimizer> ClipNorm<O> {
     }
 }
 
-impl<O: Optimizer> ClipNorm<O> {
-    /// The parameters that will be updated, and their gradients: others do not count. `None` where the optimizer will
-    /// say what is wrong.
-    fn updated<'g>(params: &[Param], gradients: &[Var<'g>]) -> Option<(Vec<Param>, Vec<Var<'g>>)> {
-        if params.len() != gradients.len() || !params.iter().any(Param::is_trainable) {
-            return None;
-        }
-        let pairs = params.iter().cloned().zip(gradients.iter().copied());
-        Some(pairs.filter(|(p, _)| p.is_trainable()).unzip())
+/// The parameters that will be updated, and their gradients: others do not count. `None` where the optimizer will say what
+/// is wrong.
+pub(super) fn updated<'g>(params: &[Param], gradients: &[Var<'g>]) -> Option<(Vec<Param>, Vec<Var<'g>>)> {
+    if params.len() != gradients.len() || !params.iter().any(Param::is_trainable) {
+        return None;
     }
+    let pairs = params.iter().cloned().zip(gradients.iter().copied());
+    Some(pairs.filter(|(p, _)| p.is_trainable()).unzip())
 }
+
+/// Whether a wrapper that clips stands around what scales the loss, which is a mistake that is kept.
+#[track_caller]
+pub(super) fn sees_scaled(g: &Graph, inner: &impl Optimizer, wrapper: &str) -> bool {
+    if inner.scales_loss() {
+        let message = format!(
+            "it would clip gradients of the scaled loss; put it inside: \
+             LossScale::new(params, {wrapper}::new(optimizer, limit))"
+        );
+        g.mistake("clip", message, &[], SourceLocation(Location::caller()));
+    }
+    inner.scales_loss()
+}
+
+/// What a wrapper passes on to its `inner` optimizer.
+macro_rules! passing_on {
+    () => {
+        fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
+            self.inner.objective(loss)
+        }
+
+        fn scales_loss(&self) -> bool {
+            self.inner.scales_loss()
+        }
+
+        fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
+            self.inner.averages(params)
+        }
+
+        fn lr(&self) -> f32 {
+            self.inner.lr()
+        }
+
+        fn lr_state(&self) -> Param {
+            self.inner.lr_state()
+        }
+    };
+}
+pub(super) use passing_on;
 
 impl<O: Optimizer> Optimizer for ClipNorm<O> {
     #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
-        if self.inner.scales_loss() {
-            let message = "it would clip gradients of the scaled loss; put it inside: \
-                           LossScale::new(params, ClipNorm::new(optimizer, norm))";
-            g.mistake("clip", message.to_string(), &[], SourceLocation(Location::caller()));
+        if sees_scaled(g, &self.inner, "ClipNorm") {
             return;
         }
-        let Some((params, kept)) = Self::updated(params, gradients) else {
+        let Some((params, kept)) = updated(params, gradients) else {
             return self.inner.apply(g, params, gradients);
         };
         let clipped = {
@@ -123,7 +157,7 @@ impl<O: Optimizer> Optimizer for ClipNorm<O> {
     /// range of `f32`, the step is left out; the scale stays, and is at most 2^40.
     #[track_caller]
     fn apply_scaled<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Var<'g>) {
-        let Some((params, kept)) = Self::updated(params, gradients) else {
+        let Some((params, kept)) = updated(params, gradients) else {
             return self.inner.apply_scaled(g, params, gradients, factor);
         };
         let factor = {
@@ -140,25 +174,7 @@ impl<O: Optimizer> Optimizer for ClipNorm<O> {
         self.inner.apply_scaled(g, &params, &kept, factor);
     }
 
-    fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
-        self.inner.objective(loss)
-    }
-
-    fn scales_loss(&self) -> bool {
-        self.inner.scales_loss()
-    }
-
-    fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
-        self.inner.averages(params)
-    }
-
-    fn lr(&self) -> f32 {
-        self.inner.lr()
-    }
-
-    fn lr_state(&self) -> Param {
-        self.inner.lr_state()
-    }
+    passing_on!();
 }
 
 #[cfg(test)]

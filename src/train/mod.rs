@@ -44,6 +44,7 @@
 //! ```
 
 mod batch;
+mod beside;
 mod checkpoint;
 mod checks;
 mod evaluate;

@@ -7,6 +7,7 @@ use super::{Model, Trainer};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::graph::{Graph, Param, Params};
+use crate::nn::Mixup;
 
 impl Progress {
     /// Sums of no step yet.
@@ -31,12 +32,26 @@ impl Trainer<'_> {
             Some(layer) => seen.inputs.with_first(|x| layer.forward(x)),
             None => seen.inputs,
         };
+        let share = self.beside.mixup.as_ref().map(|mixup| mixup.share(g));
+        let inputs = match share {
+            Some(share) => inputs.with_first(|x| Mixup::mix(x, share)),
+            None => inputs,
+        };
         let prediction = prediction(&*self.model, &inputs, rows, &self.split.train)?;
         let recorded = {
             let _scope = g.scope_at("loss");
-            self.task.record(prediction, seen.target)?
+            let mut recorded = self.task.record(prediction, seen.target)?;
+            if let Some(share) = share {
+                let others = self.task.objective.loss(prediction, Mixup::partners(seen.target));
+                recorded.loss = recorded.loss * share + others * (1.0 - share);
+            }
+            recorded
         };
-        self.optimizer.minimize(recorded.loss, &self.params.trainable());
+        let loss = match &self.beside.penalty {
+            Some(penalty) => recorded.loss + penalty(g),
+            None => recorded.loss,
+        };
+        self.optimizer.minimize(loss, &self.params.trainable());
         let _scope = g.scope_at("sums");
         recorded.accumulate(&self.task, store, rows)
     }

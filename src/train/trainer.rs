@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use super::beside::Beside;
 use super::checkpoint::{check_names, restore};
 use super::checks::{check_data, check_weights};
 use super::run::Run;
@@ -56,6 +57,7 @@ pub struct Trainer<'a> {
     pub(super) schedule: Option<Box<dyn Fn(usize, usize) -> f32 + 'a>>,
     pub(super) plateau: Option<Plateau>,
     pub(super) augment: Option<Box<dyn Layer + 'a>>,
+    pub(super) beside: Beside<'a>,
     pub(super) patience: Option<usize>,
     pub(super) options: CompileOptions,
 }
@@ -110,6 +112,7 @@ impl<'a> Trainer<'a> {
             schedule: None,
             plateau: None,
             augment: None,
+            beside: Beside::default(),
             patience: None,
             options: CompileOptions::new(),
         }

@@ -5,6 +5,7 @@
 #[cfg(feature = "gpu")]
 #[path = "../common/mod.rs"]
 mod common;
+mod norms;
 #[path = "../common/program.rs"]
 mod program;
 mod resumed;

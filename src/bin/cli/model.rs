@@ -4,9 +4,11 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use safetensors::SafeTensors;
+use serde_json::Value;
 use wgrad::Params;
-use wgrad::nn::{Cnn, Layer, Mlp, ResNet};
+use wgrad::nn::{Cnn, Layer, Mlp, Norm, ResNet};
 
+use super::run_file::Origin;
 use super::{Failure, Outcome};
 
 /// Models that can be trained.
@@ -20,6 +22,17 @@ pub(super) enum Kind {
     Resnet,
 }
 
+impl Kind {
+    /// The normalization that the settings of a run say, or the usual one where they say none.
+    pub(super) fn norm(self, settings: &Value) -> Outcome<Norm> {
+        match settings["norm"].as_str() {
+            Some(name) => name.parse().map_err(|e| Failure::new(format!("the settings of the run: {e}"))),
+            None if self == Kind::Resnet => Ok(Norm::Batch),
+            None => Ok(Norm::None),
+        }
+    }
+}
+
 /// What a model is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Architecture {
@@ -28,6 +41,7 @@ pub(super) struct Architecture {
     pub(super) widths: Vec<usize>,
     /// Residual blocks of a stage.
     pub(super) depth: usize,
+    pub(super) norm: Norm,
     /// Shape of an example.
     pub(super) input: Vec<usize>,
     pub(super) classes: usize,
@@ -36,13 +50,17 @@ pub(super) struct Architecture {
 impl Architecture {
     /// The layers, with parameters in `params`.
     pub(super) fn build(&self, params: &Params, dropout: f32) -> Outcome<Box<dyn Layer + Send + Sync>> {
-        let Architecture { kind, widths, depth, classes, .. } = self;
+        let Architecture { kind, widths, depth, norm, classes, .. } = self;
         Ok(match kind {
-            Kind::Mlp => Box::new(Mlp::new(params, &self.chain()).dropout(dropout)),
-            Kind::Cnn => Box::new(Cnn::new(params, self.image()?, widths, *classes).dropout(dropout)),
+            Kind::Mlp => Box::new(Mlp::new(params, &self.chain()).norm(*norm).dropout(dropout)),
+            Kind::Cnn => {
+                let cnn = Cnn::new(params, self.image()?, widths, *classes);
+                Box::new(cnn.norm(*norm).dropout(dropout))
+            }
             Kind::Resnet => {
                 let [channels, ..] = self.image()?;
-                Box::new(ResNet::new(params, channels, widths, *depth, *classes).dropout(dropout))
+                let net = ResNet::with_norm(params, channels, widths, *depth, *classes, *norm);
+                Box::new(net.dropout(dropout))
             }
         })
     }
@@ -89,7 +107,8 @@ impl Architecture {
                  fc1.weight, but {names}"
             )));
         };
-        let model = Architecture { kind, widths, depth, input: input.to_vec(), classes };
+        let norm = kind.norm(&Origin::of(path)?.settings)?;
+        let model = Architecture { kind, widths, depth, norm, input: input.to_vec(), classes };
         // Loading compares every shape; what depends on the input says more here.
         let (first, is, wanted) = match kind {
             Kind::Mlp => ("fc1.weight", shape("fc1.weight"), vec![model.chain()[1], model.chain()[0]]),
@@ -113,7 +132,11 @@ impl Architecture {
         let arrows =
             |widths: &[usize]| widths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" → ");
         let (input, classes) = (&self.input, self.classes);
-        match self.kind {
+        let norm = match self.kind.norm(&Value::Null) {
+            Ok(usual) if usual != self.norm => format!(", normalization {}", self.norm),
+            _ => String::new(),
+        };
+        let layers = match self.kind {
             Kind::Mlp => arrows(&self.chain()),
             Kind::Cnn => {
                 format!("images {input:?}, convolutions {}, {classes} classes", arrows(&self.widths))
@@ -123,7 +146,8 @@ impl Architecture {
                 arrows(&self.widths),
                 self.depth
             ),
-        }
+        };
+        layers + &norm
     }
 }
 
@@ -150,7 +174,8 @@ mod tests {
             (Kind::Cnn, vec![3, 4], 1),
             (Kind::Resnet, vec![2, 4], 2),
         ] {
-            let model = Architecture { kind, widths, depth, input: vec![1, 8, 8], classes: 3 };
+            let norm = kind.norm(&Value::Null).unwrap();
+            let model = Architecture { kind, widths, depth, norm, input: vec![1, 8, 8], classes: 3 };
             let params = Params::seeded(1);
             model.build(&params, 0.5).unwrap();
             Device::cpu().save(&params.all(), &path).unwrap();
@@ -162,7 +187,8 @@ mod tests {
 
     #[test]
     fn convolutions_need_images() {
-        let model = Architecture { kind: Kind::Cnn, widths: vec![4], depth: 1, input: vec![4], classes: 3 };
+        let (kind, norm) = (Kind::Cnn, Norm::None);
+        let model = Architecture { kind, widths: vec![4], depth: 1, norm, input: vec![4], classes: 3 };
         let message = model.build(&Params::seeded(1), 0.0).err().unwrap().to_string();
         assert!(message.contains("use --model mlp"), "{message}");
     }

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use wgrad::data::{Dataset, TablePreprocessor};
+use wgrad::losses::{elastic_net_penalty, weights};
 use wgrad::nn::Summary;
-use wgrad::optim::{Accumulate, Averaged, ClipNorm, LossScale, Optimizer as Optimizes};
+use wgrad::optim::{Accumulate, Averaged, ClipNorm, ClipValue, LossScale, Optimizer as Optimizes};
 use wgrad::train::{EpochRecord, FolderLock, Keep, Trainer};
 use wgrad::{Params, Precision};
 
@@ -154,6 +155,10 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     if let Some(plateau) = settings.plateau() {
         trainer = trainer.plateau(plateau);
     }
+    if let Some(mixup) = settings.augment.mixup(&params) {
+        trainer = trainer.mixup(mixup);
+    }
+    trainer = penalized(trainer, &settings, &params);
     if settings.patience > 0 {
         trainer = trainer.early_stopping(settings.patience as usize);
     }
@@ -237,16 +242,31 @@ pub(super) fn architecture(settings: &Settings, data: &Dataset) -> Architecture 
         kind: settings.model,
         widths: settings.widths.iter().map(|&w| w as usize).collect(),
         depth: settings.depth as usize,
+        norm: settings.norm,
         input: data.shape().to_vec(),
         // One number to be predicted.
         classes: data.classes().max(1),
     }
 }
 
+/// With the penalties of the settings on all weights.
+pub(super) fn penalized<'a>(trainer: Trainer<'a>, settings: &Settings, params: &Params) -> Trainer<'a> {
+    let (l1, l2) = (settings.l1, settings.l2);
+    if l1 == 0.0 && l2 == 0.0 {
+        return trainer;
+    }
+    let weights = weights(&params.trainable());
+    trainer.penalty(move |g| elastic_net_penalty(g, &weights, l1, l2))
+}
+
 pub(super) fn optimizer(settings: &Settings, params: &Params) -> Box<dyn Optimizes> {
     let optimizer = settings.optimizer.build(params, settings.lr, Some(settings.weight_decay));
     let optimizer: Box<dyn Optimizes> = match settings.clip_norm {
         norm if norm > 0.0 => Box::new(ClipNorm::new(optimizer, norm)),
+        _ => optimizer,
+    };
+    let optimizer: Box<dyn Optimizes> = match settings.clip_value {
+        limit if limit > 0.0 => Box::new(ClipValue::new(optimizer, limit)),
         _ => optimizer,
     };
     // Within what accumulates, so that updates count, not steps.

@@ -51,6 +51,17 @@ pub(super) fn describe(settings: &Settings) -> String {
     if settings.ema > 0.0 {
         text.push_str(&format!(", weights averaged by {}", settings.ema));
     }
+    if settings.model.norm(&Value::Null).ok() != Some(settings.norm) {
+        text.push_str(&format!(", normalization {}", settings.norm));
+    }
+    for (name, strength) in [("L1", settings.l1), ("L2", settings.l2)] {
+        if strength > 0.0 {
+            text.push_str(&format!(", {name} penalty {strength}"));
+        }
+    }
+    if settings.clip_value > 0.0 {
+        text.push_str(&format!(", elements of gradients clipped to {}", settings.clip_value));
+    }
     if settings.clip_norm > 0.0 {
         text.push_str(&format!(", gradients clipped to {}", settings.clip_norm));
     }

@@ -8,7 +8,7 @@ use wgrad::{Device, Params};
 use super::Outcome;
 use super::data::{self, Loaded};
 use super::settings::{self, Settings, name};
-use super::train::{architecture, optimizer};
+use super::train::{architecture, optimizer, penalized};
 
 /// What `work` makes of a trainer with these settings, and of a few words that say what it trains.
 pub(super) fn with_trainer<T>(
@@ -40,5 +40,9 @@ pub(super) fn with_trainer<T>(
     if let Some(layer) = settings.augment.layer(&params) {
         trainer = trainer.augment(layer);
     }
+    if let Some(mixup) = settings.augment.mixup(&params) {
+        trainer = trainer.mixup(mixup);
+    }
+    trainer = penalized(trainer, &settings, &params);
     work(trainer, &what)
 }

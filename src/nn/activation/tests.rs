@@ -25,14 +25,7 @@ fn at(
 }
 
 fn devices() -> Vec<Device> {
-    let mut devices = vec![Device::reference(), Device::cpu()];
-    #[cfg(feature = "gpu")]
-    {
-        let gpus = crate::gpu::adapters_named("");
-        assert!(gpus.is_ok() || !crate::env::is_set("WGRAD_REQUIRE_GPU"), "{gpus:?}");
-        devices.extend(gpus.unwrap_or_default().into_iter().map(Device::from));
-    }
-    devices
+    [vec![Device::reference()], crate::golden_tests::devices()].concat()
 }
 
 /// `tests/golden/activations.csv` is PyTorch's.

@@ -305,7 +305,7 @@ impl Op for BatchNorm {
 }
 
 /// `[c]` as `[1, c, 1, ..]`, to be broadcast over `x`.
-fn per_channel<'g>(v: Var<'g>, x: Var<'g>) -> Var<'g> {
+pub(super) fn per_channel<'g>(v: Var<'g>, x: Var<'g>) -> Var<'g> {
     let shape = x.shape();
     let dims: Vec<usize> = (0..shape.rank()).map(|a| if a == 1 { shape.dim(1) } else { 1 }).collect();
     v.reshape(dims.as_slice())

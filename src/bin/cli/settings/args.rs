@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use wgrad::Precision;
+use wgrad::nn::Norm;
 use wgrad::optim::OptimizerKind;
 
 use super::super::augment::Augment;
@@ -33,7 +34,13 @@ pub(in super::super) struct Args {
     /// Residual blocks of each stage of a resnet [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(in super::super) depth: Option<u32>,
-    /// Move the training images at random: `shift=PIXELS,rotate=DEGREES,scale=CHANGE`, each optional, or `none`
+    /// What normalizes hidden values, of groups perhaps with their number: before the activations of an mlp, after the
+    /// convolutions of a cnn or resnet. For images layer, group and rms are over positions too, and instance is for them
+    /// alone [default: none; for a resnet batch]
+    #[arg(long, value_name = "batch|layer|group[=N]|instance|rms|none")]
+    pub(in super::super) norm: Option<Norm>,
+    /// Move the training images at random, cut squares out of them and mix them in pairs:
+    /// `shift=PIXELS,rotate=DEGREES,scale=CHANGE,cutout=PIXELS,mixup=ALPHA`, each optional, or `none`
     /// [default: none; for a cnn or resnet on the digits shift=1; without a value shift=1,rotate=10,scale=0.1]
     #[arg(long, value_name = "WHAT", num_args = 0..=1, default_missing_value = "shift=1,rotate=10,scale=0.1")]
     pub(in super::super) augment: Option<Augment>,
@@ -88,6 +95,15 @@ pub(in super::super) struct Args {
     /// lamb 0.01; muon 0.1]
     #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
     pub(in super::super) weight_decay: Option<f32>,
+    /// Limit each element of the gradients to this magnitude, before --clip-norm [default: 0, never]
+    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
+    pub(in super::super) clip_value: Option<f32>,
+    /// Add so many times the sum of the magnitudes of all weights, without biases, to what is minimized [default: 0]
+    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
+    pub(in super::super) l1: Option<f32>,
+    /// Add so many times the sum of the squares of all weights, without biases, to what is minimized [default: 0]
+    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
+    pub(in super::super) l2: Option<f32>,
     /// Scale gradients down whose global norm is above this [default: 0, never]
     #[arg(long, value_name = "NORM", value_parser = not_negative, allow_negative_numbers = true)]
     pub(in super::super) clip_norm: Option<f32>,

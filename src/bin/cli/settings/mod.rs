@@ -4,6 +4,7 @@ mod args;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
+use wgrad::nn::Norm;
 use wgrad::optim::{OptimizerKind, Plateau, Schedule};
 use wgrad::{CompileOptions, Precision};
 
@@ -28,6 +29,7 @@ pub(super) struct Settings {
     /// Of hidden layers, or channels.
     pub(super) widths: Vec<u32>,
     pub(super) depth: u32,
+    pub(super) norm: Norm,
     pub(super) augment: Augment,
     pub(super) epochs: u32,
     pub(super) batch: u32,
@@ -41,7 +43,11 @@ pub(super) struct Settings {
     pub(super) accumulate: u32,
     pub(super) ema: f32,
     pub(super) weight_decay: f32,
+    pub(super) clip_value: f32,
     pub(super) clip_norm: f32,
+    /// Strengths of penalties on weights.
+    pub(super) l1: f32,
+    pub(super) l2: f32,
     pub(super) precision: Stored,
     pub(super) memory_budget: Option<usize>,
     pub(super) patience: u32,
@@ -216,10 +222,14 @@ impl Args {
             (is_other(&self.hidden), "--hidden"),
             (is_other(&self.channels), "--channels"),
             (self.depth.is_some() && self.depth != before.count("depth"), "--depth"),
+            (self.norm.is_some_and(|norm| kind.norm(earlier).ok() != Some(norm)), "--norm"),
         ];
         let Some((_, option)) = wrong.iter().find(|(is, _)| *is) else { return Ok(()) };
         let widths: Vec<String> = before.widths(key).iter().flatten().map(ToString::to_string).collect();
-        let depth = before.count("depth").map(|depth| format!(" --depth {depth}")).unwrap_or_default();
+        let mut depth = before.count("depth").map(|depth| format!(" --depth {depth}")).unwrap_or_default();
+        if let Some(norm) = before.text("norm") {
+            depth.push_str(&format!(" --norm {norm}"));
+        }
         Err(Failure::usage(format!(
             "the checkpoint is of another model: --model {} --{key} {}{depth}; leave out {option} to go on with it, or \
              start another run",
@@ -234,6 +244,7 @@ impl Args {
             (self.hidden.is_some() && !is_mlp, "--hidden is for an mlp; give --channels"),
             (self.channels.is_some() && is_mlp, "--channels is for a cnn or resnet; give --hidden"),
             (self.depth.is_some() && model != Kind::Resnet, "--depth is for a resnet"),
+            (self.norm == Some(Norm::Instance) && is_mlp, "--norm instance is for a cnn or resnet"),
             (
                 self.step_every.or(self.step_factor.map(|_| 1)).is_some()
                     && self.schedule.as_ref().is_some_and(|schedule| !schedule.is_step()),
@@ -301,6 +312,10 @@ impl Settings {
                 .unwrap_or_else(|| epochs.div_ceil(3)),
             step_factor: args.step_factor.or_else(|| earlier.float("step_factor")).unwrap_or(0.1),
             weight_decay: args.weight_decay.or_else(|| earlier.float("weight_decay")).unwrap_or(decay),
+            norm: args.norm.map_or_else(|| model.norm(all), Ok)?,
+            clip_value: args.clip_value.or_else(|| earlier.float("clip_value")).unwrap_or(0.0),
+            l1: args.l1.or_else(|| earlier.float("l1")).unwrap_or(0.0),
+            l2: args.l2.or_else(|| earlier.float("l2")).unwrap_or(0.0),
             clip_norm: args.clip_norm.or_else(|| earlier.float("clip_norm")).unwrap_or(0.0),
             warmup: args.warmup.or_else(|| earlier.small("warmup")).unwrap_or(0),
             accumulate: args.accumulate.or_else(|| earlier.count("accumulate")).unwrap_or(1),
@@ -367,7 +382,11 @@ impl Settings {
             "accumulate": self.accumulate,
             "ema": decimal(self.ema),
             "weight_decay": decimal(self.weight_decay),
+            "clip_value": decimal(self.clip_value),
             "clip_norm": decimal(self.clip_norm),
+            "l1": decimal(self.l1),
+            "l2": decimal(self.l2),
+            "norm": self.norm.to_string(),
             "precision": name(&self.precision),
             "patience": self.patience,
             "seed": self.seed,

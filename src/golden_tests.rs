@@ -1,0 +1,90 @@
+//! Numbers of other libraries in `tests/golden/`, and graphs that are run on them.
+
+use std::collections::BTreeMap;
+
+use crate::backend::Executor;
+use crate::cpu::Cpu;
+use crate::graph::{Graph, Var};
+use crate::{CompileOptions, Device, Tensor};
+
+/// A tensor of a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Numbers {
+    /// What it is in its case: `input`, `out`, `gradient` and others.
+    pub(crate) what: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<f64>,
+}
+
+impl Numbers {
+    fn floats(&self) -> Vec<f32> {
+        self.values.iter().map(|&x| x as f32).collect()
+    }
+
+    fn classes(&self) -> Vec<u32> {
+        self.values.iter().map(|&x| x as u32).collect()
+    }
+}
+
+/// The tensors of a file by the name of their case, in the order of the file.
+pub(crate) fn golden(text: &str) -> BTreeMap<String, Vec<Numbers>> {
+    let mut all = BTreeMap::<String, Vec<Numbers>>::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let [name, what, _, shape, values] = line.split(';').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let shape: Vec<usize> = match what {
+            "out" if shape == "1" => vec![],
+            _ => shape.split('x').map(|n| n.parse().unwrap()).collect(),
+        };
+        let values = values.split(' ').map(|x| x.parse().unwrap()).collect();
+        all.entry(name.into()).or_default().push(Numbers { what: what.into(), shape, values });
+    }
+    all
+}
+
+/// Outputs of a graph in f64, by the plain formulas.
+pub(crate) fn in_f64(g: &Graph, fed: &[(String, Numbers)], labels: &[String]) -> Vec<Vec<f64>> {
+    let mut step = Cpu::<f64>::plain().step(g.finish().unwrap(), CompileOptions::new()).unwrap();
+    for (label, numbers) in fed {
+        let at = step.plan().recording.inputs.iter().position(|input| input.name == *label).unwrap();
+        match &numbers.what[..] {
+            "classes" => step.feed(at, numbers.classes().as_slice().into()).unwrap(),
+            _ => step.feed_wide(label, &numbers.values),
+        }
+    }
+    step.run().unwrap();
+    labels.iter().map(|label| step.output(label)).collect()
+}
+
+/// The same on a device.
+pub(crate) fn on(device: &Device, g: &Graph, fed: &[(String, Numbers)], labels: &[String]) -> Vec<Vec<f64>> {
+    let mut step = device.compile(g).unwrap();
+    for (label, numbers) in fed {
+        match &numbers.what[..] {
+            "classes" => step.feed(label, &numbers.classes()[..]).unwrap(),
+            _ => step.feed(label, &numbers.floats()[..]).unwrap(),
+        }
+    }
+    step.run().unwrap();
+    let wide = |label: &String| step.values(label).unwrap().iter().map(|&x| x.into()).collect();
+    labels.iter().map(wide).collect()
+}
+
+/// The sum of all elements, each times a weight of its place: of what is normalized the plain sum is a constant.
+pub(crate) fn weighed(y: Var<'_>) -> Var<'_> {
+    let weights: Vec<f32> = (0..y.shape().elements()).map(|i| (i * 5 % 7) as f32 * 0.25 - 0.75).collect();
+    (y * y.graph().constant(Tensor::new(y.shape(), weights).unwrap())).sum_all()
+}
+
+/// The CPU device, and every adapter that there is.
+pub(crate) fn devices() -> Vec<Device> {
+    let mut devices = vec![Device::cpu()];
+    #[cfg(feature = "gpu")]
+    {
+        let gpus = crate::gpu::adapters_named("");
+        assert!(gpus.is_ok() || !crate::env::is_set("WGRAD_REQUIRE_GPU"), "{gpus:?}");
+        devices.extend(gpus.unwrap_or_default().into_iter().map(Device::from));
+    }
+    devices
+}
