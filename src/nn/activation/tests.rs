@@ -96,6 +96,127 @@ fn tails_keep_their_digits() {
     }
 }
 
+/// Where x, or a product of it, ends: what the plain formula gives in f64 is a number of f32, and so must this be.
+#[test]
+fn what_is_finite_stays_finite_and_near() {
+    let largest = f32::MAX;
+    let x: Vec<f32> =
+        [0.0, 1e-45, 1e-40, 1.2e-38, 1e-20, 0.3, 1.28, 2.9, 20.0, 85.0, 95.0, 170.0, 1e4, 1e19, 1e30, 3e38]
+            .into_iter()
+            .chain([largest, f32::INFINITY])
+            .flat_map(|x| [x, -x])
+            .collect();
+    let more = [
+        Activation::LeakyRelu(0.1),
+        Activation::Elu(2.0),
+        Activation::Celu(0.5),
+        Activation::Celu(-1e-3),
+        Activation::Swish(1e-28),
+        Activation::Swish(-3.0),
+        Activation::Swish(0.0),
+        Activation::Softplus(2.0),
+        Activation::Softplus(1e-30),
+    ];
+    let of_rows = [
+        Activation::Softmax,
+        Activation::LogSoftmax,
+        Activation::Hardmax,
+        Activation::Glu,
+        Activation::Swiglu,
+    ];
+    for activation in Activation::ALL.into_iter().chain(more).filter(|a| !of_rows.contains(a)) {
+        finite_where_the_reference_is(&format!("{activation:?}"), 0.0, &[x.len()], &x, &|x| {
+            activation.forward(x)
+        });
+    }
+    finite_where_the_reference_is("erf", 0.0, &[x.len()], &x, &|x| x.erf());
+    finite_where_the_reference_is("learned swish", 0.0, &[x.len()], &x, &|x| {
+        let beta =
+            x.graph().constant(crate::Tensor::new(x.shape(), vec![1.5; x.shape().elements()]).unwrap());
+        x.swish_learned(beta)
+    });
+    // Pairs of a value and its gate, and logits, without infinities, of which no row is a distribution, and without what is
+    // nearly 0, of which an adapter may leave nothing.
+    let finite: Vec<f32> =
+        x.into_iter().filter(|x| x.is_finite() && (*x == 0.0 || x.abs() > 1e-30)).collect();
+    let pairs: Vec<f32> = finite.iter().flat_map(|&a| finite.iter().flat_map(move |&b| [a, b])).collect();
+    let shape = [pairs.len() / 2, 2];
+    finite_where_the_reference_is("glu", 0.0, &shape, &pairs, &|x| x.glu(1));
+    finite_where_the_reference_is("swiglu", 0.0, &shape, &pairs, &|x| x.swiglu(1));
+    for temperature in [0.1, 0.5, 1.0, 1.5, 10.0] {
+        finite_where_the_reference_is("softmax", 10.0, &shape, &pairs, &|x| x.softmax_at(1, temperature));
+        finite_where_the_reference_is("log-softmax", 10.0, &shape, &pairs, &|x| {
+            x.log_softmax_at(1, temperature)
+        });
+    }
+}
+
+/// Compares values and gradients with those in f64, for small and large cotangents. A sum over a row, which `least` above 0 tells,
+/// has terms that do not cancel to its digits, and must itself be finite.
+fn finite_where_the_reference_is(
+    name: &str,
+    least: f32,
+    shape: &[usize],
+    x: &[f32],
+    f: &dyn for<'g> Fn(Var<'g>) -> Var<'g>,
+) {
+    let g = Graph::new();
+    let input = g.input("x", shape);
+    let y = f(input);
+    let dy = g.input("dy", y.shape().dims());
+    g.output("y", y);
+    // Its own sum, so that nothing but the activation multiplies.
+    g.output("d", g.gradients((y * dy).sum_all(), &[input])[0]);
+    let mut failures = Vec::new();
+    for size in [1.0f32, 1e-30, if least > 0.0 { 1e38 } else { 3e38 }, -1e30] {
+        let dy = vec![size; y.shape().elements()];
+        let run = |device: &Device| {
+            let mut step = device.compile(&g).unwrap();
+            step.run_with(&[("x", x.into()), ("dy", (&dy).into())]).unwrap();
+            ["y", "d"].map(|output| step.values(output).unwrap())
+        };
+        let expected = run(&Device::reference());
+        for device in devices().into_iter().skip(1) {
+            for (of, (found, expected)) in run(&device).iter().zip(&expected).enumerate() {
+                for (i, (y, e)) in found.iter().zip(expected).enumerate() {
+                    let scale = if of == 0 { least } else { size.abs() * least.max(1.0) };
+                    let is_near = (y - e).abs() <= 1e-4 * e.abs() + 2e-6 * scale + 2e-38;
+                    let end = 0.999 * f32::MAX;
+                    // At the end of f32 a number or infinity may be right.
+                    let is_right =
+                        if e.abs() < end { is_near } else { y.abs() > end && y.signum() == e.signum() };
+                    if !is_right {
+                        let of = ["y", "dx"][of];
+                        failures.push(format!(
+                            "{name}: {of} for {size} at {:?} is {y}, not {e}, {device:?}",
+                            x[i * x.len() / found.len()]
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} failures\n{}",
+        failures.len(),
+        failures[..failures.len().min(20)].join("\n")
+    );
+}
+
+#[test]
+fn no_number_stays_none() {
+    for activation in Activation::ALL {
+        if [Activation::Hardmax].contains(&activation) {
+            continue;
+        }
+        for device in devices() {
+            let y = at(&device, &[1, 2], &[f32::NAN, f32::NAN], false, &|x| activation.forward(x));
+            assert!(y[0].iter().all(|y| y.is_nan()), "{activation:?}: {:?} on {device:?}", y[0]);
+        }
+    }
+}
+
 #[test]
 fn at_kinks_derivatives_are_pytorchs() {
     let cases: [(Activation, &[f32], &[f32]); 9] = [
