@@ -53,6 +53,7 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "optimizer",
     "split_k",
     "pool",
+    "random",
     "reduce",
     "softmax",
 ];

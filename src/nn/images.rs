@@ -1,12 +1,19 @@
 //! Small classifiers of images.
 
-use super::{BatchNorm2d, Conv2d, Conv2dOptions, Dropout, Layer, Linear, MaxPool2d, Padding, ResidualBlock};
+use super::ResidualBlock;
+use super::activation::Between;
+use super::{BatchNorm2d, Conv2d, Conv2dOptions, Dropout, Layer, Linear, MaxPool2d, ModelOptions, Padding};
 use crate::graph::{Init, Params, Var};
 
 /// A 3 × 3 convolution that keeps the size of the images, started as He et al. have it (ICCV 2015, equation 10).
-fn conv(params: &Params, inputs: usize, outputs: usize, bias: bool) -> Conv2d {
+fn conv(params: &Params, inputs: usize, outputs: usize, bias: bool, model: &ModelOptions) -> Conv2d {
     let options = Conv2dOptions { padding: Padding::all(1), ..Conv2dOptions::default() };
-    Conv2d::with_init(params, inputs, outputs, [3, 3], options, bias, Init::HeNormal)
+    Conv2d::with_init(params, inputs, outputs, [3, 3], options, bias, model.weights(Init::HeNormal))
+}
+
+/// The linear layer that gives the logits.
+fn logits(params: &Params, inputs: usize, classes: usize, model: &ModelOptions) -> Linear {
+    Linear::with(&params.at("fc"), inputs, classes, true, model.weights(Init::FanIn(inputs)))
 }
 
 /// A convolutional network in the manner of LeCun et al., "Gradient-Based Learning Applied to Document
@@ -27,8 +34,8 @@ fn conv(params: &Params, inputs: usize, outputs: usize, bias: bool) -> Conv2d {
 #[derive(Debug, Clone)]
 pub struct Cnn {
     params: Params,
-    /// Each with whether its images are halved afterwards.
-    convs: Vec<(Conv2d, bool)>,
+    /// Each with what follows it, and whether its images are halved afterwards.
+    convs: Vec<(Conv2d, Between, bool)>,
     fc: Linear,
     dropout: f32,
 }
@@ -36,19 +43,32 @@ pub struct Cnn {
 impl Cnn {
     /// For images `[channels, height, width]`; one convolution for each of `channels`, its number of outputs.
     pub fn new(params: &Params, image: [usize; 3], channels: &[usize], classes: usize) -> Self {
+        Self::with(params, image, channels, classes, &ModelOptions::default())
+    }
+
+    /// The same with an activation, which takes each number for itself and has its parameters at `act1`, `act2`, …, and
+    /// initial weights.
+    pub fn with(
+        params: &Params,
+        image: [usize; 3],
+        channels: &[usize],
+        classes: usize,
+        options: &ModelOptions,
+    ) -> Self {
         let [mut inputs, mut height, mut width] = image;
         let mut convs = Vec::new();
         for (i, &outputs) in channels.iter().enumerate() {
-            let layer = conv(&params.at(&format!("conv{}", i + 1)), inputs, outputs, true);
+            let layer = conv(&params.at(&format!("conv{}", i + 1)), inputs, outputs, true, options);
+            let between = options.activation.layer(&params.at(&format!("act{}", i + 1)), outputs);
             // An image of one row or column cannot be halved.
             let halves = height.min(width) >= if i + 1 == channels.len() { 2 } else { 16 };
             if halves {
                 (height, width) = (height / 2, width / 2);
             }
-            convs.push((layer, halves));
+            convs.push((layer, between, halves));
             inputs = outputs;
         }
-        let fc = Linear::new(&params.at("fc"), inputs.saturating_mul(height).saturating_mul(width), classes);
+        let fc = logits(params, inputs.saturating_mul(height).saturating_mul(width), classes, options);
         Cnn { params: params.clone(), convs, fc, dropout: 0.0 }
     }
 
@@ -61,7 +81,7 @@ impl Cnn {
 
     /// The convolutions.
     pub fn convs(&self) -> impl Iterator<Item = &Conv2d> {
-        self.convs.iter().map(|(conv, _)| conv)
+        self.convs.iter().map(|(conv, ..)| conv)
     }
 }
 
@@ -69,10 +89,10 @@ impl Layer for Cnn {
     #[track_caller]
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         let mut x = x;
-        for (conv, halves) in &self.convs {
+        for (conv, between, halves) in &self.convs {
             x = conv.forward(x);
             let _scope = x.graph().scope_at(conv.weight().name().trim_end_matches(".weight"));
-            x = x.relu();
+            x = between.forward(x);
             if *halves {
                 x = MaxPool2d::new(2).forward(x);
             }
@@ -92,6 +112,7 @@ pub struct ResNet {
     params: Params,
     conv1: Conv2d,
     bn1: BatchNorm2d,
+    between: Between,
     blocks: Vec<ResidualBlock>,
     fc: Linear,
     dropout: f32,
@@ -100,8 +121,20 @@ pub struct ResNet {
 impl ResNet {
     /// For images of so many `channels`; each of `widths` is the width of a stage of `depth` blocks.
     pub fn new(params: &Params, channels: usize, widths: &[usize], depth: usize, classes: usize) -> Self {
+        Self::with(params, channels, widths, depth, classes, &ModelOptions::default())
+    }
+
+    /// The same with an activation, which takes each number for itself and has its parameters at `act`, and initial weights.
+    pub fn with(
+        params: &Params,
+        channels: usize,
+        widths: &[usize],
+        depth: usize,
+        classes: usize,
+        options: &ModelOptions,
+    ) -> Self {
         let first = widths.first().copied().unwrap_or(channels);
-        let conv1 = conv(&params.at("conv1"), channels, first, false);
+        let conv1 = conv(&params.at("conv1"), channels, first, false, options);
         let bn1 = BatchNorm2d::new(&params.at("bn1"), first);
         let mut blocks = Vec::new();
         let mut inputs = first;
@@ -109,7 +142,7 @@ impl ResNet {
             for block in 0..depth {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
                 let at = params.at(&format!("layer{}.{block}", stage + 1));
-                blocks.push(ResidualBlock::new(&at, inputs, outputs, stride));
+                blocks.push(ResidualBlock::with(&at, inputs, outputs, stride, options));
                 inputs = outputs;
             }
         }
@@ -117,8 +150,9 @@ impl ResNet {
             params: params.clone(),
             conv1,
             bn1,
+            between: options.activation.layer(&params.at("act"), first),
             blocks,
-            fc: Linear::new(&params.at("fc"), inputs, classes),
+            fc: logits(params, inputs, classes, options),
             dropout: 0.0,
         }
     }
@@ -134,7 +168,7 @@ impl ResNet {
 impl Layer for ResNet {
     #[track_caller]
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
-        let mut x = self.bn1.forward(self.conv1.forward(x)).relu();
+        let mut x = self.between.forward(self.bn1.forward(self.conv1.forward(x)));
         for block in &self.blocks {
             x = block.forward(x);
         }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::activation::Between;
 use super::{Activation, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Conv2dOptions, Dropout, Flatten};
-use super::{GlobalAvgPool2d, Layer, LayerNorm, Linear, MaxPool2d, Padding, ResidualBlock};
-use crate::graph::{Params, Var};
+use super::{GlobalAvgPool2d, Layer, LayerNorm, Linear, MaxPool2d, ModelOptions, Padding, ResidualBlock};
+use crate::graph::{Init, Params, Var};
 
 /// Layers applied one after another. Parameters are named by position, as in PyTorch: `0.weight`.
 ///
@@ -128,16 +129,29 @@ impl Layer for Sequential {
 pub struct Mlp {
     params: Params,
     layers: Vec<Linear>,
-    activation: Activation,
+    /// What follows each layer but the last.
+    between: Vec<Between>,
     dropout: f32,
 }
 
 impl Mlp {
     /// Layers between the given widths: `&[784, 128, 10]` has one hidden layer.
     pub fn new(params: &Params, widths: &[usize]) -> Self {
-        let layer = |(i, w): (usize, &[usize])| Linear::new(&params.at(&format!("fc{}", i + 1)), w[0], w[1]);
+        Self::with(params, widths, &ModelOptions::default())
+    }
+
+    /// The same with an activation and initial weights. Before one that makes one number of several, layers give as many
+    /// for each of the width; one with parameters has them at `act1`, `act2`, ….
+    pub fn with(params: &Params, widths: &[usize], options: &ModelOptions) -> Self {
+        let hidden = widths.len().saturating_sub(2);
+        let layer = |(i, w): (usize, &[usize])| {
+            let outputs = if i < hidden { w[1].saturating_mul(options.activation.inputs()) } else { w[1] };
+            let init = options.weights(Init::FanIn(w[0]));
+            Linear::with(&params.at(&format!("fc{}", i + 1)), w[0], outputs, true, init)
+        };
         let layers = widths.windows(2).enumerate().map(layer).collect();
-        Mlp { params: params.clone(), layers, activation: Activation::Relu, dropout: 0.0 }
+        let between = |i: usize| options.activation.layer(&params.at(&format!("act{i}")), widths[i]);
+        Mlp { params: params.clone(), layers, between: (1..=hidden).map(between).collect(), dropout: 0.0 }
     }
 
     /// Drops a share of the hidden values while training; none by default.
@@ -150,7 +164,7 @@ impl Mlp {
     /// Another activation between the layers.
     #[must_use]
     pub fn activation(mut self, activation: Activation) -> Self {
-        self.activation = activation;
+        self.between.fill(Between::Of(activation));
         self
     }
 
@@ -167,7 +181,7 @@ impl Layer for Mlp {
         for (i, layer) in self.layers.iter().enumerate() {
             if i > 0 {
                 let _scope = x.graph().scope_at(layer.weight().name().trim_end_matches(".weight"));
-                x = self.activation.forward(x);
+                x = self.between[i - 1].forward(x);
                 x = Dropout::new(&self.params.at(&format!("drop{i}")), self.dropout).forward(x);
             }
             x = layer.forward(x);

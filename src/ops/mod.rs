@@ -23,6 +23,7 @@ mod movement;
 pub(crate) mod optimizer;
 pub(crate) mod pool;
 mod prologue;
+mod random;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
 mod split_k;
@@ -45,6 +46,7 @@ pub(crate) use movement::{AsStrided, Assembled, Moved, Reshape};
 pub(crate) use optimizer::{AdamTick, AdamUpdate, FlagNonFinite, MOST_SCALE, NextScale, SgdUpdate};
 pub use pool::PoolOptions;
 pub(crate) use prologue::Prologue;
+pub(crate) use random::random_uniform;
 
 pub use crate::op::{
     AdapterClass, Arg, Backward, Below, Caps, Case, Chain, Dispatch, Fillings, Fusion, Gradients, In, Kernel,
@@ -73,6 +75,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(cast::cases());
     cases.extend(fill::cases());
     cases.extend(dropout::cases());
+    cases.extend(random::cases());
     cases.extend(pool::cases());
     cases.extend(batch_norm::cases());
     cases.extend(layer_norm::cases());

@@ -17,6 +17,7 @@ mod file_kind;
 mod log;
 mod loss;
 mod model;
+mod network;
 mod picture;
 mod pictures;
 mod predict;

@@ -234,6 +234,7 @@ pub(super) fn architecture(settings: &Settings, data: &Dataset) -> Architecture 
         kind: settings.model,
         widths: settings.widths.iter().map(|&w| w as usize).collect(),
         depth: settings.depth as usize,
+        network: settings.network.clone(),
         input: data.shape().to_vec(),
         // One number to be predicted.
         classes: data.classes().max(1),

@@ -1,6 +1,7 @@
 //! Activations against PyTorch's numbers, at kinks and in tails.
 
 use super::*;
+use crate::graph::{Init, Params};
 use crate::{Device, Graph};
 
 /// Values, and derivatives of their sum, each times its weight, on a device.
@@ -248,6 +249,125 @@ fn decisions_name_the_largest() {
     assert!((cold[0][1] - 1.0 / (1.0 + (-4.0f32).exp())).abs() < 1e-6);
     let error = "rellu".parse::<Activation>().unwrap_err().to_string();
     assert!(error.contains("no activation `rellu`") && error.contains("hard-swish"), "{error}");
+}
+
+/// All on the CPU and on GPUs: slopes within the bounds in training, the same in the backward pass and others in the next step;
+/// their mean otherwise.
+#[test]
+fn random_slopes_are_drawn_in_training_alone() {
+    let x: Vec<f32> = (0..600).map(|i| if i % 3 == 0 { 2.0 } else { -2.0 }).collect();
+    let mut first = None;
+    for device in devices() {
+        let params = Params::seeded(3);
+        let layer = Rrelu::new(&params.at("act"), 0.125, 0.5);
+        let g = Graph::new();
+        let input = g.input("x", [600]);
+        let y = layer.forward(input);
+        g.output("y", y);
+        g.output("d", g.gradients(y.sum_all(), &[input])[0]);
+        let mut step = device.compile(&g).unwrap();
+        let mut run = || {
+            step.run_with(&[("x", (&x).into())]).unwrap();
+            let [y, d] = ["y", "d"].map(|name| step.values(name).unwrap());
+            assert!(x.iter().zip(y.iter().zip(&d)).all(|(x, (y, d))| (x * d - y).abs() < 1e-6));
+            d
+        };
+        let (slopes, next) = (run(), run());
+        let below: Vec<f32> = slopes.iter().enumerate().filter(|(i, _)| i % 3 > 0).map(|(_, d)| *d).collect();
+        assert!(below.iter().all(|d| (0.125..=0.5).contains(d)));
+        let mean = below.iter().sum::<f32>() / below.len() as f32;
+        assert!((mean - 0.3125).abs() < 4.0 * 0.375 / 12f32.sqrt() / 20.0, "{mean}");
+        assert!(slopes.iter().step_by(3).all(|d| *d == 1.0));
+        assert_ne!(slopes, next);
+        let expected = first.get_or_insert_with(|| slopes.clone());
+        assert!(slopes.iter().zip(expected).all(|(a, b)| (a - *b).abs() < 1e-6), "{device:?}");
+
+        let g = Graph::inference();
+        g.output("y", layer.forward(g.input("x", [600])));
+        let mut step = device.compile(&g).unwrap();
+        step.run_with(&[("x", (&x).into())]).unwrap();
+        assert_eq!(step.values("y").unwrap()[..3], [2.0, -0.625, -0.625]);
+    }
+    let g = Graph::new();
+    Rrelu::new(&Params::seeded(1), 0.5, 0.1).forward(g.input("x", [2]));
+    assert!(g.error().unwrap().to_string().contains("the lower one first"));
+}
+
+/// β of channels against differences of the value, in f64.
+#[test]
+fn a_learned_beta_has_its_gradient() {
+    let params = Params::seeded(3);
+    let layer = Swish::new(&params.at("act"), 2);
+    let x = [0.5, -1.5, 2.0, -0.25, 3.0, -4.0];
+    let value = |betas: [f64; 2]| -> f64 {
+        let at = |i: usize| f64::from(x[i]) / (1.0 + (-betas[i % 2] * f64::from(x[i])).exp());
+        (0..6).map(at).sum()
+    };
+    let g = Graph::new();
+    let y = layer.forward(g.input("x", [3, 2]));
+    g.output("d", g.gradients(y.sum_all(), &[g.param(&layer.beta)])[0]);
+    for device in devices() {
+        let mut step = device.compile(&g).unwrap();
+        step.run_with(&[("x", (&x).into())]).unwrap();
+        let found = step.values("d").unwrap();
+        for (channel, d) in found.iter().enumerate() {
+            let moved = |by: f64| value([0, 1].map(|i| if i == channel { 1.0 + by } else { 1.0 }));
+            let expected = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            assert!((f64::from(*d) - expected).abs() < 1e-5, "{channel}: {d}, not {expected}, {device:?}");
+        }
+    }
+}
+
+#[test]
+fn every_nonlinearity_makes_a_model_by_its_name() {
+    use crate::nn::{Cnn, Mlp, ModelOptions, ResNet};
+    let own = ["prelu", "swish-learned", "rrelu", "rrelu=0.1,0.2", "maxout=3"];
+    let names = Activation::ALL.map(|a| a.to_string());
+    for name in names.iter().map(String::as_str).chain(own) {
+        let kind: Nonlinearity = name.parse().unwrap();
+        assert_eq!(kind.to_string().parse::<Nonlinearity>().unwrap(), kind);
+        let options = ModelOptions::default().activation(kind).init(Init::HeNormal);
+        let shape = |make: &dyn Fn(&Params) -> Box<dyn Layer>, dims: &[usize]| {
+            let params = Params::seeded(1);
+            let model = make(&params);
+            let g = Graph::new();
+            let y = model.forward(g.input("x", dims));
+            g.gradients(y.sum_all(), &[]);
+            assert!(g.error().is_none(), "{name}: {:?}", g.error());
+            y.shape().dims().to_vec()
+        };
+        assert_eq!(shape(&|p| Box::new(Mlp::with(p, &[6, 8, 8, 3], &options)), &[4, 6]), [4, 3]);
+        if kind.is_elementwise() {
+            let images = [2, 1, 8, 8];
+            assert_eq!(shape(&|p| Box::new(Cnn::with(p, [1, 8, 8], &[4, 6], 3, &options)), &images), [2, 3]);
+            assert_eq!(shape(&|p| Box::new(ResNet::with(p, 1, &[4, 6], 1, 3, &options)), &images), [2, 3]);
+        }
+    }
+}
+
+#[test]
+fn initial_weights_are_those_asked_for_and_else_the_usual() {
+    use crate::nn::{Mlp, ModelOptions, ResNet};
+    let weights = |options: Option<ModelOptions>| {
+        let params = Params::seeded(1);
+        match options {
+            Some(options) => {
+                Mlp::with(&params.at("mlp"), &[64, 32, 3], &options);
+                ResNet::with(&params.at("net"), 1, &[4, 6], 1, 3, &options);
+            }
+            None => {
+                Mlp::new(&params.at("mlp"), &[64, 32, 3]);
+                ResNet::new(&params.at("net"), 1, &[4, 6], 1, 3);
+            }
+        }
+        params.trainable().iter().map(|p| (p.name().to_string(), p.initial())).collect::<Vec<_>>()
+    };
+    assert_eq!(weights(None), weights(Some(ModelOptions::default())));
+    for (name, value) in weights(Some(ModelOptions::default().init("constant=0.5".parse().unwrap()))) {
+        let crate::Data::F32(value) = value else { panic!("{name}") };
+        let is_weight = name.ends_with("weight") && !name.contains("bn") && !name.contains("downsample.1");
+        assert_eq!(value.iter().all(|x| *x == 0.5), is_weight, "{name}");
+    }
 }
 
 #[test]

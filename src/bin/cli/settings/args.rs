@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use wgrad::Precision;
+use wgrad::nn::Nonlinearity;
 
 use super::super::augment::Augment;
 use super::super::data_name::DataName;
 use super::super::loss::{ClassWeights, LossName};
 use super::super::model::Kind;
+use super::super::network::InitName;
 use super::super::table::TableArgs;
 
 /// Arguments of `wgrad train` that a run is made of.
@@ -31,6 +33,14 @@ pub(in super::super) struct Args {
     /// Residual blocks of each stage of a resnet [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(in super::super) depth: Option<u32>,
+    /// What is between the layers, by name, some with numbers: `mish`, `leaky-relu=0.1`, `prelu`, `swish-learned`, `rrelu`;
+    /// for an mlp `glu` and `maxout=3` too. A wrong name lists all [default: relu]
+    #[arg(long, value_name = "NAME[=NUMBERS]", value_parser = clap::value_parser!(Nonlinearity))]
+    pub(in super::super) activation: Option<Nonlinearity>,
+    /// How the weights start: `xavier-uniform`, `he-normal`, `lecun-normal`, `orthogonal`, `normal=0.02` and others; a wrong
+    /// name lists all [default: uniform within 1/√inputs; convolutions he-normal]
+    #[arg(long, value_name = "NAME[=NUMBER]", value_parser = clap::value_parser!(InitName))]
+    pub(in super::super) init: Option<InitName>,
     /// Move the training images at random: `shift=PIXELS,rotate=DEGREES,scale=CHANGE`, each optional, or `none`
     /// [default: none; for a cnn or resnet on the digits shift=1; without a value shift=1,rotate=10,scale=0.1]
     #[arg(long, value_name = "WHAT", num_args = 0..=1, default_missing_value = "shift=1,rotate=10,scale=0.1")]
