@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use wgrad::data::{Split, digits};
 use wgrad::losses::{elastic_net_penalty, weights};
 use wgrad::nn::{
-    Activation, AlphaDropout, Conv2d, Cutout, GaussianNoise, GroupNorm, Linear, Mixup, Mlp, Norm,
-    RandomAffine, Sequential, SpatialDropout, SpectralNorm, WeightNorm,
+    Activation, AlphaDropout, Conv2d, Cutout, GaussianNoise, GroupNorm, Linear, Mixup, Mlp, ModelOptions,
+    Norm, RandomAffine, Sequential, SpatialDropout, SpectralNorm, WeightNorm,
 };
 use wgrad::optim::{Adam, ClipValue, MaxNorm, Sgd};
 use wgrad::train::{Observer, Trainer, TrainingReport};
@@ -139,7 +139,7 @@ fn normalized_networks_train_in_mixed_precision() {
     for norm in [Norm::Layer, Norm::Group(None), Norm::Rms] {
         let run = |precision| {
             let params = Params::seeded(2);
-            let mlp = Mlp::new(&params, &[64, 32, 10]).norm(norm);
+            let mlp = Mlp::with(&params, &[64, 32, 10], &ModelOptions::default().norm(norm));
             let adam = wgrad::optim::LossScale::new(&params, ClipValue::new(Adam::new(&params, 0.01), 1.0));
             let trainer = Trainer::new(&Device::cpu(), mlp, &params, adam, split(260));
             trainer.epochs(6).precision(precision).run(&mut ()).unwrap().test

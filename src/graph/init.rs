@@ -1,9 +1,12 @@
 //! Initial values of parameters.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2, s};
 
+use crate::error::Error;
+use crate::names::{refuse_more, unknown, with_numbers};
 use crate::rng::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -113,6 +116,21 @@ impl Init {
     pub const ZEROS: Init = Init::Constant(0.0);
     /// All 1.
     pub const ONES: Init = Init::Constant(1.0);
+    /// The names that initial values of weights are parsed from, each with what it takes after an equals sign.
+    pub const NAMES: [(&'static str, &'static str); 12] = [
+        ("xavier-uniform", ""),
+        ("xavier-normal", ""),
+        ("he-uniform", ""),
+        ("he-normal", ""),
+        ("lecun-uniform", ""),
+        ("lecun-normal", ""),
+        ("orthogonal", "gain, 1 unless given"),
+        ("identity", "gain, 1 unless given"),
+        ("uniform", "bound, 0.05 unless given"),
+        ("normal", "standard deviation, 0.05 unless given"),
+        ("truncated-normal", "standard deviation, 0.05 unless given"),
+        ("constant", "value, 0 unless given"),
+    ];
 
     /// What PyTorch's `calculate_gain` recommends before an activation: He et al., ICCV 2015, section 2.2, for ReLU and its
     /// leaky form.
@@ -160,6 +178,34 @@ impl Init {
             Init::Identity(gain) => identity(shape, *gain),
             Init::Values(tensor) => tensor.as_f32().to_vec(),
         }
+    }
+}
+
+impl FromStr for Init {
+    type Err = Error;
+
+    /// Those of weights by name, as in [`Init::NAMES`].
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (name, given) = with_numbers("initialization", text)?;
+        let first = given.first().copied();
+        let init = match name {
+            "xavier-uniform" | "glorot-uniform" => Init::XavierUniform,
+            "xavier-normal" | "glorot-normal" => Init::XavierNormal,
+            "he-uniform" | "kaiming-uniform" => Init::HeUniform,
+            "he-normal" | "kaiming-normal" => Init::HeNormal,
+            "lecun-uniform" => Init::LeCunUniform,
+            "lecun-normal" => Init::LeCunNormal,
+            "orthogonal" => Init::Orthogonal(first.unwrap_or(1.0)),
+            "identity" => Init::Identity(first.unwrap_or(1.0)),
+            "uniform" => Init::Uniform(first.unwrap_or(0.05)),
+            "normal" => Init::Normal(first.unwrap_or(0.05)),
+            "truncated-normal" => Init::TruncatedNormal(first.unwrap_or(0.05)),
+            "constant" => Init::Constant(first.unwrap_or(0.0)),
+            _ => return Err(unknown("initialization", name, &Init::NAMES.map(|(name, _)| name))),
+        };
+        let takes = Init::NAMES.iter().any(|(known, takes)| *known == name && !takes.is_empty());
+        refuse_more("initialization", name, usize::from(takes), &given)?;
+        Ok(init)
     }
 }
 

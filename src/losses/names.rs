@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::kind::Divergence;
 use super::{Kind, Loss};
 use crate::error::{Error, Result};
-use crate::names::unknown;
+use crate::names::{unknown, with_numbers};
 
 /// The names that [`Loss`] is parsed from, each with what it takes after an equals sign.
 pub const NAMES: [(&str, &str); 28] = [
@@ -60,18 +60,8 @@ impl FromStr for Loss {
 
     /// The loss of a name, as in [`NAMES`].
     fn from_str(text: &str) -> Result<Self> {
-        let (name, given) = match text.split_once('=') {
-            Some((name, given)) => (name.trim(), Some(given)),
-            None => (text.trim(), None),
-        };
+        let (name, given) = with_numbers("loss", text)?;
         let name = OTHERS.iter().find(|(other, _)| *other == name).map_or(name, |(_, name)| name);
-        let number = |text: &str| {
-            text.trim()
-                .parse::<f32>()
-                .map_err(|_| Error::Invalid(format!("loss `{name}`: `{}` is no number", text.trim())))
-        };
-        let given: Vec<f32> =
-            given.into_iter().flat_map(|all| all.split(',')).map(number).collect::<Result<_>>()?;
         let value = |i: usize, usual: f32| given.get(i).copied().unwrap_or(usual);
         let (kind, most) = match name {
             "mse" => (Kind::Mse, 0),

@@ -1,20 +1,31 @@
 //! Activation functions as layers.
 
+mod learned;
+mod nonlinearity;
+
+use std::fmt;
 use std::str::FromStr;
 
-use super::{Layer, Linear};
+use super::Layer;
 use crate::error::Error;
-use crate::graph::{Init, Param, Params, Var};
-use crate::names::unknown;
+use crate::graph::Var;
+use crate::names::{refuse_more, unknown, with_numbers};
+
+use learned::largest_of;
+pub use learned::{Maxout, Prelu, Rrelu, Swish};
+pub(super) use nonlinearity::Between;
+pub use nonlinearity::Nonlinearity;
 
 /// An activation function as a layer. Formulas and sources are at the methods of [`Var`] of the same names; those with learned
-/// parameters are layers of their own, [`Prelu`] and [`Maxout`].
+/// parameters are layers of their own, [`Prelu`], [`Swish`] and [`Maxout`], and so is [`Rrelu`], which draws numbers. A model takes any
+/// of them as a [`Nonlinearity`].
 ///
-/// Each has a name in kebab-case, with PyTorch's defaults for its parameters:
+/// Each has a name in kebab-case, with PyTorch's defaults for its parameters, or others after an equals sign:
 ///
 /// ```
 /// use wgrad::nn::Activation;
 /// assert_eq!("leaky-relu".parse::<Activation>()?, Activation::LeakyRelu(0.01));
+/// assert_eq!("elu=0.5".parse::<Activation>()?.to_string(), "elu=0.5");
 /// assert_eq!(Activation::GeluTanh.name(), "gelu-tanh");
 /// # Ok::<(), wgrad::Error>(())
 /// ```
@@ -149,17 +160,73 @@ impl Activation {
             Activation::Hardmax => "hardmax",
         }
     }
+
+    /// Its parameters.
+    fn numbers(&self) -> Vec<f32> {
+        match *self {
+            Activation::LeakyRelu(x)
+            | Activation::Elu(x)
+            | Activation::Celu(x)
+            | Activation::Swish(x)
+            | Activation::HardShrink(x)
+            | Activation::SoftShrink(x)
+            | Activation::Softplus(x) => vec![x],
+            Activation::HardTanh(low, high) => vec![low, high],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether it takes each number for itself, and not the last axis as a whole.
+    pub(super) fn is_elementwise(&self) -> bool {
+        use Activation::{Glu, Hardmax, LogSoftmax, Softmax, Swiglu};
+        !matches!(self, Glu | Swiglu | Softmax | LogSoftmax | Hardmax)
+    }
 }
 
 impl FromStr for Activation {
     type Err = Error;
 
-    /// By its name, with the usual parameters.
-    fn from_str(name: &str) -> Result<Self, Error> {
-        Activation::ALL
+    /// By its name, with the usual parameters or those after an equals sign: `elu=0.5`, `hard-tanh=-2,2`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (name, given) = with_numbers("activation", text)?;
+        let usual = Activation::ALL
             .into_iter()
             .find(|a| a.name() == name)
-            .ok_or_else(|| unknown("activation", name, &Activation::ALL.each_ref().map(Activation::name)))
+            .ok_or_else(|| unknown("activation", name, &Activation::ALL.each_ref().map(Activation::name)))?;
+        refuse_more("activation", name, usual.numbers().len(), &given)?;
+        let value = |i: usize| given.get(i).copied().unwrap_or(usual.numbers()[i]);
+        let activation = match usual {
+            Activation::LeakyRelu(_) => Activation::LeakyRelu(value(0)),
+            Activation::Elu(_) => Activation::Elu(value(0)),
+            Activation::Celu(_) => Activation::Celu(value(0)),
+            Activation::Swish(_) => Activation::Swish(value(0)),
+            Activation::HardTanh(..) => Activation::HardTanh(value(0), value(1)),
+            Activation::HardShrink(_) => Activation::HardShrink(value(0)),
+            Activation::SoftShrink(_) => Activation::SoftShrink(value(0)),
+            Activation::Softplus(_) => Activation::Softplus(value(0)),
+            other => other,
+        };
+        let is_taken = match activation {
+            Activation::Celu(alpha) | Activation::Softplus(alpha) => alpha != 0.0,
+            Activation::HardTanh(low, high) => low <= high,
+            Activation::HardShrink(lambda) | Activation::SoftShrink(lambda) => lambda >= 0.0,
+            _ => true,
+        };
+        let what = match activation {
+            Activation::HardTanh(..) => "the lower bound comes first",
+            Activation::HardShrink(_) | Activation::SoftShrink(_) => "the threshold must be 0 or more",
+            _ => "the parameter must not be 0",
+        };
+        if is_taken { Ok(activation) } else { Err(Error::Invalid(format!("activation `{text}`: {what}"))) }
+    }
+}
+
+/// As it is parsed.
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<String> = self.numbers().iter().map(f32::to_string).collect();
+        let equals = if numbers.is_empty() { "" } else { "=" };
+        write!(f, "{}{equals}{}", self.name(), numbers.join(","))
     }
 }
 
@@ -198,68 +265,6 @@ impl Layer for Activation {
             Activation::LogSoftmax => x.log_softmax(last),
             Activation::Hardmax => x.hardmax(last),
         }
-    }
-}
-
-/// ReLU with a learned slope below 0, of all channels or one of each: He et al., ICCV 2015, section 2.1. The parameter is `weight`,
-/// `[1]` or `[channels]`, and starts as 0.25, as in PyTorch's `PReLU`.
-#[derive(Debug, Clone)]
-pub struct Prelu {
-    path: String,
-    slope: Param,
-}
-
-impl Prelu {
-    /// One slope with `channels` = 1, else one for each channel of `[n, channels, ..]`.
-    pub fn new(params: &Params, channels: usize) -> Self {
-        Prelu {
-            path: params.path().to_string(),
-            slope: params.param("weight", [channels], Init::Constant(0.25)),
-        }
-    }
-}
-
-impl Layer for Prelu {
-    #[track_caller]
-    fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
-        let g = x.graph();
-        let _scope = g.scope_at(&self.path);
-        let slope = g.param(&self.slope);
-        let channels = slope.shape().elements();
-        // Channels are the second axis, whatever follows it.
-        let mut dims = vec![channels];
-        if channels > 1 {
-            dims.resize(x.shape().rank().saturating_sub(1).max(1), 1);
-        }
-        x.prelu(slope.reshape(&dims))
-    }
-}
-
-/// The largest of several linear functions for each output: Goodfellow et al., "Maxout Networks", ICML 2013. Its [`Linear`] layer has
-/// `pieces` rows of `weight` after each other for an output.
-#[derive(Debug, Clone)]
-pub struct Maxout {
-    linear: Linear,
-    pieces: usize,
-}
-
-impl Maxout {
-    /// Takes `[.., inputs]` and gives `[.., outputs]`; two pieces make any convex function of one input's sign, five are usual.
-    pub fn new(params: &Params, inputs: usize, outputs: usize, pieces: usize) -> Self {
-        Maxout { linear: Linear::new(params, inputs, outputs * pieces), pieces }
-    }
-}
-
-impl Layer for Maxout {
-    #[track_caller]
-    fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
-        let y = self.linear.forward(x);
-        let mut dims = y.shape().dims().to_vec();
-        let last = dims.len();
-        let Some(width) = dims.last_mut() else { return y };
-        *width = width.checked_div(self.pieces).unwrap_or(0);
-        dims.push(self.pieces);
-        y.reshape(&dims).max(&[last])
     }
 }
 

@@ -1,13 +1,21 @@
 //! Small classifiers of images.
 
+use super::activation::Between;
 use super::norm::NormLayer;
-use super::{Conv2d, Conv2dOptions, Dropout, Layer, Linear, MaxPool2d, Norm, Padding, ResidualBlock};
+use super::{
+    Conv2d, Conv2dOptions, Dropout, Layer, Linear, MaxPool2d, ModelOptions, Norm, Padding, ResidualBlock,
+};
 use crate::graph::{Init, Params, Var};
 
 /// A 3 × 3 convolution that keeps the size of the images, started as He et al. have it (ICCV 2015, equation 10).
-fn conv(params: &Params, inputs: usize, outputs: usize, bias: bool) -> Conv2d {
+fn conv(params: &Params, inputs: usize, outputs: usize, bias: bool, model: &ModelOptions) -> Conv2d {
     let options = Conv2dOptions { padding: Padding::all(1), ..Conv2dOptions::default() };
-    Conv2d::with_init(params, inputs, outputs, [3, 3], options, bias, Init::HeNormal)
+    Conv2d::with_init(params, inputs, outputs, [3, 3], options, bias, model.weights(Init::HeNormal))
+}
+
+/// The linear layer that gives the logits.
+fn logits(params: &Params, inputs: usize, classes: usize, model: &ModelOptions) -> Linear {
+    Linear::with(&params.at("fc"), inputs, classes, true, model.weights(Init::FanIn(inputs)))
 }
 
 /// A convolutional network in the manner of LeCun et al., "Gradient-Based Learning Applied to Document
@@ -28,9 +36,9 @@ fn conv(params: &Params, inputs: usize, outputs: usize, bias: bool) -> Conv2d {
 #[derive(Debug, Clone)]
 pub struct Cnn {
     params: Params,
-    /// Each with whether its images are halved afterwards.
-    convs: Vec<(Conv2d, bool)>,
-    /// After each convolution, or none at all.
+    /// Each with what follows it, and whether its images are halved afterwards.
+    convs: Vec<(Conv2d, Between, bool)>,
+    /// After each convolution, before what follows, or none at all.
     norms: Vec<NormLayer>,
     fc: Linear,
     dropout: f32,
@@ -39,20 +47,38 @@ pub struct Cnn {
 impl Cnn {
     /// For images `[channels, height, width]`; one convolution for each of `channels`, its number of outputs.
     pub fn new(params: &Params, image: [usize; 3], channels: &[usize], classes: usize) -> Self {
+        Self::with(params, image, channels, classes, &ModelOptions::default())
+    }
+
+    /// The same with an activation, which takes each number for itself and has its parameters at `act1`, `act2`, …, and
+    /// initial weights.
+    pub fn with(
+        params: &Params,
+        image: [usize; 3],
+        channels: &[usize],
+        classes: usize,
+        options: &ModelOptions,
+    ) -> Self {
         let [mut inputs, mut height, mut width] = image;
         let mut convs = Vec::new();
         for (i, &outputs) in channels.iter().enumerate() {
-            let layer = conv(&params.at(&format!("conv{}", i + 1)), inputs, outputs, true);
+            let layer = conv(&params.at(&format!("conv{}", i + 1)), inputs, outputs, true, options);
+            let between = options.activation.layer(&params.at(&format!("act{}", i + 1)), outputs);
             // An image of one row or column cannot be halved.
             let halves = height.min(width) >= if i + 1 == channels.len() { 2 } else { 16 };
             if halves {
                 (height, width) = (height / 2, width / 2);
             }
-            convs.push((layer, halves));
+            convs.push((layer, between, halves));
             inputs = outputs;
         }
-        let fc = Linear::new(&params.at("fc"), inputs.saturating_mul(height).saturating_mul(width), classes);
-        Cnn { params: params.clone(), convs, norms: Vec::new(), fc, dropout: 0.0 }
+        let fc = logits(params, inputs.saturating_mul(height).saturating_mul(width), classes, options);
+        let norm = options.norm.unwrap_or(Norm::None);
+        let of = |(i, (conv, ..)): (usize, &(Conv2d, Between, bool))| {
+            NormLayer::of_images(norm, &params.at(&format!("norm{}", i + 1)), conv.weight().shape().dim(0))
+        };
+        let norms = if norm == Norm::None { Vec::new() } else { convs.iter().enumerate().map(of).collect() };
+        Cnn { params: params.clone(), convs, norms, fc, dropout: 0.0 }
     }
 
     /// Drops a share of what the linear layer takes while training; none by default.
@@ -62,23 +88,9 @@ impl Cnn {
         self
     }
 
-    /// Normalizations `norm1`, `norm2`, … after the convolutions, before ReLU; none by default. It is for a model that has
-    /// none yet: its parameters are made here.
-    #[must_use]
-    pub fn norm(mut self, norm: Norm) -> Self {
-        let of = |(i, conv): (usize, &Conv2d)| {
-            let params = self.params.at(&format!("norm{}", i + 1));
-            NormLayer::of_images(norm, &params, conv.weight().shape().dim(0))
-        };
-        if norm != Norm::None {
-            self.norms = self.convs().enumerate().map(of).collect();
-        }
-        self
-    }
-
     /// The convolutions.
     pub fn convs(&self) -> impl Iterator<Item = &Conv2d> {
-        self.convs.iter().map(|(conv, _)| conv)
+        self.convs.iter().map(|(conv, ..)| conv)
     }
 }
 
@@ -86,14 +98,14 @@ impl Layer for Cnn {
     #[track_caller]
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         let mut x = x;
-        for (i, (conv, halves)) in self.convs.iter().enumerate() {
+        for (i, (conv, between, halves)) in self.convs.iter().enumerate() {
             x = conv.forward(x);
             let normed = self.norms.get(i);
             let place = self.params.at(&format!("norm{}", i + 1));
             x = normed.map_or(x, |norm| norm.forward(x));
             let own = conv.weight().name().trim_end_matches(".weight");
             let _scope = x.graph().scope_at(if normed.is_some() { place.path() } else { own });
-            x = x.relu();
+            x = between.forward(x);
             if *halves {
                 x = MaxPool2d::new(2).forward(x);
             }
@@ -113,6 +125,7 @@ pub struct ResNet {
     params: Params,
     conv1: Conv2d,
     bn1: NormLayer,
+    between: Between,
     blocks: Vec<ResidualBlock>,
     fc: Linear,
     dropout: f32,
@@ -121,20 +134,22 @@ pub struct ResNet {
 impl ResNet {
     /// For images of so many `channels`; each of `widths` is the width of a stage of `depth` blocks.
     pub fn new(params: &Params, channels: usize, widths: &[usize], depth: usize, classes: usize) -> Self {
-        Self::with_norm(params, channels, widths, depth, classes, Norm::Batch)
+        Self::with(params, channels, widths, depth, classes, &ModelOptions::default())
     }
 
-    /// With another normalization, under the same names; without one, convolutions have a bias.
-    pub fn with_norm(
+    /// The same with an activation, which takes each number for itself and has its parameters at `act`, initial weights, and
+    /// another normalization under the same names.
+    pub fn with(
         params: &Params,
         channels: usize,
         widths: &[usize],
         depth: usize,
         classes: usize,
-        norm: Norm,
+        options: &ModelOptions,
     ) -> Self {
+        let norm = options.norm.unwrap_or(Norm::Batch);
         let first = widths.first().copied().unwrap_or(channels);
-        let conv1 = conv(&params.at("conv1"), channels, first, norm == Norm::None);
+        let conv1 = conv(&params.at("conv1"), channels, first, norm == Norm::None, options);
         let bn1 = NormLayer::of_images(norm, &params.at("bn1"), first);
         let mut blocks = Vec::new();
         let mut inputs = first;
@@ -142,7 +157,7 @@ impl ResNet {
             for block in 0..depth {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
                 let at = params.at(&format!("layer{}.{block}", stage + 1));
-                blocks.push(ResidualBlock::with_norm(&at, inputs, outputs, stride, norm));
+                blocks.push(ResidualBlock::with(&at, inputs, outputs, stride, options));
                 inputs = outputs;
             }
         }
@@ -150,8 +165,9 @@ impl ResNet {
             params: params.clone(),
             conv1,
             bn1,
+            between: options.activation.layer(&params.at("act"), first),
             blocks,
-            fc: Linear::new(&params.at("fc"), inputs, classes),
+            fc: logits(params, inputs, classes, options),
             dropout: 0.0,
         }
     }
@@ -167,7 +183,7 @@ impl ResNet {
 impl Layer for ResNet {
     #[track_caller]
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
-        let mut x = self.bn1.forward(self.conv1.forward(x)).relu();
+        let mut x = self.between.forward(self.bn1.forward(self.conv1.forward(x)));
         for block in &self.blocks {
             x = block.forward(x);
         }

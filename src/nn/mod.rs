@@ -11,6 +11,7 @@ mod linear;
 mod mixup;
 mod noise;
 mod norm;
+mod options;
 mod pool;
 mod residual;
 mod sequential;
@@ -20,7 +21,7 @@ mod summary;
 use crate::graph::Var;
 
 pub use crate::ops::{Conv2dOptions, Padding, PoolOptions};
-pub use activation::{Activation, Maxout, Prelu};
+pub use activation::{Activation, Maxout, Nonlinearity, Prelu, Rrelu, Swish};
 pub use affine::RandomAffine;
 pub use batch_norm::{BatchNorm1d, BatchNorm2d};
 pub use conv::Conv2d;
@@ -33,6 +34,7 @@ pub use noise::{AlphaDropout, DropPath, GaussianNoise, SpatialDropout};
 pub use norm::{
     Affine, GroupNorm, InstanceNorm, LocalResponseNorm, Norm, RmsNorm, SpectralNorm, WeightNorm, Weighted,
 };
+pub use options::ModelOptions;
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use residual::ResidualBlock;
 pub use sequential::{Mlp, Sequential};

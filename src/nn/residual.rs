@@ -1,7 +1,8 @@
 //! The residual block.
 
+use super::activation::Between;
 use super::norm::NormLayer;
-use super::{Conv2d, Conv2dOptions, Layer, Norm, Padding};
+use super::{Conv2d, Conv2dOptions, Layer, ModelOptions, Norm, Padding};
 use crate::graph::{Init, Params, Var};
 
 /// y = relu(x' + bn2(conv2(relu(bn1(conv1(x)))))), where x' is x itself or, if the size or the channels change,
@@ -27,6 +28,8 @@ pub struct ResidualBlock {
     bn1: NormLayer,
     conv2: Conv2d,
     bn2: NormLayer,
+    /// After the first normalization, and after the sum.
+    between: [Between; 2],
     shortcut: Option<(Conv2d, NormLayer)>,
 }
 
@@ -34,18 +37,21 @@ impl ResidualBlock {
     /// From `inputs` to `outputs` channels; the first convolution takes steps of `stride`. Convolutions start as
     /// He et al. have it, ICCV 2015, equation 10.
     pub fn new(params: &Params, inputs: usize, outputs: usize, stride: usize) -> Self {
-        Self::with_norm(params, inputs, outputs, stride, Norm::Batch)
+        Self::with(params, inputs, outputs, stride, &ModelOptions::default())
     }
 
-    /// With another normalization, under the same names; without one, convolutions have a bias.
-    pub fn with_norm(params: &Params, inputs: usize, outputs: usize, stride: usize, norm: Norm) -> Self {
+    /// The same with another activation than ReLU, its parameters at `act1` and `act2`, other initial weights, or another
+    /// normalization under the same names; without one, convolutions have a bias.
+    pub fn with(params: &Params, inputs: usize, outputs: usize, stride: usize, model: &ModelOptions) -> Self {
+        let norm = model.norm.unwrap_or(Norm::Batch);
         let bias = norm == Norm::None;
         let conv = |name: &str, inputs, kernel: usize, stride: usize| {
             // Half the kernel on each side at every stride, as torchvision has it.
             let padding = Padding::all(kernel / 2);
             let options = Conv2dOptions { stride: [stride; 2], padding, ..Conv2dOptions::default() };
             let at = params.at(name);
-            Conv2d::with_init(&at, inputs, outputs, [kernel; 2], options, bias, Init::HeNormal)
+            let init = model.weights(Init::HeNormal);
+            Conv2d::with_init(&at, inputs, outputs, [kernel; 2], options, bias, init)
         };
         let norm = |name: &str| NormLayer::of_images(norm, &params.at(name), outputs);
         let changes = stride != 1 || inputs != outputs;
@@ -55,6 +61,7 @@ impl ResidualBlock {
             bn1: norm("bn1"),
             conv2: conv("conv2", outputs, 3, 1),
             bn2: norm("bn2"),
+            between: ["act1", "act2"].map(|name| model.activation.layer(&params.at(name), outputs)),
             shortcut: changes.then(|| (conv("downsample.0", inputs, 1, stride), norm("downsample.1"))),
         }
     }
@@ -64,13 +71,13 @@ impl Layer for ResidualBlock {
     #[track_caller]
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         let _scope = x.graph().scope_at(&self.path);
-        let inner = self.bn1.forward(self.conv1.forward(x)).relu();
+        let inner = self.between[0].forward(self.bn1.forward(self.conv1.forward(x)));
         let inner = self.bn2.forward(self.conv2.forward(inner));
         let shortcut = match &self.shortcut {
             Some((conv, norm)) => norm.forward(conv.forward(x)),
             None => x,
         };
-        (inner + shortcut).relu()
+        self.between[1].forward(inner + shortcut)
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use super::activation::Between;
 use super::norm::NormLayer;
 use super::{Activation, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Conv2dOptions, Dropout, Flatten};
-use super::{GlobalAvgPool2d, Layer, LayerNorm, Linear, MaxPool2d, Norm, Padding, ResidualBlock};
-use crate::graph::{Params, Var};
+use super::{
+    GlobalAvgPool2d, Layer, LayerNorm, Linear, MaxPool2d, ModelOptions, Norm, Padding, ResidualBlock,
+};
+use crate::graph::{Init, Params, Var};
 
 /// Layers applied one after another. Parameters are named by position, as in PyTorch: `0.weight`.
 ///
@@ -131,17 +134,38 @@ pub struct Mlp {
     layers: Vec<Linear>,
     /// After each layer but the last, or none at all.
     norms: Vec<NormLayer>,
-    activation: Activation,
+    /// What follows then.
+    between: Vec<Between>,
     dropout: f32,
 }
 
 impl Mlp {
     /// Layers between the given widths: `&[784, 128, 10]` has one hidden layer.
     pub fn new(params: &Params, widths: &[usize]) -> Self {
-        let layer = |(i, w): (usize, &[usize])| Linear::new(&params.at(&format!("fc{}", i + 1)), w[0], w[1]);
-        let layers = widths.windows(2).enumerate().map(layer).collect();
-        let norms = Vec::new();
-        Mlp { params: params.clone(), layers, norms, activation: Activation::Relu, dropout: 0.0 }
+        Self::with(params, widths, &ModelOptions::default())
+    }
+
+    /// The same with an activation and initial weights. Before one that makes one number of several, layers give as many
+    /// for each of the width; one with parameters has them at `act1`, `act2`, …. Normalizations, before it, are `norm1`, `norm2`, ….
+    pub fn with(params: &Params, widths: &[usize], options: &ModelOptions) -> Self {
+        let hidden = widths.len().saturating_sub(2);
+        let layer = |(i, w): (usize, &[usize])| {
+            let outputs = if i < hidden { w[1].saturating_mul(options.activation.inputs()) } else { w[1] };
+            let init = options.weights(Init::FanIn(w[0]));
+            Linear::with(&params.at(&format!("fc{}", i + 1)), w[0], outputs, true, init)
+        };
+        let layers: Vec<Linear> = widths.windows(2).enumerate().map(layer).collect();
+        let between = |i: usize| options.activation.layer(&params.at(&format!("act{i}")), widths[i]);
+        let norm = options.norm.unwrap_or(Norm::None);
+        let of = |(i, layer): (usize, &Linear)| {
+            NormLayer::of_rows(norm, &params.at(&format!("norm{}", i + 1)), layer.weight().shape().dim(0))
+        };
+        let norms = match norm {
+            Norm::None => Vec::new(),
+            _ => layers[..hidden].iter().enumerate().map(of).collect(),
+        };
+        let between = (1..=hidden).map(between).collect();
+        Mlp { params: params.clone(), layers, norms, between, dropout: 0.0 }
     }
 
     /// Drops a share of the hidden values while training; none by default.
@@ -151,25 +175,10 @@ impl Mlp {
         self
     }
 
-    /// Normalizations `norm1`, `norm2`, … of the hidden values, before the activation; none by default. It is for a model
-    /// that has none yet: its parameters are made here.
-    #[must_use]
-    pub fn norm(mut self, norm: Norm) -> Self {
-        let hidden = self.layers.len().saturating_sub(1);
-        let of = |(i, layer): (usize, &Linear)| {
-            let params = self.params.at(&format!("norm{}", i + 1));
-            NormLayer::of_rows(norm, &params, layer.weight().shape().dim(0))
-        };
-        if norm != Norm::None {
-            self.norms = self.layers[..hidden].iter().enumerate().map(of).collect();
-        }
-        self
-    }
-
     /// Another activation between the layers.
     #[must_use]
     pub fn activation(mut self, activation: Activation) -> Self {
-        self.activation = activation;
+        self.between.fill(Between::Of(activation));
         self
     }
 
@@ -190,7 +199,7 @@ impl Layer for Mlp {
                 x = normed.map_or(x, |norm| norm.forward(x));
                 let own = layer.weight().name().trim_end_matches(".weight");
                 let _scope = x.graph().scope_at(if normed.is_some() { place.path() } else { own });
-                x = self.activation.forward(x);
+                x = self.between[i - 1].forward(x);
                 x = Dropout::new(&self.params.at(&format!("drop{i}")), self.dropout).forward(x);
             }
             x = layer.forward(x);

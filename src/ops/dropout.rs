@@ -44,10 +44,15 @@ impl Dropout {
     }
 
     /// Random words of elements 4 `block` to 4 `block` + 3.
-    fn words(&self, block: u32, step: u32) -> [u32; 4] {
-        let [low, high] = words_of(self.stream);
-        philox([block, step, low, high], words_of(self.seed))
+    fn words(&self, block: usize, step: u32) -> [u32; 4] {
+        words(self.seed, self.stream, block, step)
     }
+}
+
+/// Random words of a stream: those of elements 4 `block` to 4 `block` + 3.
+pub(super) fn words(seed: u64, stream: u64, block: usize, step: u32) -> [u32; 4] {
+    let [low, high] = words_of(stream);
+    philox([block as u32, step, low, high], words_of(seed))
 }
 
 impl<T: Real> Reference<T> for Dropout {
@@ -55,7 +60,7 @@ impl<T: Real> Reference<T> for Dropout {
         let (x, step) = (inputs[0].f(), inputs[1].u32()[0]);
         let (threshold, scale) = (self.threshold(), T::of(self.scale()));
         for (i, y) in outputs[0].f().iter_mut().enumerate() {
-            let word = self.words((i / 4) as u32, step)[i % 4];
+            let word = self.words(i / 4, step)[i % 4];
             *y = if word >= threshold { x[i] * scale } else { T::zero() };
         }
         Ok(())
@@ -65,7 +70,7 @@ impl<T: Real> Reference<T> for Dropout {
         let (x, step) = (inputs[0].f(), inputs[1].u32()[0]);
         let (threshold, scale) = (self.threshold(), T::of(self.scale()));
         for (block, (y, x)) in outputs[0].f().chunks_mut(4).zip(x.chunks(4)).enumerate() {
-            let words = self.words(block as u32, step);
+            let words = self.words(block, step);
             for ((y, &x), word) in y.iter_mut().zip(x).zip(words) {
                 *y = if word >= threshold { x * scale } else { T::zero() };
             }

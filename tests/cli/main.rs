@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod activations;
 #[cfg(feature = "gpu")]
 #[path = "../common/mod.rs"]
 mod common;

@@ -10,6 +10,7 @@ use super::advice::{in_asking, in_training};
 use super::data_name::DataName;
 use super::file_kind::{is_image, refuse_image};
 use super::loss::LossSettings;
+use super::network::Network;
 use super::run_file::{Origin, PREPROCESSING_FILE};
 use super::table::{Content, TableSettings};
 use super::{Failure, Outcome};
@@ -143,6 +144,8 @@ pub(super) struct Subject {
     table: TableSettings,
     /// What the model was trained to make small.
     loss: LossSettings,
+    /// What its layers are made with.
+    pub(super) network: Network,
     /// Whether the data has the name of that which the model was trained on.
     is_own: bool,
 }
@@ -172,7 +175,8 @@ impl Subject {
             refuse_no_table(&data)?;
         }
         let loss = LossSettings::earlier(&settings)?;
-        Ok(Subject { data, preprocessor, table: TableSettings::earlier(&settings)?, loss, is_own })
+        let (table, network) = (TableSettings::earlier(&settings)?, Network::earlier(&settings)?);
+        Ok(Subject { data, preprocessor, table, loss, network, is_own })
     }
 
     /// The rows to test on. Of a table that the model was not trained on, all.

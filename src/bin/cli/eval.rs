@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let subject = Subject::of(&path, args.data.as_ref())?;
     let (rows, data_name) = (subject.test()?, &subject.data);
     let test = &rows.data;
-    let architecture = Architecture::read(&path, test.shape())?;
+    let architecture = Architecture::read(&path, test.shape(), subject.network.clone())?;
     let (device, no_gpu) = open(&args.device)?;
     let info = device.info();
     let params = Params::seeded(0);

@@ -18,6 +18,7 @@ mod log;
 mod loss;
 mod lr_find;
 mod model;
+mod network;
 mod picture;
 mod pictures;
 mod predict;

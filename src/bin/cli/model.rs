@@ -8,15 +8,16 @@ use serde_json::Value;
 use wgrad::Params;
 use wgrad::nn::{Cnn, Layer, Mlp, Norm, ResNet};
 
+use super::network::Network;
 use super::run_file::Origin;
 use super::{Failure, Outcome};
 
 /// Models that can be trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Kind {
-    /// Fully connected layers with ReLU between them
+    /// Fully connected layers with an activation between them
     Mlp,
-    /// 3 × 3 convolutions with ReLU and maxima, dropout, a linear layer
+    /// 3 × 3 convolutions with activations and maxima, dropout, a linear layer
     Cnn,
     /// Residual blocks with batch normalization, the average of each plane, a linear layer
     Resnet,
@@ -42,6 +43,7 @@ pub(super) struct Architecture {
     /// Residual blocks of a stage.
     pub(super) depth: usize,
     pub(super) norm: Norm,
+    pub(super) network: Network,
     /// Shape of an example.
     pub(super) input: Vec<usize>,
     pub(super) classes: usize,
@@ -51,16 +53,15 @@ impl Architecture {
     /// The layers, with parameters in `params`.
     pub(super) fn build(&self, params: &Params, dropout: f32) -> Outcome<Box<dyn Layer + Send + Sync>> {
         let Architecture { kind, widths, depth, norm, classes, .. } = self;
+        let options = self.network.options().norm(*norm);
         Ok(match kind {
-            Kind::Mlp => Box::new(Mlp::new(params, &self.chain()).norm(*norm).dropout(dropout)),
+            Kind::Mlp => Box::new(Mlp::with(params, &self.chain(), &options).dropout(dropout)),
             Kind::Cnn => {
-                let cnn = Cnn::new(params, self.image()?, widths, *classes);
-                Box::new(cnn.norm(*norm).dropout(dropout))
+                Box::new(Cnn::with(params, self.image()?, widths, *classes, &options).dropout(dropout))
             }
             Kind::Resnet => {
                 let [channels, ..] = self.image()?;
-                let net = ResNet::with_norm(params, channels, widths, *depth, *classes, *norm);
-                Box::new(net.dropout(dropout))
+                Box::new(ResNet::with(params, channels, widths, *depth, *classes, &options).dropout(dropout))
             }
         })
     }
@@ -81,8 +82,9 @@ impl Architecture {
         })
     }
 
-    /// The model that a file holds, for examples of shape `input`.
-    pub(super) fn read(path: &Path, input: &[usize]) -> Outcome<Self> {
+    /// The model that a file holds, for examples of shape `input`; what shapes do not tell is that of the run that made it.
+    pub(super) fn read(path: &Path, input: &[usize], network: Network) -> Outcome<Self> {
+        let each = network.activation.inputs();
         let show = path.display();
         let content = std::fs::read(path).map_err(|e| Failure::new(format!("{show}: {e}")))?;
         let file = SafeTensors::deserialize(&content)
@@ -97,7 +99,9 @@ impl Architecture {
             }
             () => {
                 let mut widths: Vec<usize> = (1..).map_while(|i| outputs(&format!("fc{i}.weight"))).collect();
-                widths.pop().map(|classes| (Kind::Mlp, widths, 1, classes))
+                let last = widths.pop();
+                widths.iter_mut().for_each(|width| *width /= each);
+                last.map(|classes| (Kind::Mlp, widths, 1, classes))
             }
         };
         let Some((kind, widths, depth, classes)) = read else {
@@ -108,10 +112,14 @@ impl Architecture {
             )));
         };
         let norm = kind.norm(&Origin::of(path)?.settings)?;
-        let model = Architecture { kind, widths, depth, norm, input: input.to_vec(), classes };
+        let model = Architecture { kind, widths, depth, norm, network, input: input.to_vec(), classes };
         // Loading compares every shape; what depends on the input says more here.
         let (first, is, wanted) = match kind {
-            Kind::Mlp => ("fc1.weight", shape("fc1.weight"), vec![model.chain()[1], model.chain()[0]]),
+            Kind::Mlp => {
+                let chain = model.chain();
+                let outputs = if chain.len() > 2 { chain[1] * each } else { chain[1] };
+                ("fc1.weight", shape("fc1.weight"), vec![outputs, chain[0]])
+            }
             Kind::Cnn | Kind::Resnet => {
                 let out = model.widths.first().copied().unwrap_or(0);
                 ("conv1.weight", shape("conv1.weight"), vec![out, model.image()?[0], 3, 3])
@@ -168,27 +176,47 @@ mod tests {
     fn every_kind_is_read_from_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        for (kind, widths, depth) in [
-            (Kind::Mlp, vec![7, 5], 1),
-            (Kind::Mlp, vec![], 1),
-            (Kind::Cnn, vec![3, 4], 1),
-            (Kind::Resnet, vec![2, 4], 2),
+        for (kind, widths, depth, activation) in [
+            (Kind::Mlp, vec![7, 5], 1, "relu"),
+            (Kind::Mlp, vec![], 1, "relu"),
+            (Kind::Mlp, vec![7, 5], 1, "maxout=3"),
+            (Kind::Mlp, vec![], 1, "glu"),
+            (Kind::Mlp, vec![4], 1, "swiglu"),
+            (Kind::Cnn, vec![3, 4], 1, "relu"),
+            (Kind::Cnn, vec![3, 4], 1, "prelu"),
+            (Kind::Resnet, vec![2, 4], 2, "relu"),
+            (Kind::Resnet, vec![2, 4], 2, "swish-learned"),
         ] {
-            let norm = kind.norm(&Value::Null).unwrap();
-            let model = Architecture { kind, widths, depth, norm, input: vec![1, 8, 8], classes: 3 };
+            let network = Network { activation: activation.parse().unwrap(), init: None };
+            let model = Architecture {
+                kind,
+                widths,
+                depth,
+                norm: kind.norm(&Value::Null).unwrap(),
+                network: network.clone(),
+                input: vec![1, 8, 8],
+                classes: 3,
+            };
             let params = Params::seeded(1);
             model.build(&params, 0.5).unwrap();
             Device::cpu().save(&params.all(), &path).unwrap();
-            assert_eq!(Architecture::read(&path, &[1, 8, 8]).unwrap(), model);
-            let wrong = Architecture::read(&path, &[2, 8, 8]).unwrap_err().to_string();
+            assert_eq!(Architecture::read(&path, &[1, 8, 8], network.clone()).unwrap(), model);
+            let wrong = Architecture::read(&path, &[2, 8, 8], network).unwrap_err().to_string();
             assert!(wrong.contains("does not fit examples of shape [2, 8, 8]"), "{wrong}");
         }
     }
 
     #[test]
     fn convolutions_need_images() {
-        let (kind, norm) = (Kind::Cnn, Norm::None);
-        let model = Architecture { kind, widths: vec![4], depth: 1, norm, input: vec![4], classes: 3 };
+        let model = Architecture {
+            kind: Kind::Cnn,
+            widths: vec![4],
+            depth: 1,
+            norm: Norm::None,
+            network: Network::default(),
+            input: vec![4],
+            classes: 3,
+        };
         let message = model.build(&Params::seeded(1), 0.0).err().unwrap().to_string();
         assert!(message.contains("use --model mlp"), "{message}");
     }

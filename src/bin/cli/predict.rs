@@ -77,7 +77,7 @@ struct Input {
 pub(super) fn run(args: &Args) -> Outcome {
     let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_ref())?;
     let subject = Subject::of(&path, args.data.as_ref())?;
-    let architecture = Architecture::read(&path, &subject.shape()?)?;
+    let architecture = Architecture::read(&path, &subject.shape()?, subject.network.clone())?;
     let is_named = args.model_file.is_some() || args.out.is_some();
     let which = match is_named {
         true => String::new(),

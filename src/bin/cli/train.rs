@@ -243,6 +243,7 @@ pub(super) fn architecture(settings: &Settings, data: &Dataset) -> Architecture 
         widths: settings.widths.iter().map(|&w| w as usize).collect(),
         depth: settings.depth as usize,
         norm: settings.norm,
+        network: settings.network.clone(),
         input: data.shape().to_vec(),
         // One number to be predicted.
         classes: data.classes().max(1),

@@ -20,6 +20,7 @@ pub(super) fn describe(settings: &Settings) -> String {
         settings.weight_decay,
         settings.dropout,
     );
+    text.push_str(&settings.network.describe());
     if let Some(loss) = &settings.loss.name {
         text.push_str(&format!(", loss {loss}"));
     }

@@ -148,17 +148,18 @@ impl Layer for NormLayer {
 mod tests {
     use super::*;
     use crate::Graph;
-    use crate::nn::{Cnn, Mlp, ResNet, Summary};
+    use crate::nn::{Cnn, Mlp, ModelOptions, ResNet, Summary};
 
     /// What a model with each normalization learns and keeps, beside what it has without.
     #[test]
     fn models_have_what_they_are_told() {
         let each = |norm: Norm| {
+            let options = ModelOptions::default().norm(norm);
             let [mlp, cnn, resnet] = [(); 3].map(|()| Params::seeded(1));
             let models: [(&Params, Box<dyn Layer>, &[usize]); 3] = [
-                (&mlp, Box::new(Mlp::new(&mlp, &[6, 8, 8, 3]).norm(norm)), &[4, 6]),
-                (&cnn, Box::new(Cnn::new(&cnn, [1, 8, 8], &[4, 8], 3).norm(norm)), &[4, 1, 8, 8]),
-                (&resnet, Box::new(ResNet::with_norm(&resnet, 1, &[4, 8], 1, 3, norm)), &[4, 1, 8, 8]),
+                (&mlp, Box::new(Mlp::with(&mlp, &[6, 8, 8, 3], &options)), &[4, 6]),
+                (&cnn, Box::new(Cnn::with(&cnn, [1, 8, 8], &[4, 8], 3, &options)), &[4, 1, 8, 8]),
+                (&resnet, Box::new(ResNet::with(&resnet, 1, &[4, 8], 1, 3, &options)), &[4, 1, 8, 8]),
             ];
             models.map(|(params, model, shape)| {
                 let g = Graph::new();

@@ -1,13 +1,12 @@
 //! The matrices.
 
 use crate::error::Result;
-use crate::ops::dropout::words_of;
+use crate::ops::dropout::{words, words_of};
 use crate::ops::{
     Arg, Case, Fillings, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, Traits, uniform,
 };
 use crate::ops::{UNIT, expect};
 use crate::rng::PHILOX_ROUNDS;
-use crate::rng::philox;
 use crate::shape::{DType, Shape, TensorType};
 
 /// A matrix (a, b, tx, c, d, ty) for each of some images, `[images, 6]`: a shift of whole pixels, at most `shift`
@@ -26,8 +25,7 @@ pub(crate) struct RandomAffine {
 impl RandomAffine {
     /// The words of image `i`.
     fn words(&self, i: usize, step: u32) -> [u32; 4] {
-        let [low, high] = words_of(self.stream);
-        philox([i as u32, step, low, high], words_of(self.seed))
+        words(self.seed, self.stream, i, step)
     }
 
     /// A whole number from -shift to shift.

@@ -380,6 +380,9 @@ macro_rules! formula {
     (@attributes) => {};
     (@attributes ($a:ident)) => { fn attributes(&self) -> Vec<f32> { vec![self.0] } };
     (@attributes ($a:ident, $b:ident)) => { fn attributes(&self) -> Vec<f32> { vec![self.0, self.1] } };
+    (@attributes ($a:ident, $b:ident, $c:ident)) => {
+        fn attributes(&self) -> Vec<f32> { vec![self.0, self.1, self.2] }
+    };
 }
 use formula;
 

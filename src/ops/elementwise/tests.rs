@@ -36,6 +36,65 @@ fn gelu_slope(x: f32) -> f32 {
     normal(z) + z * density(z)
 }
 
+/// The nearest finite number, wide.
+fn finite(x: f32) -> f64 {
+    if x.is_nan() { f64::NAN } else { f64::from(x.clamp(f32::MIN, f32::MAX)) }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// x σ(u), where an infinite x and a σ of 0 give 0.
+fn gated(x: f32, u: f64) -> f32 {
+    let s = sigmoid(u);
+    if s < 1e-300 { 0.0 * finite(x) as f32 } else { (f64::from(x) * s) as f32 }
+}
+
+/// z = βx for finite factors, and σ(z) σ(-z).
+fn swish_bell(x: f32, beta: f32) -> [f64; 2] {
+    let z = (finite(x) * finite(beta)).clamp(-300.0, 300.0);
+    [z, sigmoid(z) * sigmoid(-z)]
+}
+
+fn swish_slope(x: f32, beta: f32) -> f32 {
+    let [z, bell] = swish_bell(x, beta);
+    (sigmoid(z) + z * bell) as f32
+}
+
+/// 2 - z tanh(z / 2) times σ(z) σ(-z).
+fn swish_turn(x: f32, beta: f32) -> f32 {
+    let [z, bell] = swish_bell(x, beta);
+    ((2.0 - z * (z / 2.0).tanh()) * bell) as f32
+}
+
+/// tanh(ln(1 + e^x)), its derivative, and that of it.
+fn mish_gate(x: f64) -> [f64; 3] {
+    let (t, s) = (x.exp().ln_1p().tanh(), sigmoid(x));
+    let d = (1.0 - t * t) * s;
+    [t, d, d * (1.0 - s) - 2.0 * t * d * s]
+}
+
+/// u = √(8 / π) (x + 0.044715 x³), its derivative, and that of it.
+fn gelu_gate(x: f64) -> [f64; 3] {
+    let (root, c) = ((8.0 / std::f64::consts::PI).sqrt(), 0.044_715);
+    [root * (x + c * x.powi(3)), root * (1.0 + 3.0 * c * x * x), root * 6.0 * c * x]
+}
+
+/// The first and second derivative of an activation x times a gate.
+fn gate_slopes(name: &str, x: f32) -> [f32; 2] {
+    let x = finite(x).clamp(-800.0, 800.0);
+    let [s, d, dd] = match name {
+        "mish" => mish_gate(x),
+        _ => {
+            let [u, du, ddu] = gelu_gate(x);
+            let (s, bell) = (sigmoid(u), sigmoid(u) * sigmoid(-u));
+            [s, bell * du, bell * (ddu - du * du * (u / 2.0).tanh())]
+        }
+    };
+    [(s + x * d) as f32, (2.0 * d + x * dd) as f32]
+}
+
 /// Barron's loss and its derivatives, in a plain form: defined for finite numbers, and a shape below 2.
 fn robust(name: &str, r: f64, alpha: f64) -> f64 {
     if !r.is_finite() || !alpha.is_finite() || alpha >= 2.0 {
@@ -148,10 +207,32 @@ fn value(name: &str, [a, b, c]: [f32; 3], p: &[f32]) -> f32 {
         "softplus_grad" => masked(b, value("sigmoid", [a * p[0], 0.0, 0.0], &[])),
         "log_sigmoid" if a < -50.0 => a,
         "log_sigmoid" => -softplus(-a),
-        "elu" if a > 0.0 => a,
-        "elu" => p[0] * f64::from(a).exp_m1() as f32,
-        "elu_grad" if a > 0.0 => b,
-        "elu_grad" => masked(b, p[0] * a.exp()),
+        "elu" if a > 0.0 => a * p[1],
+        "elu" => p[0] * f64::from(a * p[2]).exp_m1() as f32,
+        "elu_grad" if a > 0.0 => masked(b, p[1]),
+        "elu_grad" => masked(b, p[0] * p[2] * (a * p[2]).exp()),
+        "swish" => gated(a, finite(a) * f64::from(p[0])),
+        "swish_grad" => masked(b, swish_slope(a, p[0])),
+        "swish_learned" => gated(a, finite(a) * finite(b)),
+        "swish_learned_grad" => masked(c, swish_slope(a, b)),
+        "swish_beta_grad" => masked(c, (finite(a) * finite(a) * swish_bell(a, b)[1]) as f32),
+        "mish" if a < -100.0 => 0.0,
+        "mish" => (f64::from(a) * mish_gate(f64::from(a))[0]) as f32,
+        "gelu_tanh" if a < -40.0 => 0.0,
+        "gelu_tanh" => gated(a, gelu_gate(finite(a).clamp(-40.0, 40.0))[0]),
+        "mish_grad" => masked(b, gate_slopes("mish", a)[0]),
+        "gelu_tanh_grad" => masked(b, gate_slopes("gelu_tanh", a)[0]),
+        "glu" => a * sigmoid(f64::from(b)) as f32,
+        "swiglu" => a * gated(b, finite(b)),
+        "cooled" => (a - b) * p[0],
+        "binary_step" if nan => a,
+        "binary_step" => flag(a >= 0.0),
+        "hard_swish" if a <= -3.0 => 0.0,
+        "hard_swish" => a * ((a.min(3.0) + 3.0) / 6.0),
+        "hard_swish_grad" if a <= -3.0 => 0.0,
+        "hard_swish_grad" if a >= 3.0 => b,
+        "hard_swish_grad" => masked(b, a / 3.0 + 0.5),
+        "erf" => libm::erf(f64::from(a)) as f32,
         // The limit below, where it is 0 · ∞.
         "gelu" if a < -40.0 => 0.0,
         "gelu" => a * normal(a),
@@ -181,7 +262,7 @@ fn value(name: &str, [a, b, c]: [f32; 3], p: &[f32]) -> f32 {
 /// The cotangent of argument `k` for that of the result: 0 for 0, and else what PyTorch's derivatives.yaml says, but for
 /// `pow`'s exponent at a base of 0 or below, where it is 0.
 fn cotangent(name: &str, k: usize, x: [f32; 3], p: &[f32], dy: f32) -> f32 {
-    let ([a, b, _], y) = (x, value(name, x, p));
+    let ([a, b, c], y) = (x, value(name, x, p));
     if dy == 0.0 {
         return 0.0;
     }
@@ -237,7 +318,31 @@ fn cotangent(name: &str, k: usize, x: [f32; 3], p: &[f32], dy: f32) -> f32 {
         ("log_sigmoid", _) => dy * value("sigmoid", [-a, 0.0, 0.0], &[]),
         ("elu", _) | ("elu_grad", 1) => value("elu_grad", [a, dy, 0.0], p),
         ("elu_grad", _) if a > 0.0 => 0.0,
-        ("elu_grad", _) => masked(dy, y),
+        ("elu_grad", _) => masked(dy, y) * p[2],
+        ("swish", _) | ("swish_grad", 1) => dy * swish_slope(a, p[0]),
+        ("swish_grad", _) => masked(masked(dy, b), swish_turn(a, p[0]) * p[0]),
+        ("swish_learned", 0) | ("swish_learned_grad", 2) => dy * swish_slope(a, b),
+        ("swish_learned", _) | ("swish_beta_grad", 2) => value("swish_beta_grad", [a, b, dy], p),
+        ("swish_learned_grad", 0) => masked(masked(dy, c), swish_turn(a, b) * b),
+        ("swish_learned_grad", _) | ("swish_beta_grad", 0) => masked(masked(dy, c), swish_turn(a, b) * a),
+        ("swish_beta_grad", _) => {
+            let [z, bell] = swish_bell(a, b);
+            masked(masked(dy, c), (bell * (-z / 2.0).tanh()) as f32 * (a * a) * a)
+        }
+        ("mish" | "gelu_tanh", _) => dy * gate_slopes(name, a)[0],
+        ("mish_grad" | "gelu_tanh_grad", 1) => dy * gate_slopes(name.trim_end_matches("_grad"), a)[0],
+        ("mish_grad" | "gelu_tanh_grad", _) => {
+            masked(masked(dy, b), gate_slopes(name.trim_end_matches("_grad"), a)[1])
+        }
+        ("glu", 0) => dy * sigmoid(f64::from(b)) as f32,
+        ("glu", _) => dy * (a * (sigmoid(f64::from(b)) * sigmoid(-f64::from(b))) as f32),
+        ("swiglu", 0) => dy * gated(b, finite(b)),
+        ("swiglu", _) => dy * masked(a, swish_slope(b, 1.0)),
+        ("cooled", 0) => dy * p[0],
+        ("hard_swish", _) | ("hard_swish_grad", 1) => value("hard_swish_grad", [a, dy, 0.0], p),
+        ("hard_swish_grad", _) if a <= -3.0 || a >= 3.0 => 0.0,
+        ("hard_swish_grad", _) => masked(dy, b) / 3.0,
+        ("erf", _) => dy * (std::f64::consts::FRAC_2_SQRT_PI * (-f64::from(a) * f64::from(a)).exp()) as f32,
         ("gelu", _) | ("gelu_grad", 1) => masked(dy, gelu_slope(a)),
         ("gelu_grad", _) => {
             let z = if a.is_nan() { a } else { a.clamp(-40.0, 40.0) };

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use wgrad::Precision;
-use wgrad::nn::Norm;
+use wgrad::nn::{Nonlinearity, Norm};
 use wgrad::optim::OptimizerKind;
 
 use super::super::augment::Augment;
 use super::super::data_name::DataName;
 use super::super::loss::{ClassWeights, LossName};
 use super::super::model::Kind;
+use super::super::network::InitName;
 use super::super::schedule::ScheduleName;
 use super::super::table::TableArgs;
 
@@ -34,6 +35,14 @@ pub(in super::super) struct Args {
     /// Residual blocks of each stage of a resnet [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(in super::super) depth: Option<u32>,
+    /// What is between the layers, by name, some with numbers: `mish`, `leaky-relu=0.1`, `prelu`, `swish-learned`, `rrelu`;
+    /// for an mlp `glu` and `maxout=3` too. A wrong name lists all [default: relu]
+    #[arg(long, value_name = "NAME[=NUMBERS]", value_parser = clap::value_parser!(Nonlinearity))]
+    pub(in super::super) activation: Option<Nonlinearity>,
+    /// How the weights start: `xavier-uniform`, `he-normal`, `lecun-normal`, `orthogonal`, `normal=0.02` and others; a wrong
+    /// name lists all [default: uniform within 1/√inputs; convolutions he-normal]
+    #[arg(long, value_name = "NAME[=NUMBER]", value_parser = clap::value_parser!(InitName))]
+    pub(in super::super) init: Option<InitName>,
     /// What normalizes hidden values, of groups perhaps with their number: before the activations of an mlp, after the
     /// convolutions of a cnn or resnet. For images layer, group and rms are over positions too, and instance is for them
     /// alone [default: none; for a resnet batch]

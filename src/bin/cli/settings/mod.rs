@@ -15,6 +15,7 @@ use super::augment::Augment;
 use super::data_name::DataName;
 use super::loss::LossSettings;
 use super::model::Kind;
+use super::network::Network;
 use super::schedule::ScheduleName;
 use super::table::TableSettings;
 use super::{Failure, Outcome, data};
@@ -29,6 +30,7 @@ pub(super) struct Settings {
     /// Of hidden layers, or channels.
     pub(super) widths: Vec<u32>,
     pub(super) depth: u32,
+    pub(super) network: Network,
     pub(super) norm: Norm,
     pub(super) augment: Augment,
     pub(super) epochs: u32,
@@ -271,6 +273,8 @@ impl Settings {
         let usual = if data.has_images() { Kind::Cnn } else { Kind::Mlp };
         let model = args.implied_kind().or_else(|| earlier.choice("model")).unwrap_or(usual);
         args.refuse_what_the_model_has_not(model)?;
+        let network = Network::new(args.activation, args.init.as_ref(), all)?;
+        network.refuse_rows(model)?;
         let defaults = Defaults::of(model, &data);
         let optimizer = args.optimizer.or_else(|| earlier.parsed("optimizer")).unwrap_or(OptimizerKind::Adam);
         let rate = match optimizer {
@@ -334,6 +338,7 @@ impl Settings {
             keep: args.keep.or_else(|| earlier.choice("keep")).unwrap_or(keep),
             data,
             model,
+            network,
             epochs,
             schedule,
             optimizer,
@@ -408,6 +413,7 @@ impl Settings {
         if self.data.is_table() {
             all["table"] = json!(self.table);
         }
+        self.network.put(&mut all);
         self.loss.put(&mut all);
         if self.schedule.is_step() {
             all["step_every"] = json!(self.step_every);

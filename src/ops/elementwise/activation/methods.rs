@@ -1,16 +1,14 @@
 //! Activations as methods. Some are made of other ops, which GPUs compute in one kernel.
 
-use super::super::{Elementwise, Var};
-use super::piecewise::{HardShrink, HardTanh, Prelu, SoftShrink};
-use super::smooth::{Elu, Gelu, LogSigmoid, Softplus, Softsign, TanhShrink};
+use super::super::{Elementwise, Formula, Var};
+use super::gated::{Cooled, GeluTanh, Glu, Mish, Swiglu, Swish, SwishLearned};
+use super::piecewise::{BinaryStep, HardShrink, HardSwish, HardTanh, Prelu, SoftShrink};
+use super::smooth::{Elu, Erf, Gelu, LogSigmoid, Softplus, Softsign, TanhShrink};
 use super::{BceLogits, LeakyRelu, Relu, Sigmoid, Tanh};
 use crate::ops::elementwise::methods;
 
 /// SELU's α and λ: Klambauer et al., NIPS 2017, equation 14.
 const SELU: [f32; 2] = [1.673_263_2, 1.050_701];
-
-/// √(8 / π), of GELU's form by tanh.
-const SQRT_8_OVER_PI: f32 = 1.595_769_2;
 
 methods! {
     /// Logistic sigmoid.
@@ -19,16 +17,29 @@ methods! {
     tanh() = Tanh;
     /// max(x, 0).
     relu() = Relu;
+    /// 1 where x is 0 or more, else 0, NaN for NaN: the step of McCulloch and Pitts, 1943. Its derivative is 0.
+    binary_step() = BinaryStep;
     /// ln σ(x), finite where σ(x) is 0.
     log_sigmoid() = LogSigmoid;
     /// x Φ(x) with the distribution of a standard normal variable: Hendrycks and Gimpel, 2016; PyTorch's `gelu`.
     gelu() = Gelu;
+    /// GELU by tanh: ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), computed as x σ(√(8/π) (…)), which loses no digits below 0.
+    /// PyTorch's `gelu` with `approximate="tanh"`.
+    gelu_tanh() = GeluTanh;
+    /// x tanh(ln(1 + e^x)): Misra, BMVC 2020.
+    mish() = Mish;
+    /// x times the hard sigmoid of x: Howard et al., ICCV 2019, section 5.2.
+    hard_swish() = HardSwish;
+    /// The error function 2/√π ∫₀ˣ e^(-t²) dt.
+    erf() = Erf;
     /// x / (1 + |x|).
     softsign() = Softsign;
     /// x - tanh x.
     tanh_shrink() = TanhShrink;
     /// x above 0, a x below; `slope` broadcasts, so that `[c, 1, 1]` is a slope for each channel: He et al., ICCV 2015.
     prelu(slope) = Prelu;
+    /// x σ(βx) with a learned `beta`, which broadcasts as that of [`Var::prelu`] does: Ramachandran, Zoph and Le, 2017, section 5.
+    swish_learned(beta) = SwishLearned;
 }
 
 impl<'g> Var<'g> {
@@ -47,12 +58,6 @@ impl<'g> Var<'g> {
     #[track_caller]
     pub fn leaky_relu(self, slope: f32) -> Var<'g> {
         self.elementwise(LeakyRelu(slope))
-    }
-
-    /// 1 where x is 0 or more, else 0: the step of McCulloch and Pitts, 1943. Its derivative is 0.
-    #[track_caller]
-    pub fn binary_step(self) -> Var<'g> {
-        self.greater_equal(self.graph.scalar(0.0))
     }
 
     /// x between `low` and `high`, the bound beyond; -1 and 1 in PyTorch. Unlike that of [`Var::clamp`], its derivative is 0 at the
@@ -75,12 +80,6 @@ impl<'g> Var<'g> {
         (self.hard_tanh(-3.0, 3.0) + 3.0) * (1.0 / 6.0)
     }
 
-    /// x times the hard sigmoid of x: Howard et al., ICCV 2019, section 5.2.
-    #[track_caller]
-    pub fn hard_swish(self) -> Var<'g> {
-        self * self.hard_sigmoid()
-    }
-
     /// x where |x| is above `lambda`, else 0; 0.5 in PyTorch. One below 0 is a recording error.
     #[track_caller]
     pub fn hard_shrink(self, lambda: f32) -> Var<'g> {
@@ -98,13 +97,13 @@ impl<'g> Var<'g> {
     /// x above 0, `alpha` (e^x - 1) below; 1 in PyTorch: Clevert, Unterthiner and Hochreiter, ICLR 2016.
     #[track_caller]
     pub fn elu(self, alpha: f32) -> Var<'g> {
-        self.elementwise(Elu(alpha))
+        self.elementwise(Elu(alpha, 1.0, 1.0))
     }
 
     /// λ times ELU with the α for which mean 0 and variance 1 are a fixed point: Klambauer et al., NIPS 2017.
     #[track_caller]
     pub fn selu(self) -> Var<'g> {
-        self.elu(SELU[0]) * SELU[1]
+        self.elementwise(Elu(SELU[0] * SELU[1], SELU[1], 1.0))
     }
 
     /// x above 0, `alpha` (e^(x / alpha) - 1) below, so that the derivative is continuous for any `alpha`: Barron, 2017.
@@ -112,7 +111,7 @@ impl<'g> Var<'g> {
     pub fn celu(self, alpha: f32) -> Var<'g> {
         let message = || format!("alpha must be a number other than 0, got {alpha}");
         let x = self.taking("celu", alpha.is_finite() && alpha != 0.0, message);
-        (x * (1.0 / alpha)).elu(1.0) * alpha
+        x.elementwise(Elu(alpha, 1.0, (1.0 / alpha).clamp(f32::MIN, f32::MAX)))
     }
 
     /// ln(1 + e^(βx)) / β; x where βx is above `threshold`. 1 and 20 in PyTorch.
@@ -128,64 +127,57 @@ impl<'g> Var<'g> {
     /// x σ(βx): Ramachandran, Zoph and Le, 2017.
     #[track_caller]
     pub fn swish(self, beta: f32) -> Var<'g> {
-        self * (self * beta).sigmoid()
+        self.elementwise(Swish(beta))
     }
 
     /// x σ(x), swish with β = 1: Elfwing, Uchibe and Doya, 2017; PyTorch's `silu`.
     #[track_caller]
     pub fn silu(self) -> Var<'g> {
-        self * self.sigmoid()
-    }
-
-    /// x tanh(ln(1 + e^x)): Misra, BMVC 2020.
-    #[track_caller]
-    pub fn mish(self) -> Var<'g> {
-        self * self.softplus(1.0, 20.0).tanh()
-    }
-
-    /// GELU by tanh: ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), computed as x σ(√(8/π) (…)), which loses no digits below 0.
-    /// PyTorch's `gelu` with `approximate="tanh"`.
-    #[track_caller]
-    pub fn gelu_tanh(self) -> Var<'g> {
-        let inner = self * (self.square() * 0.044_715 + 1.0);
-        self * (inner * SQRT_8_OVER_PI).sigmoid()
+        self.elementwise(Swish(1.0))
     }
 
     /// Gated linear unit: the first half along `axis` times the sigmoid of the second: Dauphin et al., ICML 2017.
     #[track_caller]
     pub fn glu(self, axis: usize) -> Var<'g> {
-        self.gated(axis, |gate| gate.sigmoid())
+        self.gated(axis, Glu)
     }
 
     /// The first half along `axis` times SiLU of the second: Shazeer, "GLU Variants Improve Transformer", 2020, equation 5.
     #[track_caller]
     pub fn swiglu(self, axis: usize) -> Var<'g> {
-        self.gated(axis, |gate| gate.silu())
+        self.gated(axis, Swiglu)
     }
 
     #[track_caller]
-    fn gated(self, axis: usize, gate: impl FnOnce(Var<'g>) -> Var<'g>) -> Var<'g> {
+    fn gated<F: Formula>(self, axis: usize, gated: F) -> Var<'g> {
         // An odd extent leaves halves that differ, which the second slice tells.
         let half = self.shape().dim(axis).div_ceil(2);
-        self.slice(axis, 0, half) * gate(self.slice(axis, half, half))
+        self.slice(axis, 0, half).with(self.slice(axis, half, half), gated)
     }
 
     /// Softmax of x / `temperature`: towards the largest alone near 0, towards equal ones above 1: Hinton, Vinyals and Dean, 2015.
     #[track_caller]
     pub fn softmax_at(self, axis: usize, temperature: f32) -> Var<'g> {
-        self.cooled("softmax_at", temperature).softmax(axis)
+        self.cooled("softmax_at", axis, temperature).softmax(axis)
     }
 
+    /// x / `temperature`; where dividing makes it larger, what is left of it above the largest, on which no softmax depends.
     #[track_caller]
-    fn cooled(self, op: &str, temperature: f32) -> Var<'g> {
+    fn cooled(self, op: &str, axis: usize, temperature: f32) -> Var<'g> {
         let message = || format!("the temperature must be a number above 0, got {temperature}");
-        self.taking(op, temperature > 0.0 && temperature.is_finite(), message) * (1.0 / temperature)
+        let x = self.taking(op, temperature > 0.0 && temperature.is_finite(), message);
+        let rate = 1.0 / temperature;
+        if rate <= 1.0 || axis >= x.shape().rank() {
+            x * rate
+        } else {
+            x.with(x.max_keep(&[axis]), Cooled(rate))
+        }
     }
 
     /// Log-softmax of x / `temperature`.
     #[track_caller]
     pub fn log_softmax_at(self, axis: usize, temperature: f32) -> Var<'g> {
-        self.cooled("log_softmax_at", temperature).log_softmax(axis)
+        self.cooled("log_softmax_at", axis, temperature).log_softmax(axis)
     }
 
     /// 1 for the largest along `axis`, the first of equal ones, and 0 for the others; ONNX's `Hardmax`. A decision: its derivative

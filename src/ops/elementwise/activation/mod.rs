@@ -1,5 +1,6 @@
 //! Activations and their derivatives. Kernels: `shaders/activations.wgsl`.
 
+mod gated;
 mod methods;
 mod piecewise;
 mod smooth;
@@ -114,5 +115,6 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(points(LeakyReluGrad(0.5), &[&[0.0, -1.0, 1.0], &[5.0, 6.0, 7.0]]));
     cases.extend(smooth::cases());
     cases.extend(piecewise::cases());
+    cases.extend(gated::cases());
     cases
 }

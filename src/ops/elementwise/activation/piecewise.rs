@@ -1,6 +1,6 @@
 //! Activations made of straight pieces. At a kink the derivative is PyTorch's.
 
-use super::super::{Case, Formula, Real, Var, all_cases, formula, points};
+use super::super::{Case, Formula, Real, UNIT, Var, all_cases, formula, points};
 use crate::ops::Fillings;
 
 formula!(
@@ -61,22 +61,68 @@ formula!(
     },
     filling: |k| if k == 0 { Fillings::AwayFromZero(0.05) } else { Fillings::Normal });
 
+formula!(
+    /// 1 from 0 on, else 0: the step of McCulloch and Pitts, 1943. Its derivative is 0.
+    BinaryStep = "binary_step", 1,
+    eval: |_s, x| match x[0] {
+        x if x.is_nan() => x,
+        x if x >= T::zero() => T::one(),
+        _ => T::zero(),
+    },
+    grad: |_s, k, x, y, dy| None,
+    filling: |k| Fillings::Given(KINKS.to_vec()), smooth: false);
+
+formula!(
+    /// x (x + 3) / 6 between -3 and 3, 0 below, x above: Howard et al., ICCV 2019, section 5.2.
+    HardSwish = "hard_swish", 1,
+    eval: |_s, x| {
+        let cut = num_traits::clamp(x[0], T::of(-3.0), T::of(3.0));
+        if x[0] <= T::of(-3.0) { T::zero() } else { x[0] * ((cut + T::of(3.0)) * T::of(1.0 / 6.0)) }
+    },
+    grad: |_s, k, x, y, dy| Some(x[0].with(dy, HardSwishGrad)),
+    bound: |_s, x, y| 6.0 * UNIT * y.abs(),
+    filling: |k| Fillings::Given(TURNS.to_vec()));
+
+formula!(
+    /// Derivative of hard swish: dy (x / 3 + 1 / 2) between -3 and 3, 0 from -3 down, dy from 3 on.
+    HardSwishGrad = "hard_swish_grad", 2,
+    eval: |_s, x| match x[0] {
+        _ if x[1] == T::zero() => x[1],
+        x if x <= T::of(-3.0) => T::zero(),
+        z if z >= T::of(3.0) => x[1],
+        z => x[1] * (z * T::of(1.0 / 3.0) + T::of(0.5)),
+    },
+    grad: |_s, k, x, y, dy| Some(match k {
+        0 => x[0].with(dy.cotangent_mul(x[1]) * (1.0 / 3.0), HardTanhGrad(-3.0, 3.0)),
+        _ => x[0].with(dy, HardSwishGrad),
+    }),
+    bound: |_s, x, y| 4.0 * UNIT * x[1].abs() * (1.0 + x[0].abs().min(3.0)),
+    filling: |k| if k == 0 { Fillings::Given(TURNS.to_vec()) } else { Fillings::Normal });
+
+/// On either side of ±3, none near it.
+const TURNS: [f64; 8] = [-3.3, -2.6, -1.5, -0.2, 0.0, 0.9, 2.7, 3.4];
+
 /// On either side of ±0.5 and ±1, none near it.
 const KINKS: [f64; 11] = [0.3, -2.2, 0.8, 1.7, -0.1, -0.7, 0.0, 1.2, -1.4, -0.3, 2.6];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = all_cases! {
         HardTanh(-0.5, 1.0), HardTanhGrad(-0.5, 1.0), HardShrink(0.5), SoftShrink(0.5), ShrinkGrad(0.5), Prelu,
+        BinaryStep, HardSwish, HardSwishGrad,
     };
     let edges =
         [-3e38, -0.5, -0.500_001, -0.499_999, -1e-38, 0.0, 0.499_999, 0.5, 0.500_001, 1.0, 1.000_001, 3e38];
     let ones = [2.0; 12];
+    let far = [-3e38, -3.0, -2.999_999, -1.5, 2.999_999, 3.0, 3.000_001, 3e38];
     cases.extend([
         points(HardTanh(-0.5, 1.0), &[&edges]),
         points(HardTanhGrad(-0.5, 1.0), &[&edges, &ones]),
         points(HardShrink(0.5), &[&edges]),
         points(SoftShrink(0.5), &[&edges]),
         points(ShrinkGrad(0.5), &[&edges, &ones]),
+        points(BinaryStep, &[&edges]),
+        points(HardSwish, &[&far]),
+        points(HardSwishGrad, &[&far, &[3e38; 8]]),
     ]);
     cases
 }

@@ -36,10 +36,9 @@ formula!(
         if z > T::of(f64::from(s.1)) {
             x[0]
         } else {
-            // Exponentiates no positive number.
-            let above = if z > T::zero() { z } else { T::zero() };
-            let tail = (-z.abs()).exp().ln_1p();
-            if z.is_nan() { z } else { (above + tail) / beta }
+            // Exponentiates no positive number, and takes from z only that of which x is a part.
+            let above = if z > T::zero() { x[0] } else { T::zero() };
+            if z.is_nan() { z } else { above + (-z.abs()).exp().ln_1p() / beta }
         }
     },
     grad: |s, k, x, y, dy| Some(x[0].with(dy, SoftplusGrad(s.0, s.1))),
@@ -75,26 +74,58 @@ formula!(
     grad: |_s, k, x, y, dy| Some(dy.cotangent_mul((-x[0]).sigmoid())),
     bound: |_s, x, y| (24.0 + 4.0 * x[0].abs()) * UNIT * y.abs());
 
+/// What ELU's exponent is, cut where e^u and e^(u/2) are 0 or infinite.
+fn elu_exponent<T: Real>(x: T, rate: f32) -> T {
+    let below = if x > T::zero() { T::zero() } else { x };
+    num_traits::clamp(below * T::of(f64::from(rate)), T::of(-2000.0), T::of(2000.0))
+}
+
 formula!(
-    /// x above 0, α (e^x - 1) below: Clevert, Unterthiner and Hochreiter, ICLR 2016. Derivative α at 0.
-    Elu(alpha) = "elu", 1,
-    eval: |s, x| if x[0] > T::zero() { x[0] } else { x[0].exp_m1() * T::of(f64::from(s.0)) },
-    grad: |s, k, x, y, dy| Some(x[0].with(dy, EluGrad(s.0))),
-    bound: |s, x, y| (16.0 + 4.0 * x[0].abs().min(20.0)) * UNIT * y.abs(),
+    /// `above` x above 0, `below` (e^(`rate` x) - 1) below, of which ELU, SELU and CELU are cases: Clevert, Unterthiner and
+    /// Hochreiter, ICLR 2016. Derivative `below` · `rate` at 0.
+    Elu(below, above, rate) = "elu", 1,
+    eval: |s, x| {
+        let (below, u) = (T::of(f64::from(s.0)), elu_exponent(x[0], s.2));
+        if x[0] > T::zero() {
+            x[0] * T::of(f64::from(s.1))
+        } else if u > T::one() {
+            // In halves, as e^u may be infinite where `below` times it is not.
+            let h = (u * T::of(0.5)).exp();
+            below * h * h - below
+        } else {
+            u.exp_m1() * below
+        }
+    },
+    grad: |s, k, x, y, dy| Some(x[0].with(dy, EluGrad(s.0, s.1, s.2))),
+    bound: |s, x, y| {
+        let u = elu_exponent(x[0], s.2);
+        (24.0 + 6.0 * u.abs().min(if u < 0.0 { 20.0 } else { 200.0 })) * UNIT * y.abs()
+    },
     filling: |k| Fillings::AwayFromZero(0.05));
 
 formula!(
-    /// Derivative of ELU: dy above 0, α e^x dy below.
-    EluGrad(alpha) = "elu_grad", 2,
+    /// Derivative of [`Elu`]: `above` dy above 0, `below` · `rate` e^(`rate` x) dy below.
+    EluGrad(below, above, rate) = "elu_grad", 2,
     eval: |s, x| {
-        if x[0] > T::zero() || x[1] == T::zero() { x[1] } else { x[1] * x[0].exp() * T::of(f64::from(s.0)) }
+        let slope = T::of(f64::from(s.0 * s.2));
+        if x[1] == T::zero() {
+            x[1]
+        } else if x[0] > T::zero() {
+            x[1] * T::of(f64::from(s.1))
+        } else {
+            let h = (elu_exponent(x[0], s.2) * T::of(0.5)).exp();
+            x[1] * h * (h * slope)
+        }
     },
     grad: |s, k, x, y, dy| Some(match k {
-        // Below 0 it is its own derivative.
-        0 => x[0].greater(x[0].graph.scalar(0.0)).select(x[0].graph.scalar(0.0), dy.cotangent_mul(y)),
+        // Below 0 its derivative is `rate` times it.
+        0 => {
+            let bend = dy.cotangent_mul(y) * s.2;
+            x[0].greater(x[0].graph.scalar(0.0)).select(x[0].graph.scalar(0.0), bend)
+        }
         _ => x[0].with(dy, *s),
     }),
-    bound: |s, x, y| (8.0 + 4.0 * x[0].abs()) * UNIT * y.abs(),
+    bound: |s, x, y| (14.0 + 6.0 * elu_exponent(x[0], s.2).abs()) * UNIT * y.abs(),
     filling: |k| Fillings::AwayFromZero(0.05));
 
 formula!(
@@ -134,8 +165,24 @@ formula!(
         let part = size / (T::one() + size);
         if x[0].is_nan() { x[0] } else if x[0] < T::zero() { -part } else { part }
     },
-    grad: |_s, k, x, y, dy| Some(dy.cotangent_mul((x[0].abs() + 1.0).recip().square())),
+    grad: |_s, k, x, y, dy| {
+        // Twice, as the square of what is left of a large x is 0.
+        let root = (x[0].abs() + 1.0).recip();
+        Some(dy.cotangent_mul(root).cotangent_mul(root))
+    },
     bound: |_s, x, y| 6.0 * UNIT * y.abs());
+
+formula!(
+    /// The error function 2/√π ∫₀ˣ e^(-t²) dt.
+    Erf = "erf", 1,
+    eval: |_s, x| T::of(libm::erf(x[0].wide())),
+    grad: |_s, k, x, y, dy| {
+        // Cut where it is 0, so that no square is infinite.
+        let square = x[0].clamp(-20.0, 20.0).square();
+        Some(dy.cotangent_mul((square * -1.0).exp() * std::f32::consts::FRAC_2_SQRT_PI))
+    },
+    // The series is good to 3 units; beyond 0.5, erfc is good to 1.2e-7 of at most 0.48, and 1 minus it is 0.52 or more.
+    bound: |_s, x, y| 12.0 * UNIT * y.abs());
 
 /// Of x - tanh x = x³ (1/3 - z (…)), with z = x², what is in the brackets.
 fn tanh_series(z: f64) -> f64 {
@@ -167,7 +214,8 @@ formula!(
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = all_cases! {
-        Softplus(1.0, 20.0), SoftplusGrad(2.0, 20.0), LogSigmoid, Elu(1.0), EluGrad(0.5), Gelu, GeluGrad, Softsign, TanhShrink,
+        Softplus(1.0, 20.0), SoftplusGrad(2.0, 20.0), LogSigmoid, Elu(1.0, 1.0, 1.0), EluGrad(0.5, 1.0, 2.0),
+        Gelu, GeluGrad, Softsign, Erf, TanhShrink,
     };
     let extremes = [
         -3e38, -1e4, -100.0, -88.0, -20.0, -13.0, -5.0, -0.75, -0.51, -0.49, -1e-3, -1e-8, -1e-38, 0.0,
@@ -179,11 +227,15 @@ pub(super) fn cases() -> Vec<Case> {
         points(Softplus(0.5, 1.0), &[&extremes]),
         points(SoftplusGrad(1.0, 20.0), &[&extremes, &ones]),
         points(LogSigmoid, &[&extremes]),
-        points(Elu(1.5), &[&extremes]),
-        points(EluGrad(1.5), &[&extremes, &ones]),
+        points(Elu(1.5, 1.0, 1.0), &[&extremes]),
+        points(Elu(0.5, 2.0, 2.0), &[&extremes]),
+        points(Elu(-1e-3, 1.0, -1e3), &[&[-0.09, -1e-5, 0.0, 3e38]]),
+        points(EluGrad(1.5, 2.0, 0.5), &[&extremes, &ones]),
+        points(EluGrad(1.0, 1.0, 1.0), &[&[-140.0, -1.0, 3e38], &[3e38, 3e38, -3e38]]),
         points(Gelu, &[&extremes]),
         points(GeluGrad, &[&extremes, &ones]),
         points(Softsign, &[&extremes]),
+        points(Erf, &[&extremes]),
         points(TanhShrink, &[&extremes]),
     ]);
     cases
