@@ -36,8 +36,13 @@ fn muon_direction_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, b: ptr<function,
     *direction = select(*b, momentum * *b + rest * g, nesterov > 0.0);
 }
 
-// `w` is an average and `g` what it averages, of which it takes the share `lr`.
-fn average_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, lr: f32) { *w = (1.0 - lr) * *w + lr * g; }
+// The share of what is averaged: c.x of an exponential average, after the first step, else 1 / (t - c.y).
+fn average_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> {
+    return vec3<f32>(select(1.0 / max(t - c.y, 1.0), select(c.x, 1.0, t < 1.5), c.x > 0.0), 0.0, 0.0);
+}
+
+// `w` is an average and `g` what it averages.
+fn average_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, lr: f32, share: f32) { *w = (1.0 - share) * *w + share * g; }
 
 fn adagrad_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> { return vec3<f32>(1.0 / (1.0 + (t - 1.0) * c.x), 0.0, 0.0); }
 

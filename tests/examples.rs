@@ -5,6 +5,9 @@
 #[path = "../examples/10_batches.rs"]
 mod batches;
 #[allow(dead_code)]
+#[path = "../examples/11_choices.rs"]
+mod choices;
+#[allow(dead_code)]
 #[path = "../examples/04_cnn_digits.rs"]
 mod cnn_digits;
 #[cfg(feature = "gpu")]
@@ -93,4 +96,13 @@ fn batches_of_a_few_rows_learn_digits() {
 #[test]
 fn optimizers_find_their_way_down() {
     optimizers::run(&Device::cpu(), false).unwrap();
+}
+
+#[test]
+fn choices_are_measured() {
+    let activations = ["relu", "swish", "maxout"].map(|name| name.parse().unwrap());
+    let optimizers = ["adam", "momentum"].map(|name| name.parse().unwrap());
+    let accuracies = choices::run(&activations, &["he-normal"], &optimizers).unwrap();
+    assert_eq!(accuracies.len(), 5);
+    assert!(accuracies.iter().all(|accuracy| *accuracy > 0.88), "{accuracies:?}");
 }

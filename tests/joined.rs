@@ -141,8 +141,11 @@ fn a_fault_in_a_member_is_named() {
     };
     // What changes nothing is no fault.
     assert!(train_checked(&gpu.with_fault(fault)).is_ok());
-    let fault =
-        PlantedFault::Shader { key: "in_order[", from: "rate / correction1", to: "rate * correction1" };
+    let fault = PlantedFault::Shader {
+        key: "in_order[",
+        from: "one_minus_exp(-c.y * t)",
+        to: "one_minus_exp(-c.x * t)",
+    };
     match train_checked(&gpu.with_fault(fault)) {
         Err(wgrad::Error::Check(error)) => assert_eq!(error.op, "adam_tick"),
         other => panic!("{other:?}"),

@@ -214,6 +214,31 @@ fn groups_have_settings_of_their_own() {
             assert!(weight.is_nan() || found[..12].iter().all(|w| (w - weight).abs() < 1e-6), "{found:?}");
         }
     }
+    // The decay of a group is taken once where a direction is made first: without gradients it is all that moves a matrix.
+    for device in devices() {
+        let makes: [(Grouped, f32); 2] = [
+            (|p, b| Box::new(Muon::new(p, 0.1).group(b, Group::new().weight_decay(0.5))), 0.95),
+            // Of a direction that is the decay alone, as long as the parameter.
+            (|p, b| Box::new(Lamb::new(p, 0.1).group(b, Group::new().weight_decay(0.5))), 0.9),
+        ];
+        for (make, expected) in makes {
+            let params = Params::seeded(1);
+            let all = parameters(&params, &start);
+            let g = recorded(&*make(&params, &all[..1]), &all);
+            let mut step = device.compile(&g).unwrap();
+            step.run_with(&[("weight", (&[0.0f32; 12]).into()), ("bias", (&[0.0f32; 4]).into())]).unwrap();
+            let found = read(&device, &all);
+            assert!(found[..12].iter().all(|w| (w - expected).abs() < 1e-6), "{expected}: {found:?}");
+        }
+    }
+    // What would see scaled gradients is refused.
+    let params = Params::seeded(1);
+    let all = parameters(&params, &start);
+    let g = Graph::new();
+    let gradients = [g.input("weight", SHAPES[0]), g.input("bias", SHAPES[1])];
+    let scaled = LossScale::new(&params, Sgd::new(&params, 0.1));
+    Averaged::exponential(&params, scaled, 0.9).apply(&g, &all, &gradients);
+    assert!(g.error().unwrap().to_string().contains("put `Averaged` inside"));
     // A mistake in a group is an error, not a step.
     let params = Params::seeded(1);
     let all = parameters(&params, &start);
@@ -289,11 +314,21 @@ fn averages_are_what_they_say() {
                 false => Averaged::exponential(&params, sgd, 0.75),
                 true => Averaged::mean(&params, sgd, 2),
             };
-            let averages = averaged.averages(&all);
             let scaled = LossScale::new(&params, averaged);
+            assert!(scaled.averages(&all).is_empty(), "before they are recorded");
             let g = recorded(&scaled, &all);
+            let averages = scaled.averages(&all);
+            assert_eq!(averages.len(), 2);
             let text = g.to_string();
-            assert_eq!(text.lines().filter(|line| line.contains("rule: Average")).count(), 1, "{text}");
+            assert_eq!(
+                text.lines().filter(|line| line.contains("Update { rule: Average")).count(),
+                1,
+                "{text}"
+            );
+            // Before a step there is nothing to exchange.
+            let mut exchange = Averaged::exchange(&device, &averages).unwrap();
+            exchange.run().unwrap();
+            assert_eq!(read(&device, &all), start);
             let mut step = device.compile(&g).unwrap();
             let (mut w, mut expected) = (1.0, 0.0);
             for t in 0..6 {
@@ -313,12 +348,11 @@ fn averages_are_what_they_say() {
                     // The third step is the first of the mean.
                     (true, t) => expected + (w - expected) / (t - 1) as f32,
                 };
-                let found: Vec<Param> = averages.iter().map(|(_, average)| average.clone()).collect();
+                let found: Vec<Param> = averages.iter().map(|a| a.average.clone()).collect();
                 let off = read(&device, &found).iter().map(|a| (a - expected).abs()).fold(0.0, f32::max);
                 assert!(off < 1e-6, "{name} after {t}: {off:e}, {expected}");
             }
             // Exchanged and back.
-            let mut exchange = Averaged::exchange(&device, &averages).unwrap();
             let before = read(&device, &all);
             exchange.run().unwrap();
             assert!(read(&device, &all).iter().all(|x| (x - expected).abs() < 1e-6));
@@ -410,7 +444,7 @@ fn every_optimizer_trains_and_runs_resume_with_what_it_keeps() {
             let net = Mlp::new(&params, &[64, 16, 10]);
             let optimizer = Averaged::exponential(&params, Adam::new(&params, 3e-2), 0.9);
             let optimizer = Accumulate::new(&params, optimizer, 4);
-            let plateau = Plateau { patience: 0, factor: 0.5, ..Plateau::default() };
+            let plateau = Plateau { patience: 0, factor: 0.5, threshold: 0.5, ..Plateau::default() };
             let trainer =
                 Trainer::new(&device, net, &params, optimizer, split.clone()).epochs(epochs).keep(Keep::Last);
             let trainer = trainer.plateau(plateau).out(&out);
@@ -426,7 +460,29 @@ fn every_optimizer_trains_and_runs_resume_with_what_it_keeps() {
     };
     let (whole, resumed) = (run("whole", 8, None), run("resumed", 8, Some(3)));
     assert_eq!(whole, resumed);
-    assert!(whole.0.1 < 3e-2, "no plateau in {whole:?}");
+    assert!(whole.0.1 < 3e-2, "no plateau in {:?}", whole.0);
+    // Another optimizer, and the same without what it kept.
+    let resumed_by = |make: &dyn Fn(&Params) -> Box<dyn Optimizer>| {
+        let params = Params::seeded(3);
+        let net = Mlp::new(&params, &[64, 16, 10]);
+        let trainer = Trainer::new(&device, net, &params, make(&params), split.clone()).epochs(20);
+        trainer
+            .resume(folder.path().join("amsgrad/checkpoint.safetensors"))
+            .run(&mut ())
+            .unwrap_err()
+            .to_string()
+    };
+    {
+        let params = Params::seeded(3);
+        let net = Mlp::new(&params, &[64, 16, 10]);
+        let adam = Adam::new(&params, 3e-3).amsgrad();
+        let trainer = Trainer::new(&device, net, &params, adam, split.clone()).epochs(1);
+        trainer.out(folder.path().join("amsgrad")).run(&mut ()).unwrap();
+    }
+    let text = resumed_by(&|p| Box::new(Adam::new(p, 3e-3)));
+    assert!(text.contains("which this run would lose"), "{text}");
+    let text = resumed_by(&|p| Box::new(Averaged::exponential(p, Adam::new(p, 3e-3).amsgrad(), 0.9)));
+    assert!(text.contains("or without accumulation or averages"), "{text}");
 }
 
 /// All parameters of a model are updated together, whichever the optimizer.
@@ -443,5 +499,6 @@ fn many_parameters_take_few_updates() {
         let text = g.to_string();
         let updates = text.lines().filter(|line| line.contains("Update {")).count();
         assert_eq!(updates, if name == "lamb" { 2 } else { 1 }, "{name}: {text}");
+        assert!(text.lines().filter(|line| line.contains("Tick {")).count() <= 1, "{text}");
     }
 }

@@ -1,13 +1,13 @@
 //! Random numbers of any shape. Kernels: `shaders/random.wgsl`.
 
-use super::dropout::{random_counter, words_of};
+use super::dropout::{random_counter, words, words_of};
 use super::{
     Arg, Case, Fillings, In, KernelContext, Op, Out, Outputs, Program, Real, Reference, Traits, uniform,
 };
 use super::{TINY, UNIT, expect};
 use crate::error::Result;
 use crate::graph::{Graph, Params, Var};
-use crate::rng::{PHILOX_ROUNDS, philox, stream_of};
+use crate::rng::{PHILOX_ROUNDS, stream_of};
 use crate::shape::{DType, Shape, TensorType};
 
 /// How numbers are distributed.
@@ -43,8 +43,7 @@ fn radius(word: u32) -> f64 {
 impl RandomNumbers {
     /// The four numbers of a block of elements, each with the radius it was made of.
     fn block(&self, block: usize, step: u32) -> [(f64, f64); 4] {
-        let [low, high] = words_of(self.stream);
-        let words = philox([block as u32, step, low, high], words_of(self.seed));
+        let words = words(self.seed, self.stream, block, step);
         if self.law == Law::Uniform {
             return words.map(|word| (unit(word), 0.0));
         }

@@ -5,11 +5,12 @@ use super::clip::passing_on;
 use crate::graph::{Graph, Init, Param, Params, Var};
 
 /// An optimizer that steps once in `every` runs of the graph, with the mean of their gradients: that of a batch as many times
-/// as large, of which the device need not hold the activations at once. What depends on other rows of a batch, as batch
+/// as large, of which the device need not hold the activations at once; where one run has fewer rows, as the last of an epoch can,
+/// these count for more. What depends on other rows of a batch, as batch
 /// normalization does, sees the small ones.
 ///
 /// Sums and their count are states, `accumulate.count` and `accumulate.sum.<parameter>`: a checkpoint holds them, and what an
-/// epoch leaves over counts in the next one. It goes around what clips, and within [`super::LossScale`].
+/// epoch leaves over counts in the next one. It goes around what clips and averages, and within [`super::LossScale`].
 ///
 /// ```
 /// use wgrad::optim::{Accumulate, Optimizer, Sgd};

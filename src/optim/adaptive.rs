@@ -13,7 +13,7 @@ optimizer!(
     /// ends long runs early. States: `adagrad.lr`, and for each parameter its step count `adagrad.t.<parameter>` and
     /// `adagrad.sum.<parameter>`.
     Adagrad(Ruled<AdagradRule>), "adagrad",
-    |params, lr| Ruled::new(params, "adagrad", lr, AdagradRule { lr_decay: 0.0, eps: 1e-10 }),
+    |params, lr| Ruled::new(params, "adagrad", lr, AdagradRule { lr_decay: 0.0, eps: 1e-10, initial_sum: 0.0 }),
     /// Adds this multiple of a parameter to its gradient; 0 by default.
 );
 
@@ -35,6 +35,7 @@ impl Adagrad {
     /// What the sums start from; 0 by default (Keras starts from 0.1).
     #[must_use]
     pub fn initial_sum(mut self, sum: f32) -> Self {
+        self.0.rule.initial_sum = sum;
         self.0.initial[0] = sum;
         self
     }
@@ -115,7 +116,7 @@ optimizer!(
     ///
     /// The step of an element grows by a factor where two gradients in a row have one sign, and shrinks where they do not; then
     /// its gradient counts as 0 once. Steps start as the learning rate, which means nothing afterwards: a schedule
-    /// changes nothing. States: `rprop.lr`, `rprop.{before,step}.<parameter>`.
+    /// or a rate of a group changes nothing. States: `rprop.lr`, `rprop.{before,step}.<parameter>`.
     Rprop(Ruled<RpropRule>), "rprop",
     |params, lr| {
         let rule = RpropRule { etas: [0.5, 1.2], steps: [1e-6, 50.0] };

@@ -1,26 +1,23 @@
 //! Averages of parameters over steps.
 
 use super::Optimizer;
+use super::clip::sees_scaled;
 use super::ruled::gate;
 use crate::device::{Device, Step};
 use crate::error::Result;
 use crate::graph::{Graph, Init, Param, Params, Var};
-use crate::ops::{AverageRule, Each, MOST_UPDATED, Update};
+use crate::ops::{AverageRule, Each, MOST_UPDATED, Tick, Update};
 
-/// Which average.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
-    /// Keeps this much of itself each step.
-    Exponential { decay: f32 },
-    /// The mean of all steps after so many.
-    Mean { after: u32 },
-}
+/// Under which its states are in the store.
+const NAME: &str = "average";
 
 /// An optimizer that keeps an average of the parameters beside them, which often does better on new data than they do: each step
 /// moves it towards what the optimizer made of them.
 ///
-/// States: `average.count` and `average.of.<parameter>`, so that a checkpoint holds them. [`crate::train::Trainer`] validates,
-/// saves and tests the averages; elsewhere [`Averaged::exchange`] makes them the parameters. All averages take one launch.
+/// States: for each parameter its count `average.t.<parameter>` and `average.of.<parameter>`, so that a checkpoint holds them.
+/// [`crate::train::Trainer`] validates, saves and tests the averages; elsewhere [`Averaged::exchange`] makes them the
+/// parameters. All averages take one launch, and their counts one. It goes within [`super::LossScale`] and
+/// [`super::Accumulate`], so that it counts updates.
 ///
 /// ```
 /// use wgrad::optim::{Averaged, Optimizer, Sgd};
@@ -46,7 +43,19 @@ enum Kind {
 pub struct Averaged<O> {
     inner: O,
     store: Params,
-    kind: Kind,
+    rule: AverageRule,
+}
+
+/// A parameter that is averaged.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Average {
+    /// The parameter.
+    pub param: Param,
+    /// The state that holds its average.
+    pub average: Param,
+    /// The state that counts the steps that are in it: at 0 the average means nothing yet.
+    pub count: Param,
 }
 
 impl<O: Optimizer> Averaged<O> {
@@ -54,53 +63,39 @@ impl<O: Optimizer> Averaged<O> {
     /// `AveragedModel` with `get_ema_multi_avg_fn`; Polyak and Juditsky, 1992, in its moving form. `decay` is from 0 to below 1,
     /// often 0.999.
     pub fn exponential(params: &Params, inner: O, decay: f32) -> Self {
-        Averaged { inner, store: params.root().at("average"), kind: Kind::Exponential { decay } }
+        let rule = AverageRule { decay: Some(decay), after: 0 };
+        Averaged { inner, store: params.root().at(NAME), rule }
     }
 
     /// The mean of all steps after the first `after`, for stochastic weight averaging (SWA): Izmailov et al., UAI 2018. Until
     /// then it is the last step.
     pub fn mean(params: &Params, inner: O, after: u32) -> Self {
-        Averaged { inner, store: params.root().at("average"), kind: Kind::Mean { after } }
-    }
-
-    fn average_of(&self, param: &Param) -> Param {
-        self.store.at("of").state(param.name(), param.shape(), Init::Constant(0.0))
+        let rule = AverageRule { decay: None, after };
+        Averaged { inner, store: params.root().at(NAME), rule }
     }
 
     #[track_caller]
     fn record<'g>(&self, g: &'g Graph, params: &[Param], factor: Option<Var<'g>>) {
+        if sees_scaled(g, &self.inner, "Averaged") {
+            return;
+        }
         let params: Vec<&Param> = params.iter().filter(|p| p.is_trainable()).collect();
-        let number = |x: f32| g.full([1], x);
-        let (rate, is_counted) = {
-            let _scope = g.scope("average");
-            let count = g.param(&self.store.state("count", [1], Init::Constant(0.0)));
-            let rate = match self.kind {
-                Kind::Exponential { decay } => {
-                    if !(0.0..1.0).contains(&decay) {
-                        let message = format!("the decay of an average is from 0 to below 1, got {decay}");
-                        let location = crate::graph::SourceLocation(std::panic::Location::caller());
-                        g.mistake("average", message, &[], location);
-                        return;
-                    }
-                    count.select(number(1.0 - decay), number(1.0))
-                }
-                Kind::Mean { after } => ((count - number(after as f32)).maximum(number(0.0)) + 1.0).recip(),
-            };
-            let is_counted = gate(factor).map(|gate| gate.reshape([1]));
-            // A count beyond 2^24 stays, and with it the rate.
-            count.assign(count + is_counted.unwrap_or_else(|| number(1.0)));
-            (rate, is_counted)
-        };
+        let factor = gate(factor).map(|gate| gate.reshape([1]));
         for some in params.chunks(MOST_UPDATED) {
             let names: Vec<&str> = some.iter().map(|p| p.name()).collect();
-            let _scope = g.scope_at(&format!("average.{}", names.join("+")));
-            let each = (0..some.len()).map(Each::plain).collect();
+            let _scope = g.scope_at(&format!("{NAME}.{}", names.join("+")));
+            let mut inputs = vec![g.full([1], 1.0)];
+            inputs.extend(factor);
+            inputs.extend(some.iter().map(|p| g.param(&self.store.at("t").counter(p.name()))));
+            let tick = Tick { rule: self.rule, counts: some.len(), has_factor: factor.is_some() };
+            let scalars = g.record_one(tick, &inputs);
             let mut inputs: Vec<Var<'g>> = some.iter().map(|p| g.param(p)).collect();
-            inputs.push(rate);
-            inputs.extend(is_counted);
-            inputs.extend(some.iter().map(|p| g.param(&self.average_of(p))));
+            inputs.push(scalars);
+            let average = |p: &Param| self.store.at("of").state(p.name(), p.shape(), Init::Constant(0.0));
+            inputs.extend(some.iter().map(|p| g.param(&average(p))));
+            let each = (0..some.len()).map(Each::plain).collect();
             g.record(
-                Update { rule: AverageRule, decoupled: false, has_factor: is_counted.is_some(), each },
+                Update { rule: self.rule, decoupled: false, has_factor: factor.is_some(), each },
                 &inputs,
             );
         }
@@ -108,16 +103,18 @@ impl<O: Optimizer> Averaged<O> {
 }
 
 impl Averaged<()> {
-    /// A graph that exchanges parameters and their averages ([`Optimizer::averages`]) on the device each time it runs.
+    /// A graph that exchanges parameters and their averages ([`Optimizer::averages`]) on the device each time it runs; a
+    /// parameter that was in no step yet stays.
     ///
     /// # Errors
     /// As [`Device::compile`].
-    pub fn exchange(device: &Device, averages: &[(Param, Param)]) -> Result<Step> {
+    pub fn exchange(device: &Device, averages: &[Average]) -> Result<Step> {
         let g = Graph::new();
-        for (param, average) in averages {
+        for Average { param, average, count } in averages {
             let (value, other) = (g.param(param), g.param(average));
-            let kept = value.copy();
-            value.assign(other);
+            let is_counted = g.param(count).to_f32().greater(g.scalar(0.0));
+            let kept = is_counted.select(value, other);
+            value.assign(is_counted.select(other, value));
             other.assign(kept);
         }
         device.compile(&g)
@@ -137,8 +134,14 @@ impl<O: Optimizer> Optimizer for Averaged<O> {
         self.record(g, params, Some(factor));
     }
 
-    fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
-        params.iter().filter(|p| p.is_trainable()).map(|p| (p.clone(), self.average_of(p))).collect()
+    fn averages(&self, params: &[Param]) -> Vec<Average> {
+        // Only what was recorded: not every parameter of a store is trained.
+        let kept =
+            |kind: &str, param: &Param| self.store.root().get(&format!("{NAME}.{kind}.{}", param.name()));
+        let of = |param: &Param| {
+            Some(Average { param: param.clone(), average: kept("of", param)?, count: kept("t", param)? })
+        };
+        params.iter().filter_map(of).collect()
     }
 
     fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {

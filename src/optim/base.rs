@@ -81,6 +81,11 @@ impl Base {
         self.at().at(kind).state(param.name(), param.shape(), Init::Constant(initial))
     }
 
+    /// The same without groups, for what is no step of its own.
+    pub(super) fn without_groups(&self) -> Self {
+        Base { groups: Vec::new(), ..self.clone() }
+    }
+
     /// Gives some parameters settings of their own; of two that a parameter gets the later ones count.
     pub(super) fn group(&mut self, params: &[Param], group: Group) {
         self.groups.push((params.iter().map(Param::id).collect(), group));

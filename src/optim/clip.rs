@@ -98,15 +98,16 @@ pub(super) fn updated<'g>(params: &[Param], gradients: &[Var<'g>]) -> Option<(Ve
     Some(pairs.filter(|(p, _)| p.is_trainable()).unzip())
 }
 
-/// Whether a wrapper that clips stands around what scales the loss, which is a mistake that is kept.
+/// Whether a wrapper stands around what scales the loss, which is a mistake that is kept: it would see scaled gradients, and not
+/// which steps are left out.
 #[track_caller]
 pub(super) fn sees_scaled(g: &Graph, inner: &impl Optimizer, wrapper: &str) -> bool {
     if inner.scales_loss() {
         let message = format!(
-            "it would clip gradients of the scaled loss; put it inside: \
-             LossScale::new(params, {wrapper}::new(optimizer, limit))"
+            "it would see gradients of the scaled loss, and steps that are left out; put `{wrapper}` inside: \
+             LossScale::new(params, {wrapper} of the optimizer)"
         );
-        g.mistake("clip", message, &[], SourceLocation(Location::caller()));
+        g.mistake("optimizer", message, &[], SourceLocation(Location::caller()));
     }
     inner.scales_loss()
 }
@@ -122,7 +123,7 @@ macro_rules! passing_on {
             self.inner.scales_loss()
         }
 
-        fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
+        fn averages(&self, params: &[Param]) -> Vec<$crate::optim::Average> {
             self.inner.averages(params)
         }
 

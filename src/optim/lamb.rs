@@ -32,7 +32,7 @@ impl Layerwise {
             let is_one = |param: &Param| decay_of(param).to_bits() == decay.to_bits();
             let some: Vec<_> = pairs.iter().filter(|(param, _)| is_one(param)).cloned().collect();
             let rule = LambRule { weight_decay: decay, ..self.rule };
-            Ruled::new_in(self.base.clone(), rule).decoupled(0.0).update(g, &some, factor);
+            Ruled::new_in(self.base.without_groups(), rule).decoupled(0.0).update(g, &some, factor);
             for (param, _) in some {
                 let _scope = self.base.scope(g, &[&param]);
                 let direction = g.param(&self.base.state_of("direction", &param, 0.0));
@@ -44,27 +44,7 @@ impl Layerwise {
                 directions.push((param, direction * ratio, 1.0));
             }
         }
-        step_along(&self.base, g, &directions, 0.0, gate(factor));
-    }
-}
-
-impl Optimizer for Layerwise {
-    #[track_caller]
-    fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
-        self.record(g, params, gradients, None);
-    }
-
-    #[track_caller]
-    fn apply_scaled<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Var<'g>) {
-        self.record(g, params, gradients, Some(factor));
-    }
-
-    fn lr(&self) -> f32 {
-        self.base.lr
-    }
-
-    fn lr_state(&self) -> Param {
-        self.base.lr_state()
+        step_along(&self.base, g, &directions, None, gate(factor));
     }
 }
 

@@ -207,7 +207,8 @@ impl Lbfgs {
             let moved = now.at.iter().zip(&direction).map(|(x, d)| (f64::from(*x) + step * d) as f32);
             let point = self.evaluate(moved.collect())?;
             let along = Along { step, value: point.loss, slope: dot(&point.gradient, &direction) };
-            if point.loss < best.as_ref().map_or(now.loss, |best| best.loss) {
+            let is_finite = largest(&point.gradient).is_finite();
+            if is_finite && point.loss < best.as_ref().map_or(now.loss, |best| best.loss) {
                 best = Some(point);
             }
             Ok(along)

@@ -1,7 +1,7 @@
 //! A constraint on weights.
 
 use super::Optimizer;
-use super::clip::passing_on;
+use super::clip::{passing_on, sees_scaled};
 use crate::graph::{Graph, Param, Var};
 
 /// An optimizer that keeps the incoming weights of every unit within a ball: after each update a row w of a weight
@@ -71,6 +71,9 @@ impl<O: Optimizer> MaxNorm<O> {
 impl<O: Optimizer> Optimizer for MaxNorm<O> {
     #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
+        if sees_scaled(g, &self.inner, "MaxNorm") {
+            return;
+        }
         self.inner.apply(g, params, gradients);
         self.project(g, params, None);
     }

@@ -32,7 +32,7 @@ use std::panic::Location;
 pub use accumulate::Accumulate;
 pub use adam::{Adam, AdamW, Adamax, NAdam, RAdam};
 pub use adaptive::{Adadelta, Adagrad, RmsProp, Rprop};
-pub use average::Averaged;
+pub use average::{Average, Averaged};
 pub use base::Group;
 pub use clip::{ClipNorm, clip_by_global_norm};
 pub use clip_value::{ClipValue, clip_by_value};
@@ -100,9 +100,9 @@ pub trait Optimizer {
         false
     }
 
-    /// Pairs of a parameter and the state that holds its average, where the optimizer keeps any ([`Averaged`]): what is to be
+    /// Those of the parameters of which the optimizer keeps averages ([`Averaged`]), once its updates are recorded: what is to be
     /// validated and saved in the parameter's place. What wraps an optimizer passes this on.
-    fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
+    fn averages(&self, params: &[Param]) -> Vec<Average> {
         let _ = params;
         Vec::new()
     }
@@ -134,7 +134,7 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
         (**self).scales_loss()
     }
 
-    fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
+    fn averages(&self, params: &[Param]) -> Vec<Average> {
         (**self).averages(params)
     }
 

@@ -58,7 +58,7 @@ impl Orthogonal {
         if matrices.is_empty() {
             return;
         }
-        Ruled::new_in(self.base.clone(), self.rule).update(g, &matrices, factor);
+        Ruled::new_in(self.base.without_groups(), self.rule).update(g, &matrices, factor);
         let directions = matrices.into_iter().filter_map(|(param, _)| {
             let [rows, columns] = matrix(&param)?;
             let _scope = self.base.scope(g, &[&param]);
@@ -69,27 +69,7 @@ impl Orthogonal {
             Some((param.clone(), made.reshape(param.shape()), scale))
         });
         let directions: Vec<_> = directions.collect();
-        step_along(&self.base, g, &directions, self.weight_decay, gate(factor));
-    }
-}
-
-impl Optimizer for Orthogonal {
-    #[track_caller]
-    fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
-        self.record(g, params, gradients, None);
-    }
-
-    #[track_caller]
-    fn apply_scaled<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Var<'g>) {
-        self.record(g, params, gradients, Some(factor));
-    }
-
-    fn lr(&self) -> f32 {
-        self.base.lr
-    }
-
-    fn lr_state(&self) -> Param {
-        self.base.lr_state()
+        step_along(&self.base, g, &directions, Some(self.weight_decay), gate(factor));
     }
 }
 

@@ -1,6 +1,5 @@
 //! Optimizers that are a [`Rule`].
 
-use super::Optimizer;
 use super::base::Base;
 use crate::graph::{Graph, Param, Params, Var};
 use crate::ops::{Each, MOST_UPDATED, Rule, SgdRule, Tick, Update};
@@ -43,7 +42,13 @@ impl<R: Rule> Ruled<R> {
     }
 
     #[track_caller]
-    fn record<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Option<Var<'g>>) {
+    pub(super) fn record<'g>(
+        &self,
+        g: &'g Graph,
+        params: &[Param],
+        gradients: &[Var<'g>],
+        factor: Option<Var<'g>>,
+    ) {
         let pairs = self.base.pairs(g, params, gradients);
         self.update(g, &pairs, factor);
     }
@@ -87,21 +92,21 @@ impl<R: Rule> Ruled<R> {
 }
 
 /// Moves each parameter against a direction that was made of its gradient: w = w (1 - lr decay) - lr scale · direction. Where `gate`
-/// is 0 nothing moves.
+/// is 0 nothing moves. Without a `weight_decay` there is none, whatever a group says.
 #[track_caller]
 pub(super) fn step_along<'g>(
     base: &Base,
     g: &'g Graph,
     directions: &[(Param, Var<'g>, f32)],
-    weight_decay: f32,
+    weight_decay: Option<f32>,
     gate: Option<Var<'g>>,
 ) {
     let shared: Vec<Var<'g>> = [g.param(&base.lr_state())].into_iter().chain(gate).collect();
     for some in directions.chunks(MOST_UPDATED) {
         let each = some.iter().map(|(param, _, scale)| {
-            let (lr, decay) = base.settings(param, weight_decay);
+            let (lr, decay) = base.settings(param, weight_decay.unwrap_or(0.0));
             // The decay is by the rate alone.
-            let decay = if *scale > 0.0 { decay / scale } else { 0.0 };
+            let decay = if weight_decay.is_some() && *scale > 0.0 { decay / scale } else { 0.0 };
             Each { row: 0, lr: lr * scale, decay }
         });
         let each = each.collect();
@@ -120,28 +125,7 @@ pub(super) fn gate<'g>(factor: Option<Var<'g>>) -> Option<Var<'g>> {
     factor.map(|factor| factor.select(factor.graph().scalar(1.0), factor.graph().scalar(0.0)))
 }
 
-impl<R: Rule> Optimizer for Ruled<R> {
-    #[track_caller]
-    fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
-        self.record(g, params, gradients, None);
-    }
-
-    #[track_caller]
-    fn apply_scaled<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Var<'g>) {
-        self.record(g, params, gradients, Some(factor));
-    }
-
-    fn lr(&self) -> f32 {
-        self.base.lr
-    }
-
-    fn lr_state(&self) -> Param {
-        self.base.lr_state()
-    }
-}
-
-/// A public optimizer around what it is made of, a field that is an [`Optimizer`] with a [`Base`] in `base` and a
-/// `weight_decay`: the methods that all have.
+/// A public optimizer around what it is made of, which has a [`Base`] in `base`, a `weight_decay` and the method `record`.
 macro_rules! optimizer {
     ($(#[$doc:meta])* $name:ident($inner:ty), $text:literal, |$params:ident, $lr:ident| $new:expr,
      $(#[$decay_doc:meta])+) => {
@@ -150,7 +134,7 @@ macro_rules! optimizer {
         pub struct $name($inner);
 
         impl $name {
-            /// With PyTorch's defaults. Its states go into the store of `params`, which must be that of the
+            /// With the defaults that its settings name. Its states go into the store of `params`, which must be that of the
             /// parameters it updates.
             pub fn new($params: &Params, $lr: f32) -> Self {
                 $name($new)
@@ -182,7 +166,7 @@ macro_rules! optimizer {
         impl Optimizer for $name {
             #[track_caller]
             fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
-                self.0.apply(g, params, gradients);
+                self.0.record(g, params, gradients, None);
             }
 
             #[track_caller]
@@ -193,15 +177,15 @@ macro_rules! optimizer {
                 gradients: &[Var<'g>],
                 factor: Var<'g>,
             ) {
-                self.0.apply_scaled(g, params, gradients, factor);
+                self.0.record(g, params, gradients, Some(factor));
             }
 
             fn lr(&self) -> f32 {
-                self.0.lr()
+                self.0.base.lr
             }
 
             fn lr_state(&self) -> Param {
-                self.0.lr_state()
+                self.0.base.lr_state()
             }
         }
     };

@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use super::Optimizer;
+use super::{Average, Optimizer};
 use crate::graph::{Graph, Init, Param, Params, SourceLocation, Var};
 use crate::ops::{FlagNonFinite, MOST_SCALE, NextScale};
 
@@ -152,7 +152,7 @@ impl<O: Optimizer> Optimizer for LossScale<O> {
         self.scale(self.inner.objective(loss))
     }
 
-    fn averages(&self, params: &[Param]) -> Vec<(Param, Param)> {
+    fn averages(&self, params: &[Param]) -> Vec<Average> {
         self.inner.averages(params)
     }
 

@@ -171,7 +171,8 @@ impl Schedule {
             }
             Schedule::Cyclic { lowest, up, down, shrink } => {
                 let (up, down) = (*up.max(&1), *down.max(&1));
-                let (cycle, at) = (epoch / (up + down), epoch % (up + down));
+                let period = up.saturating_add(down);
+                let (cycle, at) = (epoch / period, epoch % period);
                 let height =
                     if at < up { at as f64 / up as f64 } else { 1.0 - (at - up) as f64 / down as f64 };
                 between(*lowest, 1.0, height * f64::from(*shrink).powf(cycle as f64))
@@ -260,6 +261,7 @@ mod tests {
             Schedule::OneCycle { start: 0.1, end: 0.0, rise: 1.0 },
             Schedule::OneCycle { start: 0.1, end: 0.0, rise: -3.0 },
             Schedule::Cyclic { lowest: 0.0, up: 0, down: 0, shrink: 0.5 },
+            Schedule::Cyclic { lowest: 0.0, up: usize::MAX, down: 1, shrink: 0.5 },
             Schedule::Polynomial { power: 0.5, end: 0.0 },
             Schedule::Chained(Vec::new()),
         ];

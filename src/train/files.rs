@@ -8,6 +8,7 @@ use super::checkpoint::{Checkpoint, Choice, Progress, RunState, Snapshot, save_m
 use super::run::{CHECKPOINT, Run};
 use crate::error::{Error, Result};
 use crate::graph::Param;
+use crate::tensor::Data;
 
 impl<'t> Run<'t> {
     /// Loads the checkpoint that is gone on from, if there is one.
@@ -33,9 +34,23 @@ impl<'t> Run<'t> {
         if let Some(state) = states.iter().find(|state| is_missing(state) && !is_weight(state)) {
             return Err(Error::Invalid(format!(
                 "{} has no `{}`, which this run keeps beside the weights: it was saved with another optimizer, \
-                 momentum or precision; go on with the same, or start another run",
+                 momentum or precision, or without accumulation or averages; go on with the same, or start another run",
                 path.display(),
                 state.name()
+            )));
+        }
+        // What an optimizer of this name kept, and this one does not: momentum, the largest moments.
+        let kind = |name: &str| -> Option<String> {
+            let mut parts = name.strip_prefix(&optimizer)?.strip_prefix('.')?.split('.');
+            parts.next().filter(|_| parts.next().is_some()).map(str::to_string)
+        };
+        let kept: Vec<String> = states.iter().filter_map(|state| kind(state.name())).collect();
+        let lost = checkpoint.names.iter().find(|name| kind(name).is_some_and(|kind| !kept.contains(&kind)));
+        if let Some(name) = lost {
+            return Err(Error::Invalid(format!(
+                "{} has `{name}`, which this run would lose: it was saved by `{optimizer}` with other settings, such as \
+                 momentum; go on with the same, or start another run",
+                path.display()
             )));
         }
         let (old, new) = (&checkpoint.progress, &self.progress);
@@ -95,18 +110,20 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// Where the value is that stands for a weight in the model: its average, where the optimizer keeps one.
-    fn standing_for<'w>(&'w self, weight: &'w Param) -> &'w Param {
-        self.averages
-            .iter()
-            .find(|(param, _)| param.id() == weight.id())
-            .map_or(weight, |(_, average)| average)
+    /// The state whose value stands for a weight in the model: its average, where the optimizer keeps one that has counted a step.
+    fn standing_for<'w>(&'w self, weight: &'w Param) -> Result<&'w Param> {
+        let Some(found) = self.averages.iter().find(|average| average.param.id() == weight.id()) else {
+            return Ok(weight);
+        };
+        let count = self.trainer.device.read_param(&found.count)?;
+        let is_new = matches!(count.data(), Data::U32(count) if count[..] == [0]);
+        Ok(if is_new { weight } else { &found.average })
     }
 
     /// The weights of the model, averages in their place.
     pub(super) fn snapshot_of_model(&self) -> Result<Snapshot> {
         let device = &self.trainer.device;
-        let read = |w: &Param| Ok((w.clone(), device.read_param(self.standing_for(w))?));
+        let read = |w: &Param| Ok((w.clone(), device.read_param(self.standing_for(w)?)?));
         self.weights.iter().map(read).collect()
     }
 
@@ -122,14 +139,13 @@ impl<'t> Run<'t> {
         let states = snapshot(&self.trainer.device, &self.states())?;
         self.expect_numbers(&states)?;
         if with_model {
-            let of = |weight: &Param| {
-                let id = self.standing_for(weight).id();
-                states
-                    .iter()
-                    .find(|(state, _)| state.id() == id)
-                    .map(|(_, tensor)| (weight.clone(), tensor.clone()))
-            };
-            self.save_weights(out, &self.weights.iter().filter_map(of).collect())?;
+            let mut model = Vec::new();
+            for weight in &self.weights {
+                let id = self.standing_for(weight)?.id();
+                let found = states.iter().find(|(state, _)| state.id() == id);
+                model.extend(found.map(|(_, tensor)| (weight.clone(), tensor.clone())));
+            }
+            self.save_weights(out, &model)?;
         }
         let optimizer = self.trainer.optimizer_name();
         let state = RunState {

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 
 /// How much of the running mean of losses is kept each step.
 const SMOOTHED: f64 = 0.9;
-/// The test ends where the mean is so many times the lowest.
-const DIVERGED: f64 = 4.0;
+/// The test ends where the mean is above the lowest by so many times what that is, or, if that is more, what the loss had fallen.
+const DIVERGED: f64 = 3.0;
 
 /// What [`Trainer::find_rate`] found.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +89,8 @@ impl Trainer<'_> {
             losses.push(loss);
             smoothed.push(now);
             lowest = now.min(lowest);
-            if now > DIVERGED * lowest && step > 0 {
+            let fallen = smoothed[0] - lowest;
+            if step > 0 && now - lowest > DIVERGED * lowest.abs().max(fallen) {
                 return Ok(RateTest::of(rates, losses, smoothed, true));
             }
         }

@@ -16,7 +16,7 @@ use crate::data::{LastBatch, epoch_order};
 use crate::device::Step;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param, Params};
-use crate::optim::Averaged;
+use crate::optim::{Average, Averaged};
 use crate::profile::{self, Profile};
 use crate::tensor::Tensor;
 
@@ -62,8 +62,8 @@ pub(super) struct Run<'t> {
     read: Vec<Vec<Tensor>>,
     /// What the model reads for inference: what is saved as the model.
     pub(super) weights: Vec<Param>,
-    /// Parameters, and the states that hold their averages, where the optimizer keeps any.
-    pub(super) averages: Vec<(Param, Param)>,
+    /// Parameters of which the optimizer keeps averages.
+    pub(super) averages: Vec<Average>,
     /// What exchanges them.
     exchange: Option<Step>,
     pub(super) progress: Progress,

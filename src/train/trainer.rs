@@ -384,7 +384,7 @@ impl<'a> Trainer<'a> {
         match &run.best {
             Some(best) => restore(&self.device, &best.weights)?,
             None => {
-                run.exchange_averages()?;
+                restore(&self.device, &run.snapshot_of_model()?)?;
                 // Weights stand for themselves now.
                 run.averages.clear();
             }

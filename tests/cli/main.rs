@@ -7,6 +7,7 @@ mod activations;
 #[path = "../common/mod.rs"]
 mod common;
 mod norms;
+mod optimizers;
 #[path = "../common/program.rs"]
 mod program;
 mod resumed;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use wgrad::optim::OptimizerKind;
 use wgrad::train::RateTest;
 
 use super::settings::{self, Settings};
@@ -47,7 +48,17 @@ pub(super) fn run(args: &Args) -> Outcome {
             "--lr, --schedule and --warmup have no say here: give the range by --from and --to",
         ));
     }
+    if args.settings.step_every.is_some() || args.settings.step_factor.is_some() {
+        return Err(Failure::usage(
+            "--step-every and --step-factor are of a schedule, which has no say here",
+        ));
+    }
     let settings = Settings::new(&args.settings, &Value::Null)?;
+    if settings.optimizer == OptimizerKind::Rprop {
+        return Err(Failure::usage(
+            "rprop has steps of its own, which no rate changes; choose its first by --lr",
+        ));
+    }
     let (optimizer, out) =
         (settings.optimizer, args.settings.out.clone().unwrap_or_else(|| PathBuf::from(".")));
     let (device, no_gpu) = open(&args.device)?;

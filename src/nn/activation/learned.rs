@@ -90,11 +90,14 @@ impl Layer for Rrelu {
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         let g = x.graph();
         let _scope = g.scope_at(self.params.path());
+        let [lower, upper] = self.bounds;
+        if !(lower <= upper && lower.is_finite() && upper.is_finite()) {
+            let message = format!("the bounds must be numbers, the lower one first, got {lower} and {upper}");
+            return g.refuse("rrelu", message, x);
+        }
         if !g.is_training() {
-            let [lower, upper] = self.bounds;
             return x.leaky_relu(lower + (upper - lower) / 2.0);
         }
-        let [lower, upper] = self.bounds;
         let drawn = crate::ops::random_uniform(g, x.shape().dims(), &self.params.root(), self.params.path());
         x.prelu(drawn * (upper - lower) + lower)
     }
@@ -111,7 +114,7 @@ pub struct Maxout {
 impl Maxout {
     /// Takes `[.., inputs]` and gives `[.., outputs]`; two pieces make any convex function of one input's sign, five are usual.
     pub fn new(params: &Params, inputs: usize, outputs: usize, pieces: usize) -> Self {
-        Maxout { linear: Linear::new(params, inputs, outputs * pieces), pieces }
+        Maxout { linear: Linear::new(params, inputs, outputs.saturating_mul(pieces)), pieces }
     }
 }
 

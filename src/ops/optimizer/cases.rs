@@ -72,9 +72,11 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         cases.extend(updates(MuonDirection { momentum, nesterov }, 0.1));
     }
     cases.extend(updates(Lion { betas: [0.9, 0.99] }, 1e-3));
-    cases.extend(updates(Average, 0.125));
-    cases.push(Update::of(Average, 1).case(&[&[65]], 1.0, 1));
-    cases.extend(updates(Adagrad { lr_decay: 0.1, eps: 1e-10 }, 0.05));
+    for average in [Average { decay: Some(0.9), after: 0 }, Average { decay: None, after: 2 }] {
+        cases.extend(updates(average, 1.0));
+        cases.push(Update::of(average, 1).case(&[&[65]], 1.0, 1));
+    }
+    cases.extend(updates(Adagrad { lr_decay: 0.1, eps: 1e-10, initial_sum: 0.0 }, 0.05));
     cases.extend(updates(Adadelta { rho: 0.9, eps: 1e-6 }, 1.0));
     for (momentum, centered) in [(0.0, false), (0.9, false), (0.0, true), (0.9, true)] {
         cases.extend(updates(RmsProp { momentum, centered, ..RMSPROP }, 1e-2));
@@ -202,7 +204,9 @@ fn ticks() -> Vec<Case> {
         tick(Adam { betas: [0.9, 0.99], ..ADAM }, &[0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0]),
     ]);
     for t in [0.0, 1.0, 2.0, 9.0, 100.0, 999.0, 1000.0, 1e4, 1e6, 4_294_967_295.0] {
-        cases.push(tick(Adagrad { lr_decay: 0.01, eps: 0.0 }, &[t, t / 2.0]));
+        cases.push(tick(Adagrad { lr_decay: 0.01, eps: 0.0, initial_sum: 0.0 }, &[t, t / 2.0]));
+        cases.push(tick(Average { decay: Some(0.999), after: 0 }, &[t]));
+        cases.push(tick(Average { decay: None, after: 100 }, &[t, t / 3.0]));
         cases.push(tick(Adamax { betas: [0.9, 0.999], eps: 1e-8 }, &[t]));
         let nadam = NAdam { betas: [0.9, 0.999], eps: 1e-8, momentum_decay: 4e-3 };
         cases.extend([

@@ -158,7 +158,7 @@ fn sgd_follows_pytorch_over_100_steps() {
 #[test]
 fn the_others_follow_their_papers_over_100_steps() {
     let eps = f64::from(1e-3f32);
-    let adagrad = Adagrad { lr_decay: 0.0625, eps: 1e-3 };
+    let adagrad = Adagrad { lr_decay: 0.0625, eps: 1e-3, initial_sum: 0.0 };
     follows(Update::of(adagrad, 1).decaying(0.1, false), 0.1, [0.5, 0.0, 0.0], |t, g, w, s| {
         s[0] += g * g;
         *w -= 0.1 / (1.0 + f64::from(t - 1) * 0.0625) * g / (s[0].sqrt() + eps);
@@ -259,7 +259,7 @@ fn wrong_settings_and_shapes_are_refused() {
     assert!(Adamax { betas: [0.9, 0.9], eps: 0.0 }.check().is_err());
     assert!(Adadelta { rho: 0.9, eps: 0.0 }.check().is_err());
     assert!(NAdam { betas: [0.9, 0.9], eps: 0.0, momentum_decay: -1.0 }.check().is_err());
-    assert!(Adagrad { lr_decay: -1.0, eps: 0.0 }.check().is_err());
+    assert!(Adagrad { lr_decay: -1.0, eps: 0.0, initial_sum: 0.0 }.check().is_err());
     assert!(LambDirection { betas: [0.9, 0.9], eps: 0.0, weight_decay: -1.0 }.check().is_err());
     assert!(MuonDirection { momentum: 1.0, nesterov: false }.check().is_err());
     assert!(refusal(&Tick { rule: ADAM, counts: 1, has_factor: false }, &[one, one]).contains("must be u32"));

@@ -11,6 +11,8 @@ use super::{
 pub(crate) struct Adagrad {
     pub(crate) lr_decay: f32,
     pub(crate) eps: f32,
+    /// What sums start from.
+    pub(crate) initial_sum: f32,
 }
 
 impl Rule for Adagrad {
@@ -23,6 +25,7 @@ impl Rule for Adagrad {
 
     fn check(&self) -> Result<(), String> {
         expect_not_negative("the decay of the learning rate", self.lr_decay)?;
+        expect_not_negative("the initial sum", self.initial_sum)?;
         expect_not_negative("eps", self.eps)
     }
 

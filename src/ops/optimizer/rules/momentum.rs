@@ -115,28 +115,51 @@ impl Rule for MuonDirection {
     }
 }
 
-/// The average of a parameter, `s[0]`, goes towards it, `g`, by a share: a = (1 - share) a + share · w. A share of 1 is a copy.
+/// The average of a parameter, `s[0]`, goes towards it, `g`, by a share of the step: a = (1 - share) a + share · w. With a decay the
+/// share is 1 in the first step, a copy, then 1 - decay; else 1 / (t - after), and 1 until then.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Average;
+pub(crate) struct Average {
+    /// How much of itself an exponential average keeps.
+    pub(crate) decay: Option<f32>,
+    /// Steps before the first of a mean.
+    pub(crate) after: u32,
+}
 
 impl Rule for Average {
     const NAME: &'static str = "average";
     const UPDATE: &'static str = "average_update";
+    const TICK: Option<&'static str> = Some("average_tick");
     const STATES: &'static [&'static str] = &[];
     const CONSTANTS: usize = 0;
+    const SCALARS: usize = 1;
+
+    fn check(&self) -> Result<(), String> {
+        self.decay.map_or(Ok(()), |decay| expect_share("the decay of an average", f64::from(decay)))
+    }
 
     fn constants(&self) -> [f64; MOST_CONSTANTS] {
         padded([])
     }
 
+    fn scalars(&self, t: u32) -> [f64; MOST_SCALARS] {
+        padded([match self.decay {
+            Some(_) if t <= 1 => 1.0,
+            Some(decay) => 1.0 - f64::from(decay),
+            None => 1.0 / f64::from(t.saturating_sub(self.after).max(1)),
+        }])
+    }
+
+    /// A difference, of counts above 2^24 both rounded, and a quotient.
+    fn scalar_units(&self) -> [f64; MOST_SCALARS] {
+        padded([8.0])
+    }
+
+    fn scalar_constants(&self) -> [f32; 4] {
+        [self.decay.map_or(0.0, |decay| 1.0 - decay), self.after as f32, 0.0, 0.0]
+    }
+
     #[inline(always)]
-    fn update<N: Number>(
-        lr: N,
-        _: [N; MOST_SCALARS],
-        _: [N; MOST_CONSTANTS],
-        g: N,
-        s: &mut [N; MOST_STATES],
-    ) {
-        s[0] = (N::one() - lr) * s[0] + lr * g;
+    fn update<N: Number>(_: N, x: [N; MOST_SCALARS], _: [N; MOST_CONSTANTS], g: N, s: &mut [N; MOST_STATES]) {
+        s[0] = (N::one() - x[0]) * s[0] + x[0] * g;
     }
 }
