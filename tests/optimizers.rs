@@ -238,7 +238,12 @@ fn groups_have_settings_of_their_own() {
     let gradients = [g.input("weight", SHAPES[0]), g.input("bias", SHAPES[1])];
     let scaled = LossScale::new(&params, Sgd::new(&params, 0.1));
     Averaged::exponential(&params, scaled, 0.9).apply(&g, &all, &gradients);
-    assert!(g.error().unwrap().to_string().contains("put `Averaged` inside"));
+    assert!(
+        g.error()
+            .unwrap()
+            .to_string()
+            .contains("put it inside: LossScale::new(params, Averaged::exponential(")
+    );
     // A mistake in a group is an error, not a step.
     let params = Params::seeded(1);
     let all = parameters(&params, &start);
@@ -365,7 +370,7 @@ fn averages_are_what_they_say() {
     let all = parameters(&params, &start);
     let gradients = [g.input("weight", SHAPES[0]), g.input("bias", SHAPES[1])];
     Averaged::exponential(&params, Sgd::new(&params, 1.0), 1.0).apply(&g, &all, &gradients);
-    assert!(g.error().unwrap().to_string().contains("from 0 to below 1, got 1"));
+    assert!(g.error().unwrap().to_string().contains("must be in [0, 1), got 1"));
 }
 
 /// A least-squares fit that gradient descent would take thousands of steps for; losses that are no numbers far away.

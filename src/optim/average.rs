@@ -76,7 +76,7 @@ impl<O: Optimizer> Averaged<O> {
 
     #[track_caller]
     fn record<'g>(&self, g: &'g Graph, params: &[Param], factor: Option<Var<'g>>) {
-        if sees_scaled(g, &self.inner, "Averaged") {
+        if sees_scaled(g, &self.inner, "Averaged::exponential") {
             return;
         }
         let params: Vec<&Param> = params.iter().filter(|p| p.is_trainable()).collect();

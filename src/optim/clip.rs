@@ -101,11 +101,11 @@ pub(super) fn updated<'g>(params: &[Param], gradients: &[Var<'g>]) -> Option<(Ve
 /// Whether a wrapper stands around what scales the loss, which is a mistake that is kept: it would see scaled gradients, and not
 /// which steps are left out.
 #[track_caller]
-pub(super) fn sees_scaled(g: &Graph, inner: &impl Optimizer, wrapper: &str) -> bool {
+pub(super) fn sees_scaled(g: &Graph, inner: &impl Optimizer, constructor: &str) -> bool {
     if inner.scales_loss() {
         let message = format!(
-            "it would see gradients of the scaled loss, and steps that are left out; put `{wrapper}` inside: \
-             LossScale::new(params, {wrapper} of the optimizer)"
+            "it would see gradients of the scaled loss, and steps that are left out; put it inside: \
+             LossScale::new(params, {constructor}(optimizer, ..))"
         );
         g.mistake("optimizer", message, &[], SourceLocation(Location::caller()));
     }
@@ -141,7 +141,7 @@ pub(super) use passing_on;
 impl<O: Optimizer> Optimizer for ClipNorm<O> {
     #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
-        if sees_scaled(g, &self.inner, "ClipNorm") {
+        if sees_scaled(g, &self.inner, "ClipNorm::new") {
             return;
         }
         let Some((params, kept)) = updated(params, gradients) else {

@@ -58,7 +58,7 @@ impl<O: Optimizer> ClipValue<O> {
 impl<O: Optimizer> Optimizer for ClipValue<O> {
     #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
-        if sees_scaled(g, &self.inner, "ClipValue") {
+        if sees_scaled(g, &self.inner, "ClipValue::new") {
             return;
         }
         let Some((params, kept)) = updated(params, gradients) else {

@@ -71,7 +71,7 @@ impl<O: Optimizer> MaxNorm<O> {
 impl<O: Optimizer> Optimizer for MaxNorm<O> {
     #[track_caller]
     fn apply<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>]) {
-        if sees_scaled(g, &self.inner, "MaxNorm") {
+        if sees_scaled(g, &self.inner, "MaxNorm::new") {
             return;
         }
         self.inner.apply(g, params, gradients);
