@@ -129,10 +129,13 @@ pub(crate) fn run(device: &Device, draw: bool) -> Result<(), Box<dyn std::error:
         #[cfg(feature = "plots")]
         if draw {
             let [x, y] = landscape.sides;
-            let svg = wgrad::plots::paths(landscape.name, landscape.value, x, y, &paths)?;
-            let file = format!("optimizers-{}.svg", landscape.name);
-            wgrad::plots::save(&file, &svg)?;
-            println!("  drew {file}");
+            // As many as there are colours.
+            for (i, some) in paths.chunks(6).enumerate() {
+                let svg = wgrad::plots::paths(landscape.name, landscape.value, x, y, some)?;
+                let file = format!("optimizers-{}-{}.svg", landscape.name, i + 1);
+                wgrad::plots::save(&file, &svg)?;
+                println!("  drew {file}");
+            }
         }
         #[cfg(not(feature = "plots"))]
         let _ = (draw, paths);

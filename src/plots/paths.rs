@@ -16,7 +16,7 @@ const AT: (i32, i32) = (56, 40);
 
 /// Paths over the map of `f(x, y)`, darker where it is lower, with levels in equal shares of the area: the valleys stay visible
 /// whatever the scale of the function. `x` and `y` are the ends of its sides. A path is a name and its points; what leaves
-/// the map is cut off at its edge.
+/// the map is drawn at its edge. There are six colours.
 ///
 /// # Errors
 /// [`Error::Invalid`] for sides without extent, or where `f` is nowhere finite.
@@ -56,8 +56,7 @@ pub fn paths(
         raster(area, AT, CELL, (CELLS, CELLS), shade)?;
         for (i, (name, points)) in paths.iter().enumerate() {
             let color = PALETTE[i % PALETTE.len()];
-            // The second round of colours is drawn thin.
-            let style = color.stroke_width(if i < PALETTE.len() { 2 } else { 1 });
+            let style = color.stroke_width(2);
             let finite = points.iter().filter(|p| p.iter().all(|v| v.is_finite()));
             let line: Vec<(i32, i32)> = finite.map(place).collect();
             if let Some(&end) = line.last() {

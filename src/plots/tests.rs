@@ -223,3 +223,33 @@ fn numbers_are_drawn_against_what_they_are() {
     }
     assert!(predicted(&[(f64::NAN, 0.0)], "y").unwrap_err().to_string().contains("no predictions"));
 }
+
+#[test]
+fn paths_lie_on_a_map_of_their_function() {
+    let bowl = |x: f64, y: f64| x * x + y * y;
+    let path = vec![[1.0, 1.0], [0.5, 0.25], [f64::NAN, 0.0], [30.0, 0.0]];
+    let svg = paths("bowl", bowl, [-1.0, 1.0], [-2.0, 2.0], &[("downhill".into(), path)]).unwrap();
+    assert!(svg.contains(">\nbowl\n<") && svg.contains("downhill"), "{}", &svg[..600]);
+    // The path, its end, at the edge of the map, and its start: no point that is no number.
+    assert!(svg.contains("polyline") && svg.matches("<circle").count() == 2);
+    assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    assert!(paths("flat", bowl, [0.0, 0.0], [0.0, 1.0], &[]).is_err());
+    assert!(paths("none", |_, _| f64::NAN, [0.0, 1.0], [0.0, 1.0], &[]).is_err());
+}
+
+#[test]
+fn a_range_test_is_drawn_over_its_rates() {
+    let all: Vec<f32> = (0..20).map(|i| 10f32.powf(-5.0 + f32::from(i as u8) / 4.0)).collect();
+    let losses: Vec<f64> = (0..20).map(|i| 2.0 - f64::from(i) / 20.0).collect();
+    let svg = rates(&all, &losses, &losses, Some(1e-3)).unwrap();
+    assert!(svg.contains("learning rate") && svg.contains("1.0e-3"));
+    assert_eq!(svg.matches("<circle").count(), 20);
+    assert!(!rates(&all, &losses, &losses, None).unwrap().contains("1.0e-3"));
+    // One loss is out of the picture, none is no number in it.
+    let mut wild = losses.clone();
+    (wild[3], wild[5]) = (1e9, f64::NAN);
+    assert_eq!(rates(&all, &wild, &losses, None).unwrap().matches("<circle").count(), 18);
+    assert!(rates(&all[..1], &losses[..1], &losses[..1], None).is_err());
+    assert!(rates(&all, &losses[1..], &losses, None).is_err());
+    assert!(rates(&all, &losses, &[f64::NAN; 20], None).is_err());
+}

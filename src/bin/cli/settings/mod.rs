@@ -1,6 +1,7 @@
 //! What a run does: arguments, the settings of the run that is resumed, and defaults, in this order.
 
 mod args;
+mod refusals;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -211,49 +212,6 @@ impl Args {
             ))),
             None => Ok(before),
         }
-    }
-
-    /// The weights of a checkpoint are those of one model.
-    fn refuse_another_model(&self, earlier: &Value) -> Outcome {
-        let before = Earlier(earlier);
-        let Some(kind) = before.choice::<Kind>("model") else { return Ok(()) };
-        let key = if kind == Kind::Mlp { "hidden" } else { "channels" };
-        let is_other = |asked: &Option<Vec<u32>>| asked.is_some() && *asked != before.widths(key);
-        let wrong = [
-            (self.model.is_some_and(|model| model != kind), "--model"),
-            (is_other(&self.hidden), "--hidden"),
-            (is_other(&self.channels), "--channels"),
-            (self.depth.is_some() && self.depth != before.count("depth"), "--depth"),
-            (self.norm.is_some_and(|norm| kind.norm(earlier).ok() != Some(norm)), "--norm"),
-        ];
-        let Some((_, option)) = wrong.iter().find(|(is, _)| *is) else { return Ok(()) };
-        let widths: Vec<String> = before.widths(key).iter().flatten().map(ToString::to_string).collect();
-        let mut depth = before.count("depth").map(|depth| format!(" --depth {depth}")).unwrap_or_default();
-        if let Some(norm) = before.text("norm") {
-            depth.push_str(&format!(" --norm {norm}"));
-        }
-        Err(Failure::usage(format!(
-            "the checkpoint is of another model: --model {} --{key} {}{depth}; leave out {option} to go on with it, or \
-             start another run",
-            name(&kind),
-            widths.join(",")
-        )))
-    }
-
-    fn refuse_what_the_model_has_not(&self, model: Kind) -> Outcome {
-        let is_mlp = model == Kind::Mlp;
-        let wrong = [
-            (self.hidden.is_some() && !is_mlp, "--hidden is for an mlp; give --channels"),
-            (self.channels.is_some() && is_mlp, "--channels is for a cnn or resnet; give --hidden"),
-            (self.depth.is_some() && model != Kind::Resnet, "--depth is for a resnet"),
-            (self.norm == Some(Norm::Instance) && is_mlp, "--norm instance is for a cnn or resnet"),
-            (
-                self.step_every.or(self.step_factor.map(|_| 1)).is_some()
-                    && self.schedule.as_ref().is_some_and(|schedule| !schedule.is_step()),
-                "--step-every and --step-factor are for --schedule step, without numbers of its own",
-            ),
-        ];
-        wrong.iter().find(|(is, _)| *is).map_or(Ok(()), |(_, message)| Err(Failure::usage(*message)))
     }
 }
 
