@@ -24,7 +24,8 @@ impl Args {
         let Some((_, option)) = wrong.iter().find(|(is, _)| *is) else { return Ok(()) };
         let widths: Vec<String> = before.widths(key).iter().flatten().map(ToString::to_string).collect();
         let mut depth = before.count("depth").map(|depth| format!(" --depth {depth}")).unwrap_or_default();
-        if let Some(norm) = before.text("norm") {
+        let is_unusual = |norm: &&str| kind.norm(&Value::Null).is_ok_and(|usual| usual.to_string() != *norm);
+        if let Some(norm) = before.text("norm").filter(is_unusual) {
             depth.push_str(&format!(" --norm {norm}"));
         }
         Err(Failure::usage(format!(
