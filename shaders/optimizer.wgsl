@@ -93,13 +93,14 @@ fn adam_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> {
     return vec3<f32>(one_minus_exp(-c.x * t), inverseSqrt(one_minus_exp(-c.y * t)), 0.0);
 }
 
-// With the largest `v` so far where that is kept, and else, of 0 and `v`, with `v`.
+// With the largest `v` so far where that is kept, and else, of 0 and `v`, with `v`. What `max` makes of NaN does not matter: `m`
+// is NaN with it, and so is `w`.
 fn adam_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>,
     largest: ptr<function, vec4<f32>>, lr: f32, correction: f32, root: f32,
     beta1: f32, rest1: f32, beta2: f32, rest2: f32, eps: f32) {
     *m = beta1 * *m + rest1 * g;
     *v = beta2 * *v + rest2 * g * g;
-    *largest = larger4(*largest, *v);
+    *largest = max(*largest, *v);
     *w -= lr / correction * *m / (sqrt(*largest) * root + eps);
 }
 
