@@ -79,7 +79,7 @@ fn path(device: &Device, landscape: &Landscape, kind: OptimizerKind) -> wgrad::R
         OptimizerKind::Momentum | OptimizerKind::Nesterov => 0.015 * landscape.rate,
         // Its first steps are those of momentum.
         OptimizerKind::RAdam => 0.05 * landscape.rate,
-        kind => landscape.rate * kind.rate_beside_adam(),
+        kind => kind.rate(landscape.rate),
     };
     kind.build(&params, rate, Some(0.0)).minimize(loss, &params.trainable());
     let mut step = device.compile(&g)?;

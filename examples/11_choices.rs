@@ -37,7 +37,7 @@ fn measure(split: &Split, options: &ModelOptions, kind: OptimizerKind) -> wgrad:
     for seed in SEEDS {
         let params = Params::seeded(seed);
         let model = Mlp::with(&params, &WIDTHS, options);
-        let optimizer = kind.build(&params, RATE * kind.rate_beside_adam(), Some(0.0));
+        let optimizer = kind.build(&params, kind.rate(RATE), Some(0.0));
         // Rprop is for all rows at once, and then a step is an epoch.
         let (batch, epochs) = match kind {
             OptimizerKind::Rprop => (split.train.len(), 5 * EPOCHS),
@@ -152,7 +152,7 @@ pub(crate) fn run(
     );
     println!("| optimizer | rate | epochs · accuracy |\n|---|---|---|");
     for (kind, cell) in optimizers.iter().zip(&of_optimizers) {
-        println!("| `{kind}` | {:.4} | {} |", RATE * kind.rate_beside_adam(), cell.text());
+        println!("| `{kind}` | {:.4} | {} |", kind.rate(RATE), cell.text());
     }
     Ok(cells.iter().chain(&of_optimizers).map(|cell| cell.accuracy[1]).collect())
 }

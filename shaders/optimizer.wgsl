@@ -88,6 +88,13 @@ fn one_minus_exp(y: f32) -> f32 {
     return select(1.0 - exp(-c), series, c < 0.5);
 }
 
+// The running means of gradients and of their squares.
+fn moments(g: vec4<f32>, m: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>,
+    beta1: f32, rest1: f32, beta2: f32, rest2: f32) {
+    *m = beta1 * *m + rest1 * g;
+    *v = beta2 * *v + rest2 * g * g;
+}
+
 // 1 - beta1^t and 1 / sqrt(1 - beta2^t); c holds ln(beta1) and ln(beta2), at least -100.
 fn adam_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> {
     return vec3<f32>(one_minus_exp(-c.x * t), inverseSqrt(one_minus_exp(-c.y * t)), 0.0);
@@ -98,8 +105,7 @@ fn adam_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> {
 fn adam_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>,
     largest: ptr<function, vec4<f32>>, lr: f32, correction: f32, root: f32,
     beta1: f32, rest1: f32, beta2: f32, rest2: f32, eps: f32) {
-    *m = beta1 * *m + rest1 * g;
-    *v = beta2 * *v + rest2 * g * g;
+    moments(g, m, v, beta1, rest1, beta2, rest2);
     *largest = max(*largest, *v);
     *w -= lr / correction * *m / (sqrt(*largest) * root + eps);
 }
@@ -130,8 +136,7 @@ fn nadam_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> {
 
 fn nadam_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>, lr: f32,
     of_gradient: f32, of_mean: f32, root: f32, beta1: f32, rest1: f32, beta2: f32, rest2: f32, eps: f32) {
-    *m = beta1 * *m + rest1 * g;
-    *v = beta2 * *v + rest2 * g * g;
+    moments(g, m, v, beta1, rest1, beta2, rest2);
     *w -= lr * (of_gradient * g + of_mean * *m) / (sqrt(*v) * root + eps);
 }
 
@@ -151,8 +156,7 @@ fn radam_scalars_fn(t: f32, c: vec4<f32>) -> vec3<f32> {
 
 fn radam_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>, lr: f32,
     correction: f32, rectified: f32, beta1: f32, rest1: f32, beta2: f32, rest2: f32, eps: f32) {
-    *m = beta1 * *m + rest1 * g;
-    *v = beta2 * *v + rest2 * g * g;
+    moments(g, m, v, beta1, rest1, beta2, rest2);
     let step = lr / correction * *m;
     *w -= select(step, step * rectified / (sqrt(*v) + eps), rectified > 0.0);
 }
@@ -161,8 +165,7 @@ fn radam_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32
 fn lamb_direction_fn(g: vec4<f32>, w: ptr<function, vec4<f32>>, m: ptr<function, vec4<f32>>, v: ptr<function, vec4<f32>>,
     direction: ptr<function, vec4<f32>>, lr: f32, correction: f32, root: f32,
     beta1: f32, rest1: f32, beta2: f32, rest2: f32, eps: f32, decay: f32) {
-    *m = beta1 * *m + rest1 * g;
-    *v = beta2 * *v + rest2 * g * g;
+    moments(g, m, v, beta1, rest1, beta2, rest2);
     *direction = *m / correction / (sqrt(*v) * root + eps) + decay * *w;
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Golden steps of optimizers: tests/golden/optimizers.csv, which tests/optimizers.rs reads.
+"""Golden steps of optimizers: tests/golden/optimizers.csv, which tests/optimizers/main.rs reads.
 
     scripts/golden/optimizers.py > tests/golden/optimizers.csv
 

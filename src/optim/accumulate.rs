@@ -1,7 +1,7 @@
 //! Accumulation of gradients over several steps.
 
 use super::Optimizer;
-use super::clip::passing_on;
+use super::wrapper::{passing_on, updated};
 use crate::graph::{Graph, Init, Param, Params, Var};
 
 /// An optimizer that steps once in `every` runs of the graph, with the mean of their gradients: that of a batch as many times
@@ -43,15 +43,16 @@ impl<O: Optimizer> Accumulate<O> {
 
     #[track_caller]
     fn record<'g>(&self, g: &'g Graph, params: &[Param], gradients: &[Var<'g>], factor: Option<Var<'g>>) {
-        let fits = params.len() == gradients.len() && gradients.iter().all(|v| std::ptr::eq(v.graph(), g));
-        if self.every == 1 || !fits {
+        let is_foreign = gradients.iter().any(|v| !std::ptr::eq(v.graph(), g));
+        let found = updated(params, gradients).filter(|_| self.every > 1 && !is_foreign);
+        let Some((params, gradients)) = found else {
             // Says what is wrong, if something is.
             return match factor {
                 Some(factor) => self.inner.apply_scaled(g, params, gradients, factor),
                 None => self.inner.apply(g, params, gradients),
             };
-        }
-        let (kept, sums, factor) = {
+        };
+        let (sums, factor) = {
             let _scope = g.scope("accumulate");
             let one = || g.full([1], 1.0);
             let (zero, every) = (g.full([1], 0.0), self.every as f32);
@@ -60,23 +61,22 @@ impl<O: Optimizer> Accumulate<O> {
             let count = g.param(&self.store.state("count", [1], Init::Constant(0.0)));
             let next = count + is_good;
             let is_last = next.greater_equal(g.full([1], every));
-            let (mut kept, mut sums) = (Vec::new(), Vec::new());
+            let mut sums = Vec::new();
             let keep = is_last.select(zero, one());
-            for (param, &gradient) in params.iter().zip(gradients).filter(|(p, _)| p.is_trainable()) {
+            for (param, gradient) in params.iter().zip(gradients) {
                 let state =
                     g.param(&self.store.at("sum").state(param.name(), param.shape(), Init::Constant(0.0)));
                 // Not its product with 0, which is NaN where it is not finite.
                 let now = factor.map_or(gradient, |factor| is_good.select(gradient * factor, zero));
                 let sum = state + now;
-                kept.push(param.clone());
                 sums.push(sum);
                 state.assign(keep.select(sum, zero));
             }
             let factor = is_last.select(g.full([1], 1.0 / every), zero);
             count.assign(next * keep);
-            (kept, sums, factor)
+            (sums, factor)
         };
-        self.inner.apply_scaled(g, &kept, &sums, factor);
+        self.inner.apply_scaled(g, &params, &sums, factor);
     }
 }
 

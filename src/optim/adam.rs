@@ -8,9 +8,9 @@ use crate::ops::{AdamRule, AdamaxRule, NAdamRule, RAdamRule};
 
 const ADAM: AdamRule = AdamRule { betas: [0.9, 0.999], eps: 1e-8, amsgrad: false };
 
-/// Settings that all of them have.
+/// Settings that all of them have, with the usual eps.
 macro_rules! moments {
-    ($($name:ident),*) => {$(
+    ($($name:ident: $eps:literal),*) => {$(
         impl $name {
             /// How much of the mean of gradients and of their squares is kept each step; 0.9 and 0.999 by
             /// default. In double precision, so that 1 - β keeps its digits.
@@ -20,7 +20,7 @@ macro_rules! moments {
                 self
             }
 
-            /// Added to the divisor; 1e-8 by default.
+            #[doc = concat!("Added to the divisor; ", $eps, " by default.")]
             #[must_use]
             pub fn eps(mut self, eps: f32) -> Self {
                 self.0.rule.eps = eps;
@@ -29,8 +29,9 @@ macro_rules! moments {
         }
     )*};
 }
+pub(super) use moments;
 
-moments!(Adam, AdamW, Adamax, NAdam, RAdam);
+moments!(Adam: "1e-8", AdamW: "1e-8", Adamax: "1e-8", NAdam: "1e-8", RAdam: "1e-8");
 
 optimizer!(
     /// Adam: Kingma and Ba, ICLR 2015, algorithm 1.

@@ -36,7 +36,6 @@ impl Adagrad {
     #[must_use]
     pub fn initial_sum(mut self, sum: f32) -> Self {
         self.0.rule.initial_sum = sum;
-        self.0.initial[0] = sum;
         self
     }
 }
@@ -119,8 +118,8 @@ optimizer!(
     /// or a rate of a group changes nothing. States: `rprop.lr`, `rprop.{before,step}.<parameter>`.
     Rprop(Ruled<RpropRule>), "rprop",
     |params, lr| {
-        let rule = RpropRule { etas: [0.5, 1.2], steps: [1e-6, 50.0] };
-        Ruled::new(params, "rprop", lr, rule).starting([0.0, lr, 0.0])
+        let rule = RpropRule { etas: [0.5, 1.2], steps: [1e-6, 50.0], first: lr };
+        Ruled::new(params, "rprop", lr, rule)
     },
     /// Adds this multiple of a parameter to its gradient; 0 by default.
 );

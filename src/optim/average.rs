@@ -1,8 +1,8 @@
 //! Averages of parameters over steps.
 
 use super::Optimizer;
-use super::clip::sees_scaled;
 use super::ruled::gate;
+use super::wrapper::{passing_on, sees_scaled};
 use crate::device::{Device, Step};
 use crate::error::Result;
 use crate::graph::{Graph, Init, Param, Params, Var};
@@ -144,19 +144,5 @@ impl<O: Optimizer> Optimizer for Averaged<O> {
         params.iter().filter_map(of).collect()
     }
 
-    fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
-        self.inner.objective(loss)
-    }
-
-    fn scales_loss(&self) -> bool {
-        self.inner.scales_loss()
-    }
-
-    fn lr(&self) -> f32 {
-        self.inner.lr()
-    }
-
-    fn lr_state(&self) -> Param {
-        self.inner.lr_state()
-    }
+    passing_on!(objective, rate);
 }

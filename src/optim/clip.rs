@@ -1,9 +1,8 @@
 //! Gradient clipping.
 
-use std::panic::Location;
-
 use super::Optimizer;
-use crate::graph::{Graph, Param, SourceLocation, Var};
+use super::wrapper::{passing_on, sees_scaled, updated};
+use crate::graph::{Graph, Param, Var};
 
 /// Scales gradients down, all by one factor, where their norm is above `max_norm`: the norm of all elements of
 /// all gradients together. Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural
@@ -87,56 +86,6 @@ impl<O: Optimizer> ClipNorm<O> {
         ClipNorm { inner, max_norm }
     }
 }
-
-/// The parameters that will be updated, and their gradients: others do not count. `None` where the optimizer will say what
-/// is wrong.
-pub(super) fn updated<'g>(params: &[Param], gradients: &[Var<'g>]) -> Option<(Vec<Param>, Vec<Var<'g>>)> {
-    if params.len() != gradients.len() || !params.iter().any(Param::is_trainable) {
-        return None;
-    }
-    let pairs = params.iter().cloned().zip(gradients.iter().copied());
-    Some(pairs.filter(|(p, _)| p.is_trainable()).unzip())
-}
-
-/// Whether a wrapper stands around what scales the loss, which is a mistake that is kept: it would see scaled gradients, and not
-/// which steps are left out.
-#[track_caller]
-pub(super) fn sees_scaled(g: &Graph, inner: &impl Optimizer, constructor: &str) -> bool {
-    if inner.scales_loss() {
-        let message = format!(
-            "it would see gradients of the scaled loss, and steps that are left out; put it inside: \
-             LossScale::new(params, {constructor}(optimizer, ..))"
-        );
-        g.mistake("optimizer", message, &[], SourceLocation(Location::caller()));
-    }
-    inner.scales_loss()
-}
-
-/// What a wrapper passes on to its `inner` optimizer.
-macro_rules! passing_on {
-    () => {
-        fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
-            self.inner.objective(loss)
-        }
-
-        fn scales_loss(&self) -> bool {
-            self.inner.scales_loss()
-        }
-
-        fn averages(&self, params: &[Param]) -> Vec<$crate::optim::Average> {
-            self.inner.averages(params)
-        }
-
-        fn lr(&self) -> f32 {
-            self.inner.lr()
-        }
-
-        fn lr_state(&self) -> Param {
-            self.inner.lr_state()
-        }
-    };
-}
-pub(super) use passing_on;
 
 impl<O: Optimizer> Optimizer for ClipNorm<O> {
     #[track_caller]

@@ -1,7 +1,7 @@
 //! Gradient clipping element by element.
 
 use super::Optimizer;
-use super::clip::{passing_on, sees_scaled, updated};
+use super::wrapper::{passing_on, sees_scaled, updated};
 use crate::graph::{Graph, Param, Var};
 
 /// Whether gradients can be limited to this; if not, the mistake is kept.

@@ -65,7 +65,7 @@ const ALL: [(OptimizerKind, &str, f32); 16] = [
     (OptimizerKind::Momentum, "momentum", 10.0),
     (OptimizerKind::Nesterov, "nesterov", 10.0),
     (OptimizerKind::Adagrad, "adagrad", 3.0),
-    (OptimizerKind::Adadelta, "adadelta", 300.0),
+    (OptimizerKind::Adadelta, "adadelta", 0.0),
     (OptimizerKind::RmsProp, "rmsprop", 0.3),
     (OptimizerKind::Rprop, "rprop", 1.0),
     (OptimizerKind::Adam, "adam", 1.0),
@@ -90,9 +90,12 @@ impl OptimizerKind {
         ALL.into_iter().find(|(kind, ..)| *kind == self).map_or("", |(_, name, _)| name)
     }
 
-    /// What the rate that suits Adam is multiplied by for a first try. The paper's rate of Adadelta is 1.
-    pub fn rate_beside_adam(self) -> f32 {
-        ALL.into_iter().find(|(kind, ..)| *kind == self).map_or(1.0, |(.., rate)| rate)
+    /// A learning rate for a first try where `adam` suits Adam: a multiple of that, but for Adadelta, whose rate is 1.
+    pub fn rate(self, adam: f32) -> f32 {
+        match self {
+            OptimizerKind::Adadelta => 1.0,
+            kind => ALL.into_iter().find(|(one, ..)| *one == kind).map_or(adam, |(.., factor)| factor * adam),
+        }
     }
 
     /// The optimizer with its usual settings but for the weight decay, if there is one.

@@ -1,6 +1,7 @@
 //! LAMB.
 
 use super::Optimizer;
+use super::adam::moments;
 use super::base::{Base, Group};
 use super::ruled::{Ruled, gate, optimizer, step_along};
 use crate::graph::{Graph, Param, Params, Var};
@@ -62,18 +63,4 @@ optimizer!(
     /// Adds this multiple of a parameter to its direction; 0.01 by default.
 );
 
-impl Lamb {
-    /// How much of the mean of gradients and of their squares is kept each step; 0.9 and 0.999 by default.
-    #[must_use]
-    pub fn betas(mut self, beta1: f64, beta2: f64) -> Self {
-        self.0.rule.betas = [beta1, beta2];
-        self
-    }
-
-    /// Added to the divisor; 1e-6 by default.
-    #[must_use]
-    pub fn eps(mut self, eps: f32) -> Self {
-        self.0.rule.eps = eps;
-        self
-    }
-}
+moments!(Lamb: "1e-6");

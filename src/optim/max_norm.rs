@@ -1,7 +1,7 @@
 //! A constraint on weights.
 
 use super::Optimizer;
-use super::clip::{passing_on, sees_scaled};
+use super::wrapper::{passing_on, sees_scaled};
 use crate::graph::{Graph, Param, Var};
 
 /// An optimizer that keeps the incoming weights of every unit within a ball: after each update a row w of a weight

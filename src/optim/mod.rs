@@ -24,8 +24,10 @@ mod plateau;
 mod ruled;
 mod scale;
 mod schedule;
+mod schedule_names;
 #[cfg(test)]
 mod tests;
+mod wrapper;
 
 use std::panic::Location;
 

@@ -17,8 +17,6 @@ pub(super) struct Ruled<R> {
     pub(super) weight_decay: f32,
     /// The decay shrinks parameters themselves instead of being added to gradients.
     pub(super) decoupled: bool,
-    /// What each of the rule's states starts as.
-    pub(super) initial: [f32; 3],
 }
 
 impl<R: Rule> Ruled<R> {
@@ -27,17 +25,12 @@ impl<R: Rule> Ruled<R> {
     }
 
     pub(super) fn new_in(base: Base, rule: R) -> Self {
-        Ruled { base, rule, weight_decay: 0.0, decoupled: false, initial: [0.0; 3] }
+        Ruled { base, rule, weight_decay: 0.0, decoupled: false }
     }
 
     /// With a decay that shrinks parameters themselves.
     pub(super) fn decoupled(mut self, weight_decay: f32) -> Self {
         (self.weight_decay, self.decoupled) = (weight_decay, true);
-        self
-    }
-
-    pub(super) fn starting(mut self, initial: [f32; 3]) -> Self {
-        self.initial = initial;
         self
     }
 
@@ -80,7 +73,7 @@ impl<R: Rule> Ruled<R> {
                 inputs.extend(&shared);
                 for (param, _) in rows.iter().map(|&k| &some[k]) {
                     inputs.push(g.param(param));
-                    let kept = R::STATES.iter().zip(self.initial).take(self.rule.kept());
+                    let kept = R::STATES.iter().zip(self.rule.initial()).take(self.rule.kept());
                     inputs.extend(kept.map(|(kind, initial)| g.param(&base.state_of(kind, param, initial))));
                 }
                 let _scope = base.scope(g, &rows.iter().map(|&k| &some[k].0).collect::<Vec<_>>());

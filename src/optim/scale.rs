@@ -2,7 +2,8 @@
 
 use std::panic::Location;
 
-use super::{Average, Optimizer};
+use super::Optimizer;
+use super::wrapper::{passing_on, updated};
 use crate::graph::{Graph, Init, Param, Params, SourceLocation, Var};
 use crate::ops::{FlagNonFinite, MOST_SCALE, NextScale};
 
@@ -126,12 +127,10 @@ impl<O: Optimizer> Optimizer for LossScale<O> {
             return;
         }
         let is_foreign = gradients.iter().any(|v| !std::ptr::eq(v.graph, g));
-        if is_foreign || params.len() != gradients.len() || !params.iter().any(Param::is_trainable) {
+        let Some((params, scaled)) = updated(params, gradients).filter(|_| !is_foreign) else {
             // The optimizer says what is wrong.
             return self.inner.apply(g, params, gradients);
-        }
-        let pairs = params.iter().cloned().zip(gradients.iter().copied());
-        let (params, scaled): (Vec<Param>, Vec<Var<'g>>) = pairs.filter(|(p, _)| p.is_trainable()).unzip();
+        };
         let _scope = g.scope_at(&self.name);
         let (scale, steps, found) =
             (self.scale_state(), self.at().counter("steps"), self.at().counter("found"));
@@ -152,17 +151,7 @@ impl<O: Optimizer> Optimizer for LossScale<O> {
         self.scale(self.inner.objective(loss))
     }
 
-    fn averages(&self, params: &[Param]) -> Vec<Average> {
-        self.inner.averages(params)
-    }
-
-    fn lr(&self) -> f32 {
-        self.inner.lr()
-    }
-
-    fn lr_state(&self) -> Param {
-        self.inner.lr_state()
-    }
+    passing_on!(averages, rate);
 }
 
 #[cfg(test)]

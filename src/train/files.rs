@@ -110,27 +110,30 @@ impl<'t> Run<'t> {
         }
     }
 
-    /// The state whose value stands for a weight in the model: its average, where the optimizer keeps one that has counted a step.
-    fn standing_for<'w>(&'w self, weight: &'w Param) -> Result<&'w Param> {
-        let Some(found) = self.averages.iter().find(|average| average.param.id() == weight.id()) else {
-            return Ok(weight);
-        };
-        let count = self.trainer.device.read_param(&found.count)?;
-        let is_new = matches!(count.data(), Data::U32(count) if count[..] == [0]);
-        Ok(if is_new { weight } else { &found.average })
-    }
-
     /// The weights of the model, averages in their place.
     pub(super) fn snapshot_of_model(&self) -> Result<Snapshot> {
-        let device = &self.trainer.device;
-        let read = |w: &Param| Ok((w.clone(), device.read_param(self.standing_for(w)?)?));
-        self.weights.iter().map(read).collect()
+        let averages = self.averages.iter().flat_map(|a| [&a.average, &a.count]);
+        let all: Vec<Param> = self.weights.iter().chain(averages).cloned().collect();
+        Ok(self.model_of(&snapshot(&self.trainer.device, &all)?))
     }
 
-    /// Those of the states that are the model's.
-    fn save_weights(&self, out: &Path, states: &Snapshot) -> Result<()> {
-        let find = |weight: &Param| states.iter().find(|(state, _)| state.id() == weight.id());
-        let weights = self.weights.iter().filter_map(find).map(|(param, tensor)| (param, tensor));
+    /// Those of the states that are the model's. For a weight of which the optimizer keeps an average that stands, once a
+    /// step is in it.
+    fn model_of(&self, states: &Snapshot) -> Snapshot {
+        let find =
+            |param: &Param| states.iter().find(|(state, _)| state.id() == param.id()).map(|(_, value)| value);
+        let average = |weight: &Param| {
+            let kept = self.averages.iter().find(|average| average.param.id() == weight.id())?;
+            let is_counted = matches!(find(&kept.count)?.data(), Data::U32(count) if count[..] != [0]);
+            find(&kept.average).filter(|_| is_counted)
+        };
+        let value =
+            |weight: &Param| Some((weight.clone(), average(weight).or_else(|| find(weight))?.clone()));
+        self.weights.iter().filter_map(value).collect()
+    }
+
+    fn save_weights(&self, out: &Path, model: &Snapshot) -> Result<()> {
+        let weights = model.iter().map(|(param, tensor)| (param, tensor));
         save_model(&out.join("model.safetensors"), weights, &self.trainer.metadata)
     }
 
@@ -139,13 +142,7 @@ impl<'t> Run<'t> {
         let states = snapshot(&self.trainer.device, &self.states())?;
         self.expect_numbers(&states)?;
         if with_model {
-            let mut model = Vec::new();
-            for weight in &self.weights {
-                let id = self.standing_for(weight)?.id();
-                let found = states.iter().find(|(state, _)| state.id() == id);
-                model.extend(found.map(|(_, tensor)| (weight.clone(), tensor.clone())));
-            }
-            self.save_weights(out, &model)?;
+            self.save_weights(out, &self.model_of(&states))?;
         }
         let optimizer = self.trainer.optimizer_name();
         let state = RunState {

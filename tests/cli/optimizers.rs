@@ -92,7 +92,7 @@ fn misspelt_optimizers_and_schedules_are_refused() {
     for (args, message) in [
         (["--optimizer", "adamm"], "did you mean `adam`?"),
         (["--schedule", "step=0"], "whole epochs"),
-        (["--schedule", "cosin"], "there is no schedule `cosin`"),
+        (["--schedule", "cosin"], "there is no schedule `cosin`, did you mean `cosine`?"),
     ] {
         let output = wgrad(folder.path(), &[&["train", "--data", "iris"][..], &args].concat());
         let text = String::from_utf8_lossy(&output.stderr).to_string();

@@ -1,142 +1,80 @@
-//! `--schedule` and `--warmup`.
+//! `--schedule`.
 
 use std::fmt;
 use std::str::FromStr;
 
+use wgrad::Error;
 use wgrad::optim::{Plateau, Schedule};
 
-/// Names, what their numbers are, how many of them there must be, and how many there can be.
-const ALL: [(&str, &str, usize, usize); 12] = [
-    ("constant", "", 0, 0),
-    ("cosine", "", 0, 0),
-    ("step", "EVERY,FACTOR", 0, 2),
-    ("multi-step", "FACTOR,EPOCH,..", 2, 64),
-    ("exponential", "FACTOR", 0, 1),
-    ("inverse-time", "RATE", 0, 1),
-    ("polynomial", "POWER,END", 0, 2),
-    ("linear", "END", 0, 1),
-    ("cosine-restarts", "FIRST,TIMES,LOWEST", 0, 3),
-    ("one-cycle", "RISE,START,END", 0, 3),
-    ("cyclic", "UP,DOWN,LOWEST,SHRINK", 0, 4),
-    ("plateau", "PATIENCE,FACTOR", 0, 2),
-];
-
-/// What becomes of the learning rate, by name.
+/// What becomes of the learning rate, by name, which is kept as it was given.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ScheduleName {
-    name: &'static str,
-    numbers: Vec<f32>,
+    text: String,
+    rule: Rule,
 }
 
-/// A whole number of epochs, at least `least`.
-fn epochs(number: f32, least: u32) -> Option<usize> {
-    (number.fract() == 0.0 && number >= least as f32 && number <= 1e6).then_some(number as usize)
+#[derive(Debug, Clone, PartialEq)]
+enum Rule {
+    Of(Schedule),
+    /// A step of which --step-every and --step-factor say the numbers.
+    Step,
+    Plateau(Plateau),
 }
 
 impl ScheduleName {
     pub(super) fn cosine() -> Self {
-        ScheduleName { name: "cosine", numbers: Vec::new() }
+        ScheduleName { text: "cosine".into(), rule: Rule::Of(Schedule::Cosine) }
     }
 
     pub(super) fn step() -> Self {
-        ScheduleName { name: "step", numbers: Vec::new() }
+        ScheduleName { text: STEP.into(), rule: Rule::Step }
     }
 
     pub(super) fn is_cosine(&self) -> bool {
-        self.name == "cosine"
+        self.rule == Rule::Of(Schedule::Cosine)
     }
 
     /// Whether --step-every and --step-factor say its numbers.
     pub(super) fn is_step(&self) -> bool {
-        self.name == "step" && self.numbers.is_empty()
+        self.rule == Rule::Step
     }
 
-    /// Number `i`, or what is usual.
-    fn or(&self, i: usize, usual: f32) -> f32 {
-        self.numbers.get(i).copied().unwrap_or(usual)
-    }
-
-    /// The schedule; a plateau's factors come from elsewhere. `None` for numbers that mean nothing.
-    pub(super) fn schedule(&self) -> Option<Schedule> {
-        let is_factor = |factor: &f32| factor.is_finite() && *factor >= 0.0;
-        if !self.numbers.iter().all(is_factor) {
-            return None;
+    /// The schedule, with `step` where that is what was asked for. A plateau's factors come beside it.
+    pub(super) fn schedule(&self, step: Schedule) -> Schedule {
+        match &self.rule {
+            Rule::Of(schedule) => schedule.clone(),
+            Rule::Step => step,
+            Rule::Plateau(_) => Schedule::Constant,
         }
-        Some(match self.name {
-            "cosine" => Schedule::Cosine,
-            "step" => Schedule::Step { every: epochs(self.or(0, 10.0), 1)?, factor: self.or(1, 0.1) },
-            "multi-step" => {
-                let at = self.numbers[1..].iter().map(|&n| epochs(n, 0)).collect::<Option<_>>()?;
-                Schedule::MultiStep { at, factor: self.numbers[0] }
-            }
-            "exponential" => Schedule::Exponential { factor: self.or(0, 0.95) },
-            "inverse-time" => Schedule::InverseTime { rate: self.or(0, 0.1) },
-            "polynomial" => Schedule::Polynomial { power: self.or(0, 2.0), end: self.or(1, 0.0) },
-            "linear" => Schedule::Polynomial { power: 1.0, end: self.or(0, 0.0) },
-            "cosine-restarts" => Schedule::CosineRestarts {
-                first: epochs(self.or(0, 10.0), 1)?,
-                times: epochs(self.or(1, 2.0), 1)?,
-                lowest: self.or(2, 0.0),
-            },
-            "one-cycle" => {
-                Schedule::OneCycle { rise: self.or(0, 0.3), start: self.or(1, 0.04), end: self.or(2, 4e-6) }
-            }
-            "cyclic" => Schedule::Cyclic {
-                up: epochs(self.or(0, 5.0), 1)?,
-                down: epochs(self.or(1, self.or(0, 5.0)), 1)?,
-                lowest: self.or(2, 0.1),
-                shrink: self.or(3, 1.0),
-            },
-            _ => Schedule::Constant,
-        })
     }
 
     pub(super) fn plateau(&self) -> Option<Plateau> {
-        let usual = Plateau::default();
-        let plateau = |patience| Plateau { patience, factor: self.or(1, usual.factor), ..usual };
-        (self.name == "plateau").then(|| epochs(self.or(0, 10.0), 0).map(plateau)).flatten()
-    }
-
-    /// All names with their numbers, for help and errors.
-    fn all() -> String {
-        let one = |(name, numbers, ..): &(&str, &str, usize, usize)| {
-            if numbers.is_empty() { (*name).to_string() } else { format!("{name}={numbers}") }
-        };
-        ALL.iter().map(one).collect::<Vec<_>>().join(", ")
+        match self.rule {
+            Rule::Plateau(plateau) => Some(plateau),
+            _ => None,
+        }
     }
 }
 
-impl FromStr for ScheduleName {
-    type Err = String;
+const STEP: &str = "step";
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, numbers) = text.trim().split_once('=').map_or((text.trim(), None), |(n, x)| (n, Some(x)));
-        let Some(&(name, meaning, least, most)) = ALL.iter().find(|(known, ..)| *known == name) else {
-            return Err(format!("there is no schedule `{name}`. There are {}", ScheduleName::all()));
+impl FromStr for ScheduleName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        let rule = match text.split('=').next() {
+            _ if text == STEP => Rule::Step,
+            Some("plateau") => Rule::Plateau(text.parse()?),
+            _ => Rule::Of(text.parse()?),
         };
-        let parse = |x: &str| x.trim().parse::<f32>().map_err(|_| format!("`{}` is no number", x.trim()));
-        let numbers = numbers.map_or(Ok(Vec::new()), |x| x.split(',').map(parse).collect())?;
-        let found = ScheduleName { name, numbers };
-        let fits = (least..=most).contains(&found.numbers.len());
-        let means = || found.schedule().is_some() && (name != "plateau" || found.plateau().is_some());
-        if fits && means() {
-            return Ok(found);
-        }
-        match meaning {
-            "" => Err(format!("`{name}` takes no numbers")),
-            _ => Err(format!(
-                "`{name}={meaning}` takes factors of 0 or more and whole epochs, got `{}`",
-                text.trim()
-            )),
-        }
+        Ok(ScheduleName { text: text.into(), rule })
     }
 }
 
 impl fmt::Display for ScheduleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)?;
-        let numbers: Vec<String> = self.numbers.iter().map(ToString::to_string).collect();
-        if numbers.is_empty() { Ok(()) } else { write!(f, "={}", numbers.join(",")) }
+        f.write_str(&self.text)
     }
 }
 
@@ -145,40 +83,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_have_usual_numbers_and_come_back_as_they_were_written() {
-        for (name, _, least, _) in ALL {
-            if least == 0 {
-                let schedule: ScheduleName = name.parse().unwrap();
-                assert_eq!(schedule.to_string(), name);
-                assert!((0.0..=1.0).contains(&schedule.schedule().unwrap().factor(3, 10)), "{name}");
-            }
-        }
-        let read = |text: &str| text.parse::<ScheduleName>().unwrap();
-        assert_eq!(read("step=4,0.5").schedule(), Some(Schedule::Step { every: 4, factor: 0.5 }));
-        assert_eq!(
-            read("multi-step=0.1,3,6").schedule(),
-            Some(Schedule::MultiStep { at: vec![3, 6], factor: 0.1 })
-        );
-        assert_eq!(read("linear").schedule(), Some(Schedule::Polynomial { power: 1.0, end: 0.0 }));
-        assert_eq!(read("plateau=3,0.5").plateau().map(|p| (p.patience, p.factor)), Some((3, 0.5)));
-        assert_eq!(read("cosine").plateau(), None);
-        assert_eq!(read(" one-cycle = 0.2".replace(" = ", "=").trim()).to_string(), "one-cycle=0.2");
-    }
-
-    #[test]
-    fn what_means_nothing_is_refused() {
-        for (text, message) in [
-            ("cosin", "there is no schedule `cosin`. There are constant, cosine, step=EVERY,FACTOR"),
-            ("cosine=1", "`cosine` takes no numbers"),
-            ("step=0", "takes factors of 0 or more and whole epochs, got `step=0`"),
-            ("step=2.5", "whole epochs"),
-            ("exponential=-1", "factors of 0 or more"),
-            ("exponential=x", "`x` is no number"),
-            ("multi-step", "takes factors"),
-            ("plateau=0.5", "whole epochs"),
+    fn names_are_kept_as_they_were_given() {
+        let step = Schedule::Step { every: 7, factor: 0.25 };
+        for (text, expected) in [
+            ("step", step.clone()),
+            ("step=4,0.5", Schedule::Step { every: 4, factor: 0.5 }),
+            ("plateau=3,0.5", Schedule::Constant),
+            ("exponential=0.9", Schedule::Exponential { factor: 0.9 }),
         ] {
-            let error = text.parse::<ScheduleName>().unwrap_err();
-            assert!(error.contains(message), "{error}");
+            let name: ScheduleName = text.parse().unwrap();
+            assert_eq!((name.to_string().as_str(), name.schedule(step.clone())), (text, expected));
         }
+        assert!(ScheduleName::cosine().is_cosine() && "step".parse::<ScheduleName>().unwrap().is_step());
+        let plateau = |text: &str| text.parse::<ScheduleName>().unwrap().plateau().map(|p| p.patience);
+        assert_eq!((plateau("plateau=3"), plateau("cosine")), (Some(3), None));
+        assert!("plateau=0.5".parse::<ScheduleName>().is_err() && "step=0".parse::<ScheduleName>().is_err());
     }
 }

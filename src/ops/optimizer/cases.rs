@@ -81,8 +81,8 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     for (momentum, centered) in [(0.0, false), (0.9, false), (0.0, true), (0.9, true)] {
         cases.extend(updates(RmsProp { momentum, centered, ..RMSPROP }, 1e-2));
     }
-    cases.extend(updates(Rprop { etas: [0.5, 1.2], steps: [1e-6, 50.0] }, 1e-2));
-    cases.extend(updates(Rprop { etas: [0.25, 2.0], steps: [0.5, 1.0] }, 1e-2));
+    cases.extend(updates(Rprop { etas: [0.5, 1.2], steps: [1e-6, 50.0], first: 0.0 }, 1e-2));
+    cases.extend(updates(Rprop { etas: [0.25, 2.0], steps: [0.5, 1.0], first: 0.0 }, 1e-2));
     cases.extend(updates(Adamax { betas: [0.9, 0.999], eps: 1e-8 }, 2e-3));
     cases.extend(updates(NAdam { betas: [0.9, 0.999], eps: 1e-8, momentum_decay: 4e-3 }, 2e-3));
     // With and without what makes a step Adam's.
@@ -168,7 +168,8 @@ fn extremes() -> Vec<Case> {
     cases.push(adadelta.fill(0, tiny.clone()).fill(3, tiny.clone()).fill(4, tiny.clone()));
     let lion = Update::of(Lion { betas: [0.9, 0.99] }, 1).case(&[&[65]], 1e-3, 1);
     cases.push(lion.fill(0, zero.clone()).fill(3, zero.clone()));
-    let rprop = Update::of(Rprop { etas: [0.5, 1.2], steps: [1e-6, 50.0] }, 1).case(&[&[65]], 1e-2, 1);
+    let rprop =
+        Update::of(Rprop { etas: [0.5, 1.2], steps: [1e-6, 50.0], first: 0.0 }, 1).case(&[&[65]], 1e-2, 1);
     cases.push(rprop.clone().fill(0, tiny).fill(3, given(&[1e-30, -1e-20, 0.0])));
     cases.push(rprop.fill(0, zero.clone()).fill(3, zero));
     cases.push(Update::of(SGD, 1).case(&[&[65]], 0.1, 1).fill(0, huge));

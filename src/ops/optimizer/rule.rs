@@ -102,6 +102,11 @@ pub(crate) trait Rule: Copy + Debug + Send + Sync + 'static {
         Self::STATES.len()
     }
 
+    /// What the states start from.
+    fn initial(&self) -> [f32; MOST_STATES - 1] {
+        [0.0; MOST_STATES - 1]
+    }
+
     /// What is wrong with the settings.
     fn check(&self) -> Result<(), String> {
         Ok(())

@@ -179,7 +179,7 @@ fn the_others_follow_their_papers_over_100_steps() {
             *w -= 0.01 * s[1];
         });
     }
-    let rprop = Rprop { etas: [0.5, 1.25], steps: [0.0078125, 0.5] };
+    let rprop = Rprop { etas: [0.5, 1.25], steps: [0.0078125, 0.5], first: 0.0 };
     follows(Update::of(rprop, 1), 0.1, [0.0, 0.0625, 0.0], |_, g, w, s| {
         let mut g = g;
         if g * s[0] > 0.0 {
@@ -252,10 +252,10 @@ fn wrong_settings_and_shapes_are_refused() {
         assert!(Lion { betas: [0.5, beta] }.check().is_err());
         assert!(Adadelta { rho: beta, eps: 1e-6 }.check().is_err());
         assert!(RmsProp { alpha: beta, eps: 0.0, momentum: 0.0, centered: false }.check().is_err());
-        assert!(Rprop { etas: [beta as f32, 1.2], steps: [0.0, 1.0] }.check().is_err());
+        assert!(Rprop { etas: [beta as f32, 1.2], steps: [0.0, 1.0], first: 0.0 }.check().is_err());
     }
-    assert!(Rprop { etas: [0.5, 1.0], steps: [0.0, 1.0] }.check().is_err());
-    assert!(Rprop { etas: [0.5, 1.2], steps: [1.0, 0.5] }.check().is_err());
+    assert!(Rprop { etas: [0.5, 1.0], steps: [0.0, 1.0], first: 0.0 }.check().is_err());
+    assert!(Rprop { etas: [0.5, 1.2], steps: [1.0, 0.5], first: 0.0 }.check().is_err());
     assert!(Adamax { betas: [0.9, 0.9], eps: 0.0 }.check().is_err());
     assert!(Adadelta { rho: 0.9, eps: 0.0 }.check().is_err());
     assert!(NAdam { betas: [0.9, 0.9], eps: 0.0, momentum_decay: -1.0 }.check().is_err());

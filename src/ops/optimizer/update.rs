@@ -199,13 +199,12 @@ impl<T: Real, R: Rule> Reference<T> for Update<R> {
             let gradient = inputs[k].f();
             let each = (threads::part(gradient.len() * WEIGHT, WEIGHT) / WEIGHT).max(1);
             let [mut w, mut a, mut b, mut c] = all.map(|state| state.chunks_mut(each));
-            let parts = gradient.chunks(each).map(|g| {
-                let parts = [w.next(), a.next(), b.next(), c.next()];
-                (parts.map(Option::unwrap_or_default), g)
-            });
-            let parts: Vec<_> = parts.collect();
-            threads::share(parts.len(), parts.into_iter(), |parts| {
-                parts.for_each(|(states, g)| wide::update::<T, R>(&step, self.states(), states, g));
+            let chunks = gradient.chunks(each);
+            let count = chunks.len();
+            let parts =
+                chunks.map(|g| ([w.next(), a.next(), b.next(), c.next()].map(Option::unwrap_or_default), g));
+            threads::share(count, parts, |parts| {
+                parts.for_each(|(own, g)| wide::update::<T, R>(&step, states, own, g));
             });
         }
         Ok(())

@@ -235,10 +235,7 @@ impl Settings {
         network.refuse_rows(model)?;
         let defaults = Defaults::of(model, &data);
         let optimizer = args.optimizer.or_else(|| earlier.parsed("optimizer")).unwrap_or(OptimizerKind::Adam);
-        let rate = match optimizer {
-            OptimizerKind::Adadelta => 1.0,
-            kind => defaults.rate * kind.rate_beside_adam(),
-        };
+        let rate = optimizer.rate(defaults.rate);
         let decay = match optimizer {
             OptimizerKind::AdamW | OptimizerKind::Lamb => 0.01,
             OptimizerKind::Muon => 0.1,
@@ -318,11 +315,8 @@ impl Settings {
 
     /// How the learning rate changes.
     pub(super) fn schedule(&self) -> Schedule {
-        let schedule = match self.schedule.is_step() {
-            true => Schedule::Step { every: self.step_every as usize, factor: self.step_factor },
-            false => self.schedule.schedule().unwrap_or_default(),
-        };
-        schedule.after_warmup(self.warmup as usize)
+        let step = Schedule::Step { every: self.step_every as usize, factor: self.step_factor };
+        self.schedule.schedule(step).after_warmup(self.warmup as usize)
     }
 
     /// Where it falls by what the validation rows say.

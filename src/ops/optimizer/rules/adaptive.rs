@@ -23,6 +23,10 @@ impl Rule for Adagrad {
     const CONSTANTS: usize = 1;
     const SCALARS: usize = 1;
 
+    fn initial(&self) -> [f32; MOST_STATES - 1] {
+        [self.initial_sum, 0.0, 0.0]
+    }
+
     fn check(&self) -> Result<(), String> {
         expect_not_negative("the decay of the learning rate", self.lr_decay)?;
         expect_not_negative("the initial sum", self.initial_sum)?;
@@ -154,6 +158,8 @@ impl Rule for RmsProp {
 pub(crate) struct Rprop {
     pub(crate) etas: [f32; 2],
     pub(crate) steps: [f32; 2],
+    /// What steps start from.
+    pub(crate) first: f32,
 }
 
 impl Rule for Rprop {
@@ -161,6 +167,10 @@ impl Rule for Rprop {
     const UPDATE: &'static str = "rprop_update";
     const STATES: &'static [&'static str] = &["before", "step"];
     const CONSTANTS: usize = 4;
+
+    fn initial(&self) -> [f32; MOST_STATES - 1] {
+        [0.0, self.first, 0.0]
+    }
 
     fn check(&self) -> Result<(), String> {
         let [down, up] = self.etas;
