@@ -250,9 +250,10 @@ fn groups_have_settings_of_their_own() {
     let all = parameters(&params, &start);
     let sgd = Sgd::new(&params, 0.1).group(&all, Group::new().lr(7.0)).group(&all[1..], Group::new().lr(2.0));
     let g = recorded(&sgd, &all);
-    let mut step = Device::cpu().compile(&g).unwrap();
+    let device = Device::cpu();
+    let mut step = device.compile(&g).unwrap();
     step.run_with(&[("weight", (&ones).into()), ("bias", ones[..4].into())]).unwrap();
-    let found = read(&Device::cpu(), &all);
+    let found = read(&device, &all);
     assert!((found[0] - 0.3).abs() < 1e-6 && (found[12] - 0.8).abs() < 1e-6, "{found:?}");
     // A mistake in a group is an error, not a step.
     let params = Params::seeded(1);
