@@ -233,6 +233,14 @@ fn paths_lie_on_a_map_of_their_function() {
     // The path, its end, at the edge of the map, and its start: no point that is no number.
     assert!(svg.contains("polyline") && svg.matches("<circle").count() == 2);
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    // Upwards and to the right is more of both.
+    let line = svg.split("<polyline").find(|line| line.matches(',').count() >= 3).unwrap();
+    let points = line.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
+    let points: Vec<Vec<i32>> = points
+        .split_whitespace()
+        .map(|point| point.split(',').map(|n| n.parse().unwrap()).collect())
+        .collect();
+    assert!(points[0][0] > points[1][0] && points[0][1] < points[1][1], "{points:?}");
     assert!(paths("flat", bowl, [0.0, 0.0], [0.0, 1.0], &[]).is_err());
     assert!(paths("none", |_, _| f64::NAN, [0.0, 1.0], [0.0, 1.0], &[]).is_err());
 }

@@ -91,6 +91,10 @@ fn runs_resume_with_what_an_optimizer_keeps() {
 #[test]
 fn averages_stand_for_the_weights() {
     let (split, device) = (some_digits(), Device::cpu());
+    let plain = Params::seeded(3);
+    let adam = Adam::new(&plain, 1e-2);
+    let trainer = Trainer::new(&device, Mlp::new(&plain, &[64, 16, 10]), &plain, adam, split.clone());
+    let plain = trainer.epochs(3).run(&mut ()).unwrap();
     for keep in [Keep::Last, Keep::Best] {
         let folder = tempfile::tempdir().unwrap();
         let params = Params::seeded(3);
@@ -98,6 +102,10 @@ fn averages_stand_for_the_weights() {
         let averaged = Averaged::exponential(&params, Adam::new(&params, 1e-2), 0.95);
         let trainer = Trainer::new(&device, &net, &params, averaged, split.clone()).epochs(3);
         let report = trainer.keep(keep).out(folder.path()).run(&mut ()).unwrap();
+        // Steps go by the weights themselves.
+        for (epoch, plain) in report.epochs.iter().zip(&plain.epochs) {
+            assert_eq!(epoch.train.loss, plain.train.loss);
+        }
         let read = |file: &str| std::fs::read(folder.path().join(file)).unwrap();
         let (model, checkpoint) = (read("model.safetensors"), read("checkpoint.safetensors"));
         let [model, checkpoint] = [&model, &checkpoint].map(|file| SafeTensors::deserialize(file).unwrap());
