@@ -124,8 +124,8 @@ mod tests {
             for first in [1e-3, 0.1, 1.0, 10.0, 1000.0] {
                 let (found, evaluations) = found(first, f).unwrap();
                 let (value, slope) = f(0.0);
-                assert!(found.value <= value + DECREASE * found.step * slope, "{first}: {found:?}");
-                assert!(found.slope.abs() <= CURVATURE * slope.abs(), "{first}: {found:?}");
+                assert!(found.value <= value + 1e-4 * found.step * slope, "{first}: {found:?}");
+                assert!(found.slope.abs() <= 0.9 * slope.abs(), "{first}: {found:?}");
                 assert!(evaluations <= 20, "{evaluations}");
             }
         }

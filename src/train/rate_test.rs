@@ -13,6 +13,11 @@ const SMOOTHED: f64 = 0.9;
 /// The test ends where the mean is above the lowest by so many times what that is, or, if that is more, what the loss had fallen.
 const DIVERGED: f64 = 3.0;
 
+/// Whether the mean grew too much. What it had fallen counts too: losses near 0, or below, grow to many times that easily.
+fn has_diverged(first: f64, lowest: f64, now: f64) -> bool {
+    now - lowest > DIVERGED * lowest.abs().max(first - lowest)
+}
+
 /// What [`Trainer::find_rate`] found.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -26,7 +31,8 @@ pub struct RateTest {
     /// The rate at which the running mean falls fastest over the logarithm of the rate, before it is lowest; `None` where it never
     /// falls.
     pub suggested: Option<f32>,
-    /// Whether the loss grew to four times its lowest, or beyond all numbers, which ended the test.
+    /// Whether the loss grew to four times its lowest, by three times what it had fallen, or beyond all numbers, which ended the
+    /// test.
     pub diverged: bool,
 }
 
@@ -89,8 +95,7 @@ impl Trainer<'_> {
             losses.push(loss);
             smoothed.push(now);
             lowest = now.min(lowest);
-            let fallen = smoothed[0] - lowest;
-            if step > 0 && now - lowest > DIVERGED * lowest.abs().max(fallen) {
+            if has_diverged(smoothed[0], lowest, now) {
                 return Ok(RateTest::of(rates, losses, smoothed, true));
             }
         }
@@ -100,7 +105,22 @@ impl Trainer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::RateTest;
+    use super::{RateTest, has_diverged};
+
+    #[test]
+    fn a_loss_diverges_by_its_size_and_by_what_it_had_fallen() {
+        for (first, lowest, now, expected) in [
+            (2.0, 1.0, 3.9, false),
+            (2.0, 1.0, 4.1, true),
+            (2.0, 0.0, 5.9, false),
+            (2.0, 0.0, 6.1, true),
+            (1.0, -0.1, 3.1, false),
+            (1.0, -0.1, 3.3, true),
+            (1.0, 1.0, 1.0, false),
+        ] {
+            assert_eq!(has_diverged(first, lowest, now), expected, "{first} {lowest} {now}");
+        }
+    }
 
     #[test]
     fn the_steepest_fall_before_the_lowest_loss_is_suggested() {
