@@ -26,7 +26,7 @@ pub(crate) use crate::op::{Chain, Operand, Pointwise};
 
 use super::{
     Backward, Case, Fillings, Gradients, In, KernelContext, Op, Out, Outputs, Pattern, Program, Real,
-    Reference, Traits, UNIT, View, expect, float,
+    Reference, TINY, Traits, UNIT, View, expect, float,
 };
 use crate::error::Result;
 use crate::graph::Var;

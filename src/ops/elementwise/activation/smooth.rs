@@ -1,6 +1,6 @@
 //! Activations with a derivative everywhere, or nearly so, each in a form that keeps its digits in its tails.
 
-use super::super::{Case, Formula, Real, UNIT, Var, all_cases, formula, points};
+use super::super::{Case, Formula, Real, TINY, UNIT, Var, all_cases, formula, points};
 use crate::ops::Fillings;
 
 /// 1 / √(2π).
@@ -99,7 +99,9 @@ formula!(
     grad: |s, k, x, y, dy| Some(x[0].with(dy, EluGrad(s.0, s.1, s.2))),
     bound: |s, x, y| {
         let u = elu_exponent(x[0], s.2);
-        (24.0 + 6.0 * u.abs().min(if u < 0.0 { 20.0 } else { 200.0 })) * UNIT * y.abs()
+        let rounded = (24.0 + 6.0 * u.abs().min(if u < 0.0 { 20.0 } else { 200.0 })) * UNIT * y.abs();
+        // e^u - 1 may be flushed.
+        rounded + f64::from(s.0).abs() * TINY
     },
     filling: |k| Fillings::AwayFromZero(0.05));
 
@@ -133,7 +135,8 @@ formula!(
     Gelu = "gelu", 1,
     eval: |_s, x| if x[0] < T::of(-40.0) { T::zero() } else { x[0] * normal_distribution(x[0]) },
     grad: |_s, k, x, y, dy| Some(x[0].with(dy, GeluGrad)),
-    bound: |_s, x, y| normal_units(x[0]) * UNIT * y.abs());
+    // Φ may be flushed before x multiplies it.
+    bound: |_s, x, y| normal_units(x[0]) * UNIT * y.abs() + x[0].abs().min(40.0) * TINY);
 
 formula!(
 /// Derivative of GELU: dy (Φ(x) + x φ(x)).
@@ -218,8 +221,8 @@ pub(super) fn cases() -> Vec<Case> {
         Gelu, GeluGrad, Softsign, Erf, TanhShrink,
     };
     let extremes = [
-        -3e38, -1e4, -100.0, -88.0, -20.0, -13.0, -5.0, -0.75, -0.51, -0.49, -1e-3, -1e-8, -1e-38, 0.0,
-        1e-38, 1e-8, 0.624, 0.626, 5.0, 9.0, 19.0, 21.0, 89.0, 1e4, 3e38,
+        -3e38, -1e4, -100.0, -88.0, -20.0, -13.0, -5.0, -0.75, -0.51, -0.49, -1e-3, -1e-8, -1.2e-38, 0.0,
+        1.2e-38, 1e-8, 0.624, 0.626, 5.0, 9.0, 19.0, 21.0, 89.0, 1e4, 3e38,
     ];
     let ones = [1.0; 25];
     cases.extend([
