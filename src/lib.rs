@@ -69,7 +69,7 @@ mod wgsl;
 pub use device::{CompileOptions, Device, DeviceInfo, Precision, Readback, Step};
 #[doc(hidden)]
 pub use env::{SWITCHES, Switch, adapter as wanted_adapter, check as check_environment};
-pub use error::{CheckError, CheckKind, Error, RecordingError, Result};
+pub use error::{CheckError, CheckKind, Error, NumericsError, RecordingError, Result};
 #[doc(hidden)]
 pub use files::write_renamed;
 pub use graph::{Distribution, Fan, Gain, Graph, Init, Param, Params, Scope, Var};

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use wgrad::data::{Dataset, Input, Split, Targets, Values, digits};
+use wgrad::losses::Loss;
 use wgrad::nn::{Activation, Layer, Linear, Mlp, Sequential};
 use wgrad::optim::Adam;
 use wgrad::train::{
-    Better, BinaryCrossEntropy, EpochRecord, Evaluator, Keep, Mae, Metric, Mse, Observer, Predictor, R2,
-    Rmse, Scores, Sum, Task, Trainer, TrainingReport, model_fn, objective_fn,
+    Better, EpochRecord, Evaluator, Keep, Mae, Metric, Mse, Observer, Predictor, R2, Rmse, Scores, Sum, Task,
+    Trainer, TrainingReport, model_fn, objective_fn,
 };
 use wgrad::{Device, Graph, Init, Params, Result, Rng, Tensor, Var};
 
@@ -93,7 +94,11 @@ fn metrics_have_units_and_shapes_are_compared() {
     let x: Vec<f32> = (0..50).map(|i| i as f32 / 10.0).collect();
     let y: Vec<f32> = x.iter().map(|x| 1000.0 + 2.0 * x).collect();
     let data = Dataset::regression("far", [1], x, [], y).unwrap();
-    let task = Task::new(Mae::new().unit(10.0)).metric(Rmse::new().unit(10.0)).metric(R2::about(1005.0));
+    let task = Task::new(Loss::mae())
+        .metric(Mse::new().unit(10.0))
+        .metric(Mae::new().unit(10.0))
+        .metric(Rmse::new().unit(10.0))
+        .metric(R2::about(1005.0));
     assert_eq!(task.names(), ["loss", "mse", "mae", "r2", "rmse"]);
     let scores = Evaluator::with(&device, &line, &data, &task).unwrap().run().unwrap().scores;
     let made = Predictor::new(&device, &line, [1]).unwrap().outputs_of(&data).unwrap();
@@ -105,7 +110,7 @@ fn metrics_have_units_and_shapes_are_compared() {
         assert!((found / expected - 1.0).abs() < 1e-5, "{name}: {found} and {expected}");
     }
     // Unless it is told where they lie, rather nothing than what rounding made; what fits the data is told.
-    let blind = Task::new(Mae::new()).metric(R2::new());
+    let blind = Task::new(Loss::mae()).metric(R2::new());
     assert!(
         Evaluator::with(&device, &line, &data, &blind)
             .unwrap()
@@ -140,7 +145,7 @@ fn several_labels_a_row() {
         let net = Mlp::new(&params, &[64, 32, 3]);
         let split = Split::new(labels(&train), labels(&test), 144).unwrap();
         let report = Trainer::new(&device, &net, &params, Adam::new(&params, 5e-3), split.clone())
-            .objective(BinaryCrossEntropy)
+            .objective(Loss::bce())
             .epochs(6)
             .run(&mut ())
             .unwrap();
@@ -330,10 +335,10 @@ fn what_is_chosen_by_is_measured() {
         };
         change(trainer.epochs(4)).run(&mut ()).map_err(|e| e.to_string())
     };
-    let text = train(Task::new(Mse::new()), Some("rmse"), &|t| t).unwrap_err();
+    let text = train(Task::new(Loss::mse()), Some("rmse"), &|t| t).unwrap_err();
     assert!(text.contains("`rmse` is not measured; there is loss, mse, mae, r2"), "{text}");
-    struct Loss;
-    impl Metric for Loss {
+    struct NamedLoss;
+    impl Metric for NamedLoss {
         fn name(&self) -> &str {
             "loss"
         }
@@ -347,16 +352,16 @@ fn what_is_chosen_by_is_measured() {
             0.0
         }
     }
-    let text = train(Task::new(Mse::new()).metric(Loss), None, &|t| t).unwrap_err();
+    let text = train(Task::new(Loss::mse()).metric(NamedLoss), None, &|t| t).unwrap_err();
     assert!(text.contains("a metric is called `loss`"), "{text}");
     let rows = objective_fn("rows", |prediction, target| (prediction - target).square());
     let text = train(Task::new(rows), None, &|t| t).unwrap_err();
     assert!(text.contains("the objective `rows` gives [32, 1]; a loss is one number"), "{text}");
     // A learning rate of nothing makes nothing better, so that patience ends the run.
     let report =
-        train(Task::new(Mse::new()), Some("r2"), &|t| t.early_stopping(2).schedule(|_, _| 0.0)).unwrap();
+        train(Task::new(Loss::mse()), Some("r2"), &|t| t.early_stopping(2).schedule(|_, _| 0.0)).unwrap();
     assert_eq!((report.epochs.len(), report.stopped_early), (3, true));
-    let report = train(Task::new(Mse::new()).without_metrics(), None, &|t| t.keep(Keep::Last)).unwrap();
+    let report = train(Task::new(Loss::mse()).without_metrics(), None, &|t| t.keep(Keep::Last)).unwrap();
     assert!(report.test.metrics.is_empty() && report.test.accuracy().is_nan());
 }
 

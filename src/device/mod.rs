@@ -9,11 +9,11 @@ use std::sync::Arc;
 use crate::backend::{Backend, Executor};
 pub use crate::backend::{CompileOptions, DeviceInfo, Precision, Readback};
 use crate::cpu::Cpu;
-use crate::error::{Error, Result};
-use crate::graph::{Graph, Param};
+use crate::error::{Error, Result, listed};
+use crate::graph::{Graph, NUMERICS, Param};
 use crate::plan::Traffic;
 use crate::profile::{Clock, Profile, check_runs};
-use crate::tensor::{Feed, Tensor};
+use crate::tensor::{Data, Feed, Tensor};
 
 /// A GPU or the CPU. Cheap to clone; clones share the states.
 #[derive(Clone)]
@@ -144,6 +144,13 @@ impl Device {
             tracing::warn!(
                 input = input.name,
                 "no output and no update depends on this input; it need not be fed"
+            );
+        }
+        if !step.without_gradient().is_empty() {
+            tracing::warn!(
+                parameters = listed(step.without_gradient()),
+                "no gradient reaches these parameters, so that they stay as they are: the loss does not depend on them, or \
+                 only through ops whose derivative is 0"
             );
         }
         Ok(step)
@@ -311,6 +318,35 @@ impl Step {
     /// As [`Step::read`].
     pub fn values(&mut self, name: &str) -> Result<Vec<f32>> {
         Ok(self.read(name)?.wait()?.as_f32().to_vec())
+    }
+
+    /// Names of the trainable parameters that an optimizer was given and that no gradient reaches: the loss does not
+    /// depend on them, or only through ops whose derivative is 0 everywhere. As a rule a part of the model was left out.
+    pub fn without_gradient(&self) -> &[String] {
+        &self.executor.plan().recording.without_gradient
+    }
+
+    /// Whether all that was computed since the graph was compiled is finite, where [`Graph::check_numerics`] had it
+    /// looked at. It waits for the last run; after each run it names the first op at fault and so the step.
+    ///
+    /// # Errors
+    /// [`Error::Numerics`], which names the op; [`Error::Invalid`] for a graph that is not looked at, or before its first
+    /// run.
+    pub fn check_numerics(&mut self) -> Result<()> {
+        if self.executor.plan().recording.numerics.is_none() {
+            return Err(Error::Invalid(
+                "nothing is looked at in this graph; call `Graph::check_numerics` before recording".into(),
+            ));
+        }
+        let found = match self.read(NUMERICS)?.wait()?.data() {
+            Data::U32(found) => found.first().copied().unwrap_or(0),
+            _ => 0,
+        };
+        let numerics = self.executor.plan().recording.numerics.as_ref();
+        match numerics.filter(|_| found > 0).and_then(|numerics| numerics.of_mark(found)) {
+            Some(error) => Err(Error::Numerics(Box::new(error.clone()))),
+            None => Ok(()),
+        }
     }
 
     /// Kernel launches of one run; on the CPU, ops.

@@ -124,6 +124,9 @@ pub enum Error {
         /// What it reported.
         message: String,
     },
+    /// An op gave NaN or an infinity ([`crate::Graph::check_numerics`]).
+    #[error("{0}")]
+    Numerics(Box<NumericsError>),
     /// A kernel disagreed with the reference, or a buffer changed under way (`WGRAD_CHECK=1`).
     #[error("{0}")]
     Check(Box<CheckError>),
@@ -173,6 +176,41 @@ impl fmt::Display for RecordingError {
             write!(f, " in `{}`", self.scope)?;
         }
         write!(f, " at {}", self.location)
+    }
+}
+
+/// The op that gave NaN or an infinity first.
+#[derive(Debug, Clone)]
+pub struct NumericsError {
+    /// The node, as the graph prints it.
+    pub node: String,
+    /// Name of the op.
+    pub op: String,
+    /// The scope it was recorded in, as a rule the path of a layer.
+    pub scope: String,
+    /// The caller's file and line; of a gradient, those of the op that it is the gradient of.
+    pub location: String,
+    /// Whether it was appended by differentiation.
+    pub is_gradient: bool,
+    /// The epoch and the step in it, both from 1, where a trainer ran it.
+    pub step: Option<(usize, usize)>,
+}
+
+impl fmt::Display for NumericsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((epoch, step)) = self.step {
+            write!(f, "epoch {epoch}, step {step}: ")?;
+        }
+        let gradient = if self.is_gradient { "in the backward pass, " } else { "" };
+        write!(f, "{gradient}op `{}`", self.op)?;
+        if !self.scope.is_empty() {
+            write!(f, " of `{}`", self.scope)?;
+        }
+        write!(
+            f,
+            " gives NaN or an infinity, the first to do so (node {}, recorded at {})",
+            self.node, self.location
+        )
     }
 }
 

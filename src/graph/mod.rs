@@ -7,6 +7,7 @@
 mod autodiff;
 mod display;
 mod init;
+mod numerics;
 mod param;
 mod record;
 mod recording;
@@ -20,6 +21,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 pub use init::{Distribution, Fan, Gain, Init};
+pub(crate) use numerics::OUTPUT as NUMERICS;
 pub(crate) use param::WeakParam;
 pub use param::{Param, Params};
 pub(crate) use recording::{InputInfo, Node, OutputInfo, Recording, Source, SourceLocation, StateInfo};
@@ -220,6 +222,7 @@ impl Graph {
         // On a copy: the graph itself can be recorded further.
         let copy = Graph { inner: RefCell::new(self.inner.borrow().clone()) };
         copy.advance_random_counters();
+        copy.output_numerics();
         Ok(copy.inner.into_inner())
     }
 

@@ -84,6 +84,8 @@ impl Graph {
             is_gradient,
             members: Vec::new(),
         });
+        drop(inner);
+        self.check_node(node);
         ids.into_iter().map(|id| Var { graph: self, id }).collect()
     }
 

@@ -107,6 +107,12 @@ pub(crate) struct Recording {
     pub(super) error: Option<RecordingError>,
     pub(super) gradient_location: Option<(SourceLocation, Arc<str>)>,
     pub(super) inference: bool,
+    /// What optimizers took gradients of, with the gradients.
+    pub(crate) minimized: Vec<(Param, ValueId)>,
+    /// Parameters that they were given and that no gradient reaches.
+    pub(crate) without_gradient: Vec<String>,
+    /// What is checked for NaN and infinities.
+    pub(crate) numerics: Option<super::numerics::Numerics>,
 }
 
 impl Recording {

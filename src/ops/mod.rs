@@ -46,9 +46,9 @@ pub(crate) use matmul::MatMulSum;
 pub(crate) use movement::{AsStrided, Assembled, Moved, Reshape};
 pub(crate) use optimizer::{
     Adadelta as AdadeltaRule, Adagrad as AdagradRule, Adam as AdamRule, Adamax as AdamaxRule,
-    Average as AverageRule, Each, FlagNonFinite, LambDirection as LambRule, Lion as LionRule,
-    MOST as MOST_UPDATED, MOST_SCALE, MuonDirection as MuonRule, NAdam as NAdamRule, NextScale,
-    RAdam as RAdamRule, RmsProp as RmsPropRule, Rprop as RpropRule, Rule, Sgd as SgdRule, Tick, Update,
+    Average as AverageRule, Each, LambDirection as LambRule, Lion as LionRule, MOST as MOST_UPDATED,
+    MOST_SCALE, MuonDirection as MuonRule, NAdam as NAdamRule, NextScale, RAdam as RAdamRule,
+    RmsProp as RmsPropRule, Rprop as RpropRule, Rule, Sgd as SgdRule, Tick, Update,
 };
 pub use pool::PoolOptions;
 pub(crate) use prologue::Prologue;

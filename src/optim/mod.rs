@@ -48,14 +48,15 @@ pub use plateau::Plateau;
 pub use scale::LossScale;
 pub use schedule::Schedule;
 
-use crate::graph::{Graph, Param, Source, SourceLocation, Var};
+use crate::graph::{Graph, Param, Recording, Source, SourceLocation, Var};
 
 /// Appends updates of parameters to a graph.
 pub trait Optimizer {
     /// Updates the trainable ones of `params` so that the scalar `loss` falls.
     ///
     /// All gradients are taken before the first update. As in PyTorch, parameters that the loss does not
-    /// depend on keep their value, and so do frozen ones. It is a recording error if no parameter is left,
+    /// depend on keep their value, and so do frozen ones; `compile` names the former in a warning
+    /// ([`Step::without_gradient`](crate::Step::without_gradient)). It is a recording error if no parameter is left,
     /// or if the loss was computed from values that an update recorded since has replaced.
     #[track_caller]
     fn minimize<'g>(&self, loss: Var<'g>, params: &[Param]) {
@@ -65,10 +66,11 @@ pub trait Optimizer {
             return;
         }
         match dependencies(loss, params) {
-            Ok(params) => {
-                let values: Vec<Var<'g>> = params.iter().map(|p| g.param(p)).collect();
+            Ok(reached) => {
+                let values: Vec<Var<'g>> = reached.iter().map(|p| g.param(p)).collect();
                 let gradients = g.gradients(self.objective(loss), &values);
-                self.apply(g, &params, &gradients);
+                note_gradients(g, params, &reached, &gradients);
+                self.apply(g, &reached, &gradients);
             }
             Err(message) => {
                 g.mistake("minimize", message, &[loss], location);
@@ -147,6 +149,22 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
     fn lr_state(&self) -> Param {
         (**self).lr_state()
     }
+}
+
+/// Keeps which gradients were taken, and the names of trainable parameters that get none: `compile` names them.
+fn note_gradients(g: &Graph, params: &[Param], reached: &[Param], gradients: &[Var<'_>]) {
+    // What passes only through a step function or an argmax is a zero that was never computed.
+    let is_one = |gradient: &Var<'_>| !gradient.is_poisoned() && gradient.fill_value() != Some(0.0);
+    let taken = reached.iter().zip(gradients).filter(|(_, gradient)| is_one(gradient));
+    let taken: Vec<_> = taken.map(|(param, gradient)| (param.clone(), gradient.id)).collect();
+    let Recording { minimized, without_gradient, .. } = &mut *g.inner.borrow_mut();
+    minimized.extend(taken);
+    // Several losses may share parameters, as those of a generator and of what tells its pictures from others.
+    let has_one = |name: &str| minimized.iter().any(|(param, _)| param.name() == name);
+    without_gradient.extend(params.iter().filter(|p| p.is_trainable()).map(|p| p.name().to_string()));
+    without_gradient.sort();
+    without_gradient.dedup();
+    without_gradient.retain(|name| !has_one(name));
 }
 
 /// The trainable ones of `params` that `loss` depends on; or why there is nothing to minimize.

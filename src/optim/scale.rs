@@ -5,7 +5,7 @@ use std::panic::Location;
 use super::Optimizer;
 use super::wrapper::{passing_on, updated};
 use crate::graph::{Graph, Init, Param, Params, SourceLocation, Var};
-use crate::ops::{FlagNonFinite, MOST_SCALE, NextScale};
+use crate::ops::{MOST_SCALE, NextScale};
 
 /// An optimizer for gradients that pass through half precision, which has no numbers below 6e-8: Micikevicius et al.,
 /// "Mixed Precision Training", ICLR 2018, section 3.2, with the rule and the defaults of PyTorch's `GradScaler`.
@@ -134,10 +134,7 @@ impl<O: Optimizer> Optimizer for LossScale<O> {
         let _scope = g.scope_at(&self.name);
         let (scale, steps, found) =
             (self.scale_state(), self.at().counter("steps"), self.at().counter("found"));
-        for group in scaled.chunks(FlagNonFinite::MOST) {
-            let inputs = [group, &[g.param(&found)]].concat();
-            g.record(FlagNonFinite { count: group.len() }, &inputs);
-        }
+        Var::flag_nonfinite(&scaled, g.param(&found), 1);
         let next = NextScale { growth: self.growth, backoff: self.backoff, interval: self.interval };
         let factor = g.record_one(next, &[g.param(&scale), g.param(&steps), g.param(&found)]);
         self.inner.apply_scaled(g, &params, &scaled, factor);
@@ -148,6 +145,8 @@ impl<O: Optimizer> Optimizer for LossScale<O> {
     }
 
     fn objective<'g>(&self, loss: Var<'g>) -> Var<'g> {
+        // From here on what overflows is what the scale is found by.
+        loss.graph().leave_numerics();
         self.scale(self.inner.objective(loss))
     }
 

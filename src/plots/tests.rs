@@ -12,6 +12,7 @@ fn run(epochs: usize) -> Vec<EpochRecord> {
     let record = |epoch: usize| {
         let left = (-(epoch as f64) / 8.0).exp();
         EpochRecord {
+            watched: None,
             epoch,
             epochs,
             train: scores(0.02 + 1.4 * left, 0.998 - 0.4 * left),

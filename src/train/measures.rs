@@ -1,55 +1,12 @@
-//! Objectives and metrics that are ready to use.
+//! Metrics that are ready to use.
 
-use std::sync::Arc;
-
-use super::task::{Better, Metric, Objective, Sum};
+use super::task::{Better, Metric, Sum};
 use crate::graph::Var;
 use crate::losses;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// The cross-entropy of softmax of logits `[rows, classes]` and class numbers. Measured with it: [`Accuracy`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct CrossEntropy;
-
-impl Objective for CrossEntropy {
-    fn name(&self) -> &str {
-        "cross-entropy"
-    }
-
-    #[track_caller]
-    fn loss<'g>(&self, prediction: Var<'g>, target: Var<'g>) -> Var<'g> {
-        prediction.softmax_cross_entropy(target)
-    }
-
-    fn metrics(&self) -> Vec<Arc<dyn Metric>> {
-        vec![Arc::new(Accuracy)]
-    }
-}
-
-/// Binary cross-entropy of logits and targets of their shape between 0 and 1: the mean over rows and labels. Measured
-/// with it: [`BinaryAccuracy`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BinaryCrossEntropy;
-
-impl Objective for BinaryCrossEntropy {
-    fn name(&self) -> &str {
-        "binary cross-entropy"
-    }
-
-    #[track_caller]
-    fn loss<'g>(&self, prediction: Var<'g>, target: Var<'g>) -> Var<'g> {
-        let [prediction, target] = alike(prediction, target);
-        losses::binary_cross_entropy(prediction, target)
-    }
-
-    fn metrics(&self) -> Vec<Arc<dyn Metric>> {
-        vec![Arc::new(BinaryAccuracy)]
-    }
-}
-
-/// Mean squared difference of predictions and targets: an objective, and a metric `mse`. Measured with it as objective:
-/// itself, [`Mae`] and [`R2`].
+/// Mean squared difference of predictions and targets: a metric `mse`.
 #[derive(Debug, Clone, Copy)]
 pub struct Mse {
     unit: f64,
@@ -61,8 +18,7 @@ pub struct Rmse {
     unit: f64,
 }
 
-/// Mean absolute difference of predictions and targets: an objective, and a metric `mae`. Measured with it as objective:
-/// as with [`Mse`].
+/// Mean absolute difference of predictions and targets: a metric `mae`.
 #[derive(Debug, Clone, Copy)]
 pub struct Mae {
     unit: f64,
@@ -76,8 +32,8 @@ macro_rules! in_a_unit {
                 $name { unit: 1.0 }
             }
 
-            /// As a metric, measured in a unit of which the targets count `size` as 1: where they were divided by their
-            /// standard deviation, that. As an objective it stays in the unit of the targets.
+            /// Measured in a unit of which the targets count `size` as 1: where they were divided by their standard
+            /// deviation, that.
             #[must_use]
             pub fn unit(self, size: f64) -> Self {
                 $name { unit: size }
@@ -93,38 +49,6 @@ macro_rules! in_a_unit {
 }
 
 in_a_unit!(Mse Rmse Mae);
-
-impl Objective for Mse {
-    fn name(&self) -> &str {
-        "mse"
-    }
-
-    #[track_caller]
-    fn loss<'g>(&self, prediction: Var<'g>, target: Var<'g>) -> Var<'g> {
-        let [prediction, target] = alike(prediction, target);
-        losses::mse(prediction, target)
-    }
-
-    fn metrics(&self) -> Vec<Arc<dyn Metric>> {
-        vec![Arc::new(*self), Arc::new(Mae { unit: self.unit }), Arc::new(R2::new())]
-    }
-}
-
-impl Objective for Mae {
-    fn name(&self) -> &str {
-        "mae"
-    }
-
-    #[track_caller]
-    fn loss<'g>(&self, prediction: Var<'g>, target: Var<'g>) -> Var<'g> {
-        let [prediction, target] = alike(prediction, target);
-        losses::mae(prediction, target)
-    }
-
-    fn metrics(&self) -> Vec<Arc<dyn Metric>> {
-        vec![Arc::new(Mse { unit: self.unit }), Arc::new(*self), Arc::new(R2::new())]
-    }
-}
 
 impl Metric for Mse {
     fn name(&self) -> &str {

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! What is minimized goes by the targets, unless a [`Task`] says otherwise: a regression, and an autoencoder, are as
-//! short; of several labels a row, `.objective(BinaryCrossEntropy)` is all that is added.
+//! short; of several labels a row, `.objective(Loss::bce())` is all that is added.
 //!
 //! ```
 //! use wgrad::data::{Dataset, Split};
@@ -59,15 +59,17 @@ mod rate_test;
 mod record;
 mod run;
 mod saved;
+mod settings;
 mod task;
 mod trainer;
+mod watch;
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::files::FolderLock;
 pub use evaluate::{Evaluation, Evaluator};
 pub use loss::InUnit;
-pub use measures::{Accuracy, BinaryAccuracy, BinaryCrossEntropy, CrossEntropy, Mae, Mse, R2, Rmse};
+pub use measures::{Accuracy, BinaryAccuracy, Mae, Mse, R2, Rmse};
 pub use model::{Inputs, Model, ModelFn, model_fn};
 pub use predict::Predictor;
 pub use predictions::Predictions;
@@ -75,6 +77,7 @@ pub use rate_test::RateTest;
 pub use saved::SavedRun;
 pub use task::{Better, Metric, Objective, Scores, Sum, Task, objective_fn};
 pub use trainer::Trainer;
+pub use watch::{Symptom, Watched, WatchedLayer};
 
 /// What is told how training goes. Every method does nothing unless it is written; `()` ignores everything.
 pub trait Observer {
@@ -88,6 +91,11 @@ pub trait Observer {
     /// it should be cheap.
     fn on_step(&mut self, step: usize, of: usize) {
         let _ = (step, of);
+    }
+
+    /// After a step whose layers were looked at ([`Trainer::watch`]).
+    fn on_watch(&mut self, watched: &Watched) {
+        let _ = watched;
     }
 
     /// After each epoch, its validation and its checkpoint.
@@ -128,6 +136,9 @@ pub struct EpochRecord {
     pub samples_per_second: f64,
     /// Seconds the epoch took, with validation and saving.
     pub seconds: f64,
+    /// The layers as they were looked at last in the epoch, where they were ([`Trainer::watch`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Watched>,
 }
 
 /// What came of a run.

@@ -3,6 +3,7 @@
 use super::batch::{Seen, inputs, prediction};
 use super::checkpoint::Progress;
 use super::task::Sums;
+use super::watch::{Layers, Reading};
 use super::{Model, Trainer};
 use crate::data::Dataset;
 use crate::error::Result;
@@ -27,7 +28,11 @@ impl Trainer<'_> {
         seen: Seen<'g>,
         rows: usize,
         store: &Params,
-    ) -> Result<Sums> {
+        is_watched: bool,
+    ) -> Result<(Sums, Option<Reading>)> {
+        if self.checks_numerics {
+            g.check_numerics();
+        }
         let inputs = match &self.augment {
             Some(layer) => seen.inputs.with_first(|x| layer.forward(x)),
             None => seen.inputs,
@@ -37,7 +42,9 @@ impl Trainer<'_> {
             Some(share) => inputs.with_first(|x| Mixup::mix(x, share)),
             None => inputs,
         };
+        let first = g.len();
         let prediction = prediction(&*self.model, &inputs, rows, &self.split.train)?;
+        let mut layers = is_watched.then(|| Layers::of(g, first, rows));
         let recorded = {
             let _scope = g.scope_at("loss");
             let mut recorded = self.task.record(prediction, seen.target)?;
@@ -51,9 +58,13 @@ impl Trainer<'_> {
             Some(penalty) => recorded.loss + penalty(g),
             None => recorded.loss,
         };
+        if let Some(layers) = &mut layers {
+            layers.before_update(&*self.optimizer);
+        }
         self.optimizer.minimize(loss, &self.params.trainable());
+        let reading = layers.map(Layers::finish);
         let _scope = g.scope_at("sums");
-        recorded.accumulate(&self.task, store, rows)
+        Ok((recorded.accumulate(&self.task, store, rows)?, reading))
     }
 }
 

@@ -1,18 +1,20 @@
 //! A run under way: steps, epochs, files.
 
 mod epoch;
+mod steps;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::batch::{feed, inputs};
+use super::batch::inputs;
 use super::checkpoint::{Best, Progress, Snapshot};
 use super::checks;
 use super::pieces::Rows;
 use super::record::weights;
-use super::task::{Better, Sums};
+use super::task::Sums;
+use super::watch::{Reading, Symptom, Watched};
 use super::{EpochRecord, Evaluator, Observer, Trainer};
-use crate::data::{LastBatch, epoch_order};
+use crate::data::LastBatch;
 use crate::device::Step;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param, Params};
@@ -41,6 +43,15 @@ struct Full {
     rows: Rows,
 }
 
+/// The step of full batches whose layers are looked at.
+struct WatchedStep {
+    step: Step,
+    reading: Reading,
+    /// What was read so far.
+    seen: Vec<Watched>,
+    warned: Vec<Symptom>,
+}
+
 /// A run under way.
 pub(super) struct Run<'t> {
     pub(super) trainer: &'t Trainer<'t>,
@@ -54,6 +65,7 @@ pub(super) struct Run<'t> {
     pending: usize,
     /// For the rows left over, with their number.
     short: Option<(Step, usize)>,
+    watched: Option<WatchedStep>,
     pub(super) validation: Option<Evaluator>,
     /// The number of the next step, and sums: states of the training graphs, in a store of their own.
     counter: Param,
@@ -99,24 +111,38 @@ impl<'t> Run<'t> {
                 counter.advance(0);
                 seen
             };
-            sums = Some(trainer.record(&g, seen, *batch, &store)?);
+            sums = Some(trainer.record(&g, seen, *batch, &store, false)?.0);
             full = Some(Full { step: device.compile_with(&g, trainer.options)?, batches, rows: source });
         }
         let mut short = None;
         let left = rows % batch;
-        if left > 0 && *last == LastBatch::Keep {
-            // Its rows are fed once an epoch: another copy of the data on the device would cost more.
-            let recorded = |rows: usize| -> Result<(Graph, Sums)> {
-                let g = Graph::new();
-                let sums = {
-                    let seen = inputs(&g, train, rows).seen(&g, train);
-                    trainer.record(&g, seen, rows, &store)?
-                };
-                Ok((g, sums))
+        // Its rows are fed once an epoch: another copy of the data on the device would cost more.
+        let fed = |rows: usize, is_watched: bool| -> Result<(Graph, Sums, Option<Reading>)> {
+            let g = Graph::new();
+            let (sums, reading) = {
+                let seen = inputs(&g, train, rows).seen(&g, train);
+                trainer.record(&g, seen, rows, &store, is_watched)?
             };
+            Ok((g, sums, reading))
+        };
+        let mut watched = None;
+        if trainer.watch > 0
+            && batches > 0
+            && let (g, _, Some(reading)) = fed(*batch, true)?
+        {
+            let step = device.compile_unwarned(&g, trainer.options)?;
+            watched = Some(WatchedStep { step, reading, seen: Vec::new(), warned: Vec::new() });
+        }
+        if left > 0 && *last == LastBatch::Keep {
+            let recorded = |rows: usize| fed(rows, false);
             match recorded(left) {
-                Ok((g, made)) => {
-                    short = Some((device.compile_with(&g, trainer.options)?, left));
+                Ok((g, made, _)) => {
+                    // What is to be warned of was said of full batches.
+                    let step = match batches {
+                        0 => device.compile_with(&g, trainer.options)?,
+                        _ => device.compile_unwarned(&g, trainer.options)?,
+                    };
+                    short = Some((step, left));
                     sums = Some(made);
                 }
                 // One row has no variance, so that a normalization by batch refuses it.
@@ -158,6 +184,7 @@ impl<'t> Run<'t> {
             order: Vec::new(),
             pending: 0,
             short,
+            watched,
             validation,
             counter,
             sums,
@@ -188,7 +215,9 @@ impl<'t> Run<'t> {
             let start = Instant::now();
             self.begin_epoch()?;
             while self.progress.step < self.steps {
-                self.step(began)?;
+                if let Some(watched) = self.step(began)? {
+                    observer.on_watch(&watched);
+                }
                 self.progress.step += 1;
                 observer.on_step(self.steps_done(), t.epochs.saturating_mul(self.steps));
                 if stop() && self.progress.step < self.steps {
@@ -216,114 +245,11 @@ impl<'t> Run<'t> {
         self.trainer.patience.is_some_and(|patience| self.progress.since_best >= patience)
     }
 
-    /// What the epochs so far make of the learning rate.
-    fn plateau_factor(&self) -> Result<f32> {
-        let Some(plateau) = self.trainer.plateau else { return Ok(1.0) };
-        let (name, better) = self.trainer.patience_by()?;
-        let number = |record: &EpochRecord| {
-            let number = record.validation.as_ref().and_then(|scores| scores.get(name)).unwrap_or(f64::NAN);
-            if better == Better::More { -number } else { number }
-        };
-        let all: Vec<f64> = self.earlier.iter().chain(&self.records).map(number).collect();
-        Ok(plateau.factor(&all))
-    }
-
-    /// Shuffles, and sets the sums to where they stood.
-    fn begin_epoch(&mut self) -> Result<()> {
-        let (device, train) = (&self.trainer.device, &self.trainer.split.train);
-        let Progress { epochs, step, loss, .. } = self.progress;
-        let order = epoch_order(train.len(), self.trainer.seed, epochs as u64);
-        match &mut self.full {
-            Some(Full { step, rows: Rows::Resident, .. }) => step.feed("order", &order)?,
-            Some(Full { rows, .. }) => rows.forget(),
-            None => {}
-        }
-        if let Some((short, left)) = &mut self.short {
-            feed(short, train, &train.batch(&order[order.len() - *left..])?)?;
-        }
-        self.order = order;
-        // Without a schedule too: another optimizer of its name may have left a rate there.
-        let follows = self.trainer.schedule.is_some() || self.trainer.plateau.is_some();
-        if follows || self.clock.steps == 0 {
-            let rate = self.trainer.rate(epochs)? * self.plateau_factor()?;
-            device.write_param(&self.trainer.optimizer.lr_state(), &[rate])?;
-        }
-        device.write_param(&self.counter, &[step as u32])?;
-        device.write_param(&self.sums.loss, &[loss])?;
-        let states = self.sums.metrics.iter().flatten();
-        states.zip(&self.progress.sums).try_for_each(|(state, (_, sum))| device.write_param(state, sum))
-    }
-
-    fn step(&mut self, began: Instant) -> Result<()> {
-        let start = Instant::now();
-        let at = self.progress.step;
-        match (&mut self.full, &mut self.short) {
-            (Some(Full { step, batches, rows }), _) if at < *batches => {
-                let t = self.trainer;
-                if rows.ready(at) == 0 {
-                    rows.load(step, &t.split.train, &self.order, at, t.batch)?;
-                }
-                self.pending += 1;
-                let is_last = at + 1 == *batches || rows.ready(at) == 1;
-                if is_last || self.pending >= step.runs_per_submission() {
-                    self.submit_pending()?;
-                }
-            }
-            (_, Some((short, _))) => short.run()?,
-            // There are as many steps as batches, so that one of them is left.
-            _ => return Err(Error::Invalid(format!("the epoch has no step {at}"))),
-        }
-        if self.clock.steps == 0 {
-            self.trainer.device.wait()?;
-            self.clock.first_step = start.elapsed();
-            self.clock.until_first_step = self.trainer.started.unwrap_or(began).elapsed();
-            let loss = self.read_state(&self.sums.loss)?;
-            if !loss.is_finite() && (self.progress.epochs, self.progress.step) == (0, 0) {
-                return Err(checks::of_first_step(self.trainer, loss));
-            }
-            self.expect_number("training", self.progress.epochs + 1, f64::from(loss))?;
-            tracing::info!(seconds = self.clock.until_first_step.as_secs_f64(), "first step done");
-        }
-        self.clock.steps += 1;
-        self.clock.training += start.elapsed();
-        Ok(())
-    }
-
-    /// One step with this learning rate, and the mean loss of its batch, waited for. Begins an epoch where one is due.
-    pub(super) fn step_at(&mut self, rate: f32, began: Instant) -> Result<f64> {
-        if self.progress.step == self.steps {
-            (self.progress.epochs, self.progress.step) = (self.progress.epochs + 1, 0);
-        }
-        if self.progress.step == 0 {
-            self.begin_epoch()?;
-        }
-        let device = &self.trainer.device;
-        device.write_param(&self.trainer.optimizer.lr_state(), &[rate])?;
-        device.write_param(&self.sums.loss, &[0.0])?;
-        let is_full = self.full.as_ref().is_some_and(|full| self.progress.step < full.batches);
-        let rows = match &self.short {
-            Some((_, rows)) if !is_full => *rows,
-            _ => self.trainer.batch,
-        };
-        self.step(began)?;
-        self.submit_pending()?;
-        self.progress.step += 1;
-        Ok(f64::from(self.read_state(&self.sums.loss)?) / rows as f64)
-    }
-
-    /// Submits the steps that were put off.
-    fn submit_pending(&mut self) -> Result<()> {
-        let steps = std::mem::take(&mut self.pending);
-        match &mut self.full {
-            Some(full) if steps > 0 => full.step.run_many(steps),
-            _ => Ok(()),
-        }
-    }
-
     /// Bytes planned for intermediate values of all graphs that lie on the device.
     pub(super) fn planned_bytes(&self) -> usize {
         let full = self.full.as_ref().map(|full| &full.step);
         let steps = full.into_iter().chain(self.short.as_ref().map(|(step, _)| step));
+        let steps = steps.chain(self.watched.as_ref().map(|watched| &watched.step));
         steps.map(Step::planned_bytes).sum::<usize>()
             + self.validation.as_ref().map_or(0, Evaluator::planned_bytes)
     }

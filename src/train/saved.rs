@@ -92,7 +92,7 @@ pub(super) mod numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::Scores;
+    use crate::train::{Scores, Watched, WatchedLayer};
 
     #[test]
     fn epochs_are_kept_to_the_bit_and_nan_stays_nan() {
@@ -112,6 +112,18 @@ mod tests {
             is_best: true,
             samples_per_second: 1234.5,
             seconds: 0.25,
+            watched: Some(Watched {
+                epoch: 3,
+                step: 100,
+                layers: vec![WatchedLayer {
+                    name: "mlp.fc1".into(),
+                    weight_norm: 1e-300,
+                    gradient_norm: 0.1 + 0.2,
+                    update_ratio: 0.0,
+                    activation_rms: 1.0,
+                    dead_share: Some(0.25),
+                }],
+            }),
         };
         let text = serde_json::to_string(&[&record]).unwrap();
         let read: Vec<EpochRecord> = serde_json::from_str(&text).unwrap();

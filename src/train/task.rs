@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CrossEntropy, Mse, R2};
+use super::R2;
 use crate::data::{Dataset, Targets};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::{Init, Param, Params, Var};
+use crate::losses::Loss;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A loss of predictions and targets, by name. Ready ones: every [`Loss`](crate::losses::Loss),
-/// [`Adaptive`](crate::losses::Adaptive), [`CrossEntropy`], [`Mse`], [`super::Mae`] and [`super::BinaryCrossEntropy`];
-/// [`objective_fn`] makes one of a function.
+/// A loss of predictions and targets, by name. Ready ones: every [`Loss`] and
+/// [`Adaptive`](crate::losses::Adaptive); [`objective_fn`] makes one of a function.
 pub trait Objective: Send + Sync {
     /// What messages and pictures call it.
     fn name(&self) -> &str;
@@ -137,7 +137,7 @@ impl<'g> Sum<'g> {
 }
 
 /// Something measured of predictions and targets: sums that the device adds up over batches, and a number that the host
-/// makes of them. Ready ones: [`super::Accuracy`], [`Mse`], [`super::Rmse`], [`super::Mae`], [`super::R2`],
+/// makes of them. Ready ones: [`super::Accuracy`], [`super::Mse`], [`super::Rmse`], [`super::Mae`], [`super::R2`],
 /// [`super::BinaryAccuracy`].
 ///
 /// ```
@@ -214,10 +214,11 @@ pub(super) const LOSS: &str = "loss";
 /// What is minimized, and what is measured beside.
 ///
 /// ```
-/// use wgrad::train::{BinaryCrossEntropy, Mae, R2, Mse, Task};
-/// let regression = Task::new(Mse::new());
+/// use wgrad::losses::Loss;
+/// use wgrad::train::{Mae, Task};
+/// let regression = Task::new(Loss::mse());
 /// assert_eq!(regression.names(), ["loss", "mse", "mae", "r2"]);
-/// let labels = Task::new(BinaryCrossEntropy).metric(Mae::new());
+/// let labels = Task::new(Loss::bce()).metric(Mae::new());
 /// assert_eq!(labels.names(), ["loss", "accuracy", "mae"]);
 /// ```
 #[derive(Clone)]
@@ -249,12 +250,13 @@ impl Task {
         Task { metrics: objective.metrics(), objective: Arc::new(objective) }
     }
 
-    /// What is usual for the targets of a data set: [`CrossEntropy`] of classes, [`Mse`] of values and of the input.
+    /// What is usual for the targets of a data set: [`Loss::cross_entropy`] of classes, [`Loss::mse`] of values and of the
+    /// input.
     pub fn of(data: &Dataset) -> Self {
         match data.targets {
-            Targets::Classes { .. } => Task::new(CrossEntropy),
+            Targets::Classes { .. } => Task::new(Loss::cross_entropy()),
             Targets::Values { .. } | Targets::Input => {
-                Task::new(Mse::new()).metric(R2::about_each(centers(data)))
+                Task::new(Loss::mse()).metric(R2::about_each(centers(data)))
             }
         }
     }

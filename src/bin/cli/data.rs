@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use wgrad::data::{Dataset, Split, Table, TablePreprocessor, digits, iris, load_idx_folder};
+use wgrad::losses::Loss;
 use wgrad::train::{Mae, Mse, Task};
 use wgrad::{Error, Params};
 
@@ -268,7 +269,7 @@ impl Subject {
 pub(super) fn task(data: &Dataset, preprocessor: Option<&TablePreprocessor>) -> Task {
     match preprocessor.filter(|preprocessor| preprocessor.is_regression()) {
         // Scaled by the training rows, the targets lie around 0.
-        Some(preprocessor) => in_unit(Task::new(Mse::new()), preprocessor),
+        Some(preprocessor) => in_unit(Task::new(Loss::mse()), preprocessor),
         None => Task::of(data),
     }
 }

@@ -31,6 +31,7 @@ mod table;
 mod train;
 mod train_report;
 mod train_watch;
+mod watched;
 mod with_trainer;
 
 use std::fmt::{self, Display};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wgrad::train::{EpochRecord, Observer, Scores};
 
-use super::{measured, run_file, say, thousands};
+use super::{measured, run_file, say, thousands, watched};
 
 /// Lines that a run without a bar prints at most, or nearly so.
 const LINES: usize = 20;
@@ -45,6 +45,12 @@ impl Progress {
     }
 }
 
+/// The line of an epoch, and its layers where they were looked at.
+fn lines(r: &EpochRecord) -> String {
+    let layers = r.watched.as_ref().map(|layers| format!("\n{}", watched::table(layers)));
+    format!("{}{}", line(r), layers.unwrap_or_default())
+}
+
 fn line(r: &EpochRecord) -> String {
     let width = r.epochs.to_string().len();
     let scores = |scores: &Scores| {
@@ -61,7 +67,7 @@ fn line(r: &EpochRecord) -> String {
 impl Observer for Progress {
     fn on_start(&mut self, step: usize, of: usize) {
         if let Progress::Bar(slot) = self {
-            let bar = bar(of, "{wide_msg}\n{wide_bar} {percent:>3} %  {eta} left");
+            let bar = bar(of, "{msg}\n{wide_bar} {percent:>3} %  {eta} left");
             bar.set_position(step as u64);
             bar.reset_eta();
             bar.set_message("first epoch");
@@ -80,13 +86,13 @@ impl Observer for Progress {
         match self {
             Progress::Bar(bar) => {
                 if let Some(bar) = bar {
-                    bar.set_message(line(r));
+                    bar.set_message(lines(r));
                 }
             }
             Progress::Lines => {
                 let every = r.epochs.div_ceil(LINES).max(1);
                 if r.epoch == 1 || r.epoch == r.epochs || r.epoch.is_multiple_of(every) {
-                    say(line(r));
+                    say(lines(r));
                 }
             }
             Progress::Json => say(run_file::epoch(r)),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use wgrad::data::TablePreprocessor;
 use wgrad::train::{EpochRecord, SavedRun, Scores};
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, watched};
 
 /// Name of the file in a run's folder.
 pub(super) const NAME: &str = "run.json";
@@ -100,6 +100,9 @@ pub(super) fn epoch(r: &EpochRecord) -> Value {
         "seconds": r.seconds,
     });
     all.extend(others.as_object().cloned().unwrap_or_default());
+    if let Some(layers) = &r.watched {
+        all.insert("watched".into(), watched::json(layers));
+    }
     all.into()
 }
 
@@ -124,6 +127,7 @@ fn epochs(file: &Value) -> Vec<EpochRecord> {
             is_best: r["is_best"].as_bool().unwrap_or(false),
             samples_per_second: r["samples_per_second"].as_f64().unwrap_or(0.0),
             seconds: r["seconds"].as_f64().unwrap_or(0.0),
+            watched: None,
         })
     };
     file["epochs"].as_array().map(|list| list.iter().filter_map(read).collect()).unwrap_or_default()

@@ -51,6 +51,14 @@ pub(super) struct Args {
     /// Go on from the checkpoint in --out, with the settings of its run where no others are given (the device is none of them)
     #[arg(long)]
     resume: bool,
+    /// Look at the layers at every so many steps, 100 if no number is given: norms of weights, gradients and outputs, how far
+    /// an update goes, dead ReLUs. They are shown with the epochs and kept in run.json; what means trouble is said
+    #[arg(long, value_name = "STEPS", num_args = 0..=1, default_missing_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+    watch: Option<u32>,
+    /// Look for NaN and infinities in all that a step computes, and name the op, layer and step where one arises. A step
+    /// takes several times as long
+    #[arg(long)]
+    check_numerics: bool,
     /// Leave out the pictures: curves.svg, confusion.svg, mistakes.svg, filters.svg; of a regression predicted.svg and
     /// residuals.svg
     #[arg(long)]
@@ -148,7 +156,9 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         .out_locked(&lock)
         .metadata(run_file::SETTINGS, described.to_string())
         .stop(stop.clone())
-        .started(started);
+        .started(started)
+        .watch(args.watch.unwrap_or(0) as usize)
+        .check_numerics(args.check_numerics);
     if let Some(layer) = settings.augment.layer(&params) {
         trainer = trainer.augment(layer);
     }

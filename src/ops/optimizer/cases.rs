@@ -259,7 +259,7 @@ fn scaled() -> Vec<Case> {
     for shapes in lists {
         let count = shapes.len();
         let all = [shapes, &[&[1]]].concat();
-        let plain = Case::new(FlagNonFinite { count }, &all).no_gradient().index(count, 1);
+        let plain = Case::new(FlagNonFinite { count, mark: 5 }, &all).no_gradient().index(count, 10);
         // At the end of each gradient.
         for (k, shape) in shapes.iter().enumerate() {
             let mut values = vec![1.5; shape.iter().product()];

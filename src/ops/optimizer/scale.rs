@@ -5,6 +5,7 @@ use minijinja::context;
 
 use super::{VECTORS, WORKGROUP, extents, leaf};
 use crate::error::Result;
+use crate::graph::Var;
 use crate::host::threads;
 use crate::ops::text::rendered;
 use crate::ops::{
@@ -13,24 +14,40 @@ use crate::ops::{
 };
 use crate::shape::{DType, TensorType};
 
-/// Notes whether a gradient is infinite or NaN anywhere.
+/// Notes whether a tensor is infinite or NaN anywhere.
 ///
-/// Inputs: gradients; the state `found` `[1]`, a `u32`, which becomes 1 if any element is not finite.
+/// Inputs: tensors of floats; the state `found` `[1]`, a `u32`, which is raised to `mark` if any element is not finite.
 #[derive(Debug, Clone)]
 pub(crate) struct FlagNonFinite {
-    /// How many gradients there are.
+    /// How many tensors there are.
     pub(crate) count: usize,
+    pub(crate) mark: u32,
 }
 
 impl FlagNonFinite {
-    /// The most gradients of one op: with the flag WebGPU's 8 bindings.
+    /// The most tensors of one op: with the flag WebGPU's 8 bindings.
     pub(crate) const MOST: usize = 7;
+
+    fn raise(&self, found: &mut u32) {
+        *found = self.mark.max(*found);
+    }
+}
+
+impl<'g> Var<'g> {
+    /// Raises the state `found`, `[1]` of `u32`, to `mark` where one of `values` is NaN or infinite anywhere.
+    pub(crate) fn flag_nonfinite(values: &[Var<'g>], found: Var<'g>, mark: u32) {
+        let mut found = found;
+        for values in values.chunks(FlagNonFinite::MOST) {
+            let op = FlagNonFinite { count: values.len(), mark };
+            found = found.graph().record_one(op, &[values, &[found]].concat());
+        }
+    }
 }
 
 impl<T: Real> Reference<T> for FlagNonFinite {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         if inputs.iter().any(|x| x.f().iter().any(|x| !x.is_finite())) {
-            outputs[0].u32()[0] = 1;
+            self.raise(&mut outputs[0].u32()[0]);
         }
         Ok(())
     }
@@ -48,7 +65,7 @@ impl<T: Real> Reference<T> for FlagNonFinite {
                 }
             });
             if is_bad.into_inner() {
-                outputs[0].u32()[0] = 1;
+                self.raise(&mut outputs[0].u32()[0]);
             }
         }
         Ok(())
@@ -66,7 +83,7 @@ impl Op for FlagNonFinite {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
         if !(1..=Self::MOST).contains(&self.count) {
-            return Err(format!("takes 1 to {} gradients, got {}", Self::MOST, self.count));
+            return Err(format!("takes 1 to {} tensors, got {}", Self::MOST, self.count));
         }
         let mut types = vec![DType::F32; self.count];
         types.push(DType::U32);
@@ -84,17 +101,18 @@ impl Op for FlagNonFinite {
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         // Beside the flag.
         let most = (ctx.caps.storage_buffers as usize).saturating_sub(1).max(1);
-        let launch = |gradients: &[usize]| {
+        let mark = self.mark;
+        let launch = |tensors: &[usize]| {
             let mut args = vec![Arg::Output(0)];
-            args.extend(gradients.iter().map(|&k| Arg::Input(k)));
-            let elements = gradients.iter().map(|&k| ctx.inputs[k].shape.elements());
+            args.extend(tensors.iter().map(|&k| Arg::Input(k)));
+            let elements = tensors.iter().map(|&k| ctx.inputs[k].shape.elements());
             let (extents, workgroups) = extents::<8>(elements, 4 * VECTORS * WORKGROUP);
-            let key = format!("flag_nonfinite.{}", gradients.len());
-            let variant = context! { count => gradients.len(), vectors => VECTORS };
+            let key = format!("flag_nonfinite.{}", tensors.len());
+            let variant = context! { count => tensors.len(), vectors => VECTORS };
             let kernel = rendered("flag_nonfinite", key, "flag_nonfinite", variant, None)?;
-            let launch = ctx.launch(kernel, args, &uniform! { extents }, workgroups)?;
-            // A loop for each gradient, of which a workgroup takes one.
-            Ok(launch.loop_iterations(gradients.len() * VECTORS))
+            let launch = ctx.launch(kernel, args, &uniform! { extents, mark }, workgroups)?;
+            // A loop for each tensor, of which a workgroup takes one.
+            Ok(launch.loop_iterations(tensors.len() * VECTORS))
         };
         let all: Vec<usize> = (0..self.count).collect();
         let dispatches = all.chunks(most).map(launch).collect::<Result<_>>()?;
@@ -201,7 +219,7 @@ mod tests {
         for (storage_buffers, launches) in [(8, 1), (4, 2), (2, 5)] {
             let caps = Caps { storage_buffers, ..Caps::default_of(AdapterClass::Gpu) };
             let ctx = KernelContext::new(&caps, &inputs, &outputs);
-            let dispatches = FlagNonFinite { count }.dispatch(&ctx).unwrap().dispatches;
+            let dispatches = FlagNonFinite { count, mark: 1 }.dispatch(&ctx).unwrap().dispatches;
             assert_eq!(dispatches.len(), launches, "{storage_buffers}");
             assert!(dispatches.iter().all(|d| d.args.len() <= storage_buffers as usize), "{dispatches:?}");
             let seen: Vec<Arg> = dispatches

@@ -6,6 +6,7 @@ use super::Run;
 use crate::error::Result;
 use crate::train::checkpoint::Best;
 use crate::train::task::Better;
+use crate::train::watch::Watched;
 use crate::train::{EpochRecord, Evaluator, Keep, Scores};
 
 /// Short epochs share a checkpoint: writing one takes longer than a small model's epoch.
@@ -21,6 +22,12 @@ impl Run<'_> {
         let result = self.validation.as_mut().map(Evaluator::run).transpose()?;
         self.exchange_averages()?;
         Ok(result.map(|result| result.scores))
+    }
+
+    /// The layers as they were looked at last in an epoch.
+    fn watched_in(&self, epoch: usize) -> Option<Watched> {
+        let last = self.watched.as_ref()?.seen.last()?;
+        (last.epoch == epoch && last.is_finite()).then(|| last.clone())
     }
 
     /// Reads the sums, validates, keeps the best weights, and saves.
@@ -47,6 +54,7 @@ impl Run<'_> {
             is_best: true,
             samples_per_second: rows_done as f64 / training.as_secs_f64().max(1e-9),
             seconds: 0.0,
+            watched: self.watched_in(epoch),
         };
         if let Some(result) = self.validate()? {
             self.expect_number("validation", epoch, result.loss)?;

@@ -1,0 +1,125 @@
+//! Which op gave NaN or an infinity first: a flag that is looked at after every run.
+
+use super::{Graph, Node, Param, Params, Recording, Source, Var};
+use crate::error::NumericsError;
+use crate::shape::DType;
+
+/// What the output is called that holds the flag.
+pub(crate) const OUTPUT: &str = "numerics";
+
+/// What is checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Numerics {
+    /// The mark of the first node that was at fault, which is the largest; 0 for none.
+    found: Param,
+    /// Nodes by their marks, from the largest on.
+    checked: Vec<NumericsError>,
+    /// Whether nodes are checked as they are recorded.
+    is_on: bool,
+}
+
+impl Numerics {
+    fn mark(k: usize) -> u32 {
+        u32::MAX - k as u32
+    }
+
+    /// Whose mark this is.
+    pub(crate) fn of_mark(&self, mark: u32) -> Option<&NumericsError> {
+        self.checked.get((u32::MAX - mark) as usize)
+    }
+}
+
+impl Graph {
+    /// Looks at all floats that ops recorded from here on compute, and at the parameters that they update: after a run
+    /// [`Step::check_numerics`](crate::Step::check_numerics) names the op that gave NaN or an infinity first.
+    ///
+    /// A launch is added for each op, and what fusion would keep in registers is written, so that a step takes two to
+    /// three times as long. What is fed and constants are not looked at. With a
+    /// [`LossScale`](crate::optim::LossScale), whose gradients may overflow, only what is recorded before its
+    /// `minimize` is.
+    ///
+    /// ```
+    /// use wgrad::{Device, Graph};
+    /// let g = Graph::new();
+    /// g.check_numerics();
+    /// let x = g.input("x", [2]);
+    /// g.output("y", x.log().sum_all());
+    /// let mut step = Device::cpu().compile(&g)?;
+    /// step.run_with(&[("x", (&[1.0, 2.0]).into())])?;
+    /// step.check_numerics()?;
+    /// step.run_with(&[("x", (&[1.0, -1.0]).into())])?;
+    /// assert!(step.check_numerics().unwrap_err().to_string().contains("`log`"));
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    pub fn check_numerics(&self) {
+        let mut inner = self.inner.borrow_mut();
+        match &mut inner.numerics {
+            Some(numerics) => numerics.is_on = true,
+            None => {
+                let found = Params::seeded(0).at("numerics").counter("found");
+                inner.numerics = Some(Numerics { found, checked: Vec::new(), is_on: true });
+            }
+        }
+    }
+
+    /// Ends it for what is recorded from here on.
+    pub(crate) fn leave_numerics(&self) {
+        if let Some(numerics) = &mut self.inner.borrow_mut().numerics {
+            numerics.is_on = false;
+        }
+    }
+
+    /// Appends the check of a node that was recorded, if there is to be one.
+    pub(super) fn check_node(&self, node: usize) {
+        let Some((found, values, mark)) = self.inner.borrow_mut().to_check(node) else { return };
+        let values: Vec<Var<'_>> = values.into_iter().map(|id| Var { graph: self, id }).collect();
+        // Checks are not checked.
+        self.leave_numerics();
+        Var::flag_nonfinite(&values, self.param(&found), mark);
+        self.check_numerics();
+    }
+
+    /// The flag as an output.
+    pub(super) fn output_numerics(&self) {
+        let found = self.inner.borrow().numerics.as_ref().map(|numerics| numerics.found.clone());
+        if let Some(found) = found {
+            self.output(OUTPUT, self.param(&found));
+        }
+    }
+}
+
+impl Recording {
+    /// The flag, the values of a node that are to be looked at, and its mark.
+    fn to_check(&mut self, node: usize) -> Option<(Param, Vec<u32>, u32)> {
+        let numerics = self.numerics.as_mut().filter(|numerics| numerics.is_on)?;
+        let node: &Node = &self.nodes[node];
+        let traits = node.op.traits();
+        // What moves elements is at fault for none, and what has no inputs is a constant.
+        if node.inputs.is_empty() || traits.is_alias || traits.moves.is_some() {
+            return None;
+        }
+        let is_looked_at = |id: &&u32| {
+            let value = &self.values[**id as usize];
+            // Other states may be infinite, as Adam's second moment.
+            let counts = match value.source {
+                Source::State { state, .. } => self.states[state].param.is_trainable(),
+                _ => true,
+            };
+            counts && value.ty.dtype == DType::F32
+        };
+        let values: Vec<u32> = node.outputs.iter().filter(is_looked_at).copied().collect();
+        if values.is_empty() {
+            return None;
+        }
+        let mark = Numerics::mark(numerics.checked.len());
+        numerics.checked.push(NumericsError {
+            node: node.label(),
+            op: node.op.name().to_string(),
+            scope: node.scope.to_string(),
+            location: node.location.to_string(),
+            is_gradient: node.is_gradient,
+            step: None,
+        });
+        Some((numerics.found.clone(), values, mark))
+    }
+}
