@@ -4,7 +4,8 @@
 mod common;
 
 use wgrad::ops::{AdapterClass, PoolOptions};
-use wgrad::{Device, Graph, Tensor, Var};
+use wgrad::optim::{LossScale, Optimizer, Sgd};
+use wgrad::{Device, Error, Graph, Init, NumericsError, Params, Tensor, Var};
 
 const INF: f32 = f32::INFINITY;
 const NAN: f32 = f32::NAN;
@@ -152,4 +153,105 @@ fn softmax_of_rows_with_nan_or_infinity_is_nan() {
         close(run(&device, &[5, 3], &x, |x| x.softmax(1)), &softmax);
         close(run(&device, &[5, 3], &x, |x| x.log_softmax(1)), &log);
     }
+}
+
+/// The op that the check names after one run with these values of `x`, `[4]`; nothing if all is finite.
+fn named(device: &Device, x: [f32; 4], record: impl for<'g> Fn(Var<'g>)) -> Option<NumericsError> {
+    let g = Graph::new();
+    g.check_numerics();
+    record(g.input("x", [4]));
+    let mut step = device.compile(&g).unwrap();
+    // The flag belongs to the graph: a run before, whose values are finite, raises none.
+    for (values, is_last) in [([1.0; 4], false), (x, true)] {
+        step.run_with(&[("x", (&values).into())]).unwrap();
+        match step.check_numerics() {
+            Ok(()) => {}
+            Err(Error::Numerics(error)) if is_last => return Some(*error),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    None
+}
+
+#[test]
+fn the_first_op_that_gives_nan_or_an_infinity_is_named() {
+    for (name, device) in devices() {
+        let names = |x: [f32; 4], record: fn(Var<'_>)| {
+            named(&device, x, record).map(|e| (e.op, e.scope, e.is_gradient, e.step))
+        };
+        let found =
+            |op: &str, scope: &str, is_gradient| Some((op.to_string(), scope.to_string(), is_gradient, None));
+        // Elementwise ops that share a kernel, and a sum that hides an infinity from what follows.
+        let forward = |x: Var<'_>| {
+            let g = x.graph();
+            let y = {
+                let _scope = g.scope("layer");
+                (x * 2.0).log() + 1.0
+            };
+            g.output("y", (y.exp().recip() + y).sum_all());
+        };
+        assert_eq!(names([2.0; 4], forward), None, "{name}");
+        assert_eq!(names([2.0, 1.0, -1.0, 3.0], forward), found("log", "layer", false), "{name}");
+        assert_eq!(names([2.0, 0.0, 1.0, 3.0], forward), found("log", "layer", false), "{name}");
+        // What overflows before is named instead, also where it is an infinity that becomes none again.
+        assert_eq!(names([2.0, 3e38, -1.0, 3.0], forward), found("mul_scalar", "layer", false), "{name}");
+        let hidden = |x: Var<'_>| x.graph().output("y", x.square().recip());
+        assert_eq!(names([1.0, 1e30, 1.0, 1.0], hidden), found("square", "", false), "{name}");
+        // Where the forward pass is finite: the derivative of a root at 0.
+        let backward = |x: Var<'_>| {
+            let g = x.graph();
+            let loss = x.sqrt().sum_all();
+            g.output("dx", g.gradients(loss, &[x])[0] * 2.0);
+        };
+        let at_zero = named(&device, [0.0, 1.0, 1.0, 1.0], backward).unwrap();
+        assert!(at_zero.is_gradient, "{name}: {at_zero}");
+        assert!(at_zero.to_string().starts_with("in the backward pass, op `"), "{at_zero}");
+        assert!(at_zero.location.contains("nonfinite.rs"), "{at_zero}");
+        // What is fed is at fault itself, and what moves it is not.
+        assert_eq!(names([INF, 1.0, 1.0, 1.0], forward), found("input", "x", false), "{name}");
+        let fed = named(&device, [1.0, 1.0, NAN, 1.0], forward).unwrap().to_string();
+        assert!(fed.starts_with("input `x` is fed NaN or an infinity"), "{fed}");
+    }
+}
+
+#[test]
+fn an_update_that_spoils_a_parameter_is_named() {
+    for (name, device) in devices() {
+        let spoilt = |rate: f32| {
+            let params = Params::seeded(1);
+            let weight = params.param("fc.weight", [4], Init::Constant(1.0));
+            let error = named(&device, [1e30; 4], |x| {
+                let loss = (x.graph().param(&weight) * (x * 1e-20)).sum_all();
+                Sgd::new(&params, rate).minimize(loss, &params.trainable());
+            });
+            error.map(|e| (e.op, e.scope))
+        };
+        assert_eq!(spoilt(1e3), None, "{name}");
+        assert_eq!(spoilt(1e38), Some(("sgd_update".into(), "sgd.fc.weight".into())), "{name}");
+    }
+}
+
+/// Overflow is how a scale is found: what comes after the loss is left alone then.
+#[test]
+fn gradients_that_a_loss_scale_makes_overflow_are_no_fault() {
+    for (name, device) in devices() {
+        let params = Params::seeded(1);
+        let weight = params.param("weight", [4], Init::Constant(1.0));
+        let record = |x: Var<'_>| {
+            let loss = (x.graph().param(&weight) * x).log().sum_all();
+            LossScale::new(&params, Sgd::new(&params, 0.0)).initial(1e6).minimize(loss, &params.trainable());
+        };
+        assert!(named(&device, [1e-36; 4], record).is_none(), "{name}");
+        assert_eq!(named(&device, [-1.0; 4], record).map(|e| e.op), Some("log".into()), "{name}");
+    }
+}
+
+#[test]
+fn what_was_not_looked_at_is_an_error() {
+    let g = Graph::new();
+    g.output("y", g.input("x", [1]).log());
+    let mut step = Device::cpu().compile(&g).unwrap();
+    step.run_with(&[("x", (&[-1.0f32]).into())]).unwrap();
+    let text = step.check_numerics().unwrap_err().to_string();
+    assert!(text.contains("Graph::check_numerics"), "{text}");
 }

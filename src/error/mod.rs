@@ -179,14 +179,17 @@ impl fmt::Display for RecordingError {
     }
 }
 
+/// What stands for the op where an input is at fault.
+pub(crate) const INPUT: &str = "input";
+
 /// The op that gave NaN or an infinity first.
 #[derive(Debug, Clone)]
 pub struct NumericsError {
     /// The node, as the graph prints it.
     pub node: String,
-    /// Name of the op.
+    /// Name of the op; `input` for what was fed.
     pub op: String,
-    /// The scope it was recorded in, as a rule the path of a layer.
+    /// The scope it was recorded in, as a rule the path of a layer; the name of an input.
     pub scope: String,
     /// The caller's file and line; of a gradient, those of the op that it is the gradient of.
     pub location: String,
@@ -200,6 +203,9 @@ impl fmt::Display for NumericsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((epoch, step)) = self.step {
             write!(f, "epoch {epoch}, step {step}: ")?;
+        }
+        if self.op == INPUT {
+            return write!(f, "input `{}` is fed NaN or an infinity ({})", self.scope, self.location);
         }
         let gradient = if self.is_gradient { "in the backward pass, " } else { "" };
         write!(f, "{gradient}op `{}`", self.op)?;

@@ -122,6 +122,8 @@ impl Graph {
         let source = Source::Input(inner.inputs.len());
         let value = inner.add_value(TensorType { dtype, shape }, source, None);
         inner.inputs.push(InputInfo { name: name.to_string(), value, bound: None });
+        drop(inner);
+        self.check_input(name, value, location);
         Var { graph: self, id: value }
     }
 

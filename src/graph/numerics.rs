@@ -1,7 +1,7 @@
 //! Which op gave NaN or an infinity first: a flag that is looked at after every run.
 
-use super::{Graph, Node, Param, Params, Recording, Source, Var};
-use crate::error::NumericsError;
+use super::{Graph, Node, Param, Params, Recording, Source, SourceLocation, ValueId, Var};
+use crate::error::{INPUT, NumericsError};
 use crate::shape::DType;
 
 /// What the output is called that holds the flag.
@@ -30,11 +30,12 @@ impl Numerics {
 }
 
 impl Graph {
-    /// Looks at all floats that ops recorded from here on compute, and at the parameters that they update: after a run
+    /// Looks at all floats that are fed and that ops recorded from here on compute, and at the parameters that they update:
+    /// after a run
     /// [`Step::check_numerics`](crate::Step::check_numerics) names the op that gave NaN or an infinity first.
     ///
     /// A launch is added for each op, and what fusion would keep in registers is written, so that a step takes two to
-    /// three times as long. What is fed and constants are not looked at. With a
+    /// three times as long. With a
     /// [`LossScale`](crate::optim::LossScale), whose gradients may overflow, only what is recorded before its
     /// `minimize` is.
     ///
@@ -69,9 +70,28 @@ impl Graph {
         }
     }
 
+    /// Appends the check of an input, if there is to be one.
+    pub(super) fn check_input(&self, name: &str, value: ValueId, location: SourceLocation) {
+        let error = NumericsError {
+            node: format!("%{value} input"),
+            op: INPUT.into(),
+            scope: name.into(),
+            location: location.to_string(),
+            is_gradient: false,
+            step: None,
+        };
+        let marked = self.inner.borrow_mut().marked(vec![value], error);
+        self.check(marked);
+    }
+
     /// Appends the check of a node that was recorded, if there is to be one.
     pub(super) fn check_node(&self, node: usize) {
-        let Some((found, values, mark)) = self.inner.borrow_mut().to_check(node) else { return };
+        let marked = self.inner.borrow_mut().to_check(node);
+        self.check(marked);
+    }
+
+    fn check(&self, marked: Option<(Param, Vec<ValueId>, u32)>) {
+        let Some((found, values, mark)) = marked else { return };
         let values: Vec<Var<'_>> = values.into_iter().map(|id| Var { graph: self, id }).collect();
         // Checks are not checked.
         self.leave_numerics();
@@ -89,37 +109,42 @@ impl Graph {
 }
 
 impl Recording {
-    /// The flag, the values of a node that are to be looked at, and its mark.
-    fn to_check(&mut self, node: usize) -> Option<(Param, Vec<u32>, u32)> {
-        let numerics = self.numerics.as_mut().filter(|numerics| numerics.is_on)?;
+    /// The flag, those of some values that are floats, and a mark for them; nothing where there are none, or nothing is checked.
+    fn marked(
+        &mut self,
+        mut values: Vec<ValueId>,
+        error: NumericsError,
+    ) -> Option<(Param, Vec<ValueId>, u32)> {
+        values.retain(|&id| self.values[id as usize].ty.dtype == DType::F32);
+        let numerics = self.numerics.as_mut().filter(|numerics| numerics.is_on && !values.is_empty())?;
+        let mark = Numerics::mark(numerics.checked.len());
+        numerics.checked.push(error);
+        Some((numerics.found.clone(), values, mark))
+    }
+
+    /// The same of a node that was recorded.
+    fn to_check(&mut self, node: usize) -> Option<(Param, Vec<ValueId>, u32)> {
+        self.numerics.as_ref().filter(|numerics| numerics.is_on)?;
         let node: &Node = &self.nodes[node];
         let traits = node.op.traits();
         // What moves elements is at fault for none, and what has no inputs is a constant.
         if node.inputs.is_empty() || traits.is_alias || traits.moves.is_some() {
             return None;
         }
-        let is_looked_at = |id: &&u32| {
-            let value = &self.values[**id as usize];
-            // Other states may be infinite, as Adam's second moment.
-            let counts = match value.source {
-                Source::State { state, .. } => self.states[state].param.is_trainable(),
-                _ => true,
-            };
-            counts && value.ty.dtype == DType::F32
+        // Other states may be infinite, as Adam's second moment.
+        let is_looked_at = |id: &&ValueId| match self.values[**id as usize].source {
+            Source::State { state, .. } => self.states[state].param.is_trainable(),
+            _ => true,
         };
-        let values: Vec<u32> = node.outputs.iter().filter(is_looked_at).copied().collect();
-        if values.is_empty() {
-            return None;
-        }
-        let mark = Numerics::mark(numerics.checked.len());
-        numerics.checked.push(NumericsError {
+        let values: Vec<ValueId> = node.outputs.iter().filter(is_looked_at).copied().collect();
+        let error = NumericsError {
             node: node.label(),
             op: node.op.name().to_string(),
             scope: node.scope.to_string(),
             location: node.location.to_string(),
             is_gradient: node.is_gradient,
             step: None,
-        });
-        Some((numerics.found.clone(), values, mark))
+        };
+        self.marked(values, error)
     }
 }

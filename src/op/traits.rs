@@ -13,6 +13,7 @@ pub struct Traits {
     pub(crate) constant: Option<f32>,
     pub(crate) old_state: Option<(usize, usize)>,
     pub(crate) takes_epilogues: bool,
+    pub(crate) only_looks: bool,
     indices: Vec<(usize, Below)>,
     pub(crate) pattern: Option<Pattern>,
 }
@@ -103,6 +104,11 @@ impl Traits {
     /// Input `input` is the old value of the state that input `state` is.
     pub(crate) fn reading_old(self, input: usize, state: usize) -> Self {
         Traits { old_state: Some((input, state)), ..self }
+    }
+
+    /// The op looks at its inputs and has no say in how they are stored.
+    pub(crate) fn only_looking(self) -> Self {
+        Traits { only_looks: true, ..self }
     }
 
     /// The kernels can apply formulas to the first output that read their inputs in its order, or one number for all.

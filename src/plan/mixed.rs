@@ -68,7 +68,8 @@ fn beside_the_data(r: &Recording, needed: &[bool]) -> Vec<bool> {
     for (node, _) in r.nodes.iter().zip(needed).rev().filter(|(_, needed)| **needed) {
         let reads = &node.inputs[..node.inputs.len() - node.op.writes()];
         let leads_to_update = is_local(node) && node.outputs.iter().any(|&v| beside[v as usize]);
-        if node.op.writes() > 0 || leads_to_update {
+        let updates = node.op.writes() > 0 && !node.op.traits().only_looks;
+        if updates || leads_to_update {
             reads.iter().for_each(|&v: &ValueId| beside[v as usize] = true);
         }
     }

@@ -272,7 +272,8 @@ impl<'g> Layers<'g> {
             let weight = sum(params.iter().map(|(_, old)| old.square().sum_all()).collect());
             let moved = |(param, old): &(Param, Var<'g>)| (g.param(param) - *old).square().sum_all();
             let update = sum(params.iter().map(moved).collect());
-            let mean_square = output.map_or_else(|| g.scalar(0.0), |y| y.square().mean_all());
+            // A power stays in 32 bits, as a square may not: 16 bits hold no number above 65,504.
+            let mean_square = output.map_or_else(|| g.scalar(0.0), |y| y.powf(2.0).mean_all());
             let dead = relu.map(|y| y.max(&all_but_units(y.shape().rank())));
             let dead_share =
                 dead.map_or_else(|| g.scalar(0.0), |most| 1.0 - most.greater(g.scalar(0.0)).mean_all());

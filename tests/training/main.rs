@@ -8,6 +8,7 @@ mod not_finite;
 #[cfg(feature = "gpu")]
 mod on_gpus;
 mod stopped;
+mod watched;
 
 use std::path::Path;
 use std::sync::Arc;

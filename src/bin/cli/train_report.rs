@@ -115,6 +115,23 @@ pub(super) fn kept_result(report: &TrainingReport, result: &Value, before: &Valu
     kept
 }
 
+/// How many times the loss of the training rows that of the validation rows is, where that is much.
+const GAP: f64 = 2.0;
+
+/// What is between training and validation, by the epoch whose weights were kept, if it is much.
+fn gap(report: &TrainingReport) -> Option<String> {
+    let kept = report.epochs.iter().find(|r| Some(r.epoch) == report.best_epoch)?;
+    let (train, validation) = (kept.train.loss, kept.validation.as_ref()?.loss);
+    // Of losses that may be below 0 a ratio says nothing.
+    (train > 0.0 && validation > GAP * train).then(|| {
+        format!(
+            "overfitting: the loss of the validation rows, {validation:.4}, is {:.1} times that of the training rows, {train:.4}; \
+             more rows, --augment, --dropout, --weight-decay or a smaller model narrow the gap",
+            validation / train
+        )
+    })
+}
+
 /// How a run ended, what it came to and what it took. `last` is its last epoch.
 pub(super) fn say_end(report: &TrainingReport, settings: &Settings, last: Option<&EpochRecord>) {
     let no_better = format!("the validation loss was not lower than before for {} epochs", settings.patience);
@@ -146,6 +163,9 @@ pub(super) fn say_end(report: &TrainingReport, settings: &Settings, last: Option
         (None, _) => String::new(),
     };
     say(format!("\ntest {}{weights}", tested(&report.test)));
+    if let Some(gap) = gap(report) {
+        say(gap);
+    }
     let mut figures = vec![format!("{:.2} s in all", report.train_seconds)];
     if report.steps > 0 {
         figures.push(format!("{:.2} s to the first step", report.first_step_seconds));

@@ -94,6 +94,10 @@ impl Op for FlagNonFinite {
         }
     }
 
+    fn traits(&self) -> Traits {
+        Traits::default().only_looking()
+    }
+
     fn grad<'g>(&self, Backward { inputs, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         Ok(leaf(inputs))
     }
