@@ -31,13 +31,12 @@ impl Numerics {
 
 impl Graph {
     /// Looks at all floats that are fed and that ops recorded from here on compute, and at the parameters that they update:
-    /// after a run
-    /// [`Step::check_numerics`](crate::Step::check_numerics) names the op that gave NaN or an infinity first.
+    /// after a run [`Step::check_numerics`](crate::Step::check_numerics) names the op that gave NaN or an infinity first.
     ///
     /// A launch is added for each op, and what fusion would keep in registers is written, so that a step takes two to
-    /// three times as long. With a
-    /// [`LossScale`](crate::optim::LossScale), whose gradients may overflow, only what is recorded before its
-    /// `minimize` is.
+    /// three times as long, and in mixed precision more values are rounded to 16 bits. With a
+    /// [`LossScale`](crate::optim::LossScale), whose gradients may overflow, only what is recorded before its `minimize`
+    /// is looked at.
     ///
     /// ```
     /// use wgrad::{Device, Graph};
