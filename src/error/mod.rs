@@ -95,6 +95,9 @@ pub enum Error {
     /// Data or options that cannot be used together.
     #[error("{0}")]
     Invalid(String),
+    /// A training whose loss or weights are not finite any more. [`crate::train::Trainer::check_numerics`] finds the op.
+    #[error("{0}")]
+    Diverged(String),
     /// No adapter that fits.
     #[error("{0}")]
     Adapter(String),

@@ -78,7 +78,7 @@ pub(super) fn first_not_finite(states: &Snapshot) -> Option<(&Param, f32)> {
 /// What is wrong where a weight is NaN or infinite after an epoch.
 pub(super) fn of_weight(trainer: &Trainer<'_>, name: &str, value: f32, epoch: usize, kept: &str) -> Error {
     let rate = trainer.rate(epoch.saturating_sub(1)).unwrap_or(trainer.optimizer.lr());
-    Error::Invalid(format!(
+    Error::Diverged(format!(
         "`{name}` holds {value} in epoch {epoch}: the steps are too large; lower the learning rate, which is {rate}{kept}"
     ))
 }
@@ -102,7 +102,7 @@ pub(super) fn of_first_step(trainer: &Trainer<'_>, loss: f32) -> Error {
         Precision::Mixed => ", or train in f32, as 16 bits hold no number above 65,504",
         Precision::F32 => "",
     };
-    Error::Invalid(format!(
+    Error::Diverged(format!(
         "the training loss is {loss} in the first step, before any weight has changed: the values of data set `{}` \
          reach {}, and the model makes no finite number of them; scale them to about 1{hint}",
         train.name,
@@ -123,7 +123,7 @@ pub(super) fn of_epoch(trainer: &Trainer<'_>, what: &str, epoch: usize, loss: f6
         _ => String::new(),
     };
     let rate = trainer.rate(epoch.saturating_sub(1)).unwrap_or(trainer.optimizer.lr());
-    Error::Invalid(format!(
+    Error::Diverged(format!(
         "the {what} loss is {loss} in epoch {epoch}: {scale}the steps are too large; lower the learning rate, which is \
          {rate}{kept}"
     ))

@@ -75,7 +75,10 @@ impl Watched {
     /// ```
     pub fn symptoms(&self, before: &[Watched]) -> Vec<Symptom> {
         let mut all = Vec::new();
+        // Behind units that are all dead there is no gradient, and that is said as what it is.
+        let is_cut = self.layers.iter().any(|layer| layer.dead_share == Some(1.0));
         if let [first, .., last] = &self.layers[..]
+            && !is_cut
             && first.gradient_norm < VANISHED * last.gradient_norm
         {
             let share = first.gradient_norm / last.gradient_norm;

@@ -11,6 +11,7 @@ mod optimizers;
 #[path = "../common/program.rs"]
 mod program;
 mod resumed;
+mod watched;
 
 use std::path::Path;
 use std::process::Command;

@@ -10,6 +10,7 @@ impl From<Error> for Failure {
         let option = match &error {
             Error::Locked { .. } => " (--out)",
             Error::MemoryBudget { .. } => " (--memory-budget)",
+            Error::Diverged(_) => " (--lr; --check-numerics names the op)",
             _ => "",
         };
         Failure::new(format!("{error}{option}"))
