@@ -75,8 +75,8 @@ impl Watched {
     /// ```
     pub fn symptoms(&self, before: &[Watched]) -> Vec<Symptom> {
         let mut all = Vec::new();
-        // Behind units that are all dead there is no gradient, and that is said as what it is.
-        let is_cut = self.layers.iter().any(|layer| layer.dead_share == Some(1.0));
+        // Dead units let no gradient pass, and that is said as what it is.
+        let is_cut = self.layers.iter().any(|layer| layer.dead_share > Some(DEAD));
         if let [first, .., last] = &self.layers[..]
             && !is_cut
             && first.gradient_norm < VANISHED * last.gradient_norm
