@@ -180,8 +180,8 @@ impl<'a> Trainer<'a> {
     /// Looks at the layers at every `every`th full batch, counted over all epochs: norms of weights, gradients and outputs,
     /// how far the update went, dead ReLUs. They are computed on the device, in a step that is compiled besides and does
     /// what any other does, and given to [`Observer::on_watch`](super::Observer::on_watch) and the
-    /// [`EpochRecord`](super::EpochRecord). That step takes memory of its own; 0 looks at none. Every 100th costs a few
-    /// percent where steps are small, and less where they are not (docs/BENCHMARKS.md).
+    /// [`EpochRecord`](super::EpochRecord). That step takes memory of its own; 0 looks at none. Every 100th costs two
+    /// percent at most (docs/BENCHMARKS.md).
     ///
     /// Gradients are those of the loss, before an optimizer clips, accumulates or averages anything.
     #[must_use]
