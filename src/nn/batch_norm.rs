@@ -1,38 +1,33 @@
 //! Batch normalization.
 
 use super::Layer;
+use super::norm::{Affine, Base};
 use crate::graph::{Init, Param, Params, Var};
 
 /// Normalizes channels over the batch while training, and by running averages of their statistics for
 /// inference (Ioffe and Szegedy, ICML 2015).
 #[derive(Debug, Clone)]
 struct BatchNorm {
-    path: String,
-    weight: Param,
-    bias: Param,
+    base: Base,
     mean: Param,
     variance: Param,
     momentum: f32,
-    eps: f32,
 }
 
 impl BatchNorm {
-    fn new(params: &Params, channels: usize) -> Self {
+    fn new(params: &Params, channels: usize, affine: Affine) -> Self {
         BatchNorm {
-            path: params.path().to_string(),
-            weight: params.param("weight", [channels], Init::Constant(1.0)),
-            bias: params.param("bias", [channels], Init::Constant(0.0)),
+            base: Base::new(params, channels, affine, 1e-5),
             mean: params.state("running_mean", [channels], Init::Constant(0.0)),
             variance: params.state("running_var", [channels], Init::Constant(1.0)),
             momentum: 0.1,
-            eps: 1e-5,
         }
     }
 
     #[track_caller]
     fn forward<'g>(&self, x: Var<'g>, name: &str, ranks: &[usize]) -> Var<'g> {
         let g = x.graph();
-        let _scope = g.scope_at(&self.path);
+        let _scope = g.scope_at(&self.base.path);
         let rank = x.shape().rank();
         if !ranks.contains(&rank) {
             let shapes: Vec<&str> =
@@ -42,12 +37,12 @@ impl BatchNorm {
         if !(0.0..=1.0).contains(&self.momentum) {
             return g.refuse(name, format!("the momentum must be in [0, 1], got {}", self.momentum), x);
         }
-        let (weight, bias) = (g.param(&self.weight), g.param(&self.bias));
+        let [weight, bias] = self.base.both(x, self.mean.shape().elements());
         let (mean, variance) = (g.param(&self.mean), g.param(&self.variance));
         if !g.is_training() {
-            return x.batch_norm_inference(weight, bias, mean, variance, self.eps);
+            return x.batch_norm_inference(weight, bias, mean, variance, self.base.eps);
         }
-        let [y, batch_mean, batch_variance] = x.batch_norm(weight, bias, self.eps);
+        let [y, batch_mean, batch_variance] = x.batch_norm(weight, bias, self.base.eps);
         let count = (x.shape().elements() / x.dim(1).max(1)) as f32;
         let keep = 1.0 - self.momentum;
         batch_mean.average_into(mean, keep, self.momentum);
@@ -67,15 +62,20 @@ macro_rules! layer {
         /// is where the batch's mean or variance, each on its own, is not finite, as where 16 bits overflow. In a graph made
         /// with [`crate::Graph::inference`] the running averages take their place.
         ///
-        /// States are named as in PyTorch: `weight` and `bias`, which are trained, `running_mean` and
+        /// States are named as in PyTorch: `weight` and `bias`, which are trained, if they are there, `running_mean` and
         /// `running_var`, all `[c]`. Training takes at least two elements per channel.
         #[derive(Debug, Clone)]
         pub struct $name(BatchNorm);
 
         impl $name {
-            /// For so many channels, with momentum 0.1 and eps 1e-5; `weight` starts as 1, `bias` as 0.
+            /// For so many channels, with scale, offset, momentum 0.1 and eps 1e-5.
             pub fn new(params: &Params, channels: usize) -> Self {
-                $name(BatchNorm::new(params, channels))
+                Self::with(params, channels, Affine::Full)
+            }
+
+            /// With what it learns; PyTorch's `affine=False` is [`Affine::None`].
+            pub fn with(params: &Params, channels: usize, affine: Affine) -> Self {
+                $name(BatchNorm::new(params, channels, affine))
             }
 
             /// Share of the newest batch in the running averages, 0.1 by default.
@@ -88,18 +88,18 @@ macro_rules! layer {
             /// What is added to the variance before its root is taken, 1e-5 by default.
             #[must_use]
             pub fn eps(mut self, eps: f32) -> Self {
-                self.0.eps = eps;
+                self.0.base.eps = eps;
                 self
             }
 
-            /// The scale, `[c]`.
-            pub fn weight(&self) -> &Param {
-                &self.0.weight
+            /// The scale, `[c]`, if there is one.
+            pub fn weight(&self) -> Option<&Param> {
+                self.0.base.weight()
             }
 
-            /// The offset, `[c]`.
-            pub fn bias(&self) -> &Param {
-                &self.0.bias
+            /// The offset, `[c]`, if there is one.
+            pub fn bias(&self) -> Option<&Param> {
+                self.0.base.bias()
             }
 
             /// Running average of the means, `[c]`.

@@ -1,7 +1,8 @@
 //! Layer normalization.
 
 use super::Layer;
-use crate::graph::{Init, Param, Params, Var};
+use super::norm::{Affine, Base, base_methods};
+use crate::graph::{Param, Params, Var};
 
 /// Normalizes every row of `[.., width]` to mean 0 and variance 1, then scales and shifts its columns (Ba, Kiros and
 /// Hinton, arXiv:1607.06450, section 3):
@@ -9,8 +10,8 @@ use crate::graph::{Init, Param, Params, Var};
 /// y = (x - mean) / √(variance + eps) · weight + bias,
 ///
 /// with the mean and the biased variance of the row, so that training and inference are the same. Parameters are named
-/// as in PyTorch: `weight` and `bias`, both `[width]`. Unlike there, it is always the last axis alone that is normalized,
-/// both parameters are there, and eps is above 0.
+/// as in PyTorch: `weight` and `bias`, both `[width]`. Unlike there, it is always the last axis alone that is normalized, and
+/// eps is above 0.
 ///
 /// ```
 /// use wgrad::nn::{Layer, LayerNorm};
@@ -27,47 +28,31 @@ use crate::graph::{Init, Param, Params, Var};
 /// ```
 #[derive(Debug, Clone)]
 pub struct LayerNorm {
-    path: String,
-    weight: Param,
-    bias: Param,
-    eps: f32,
+    base: Base,
+    width: usize,
 }
 
 impl LayerNorm {
-    /// For rows of so many elements, with eps 1e-5; `weight` starts as 1, `bias` as 0.
+    /// For rows of so many elements, with scale, offset and eps 1e-5.
     pub fn new(params: &Params, width: usize) -> Self {
-        LayerNorm {
-            path: params.path().to_string(),
-            weight: params.param("weight", [width], Init::Constant(1.0)),
-            bias: params.param("bias", [width], Init::Constant(0.0)),
-            eps: 1e-5,
-        }
+        Self::with(params, width, Affine::Full)
     }
 
-    /// What is added to the variance before its root is taken, above 0; 1e-5 by default.
-    #[must_use]
-    pub fn eps(mut self, eps: f32) -> Self {
-        self.eps = eps;
-        self
+    /// With what it learns; PyTorch's `elementwise_affine=False` is [`Affine::None`].
+    pub fn with(params: &Params, width: usize, affine: Affine) -> Self {
+        LayerNorm { base: Base::new(params, width, affine, 1e-5), width }
     }
 
-    /// The scale, `[width]`.
-    pub fn weight(&self) -> &Param {
-        &self.weight
-    }
-
-    /// The offset, `[width]`.
-    pub fn bias(&self) -> &Param {
-        &self.bias
-    }
+    base_methods!("width");
 }
 
 impl Layer for LayerNorm {
     #[track_caller]
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         let g = x.graph();
-        let _scope = g.scope_at(&self.path);
-        x.layer_norm(g.param(&self.weight), g.param(&self.bias), self.eps)
+        let _scope = g.scope_at(&self.base.path);
+        let [weight, bias] = self.base.both(x, self.width);
+        x.layer_norm(weight, bias, self.base.eps)
     }
 }
 

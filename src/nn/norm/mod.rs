@@ -24,17 +24,17 @@ pub enum Affine {
     None,
 }
 
-/// What these layers have in common.
+/// What normalizations have in common.
 #[derive(Debug, Clone)]
-struct Base {
-    path: String,
+pub(super) struct Base {
+    pub(super) path: String,
     weight: Option<Param>,
     bias: Option<Param>,
-    eps: f32,
+    pub(super) eps: f32,
 }
 
 impl Base {
-    fn new(params: &Params, n: usize, affine: Affine, eps: f32) -> Self {
+    pub(super) fn new(params: &Params, n: usize, affine: Affine, eps: f32) -> Self {
         Base {
             path: params.path().to_string(),
             weight: (affine != Affine::None).then(|| params.param("weight", [n], Init::ONES)),
@@ -43,9 +43,25 @@ impl Base {
         }
     }
 
+    pub(super) fn weight(&self) -> Option<&Param> {
+        self.weight.as_ref()
+    }
+
+    pub(super) fn bias(&self) -> Option<&Param> {
+        self.bias.as_ref()
+    }
+
     /// Weight and bias in a graph.
     fn of<'g>(&self, x: Var<'g>) -> [Option<Var<'g>>; 2] {
         [&self.weight, &self.bias].map(|param| param.as_ref().map(|param| x.graph().param(param)))
+    }
+
+    /// The same for an op that takes both: 1 and 0 of `n` in the place of what is not there.
+    #[track_caller]
+    pub(super) fn both<'g>(&self, x: Var<'g>, n: usize) -> [Var<'g>; 2] {
+        let [weight, bias] = self.of(x);
+        let full = |value: f32| x.graph().full([n], value);
+        [weight.unwrap_or_else(|| full(1.0)), bias.unwrap_or_else(|| full(0.0))]
     }
 }
 
@@ -61,15 +77,17 @@ macro_rules! base_methods {
 
         #[doc = concat!("The scale, `[", $each, "]`, if there is one.")]
         pub fn weight(&self) -> Option<&Param> {
-            self.base.weight.as_ref()
+            self.base.weight()
         }
 
         #[doc = concat!("The offset, `[", $each, "]`, if there is one.")]
         pub fn bias(&self) -> Option<&Param> {
-            self.base.bias.as_ref()
+            self.base.bias()
         }
     };
 }
+
+pub(super) use base_methods;
 
 /// Normalizes groups of neighbouring channels of `[n, c, ..]` in each row, then scales and shifts channels (Wu and He, ECCV
 /// 2018); see [`Var::group_norm`]. Parameters are named as in PyTorch: `weight` and `bias`, both `[c]`.
@@ -237,7 +255,7 @@ impl Layer for LocalResponseNorm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Linear, Sequential, Summary};
+    use crate::nn::{BatchNorm1d, BatchNorm2d, LayerNorm, Linear, Sequential, Summary};
     use crate::{Device, Graph, Result};
 
     fn names(params: &Params) -> Vec<String> {
@@ -249,12 +267,15 @@ mod tests {
         for (affine, expected) in
             [(Affine::Full, &["a.weight", "a.bias"][..]), (Affine::Scale, &["a.weight"]), (Affine::None, &[])]
         {
-            let stores = [(); 4].map(|()| Params::seeded(1));
+            let stores = [(); 7].map(|()| Params::seeded(1));
             let at = stores.each_ref().map(|params| params.at("a"));
             GroupNorm::with(&at[0], 2, 6, affine);
             InstanceNorm::with(&at[1], 6, affine);
             RmsNorm::with(&at[2], 6, affine);
             RmsNorm::of_channels(&at[3], 6, affine);
+            LayerNorm::with(&at[4], 6, affine);
+            BatchNorm1d::with(&at[5], 6, affine);
+            BatchNorm2d::with(&at[6], 6, affine);
             for params in stores {
                 assert_eq!(names(&params), expected);
                 assert!(params.all().iter().all(|p| p.shape().dims() == [6]));
@@ -266,6 +287,28 @@ mod tests {
         RmsNorm::new(&params.at("r"), 6);
         assert_eq!(names(&params), ["g.weight", "g.bias", "r.weight"]);
         assert_eq!(group.weight().unwrap().name(), "g.weight");
+    }
+
+    /// Without a scale and an offset they are what they are with 1 and 0, and so are gradients.
+    #[test]
+    fn nothing_learned_is_one_and_zero() -> Result<()> {
+        let run = |affine: Affine| -> Result<Vec<Vec<f32>>> {
+            let params = Params::seeded(1);
+            let (rows, batch) =
+                (LayerNorm::with(&params.at("l"), 3, affine), BatchNorm1d::with(&params.at("b"), 4, affine));
+            let g = Graph::new();
+            let x = g.input("x", [2, 4, 3]);
+            let y = batch.forward(rows.forward(x) + x);
+            g.output("y", y);
+            g.output("dx", g.gradients((y * x.square()).sum_all(), &[x])[0]);
+            let mut step = Device::cpu().compile(&g)?;
+            let values: Vec<f32> = (0..24).map(|i| (i as f32 * 0.7).sin()).collect();
+            step.run_with(&[("x", (&values).into())])?;
+            Ok(vec![step.values("y")?, step.values("dx")?])
+        };
+        let full = run(Affine::Full)?;
+        assert_eq!((run(Affine::None)?, run(Affine::Scale)?), (full.clone(), full));
+        Ok(())
     }
 
     #[test]
