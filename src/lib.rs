@@ -46,6 +46,8 @@ pub mod gpu;
 mod graph;
 mod half;
 mod host;
+#[doc(hidden)]
+pub mod kernels;
 pub mod losses;
 #[cfg(feature = "gpu")]
 #[doc(hidden)]
@@ -72,6 +74,8 @@ pub use env::{SWITCHES, Switch, adapter as wanted_adapter, check as check_enviro
 pub use error::{CheckError, CheckKind, Error, RecordingError, Result};
 #[doc(hidden)]
 pub use files::write_renamed;
+#[doc(hidden)]
+pub use names::nearest as nearest_name;
 pub use graph::{Distribution, Fan, Gain, Graph, Init, Param, Params, Scope, Var};
 pub use plan::Traffic;
 pub use rng::{Rng, fnv1a, philox};

@@ -18,7 +18,7 @@ use super::data_name::DataName;
 use super::model::{Architecture, Kind};
 use super::progress::Progress;
 use super::run_file::Origin;
-use super::settings::{self, Kept, Settings, name};
+use super::settings::{self, Kept, Settings, heading, name};
 use super::train_report::{describe, kept_result, result, say_end};
 use super::train_watch::Watch;
 use super::{Failure, Outcome, data, open, pictures, run_file, say, say_device, thousands};
@@ -46,17 +46,20 @@ pub(super) struct Args {
     #[command(flatten)]
     settings: settings::Args,
     /// `auto` (a GPU if there is one, else the CPU), `gpu`, `cpu`, or part of an adapter's name
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", help_heading = heading::DEVICE)]
     device: String,
-    /// Go on from the checkpoint in --out, with the settings of its run where no others are given (the device is none of them)
-    #[arg(long)]
+    /// Go on from the checkpoint in --out
+    ///
+    /// With the settings of its run where no others are given; the device is none of them.
+    #[arg(long, help_heading = heading::RUN)]
     resume: bool,
-    /// Leave out the pictures: curves.svg, confusion.svg, mistakes.svg, filters.svg; of a regression predicted.svg and
-    /// residuals.svg
-    #[arg(long)]
+    /// Leave out the pictures
+    ///
+    /// These are curves.svg, confusion.svg, mistakes.svg, filters.svg; of a regression predicted.svg and residuals.svg.
+    #[arg(long, help_heading = heading::RUN)]
     no_pictures: bool,
     /// Print one JSON object an epoch and one at the end, and nothing else
-    #[arg(long)]
+    #[arg(long, help_heading = heading::RUN)]
     json: bool,
 }
 
