@@ -74,9 +74,9 @@ pub use env::{SWITCHES, Switch, adapter as wanted_adapter, check as check_enviro
 pub use error::{CheckError, CheckKind, Error, RecordingError, Result};
 #[doc(hidden)]
 pub use files::write_renamed;
+pub use graph::{Distribution, Fan, Gain, Graph, Init, Param, Params, Scope, Var};
 #[doc(hidden)]
 pub use names::nearest as nearest_name;
-pub use graph::{Distribution, Fan, Gain, Graph, Init, Param, Params, Scope, Var};
 pub use plan::Traffic;
 pub use rng::{Rng, fnv1a, philox};
 pub use shape::{DType, IntoShape, MAX_RANK, Shape, TensorType};

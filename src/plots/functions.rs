@@ -24,7 +24,9 @@ pub fn functions(
     };
     let is_range = |low: f32, high: f32| low.is_finite() && high.is_finite() && low < high;
     if !is_range(first, last) || !is_range(low, high) || lines.iter().any(|(_, y)| y.len() != x.len()) {
-        return Err(Error::Invalid("a function of ascending points with a value at each has a picture".into()));
+        return Err(Error::Invalid(
+            "a function of ascending points with a value at each has a picture".into(),
+        ));
     }
     let room = 0.05 * (high - low);
     let (low, high) = (f64::from(low - room), f64::from(high + room));

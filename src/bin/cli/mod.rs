@@ -310,7 +310,12 @@ mod tests {
         for (heading, names) in GROUPS {
             let rest = help.split_once(&format!("\n{heading}:\n")).unwrap().1;
             // Each with what it does.
-            assert!(names.iter().all(|name| rest.contains(&format!("\n  {name}")) || rest.starts_with(&format!("  {name}"))));
+            assert!(
+                names
+                    .iter()
+                    .all(|name| rest.contains(&format!("\n  {name}"))
+                        || rest.starts_with(&format!("  {name}")))
+            );
         }
     }
 

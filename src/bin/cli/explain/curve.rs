@@ -82,7 +82,9 @@ fn loss(name: &str) -> Option<Curve> {
         }
         "msle" => (1.0, 0.0..=4.0, "prediction, of the target 1"),
         "mape" => (1.0, -2.0..=4.0, "prediction, of the target 1"),
-        "poisson-nll" | "poisson-nll-full" => (2.0, -2.0..=3.0, "z, the logarithm of the rate, of the count 2"),
+        "poisson-nll" | "poisson-nll-full" => {
+            (2.0, -2.0..=3.0, "z, the logarithm of the rate, of the count 2")
+        }
         "poisson-nll-rates" | "poisson-nll-rates-full" => (2.0, 0.2..=6.0, "the rate, of the count 2"),
         "hinge" | "squared-hinge" => (1.0, -3.0..=3.0, "prediction, of the label 1"),
         "bce" | "binary-focal" => (1.0, -6.0..=6.0, LOGIT),
@@ -147,8 +149,8 @@ impl Curve {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::entries::all;
+    use super::*;
 
     fn of(name: &str) -> Curve {
         let found = all().iter().find_map(|entry| (entry.name == name).then(|| curve(entry)).flatten());
@@ -157,9 +159,7 @@ mod tests {
 
     /// The value at the point that is nearest to x.
     fn at(curve: &Curve, line: usize, x: f32) -> f32 {
-        let i = (0..curve.x.len()).min_by(|&a, &b| {
-            (curve.x[a] - x).abs().total_cmp(&(curve.x[b] - x).abs())
-        });
+        let i = (0..curve.x.len()).min_by(|&a, &b| (curve.x[a] - x).abs().total_cmp(&(curve.x[b] - x).abs()));
         curve.lines[line].1[i.unwrap()]
     }
 

@@ -1,12 +1,16 @@
 //! What the documents say: rows of docs/CATALOGUE.md, docs/NUMERICS.md and docs/CHOICES.md, sections of docs/EXPLAIN.md.
 //! They are parts of the program, so that what it says is what they say.
 
+use std::sync::LazyLock;
+
 use super::entries::{Kind, key};
 
-pub(super) const CATALOGUE: &str = include_str!("../../../../docs/CATALOGUE.md");
-pub(super) const EXPLAIN: &str = include_str!("../../../../docs/EXPLAIN.md");
-const NUMERICS: &str = include_str!("../../../../docs/NUMERICS.md");
-const CHOICES: &str = include_str!("../../../../docs/CHOICES.md");
+static CATALOGUE: LazyLock<Vec<Row>> = LazyLock::new(|| rows(include_str!("../../../../docs/CATALOGUE.md")));
+static NUMERICS: LazyLock<Vec<Row>> = LazyLock::new(|| rows(include_str!("../../../../docs/NUMERICS.md")));
+static CHOICES: LazyLock<Vec<Row>> = LazyLock::new(|| rows(include_str!("../../../../docs/CHOICES.md")));
+/// The sections of docs/EXPLAIN.md.
+pub(super) static SECTIONS: LazyLock<Vec<Section>> =
+    LazyLock::new(|| sections(include_str!("../../../../docs/EXPLAIN.md")));
 
 /// A row of a table, with the heading it stands under.
 #[derive(Debug, Clone)]
@@ -33,9 +37,7 @@ fn rows(text: &str) -> Vec<Row> {
                     cells.split('|').map(|cell| cell.trim().replace('\u{1}', "|")).collect();
                 match header.is_empty() {
                     true => header = cells,
-                    false => {
-                        found.push(Row { section: section.clone(), header: header.clone(), cells })
-                    }
+                    false => found.push(Row { section: section.clone(), header: header.clone(), cells }),
                 }
             }
         }
@@ -45,7 +47,7 @@ fn rows(text: &str) -> Vec<Row> {
 
 /// Rows of the catalogue that are entries.
 pub(super) fn catalogue() -> Vec<(Kind, Row)> {
-    rows(CATALOGUE).into_iter().filter_map(|row| Some((row.kind()?, row))).collect()
+    CATALOGUE.iter().filter_map(|row| Some((row.kind()?, row.clone()))).collect()
 }
 
 impl Row {
@@ -100,7 +102,10 @@ impl Row {
     pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
         if self.head(1) == "recorded by" {
             let op = self.names().join(", ");
-            return vec![("formula", format!("{op}: {}", plain(self.cell(2)))), ("shader", plain(self.cell(3)))];
+            return vec![
+                ("formula", format!("{op}: {}", plain(self.cell(2)))),
+                ("shader", plain(self.cell(3))),
+            ];
         }
         let labels = (1..self.cells.len()).map(|i| (label(self.head(i)), self.cell(i)));
         let said = labels.filter(|(_, text)| !["", "–", "–; –"].contains(text));
@@ -162,10 +167,10 @@ pub(super) struct Section {
     pub(super) fields: Vec<(String, String)>,
 }
 
-/// The sections. A heading names what it explains, commas between; each item of its list is a field.
-pub(super) fn sections() -> Vec<Section> {
+/// A heading names what a section explains, commas between; each item of its list is a field.
+fn sections(text: &str) -> Vec<Section> {
     let (mut kind, mut found) = (None, Vec::<Section>::new());
-    for line in EXPLAIN.lines() {
+    for line in text.lines() {
         if let Some(title) = line.strip_prefix("## ") {
             kind = Kind::ALL.into_iter().find(|kind| kind.plural().eq_ignore_ascii_case(title));
         } else if let (Some(names), Some(kind)) = (line.strip_prefix("### "), kind) {
@@ -190,7 +195,7 @@ pub(super) fn sections() -> Vec<Section> {
 
 /// The error bound of an op, by docs/NUMERICS.md, with why.
 pub(super) fn bound(op: &str) -> Option<String> {
-    let rows = rows(NUMERICS).into_iter().filter(|row| row.head(0) == "ops" && row.head(1) == "bound");
+    let rows = NUMERICS.iter().filter(|row| row.head(0) == "ops" && row.head(1) == "bound");
     let own = rows.filter(|row| quoted(row.cell(0)).iter().any(|name| name == op));
     let lines: Vec<String> = own
         .map(|row| {
@@ -205,8 +210,7 @@ pub(super) fn bound(op: &str) -> Option<String> {
 
 /// What docs/CHOICES.md measured of it: a row, or a column of the activations that are most used.
 pub(super) fn measured(kind: Kind, name: &str) -> Option<String> {
-    let rows = rows(CHOICES);
-    let of = |first: &str| rows.iter().filter(move |row| row.head(0) == first).collect::<Vec<_>>();
+    let of = |first: &str| CHOICES.iter().filter(move |row| row.head(0) == first).collect::<Vec<_>>();
     let is_it = |row: &&&Row| quoted(row.cell(0)).iter().any(|one| key(one) == key(name));
     let pairs = |row: &Row, from: usize| {
         let each = (from..row.cells.len()).map(|i| format!("{} {}", row.head(i), row.cell(i)));

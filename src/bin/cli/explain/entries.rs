@@ -1,14 +1,20 @@
 //! What can be explained: the names that the program and the library have.
 
+use std::sync::LazyLock;
+
 use clap::CommandFactory;
 use wgrad::losses;
 use wgrad::nn::{Nonlinearity, Norm};
+use wgrad::ops::Case;
 use wgrad::optim::{OptimizerKind, Schedule};
 use wgrad::{Init, cases};
 
 use super::super::Cli;
 use super::super::settings::heading;
-use super::documents::{self, Row, Section};
+use super::documents::{self, Row, SECTIONS, Section};
+
+/// The cases of all ops, by which their kernels and types are known.
+pub(super) static CASES: LazyLock<Vec<Case>> = LazyLock::new(cases::registry);
 
 /// What something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +89,7 @@ impl Kind {
                 ours.filter_map(|arg| arg.get_long().map(String::from)).collect()
             }
             Kind::Layer => Vec::new(),
-            Kind::Op => cases::registry().iter().map(|case| case.op.name().to_string()).collect(),
+            Kind::Op => CASES.iter().map(|case| case.op.name().to_string()).collect(),
         }
     }
 }
@@ -122,13 +128,17 @@ impl Entry {
 
 /// A field of the section about an entry.
 fn own_field(entry: &Entry, about: &str) -> Option<String> {
-    let sections = documents::sections();
-    let section = section_of(&sections, entry)?;
+    let section = section_of(entry)?;
     section.fields.iter().find(|(label, _)| label == about).map(|(_, text)| text.clone())
 }
 
 /// All there are, kind by kind: those that have names in the program, then what the catalogue has beside them.
-pub(super) fn all() -> Vec<Entry> {
+pub(super) fn all() -> &'static [Entry] {
+    static ALL: LazyLock<Vec<Entry>> = LazyLock::new(found);
+    &ALL
+}
+
+fn found() -> Vec<Entry> {
     let catalogue = documents::catalogue();
     let mut entries: Vec<Entry> = Vec::new();
     for kind in Kind::ALL {
@@ -174,10 +184,10 @@ fn rows_of(catalogue: &[(Kind, Row)], kind: Kind, name: &str) -> Vec<Row> {
 }
 
 /// What docs/EXPLAIN.md says of an entry: under its own kind, or of the same name under another.
-pub(super) fn section_of<'s>(sections: &'s [Section], entry: &Entry) -> Option<&'s Section> {
+pub(super) fn section_of(entry: &Entry) -> Option<&'static Section> {
     let about = |section: &&Section| section.names.iter().any(|name| entry.is_named(&key(name)));
-    let own = sections.iter().filter(|section| section.kind == entry.kind).find(about);
-    own.or_else(|| sections.iter().find(about))
+    let own = SECTIONS.iter().filter(|section| section.kind == entry.kind).find(about);
+    own.or_else(|| SECTIONS.iter().find(about))
 }
 
 #[cfg(test)]
@@ -187,7 +197,7 @@ mod tests {
     /// Every name has an explanation, and every explanation is one of a name.
     #[test]
     fn names_and_sections_are_those_of_each_other() {
-        let (entries, sections) = (all(), documents::sections());
+        let entries = all();
         assert!(entries.len() > 250, "{}", entries.len());
         let of = |kind: Kind| entries.iter().filter(move |entry| entry.kind == kind);
         for kind in Kind::ALL {
@@ -195,18 +205,20 @@ mod tests {
         }
         let missing: Vec<String> = entries
             .iter()
-            .filter(|entry| section_of(&sections, entry).is_none())
+            .filter(|entry| section_of(entry).is_none())
             .map(|entry| format!("{} {}", entry.kind.name(), entry.name))
             .collect();
         assert!(missing.is_empty(), "docs/EXPLAIN.md has no section for {missing:?}");
-        for section in &sections {
+        for section in SECTIONS.iter() {
             for name in &section.names {
-                let is_there = of(section.kind).any(|entry| entry.is_named(&key(name)));
+                // What an activation is made of is explained with it.
+                let known = of(section.kind).chain(of(Kind::Op));
+                let is_there = known.into_iter().any(|entry| entry.is_named(&key(name)));
                 assert!(is_there, "docs/EXPLAIN.md explains the {} `{name}`", section.kind.name());
             }
         }
         let mut named: Vec<(Kind, String)> =
-            sections.iter().flat_map(|s| s.names.iter().map(|name| (s.kind, key(name)))).collect();
+            SECTIONS.iter().flat_map(|s| s.names.iter().map(|name| (s.kind, key(name)))).collect();
         let count = named.len();
         named.sort();
         named.dedup();
@@ -218,7 +230,7 @@ mod tests {
     fn sections_say_when_and_what_goes_wrong() {
         const ABOUT: [&str; 9] =
             ["Formula", "Derivative", "Names", "Defaults", "Source", "When", "Beware", "Slip", "Bound"];
-        for section in documents::sections() {
+        for section in SECTIONS.iter() {
             let has = |about: &str| section.fields.iter().any(|(label, _)| label == about);
             for (label, text) in &section.fields {
                 assert!(ABOUT.contains(&label.as_str()), "{:?}: {label}", section.names);

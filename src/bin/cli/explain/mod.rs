@@ -80,20 +80,20 @@ pub(super) fn run(args: &Args) -> Outcome {
             return Err(Failure::usage("--out draws one of them: name it"));
         }
         return match args.json {
-            true => print(page::list_objects(&all, &kinds).iter().map(ToString::to_string)),
-            false => print(page::list(&all, &kinds, width).into_iter()),
+            true => print(page::list_objects(all, &kinds).iter().map(ToString::to_string)),
+            false => print(page::list(all, &kinds, width).into_iter()),
         };
     }
     let name = args.name.as_deref().unwrap_or_default();
     let wanted = key(name);
     let found: Vec<Entry> = all.iter().filter(|entry| entry.is_named(&wanted)).cloned().collect();
     if found.is_empty() {
-        return Err(unknown(name, &all));
+        return Err(unknown(name, all));
     }
     let (on, adapter) = adapter(&args.device)?;
     let mut explained = Vec::new();
     for group in groups(found) {
-        explained.push(explain(group, &all, &on, &adapter)?);
+        explained.push(explain(group, all, &on, &adapter)?);
     }
     if let Some(out) = &args.out {
         draw(out, name, &explained)?;
@@ -129,28 +129,23 @@ fn unknown(name: &str, all: &[Entry]) -> Failure {
 }
 
 /// Entries that have one section are explained together.
-fn groups(found: Vec<Entry>) -> Vec<(Option<Section>, Vec<Entry>)> {
-    let sections = documents::sections();
-    let mut groups: Vec<(Option<Section>, Vec<Entry>)> = Vec::new();
+fn groups(found: Vec<Entry>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
     for entry in found {
-        let section = entries::section_of(&sections, &entry);
-        let is_same = |known: &&mut (Option<Section>, Vec<Entry>)| {
-            known.0.as_ref().zip(section).is_some_and(|(a, b)| a.kind == b.kind && a.names == b.names)
-        };
+        let section = entries::section_of(&entry);
+        let is_same = |known: &&mut Group| known.0.zip(section).is_some_and(|(a, b)| std::ptr::eq(a, b));
         match groups.iter_mut().find(is_same) {
             Some((_, entries)) => entries.push(entry),
-            None => groups.push((section.cloned(), vec![entry])),
+            None => groups.push((section, vec![entry])),
         }
     }
     groups
 }
 
-fn explain(
-    (section, entries): (Option<Section>, Vec<Entry>),
-    all: &[Entry],
-    on: &Runs,
-    adapter: &str,
-) -> Outcome<Explained> {
+/// Entries, and what is said of all of them.
+type Group = (Option<&'static Section>, Vec<Entry>);
+
+fn explain((section, entries): Group, all: &[Entry], on: &Runs, adapter: &str) -> Outcome<Explained> {
     let curve = entries.iter().find_map(curve::curve);
     let recorded = entries.iter().find_map(record::recorded);
     let is_op = entries.iter().any(|entry| entry.kind == Kind::Op);
@@ -197,7 +192,7 @@ fn explain(
         // Said of each.
         false => Vec::new(),
     };
-    let fields = fields(section.as_ref(), &entries, &bounds);
+    let fields = fields(section, &entries, &bounds);
     Ok(Explained { entries, fields, curve, ops, reference: items, kernels, adapter: adapter.to_string() })
 }
 
@@ -220,8 +215,23 @@ fn bound(op: &str) -> String {
 /// What is said, in the order in which it is asked.
 fn fields(section: Option<&Section>, entries: &[Entry], bounds: &[String]) -> Vec<(String, String)> {
     const ORDER: [&str; 17] = [
-        "formula", "derivative", "in rust", "parameters", "defaults", "takes", "options", "states", "notes",
-        "names", "pytorch; keras", "pytorch", "when", "measured", "beware", "slip", "source",
+        "formula",
+        "derivative",
+        "in rust",
+        "parameters",
+        "defaults",
+        "takes",
+        "options",
+        "states",
+        "notes",
+        "names",
+        "pytorch; keras",
+        "pytorch",
+        "when",
+        "measured",
+        "beware",
+        "slip",
+        "source",
     ];
     let rows = entries.iter().flat_map(|entry| &entry.rows).flat_map(documents::Row::fields);
     let mut all: Vec<(String, String)> = rows.map(|(about, text)| (about.to_string(), text)).collect();
@@ -236,7 +246,8 @@ fn fields(section: Option<&Section>, entries: &[Entry], bounds: &[String]) -> Ve
         let text = format!("{bound}, where u = 2⁻²⁴ and y is the result; see docs/NUMERICS.md");
         ("error bound".to_string(), text)
     }));
-    let place = |about: &str| ORDER.iter().position(|one| one.eq_ignore_ascii_case(about)).unwrap_or(ORDER.len());
+    let place =
+        |about: &str| ORDER.iter().position(|one| one.eq_ignore_ascii_case(about)).unwrap_or(ORDER.len());
     all.sort_by_key(|(about, _)| place(about));
     let mut kept: Vec<(String, String)> = Vec::new();
     for (about, text) in all {
@@ -304,14 +315,18 @@ fn adapter(device: &str) -> Outcome<(Runs, String)> {
     #[cfg(not(feature = "gpu"))]
     match device {
         "auto" => Ok(plain("this build has no `gpu` feature")),
-        other => Err(wgrad::Device::named(other).err().map_or_else(|| Failure::new("no adapter"), Failure::from)),
+        other => {
+            Err(wgrad::Device::named(other).err().map_or_else(|| Failure::new("no adapter"), Failure::from))
+        }
     }
 }
 
 #[cfg(feature = "plots")]
 fn draw(out: &std::path::Path, name: &str, explained: &[Explained]) -> Outcome {
     let Some(curve) = explained.iter().find_map(|one| one.curve.as_ref()) else {
-        return Err(Failure::usage(format!("`{name}` is no function of one number: there is nothing to draw")));
+        return Err(Failure::usage(format!(
+            "`{name}` is no function of one number: there is nothing to draw"
+        )));
     };
     let lines: Vec<(&str, &[f32])> = curve.lines.iter().map(|(name, y)| (&**name, &y[..])).collect();
     let svg = wgrad::plots::functions(&curve.title, &curve.axis, &curve.x, &lines, curve.range())?;

@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn lines_are_within_the_width() {
         for width in [40, 72, 100] {
-            for line in list(&entries::all(), &Kind::ALL, width) {
+            for line in list(entries::all(), &Kind::ALL, width) {
                 assert!(line.chars().count() <= width, "{line}");
             }
             for line in field("when", &"some words and more of them ".repeat(20), width) {

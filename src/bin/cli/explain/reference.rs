@@ -14,7 +14,7 @@ macro_rules! embedded {
 }
 
 /// The files that formulas are in.
-const FILES: [(&str, &str); 70] = embedded![
+const FILES: [(&str, &str); 74] = embedded![
     "ops/elementwise/activation/mod.rs",
     "ops/elementwise/activation/smooth.rs",
     "ops/elementwise/activation/piecewise.rs",
@@ -74,8 +74,11 @@ const FILES: [(&str, &str); 70] = embedded![
     "optim/plateau.rs",
     "graph/init.rs",
     "nn/activation/learned.rs",
+    "nn/affine.rs",
     "nn/batch_norm.rs",
     "nn/conv.rs",
+    "nn/cutout.rs",
+    "nn/images.rs",
     "nn/layer_norm.rs",
     "nn/linear.rs",
     "nn/mixup.rs",
@@ -84,6 +87,7 @@ const FILES: [(&str, &str); 70] = embedded![
     "nn/norm/weight.rs",
     "nn/pool.rs",
     "nn/residual.rs",
+    "nn/sequential.rs",
     "nn/simple.rs",
 ];
 
@@ -139,10 +143,12 @@ impl Place<'_> {
 
     /// The macro around this line, whose text is not formatted: it ends before a blank line.
     fn in_macro(mut self) -> Item {
-        while self.at > 0 && !self.lines[self.at].starts_with(|c: char| c.is_ascii_alphabetic()) {
+        let opens = |line: &str| line.starts_with("formula!(") || line.starts_with("comparison! {");
+        while self.at > 0 && !opens(self.lines[self.at]) {
             self.at -= 1;
         }
-        let last = (self.at..self.lines.len()).find(|&i| self.lines[i].is_empty()).unwrap_or(self.lines.len());
+        let last =
+            (self.at..self.lines.len()).find(|&i| self.lines[i].is_empty()).unwrap_or(self.lines.len());
         let text = self.lines[self.at..last].join("\n");
         Item { file: format!("src/{}", self.file), text }
     }
@@ -173,13 +179,22 @@ pub(super) fn of_op(name: &str, debug: &str) -> Vec<Item> {
     if let Some(item) = update.or_else(tick) {
         return vec![item];
     }
+    // Cases of what is refused are around the op.
+    let debug = debug.strip_prefix("Refused { op: ").unwrap_or(debug);
     let kind = &debug[..debug.find(|c: char| !c.is_alphanumeric()).unwrap_or(debug.len())];
     let of = |ty: &str| {
         let ends = [format!("Reference<T> for {ty} {{"), format!("Reference<T> for {ty}<")];
         ends.iter().find_map(|mark| places("ops", mark).next()).and_then(|place| place.then("fn eval("))
     };
-    // Movements are one op of several kinds.
-    of(kind).or_else(|| of("Moved")).into_iter().collect()
+    // Movements are one op of several kinds, and what is fused is shown as what it is made of.
+    let is_movement =
+        places("ops/movement", &format!("const NAME: &'static str = \"{name}\"")).next().is_some();
+    let kind = match name {
+        _ if is_movement => "Moved",
+        "fused" => "Fused",
+        _ => kind,
+    };
+    of(kind).into_iter().collect()
 }
 
 /// The variant that a value is shown as: `HeNormal` of `HeNormal`, `Step` of `Step { every: 10 }`.
@@ -208,7 +223,8 @@ pub(super) fn of_entry(entry: &Entry) -> Vec<Item> {
         }
         Kind::Initializer => {
             let parsed = name.parse::<Init>().map_or_else(|_| name.clone(), |init| format!("{init:?}"));
-            first("graph/init", &format!("            Init::{}", variant(&parsed))).into_iter().collect()
+            let arm = first("graph/init", &format!("            Init::{}", variant(&parsed)));
+            arm.or_else(|| first("graph/init", &format!("pub const {name}: Init"))).into_iter().collect()
         }
         Kind::Normalization => {
             let methods = [format!("pub fn {snake}("), format!("pub fn {snake}_norm(")];
@@ -220,7 +236,13 @@ pub(super) fn of_entry(entry: &Entry) -> Vec<Item> {
         }
         Kind::Layer => {
             let marks = [format!("Layer for {name} {{"), format!("Layer for {name}<")];
-            marks.iter().find_map(|mark| first("nn", mark)).into_iter().collect()
+            // Two are made by one macro, and one is no layer, as it mixes losses too.
+            let other = || match &**name {
+                "BatchNorm1d" | "BatchNorm2d" => first("nn/batch_norm", "Layer for $name {"),
+                "Mixup" => first("nn/mixup", "pub fn mix<"),
+                _ => None,
+            };
+            marks.iter().find_map(|mark| first("nn", mark)).or_else(other).into_iter().collect()
         }
         Kind::Optimizer | Kind::Op => Vec::new(),
     };
@@ -232,9 +254,10 @@ fn of_loss(entry: &Entry) -> Vec<Item> {
     let constructors = entry.rows.iter().map(Row::constructor).chain([entry.name.clone()]);
     for constructor in constructors {
         let function = format!("pub fn {constructor}");
-        let made = places("losses", &function).find(|place| {
-            place.lines[place.at].trim_start()[function.len()..].starts_with(['(', '<'])
-        });
+        let all = places("losses", &function).chain(places("ops/cross_entropy", &function));
+        let made = all
+            .into_iter()
+            .find(|place| place.lines[place.at].trim_start()[function.len()..].starts_with(['(', '<']));
         let Some(made) = made.map(|place| place.item()) else { continue };
         let kind = made.text.split("Kind::").nth(1).unwrap_or_default();
         let kind = &kind[..kind.find(|c: char| !c.is_alphanumeric()).unwrap_or(kind.len())];
@@ -243,7 +266,8 @@ fn of_loss(entry: &Entry) -> Vec<Item> {
         let arms: Vec<Item> = arms.filter(|item| !kind.is_empty() && item.text.contains("=>")).collect();
         return if arms.is_empty() { vec![made] } else { [vec![made], arms].concat() };
     }
-    let adaptive = || places("losses/adaptive", "fn record<'g>(&self, [prediction").next().map(|place| place.item());
+    let adaptive =
+        || places("losses/adaptive", "fn record<'g>(&self, [prediction").next().map(|place| place.item());
     if key(&entry.name) == "adaptive" { adaptive().into_iter().collect() } else { Vec::new() }
 }
 
@@ -260,18 +284,22 @@ pub(super) fn bound_of_formula(item: &Item) -> Option<String> {
     let text: Vec<&str> = rest[..end].split_whitespace().collect();
     let text = text.join(" ");
     let text = text.trim_end_matches(&[',', ';'][..]);
-    Some(text.strip_suffix(')').filter(|_| end == rest.len()).unwrap_or(text).to_string())
+    let text = text.strip_suffix(')').filter(|_| end == rest.len()).unwrap_or(text);
+    // After the names of the arguments.
+    let text = text.splitn(3, '|').nth(2).unwrap_or(text).trim();
+    let text = text.replace("UNIT", "u").replace("y.abs()", "|y|").replace("x[0].abs()", "|x|");
+    Some(text.replace("x[0]", "x"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::entries::{CASES, all};
     use super::*;
-    use wgrad::cases;
 
     /// The reference of every op is found, and it is one whole item.
     #[test]
     fn every_op_has_its_reference() {
-        for case in cases::registry() {
+        for case in CASES.iter() {
             let (name, debug) = (case.op.name(), format!("{:?}", case.op));
             let items = of_op(name, &debug);
             // A fused op is what it is made of.
@@ -292,19 +320,24 @@ mod tests {
         assert!(one("adam_tick").contains("fn scalars"));
         assert!(of_op("softmax", "Softmax { log: false }")[0].text.contains("fn eval("));
         let bound = |name: &str| bound_of_formula(&of_op(name, "")[0]).unwrap();
-        assert_eq!(bound("sigmoid"), "bound: |_s, x, y| (14.0 + 4.0 * x[0].abs()) * UNIT * y.abs()");
+        assert_eq!(bound("sigmoid"), "(14.0 + 4.0 * |x|) * u * |y|");
+        assert!(
+            bound("gelu_grad").ends_with("normal_units(z) * u * (x[1] * parts).abs() }"),
+            "{}",
+            bound("gelu_grad")
+        );
         assert_eq!(bound("relu"), "4 u |y|");
     }
 
     /// Losses, schedules, initial values, normalizations and penalties that have names are found as well.
     #[test]
     fn every_name_has_its_reference() {
-        let by_op = [Kind::Op, Kind::Optimizer, Kind::Layer, Kind::Activation];
+        let by_op = [Kind::Op, Kind::Optimizer, Kind::Activation];
         let said_elsewhere =
             ["none", "batch", "layer", "weight-decay", "dropout", "patience", "l1", "l2", "plateau"];
-        for entry in super::super::entries::all().into_iter().filter(|e| !by_op.contains(&e.kind)) {
+        for entry in all().iter().filter(|e| !by_op.contains(&e.kind)) {
             if !said_elsewhere.contains(&&*entry.name) {
-                assert!(!of_entry(&entry).is_empty(), "{} {}", entry.kind.name(), entry.name);
+                assert!(!of_entry(entry).is_empty(), "{} {}", entry.kind.name(), entry.name);
             }
         }
     }
@@ -312,11 +345,12 @@ mod tests {
     /// No file is a part of the program for nothing.
     #[test]
     fn every_file_is_used() {
-        let ops = cases::registry();
-        let mut used: Vec<String> =
-            ops.iter().flat_map(|case| of_op(case.op.name(), &format!("{:?}", case.op))).map(|i| i.file).collect();
-        let entries = super::super::entries::all();
-        used.extend(entries.iter().flat_map(of_entry).map(|item| item.file));
+        let mut used: Vec<String> = CASES
+            .iter()
+            .flat_map(|case| of_op(case.op.name(), &format!("{:?}", case.op)))
+            .map(|i| i.file)
+            .collect();
+        used.extend(all().iter().flat_map(of_entry).map(|item| item.file));
         for (file, _) in FILES {
             assert!(used.contains(&format!("src/{file}")), "{file}");
         }
