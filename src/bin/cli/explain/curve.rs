@@ -192,7 +192,7 @@ mod tests {
                 Kind::Schedule => !["plateau", "Plateau", "Chained"].contains(&&*entry.name),
                 _ => false,
             };
-            let Some(curve) = curve(&entry) else {
+            let Some(curve) = curve(entry) else {
                 assert!(!is_expected, "{}", entry.name);
                 continue;
             };

@@ -109,8 +109,12 @@ impl Row {
         }
         let labels = (1..self.cells.len()).map(|i| (label(self.head(i)), self.cell(i)));
         let said = labels.filter(|(_, text)| !["", "–", "–; –"].contains(text));
+        let text = |label: &str, text: &str| match label {
+            NAMES => elsewhere(&plain(text)),
+            _ => plain(text),
+        };
         let mut fields: Vec<(&str, String)> =
-            said.filter(|(label, _)| !label.is_empty()).map(|(l, text)| (l, plain(text))).collect();
+            said.filter(|(label, _)| !label.is_empty()).map(|(l, said)| (l, text(l, said))).collect();
         if self.kind() != Some(Kind::Op) {
             fields.push(("in Rust", plain(self.cell(0))));
         }
@@ -125,9 +129,7 @@ fn label(head: &str) -> &'static str {
         "gradient" | "derivative" => "derivative",
         "records it" | "recorded by" => "in Rust",
         "function" | "kernel" => "shader",
-        "PyTorch; Keras" => "PyTorch; Keras",
-        "PyTorch" => "PyTorch",
-        "PyTorch, with its defaults; Keras" => "PyTorch; Keras",
+        "PyTorch; Keras" | "PyTorch" | "PyTorch, with its defaults; Keras" => NAMES,
         "reference" => "source",
         "settings, with defaults" => "defaults",
         "states beside `lr`" => "states",
@@ -135,10 +137,21 @@ fn label(head: &str) -> &'static str {
         "notes" => "notes",
         "options" => "options",
         "takes" => "takes",
-        "when, and what goes wrong" => "when",
+        "when, and what goes wrong" => "in short",
         // The name itself.
         _ => "",
     }
+}
+
+/// What names in other libraries are called.
+const NAMES: &str = "names";
+
+/// Names in PyTorch and in Keras, which a semicolon parts.
+fn elsewhere(text: &str) -> String {
+    let (pytorch, keras) = text.rsplit_once("; ").unwrap_or((text, "–"));
+    let named = |library: &str, name: &str| (!name.starts_with('–')).then(|| format!("{library} {name}"));
+    let both: Vec<String> = named("PyTorch", pytorch).into_iter().chain(named("Keras", keras)).collect();
+    if both.is_empty() { "neither in PyTorch nor in Keras".into() } else { both.join("; ") }
 }
 
 /// What stands between backticks.

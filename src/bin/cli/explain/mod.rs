@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     match args.json {
         true => print(explained.iter().map(|one| page::object(one).to_string())),
         false => {
-            let gap = vec![String::new(), String::new()];
+            let gap = [String::new(), String::new()];
             let pages: Vec<Vec<String>> = explained.iter().map(|one| page::lines(one, width)).collect();
             print(pages.join(&gap[..]).into_iter())
         }
@@ -200,6 +200,7 @@ fn explain((section, entries): Group, all: &[Entry], on: &Runs, adapter: &str) -
 fn about_op(name: &str, all: &[Entry]) -> String {
     let entry = all.iter().find(|entry| entry.kind == Kind::Op && entry.name == name);
     let formula = entry.map(Entry::line).unwrap_or_default();
+    let formula = formula.strip_prefix(&format!("{name}: ")).unwrap_or(&formula);
     format!("{formula}; error: {}", bound(name))
 }
 
@@ -214,7 +215,7 @@ fn bound(op: &str) -> String {
 
 /// What is said, in the order in which it is asked.
 fn fields(section: Option<&Section>, entries: &[Entry], bounds: &[String]) -> Vec<(String, String)> {
-    const ORDER: [&str; 17] = [
+    const ORDER: [&str; 16] = [
         "formula",
         "derivative",
         "in rust",
@@ -225,8 +226,7 @@ fn fields(section: Option<&Section>, entries: &[Entry], bounds: &[String]) -> Ve
         "states",
         "notes",
         "names",
-        "pytorch; keras",
-        "pytorch",
+        "in short",
         "when",
         "measured",
         "beware",
@@ -252,7 +252,6 @@ fn fields(section: Option<&Section>, entries: &[Entry], bounds: &[String]) -> Ve
     let mut kept: Vec<(String, String)> = Vec::new();
     for (about, text) in all {
         let about = if about == "in Rust" { about } else { about.to_lowercase() };
-        let about = about.replace("pytorch", "PyTorch").replace("keras", "Keras");
         if !kept.iter().any(|(_, known)| *known == text) {
             kept.push((about, text));
         }

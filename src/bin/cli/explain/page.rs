@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::Explained;
 use super::chart::chart;
 use super::entries::{Entry, Kind};
+use super::{Explained, OpLine};
 
 /// Columns of a line at most.
 const WIDEST: usize = 100;
@@ -32,14 +32,14 @@ fn folded(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A field: what it is about, then its text beside it.
-fn field(label: &str, text: &str, width: usize) -> Vec<String> {
-    let lines = folded(text, width.saturating_sub(LABEL));
-    let first = lines.iter().enumerate().map(|(i, line)| {
+/// A field: what it is about, in a column of its own, then its text beside it.
+fn field(label: &str, column: usize, text: &str, width: usize) -> Vec<String> {
+    let lines = folded(text, width.saturating_sub(column));
+    let beside = lines.iter().enumerate().map(|(i, line)| {
         let label = if i == 0 { label } else { "" };
-        format!("{label:<LABEL$}{line}")
+        format!("{label:<column$}{line}")
     });
-    first.collect()
+    beside.collect()
 }
 
 /// The lines of an explanation.
@@ -49,18 +49,20 @@ pub(super) fn lines(one: &Explained, width: usize) -> Vec<String> {
     names.dedup();
     let mut lines = vec![format!("{}: {}", names.join(", "), kinds.join(", ")), String::new()];
     for (label, text) in &one.fields {
-        lines.extend(field(label, text, width));
+        lines.extend(field(label, LABEL, text, width));
     }
     if let Some(curve) = &one.curve {
         lines.extend([String::new(), curve.title.clone()]);
         lines.extend(chart(curve));
     }
     if !one.ops.is_empty() {
-        lines.extend([String::new(), "recorded ops, and their error bounds".into()]);
-        for op in &one.ops {
-            let name = format!("{}{}", if op.is_derivative { "∂ " } else { "" }, op.name);
-            lines.extend(field(&format!("  {name} "), &op.about, width));
-        }
+        lines.extend([
+            String::new(),
+            "recorded ops, and their error bounds; ∂: those of the derivative".into(),
+        ]);
+        let name = |op: &OpLine| format!("  {}{}", if op.is_derivative { "∂ " } else { "" }, op.name);
+        let column = one.ops.iter().map(|op| name(op).chars().count()).max().unwrap_or(0) + 2;
+        one.ops.iter().for_each(|op| lines.extend(field(&name(op), column, &op.about, width)));
     }
     for item in &one.reference {
         lines.extend([String::new(), format!("Rust, {}", item.file)]);
@@ -146,11 +148,11 @@ mod tests {
             for line in list(entries::all(), &Kind::ALL, width) {
                 assert!(line.chars().count() <= width, "{line}");
             }
-            for line in field("when", &"some words and more of them ".repeat(20), width) {
+            for line in field("when", LABEL, &"some words and more of them ".repeat(20), width) {
                 assert!(line.chars().count() <= width && line.len() > LABEL, "{line}");
             }
         }
-        assert_eq!(field("formula", "x", 40), ["formula     x"]);
+        assert_eq!(field("formula", LABEL, "x", 40), ["formula     x"]);
         assert_eq!(folded("a bb ccc dddddddddd", 6), ["a bb", "ccc", "dddddddddd"]);
         assert_eq!(cut("abcdef", 4), "abc…");
     }

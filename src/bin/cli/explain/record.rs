@@ -13,41 +13,50 @@ use super::entries::{CASES, Entry, Kind, key};
 pub(super) struct Recorded {
     /// Names of the ops, in order.
     pub(super) ops: Vec<&'static str>,
-    /// Those that its derivative adds.
+    /// Those that its derivative adds, where what comes from the layers after it is 1.
     pub(super) derivative: Vec<&'static str>,
-    graph: Graph,
+    /// It alone, and its derivative alone: in a step other layers are between them.
+    graphs: [Graph; 2],
 }
 
+/// What an entry is a function of, if of something, and what it gives, if it gives something.
+type Function<'g> = (Option<Var<'g>>, Option<Var<'g>>);
+
 impl Recorded {
-    /// What a graph has recorded, and then the gradient of the mean of `y` by `x`, if there is an `x`.
-    fn of(record: impl for<'g> FnOnce(&'g Graph) -> (Option<Var<'g>>, Option<Var<'g>>)) -> Option<Self> {
-        let graph = Graph::new();
-        let (x, y) = record(&graph);
-        let ops = graph.ops();
-        let mut derivative = Vec::new();
-        if let Some(y) = y {
-            graph.output("y", y);
+    fn of(record: impl for<'g> Fn(&'g Graph) -> Function<'g>) -> Option<Self> {
+        let [forward, backward] = [Graph::new(), Graph::new()];
+        if let (_, Some(y)) = record(&forward) {
+            forward.output("y", y);
         }
-        if let (Some(x), Some(y)) = (x, y) {
-            // What comes from the layers after it.
-            let mean = if y.shape().rank() == 0 { y } else { (y * graph.input("dy", y.shape())).sum_all() };
-            let before = graph.ops().len();
-            let gradient = graph.gradients(mean, &[x]);
-            derivative = graph.ops().split_off(before);
-            // A constant is the start of it.
+        let mut derivative = Vec::new();
+        if let (Some(x), Some(y)) = record(&backward) {
+            let sum = if y.shape().rank() == 0 { y } else { y.sum_all() };
+            let before = backward.len();
+            let gradient = backward.gradients(sum, &[x]);
+            derivative = backward.ops().split_off(before);
+            // The 1 that it begins with.
             derivative.retain(|op| *op != "fill");
             let is_some = !derivative.is_empty();
-            gradient.iter().filter(|_| is_some).for_each(|dx| graph.output("dx", *dx));
+            gradient.iter().filter(|_| is_some).for_each(|dx| backward.output("dx", *dx));
         }
-        if graph.error().is_some() {
+        if forward.error().is_some() || backward.error().is_some() {
             return None;
         }
-        Some(Recorded { ops, derivative, graph })
+        Some(Recorded { ops: forward.ops(), derivative, graphs: [forward, backward] })
     }
 
-    /// The kernels of both.
+    /// The kernels of both, each once.
     pub(super) fn kernels(&self, on: &Runs) -> Result<Vec<Listed>> {
-        of_graph(&self.graph, on)
+        let mut all: Vec<Listed> = Vec::new();
+        let has_derivative = !self.derivative.is_empty();
+        for graph in self.graphs.iter().take(1 + usize::from(has_derivative)) {
+            for listed in of_graph(graph, on)? {
+                if all.iter().all(|known| known.kernel.key != listed.kernel.key) {
+                    all.push(listed);
+                }
+            }
+        }
+        Ok(all)
     }
 }
 

@@ -333,8 +333,9 @@ mod tests {
     #[test]
     fn every_name_has_its_reference() {
         let by_op = [Kind::Op, Kind::Optimizer, Kind::Activation];
+        // Options of the program, ops, and names for what is chosen.
         let said_elsewhere =
-            ["none", "batch", "layer", "weight-decay", "dropout", "patience", "l1", "l2", "plateau"];
+            ["none", "batch", "layer", "weight-decay", "dropout", "patience", "Activation", "Nonlinearity"];
         for entry in all().iter().filter(|e| !by_op.contains(&e.kind)) {
             if !said_elsewhere.contains(&&*entry.name) {
                 assert!(!of_entry(entry).is_empty(), "{} {}", entry.kind.name(), entry.name);
