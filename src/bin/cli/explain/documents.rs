@@ -37,7 +37,11 @@ fn rows(text: &str) -> Vec<Row> {
                     cells.split('|').map(|cell| cell.trim().replace('\u{1}', "|")).collect();
                 match header.is_empty() {
                     true => header = cells,
-                    false => found.push(Row { section: section.clone(), header: header.clone(), cells }),
+                    false => {
+                        let mut row = Row { section: section.clone(), header: header.clone(), cells };
+                        row.resolve(found.last());
+                        found.push(row);
+                    }
                 }
             }
         }
@@ -50,7 +54,21 @@ pub(super) fn catalogue() -> Vec<(Kind, Row)> {
     CATALOGUE.iter().filter_map(|row| Some((row.kind()?, row.clone()))).collect()
 }
 
+/// A reference that is that of the row above.
+const SAME: &str = "the same";
+
 impl Row {
+    /// Writes out what refers to the row before.
+    fn resolve(&mut self, before: Option<&Row>) {
+        let above = before.filter(|row| row.header == self.header);
+        for (i, cell) in self.cells.iter_mut().enumerate() {
+            let is_reference = self.header.get(i).is_some_and(|head| head == "reference");
+            if let (true, Some(rest), Some(above)) = (is_reference, cell.strip_prefix(SAME), above) {
+                *cell = format!("{}{rest}", above.cell(i));
+            }
+        }
+    }
+
     fn head(&self, i: usize) -> &str {
         self.header.get(i).map_or("", String::as_str)
     }

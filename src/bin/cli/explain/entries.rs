@@ -121,9 +121,15 @@ impl Entry {
             let mut fields = self.rows.iter().flat_map(Row::fields);
             fields.find(|(label, _)| *label == "formula").map(|(_, text)| text)
         };
-        let by_section = own_field(self, "Formula").map(|text| text.trim_end_matches('.').to_string());
-        by_section.or_else(by_row).unwrap_or_default()
+        let by_section = own_field(self, "Formula");
+        let formula = by_section.or_else(by_row).unwrap_or_default();
+        formula.trim_end_matches('.').to_string()
     }
+}
+
+/// Whether a text of the catalogue speaks of another row of it.
+pub(super) fn refers(formula: &str) -> bool {
+    ["the same", "see ", "as "].iter().any(|start| formula.starts_with(start)) || formula.contains("as above")
 }
 
 /// A field of the section about an entry.
@@ -245,7 +251,11 @@ mod tests {
     #[test]
     fn every_entry_has_a_formula() {
         for entry in all() {
-            assert!(!entry.line().is_empty(), "{} {}", entry.kind.name(), entry.name);
+            let line = entry.line();
+            assert!(!line.is_empty(), "{} {}", entry.kind.name(), entry.name);
+            // Nothing stands before it here.
+            let is_alone = entry.kind == Kind::Op || !refers(&line);
+            assert!(is_alone, "{} {}: {line}", entry.kind.name(), entry.name);
         }
     }
 

@@ -162,6 +162,9 @@ fn explain((section, entries): Group, all: &[Entry], on: &Runs, adapter: &str) -
         let is_rule = |op: &&&str| ["_update", "_direction", "_tick"].iter().any(|end| op.ends_with(end));
         named.extend(ops.filter(is_rule).map(ToString::to_string));
     }
+    if items.is_empty() && named.is_empty() {
+        named.extend(recorded.iter().flat_map(|recorded| &recorded.ops).map(ToString::to_string));
+    }
     for name in &named {
         let debug = record::case(name).map(|case| format!("{:?}", case.op)).unwrap_or_default();
         for item in reference::of_op(name, &debug) {
@@ -235,6 +238,9 @@ fn fields(section: Option<&Section>, entries: &[Entry], bounds: &[String]) -> Ve
     ];
     let rows = entries.iter().flat_map(|entry| &entry.rows).flat_map(documents::Row::fields);
     let mut all: Vec<(String, String)> = rows.map(|(about, text)| (about.to_string(), text)).collect();
+    if section.is_some_and(|section| section.fields.iter().any(|(about, _)| about == "Formula")) {
+        all.retain(|(about, text)| about != "formula" || !entries::refers(text));
+    }
     if let Some(section) = section {
         all.extend(section.fields.iter().cloned());
     }
@@ -252,6 +258,9 @@ fn fields(section: Option<&Section>, entries: &[Entry], bounds: &[String]) -> Ve
     let mut kept: Vec<(String, String)> = Vec::new();
     for (about, text) in all {
         let about = if about == "in Rust" { about } else { about.to_lowercase() };
+        // Formulas are no sentences.
+        let is_formula = ["formula", "derivative"].contains(&&*about);
+        let text = if is_formula { text.trim_end_matches('.').to_string() } else { text };
         if !kept.iter().any(|(_, known)| *known == text) {
             kept.push((about, text));
         }
