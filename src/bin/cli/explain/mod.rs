@@ -207,13 +207,13 @@ fn about_op(name: &str, all: &[Entry]) -> String {
     format!("{formula}; error: {}", bound(name))
 }
 
-/// The error bound of an op: by docs/NUMERICS.md, by its formula, or what ops that say nothing have.
+/// The error bound of an op: by docs/NUMERICS.md, or by its formula.
 fn bound(op: &str) -> String {
     let by_formula = || {
         let debug = record::case(op).map(|case| format!("{:?}", case.op)).unwrap_or_default();
         reference::of_op(op, &debug).first().and_then(reference::bound_of_formula)
     };
-    documents::bound(op).or_else(by_formula).unwrap_or_else(|| "8 u |y|".into())
+    documents::bound(op).or_else(by_formula).unwrap_or_default()
 }
 
 /// What is said, in the order in which it is asked.
@@ -345,4 +345,30 @@ fn draw(out: &std::path::Path, name: &str, explained: &[Explained]) -> Outcome {
 #[cfg(not(feature = "plots"))]
 fn draw(_: &std::path::Path, _: &str, _: &[Explained]) -> Outcome {
     Err(Failure::usage("this build has no `plots` feature"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is promised of its error is known of every op.
+    #[test]
+    fn every_op_has_an_error_bound() {
+        for entry in entries::all().iter().filter(|entry| entry.kind == Kind::Op) {
+            assert!(!bound(&entry.name).is_empty(), "docs/NUMERICS.md has no bound of `{}`", entry.name);
+        }
+        assert_eq!(bound("sign"), "4 u |y|");
+        assert!(bound("lion_update").contains("numbers that carry their error"), "{}", bound("lion_update"));
+    }
+
+    /// A formula that says where else to look gives way to the section's.
+    #[test]
+    fn formulas_stand_alone() {
+        let entry = entries::all().iter().find(|e| e.kind == Kind::Layer && e.name == "Dropout");
+        let group = groups(entry.into_iter().cloned().collect()).remove(0);
+        let fields = fields(group.0, &group.1, &[]);
+        let formulas: Vec<&str> =
+            fields.iter().filter(|(about, _)| about == "formula").map(|(_, text)| &**text).collect();
+        assert_eq!(formulas, ["x / (1 − p) with probability 1 − p, else 0"]);
+    }
 }
