@@ -27,12 +27,14 @@ fn an_activation_is_explained_from_formula_to_kernel() {
         "fn gelu_fn(x: f32) -> f32 {",
         "@compute",
         "software adapters within WebGPU's default limits",
-        "derivative, over x",
+        "⠂⠐⠂⠐ derivative\n",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert!(text.chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c)), "a picture: {text}");
     assert!(!text.contains('\u{1b}'), "no colours: {text}");
+    let sentences = text.split("\nRust,").next().unwrap();
+    assert!(sentences.lines().all(|line| line.chars().count() <= 100), "{sentences}");
     // Spelt as it may be.
     assert_eq!(explained(folder.path(), "hard-tanh"), explained(folder.path(), "HardTanh"));
 }

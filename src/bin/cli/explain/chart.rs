@@ -70,7 +70,8 @@ pub(super) fn chart(curve: &Curve) -> Vec<String> {
     let marks = ["⠒⠒⠒⠒", "⠂⠐⠂⠐"];
     let legend: Vec<String> =
         curve.lines.iter().zip(marks).map(|((name, _), mark)| format!("{mark} {name}")).collect();
-    lines.push(format!("{:>8} {}, over {}", "", legend.join("   "), curve.axis));
+    lines.push(format!("{:>8} {}", "", legend.join("   ")));
+    lines.push(format!("{:>8} over {}", "", curve.axis));
     lines
 }
 
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn a_line_goes_from_corner_to_corner() {
         let text = chart(&curve(vec![(0..11).map(|i| i as f32).collect()]));
-        assert_eq!(text.len(), HEIGHT + 2);
+        assert_eq!(text.len(), HEIGHT + 3);
         let dot = |c: char| ('\u{2801}'..='\u{28ff}').contains(&c);
         assert!(text[0].starts_with("      10 ") && text[0].ends_with(dot), "{text:#?}");
         assert!(
@@ -124,10 +125,10 @@ mod tests {
         let mut odd = vec![f32::NAN; 11];
         odd[3] = f32::INFINITY;
         for lines in [vec![], vec![odd], vec![vec![2.0; 11]], vec![vec![]]] {
-            assert_eq!(chart(&curve(lines)).len(), HEIGHT + 2);
+            assert_eq!(chart(&curve(lines)).len(), HEIGHT + 3);
         }
         let none = Curve { x: vec![], ..curve(vec![]) };
-        assert_eq!(chart(&none).len(), HEIGHT + 2);
+        assert_eq!(chart(&none).len(), HEIGHT + 3);
     }
 
     #[test]
