@@ -46,6 +46,8 @@ pub mod gpu;
 mod graph;
 mod half;
 mod host;
+#[doc(hidden)]
+pub mod kernels;
 pub mod losses;
 #[cfg(feature = "gpu")]
 #[doc(hidden)]
@@ -73,6 +75,8 @@ pub use error::{CheckError, CheckKind, Error, NumericsError, RecordingError, Res
 #[doc(hidden)]
 pub use files::write_renamed;
 pub use graph::{Distribution, Fan, Gain, Graph, Init, Param, Params, Scope, Var};
+#[doc(hidden)]
+pub use names::nearest as nearest_name;
 pub use plan::Traffic;
 pub use rng::{Rng, fnv1a, philox};
 pub use shape::{DType, IntoShape, MAX_RANK, Shape, TensorType};

@@ -3,7 +3,7 @@
 use crate::error::Error;
 
 /// The name that a misspelt one is within two letters of.
-pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let away = |known: &str| strsim::damerau_levenshtein(known, name);
     known.into_iter().filter(|known| away(known) <= 2).min_by_key(|known| away(known))
 }

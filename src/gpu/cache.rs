@@ -93,9 +93,8 @@ fn build(gpu: &Shared, kernel: &Kernel) -> Result<Pipeline> {
     if let Some(fault) = gpu.planted {
         given.text = fault.plant(kernel).into();
     }
-    let words64 = gpu.device.features().contains(wgpu::Features::SHADER_INT64);
     let plain = given.text.clone();
-    let mut text = given.tuned(gpu.caps.class, words64).text;
+    let mut text = given.tuned(gpu.caps.class, gpu.has_words64()).text;
     let mut parsed = naga::front::wgsl::parse_str(&text);
     if parsed.is_err() {
         // What tuning does not understand runs as it was written.

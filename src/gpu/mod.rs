@@ -112,6 +112,12 @@ impl Gpu {
         self.0.has_f16()
     }
 
+    /// Whether shaders have 64-bit integers here.
+    #[doc(hidden)]
+    pub fn has_words64(&self) -> bool {
+        self.0.has_words64()
+    }
+
     /// Objects made so far.
     pub fn object_counts(&self) -> ObjectCounts {
         let read = |c: &AtomicUsize| c.load(Ordering::Relaxed);

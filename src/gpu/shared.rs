@@ -59,6 +59,10 @@ impl Shared {
         self.device.features().contains(wgpu::Features::SHADER_F16)
     }
 
+    pub(crate) fn has_words64(&self) -> bool {
+        self.device.features().contains(wgpu::Features::SHADER_INT64)
+    }
+
     /// Fails where kernels cannot store values in 16 bits.
     pub(crate) fn need_f16(&self) -> Result<()> {
         match self.has_f16() {

@@ -210,6 +210,11 @@ impl Graph {
         self.inner.borrow().nodes.len()
     }
 
+    /// Names of the recorded ops, in order.
+    pub fn ops(&self) -> Vec<&'static str> {
+        self.inner.borrow().nodes.iter().map(|node| node.op.name()).collect()
+    }
+
     /// Whether nothing was recorded.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -31,10 +31,7 @@ fn record<'g>(name: &str, values: &[Var<'g>], weights: Option<Var<'g>>) -> Var<'
     }
     let mut parts = loss.split('+');
     let base = parts.next().unwrap();
-    let mut loss = match base {
-        "variable-power=0.5" => Loss::variable_power(0.5),
-        _ => base.parse().unwrap(),
-    };
+    let mut loss: Loss = base.parse().unwrap();
     for option in parts {
         loss = match option {
             "w" if base == "bce" => loss.class_weights([0.5, 3.0]),

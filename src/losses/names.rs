@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::names::{unknown, with_numbers};
 
 /// The names that [`Loss`] is parsed from, each with what it takes after an equals sign.
-pub const NAMES: [(&str, &str); 28] = [
+pub const NAMES: [(&str, &str); 29] = [
     ("mse", ""),
     ("mae", ""),
     ("msle", ""),
@@ -19,6 +19,7 @@ pub const NAMES: [(&str, &str); 28] = [
     ("log-cosh", ""),
     ("quantile", "q, 0.5 unless given"),
     ("robust", "alpha,scale, 1,1 unless given"),
+    ("variable-power", "scale, 1 unless given"),
     ("poisson-nll", ""),
     ("poisson-nll-full", ""),
     ("poisson-nll-rates", ""),
@@ -73,6 +74,7 @@ impl FromStr for Loss {
             "log-cosh" => (Kind::LogCosh, 0),
             "quantile" => (Kind::Quantile { q: value(0, 0.5) }, 1),
             "robust" => (Kind::Robust { alpha: value(0, 1.0), scale: value(1, 1.0) }, 2),
+            "variable-power" => (Kind::VariablePower { scale: value(0, 1.0) }, 1),
             "poisson-nll" => (Kind::PoissonNll { takes_log: true, full: false }, 0),
             "poisson-nll-full" => (Kind::PoissonNll { takes_log: true, full: true }, 0),
             "poisson-nll-rates" => (Kind::PoissonNll { takes_log: false, full: false }, 0),

@@ -28,8 +28,8 @@ impl Loss {
 
     /// |d|^p / p whose power p = 2 - 2 / (1 + (d/c)²) changes with the error: 0 at 0, 1 at |d| = c, and nearly 2 far
     /// from there. It is carried in notes beside [`Loss::robust`], and is none of that family: it grows as d² / 2 for
-    /// outliers, and does not end at 0. Towards d = 0 it goes to infinity as c² / (2 d²), and for c = 1 it is least, about
-    /// 1, near |d| = 1, so that what is trained with it keeps away from its target. At d = 0 itself it is given as that of
+    /// outliers, and does not end at 0. Towards d = 0 it goes to infinity as c² / (2 d²), and for c = 1 it is least, 1,
+    /// at |d| = 1, so that what is trained with it keeps away from its target. At d = 0 itself it is given as that of
     /// |d| = c/1000, with the gradient 0. To be looked at beside others; to train with, take [`Loss::robust`].
     pub fn variable_power(scale: f32) -> Self {
         Loss::new(Kind::VariablePower { scale })

@@ -1,5 +1,5 @@
 //! Pictures of runs and benches, as SVG: what a training run learnt, where its model is wrong, what its first
-//! layer looks for, which learning rates it takes, the paths of optimizers, and how long ops take by size.
+//! layer looks for, which learning rates it takes, the paths of optimizers, functions of one number, and how long ops take by size.
 //!
 //! Every function takes plain records and returns the text of an SVG, which stands on white, so that it can be read on
 //! pages of any colour. Colours are those of Okabe and Ito's palette (2008), told apart by colour-blind readers, and
@@ -15,6 +15,7 @@
 
 mod confusion;
 mod curves;
+mod functions;
 mod images;
 mod paths;
 mod rates;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use confusion::{MOST_CLASSES, confusion};
 pub use curves::curves;
+pub use functions::functions;
 pub use images::{Mistake, filters, mistakes};
 pub use paths::paths;
 pub use rates::rates;

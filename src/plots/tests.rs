@@ -262,3 +262,34 @@ fn a_range_test_is_drawn_over_its_rates() {
     assert!(rates(&all, &losses[1..], &losses, None).is_err());
     assert!(rates(&all, &losses, &[f64::NAN; 20], None).is_err());
 }
+
+#[test]
+fn functions_are_lines_within_the_range() {
+    let x: Vec<f32> = (0..41).map(|i| i as f32 / 10.0 - 2.0).collect();
+    let square: Vec<f32> = x.iter().map(|x| x * x).collect();
+    let slope: Vec<f32> = x.iter().map(|x| 2.0 * x).collect();
+    let lines = [("function", &square[..]), ("derivative", &slope[..])];
+    let svg = functions("the square", "x", &x, &lines, [-4.0, 4.0]).unwrap();
+    assert_inside(&svg);
+    for words in ["the square", "function", "derivative"] {
+        assert!(svg.contains(words), "{words}");
+    }
+    // What is out of range is left out: the longest line is that of the function between ±1.
+    let longest = |svg: &str| {
+        let points =
+            svg.split("points=\"").skip(1).map(|part| part.split('"').next().unwrap().matches(',').count());
+        points.max().unwrap()
+    };
+    assert_eq!(longest(&svg), 41);
+    let cut = functions("the square", "x", &x, &lines[..1], [0.0, 1.0]).unwrap();
+    assert_eq!(longest(&cut), 21);
+    for (x, lines, range) in [
+        (&x[..0], &lines[..0], [0.0, 1.0]),
+        (&x[..1], &lines[..0], [0.0, 1.0]),
+        (&x[..9], &lines[..], [0.0, 1.0]),
+        (&x[..], &lines[..], [1.0, 1.0]),
+        (&x[..], &lines[..], [0.0, f32::NAN]),
+    ] {
+        assert!(functions("", "x", x, lines, range).is_err());
+    }
+}

@@ -6,6 +6,7 @@ mod activations;
 #[cfg(feature = "gpu")]
 #[path = "../common/mod.rs"]
 mod common;
+mod explain;
 mod norms;
 mod optimizers;
 #[path = "../common/program.rs"]

@@ -13,6 +13,7 @@ mod data;
 mod data_name;
 mod devices;
 mod eval;
+mod explain;
 mod file_kind;
 mod log;
 mod loss;
@@ -39,7 +40,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use wgrad::train::Scores;
 use wgrad::{Device, DeviceInfo, Error};
 
@@ -64,14 +65,41 @@ fn environment() -> String {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Devices(devices::Args),
     Train(Box<train::Args>),
+    LrFind(Box<lr_find::Args>),
     Eval(eval::Args),
     Predict(predict::Args),
+    Explain(explain::Args),
+    Devices(devices::Args),
     Check(check::Args),
     Bench(bench::Args),
     Profile(Box<profile::Args>),
-    LrFind(Box<lr_find::Args>),
+}
+
+/// Commands under their headings.
+const GROUPS: [(&str, &[&str]); 3] = [
+    ("Training and what comes of it", &["train", "lr-find", "eval", "predict"]),
+    ("What there is", &["explain", "devices"]),
+    ("Correctness and speed", &["check", "bench", "profile"]),
+];
+
+/// The command line, whose help has the commands in groups: clap has headings for options alone.
+fn command() -> clap::Command {
+    let command = Cli::command();
+    let line = |name: &&str| {
+        let about = command.find_subcommand(name).and_then(|command| command.get_about());
+        format!("  {name:<9} {}", about.map(ToString::to_string).unwrap_or_default())
+    };
+    let group = |(heading, names): &(&str, &[&str])| {
+        let lines: Vec<String> = names.iter().map(line).collect();
+        format!("{heading}:\n{}", lines.join("\n"))
+    };
+    let groups: Vec<String> = GROUPS.iter().map(group).collect();
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{}\n\nOptions:\n{{options}}{{after-help}}",
+        groups.join("\n\n")
+    );
+    command.help_template(template)
 }
 
 /// What ends a command: one line for the user, and the exit code.
@@ -115,7 +143,7 @@ pub(crate) fn main(started: Instant) -> ExitCode {
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         std::panic::set_hook(Box::new(|bug| eprintln!("error: a bug in wgrad, please report it: {bug}")));
     }
-    let cli = match Cli::try_parse() {
+    let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe is no reason to fail: nobody reads it.
@@ -132,6 +160,7 @@ pub(crate) fn main(started: Instant) -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::LrFind(args) => lr_find::run(&args),
+        Command::Explain(args) => explain::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -263,13 +292,52 @@ pub(crate) fn say_device(info: &DeviceInfo, no_gpu: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_arguments_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_in_a_group() {
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
+        let command = command();
+        let mut all: Vec<&str> = command.get_subcommands().map(|command| command.get_name()).collect();
+        grouped.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(grouped, all);
+        let help = command.clone().render_help().to_string();
+        for (heading, names) in GROUPS {
+            let rest = help.split_once(&format!("\n{heading}:\n")).unwrap().1;
+            // Each with what it does.
+            assert!(
+                names
+                    .iter()
+                    .all(|name| rest.contains(&format!("\n  {name}"))
+                        || rest.starts_with(&format!("  {name}")))
+            );
+        }
+    }
+
+    /// Every option of training stands under a heading, and its line in the short help is one.
+    #[test]
+    fn every_option_of_training_has_a_heading_and_a_line() {
+        let command = command();
+        let train = command.find_subcommand("train").unwrap();
+        let mut headings: Vec<&str> = Vec::new();
+        for argument in train.get_arguments() {
+            let name = argument.get_id().as_str();
+            let heading = argument.get_help_heading().unwrap_or_else(|| panic!("--{name} has no heading"));
+            if headings.last() != Some(&heading) {
+                headings.push(heading);
+            }
+            let line = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!((10..=125).contains(&line.chars().count()), "--{name}: {line}");
+        }
+        headings.sort_unstable();
+        headings.dedup();
+        assert_eq!(headings.len(), 8, "{headings:?}");
     }
 
     #[test]

@@ -25,8 +25,10 @@ pub(super) struct TableArgs {
     /// Column of a table that holds the class, or the number to predict [default: the last]
     #[arg(long, value_name = "COLUMN")]
     target: Option<String>,
-    /// What the target is: a class; a number to predict; or `auto`, a number if the values have fractions or there are
-    /// more different ones than a tenth of the rows, and more than two [default: auto]
+    /// What the target is: a class, or a number to predict [default: auto]
+    ///
+    /// `auto`: a number if the values have fractions or there are more different ones than a tenth of the rows, and more
+    /// than two.
     #[arg(long, value_enum, value_name = "auto|classification|regression")]
     task: Option<TableTask>,
     /// What becomes of rows with missing values: empty fields, NA, ? and nan [default: error]

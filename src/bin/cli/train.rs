@@ -18,7 +18,7 @@ use super::data_name::DataName;
 use super::model::{Architecture, Kind};
 use super::progress::Progress;
 use super::run_file::Origin;
-use super::settings::{self, Kept, Settings, name};
+use super::settings::{self, Kept, Settings, heading, name};
 use super::train_report::{describe, kept_result, result, say_end};
 use super::train_watch::Watch;
 use super::{Failure, Outcome, data, open, pictures, run_file, say, say_device, thousands};
@@ -46,25 +46,38 @@ pub(super) struct Args {
     #[command(flatten)]
     settings: settings::Args,
     /// `auto` (a GPU if there is one, else the CPU), `gpu`, `cpu`, or part of an adapter's name
-    #[arg(long, default_value = "auto")]
+    #[arg(long, default_value = "auto", help_heading = heading::DEVICE)]
     device: String,
-    /// Go on from the checkpoint in --out, with the settings of its run where no others are given (the device is none of them)
-    #[arg(long)]
+    /// Go on from the checkpoint in --out
+    ///
+    /// With the settings of its run where no others are given; the device is none of them.
+    #[arg(long, help_heading = heading::RUN)]
     resume: bool,
-    /// Look at the layers at every so many steps, 100 if no number is given: norms of weights, gradients and outputs, how far
-    /// an update goes, dead ReLUs. They are shown with the epochs and kept in run.json; what means trouble is said
-    #[arg(long, value_name = "STEPS", num_args = 0..=1, default_missing_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Show how the layers fare, at every so many steps (100)
+    ///
+    /// That is: norms of weights, gradients and outputs, how far an update goes, dead ReLUs. They are kept in run.json. Gradients that
+    /// vanish or explode, ReLUs that die and steps that are too large are said in a warning.
+    #[arg(
+        long,
+        value_name = "STEPS",
+        num_args = 0..=1,
+        default_missing_value = "100",
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = heading::RUN
+    )]
     watch: Option<u32>,
-    /// Look for NaN and infinities in all that a step computes, and name the op, layer and step where one arises. A step
-    /// takes several times as long
-    #[arg(long)]
+    /// Name the op, layer and step that give NaN or an infinity
+    ///
+    /// All that a step computes is looked at, so that it takes up to three times as long.
+    #[arg(long, help_heading = heading::RUN)]
     check_numerics: bool,
-    /// Leave out the pictures: curves.svg, confusion.svg, mistakes.svg, filters.svg; of a regression predicted.svg and
-    /// residuals.svg
-    #[arg(long)]
+    /// Leave out the pictures
+    ///
+    /// These are curves.svg, confusion.svg, mistakes.svg, filters.svg; of a regression predicted.svg and residuals.svg.
+    #[arg(long, help_heading = heading::RUN)]
     no_pictures: bool,
     /// Print one JSON object an epoch and one at the end, and nothing else
-    #[arg(long)]
+    #[arg(long, help_heading = heading::RUN)]
     json: bool,
 }
 

@@ -48,6 +48,11 @@ const MAXOUT: &str = "maxout";
 const PIECES: f32 = 2.0;
 
 impl Nonlinearity {
+    /// The names of all, without their parameters.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Activation::ALL.into_iter().map(|a| a.name()).chain([PRELU, SWISH, RRELU, MAXOUT])
+    }
+
     /// Numbers that the layer before it gives for each of its results: the pieces of a maxout, the halves of GLU and SwiGLU.
     pub fn inputs(&self) -> usize {
         match self {
@@ -115,8 +120,7 @@ impl FromStr for Nonlinearity {
                 return text.parse().map(Nonlinearity::Of);
             }
             _ => {
-                let own = Activation::ALL.map(|a| a.name());
-                let known: Vec<&str> = own.into_iter().chain([PRELU, SWISH, RRELU, MAXOUT]).collect();
+                let known: Vec<&str> = Nonlinearity::names().collect();
                 return Err(unknown("activation", name, &known));
             }
         };

@@ -44,7 +44,8 @@ pub enum Norm {
 }
 
 impl Norm {
-    const NAMES: [&'static str; 6] = ["batch", "layer", "group", "instance", "rms", "none"];
+    /// The names that it is parsed from.
+    pub const NAMES: [&'static str; 6] = ["batch", "layer", "group", "instance", "rms", "none"];
 }
 
 impl fmt::Display for Norm {

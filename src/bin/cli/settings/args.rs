@@ -15,138 +15,193 @@ use super::super::network::InitName;
 use super::super::schedule::ScheduleName;
 use super::super::table::TableArgs;
 
-/// Arguments of `wgrad train` that a run is made of.
+/// Headings of the help, in its order.
+pub(in super::super) mod heading {
+    pub(in super::super::super) const DATA: &str = "Data";
+    pub(in super::super::super) const MODEL: &str = "Model";
+    pub(in super::super::super) const LOSS: &str = "Loss";
+    pub(in super::super::super) const OPTIMIZER: &str = "Optimizer and schedule";
+    pub(in super::super::super) const REGULARIZATION: &str = "Regularization";
+    pub(in super::super::super) const DEVICE: &str = "Precision and device";
+    pub(in super::super::super) const RUN: &str = "Run and records";
+}
+
+use heading::{DATA, DEVICE, LOSS, MODEL, OPTIMIZER, REGULARIZATION, RUN};
+
+/// Arguments of `wgrad train` that a run is made of. The first paragraph of each is its line in `-h`.
 #[derive(Debug, Default, PartialEq, clap::Args)]
 #[group(id = "settings")]
 pub(in super::super) struct Args {
-    /// `digits`, `iris`, a CSV file with a header, or a folder with the four files of MNIST or of a set published like
-    /// it [default: digits]
-    #[arg(long, value_name = "digits|iris|FILE.csv|DIR")]
+    /// What to learn from [default: digits]
+    ///
+    /// `digits` and `iris` come with wgrad; else a CSV file with a header, or a folder with the four files of MNIST or of
+    /// a set published like it.
+    #[arg(long, value_name = "digits|iris|FILE.csv|DIR", help_heading = DATA)]
     pub(in super::super) data: Option<DataName>,
+    /// Training rows kept for validation [default: a tenth]
+    ///
+    /// Of images the last rows, of tables rows drawn class by class.
+    #[arg(long, value_name = "ROWS", help_heading = DATA)]
+    pub(in super::super) validation: Option<usize>,
+    /// Move the training images at random, cut squares out of them and mix them in pairs
+    ///
+    /// `shift=PIXELS,rotate=DEGREES,scale=CHANGE,cutout=PIXELS,mixup=ALPHA`, each optional, or `none`
+    /// [default: none; for a cnn or resnet on the digits shift=1; without a value shift=1,rotate=10,scale=0.1]
+    #[arg(
+        long, value_name = "WHAT", num_args = 0..=1, default_missing_value = "shift=1,rotate=10,scale=0.1",
+        help_heading = DATA
+    )]
+    pub(in super::super) augment: Option<Augment>,
+    #[command(flatten)]
+    pub(in super::super) table: TableArgs,
     /// The kind of model [default: cnn for images, mlp for tables]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = MODEL)]
     pub(in super::super) model: Option<Kind>,
     /// Widths of the hidden layers of an mlp [default: 128]
     #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=16384))]
+    #[arg(help_heading = MODEL)]
     pub(in super::super) hidden: Option<Vec<u32>>,
-    /// Channels of the convolutions of a cnn, or of the stages of a resnet [default: 32,64; for a resnet 16,32]
+    /// Channels of a cnn's convolutions [default: 32,64], or of a resnet's stages [default: 16,32]
     #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(help_heading = MODEL)]
     pub(in super::super) channels: Option<Vec<u32>>,
     /// Residual blocks of each stage of a resnet [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), help_heading = MODEL)]
     pub(in super::super) depth: Option<u32>,
-    /// What is between the layers, by name, some with numbers: `mish`, `leaky-relu=0.1`, `prelu`, `swish-learned`, `rrelu`;
-    /// for an mlp `glu` and `maxout=3` too. A wrong name lists all [default: relu]
-    #[arg(long, value_name = "NAME[=NUMBERS]", value_parser = clap::value_parser!(Nonlinearity))]
+    /// What is between the layers, by name, some with numbers [default: relu]
+    ///
+    /// Such as `mish`, `leaky-relu=0.1`, `prelu`, `swish-learned`, `rrelu`; for an mlp `glu` and `maxout=3` too.
+    /// `wgrad explain activations` lists all, `wgrad explain NAME` says what one is and when to take it.
+    #[arg(long, value_name = "NAME[=NUMBERS]", value_parser = clap::value_parser!(Nonlinearity), help_heading = MODEL)]
     pub(in super::super) activation: Option<Nonlinearity>,
-    /// How the weights start: `xavier-uniform`, `he-normal`, `lecun-normal`, `orthogonal`, `normal=0.02` and others; a wrong
-    /// name lists all [default: uniform within 1/√inputs; convolutions he-normal]
-    #[arg(long, value_name = "NAME[=NUMBER]", value_parser = clap::value_parser!(InitName))]
-    pub(in super::super) init: Option<InitName>,
-    /// What normalizes hidden values, of groups perhaps with their number: before the activations of an mlp, after the
-    /// convolutions of a cnn or resnet. For images layer, group and rms are over positions too, and instance is for them
-    /// alone [default: none; for a resnet batch]
-    #[arg(long, value_name = "batch|layer|group[=N]|instance|rms|none")]
+    /// What normalizes hidden values [default: none; for a resnet batch]
+    ///
+    /// Before the activations of an mlp, after the convolutions of a cnn or resnet; of groups perhaps with their number. For
+    /// images layer, group and rms are over positions too, and instance is for them alone. `wgrad explain NAME` says what
+    /// each is.
+    #[arg(long, value_name = "batch|layer|group[=N]|instance|rms|none", help_heading = MODEL)]
     pub(in super::super) norm: Option<Norm>,
-    /// Move the training images at random, cut squares out of them and mix them in pairs:
-    /// `shift=PIXELS,rotate=DEGREES,scale=CHANGE,cutout=PIXELS,mixup=ALPHA`, each optional, or `none`
-    /// [default: none; for a cnn or resnet on the digits shift=1; without a value shift=1,rotate=10,scale=0.1]
-    #[arg(long, value_name = "WHAT", num_args = 0..=1, default_missing_value = "shift=1,rotate=10,scale=0.1")]
-    pub(in super::super) augment: Option<Augment>,
-    /// How often the training rows are gone through [default: 10; for the digits 60, or 100 for an mlp; for tables 100]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(in super::super) epochs: Option<u32>,
-    /// Rows of a step [default: 64; for an mlp 32, on tables 16]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(in super::super) batch: Option<u32>,
-    /// Learning rate at the start [default: 0.002; for an mlp 0.003, on the digits 0.01; times 30 for sgd, 10 with momentum, 3
-    /// for adagrad, 2 for adamax, 0.3 for rmsprop and lion; for adadelta 1]
-    #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
-    pub(in super::super) lr: Option<f32>,
-    /// What becomes of the learning rate, epoch by epoch: constant, cosine, step, multi-step, exponential, inverse-time,
-    /// polynomial, linear, cosine-restarts, one-cycle, cyclic or plateau, some with numbers, such as `exponential=0.9` or
-    /// `plateau=PATIENCE,FACTOR`; a wrong name lists all [default: cosine]
-    #[arg(long, value_name = "NAME[=NUMBERS]", value_parser = clap::value_parser!(ScheduleName))]
-    pub(in super::super) schedule: Option<ScheduleName>,
-    /// Epochs in which the learning rate grows along a line before the schedule begins [default: 0]
-    #[arg(long, value_name = "EPOCHS")]
-    pub(in super::super) warmup: Option<u32>,
-    /// Epochs after which --schedule step lowers the rate [default: a third of all]. Chooses that schedule, and with it
-    /// --keep best
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(in super::super) step_every: Option<u32>,
-    /// What --schedule step multiplies the rate by [default: 0.1]. Chooses that schedule, and with it --keep best
-    #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true)]
-    pub(in super::super) step_factor: Option<f32>,
-    /// What is minimized, by name, some with numbers: `huber=0.5`, `quantile=0.9`, `robust=0,1`, `focal=2`, `adaptive`; a
-    /// wrong name lists all. Of classes, losses of numbers compare softmax with one-hot targets [default: cross-entropy; for a
-    /// regression mse]
-    #[arg(long, value_name = "NAME[=NUMBERS]", value_parser = clap::value_parser!(LossName))]
+    /// How the weights start, by name, some with a number
+    /// [default: uniform within 1/√inputs; convolutions he-normal]
+    ///
+    /// Such as `xavier-uniform`, `he-normal`, `lecun-normal`, `orthogonal`, `normal=0.02`. `wgrad explain initializers` lists
+    /// all.
+    #[arg(long, value_name = "NAME[=NUMBER]", value_parser = clap::value_parser!(InitName), help_heading = MODEL)]
+    pub(in super::super) init: Option<InitName>,
+    /// What is minimized, by name, some with numbers [default: cross-entropy; for a regression mse]
+    ///
+    /// Such as `huber=0.5`, `quantile=0.9`, `robust=0,1`, `variable-power=1`, `focal=2`, `adaptive`; `wgrad explain losses`
+    /// lists all. Of classes, losses of numbers compare softmax with one-hot targets.
+    #[arg(long, value_name = "NAME[=NUMBERS]", value_parser = clap::value_parser!(LossName), help_heading = LOSS)]
     pub(in super::super) loss: Option<LossName>,
     /// Move the targets of a cross-entropy so far towards the uniform distribution [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_negative_numbers = true, help_heading = LOSS)]
     pub(in super::super) label_smoothing: Option<f32>,
-    /// How much rows of each class count, one number for each, or `balanced`: as much together as those of any other
-    #[arg(long, value_name = "balanced|F,..", value_parser = clap::value_parser!(ClassWeights))]
+    /// How much rows of each class count, one number for each, or `balanced`
+    ///
+    /// `balanced`: as much together as those of any other class.
+    #[arg(long, value_name = "balanced|F,..", value_parser = clap::value_parser!(ClassWeights), help_heading = LOSS)]
     pub(in super::super) class_weights: Option<ClassWeights>,
-    /// How gradients change the weights: sgd, momentum, nesterov, adagrad, adadelta, rmsprop, rprop, adam, amsgrad, adamw, adamax,
-    /// nadam, radam, lion, lamb or muon [default: adam]
-    #[arg(long, value_name = "NAME", value_parser = clap::value_parser!(OptimizerKind))]
+    /// How gradients change the weights, by name [default: adam]
+    ///
+    /// sgd, momentum, nesterov, adagrad, adadelta, rmsprop, rprop, adam, amsgrad, adamw, adamax, nadam, radam, lion, lamb or
+    /// muon; `wgrad explain NAME` says what each does.
+    #[arg(long, value_name = "NAME", value_parser = clap::value_parser!(OptimizerKind), help_heading = OPTIMIZER)]
     pub(in super::super) optimizer: Option<OptimizerKind>,
+    /// Learning rate at the start [default: 0.002; for an mlp 0.003, on the digits 0.01]
+    ///
+    /// The default is times 30 for sgd, 10 with momentum, 3 for adagrad, 2 for adamax, 0.3 for rmsprop and lion, and 1 for
+    /// adadelta whatever the model is. `wgrad lr-find` suggests one.
+    #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true, help_heading = OPTIMIZER)]
+    pub(in super::super) lr: Option<f32>,
+    /// What becomes of the learning rate, epoch by epoch [default: cosine]
+    ///
+    /// constant, cosine, step, multi-step, exponential, inverse-time, polynomial, linear, cosine-restarts, one-cycle, cyclic
+    /// or plateau, some with numbers, such as `exponential=0.9` or `plateau=PATIENCE,FACTOR`; `wgrad explain NAME` draws
+    /// each.
+    #[arg(long, value_name = "NAME[=NUMBERS]", value_parser = clap::value_parser!(ScheduleName))]
+    #[arg(help_heading = OPTIMIZER)]
+    pub(in super::super) schedule: Option<ScheduleName>,
+    /// Epochs in which the learning rate grows along a line before the schedule begins [default: 0]
+    #[arg(long, value_name = "EPOCHS", help_heading = OPTIMIZER)]
+    pub(in super::super) warmup: Option<u32>,
+    /// Epochs after which --schedule step lowers the rate [default: a third of all]
+    ///
+    /// Chooses that schedule, and with it --keep best.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = OPTIMIZER)]
+    pub(in super::super) step_every: Option<u32>,
+    /// What --schedule step multiplies the rate by [default: 0.1]
+    ///
+    /// Chooses that schedule, and with it --keep best.
+    #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true, help_heading = OPTIMIZER)]
+    pub(in super::super) step_factor: Option<f32>,
     /// Steps whose gradients are averaged for one update of the weights [default: 1]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(help_heading = OPTIMIZER)]
     pub(in super::super) accumulate: Option<u32>,
-    /// Validate, test and save an exponential moving average of the weights, which keeps this much of itself each update, often
-    /// 0.99 or 0.999 [default: 0, the weights themselves]
-    #[arg(long, value_name = "DECAY", value_parser = share, allow_negative_numbers = true)]
+    /// Validate, test and save an exponential moving average of the weights [default: 0, the weights themselves]
+    ///
+    /// It keeps this much of itself each update, often 0.99 or 0.999.
+    #[arg(long, value_name = "DECAY", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMIZER)]
     pub(in super::super) ema: Option<f32>,
-    /// Weight decay, in the gradients or, with adamw, lion and muon, beside them [default: 0; mlp on digits 0.0003; adamw and
-    /// lamb 0.01; muon 0.1]
-    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
-    pub(in super::super) weight_decay: Option<f32>,
-    /// Limit each element of the gradients to this magnitude, before --clip-norm [default: 0, never]
-    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
-    pub(in super::super) clip_value: Option<f32>,
-    /// Add so many times the sum of the magnitudes of all weights, without biases, to what is minimized [default: 0]
-    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
-    pub(in super::super) l1: Option<f32>,
-    /// Add so many times the sum of the squares of all weights, without biases, to what is minimized [default: 0]
-    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
-    pub(in super::super) l2: Option<f32>,
     /// Scale gradients down whose global norm is above this [default: 0, never]
     #[arg(long, value_name = "NORM", value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(help_heading = OPTIMIZER)]
     pub(in super::super) clip_norm: Option<f32>,
-    /// How values between kernels are stored: in 32 bits, or activations and their gradients in 16, with a loss that is
-    /// scaled as gradients overflow or do not [default: f32]
-    #[arg(long, value_enum)]
-    pub(in super::super) precision: Option<Stored>,
-    /// Memory for the intermediate values of a training step, in bytes, KiB, MiB or GiB: activations that do not fit are
-    /// computed again in the backward pass, which changes no result; `none` for a resumed run without its limit
-    /// [default: no limit]
-    #[arg(long, value_name = "BYTES|MiB", value_parser = budget)]
-    pub(in super::super) memory_budget: Option<usize>,
-    /// Stop after so many epochs in which the validation loss was not lower than before; --keep is then best, if
-    /// nothing else is said [default: 0, never]
-    #[arg(long, value_name = "EPOCHS")]
-    pub(in super::super) patience: Option<u32>,
-    /// Seed of the initial weights, the order of the rows, dropout and augmentation [default: 42]
-    #[arg(long, value_name = "N")]
-    pub(in super::super) seed: Option<u64>,
-    /// Training rows kept for validation: of images the last, of tables drawn class by class [default: a tenth]
-    #[arg(long, value_name = "ROWS")]
-    pub(in super::super) validation: Option<usize>,
-    /// Which weights are tested and saved [default: last with --schedule cosine and without --patience, else
-    /// best]
-    #[arg(long, value_enum)]
-    pub(in super::super) keep: Option<Kept>,
+    /// Limit each element of the gradients to this magnitude, before --clip-norm [default: 0, never]
+    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(help_heading = OPTIMIZER)]
+    pub(in super::super) clip_value: Option<f32>,
+    /// Weight decay [default: 0; mlp on digits 0.0003; adamw and lamb 0.01; muon 0.1]
+    ///
+    /// It is added to the gradients or, with adamw, lion and muon, taken from the weights beside them.
+    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(help_heading = REGULARIZATION)]
+    pub(in super::super) weight_decay: Option<f32>,
+    /// Add so many times the sum of the magnitudes of all weights to what is minimized [default: 0]
+    ///
+    /// Biases do not count.
+    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(help_heading = REGULARIZATION)]
+    pub(in super::super) l1: Option<f32>,
+    /// Add so many times the sum of the squares of all weights to what is minimized [default: 0]
+    ///
+    /// Biases do not count.
+    #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(help_heading = REGULARIZATION)]
+    pub(in super::super) l2: Option<f32>,
     /// Share of the hidden values that a step drops [default: 0.5; for an mlp 0.2, on the digits 0.4; for a regression 0]
-    #[arg(long, value_name = "P", value_parser = share, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = share, allow_negative_numbers = true, help_heading = REGULARIZATION)]
     pub(in super::super) dropout: Option<f32>,
+    /// Stop after so many epochs in which the validation loss was not lower than before [default: 0, never]
+    ///
+    /// --keep is then best, if nothing else is said.
+    #[arg(long, value_name = "EPOCHS", help_heading = REGULARIZATION)]
+    pub(in super::super) patience: Option<u32>,
+    /// How values between kernels are stored [default: f32]
+    #[arg(long, value_enum, help_heading = DEVICE)]
+    pub(in super::super) precision: Option<Stored>,
+    /// Memory for the intermediate values of a training step, in bytes, KiB, MiB or GiB [default: no limit]
+    ///
+    /// Activations that do not fit are computed again in the backward pass, which changes no result; `none` for a resumed
+    /// run without its limit.
+    #[arg(long, value_name = "BYTES|MiB", value_parser = budget, help_heading = DEVICE)]
+    pub(in super::super) memory_budget: Option<usize>,
+    /// How often the training rows are gone through [default: 10; for the digits 60, or 100 for an mlp; for tables 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = RUN)]
+    pub(in super::super) epochs: Option<u32>,
+    /// Rows of a step [default: 64; for an mlp 32, on tables 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = RUN)]
+    pub(in super::super) batch: Option<u32>,
+    /// Seed of the initial weights, the order of the rows, dropout and augmentation [default: 42]
+    #[arg(long, value_name = "N", help_heading = RUN)]
+    pub(in super::super) seed: Option<u64>,
+    /// Which weights are tested and saved [default: last with --schedule cosine and without --patience, else best]
+    #[arg(long, value_enum, help_heading = RUN)]
+    pub(in super::super) keep: Option<Kept>,
     /// Folder for what the run leaves [default: runs/DATA-MODEL, as in runs/digits-cnn]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = RUN)]
     pub(in super::super) out: Option<PathBuf>,
-    #[command(flatten)]
-    pub(in super::super) table: TableArgs,
 }
 
 /// How values between kernels are stored.
@@ -154,7 +209,7 @@ pub(in super::super) struct Args {
 pub(in super::super) enum Stored {
     /// In 32 bits
     F32,
-    /// Activations and their gradients in 16 bits, all else in 32
+    /// Activations and their gradients in 16 bits, all else in 32, with a loss that is scaled as gradients overflow or do not
     Mixed,
 }
 

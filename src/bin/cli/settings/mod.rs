@@ -10,7 +10,7 @@ use wgrad::optim::{OptimizerKind, Plateau, Schedule};
 use wgrad::{CompileOptions, Precision};
 
 use args::NO_LIMIT;
-pub(super) use args::{Args, Kept, Stored, name};
+pub(super) use args::{Args, Kept, Stored, heading, name};
 
 use super::augment::Augment;
 use super::data_name::DataName;
