@@ -6,7 +6,9 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use wgrad::cases::registry;
-use wgrad::check::{Report, check_gpu, check_gpu_cases_folded, check_gpu_cases_mid_graph, check_gpu_f16};
+use wgrad::check::{
+    Report, check_gpu, check_gpu_cases, check_gpu_cases_folded, check_gpu_cases_mid_graph, check_gpu_f16,
+};
 use wgrad::gpu::{Gpu, PlantedFault};
 use wgrad::ops::{AdapterClass, Case};
 
@@ -104,10 +106,12 @@ fn every_kernel_is_right_in_the_middle_of_a_graph_and_in_the_third_run() {
 fn folded_grids_cover_everything() {
     for gpu in common::gpus() {
         for class in classes(&gpu) {
-            let report = check_gpu(&gpu.with_class(class).with_max_workgroups(11), |_, _| {});
+            // One case of each kernel.
+            let report = check_gpu_cases_folded(&gpu.with_class(class), &registry(), |_, _| {});
             assert_passed(&report, &format!(" as {class:?}, folded"));
+            assert!(report.cases() > 300, "{}", report.cases());
             // What needs more than 11 x 11 workgroups is a limit, said so, and no failure.
-            assert!(!report.skipped.is_empty() && report.skipped.len() < report.cases() / 4);
+            assert!(report.skipped.len() < report.cases() / 4, "{}", report.skipped.len());
             assert!(report.skipped.iter().all(|s| s.message.contains("workgroups")));
         }
     }
@@ -146,9 +150,15 @@ fn long_loops_are_cut_in_pieces_and_none_is_longer_than_its_launch_says() {
 #[test]
 fn garbage_in_workgroup_memory_does_no_harm() {
     for gpu in common::gpus() {
-        let report =
-            check_gpu(&gpu.with_class(AdapterClass::Gpu).with_fault(PlantedFault::Garbage), |_, _| {});
-        assert_passed(&report, "");
+        let gpu = gpu.with_class(AdapterClass::Gpu);
+        let has_memory = |case: &Case| {
+            let texts =
+                wgrad::mutation::program(&gpu, case).map(|program| program.dispatches).unwrap_or_default();
+            texts.iter().any(|d| d.kernel.text.contains("var<workgroup>"))
+        };
+        let cases: Vec<Case> = registry().into_iter().filter(has_memory).collect();
+        assert!(cases.len() > 500, "{}", cases.len());
+        assert_passed(&check_gpu_cases(&gpu.with_fault(PlantedFault::Garbage), &cases, |_, _| {}), "");
     }
 }
 
