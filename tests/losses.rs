@@ -206,7 +206,7 @@ struct Strips {
     counts: Vec<u32>,
 }
 
-const STRIPS: usize = 24;
+const STRIPS: usize = 48;
 const DIGITS: usize = 10;
 const MOST_DIGITS: usize = 5;
 const WIDTH: usize = 6 * MOST_DIGITS;
@@ -214,7 +214,7 @@ const WIDTH: usize = 6 * MOST_DIGITS;
 impl Strips {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed, "strips");
-        let noise = (0..STRIPS * WIDTH * DIGITS).map(|_| 0.2 * rng.normal() as f32).collect();
+        let noise = (0..STRIPS * WIDTH * DIGITS).map(|_| 0.1 * rng.normal() as f32).collect();
         let mut strips = Strips { columns: noise, targets: vec![], lengths: vec![], counts: vec![] };
         for row in 0..STRIPS {
             let count = 1 + rng.below(MOST_DIGITS as u32) as usize;
@@ -299,9 +299,9 @@ fn a_recognizer_learns_to_read_sequences_that_are_not_aligned() {
         step.run_many(250).unwrap();
         let last = step.scalar("loss").unwrap();
         println!("{name}: {first} to {last}");
-        assert!(first > 5.0 && last < 0.05, "{name}: {first} to {last}");
+        assert!(first > 5.0 && last < 0.02, "{name}: {first} to {last}");
         let mut step = compile(false);
-        for (strips, right) in [(&train, STRIPS), (&other, STRIPS - 2)] {
+        for (which, strips, right) in [("known", &train, STRIPS), ("other", &other, STRIPS - 2)] {
             feed(&mut step, strips);
             step.run().unwrap();
             let path = step.read("path").unwrap().wait().unwrap();
@@ -310,7 +310,8 @@ fn a_recognizer_learns_to_read_sequences_that_are_not_aligned() {
                 ctc.collapse(&path[row * WIDTH..][..strips.lengths[*row] as usize]) == strips.target(*row)
             };
             let found = (0..STRIPS).filter(read).count();
-            assert!(found >= right, "{name}: {found} of {STRIPS} strips are read");
+            println!("{name}: {found} of {STRIPS} {which} strips are read");
+            assert!(found >= right, "{name}: {found} of {STRIPS} {which} strips are read");
         }
     }
 }
