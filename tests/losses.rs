@@ -254,6 +254,7 @@ impl Strips {
 fn a_recognizer_learns_to_read_sequences_that_are_not_aligned() {
     let (train, other) = (Strips::new(1), Strips::new(2));
     let ctc = Ctc::new(DIGITS as u32);
+    #[cfg_attr(not(feature = "gpu"), expect(unused_mut))]
     let mut ways = vec![("cpu".to_string(), Device::cpu(), CompileOptions::new())];
     #[cfg(feature = "gpu")]
     for gpu in common::gpus() {
@@ -284,7 +285,7 @@ fn a_recognizer_learns_to_read_sequences_that_are_not_aligned() {
         let compile = |is_training: bool| {
             let g = if is_training { Graph::new() } else { Graph::inference() };
             record(&g, is_training);
-            device.compile_with(&g, options.clone()).unwrap()
+            device.compile_with(&g, options).unwrap()
         };
         let feed = |step: &mut wgrad::Step, strips: &Strips| {
             step.feed("columns", &strips.columns).unwrap();
