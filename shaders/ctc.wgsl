@@ -180,7 +180,7 @@ fn ctc_gradient(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
         }
         if (is_here) { sum += exp_of((alpha[start + s] + beta[start + s]) + own); }
     }
-    if (q.end > q.most) {
+    if (q.end == q.most + 1u) {
         let d = dloss[item];
         let is_finite = (bitcast<u32>(own) & 0x7f800000u) != 0x7f800000u;
         sum = select(select(not_a_number(), -(sum * d), is_finite), 0.0, is_zero(d));
