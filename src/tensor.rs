@@ -146,7 +146,7 @@ impl Feed<'_> {
         if let (Feed::U32(values), Some(bound)) = (self, bound)
             && let Some(at) = values.iter().position(|&v| v >= bound)
         {
-            return fail(format!("row {at} holds class {}, outside 0..{bound}", values[at]));
+            return fail(format!("row {at} holds {}, outside 0..{bound}", values[at]));
         }
         Ok(())
     }

@@ -44,6 +44,7 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "classes",
     "conv2d",
     "cross_entropy",
+    "ctc",
     "dropout",
     "layer_norm",
     "losses",

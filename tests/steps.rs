@@ -150,7 +150,7 @@ fn a_class_outside_its_range_is_named_by_row() {
     for device in [Some(Device::cpu()), common::gpu().map(Device::from)].into_iter().flatten() {
         let mut step = training_step(&device, &Params::seeded(1)).unwrap();
         let error = step.feed("y", &[0u32, 1, 2, 9, 4, 0, 1, 2]).unwrap_err().to_string();
-        assert!(error.contains("row 3 holds class 9, outside 0..5"), "{error}");
+        assert!(error.contains("row 3 holds 9, outside 0..5"), "{error}");
         // Nothing was lost: the old labels are still there.
         step.run().unwrap();
     }
@@ -365,7 +365,7 @@ fn a_constant_class_outside_its_range_is_a_mistake() {
     let g = Graph::new();
     let classes = g.constant(wgrad::Tensor::new([2], vec![1u32, 9]).unwrap());
     let _ = g.input("x", [2, 5]).softmax_cross_entropy(classes);
-    assert!(g.error().unwrap().to_string().contains("row 1 holds class 9, outside 0..5"));
+    assert!(g.error().unwrap().to_string().contains("row 1 holds 9, outside 0..5"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ that PyTorch differentiates. Parameters are exact in f32, and there are 4 or 8
 values, so that a mean is exact too.
 
 Rows of a loss: `input`, `classes`, `weights` of rows; of its reductions: `out`, and `gradient` by each input. After the name,
-`+w` has class weights, `+s` label smoothing by 1/8, `+i` an ignored class, and `+soft` distributions as targets; `3:` is a loss
+`+w` has class weights, `+s` label smoothing by 1/8, `+i` an ignored class, `+soft` distributions as targets and `+z` no infinity; `3:` is a loss
 of three values.
 """
 
@@ -192,6 +192,25 @@ def contrastive(a, b, y, r, margin=2.0):
 
 
 reductions("3:contrastive=2", [a, near, alike], contrastive)
+
+
+def ctc(blank, zero_infinity=False):
+    # Rows of the batch come first here, and a softmax of logits.
+    def loss(z, targets, lengths, counts, r):
+        y = torch.log_softmax(z, 2).permute(1, 0, 2)
+        return F.ctc_loss(y, targets, lengths, counts, blank=blank, reduction=r, zero_infinity=zero_infinity)
+
+    return loss
+
+
+# Padding of targets is 1, which is a label as well.
+few = [numbers(N, 6, 3), torch.tensor([[1, 2, 1], [1, 1, 1], [2, 1, 1], [2, 2, 1]]), torch.tensor([6, 1, 5, 4]), torch.tensor([3, 0, 1, 2])]
+reductions("ctc=0", few, ctc(0), weighted=False)
+labels = torch.tensor([[0, 1, 3, 4, 0, 1], [3, 3, 3, 1, 1, 1]])
+reductions("ctc=2", [numbers(2, 14, 5) * 3, labels, torch.tensor([14, 11]), torch.tensor([6, 4])], ctc(2), weighted=False)
+# The second item needs three times and has two, the third one needs two and has one.
+short = [numbers(N, 5, 4), torch.tensor([[1, 2], [3, 3], [2, 1], [1, 1]]), torch.tensor([5, 2, 1, 4]), torch.tensor([2, 2, 2, 1])]
+reductions("ctc=0+z", short, ctc(0, zero_infinity=True), weighted=False)
 
 if __name__ == "__main__":
     print("# By scripts/golden/losses.py: loss or loss/reduction; what; index; shape; numbers. Do not edit.")

@@ -8,7 +8,7 @@ use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth};
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::softmax::{Softmax, SoftmaxGrad};
-use crate::ops::{Case, Fillings, Kernels, batch_norm, classes, matmul, pool};
+use crate::ops::{Case, Fillings, Kernels, batch_norm, classes, ctc, matmul, pool};
 use crate::shape::Shape;
 
 /// Cheap ones, which are checked with all others: along axes that one invocation walks where nothing is cut.
@@ -44,6 +44,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(matmul::long_cases());
     cases.extend(classes::long_cases());
     cases.extend(pool::long_cases());
+    cases.extend(ctc::long_cases());
     cases.extend(convolutions());
     cases.into_iter().map(Case::no_gradient).collect()
 }
@@ -183,8 +184,17 @@ mod tests {
         println!("{tried} launches of long cases");
         refused.retain(|(_, entry), _| !entry.ends_with("_plain"));
         assert!(refused.is_empty(), "{refused:#?}");
-        for op in ["sum", "max", "softmax", "cross_entropy", "argmax", "scatter_rows", "max_pool2d", "conv2d"]
-        {
+        for op in [
+            "sum",
+            "max",
+            "softmax",
+            "cross_entropy",
+            "argmax",
+            "scatter_rows",
+            "max_pool2d",
+            "conv2d",
+            "ctc",
+        ] {
             assert!(cut.get(op).is_some_and(|n| *n > 0), "no long case of {op}: {cut:?}");
         }
         assert!(tried > 3000, "{tried}");

@@ -137,7 +137,7 @@ impl Recording {
                 if let crate::tensor::Data::U32(values) = self.constants[c].0.data()
                     && let Some(row) = values.iter().position(|&v| v >= bound)
                 {
-                    return Err(format!("row {row} holds class {}, outside 0..{bound}", values[row]));
+                    return Err(format!("row {row} holds {}, outside 0..{bound}", values[row]));
                 }
             }
             Source::Input(i) => {

@@ -1,6 +1,6 @@
 //! Losses and their gradients against `tests/golden/losses.csv`, by PyTorch.
 
-use super::{Loss, Reduction};
+use super::{Ctc, Loss, Reduction};
 use crate::golden_tests::{self, Numbers, in_f64};
 use crate::graph::{Graph, Var};
 
@@ -31,6 +31,11 @@ fn record<'g>(name: &str, values: &[Var<'g>], weights: Option<Var<'g>>) -> Var<'
     }
     let mut parts = loss.split('+');
     let base = parts.next().unwrap();
+    if let Some(blank) = base.strip_prefix("ctc=") {
+        let ctc = Ctc::new(blank.parse().unwrap()).reduction(reduction);
+        let ctc = if parts.next() == Some("z") { ctc.zero_infinity() } else { ctc };
+        return ctc.of(values[0].log_softmax(2), values[1], [values[2], values[3]]);
+    }
     let mut loss: Loss = base.parse().unwrap();
     for option in parts {
         loss = match option {

@@ -15,6 +15,9 @@
 //! assert_eq!((mean.shape().rank(), sum.shape().rank()), (0, 0));
 //! ```
 //!
+//! [`Ctc`] is the loss of sequences whose targets are sequences of labels without an alignment; it takes the lengths of both as well,
+//! so that it is none of the above.
+//!
 //! Every loss is a composition of recorded ops, so that it is differentiated, checked and fused as they are. What a
 //! target holds is known on the device alone, and nothing is checked there but class numbers, which are refused with
 //! their row when they are fed; a target outside of what a loss expects, such as a probability above 1, gives what the
@@ -22,6 +25,9 @@
 
 mod adaptive;
 mod classification;
+mod ctc;
+#[cfg(test)]
+mod ctc_tests;
 mod distance;
 #[cfg(test)]
 mod golden_tests;
@@ -36,6 +42,7 @@ mod robust;
 mod tests;
 
 pub use adaptive::Adaptive;
+pub use ctc::Ctc;
 pub(crate) use kind::{Kind, TargetKind};
 pub use names::NAMES;
 pub use penalty::{elastic_net_penalty, l1_penalty, l2_penalty, weights};

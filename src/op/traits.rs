@@ -53,6 +53,13 @@ pub enum Below {
         /// The axis.
         axis: usize,
     },
+    /// One more than the extent of an axis of an input: what has been counted along it, at most all.
+    Length {
+        /// The input.
+        input: usize,
+        /// The axis.
+        axis: usize,
+    },
 }
 
 impl Traits {
@@ -124,7 +131,7 @@ impl Traits {
     pub(crate) fn wrong_input(&self, inputs: usize) -> Option<usize> {
         let extents = self.indices.iter().filter_map(|(_, below)| match below {
             Below::Count(_) => None,
-            Below::Extent { input, .. } => Some(input),
+            Below::Extent { input, .. } | Below::Length { input, .. } => Some(input),
         });
         let named = self.indices.iter().map(|(input, _)| input).chain(extents);
         named.chain(&self.moves).chain(&self.counter).copied().find(|&input| input >= inputs)
@@ -135,6 +142,7 @@ impl Traits {
         let bound = |below: Below| match below {
             Below::Count(n) => n,
             Below::Extent { input, axis } => inputs[input].shape.dim(axis) as u32,
+            Below::Length { input, axis } => (inputs[input].shape.dim(axis) as u32).saturating_add(1),
         };
         self.indices.iter().map(|&(input, below)| (input, bound(below))).collect()
     }

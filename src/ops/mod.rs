@@ -13,6 +13,7 @@ mod cast;
 pub(crate) mod classes;
 pub(crate) mod conv;
 pub(crate) mod cross_entropy;
+pub(crate) mod ctc;
 mod dropout;
 pub(crate) mod elementwise;
 mod fill;
@@ -76,6 +77,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(argmax::cases());
     cases.extend(softmax::cases());
     cases.extend(cross_entropy::cases());
+    cases.extend(ctc::cases());
     cases.extend(movement::cases());
     cases.extend(classes::cases());
     cases.extend(cast::cases());
