@@ -1,7 +1,7 @@
 //! What an entry records, and the kernels that come of it.
 
 use wgrad::kernels::{Listed, Runs, of_case, of_graph};
-use wgrad::losses::{self, Adaptive, Loss, NAMES};
+use wgrad::losses::{self, Adaptive, Ctc, Loss, NAMES};
 use wgrad::nn::{self, Layer, Nonlinearity};
 use wgrad::ops::Case;
 use wgrad::optim::{Optimizer, OptimizerKind};
@@ -153,6 +153,11 @@ fn loss(name: &str) -> Option<Recorded> {
         "half_squared_error" => Recorded::of(|g| {
             let x = g.input("x", SHAPE);
             (Some(x), Some(losses::half_squared_error(x, g.input("t", SHAPE))))
+        })?,
+        "ctc" => Recorded::of(|g| {
+            let x = g.input("x", [8, 32, 16]);
+            let lengths = [g.classes("input lengths", [8]), g.classes("target lengths", [8])];
+            (Some(x), Some(Ctc::new(0).of(x, g.classes("t", [8, 12]), lengths)))
         })?,
         "gaussian_nll" => of_three(Loss::gaussian_nll(false), &SHAPE)?,
         "cosine_embedding" => of_three(Loss::cosine_embedding(0.0), &[64])?,

@@ -14,7 +14,7 @@ macro_rules! embedded {
 }
 
 /// The files that formulas are in.
-const FILES: [(&str, &str); 74] = embedded![
+const FILES: [(&str, &str); 77] = embedded![
     "ops/elementwise/activation/mod.rs",
     "ops/elementwise/activation/smooth.rs",
     "ops/elementwise/activation/piecewise.rs",
@@ -41,6 +41,8 @@ const FILES: [(&str, &str); 74] = embedded![
     "ops/cross_entropy/both.rs",
     "ops/cross_entropy/grad.rs",
     "ops/cross_entropy/mod.rs",
+    "ops/ctc/grad.rs",
+    "ops/ctc/mod.rs",
     "ops/dropout.rs",
     "ops/fill.rs",
     "ops/fused.rs",
@@ -66,6 +68,7 @@ const FILES: [(&str, &str); 74] = embedded![
     "losses/regression.rs",
     "losses/robust.rs",
     "losses/adaptive.rs",
+    "losses/ctc.rs",
     "losses/classification.rs",
     "losses/probability.rs",
     "losses/distance.rs",
@@ -251,6 +254,9 @@ pub(super) fn of_entry(entry: &Entry) -> Vec<Item> {
 
 /// The arm of a match that records a loss; without one, its constructor.
 fn of_loss(entry: &Entry) -> Vec<Item> {
+    if entry.name == "ctc" {
+        return places("losses/ctc", "pub fn of<").map(|place| place.item()).collect();
+    }
     let constructors = entry.rows.iter().map(Row::constructor).chain([entry.name.clone()]);
     for constructor in constructors {
         let function = format!("pub fn {constructor}");
