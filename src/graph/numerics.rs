@@ -85,7 +85,7 @@ impl Graph {
 
     /// Appends the check of a node that was recorded, if there is to be one.
     pub(super) fn check_node(&self, node: usize) {
-        let marked = self.inner.borrow_mut().to_check(node);
+        let marked = self.inner.borrow_mut().marked_of(node);
         self.check(marked);
     }
 
@@ -122,7 +122,7 @@ impl Recording {
     }
 
     /// The same of a node that was recorded.
-    fn to_check(&mut self, node: usize) -> Option<(Param, Vec<ValueId>, u32)> {
+    fn marked_of(&mut self, node: usize) -> Option<(Param, Vec<ValueId>, u32)> {
         self.numerics.as_ref().filter(|numerics| numerics.is_on)?;
         let node: &Node = &self.nodes[node];
         let traits = node.op.traits();
