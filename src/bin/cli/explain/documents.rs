@@ -77,7 +77,7 @@ impl Row {
         self.cells.get(i).map_or("", String::as_str)
     }
 
-    fn kind(&self) -> Option<Kind> {
+    pub(super) fn kind(&self) -> Option<Kind> {
         Some(match (&*self.section, self.head(0), self.head(1)) {
             (_, "op", _) => Kind::Op,
             ("Activations", "records it", _) => Kind::Activation,
