@@ -162,7 +162,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Bytes that may be planned for intermediate values of a training step: activations that do not fit are computed
-    /// again ([`Device::compile_within`]), which changes no result.
+    /// again ([`Device::compile_within`](crate::Device::compile_within)), which changes no result.
     #[must_use]
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.options = self.options.memory_budget(bytes);
