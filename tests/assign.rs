@@ -2,24 +2,15 @@
 //! kernel each on GPUs, equal to a computation by hand, and checked by versions.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[cfg(feature = "gpu")]
 mod common;
 #[allow(dead_code)]
 #[path = "../examples/08_rmsprop.rs"]
 mod rmsprop;
 
+use common::checked_devices as devices;
 use rmsprop::RmsProp;
 use wgrad::optim::Optimizer;
 use wgrad::{Device, Graph, Init, Params, Tensor, Var};
-
-/// The CPU, the reference, and every adapter with each kernel checked.
-fn devices() -> Vec<Device> {
-    #[cfg(feature = "gpu")]
-    let adapters = common::gpus().into_iter().map(|gpu| Device::from(gpu.checked()));
-    #[cfg(not(feature = "gpu"))]
-    let adapters = [];
-    [Device::cpu(), Device::reference()].into_iter().chain(adapters).collect()
-}
 
 fn numbers(n: usize, from: f64) -> Vec<f32> {
     (0..n).map(|i| (from + (i as f64 * 0.7).sin()) as f32).collect()

@@ -1,26 +1,17 @@
 //! Networks of images: every executor against f64 over whole training steps, augmentation, early stopping.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[cfg(feature = "gpu")]
 mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::devices;
 use wgrad::data::{Split, digits};
 use wgrad::nn::{Cnn, Layer, RandomAffine, ResNet};
 use wgrad::optim::{Adam, ClipNorm, Optimizer, Schedule, Sgd};
 use wgrad::train::{Keep, Observer, Trainer, TrainingReport};
 use wgrad::{Device, Error, Graph, Params, Result};
-
-/// The CPU, and every adapter there is.
-fn devices() -> Vec<Device> {
-    #[cfg(feature = "gpu")]
-    let adapters = common::gpus().into_iter().map(Device::from);
-    #[cfg(not(feature = "gpu"))]
-    let adapters = [];
-    [Device::cpu()].into_iter().chain(adapters).collect()
-}
 
 /// Losses of ten steps on batches of 16 digits.
 fn losses(device: &Device, make: &dyn Fn(&Params) -> Box<dyn Layer>) -> Vec<f32> {

@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
+use common::devices;
 use wgrad::bench::{Case, Workload};
 use wgrad::data::{Split, digits};
 use wgrad::gpu::Gpu;
@@ -13,10 +14,6 @@ use wgrad::optim::Adam;
 use wgrad::profile::{Clock, Profile};
 use wgrad::train::Trainer;
 use wgrad::{Data, Device, Error, Graph, Param, Params};
-
-fn devices() -> Vec<Device> {
-    [Device::cpu()].into_iter().chain(common::gpus().into_iter().map(Device::from)).collect()
-}
 
 /// With a launch for each kernel.
 fn unjoined() -> Vec<Device> {

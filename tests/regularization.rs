@@ -1,13 +1,13 @@
 //! Normalizations, noise, penalties and constraints within whole trainings: resumed to the same bits, and what they do.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[cfg(feature = "gpu")]
 mod common;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::devices;
 use wgrad::data::{Split, digits};
 use wgrad::losses::{elastic_net_penalty, weights};
 use wgrad::nn::{
@@ -25,14 +25,6 @@ impl Observer for StopAt {
     fn on_step(&mut self, step: usize, _: usize) {
         self.0.store(step >= self.1, Ordering::Relaxed);
     }
-}
-
-fn devices() -> Vec<Device> {
-    #[allow(unused_mut)]
-    let mut devices = vec![Device::cpu()];
-    #[cfg(feature = "gpu")]
-    devices.extend(common::gpus().into_iter().map(Device::from));
-    devices
 }
 
 fn split(rows: usize) -> Split {

@@ -2,12 +2,12 @@
 //! objectives and metrics from outside the crate, on the CPU and on every adapter.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[cfg(feature = "gpu")]
 mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::devices;
 use wgrad::data::{Dataset, Input, Split, Targets, Values, digits};
 use wgrad::losses::Loss;
 use wgrad::nn::{Activation, Layer, Linear, Mlp, Sequential};
@@ -17,15 +17,6 @@ use wgrad::train::{
     Trainer, TrainingReport, model_fn, objective_fn,
 };
 use wgrad::{Device, Graph, Init, Params, Result, Rng, Tensor, Var};
-
-/// The CPU, and every adapter there is.
-fn devices() -> Vec<Device> {
-    #[cfg(feature = "gpu")]
-    let adapters = common::gpus().into_iter().map(Device::from);
-    #[cfg(not(feature = "gpu"))]
-    let adapters = [];
-    [Device::cpu()].into_iter().chain(adapters).collect()
-}
 
 /// `n` rows of two numbers and 3 x₀ − 2 x₁ + 1, with a little noise.
 fn plane(n: usize, seed: u64) -> Dataset {

@@ -4,7 +4,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{Area, BLUE, GREY, GRID, INK, Text, VERMILLION, failed, picture, text};
+use super::{Area, BLUE, GREY, GRID, INK, Text, VERMILLION, failed, picture, ruled, text};
 use crate::error::{Error, Result};
 use crate::train::EpochRecord;
 
@@ -118,19 +118,12 @@ where
         .y_label_area_size(54)
         .build_cartesian_2d(first..last, range)
         .map_err(failed)?;
-    let label = ("sans-serif", 13).into_font().color(&INK);
-    chart
-        .configure_mesh()
+    ruled(&mut chart.configure_mesh(), 13)
         .x_desc("epoch")
         .x_labels(9)
         .y_labels(7)
         .x_label_formatter(&|x| if x.fract().abs() < 1e-6 { format!("{x:.0}") } else { String::new() })
         .y_label_formatter(&|y| number(*y))
-        .light_line_style(WHITE)
-        .bold_line_style(GRID)
-        .axis_style(GREY)
-        .label_style(label.clone())
-        .axis_desc_style(label)
         .draw()
         .map_err(failed)?;
     // The kept epoch below the lines.

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
-use super::{GREY, GRID, INK, PALETTE, PLAIN, Text, failed, picture, short, text};
+use super::{GREY, PALETTE, PLAIN, Text, failed, picture, ruled, short, text};
 use crate::error::{Error, Result};
 
 /// Names of lines beside each other, and the height of a row of them.
@@ -44,15 +44,7 @@ pub fn functions(
             .y_label_area_size(56)
             .build_cartesian_2d(f64::from(first)..f64::from(last), low..high)
             .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .light_line_style(WHITE)
-            .bold_line_style(GRID)
-            .axis_style(GREY)
-            .label_style(("sans-serif", 13).into_font().color(&INK))
-            .x_desc(axis)
-            .draw()
-            .map_err(failed)?;
+        ruled(&mut chart.configure_mesh(), 13).x_desc(axis).draw().map_err(failed)?;
         let zeros = [[(f64::from(first), 0.0), (f64::from(last), 0.0)], [(0.0, low), (0.0, high)]];
         let is_inside = |(at, y): (f64, f64)| {
             (f64::from(first)..=f64::from(last)).contains(&at) && (low..=high).contains(&y)

@@ -36,6 +36,7 @@ pub use sizes::{Quantity, SizeCurves, SizeLine, sizes};
 use std::fmt::Display;
 use std::path::Path;
 
+use plotters::chart::MeshStyle;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -107,6 +108,15 @@ fn text(area: &Area<'_>, text: &str, at: (i32, i32), how: Text) -> Result<()> {
     let font = if how.upwards { font.transform(FontTransform::Rotate270) } else { font };
     let style = TextStyle::from(font).color(&how.color).pos(Pos::new(how.h, how.v));
     area.draw_text(text, &style, at).map_err(failed)
+}
+
+/// The lines and letters of all charts, on the mesh of one.
+fn ruled<'m, 'a, 'b, X: Ranged, Y: Ranged, DB: DrawingBackend>(
+    mesh: &'m mut MeshStyle<'a, 'b, X, Y, DB>,
+    size: u32,
+) -> &'m mut MeshStyle<'a, 'b, X, Y, DB> {
+    let label = ("sans-serif", size).into_font().color(&INK);
+    mesh.light_line_style(WHITE).bold_line_style(GRID).axis_style(GREY).label_style(label)
 }
 
 fn rectangle(area: &Area<'_>, from: (i32, i32), to: (i32, i32), style: ShapeStyle) -> Result<()> {

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
-use super::{BLUE, GREY, GRID, INK, PLAIN, Text, VERMILLION, failed, picture, text};
+use super::{BLUE, GREY, PLAIN, Text, VERMILLION, failed, picture, ruled, text};
 use crate::error::{Error, Result};
 
 /// Losses of a range test ([`crate::train::Trainer::find_rate`]) over the learning rate, which has a logarithmic axis: points, their
@@ -34,12 +34,7 @@ pub fn rates(rates: &[f32], losses: &[f64], smoothed: &[f64], suggested: Option<
             .y_label_area_size(64)
             .build_cartesian_2d((f64::from(from)..f64::from(to)).log_scale(), low..high)
             .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .light_line_style(WHITE)
-            .bold_line_style(GRID)
-            .axis_style(GREY)
-            .label_style(("sans-serif", 13).into_font().color(&INK))
+        ruled(&mut chart.configure_mesh(), 13)
             .x_desc("learning rate")
             .y_desc("loss of a batch")
             .x_label_formatter(&|x| format!("{x:e}"))

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
-use super::{BLUE, GREY, GRID, INK, Text, VERMILLION, failed, picture, short, text};
+use super::{BLUE, Text, VERMILLION, failed, picture, ruled, short, text};
 use crate::error::{Error, Result};
 
 /// Points that are drawn at most: of more, as many at even steps.
@@ -90,19 +90,12 @@ fn scatter(
             .y_label_area_size(64)
             .build_cartesian_2d(across.0..across.1, up.0..up.1)
             .map_err(failed)?;
-        let label = ("sans-serif", 13).into_font().color(&INK);
-        chart
-            .configure_mesh()
+        ruled(&mut chart.configure_mesh(), 13)
             .x_desc(x)
             .x_labels(7)
             .y_labels(7)
             .x_label_formatter(&|x| number(*x))
             .y_label_formatter(&|y| number(*y))
-            .light_line_style(WHITE)
-            .bold_line_style(GRID)
-            .axis_style(GREY)
-            .label_style(label.clone())
-            .axis_desc_style(label)
             .draw()
             .map_err(failed)?;
         let ideal = LineSeries::new(line.iter().copied(), VERMILLION.stroke_width(1));

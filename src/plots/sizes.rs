@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use super::{Area, GREY, GRID, INK, PALETTE, PLAIN, Text, failed, picture, text};
+use super::{Area, PALETTE, PLAIN, Text, failed, picture, ruled, text};
 use crate::error::{Error, Result};
 
 /// One op on several devices.
@@ -109,9 +109,7 @@ fn draw(area: &Area<'_>, panel: &SizeCurves) -> Result<()> {
             (low / 1.6..high * 1.6).log_scale(),
         )
         .map_err(failed)?;
-    let label = ("sans-serif", 12).into_font().color(&INK);
-    chart
-        .configure_mesh()
+    ruled(&mut chart.configure_mesh(), 12)
         .x_desc(&panel.unit)
         .x_labels(7)
         .y_labels(6)
@@ -120,11 +118,6 @@ fn draw(area: &Area<'_>, panel: &SizeCurves) -> Result<()> {
             Quantity::Seconds => duration(*y),
             Quantity::Bytes => bytes(*y),
         })
-        .light_line_style(WHITE)
-        .bold_line_style(GRID)
-        .axis_style(GREY)
-        .label_style(label.clone())
-        .axis_desc_style(label)
         .draw()
         .map_err(failed)?;
     for (k, line) in panel.lines.iter().enumerate() {

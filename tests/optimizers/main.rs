@@ -1,7 +1,6 @@
 //! Optimizers step for step against PyTorch's numbers, on the CPU and on every adapter; what they all do alike.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[cfg(feature = "gpu")]
 #[path = "../common/mod.rs"]
 mod common;
 mod search;
@@ -10,20 +9,12 @@ mod wrappers;
 
 use std::collections::BTreeMap;
 
+use common::checked_devices as devices;
 use wgrad::optim::{
     Adadelta, Adagrad, Adam, AdamW, Adamax, Averaged, Group, Lamb, Lion, LossScale, Muon, NAdam, Optimizer,
     RAdam, RmsProp, Rprop, Sgd,
 };
 use wgrad::{Device, Graph, Init, Param, Params, Tensor, Var};
-
-/// The CPU, the reference, and every adapter with each kernel checked.
-fn devices() -> Vec<Device> {
-    #[cfg(feature = "gpu")]
-    let adapters = common::gpus().into_iter().map(|gpu| Device::from(gpu.checked()));
-    #[cfg(not(feature = "gpu"))]
-    let adapters = [];
-    [Device::cpu(), Device::reference()].into_iter().chain(adapters).collect()
-}
 
 /// What makes an optimizer for a store of parameters.
 type Make = fn(&Params) -> Box<dyn Optimizer>;

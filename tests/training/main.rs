@@ -1,7 +1,6 @@
 //! The training loop: the same bits from the same seed, stopped or not; files; errors; GPU against CPU.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[cfg(feature = "gpu")]
 #[path = "../common/mod.rs"]
 mod common;
 mod not_finite;
@@ -14,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::devices;
 use not_finite::refusal;
 use wgrad::data::{Dataset, Holdout, Input, LastBatch, Split, TableOptions, Targets, digits, iris};
 use wgrad::nn::{Dropout, Layer, Linear, Mlp};
@@ -128,15 +128,6 @@ fn losses(report: &TrainingReport) -> Vec<(u64, Option<u64>)> {
 /// The validation accuracy of an epoch.
 fn validated(record: &EpochRecord) -> f64 {
     record.validation.as_ref().unwrap().accuracy()
-}
-
-/// The CPU, and every adapter there is.
-fn devices() -> Vec<Device> {
-    #[cfg(feature = "gpu")]
-    let adapters = common::gpus().into_iter().map(Device::from);
-    #[cfg(not(feature = "gpu"))]
-    let adapters = [];
-    [Device::cpu()].into_iter().chain(adapters).collect()
 }
 
 #[test]

@@ -36,13 +36,20 @@ fn trained(
     (states, report, seen.0)
 }
 
+/// Whether it has mixed precision; what else is wrong is no reason to leave it out.
+fn stores_f16(device: &Device) -> bool {
+    match device.compile_with(&Graph::new(), CompileOptions::new().precision(Precision::Mixed)) {
+        Ok(_) => true,
+        Err(Error::Adapter(_)) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 #[test]
 fn looking_changes_nothing() {
     for device in devices() {
         for precision in [Precision::F32, Precision::Mixed] {
-            if Device::compile_with(&device, &Graph::new(), CompileOptions::new().precision(precision))
-                .is_err()
-            {
+            if precision == Precision::Mixed && !stores_f16(&device) {
                 continue;
             }
             let (plain, report, seen) = trained(&device, precision, |t| t);
@@ -196,12 +203,12 @@ fn a_loss_scale_is_taken_out() {
             let (_, _, seen) = trained(&device, precision, |t| t.watch(4));
             seen.iter().map(Watched::gradient_norm).collect::<Vec<f64>>()
         };
-        if Device::compile_with(&device, &Graph::new(), CompileOptions::new().precision(Precision::Mixed))
-            .is_err()
-        {
+        if !stores_f16(&device) {
             continue;
         }
-        for (plain, mixed) in norms(Precision::F32).iter().zip(norms(Precision::Mixed)) {
+        let (plain, mixed) = (norms(Precision::F32), norms(Precision::Mixed));
+        assert_eq!((plain.len(), mixed.len()), (3, 3));
+        for (plain, mixed) in plain.iter().zip(mixed) {
             assert!((mixed / plain - 1.0).abs() < 0.05, "{device:?}: {mixed} {plain}");
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use wgrad::data::TablePreprocessor;
 use wgrad::train::{EpochRecord, SavedRun, Scores};
 
-use super::{Failure, Outcome, watched};
+use super::{Failure, Outcome};
 
 /// Name of the file in a run's folder.
 pub(super) const NAME: &str = "run.json";
@@ -101,7 +101,7 @@ pub(super) fn epoch(r: &EpochRecord) -> Value {
     });
     all.extend(others.as_object().cloned().unwrap_or_default());
     if let Some(layers) = &r.watched {
-        all.insert("watched".into(), watched::json(layers));
+        all.insert("watched".into(), json!(layers));
     }
     all.into()
 }
@@ -127,7 +127,7 @@ fn epochs(file: &Value) -> Vec<EpochRecord> {
             is_best: r["is_best"].as_bool().unwrap_or(false),
             samples_per_second: r["samples_per_second"].as_f64().unwrap_or(0.0),
             seconds: r["seconds"].as_f64().unwrap_or(0.0),
-            watched: None,
+            watched: serde_json::from_value(r["watched"].clone()).ok(),
         })
     };
     file["epochs"].as_array().map(|list| list.iter().filter_map(read).collect()).unwrap_or_default()

@@ -1,6 +1,5 @@
-//! `--watch`: the layers of a model as they fare in training, as a table and as JSON.
+//! `--watch`: the layers of a model as they fare in training, as a table.
 
-use serde_json::{Value, json};
 use wgrad::train::{Watched, WatchedLayer};
 
 /// One line a layer, below a heading.
@@ -27,19 +26,4 @@ fn row(layer: &WatchedLayer) -> [String; 6] {
         format!("{:.3}", layer.activation_rms),
         layer.dead_share.map(|share| format!("{:.0} %", 100.0 * share)).unwrap_or_default(),
     ]
-}
-
-/// As `run.json` keeps it.
-pub(super) fn json(watched: &Watched) -> Value {
-    let layer = |layer: &WatchedLayer| {
-        json!({
-            "name": layer.name,
-            "weight_norm": layer.weight_norm,
-            "gradient_norm": layer.gradient_norm,
-            "update_ratio": layer.update_ratio,
-            "activation_rms": layer.activation_rms,
-            "dead_share": layer.dead_share,
-        })
-    };
-    json!({ "step": watched.step, "layers": watched.layers.iter().map(layer).collect::<Vec<_>>() })
 }

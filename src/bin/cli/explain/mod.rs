@@ -9,13 +9,12 @@ mod page;
 mod record;
 mod reference;
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use wgrad::kernels::{Listed, Runs};
 use wgrad::ops::{AdapterClass, Caps};
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, say};
 use curve::Curve;
 use documents::Section;
 use entries::{Entry, Kind, key};
@@ -80,10 +79,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         if args.out.is_some() {
             return Err(Failure::usage("--out draws one of them: name it"));
         }
-        return match args.json {
-            true => print(page::list_objects(all, &kinds).iter().map(ToString::to_string)),
-            false => print(page::list(all, &kinds, width).into_iter()),
-        };
+        match args.json {
+            true => page::list_objects(all, &kinds).iter().for_each(say),
+            false => page::list(all, &kinds, width).iter().for_each(say),
+        }
+        return Ok(());
     }
     let name = args.name.as_deref().unwrap_or_default();
     let wanted = key(name);
@@ -100,21 +100,11 @@ pub(super) fn run(args: &Args) -> Outcome {
         draw(out, name, &explained)?;
     }
     match args.json {
-        true => print(explained.iter().map(|one| page::object(one).to_string())),
+        true => explained.iter().map(page::object).for_each(say),
         false => {
             let gap = [String::new(), String::new()];
             let pages: Vec<Vec<String>> = explained.iter().map(|one| page::lines(one, width)).collect();
-            print(pages.join(&gap[..]).into_iter())
-        }
-    }
-}
-
-/// Prints lines until nobody reads them any more.
-fn print(lines: impl Iterator<Item = String>) -> Outcome {
-    let mut out = std::io::stdout().lock();
-    for line in lines {
-        if writeln!(out, "{line}").is_err() {
-            break;
+            pages.join(&gap[..]).iter().for_each(say);
         }
     }
     Ok(())
