@@ -33,8 +33,8 @@ impl Graph {
     /// Looks at all floats that are fed and that ops recorded from here on compute, and at the parameters that they update:
     /// after a run [`Step::check_numerics`](crate::Step::check_numerics) names the op that gave NaN or an infinity first.
     ///
-    /// A launch is added for each op, and what fusion would keep in registers is written: a step takes up to twice as long
-    /// (docs/BENCHMARKS.md), and in mixed precision more values are rounded to 16 bits. With a
+    /// A launch is added for each op, and what fusion would keep in registers is written: a step takes up to two and a half
+    /// times as long (docs/BENCHMARKS.md), and in mixed precision more values are rounded to 16 bits. With a
     /// [`LossScale`](crate::optim::LossScale), whose gradients may overflow, only what is recorded before its `minimize`
     /// is looked at.
     ///

@@ -25,6 +25,24 @@ fn layers_are_shown_and_kept() {
         }
         assert!(layers[0]["dead_share"].is_number() && layers[1]["dead_share"].is_null(), "{watched}");
     }
+    // A checkpoint that says nothing of its run: its epochs are those of the file beside it.
+    program::forget_the_run(&out.join("checkpoint.safetensors"));
+    let more = [
+        "train",
+        "--device",
+        "cpu",
+        "--model",
+        "mlp",
+        "--hidden",
+        "16",
+        "--epochs",
+        "3",
+        "--resume",
+        "--no-pictures",
+    ];
+    assert!(wgrad(folder.path(), &[&more[..], &["--out", out.to_str().unwrap()]].concat()).status.success());
+    let later: Value = serde_json::from_str(&std::fs::read_to_string(out.join("run.json")).unwrap()).unwrap();
+    assert_eq!(later["epochs"][1]["watched"], file["epochs"][1]["watched"]);
     // Looked at or not, a run trains the same weights.
     let plain = objects(folder.path(), &[&quick[..], &["--json"]].concat());
     assert!(plain[0]["watched"].is_null());

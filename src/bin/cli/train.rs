@@ -68,7 +68,7 @@ pub(super) struct Args {
     watch: Option<u32>,
     /// Name the op, layer and step that give NaN or an infinity
     ///
-    /// All that a step computes is looked at, so that it takes up to twice as long.
+    /// All that a step computes is looked at, so that it takes up to two and a half times as long.
     #[arg(long, help_heading = heading::RUN)]
     check_numerics: bool,
     /// Leave out the pictures
