@@ -71,7 +71,7 @@ impl Layer for SinusoidalPositions {
         let Some([time, width]) = last_axes(x) else { return without_time("sinusoidal_positions", x) };
         let of = |t: usize, c: usize| {
             let angle = angle(t + self.offset, c / 2, width, 10_000.0);
-            if c % 2 == 0 { angle.sin() } else { angle.cos() }
+            if c.is_multiple_of(2) { angle.sin() } else { angle.cos() }
         };
         x + table(x.graph(), [time, width], of)
     }
