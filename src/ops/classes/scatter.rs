@@ -7,7 +7,6 @@ use crate::ops::{
     Traits, UNIT, expect,
 };
 use crate::shape::{DType, TensorType};
-use crate::tensor::Tensor;
 
 /// A table whose every row is the sum of those given for it: the adjoint of [`TakeRows`](super::TakeRows).
 #[derive(Debug, Clone)]
@@ -59,13 +58,11 @@ impl Op for ScatterRows {
 
     fn grad<'g>(&self, Backward { inputs, upstream, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(mut dy) = upstream[0] else { return Ok(vec![None, None]) };
-        if let Some(without) = self.without {
-            let g = dy.graph();
-            let is_without: Vec<f32> = (0..self.rows).map(|r| f32::from(r as u32 == without)).collect();
-            let mut dims = vec![1; dy.shape().rank()];
-            dims[0] = self.rows;
-            let is_without = Tensor::new(&dims[..], is_without).map_err(|e| e.to_string())?;
-            dy = g.constant(is_without).select(g.scalar(0.0), dy);
+        if let Some(without) = self.without.map(|r| r as usize).filter(|r| *r < self.rows) {
+            let [mut before, mut after] = [(); 2].map(|()| vec![0; dy.shape().rank()]);
+            (before[0], after[0]) = (without, self.rows - 1 - without);
+            let (g, ones) = (dy.graph(), vec![1; before.len()]);
+            dy = g.full(ones, 1.0).pad(&before, &after, 0.0).select(g.scalar(0.0), dy);
         }
         Ok(vec![None, Some(dy.take_rows(inputs[0]))])
     }
