@@ -248,6 +248,15 @@ fn gradients_that_a_loss_scale_makes_overflow_are_no_fault() {
 
 #[test]
 fn what_was_not_looked_at_is_an_error() {
+    // A user's outputs may be called anything.
+    let g = Graph::new();
+    g.check_numerics();
+    g.output("numerics", g.input("x", [1]).log());
+    let mut step = Device::cpu().compile(&g).unwrap();
+    step.run_with(&[("x", (&[-1.0f32]).into())]).unwrap();
+    assert!(matches!(step.check_numerics(), Err(Error::Numerics(_))));
+    g.output("wgrad.numerics", g.scalar(1.0));
+    assert!(Device::cpu().compile(&g).unwrap_err().to_string().contains("`wgrad.numerics` already"));
     let g = Graph::new();
     g.output("y", g.input("x", [1]).log());
     let mut step = Device::cpu().compile(&g).unwrap();

@@ -9,7 +9,6 @@ use crate::op::relative_bound;
 use crate::ops::argmax::ArgMax;
 use crate::ops::batch_norm::BatchNorm;
 use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth, CrossEntropyGrad};
-use crate::ops::ctc::{Ctc, CtcGrad};
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::optimizer::{Adam, Rule, Update};
 use crate::ops::pool::{MaxPoolGather, Windows};
@@ -73,7 +72,7 @@ impl Op for Refused {
 }
 
 /// The case, with an index out of range, and with these outputs in the place of its reference's.
-fn refused(case: Case, outputs: &[&[f64]]) -> Case {
+pub(super) fn refused(case: Case, outputs: &[&[f64]]) -> Case {
     owed(case, "index out of range", outputs.iter().map(|o| o.to_vec()).collect())
 }
 
@@ -244,35 +243,7 @@ pub(super) fn indices() -> Vec<Option<Case>> {
         let ones: Vec<f64> = dz.iter().map(|d| if *d > 0.0 { 1.0 } else { d * 0.0 }).collect();
         cases.push(Some(refused(grad, &[&ones])));
     }
-    // One time. The label is no class or the blank, the second label is no class and out of reach, a length is beyond the
-    // tensor, and nothing is wrong.
-    let shapes: [&[usize]; 4] = [&[6, 1, 2], &[6, 2], &[6], &[6]];
-    let fill = |case: Case| {
-        let case = case.index(1, 1).index(2, 1).index(3, 1).fill(0, given(&[-1.0, -2.0]));
-        let targets = [2.0, 1.0, 0.0, 1.0, 1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0];
-        let case = case.fill(1, given(&targets)).fill(2, given(&[1.0, 1.0, 1.0, 2.0, 1.0, 1.0]));
-        case.fill(3, given(&[1.0, 1.0, 2.0, 1.0, 3.0, 1.0]))
-    };
-    let row = |first: f64, second: f64| [vec![first, second], vec![f64::NEG_INFINITY; 3]].concat();
-    let right = || row(-1.0, -2.0);
-    let alpha = [row(-1.0, NAN), row(-1.0, -1.0), right(), right(), right(), right()].concat();
-    let losses = [NAN, NAN, NAN, NAN, NAN, 2.0];
-    cases.push(Some(refused(fill(Case::new(Ctc { blank: 0 }, &shapes)), &[&losses, &alpha])));
-    let shapes = [&shapes[..], &[&[6, 1, 5], &[6], &[6]]].concat();
-    let case = fill(Case::new(CtcGrad { blank: 0 }, &shapes)).fill(4, given(&alpha)).fill(5, given(&losses));
-    cases.push(Some(refused(case.fill(6, given(&[1.0])), &[&[&[NAN; 10][..], &[0.0, -1.0]].concat()])));
-    // Among more labels than invocations, the first that comes after as many is no class.
-    let mut labels = vec![1.0; 66];
-    labels[64] = 2.0;
-    let case =
-        Case::new(Ctc { blank: 0 }, &[&[1, 1, 2], &[1, 66], &[1], &[1]]).index(1, 1).index(2, 1).index(3, 1);
-    let case = case
-        .fill(0, given(&[-1.0, -2.0]))
-        .fill(1, given(&labels))
-        .fill(2, given(&[1.0]))
-        .fill(3, given(&[65.0]));
-    let alpha = [vec![-1.0, -2.0], vec![f64::NEG_INFINITY; 131]].concat();
-    cases.push(Some(refused(case, &[&[NAN], &alpha])));
+    cases.extend(super::lengths::labels_out_of_range().into_iter().map(Some));
     // Rows 0, 1, 2 of a table hold 1, 2, 3; words, vectors of four and bytes.
     for (row, bytes) in [(1usize, false), (3, false), (4, false), (8, false), (3, true), (4, true), (5, true)]
     {

@@ -2,6 +2,7 @@
 
 mod edge;
 mod fused;
+mod lengths;
 mod long;
 mod nonfinite;
 mod normalized;

@@ -230,7 +230,7 @@ impl Graph {
         let copy = Graph { inner: RefCell::new(self.inner.borrow().clone()) };
         copy.advance_random_counters();
         copy.output_numerics();
-        Ok(copy.inner.into_inner())
+        copy.error().map_or_else(|| Ok(copy.inner.into_inner()), Err)
     }
 
     /// Appends a step of each counter that an op draws random numbers by, so that the next run draws anew; a counter that

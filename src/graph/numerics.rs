@@ -5,7 +5,7 @@ use crate::error::{INPUT, NumericsError};
 use crate::shape::DType;
 
 /// What the output is called that holds the flag.
-pub(crate) const OUTPUT: &str = "numerics";
+pub(crate) const OUTPUT: &str = "wgrad.numerics";
 
 /// What is checked.
 #[derive(Debug, Clone)]
@@ -33,8 +33,8 @@ impl Graph {
     /// Looks at all floats that are fed and that ops recorded from here on compute, and at the parameters that they update:
     /// after a run [`Step::check_numerics`](crate::Step::check_numerics) names the op that gave NaN or an infinity first.
     ///
-    /// A launch is added for each op, and what fusion would keep in registers is written, so that a step takes two to
-    /// three times as long, and in mixed precision more values are rounded to 16 bits. With a
+    /// A launch is added for each op, and what fusion would keep in registers is written: a step takes up to twice as long
+    /// (docs/BENCHMARKS.md), and in mixed precision more values are rounded to 16 bits. With a
     /// [`LossScale`](crate::optim::LossScale), whose gradients may overflow, only what is recorded before its `minimize`
     /// is looked at.
     ///
@@ -85,7 +85,7 @@ impl Graph {
 
     /// Appends the check of a node that was recorded, if there is to be one.
     pub(super) fn check_node(&self, node: usize) {
-        let marked = self.inner.borrow_mut().to_check(node);
+        let marked = self.inner.borrow_mut().marked_of(node);
         self.check(marked);
     }
 
@@ -122,7 +122,7 @@ impl Recording {
     }
 
     /// The same of a node that was recorded.
-    fn to_check(&mut self, node: usize) -> Option<(Param, Vec<ValueId>, u32)> {
+    fn marked_of(&mut self, node: usize) -> Option<(Param, Vec<ValueId>, u32)> {
         self.numerics.as_ref().filter(|numerics| numerics.is_on)?;
         let node: &Node = &self.nodes[node];
         let traits = node.op.traits();

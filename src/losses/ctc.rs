@@ -15,8 +15,8 @@ const NAME: &str = "ctc";
 /// ([`Ctc::collapse`]). The loss of an item is -log Σ Π p over all paths that spell its target, by the forward-backward
 /// algorithm in logarithms.
 ///
-/// PyTorch's `CTCLoss`, with the batch as the first axis and targets in rows of one length; Keras's `CTC`, where the last
-/// class is the blank and logits are taken.
+/// PyTorch's `CTCLoss`, with the batch as the first axis and targets in rows of one length; Keras' `CTC`, whose blank is the
+/// class 0, which pads the targets too, and which takes logits and no lengths: all inputs are as long as the time axis.
 ///
 /// ```
 /// use wgrad::losses::Ctc;

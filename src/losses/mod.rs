@@ -18,9 +18,9 @@
 //! [`Ctc`] is the loss of sequences whose targets are sequences of labels without an alignment; it takes the lengths of both as well,
 //! so that it is none of the above.
 //!
-//! Every loss is a composition of recorded ops, so that it is differentiated, checked and fused as they are. What a
-//! target holds is known on the device alone, and nothing is checked there but class numbers, which are refused with
-//! their row when they are fed; a target outside of what a loss expects, such as a probability above 1, gives what the
+//! Every [`Loss`] is a composition of recorded ops, so that it is differentiated, checked and fused as they are; [`Ctc`], whose
+//! targets are sequences with lengths, is made around an op of its own. What a target holds is known on the device alone, and
+//! nothing is checked there but class numbers and lengths, which are refused with their row when they are fed; a target outside of what a loss expects, such as a probability above 1, gives what the
 //! formula gives. A [`Trainer`](crate::train::Trainer) looks at the targets of its data sets before the first step.
 
 mod adaptive;

@@ -26,7 +26,7 @@ impl Loss {
         Loss::new(Kind::Msle)
     }
 
-    /// Absolute percentage error 100 |d| / max(|t|, 1e-7), of targets that are not 0. Keras's
+    /// Absolute percentage error 100 |d| / max(|t|, 1e-7): a target of 0 counts as 1e-7 and outweighs all others. Keras'
     /// `MeanAbsolutePercentageError`.
     pub fn mape() -> Self {
         Loss::new(Kind::Mape)

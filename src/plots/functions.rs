@@ -6,11 +6,15 @@ use plotters::style::text_anchor::HPos;
 use super::{GREY, GRID, INK, PALETTE, PLAIN, Text, failed, picture, short, text};
 use crate::error::{Error, Result};
 
+/// Names of lines beside each other, and the height of a row of them.
+const IN_A_ROW: usize = 2;
+const ROW: i32 = 20;
+
 /// Functions of one number over the same points: names and values, of which those within `range` are shown. Lines after the first
-/// are dashed, so that they are told apart without colour. There are six colours.
+/// are dashed, so that they are told apart without colour. There are six colours. The names stand above, two in a row.
 ///
 /// # Errors
-/// [`Error::Invalid`] without two points in ascending order, where a function has another number of values, or for a range without
+/// [`Error::Invalid`] without two points, or where one is not above the one before it, where a function has another number of values, or for a range without
 /// extent.
 pub fn functions(
     title: &str,
@@ -19,22 +23,23 @@ pub fn functions(
     lines: &[(&str, &[f32])],
     [low, high]: [f32; 2],
 ) -> Result<String> {
-    let (Some(&first), Some(&last)) = (x.first(), x.last()) else {
-        return Err(Error::Invalid("a function of no point has no picture".into()));
-    };
     let is_range = |low: f32, high: f32| low.is_finite() && high.is_finite() && low < high;
-    if !is_range(first, last) || !is_range(low, high) || lines.iter().any(|(_, y)| y.len() != x.len()) {
+    let is_ascending = x.len() > 1 && x.windows(2).all(|pair| is_range(pair[0], pair[1]));
+    if !is_ascending || !is_range(low, high) || lines.iter().any(|(_, y)| y.len() != x.len()) {
         return Err(Error::Invalid(
             "a function of ascending points with a value at each has a picture".into(),
         ));
     }
+    let (first, last) = (x[0], x[x.len() - 1]);
+    let rows = lines.len().div_ceil(IN_A_ROW) as i32;
+    let above = 64 + ROW * (rows - 1).max(0);
     let room = 0.05 * (high - low);
     let (low, high) = (f64::from(low - room), f64::from(high + room));
-    picture((640, 420), |area| {
+    picture((640, 356 + above as u32), |area| {
         text(area, &short(title, 70), (20, 20), Text { size: 16, ..PLAIN })?;
         let mut chart = ChartBuilder::on(area)
             .margin(16)
-            .margin_top(64)
+            .margin_top(above)
             .x_label_area_size(44)
             .y_label_area_size(56)
             .build_cartesian_2d(f64::from(first)..f64::from(last), low..high)
@@ -69,7 +74,7 @@ pub fn functions(
                     }
                 };
             }
-            let (left, top) = (20 + 300 * i as i32, 46);
+            let (left, top) = (20 + 300 * (i % IN_A_ROW) as i32, 46 + ROW * (i / IN_A_ROW) as i32);
             area.draw(&PathElement::new(vec![(left, top), (left + 26, top)], style)).map_err(failed)?;
             text(area, &short(name, 34), (left + 34, top), Text { h: HPos::Left, ..PLAIN })?;
         }

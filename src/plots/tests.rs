@@ -283,7 +283,15 @@ fn functions_are_lines_within_the_range() {
     assert_eq!(longest(&svg), 41);
     let cut = functions("the square", "x", &x, &lines[..1], [0.0, 1.0]).unwrap();
     assert_eq!(longest(&cut), 21);
+    // All names are in the picture, rows of them above the curves.
+    let names: Vec<String> = (0..6).map(|i| format!("a line whose name is as long as {i}")).collect();
+    let many: Vec<(&str, &[f32])> = names.iter().map(|name| (&**name, &square[..])).collect();
+    let svg = functions("many", "x", &x, &many, [0.0, 4.0]).unwrap();
+    assert_inside(&svg);
+    assert!(names.iter().all(|name| texts(&svg, name) == 1), "{svg}");
+    let back: Vec<f32> = x.iter().map(|&x| if x == 1.0 { -1.0 } else { x }).collect();
     for (x, lines, range) in [
+        (&back[..], &lines[..], [0.0, 1.0]),
         (&x[..0], &lines[..0], [0.0, 1.0]),
         (&x[..1], &lines[..0], [0.0, 1.0]),
         (&x[..9], &lines[..], [0.0, 1.0]),

@@ -15,7 +15,7 @@ use super::task::Sums;
 use super::watch::{Reading, Symptom, Watched};
 use super::{EpochRecord, Evaluator, Observer, Trainer};
 use crate::data::LastBatch;
-use crate::device::Step;
+use crate::device::{CompileOptions, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param, Params};
 use crate::optim::{Average, Averaged};
@@ -47,8 +47,11 @@ struct Full {
 struct WatchedStep {
     step: Step,
     reading: Reading,
-    /// What was read so far.
-    seen: Vec<Watched>,
+    /// What was read last.
+    last: Option<Watched>,
+    /// Norms of the gradient, the latest ones.
+    norms: Vec<f64>,
+    /// What was said.
     warned: Vec<Symptom>,
 }
 
@@ -130,8 +133,10 @@ impl<'t> Run<'t> {
             && batches > 0
             && let (g, _, Some(reading)) = fed(*batch, true)?
         {
-            let step = device.compile_unwarned(&g, trainer.options)?;
-            watched = Some(WatchedStep { step, reading, seen: Vec::new(), warned: Vec::new() });
+            // Gradients live longer in it, so that the budget of a step is not its.
+            let options = CompileOptions::new().precision(trainer.options.precision);
+            let step = device.compile_unwarned(&g, options)?;
+            watched = Some(WatchedStep { step, reading, last: None, norms: Vec::new(), warned: Vec::new() });
         }
         if left > 0 && *last == LastBatch::Keep {
             let recorded = |rows: usize| fed(rows, false);

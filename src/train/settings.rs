@@ -192,7 +192,7 @@ impl<'a> Trainer<'a> {
 
     /// Looks at all that a training step computes ([`Graph::check_numerics`](crate::Graph::check_numerics)): where NaN or an
     /// infinity arises the run ends with [`Error::Numerics`](crate::Error::Numerics), which names op, layer and step. A
-    /// step takes several times as long, and is waited for.
+    /// step takes up to twice as long (docs/BENCHMARKS.md), and is waited for.
     #[must_use]
     pub fn check_numerics(mut self, is_on: bool) -> Self {
         self.checks_numerics = is_on;

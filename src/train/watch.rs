@@ -11,7 +11,7 @@ use crate::optim::Optimizer;
 use crate::shape::DType;
 
 /// What the output of a graph is called that holds the numbers.
-const OUTPUT: &str = "watched";
+const OUTPUT: &str = "wgrad.watched";
 
 /// Numbers of a layer in it.
 const NUMBERS: usize = 5;
@@ -63,17 +63,21 @@ impl Watched {
         self.layers.iter().all(is_finite)
     }
 
-    /// What the numbers mean where they mean trouble. `before` is what was measured earlier in the run.
+    /// What the numbers mean where they mean trouble. `before` are the norms of the gradient that were measured before it in
+    /// the run, or the last of them.
     ///
     /// ```
     /// use wgrad::train::Watched;
-    /// # fn check(watched: &Watched, earlier: &[Watched]) {
-    /// for symptom in watched.symptoms(earlier) {
-    ///     eprintln!("epoch {}: {symptom}", watched.epoch);
+    /// # fn check(watched: &[Watched]) {
+    /// let norms: Vec<f64> = watched.iter().map(Watched::gradient_norm).collect();
+    /// for (k, now) in watched.iter().enumerate() {
+    ///     for symptom in now.symptoms(&norms[..k]) {
+    ///         eprintln!("epoch {}: {symptom}", now.epoch);
+    ///     }
     /// }
     /// # }
     /// ```
-    pub fn symptoms(&self, before: &[Watched]) -> Vec<Symptom> {
+    pub fn symptoms(&self, before: &[f64]) -> Vec<Symptom> {
         let mut all = Vec::new();
         // Dead units let no gradient pass, and that is said as what it is.
         let is_cut = self.layers.iter().any(|layer| layer.dead_share > Some(DEAD));
@@ -84,10 +88,15 @@ impl Watched {
             let share = first.gradient_norm / last.gradient_norm;
             all.push(Symptom::Vanishing { layer: first.name.clone(), last: last.name.clone(), share });
         }
-        let mut norms: Vec<f64> = before.iter().map(Watched::gradient_norm).collect();
+        let mut norms = before.to_vec();
         norms.sort_by(f64::total_cmp);
         let norm = self.gradient_norm();
-        if let Some(&usual) = norms.get(norms.len() / 2).filter(|&&usual| norm > EXPLODED * usual) {
+        // As a model learns the norm falls, and may come back to what it was.
+        if let (Some(&usual), Some(&largest)) = (norms.get(norms.len() / 2), norms.last())
+            && usual > 0.0
+            && norm > EXPLODED * usual
+            && norm > largest
+        {
             all.push(Symptom::Exploding { norm, usual });
         }
         for layer in &self.layers {
@@ -115,7 +124,7 @@ pub enum Symptom {
         /// The norm of the first one's gradient over that of the last one's.
         share: f64,
     },
-    /// The norm of the gradient is more than a hundred times what it was.
+    /// The norm of the gradient is larger than ever, and more than a hundred times what it was.
     Exploding {
         /// What it is.
         norm: f64,
@@ -220,7 +229,8 @@ impl<'g> Layers<'g> {
             for &id in &node.inputs {
                 let Source::State { state, .. } = inner.values[id as usize].source else { continue };
                 let param = &inner.states[state].param;
-                if !param.is_trainable() {
+                // A counter of random numbers belongs to none.
+                if param.tensor_type().dtype != DType::F32 {
                     continue;
                 }
                 let name = param.name().rsplit_once('.').map_or(param.name(), |(path, _)| path);
@@ -228,7 +238,8 @@ impl<'g> Layers<'g> {
                     layers.push(Layer { name: name.into(), params: Vec::new(), output: None, relu: None });
                     layers.len() - 1
                 });
-                if layers[at].params.iter().all(|(known, _)| known.id() != param.id()) {
+                let is_known = layers[at].params.iter().any(|(known, _)| known.id() == param.id());
+                if param.is_trainable() && !is_known {
                     layers[at].params.push((param.clone(), var(id)));
                 }
             }
@@ -245,6 +256,8 @@ impl<'g> Layers<'g> {
             }
         }
         drop(inner);
+        // A frozen layer ends the one before it, and has nothing to be looked at.
+        layers.retain(|layer| !layer.params.is_empty());
         Layers { graph, layers, scale: graph.scalar(1.0) }
     }
 

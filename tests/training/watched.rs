@@ -153,6 +153,41 @@ fn what_is_seen_is_what_the_layers_did() {
     }
 }
 
+/// The step that looks is not bound by the budget of the one that does not; what is frozen ends the layer before it.
+#[test]
+fn budgets_and_frozen_layers_stay_what_they_are() {
+    let plain = trained(&Device::cpu(), Precision::F32, |t| t);
+    let least = (plain.1.step_bytes / 2..plain.1.step_bytes).step_by(512);
+    let fits = |bytes: &usize| {
+        let params = Params::seeded(7);
+        let (net, adam) = (Net::new(&params), Adam::new(&params, 3e-3));
+        let run = Trainer::new(&Device::cpu(), net, &params, adam, split(200)).epochs(1).batch(48);
+        run.memory_budget(*bytes).run(&mut ()).is_ok()
+    };
+    let budget = least.into_iter().find(fits).unwrap();
+    let (states, _, seen) = trained(&Device::cpu(), Precision::F32, |t| t.memory_budget(budget).watch(2));
+    assert!(states == plain.0 && seen.len() == 6);
+
+    let watched = |frozen: bool| {
+        let params = Params::seeded(7);
+        let (net, sgd) = (Net::new(&params), Sgd::new(&params, 0.0));
+        if frozen {
+            params.at("fc2").freeze();
+        }
+        let mut seen = Seen::default();
+        Trainer::new(&Device::cpu(), net, &params, sgd, split(200))
+            .epochs(1)
+            .batch(48)
+            .watch(1)
+            .run(&mut seen)
+            .unwrap();
+        seen.0.swap_remove(0).layers
+    };
+    let (free, frozen) = (watched(false), watched(true));
+    assert_eq!((free.len(), frozen.len()), (2, 1));
+    assert_eq!(free[0], frozen[0]);
+}
+
 /// Gradients are those of the loss, not of a multiple.
 #[test]
 fn a_loss_scale_is_taken_out() {
@@ -211,22 +246,29 @@ fn too_large_a_rate_is_told() {
     let trainer = Trainer::new(&Device::cpu(), net, &params, adam, split(200)).epochs(3).batch(48).watch(1);
     trainer.run(&mut seen).unwrap();
     let (mut large, mut dead) = (false, false);
-    for (k, watched) in seen.0.iter().enumerate() {
-        for symptom in watched.symptoms(&seen.0[..k]) {
+    for watched in &seen.0 {
+        for symptom in watched.symptoms(&[]) {
             large |= matches!(&symptom, Symptom::LargeUpdate { ratio, .. } if *ratio > 0.3);
             dead |= matches!(&symptom, Symptom::DeadUnits { share, .. } if *share > 0.5);
         }
     }
     assert!(large && dead, "{:?}", seen.0);
-    // Gradients a hundred times those before, whatever a loss may be.
-    let mut exploded = seen.0[0].clone();
-    exploded.layers.iter_mut().for_each(|layer| layer.gradient_norm *= 200.0);
-    let told = exploded.symptoms(&seen.0[..1]);
-    assert!(
-        told.iter().any(|s| matches!(s, Symptom::Exploding { norm, usual } if *norm > 100.0 * usual)),
-        "{told:?}"
-    );
-    assert!(exploded.symptoms(&[]).iter().all(|s| !matches!(s, Symptom::Exploding { .. })));
+}
+
+#[test]
+fn an_explosion_is_more_than_there_ever_was() {
+    let (_, _, seen) = trained(&Device::cpu(), Precision::F32, |t| t.watch(4));
+    let norm = seen[0].gradient_norm();
+    let told = |before: &[f64]| {
+        let symptoms = seen[0].symptoms(before);
+        symptoms.into_iter().find(|symptom| matches!(symptom, Symptom::Exploding { .. }))
+    };
+    let small = norm / 200.0;
+    assert_eq!(told(&[small, small, norm / 2.0]), Some(Symptom::Exploding { norm, usual: small }));
+    // Not the first measurement, nor what was 0 before, nor what was as large once, nor twice as much.
+    for before in [&[][..], &[0.0; 5], &[small, small, 2.0 * norm], &[norm / 2.0; 3]] {
+        assert_eq!(told(before), None, "{before:?}");
+    }
 }
 
 /// One row whose logarithm is none: the step that takes it is named, on every device.

@@ -10,10 +10,19 @@ impl From<Error> for Failure {
         let option = match &error {
             Error::Locked { .. } => " (--out)",
             Error::MemoryBudget { .. } => " (--memory-budget)",
-            Error::Diverged(_) => " (--lr; --check-numerics names the op)",
             _ => "",
         };
         Failure::new(format!("{error}{option}"))
+    }
+}
+
+/// An error of a run.
+pub(super) fn of_run(error: Error, checks_numerics: bool) -> Failure {
+    match error {
+        Error::Diverged(_) if !checks_numerics => {
+            Failure::new(format!("{error} (--check-numerics names the op)"))
+        }
+        other => other.into(),
     }
 }
 

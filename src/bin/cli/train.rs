@@ -21,7 +21,7 @@ use super::run_file::Origin;
 use super::settings::{self, Kept, Settings, heading, name};
 use super::train_report::{describe, kept_result, result, say_end};
 use super::train_watch::Watch;
-use super::{Failure, Outcome, data, open, pictures, run_file, say, say_device, thousands};
+use super::{Failure, Outcome, advice, data, open, pictures, run_file, say, say_device, thousands};
 
 /// Trains a classifier, or a regression of a table's numbers, and tests it.
 ///
@@ -68,7 +68,7 @@ pub(super) struct Args {
     watch: Option<u32>,
     /// Name the op, layer and step that give NaN or an infinity
     ///
-    /// All that a step computes is looked at, so that it takes up to three times as long.
+    /// All that a step computes is looked at, so that it takes up to twice as long.
     #[arg(long, help_heading = heading::RUN)]
     check_numerics: bool,
     /// Leave out the pictures
@@ -209,7 +209,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let report = trainer.run(&mut watch);
     watch.progress.finish();
     watch.outcome?;
-    let report = report?;
+    let report = report.map_err(|error| advice::of_run(error, args.check_numerics))?;
 
     let (model_file, epochs) = (out.join("model.safetensors"), watch.epochs);
     let result = result(&report, &info, &summary);

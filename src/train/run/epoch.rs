@@ -26,7 +26,7 @@ impl Run<'_> {
 
     /// The layers as they were looked at last in an epoch.
     fn watched_in(&self, epoch: usize) -> Option<Watched> {
-        let last = self.watched.as_ref()?.seen.last()?;
+        let last = self.watched.as_ref()?.last.as_ref()?;
         (last.epoch == epoch && last.is_finite()).then(|| last.clone())
     }
 

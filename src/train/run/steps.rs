@@ -14,6 +14,9 @@ use crate::train::task::Better;
 use crate::train::watch::{Symptom, Watched};
 use crate::train::{EpochRecord, Trainer};
 
+/// Norms of gradients that an explosion is told by.
+const NORMS: usize = 100;
+
 impl Run<'_> {
     /// What the epochs so far make of the learning rate.
     fn plateau_factor(&self) -> Result<f32> {
@@ -103,20 +106,26 @@ impl Run<'_> {
     fn watched_step(&mut self, at: usize) -> Result<Option<Watched>> {
         self.submit_pending()?;
         let Trainer { device, split, batch, .. } = self.trainer;
-        let Some(WatchedStep { step, reading, seen, warned }) = &mut self.watched else { return Ok(None) };
+        let Some(WatchedStep { step, reading, last, norms, warned }) = &mut self.watched else {
+            return Ok(None);
+        };
         feed(step, &split.train, &split.train.batch(&self.order[at * batch..(at + 1) * batch])?)?;
         step.run()?;
         // The next one goes on behind it.
         device.write_param(&self.counter, &[at as u32 + 1])?;
         let watched = reading.read(step, self.progress.epochs + 1, at + 1)?;
-        for symptom in watched.symptoms(seen) {
+        for symptom in watched.symptoms(norms) {
             // Once each.
             if !warned.iter().any(|said: &Symptom| said.is_as(&symptom)) {
                 tracing::warn!(epoch = watched.epoch, step = watched.step, "{symptom}");
                 warned.push(symptom);
             }
         }
-        seen.push(watched.clone());
+        if norms.len() == NORMS {
+            norms.remove(0);
+        }
+        norms.push(watched.gradient_norm());
+        *last = Some(watched.clone());
         Ok(Some(watched))
     }
 

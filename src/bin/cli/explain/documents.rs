@@ -77,7 +77,7 @@ impl Row {
         self.cells.get(i).map_or("", String::as_str)
     }
 
-    fn kind(&self) -> Option<Kind> {
+    pub(super) fn kind(&self) -> Option<Kind> {
         Some(match (&*self.section, self.head(0), self.head(1)) {
             (_, "op", _) => Kind::Op,
             ("Activations", "records it", _) => Kind::Activation,
@@ -119,14 +119,12 @@ impl Row {
     /// What it says, by what it is about, without the name.
     pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
         if self.head(1) == "recorded by" {
-            let op = self.names().join(", ");
-            return vec![
-                ("formula", format!("{op}: {}", plain(self.cell(2)))),
-                ("shader", plain(self.cell(3))),
-            ];
+            return vec![("formula", plain(self.cell(2))), ("shader", plain(self.cell(3)))];
         }
         let labels = (1..self.cells.len()).map(|i| (label(self.head(i)), self.cell(i)));
         let said = labels.filter(|(_, text)| !["", "–", "–; –"].contains(text));
+        // The name of the op that it records is no formula.
+        let said = said.filter(|(label, text)| *label != "formula" || !are_names(text));
         let text = |label: &str, text: &str| match label {
             NAMES => elsewhere(&plain(text)),
             _ => plain(text),
@@ -175,6 +173,14 @@ fn elsewhere(text: &str) -> String {
 /// What stands between backticks.
 fn quoted(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(String::from).collect()
+}
+
+/// Whether a cell is names between backticks and nothing else.
+fn are_names(cell: &str) -> bool {
+    cell.split(", ").all(|part| {
+        let name = part.strip_prefix('`').and_then(|part| part.strip_suffix('`'));
+        name.is_some_and(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))
+    })
 }
 
 /// The last word of a path or method call: `huber` of `Loss::huber(delta)`, `huber` of `huber=1`.

@@ -121,15 +121,13 @@ impl Entry {
             let mut fields = self.rows.iter().flat_map(Row::fields);
             fields.find(|(label, _)| *label == "formula").map(|(_, text)| text)
         };
-        let by_section = own_field(self, "Formula");
-        let formula = by_section.or_else(by_row).unwrap_or_default();
-        formula.trim_end_matches('.').to_string()
+        // A section that names an op beside other things has their formula.
+        let formula = match self.kind {
+            Kind::Op => by_row(),
+            _ => own_field(self, "Formula").or_else(by_row),
+        };
+        formula.unwrap_or_default().trim_end_matches('.').to_string()
     }
-}
-
-/// Whether a text of the catalogue speaks of another row of it.
-pub(super) fn refers(formula: &str) -> bool {
-    ["the same", "see ", "as "].iter().any(|start| formula.starts_with(start)) || formula.contains("as above")
 }
 
 /// A field of the section about an entry.
@@ -200,6 +198,12 @@ pub(super) fn section_of(entry: &Entry) -> Option<&'static Section> {
 mod tests {
     use super::*;
 
+    /// Whether a text of the catalogue speaks of another row of it.
+    fn refers(formula: &str) -> bool {
+        ["the same", "see ", "as "].iter().any(|start| formula.starts_with(start))
+            || formula.contains("as above")
+    }
+
     /// Every name has an explanation, and every explanation is one of a name.
     #[test]
     fn names_and_sections_are_those_of_each_other() {
@@ -256,6 +260,34 @@ mod tests {
             // Nothing stands before it here.
             let is_alone = entry.kind == Kind::Op || !refers(&line);
             assert!(is_alone, "{} {}: {line}", entry.kind.name(), entry.name);
+        }
+    }
+
+    /// What an op computes is said by its own row of the catalogue, whatever else its section explains.
+    #[test]
+    fn the_line_of_an_op_is_that_of_its_row() {
+        let catalogue = include_str!("../../../../docs/CATALOGUE.md").replace("\\|", "\u{1}");
+        for entry in all().iter().filter(|entry| entry.kind == Kind::Op) {
+            let start = format!("| `{}` | ", entry.name);
+            let row = catalogue.lines().find(|line| line.starts_with(&start)).unwrap();
+            let formula = row.split(" | ").nth(2).unwrap().replace('`', "").replace('\u{1}', "|");
+            assert_eq!(entry.line(), formula, "{}", entry.name);
+        }
+    }
+
+    /// What is chosen by different names is not the same formula.
+    #[test]
+    fn optimizers_have_a_formula_each() {
+        let by_name: Vec<&str> = OptimizerKind::all().map(|kind| kind.name()).collect();
+        let mut lines: Vec<(String, &str)> = all()
+            .iter()
+            .filter(|entry| entry.kind == Kind::Optimizer && by_name.contains(&&*entry.name))
+            .map(|entry| (entry.line(), &*entry.name))
+            .collect();
+        assert_eq!(lines.len(), by_name.len());
+        lines.sort();
+        for pair in lines.windows(2) {
+            assert_ne!(pair[0].0, pair[1].0, "{} and {}", pair[0].1, pair[1].1);
         }
     }
 

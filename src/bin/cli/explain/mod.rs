@@ -4,6 +4,7 @@ mod chart;
 mod curve;
 mod documents;
 mod entries;
+mod fields;
 mod page;
 mod record;
 mod reference;
@@ -195,7 +196,7 @@ fn explain((section, entries): Group, all: &[Entry], on: &Runs, adapter: &str) -
         // Said of each.
         false => Vec::new(),
     };
-    let fields = fields(section, &entries, &bounds);
+    let fields = fields::fields(section, &entries, &bounds);
     Ok(Explained { entries, fields, curve, ops, reference: items, kernels, adapter: adapter.to_string() })
 }
 
@@ -203,96 +204,17 @@ fn explain((section, entries): Group, all: &[Entry], on: &Runs, adapter: &str) -
 fn about_op(name: &str, all: &[Entry]) -> String {
     let entry = all.iter().find(|entry| entry.kind == Kind::Op && entry.name == name);
     let formula = entry.map(Entry::line).unwrap_or_default();
-    let formula = formula.strip_prefix(&format!("{name}: ")).unwrap_or(&formula);
     format!("{formula}; error: {}", bound(name))
 }
 
-/// The error bound of an op: by docs/NUMERICS.md, or by its formula.
+/// The error bound of an op: by docs/NUMERICS.md, or the one of formulas that name none.
 fn bound(op: &str) -> String {
     let by_formula = || {
         let debug = record::case(op).map(|case| format!("{:?}", case.op)).unwrap_or_default();
-        reference::of_op(op, &debug).first().and_then(reference::bound_of_formula)
+        let is_usual = reference::of_op(op, &debug).first().is_some_and(reference::has_usual_bound);
+        is_usual.then(|| "4 u |y|".to_string())
     };
     documents::bound(op).or_else(by_formula).unwrap_or_default()
-}
-
-/// What is said, in the order in which it is asked.
-fn fields(section: Option<&Section>, entries: &[Entry], bounds: &[String]) -> Vec<(String, String)> {
-    const ORDER: [&str; 16] = [
-        "formula",
-        "derivative",
-        "in rust",
-        "parameters",
-        "defaults",
-        "takes",
-        "options",
-        "states",
-        "notes",
-        "names",
-        "in short",
-        "when",
-        "measured",
-        "beware",
-        "slip",
-        "source",
-    ];
-    let rows = entries.iter().flat_map(|entry| &entry.rows).flat_map(documents::Row::fields);
-    let mut all: Vec<(String, String)> = rows.map(|(about, text)| (about.to_string(), text)).collect();
-    if section.is_some_and(|section| section.fields.iter().any(|(about, _)| about == "Formula")) {
-        all.retain(|(about, text)| about != "formula" || !entries::refers(text));
-    }
-    if let Some(section) = section {
-        all.extend(section.fields.iter().cloned());
-    }
-    let usual = entries.iter().filter_map(|entry| Some(("defaults".to_string(), defaults(entry)?)));
-    all.extend(usual);
-    let measured = entries.iter().filter_map(|e| documents::measured(e.kind, &e.name));
-    all.extend(measured.map(|text| ("measured".to_string(), text)));
-    all.extend(bounds.iter().map(|bound| {
-        let text = format!("{bound}, where u = 2⁻²⁴ and y is the result; see docs/NUMERICS.md");
-        ("error bound".to_string(), text)
-    }));
-    let place =
-        |about: &str| ORDER.iter().position(|one| one.eq_ignore_ascii_case(about)).unwrap_or(ORDER.len());
-    all.sort_by_key(|(about, _)| place(about));
-    let mut kept: Vec<(String, String)> = Vec::new();
-    for (about, text) in all {
-        let about = if about == "in Rust" { about } else { about.to_lowercase() };
-        // Formulas are no sentences.
-        let is_formula = ["formula", "derivative"].contains(&&*about);
-        let text = if is_formula { text.trim_end_matches('.').to_string() } else { text };
-        if !kept.iter().any(|(_, known)| *known == text) {
-            kept.push((about, text));
-        }
-    }
-    kept
-}
-
-/// The numbers that a name stands for.
-fn defaults(entry: &Entry) -> Option<String> {
-    use wgrad::losses::NAMES;
-    use wgrad::nn::Nonlinearity;
-    use wgrad::optim::Schedule;
-    let of = |names: &[(&str, &str)]| {
-        let found = names.iter().find(|(name, takes)| *name == entry.name && !takes.is_empty());
-        found.map(|(name, takes)| format!("{name}={takes}"))
-    };
-    match entry.kind {
-        Kind::Activation => {
-            let usual = entry.name.parse::<Nonlinearity>().ok()?.to_string();
-            usual.contains('=').then_some(usual)
-        }
-        Kind::Loss => of(&NAMES),
-        Kind::Initializer => of(&wgrad::Init::NAMES),
-        Kind::Schedule => {
-            let takes = of(&Schedule::NAMES)?;
-            match entry.name.parse::<Schedule>() {
-                Ok(usual) => Some(format!("{takes}; without numbers {usual:?}")),
-                Err(_) => Some(takes),
-            }
-        }
-        _ => None,
-    }
 }
 
 /// The adapter whose kernels are shown, and what to call it.
@@ -355,20 +277,20 @@ mod tests {
     #[test]
     fn every_op_has_an_error_bound() {
         for entry in entries::all().iter().filter(|entry| entry.kind == Kind::Op) {
-            assert!(!bound(&entry.name).is_empty(), "docs/NUMERICS.md has no bound of `{}`", entry.name);
+            let bound = bound(&entry.name);
+            assert!(!bound.is_empty(), "docs/NUMERICS.md has no bound of `{}`", entry.name);
+            for code in ["let ", "x[", "s.0", "//", "T::", ".abs()", "UNIT"] {
+                assert!(!bound.contains(code), "{}: {bound}", entry.name);
+            }
+        }
+        for (op, start) in [
+            ("gelu_grad", "(40 + 4x²) u |dy|"),
+            ("adam_tick", "16 u of 1 − β₁ᵗ"),
+            ("average_tick", "8 u, relative ("),
+        ] {
+            assert!(bound(op).starts_with(start), "{}", bound(op));
         }
         assert_eq!(bound("sign"), "4 u |y|");
         assert!(bound("lion_update").contains("numbers that carry their error"), "{}", bound("lion_update"));
-    }
-
-    /// A formula that says where else to look gives way to the section's.
-    #[test]
-    fn formulas_stand_alone() {
-        let entry = entries::all().iter().find(|e| e.kind == Kind::Layer && e.name == "Dropout");
-        let group = groups(entry.into_iter().cloned().collect()).remove(0);
-        let fields = fields(group.0, &group.1, &[]);
-        let formulas: Vec<&str> =
-            fields.iter().filter(|(about, _)| about == "formula").map(|(_, text)| &**text).collect();
-        assert_eq!(formulas, ["x / (1 − p) with probability 1 − p, else 0"]);
     }
 }
