@@ -62,7 +62,7 @@ impl Op for ScatterRows {
             let [mut before, mut after] = [(); 2].map(|()| vec![0; dy.shape().rank()]);
             (before[0], after[0]) = (without, self.rows - 1 - without);
             let (g, ones) = (dy.graph(), vec![1; before.len()]);
-            dy = g.full(ones, 1.0).pad(&before, &after, 0.0).select(g.scalar(0.0), dy);
+            dy = g.full(&ones[..], 1.0).pad(&before, &after, 0.0).select(g.scalar(0.0), dy);
         }
         Ok(vec![None, Some(dy.take_rows(inputs[0]))])
     }
