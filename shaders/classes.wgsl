@@ -6,7 +6,7 @@
 //   take_rows         out[i, :] = table[index[i], :]                 table [rows, row]  index [n]  out [n, row]
 //   take_rows_vec4    the same, four words an invocation             row counts vec4s
 //   take_rows_bytes   the same for bytes, four to a word; a word of the result is made of four bytes
-//   scatter_rows      out[r, :] = sum of x[i, :] over i with index[i] = r, in order of i
+//   scatter_rows      out[r, :] = sum of x[i, :] over i with index[i] = r, in order of i; 0 in the row `without`
 //                                                                    index [n]  x [n, row]  out [rows, row]
 //   scatter_rows_vec4 the same, four elements an invocation          row counts vec4s
 //   batch_rows        out[i] = order[(counter batch + i) mod n]      order [n]  counter [1]  out [batch]
@@ -97,8 +97,8 @@ fn take_rows_bytes(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
 }
 
 // `elements` of the result, `row` elements a row; the indices `first` to `end`: where there are many, several launches
-// go on one after the other, so that the order of a sum stays as it is.
-struct Scatter { elements: u32, row: u32, first: u32, end: u32 }
+// go on one after the other, so that the order of a sum stays as it is. Where there are very many, `scatter.wgsl` has more.
+struct Scatter { elements: u32, row: u32, without: u32, first: u32, end: u32 }
 
 @group(0) @binding(0) var<storage, read> scatter_index: array<u32>;
 @group(0) @binding(1) var<storage, read> scatter_x: array<f32>;
@@ -115,7 +115,8 @@ fn scatter_rows(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     var at = scatter.first * scatter.row + i % scatter.row;
     var sum = 0.0;
     if (scatter.first > 0u) { sum = scatter_out[i]; }
-    for (var j = scatter.first; j < scatter.end; j += 1u) {
+    let end = select(scatter.end, 0u, r == scatter.without);
+    for (var j = scatter.first; j < end; j += 1u) {
         if (scatter_index[j] == r) { sum += scatter_x[at]; }
         at += scatter.row;
     }
@@ -131,7 +132,8 @@ fn scatter_rows_vec4(@builtin(global_invocation_id) id: vec3<u32>,
     var at = scatter.first * scatter.row + i % scatter.row;
     var sum = vec4<f32>(0.0);
     if (scatter.first > 0u) { sum = scatter_out_vec4[i]; }
-    for (var j = scatter.first; j < scatter.end; j += 1u) {
+    let end = select(scatter.end, 0u, r == scatter.without);
+    for (var j = scatter.first; j < end; j += 1u) {
         if (scatter_index[j] == r) { sum += scatter_x_vec4[at]; }
         at += scatter.row;
     }

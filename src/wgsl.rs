@@ -55,6 +55,7 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "pool",
     "random",
     "reduce",
+    "scatter",
     "softmax",
 ];
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::devices;
 use wgrad::data::{Dataset, Input, Split, Targets, Values, digits};
 use wgrad::losses::Loss;
-use wgrad::nn::{Activation, Layer, Linear, Mlp, Sequential};
+use wgrad::nn::{Activation, Embedding, Layer, Linear, Mlp, Sequential};
 use wgrad::optim::Adam;
 use wgrad::train::{
     Better, EpochRecord, Evaluator, Keep, Mae, Metric, Mse, Observer, Predictor, R2, Rmse, Scores, Sum, Task,
@@ -168,7 +168,7 @@ fn an_autoencoder_gives_its_input_back() {
 
 /// The mean of the first words of a sentence, looked up in a table: words are integers, lengths a second input.
 struct Sentences {
-    table: wgrad::Param,
+    words: Embedding,
     head: Linear,
 }
 
@@ -179,7 +179,7 @@ impl Sentences {
         let places = g.constant(Tensor::new([4], vec![0.0f32, 1.0, 2.0, 3.0]).unwrap());
         let lengths = lengths.reshape([rows, 1]);
         let counts = lengths.greater(places).reshape([rows, 4, 1]);
-        let vectors = g.param(&self.table).take_rows(words) * counts;
+        let vectors = self.words.forward(words) * counts;
         self.head.forward(vectors.sum(&[1]) / lengths)
     }
 }
@@ -203,8 +203,8 @@ fn a_sequence_and_its_lengths() {
     let rows = |from: u32, to: u32| data.select("rows", &(from..to).collect::<Vec<_>>()).unwrap();
     for device in devices() {
         let params = Params::seeded(2);
-        let table = params.param("table", [10, 3], Init::Normal(0.5));
-        let net = Sentences { table, head: Linear::new(&params.at("head"), 3, 1) };
+        let words = Embedding::with(&params.at("words"), 10, 3, Init::Normal(0.5));
+        let net = Sentences { words, head: Linear::new(&params.at("head"), 3, 1) };
         let model = model_fn(|x| net.predict(x.get("words"), x.get("lengths")));
         let split = Split::new(rows(0, 250), rows(250, 300), 30).unwrap();
         let trainer = Trainer::new(&device, model, &params, Adam::new(&params, 2e-2), split.clone());

@@ -285,6 +285,17 @@ pub(super) fn indices() -> Vec<Option<Case>> {
             scatter.map(|case| refused(case.fill(0, given(&[0.0, 3.0, 2.0, 4e9, 0.0])).fill(1, x), &[&sums])),
         );
     }
+    // The same where there are so many that they are sorted: 40 times 1 to row 0, 4 to row 2, and 16 to the last.
+    let many = recorded("scatter_rows", |g| {
+        let (table, index) = (g.input("x", [1000, 4]), g.classes("i", [200]));
+        g.output("dx", g.gradients(table.take_rows(index).square().sum_all(), &[table])[0]);
+    });
+    let sum =
+        |r: usize| [(0, 40.0), (2, 160.0), (999, 640.0)].iter().find(|(at, _)| *at == r).map_or(0.0, |s| s.1);
+    let sums: Vec<f64> = (0..4000).map(|i| sum(i / 4)).collect();
+    let x: Vec<f64> = [1.0, 2.0, 4.0, 8.0, 16.0].iter().flat_map(|v| [*v; 4]).collect();
+    let numbers = given(&[0.0, 1000.0, 2.0, 4e9, 999.0]);
+    cases.push(many.map(|case| refused(case.fill(0, numbers).fill(1, given(&x)), &[&sums])));
     cases
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::Init;
 use crate::rng::Rng;
@@ -16,6 +16,8 @@ struct ParamInfo {
     name: String,
     ty: TensorType,
     init: Init,
+    /// A row that starts as zeros, whatever `init` says.
+    zero_row: OnceLock<u32>,
     seed: u64,
     /// Whether it was made by [`Params::state`] or [`Params::counter`]: never trained, unlike what is frozen.
     is_state: bool,
@@ -70,6 +72,11 @@ impl Param {
         self.0.trainable.store(trainable, Ordering::Relaxed);
     }
 
+    /// Has this row start as zeros, for a layer that was just made; the first call counts.
+    pub(crate) fn zero_row(&self, row: u32) {
+        let _ = self.0.zero_row.set(row);
+    }
+
     /// Its first value.
     pub fn initial(&self) -> Data {
         if self.0.problem.is_some() {
@@ -88,7 +95,12 @@ impl Param {
             DType::U8 => Data::U8(vec![0; self.0.ty.shape.elements()]),
             DType::F32 | DType::F16 => {
                 let mut rng = Rng::new(self.0.seed, &self.0.name);
-                Data::F32(self.0.init.values(&self.0.ty.shape, &mut rng))
+                let mut values = self.0.init.values(&self.0.ty.shape, &mut rng);
+                if let Some(&row) = self.0.zero_row.get() {
+                    let len = values.len() / self.shape().dim(0);
+                    values.chunks_mut(len).nth(row as usize).into_iter().flatten().for_each(|x| *x = 0.0);
+                }
+                Data::F32(values)
             }
         }
     }
@@ -273,6 +285,7 @@ impl Params {
             name: name.clone(),
             ty: TensorType { dtype, shape },
             init,
+            zero_row: OnceLock::new(),
             seed: store.seed,
             is_state: !trainable,
             trainable: AtomicBool::new(trainable),

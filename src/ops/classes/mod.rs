@@ -1,21 +1,24 @@
 //! Ops that use classes and row numbers: one-hot rows, picking by class, gathering and scattering rows,
-//! batches of a shuffled order, and the counters that choose them. Kernels: `shaders/classes.wgsl`.
+//! batches of a shuffled order, and the counters that choose them. Kernels: `shaders/classes.wgsl`, `shaders/scatter.wgsl`.
 
 mod choose;
 mod count;
 mod cycle;
 mod rows;
+mod scatter;
+mod segments;
 #[cfg(test)]
 mod tests;
 
-use super::{Case, Fillings};
+use super::{Case, Fillings, Kernels};
 use crate::error::Result;
 use crate::graph::{Var, shape_rule};
 use crate::shape::{DType, Shape, TensorType};
 use choose::{OneHot, Pick};
 use count::CountEqual;
 use cycle::{Advance, BatchRows};
-use rows::{ScatterRows, TakeRows};
+use rows::TakeRows;
+use scatter::ScatterRows;
 
 /// Bits of NaN.
 const NAN_BITS: u32 = 0x7fc0_0000;
@@ -58,7 +61,13 @@ impl<'g> Var<'g> {
     /// hold floats, integers or bytes: embeddings, labels, images.
     #[track_caller]
     pub fn take_rows(self, index: Var<'g>) -> Var<'g> {
-        self.graph.record_one(TakeRows, &[self, index])
+        self.graph.record_one(TakeRows { padding: None }, &[self, index])
+    }
+
+    /// The same, where the row `padding` gets no gradient.
+    #[track_caller]
+    pub(crate) fn take_rows_but(self, index: Var<'g>, padding: Option<u32>) -> Var<'g> {
+        self.graph.record_one(TakeRows { padding }, &[self, index])
     }
 
     /// The `counter`th window of `batch` rows of this order `[n]`, which starts again at its end: element `i`
@@ -87,24 +96,23 @@ impl<'g> Var<'g> {
 /// Many rows added to few.
 pub(crate) fn long_cases() -> Vec<Case> {
     let n = 70_001;
-    let scatter = |row: usize| {
-        let mut case = Case::new(ScatterRows { rows: 3 }, &[&[n], &[n, row]]).exact().index(0, 3);
+    let scatter = |row: usize, kernels: Kernels| {
+        let op = ScatterRows { rows: 3, without: None, kernels };
+        let mut case = Case::new(op, &[&[n], &[n, row]]).exact().index(0, 3);
         case.name += " of many rows";
         case
     };
-    vec![scatter(1), scatter(4)]
+    [Kernels::Plain, Kernels::Tiles].into_iter().flat_map(|k| [scatter(1, k), scatter(4, k)]).collect()
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let take =
-        |table: &[usize], index: &[usize]| Case::new(TakeRows, &[table, index]).index(1, table[0] as u32);
+    let take = |table: &[usize], index: &[usize]| {
+        Case::new(TakeRows { padding: None }, &[table, index]).index(1, table[0] as u32)
+    };
     let take_of = |dtype, below, table: &[usize], index: &[usize]| {
         let mut case = take(table, index).no_gradient();
         case.inputs[0].0.dtype = dtype;
         case.fill(0, Fillings::Whole(below))
-    };
-    let scatter = |rows: usize, index: &[usize], x: &[usize]| {
-        Case::new(ScatterRows { rows }, &[index, x]).index(0, rows as u32)
     };
     let window = |n: usize, counter: f64, batch: usize| {
         let case = Case::new(BatchRows { batch }, &[&[n], &[1]]).no_gradient();
@@ -142,12 +150,6 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.push(take_of(DType::U8, 256, &[300, 1, 5, 5], &[2, 129]));
     cases.extend([
-        scatter(1, &[1], &[1]),
-        scatter(5, &[], &[]),
-        scatter(5, &[9], &[9]),
-        scatter(4, &[3, 5], &[3, 5, 7]),
-        scatter(6, &[17], &[17, 2, 4]),
-        scatter(3, &[200], &[200, 65]).no_gradient(),
         window(1, 0.0, 1),
         window(10, 3.0, 4),
         window(300, 2.0, 65),
@@ -159,5 +161,43 @@ pub(super) fn cases() -> Vec<Case> {
         advance(0, 7.0),
         advance(0, 4_294_967_295.0),
     ]);
+    cases.extend([Kernels::Plain, Kernels::Tiles].into_iter().flat_map(scattered));
+    cases
+}
+
+/// Rows added to a table by kernels of either kind.
+fn scattered(kernels: Kernels) -> Vec<Case> {
+    let scatter = |rows: usize, without: Option<u32>, index: &[usize], x: &[usize]| {
+        Case::new(ScatterRows { rows, without, kernels }, &[index, x]).index(0, rows as u32)
+    };
+    let all = |row: f64| Fillings::Given(vec![row]);
+    let mut cases = vec![
+        scatter(1, None, &[1], &[1]),
+        scatter(5, None, &[], &[]),
+        scatter(5, None, &[9], &[9]),
+        scatter(4, None, &[3, 5], &[3, 5, 7]),
+        scatter(6, None, &[17], &[17, 2, 4]),
+        scatter(3, None, &[200], &[200, 65]).no_gradient(),
+        // A row that stays 0: the first, the last, the only one.
+        scatter(5, Some(0), &[30], &[30, 3]),
+        scatter(5, Some(4), &[30], &[30, 4]),
+        scatter(1, Some(0), &[3], &[3, 2]).no_gradient(),
+        // One row gets all: between others, and as the last.
+        scatter(3, None, &[300], &[300, 4]).fill(0, all(1.0)).no_gradient(),
+        scatter(3, None, &[300], &[300, 3]).fill(0, all(2.0)).no_gradient(),
+        // More rows than are given.
+        scatter(1000, None, &[20], &[20, 4]).no_gradient(),
+    ];
+    // Whole numbers, of which none may be missing: at the edges of blocks and of runs of them.
+    for count in [63, 64, 65, 256, 257, 1023, 1025, 4099] {
+        for (rows, row) in [(2, 1), (700, 4)] {
+            cases.push(scatter(rows, None, &[count], &[count, row]).exact().index(0, rows as u32));
+        }
+    }
+    // Numbers that fall, or come in turns.
+    let falling = Fillings::Given((0..1000).map(|i| f64::from((999 - i) / 3)).collect());
+    cases.push(scatter(400, None, &[1000], &[1000, 4]).exact().index(0, 400).fill(0, falling));
+    let turns = Fillings::Given((0..7).map(f64::from).collect());
+    cases.push(scatter(7, Some(3), &[1000], &[1000, 5]).exact().index(0, 7).fill(0, turns));
     cases
 }

@@ -235,6 +235,13 @@ fn layer(name: &str, params: &Params) -> Option<Recorded> {
         "GlobalAvgPool2d" => through(nn::GlobalAvgPool2d, &IMAGES),
         "BatchNorm1d" => through(nn::BatchNorm1d::new(params, SHAPE[1]), &SHAPE),
         "BatchNorm2d" => through(nn::BatchNorm2d::new(params, c), &IMAGES),
+        "Embedding" => {
+            let layer = nn::Embedding::new(params, 1000, SHAPE[1]);
+            Recorded::of(|g| (Some(g.param(layer.weight())), Some(layer.forward(g.classes("x", [SHAPE[0]])))))
+        }
+        "SinusoidalPositions" => through(nn::SinusoidalPositions::new(), &SHAPE),
+        "LearnedPositions" => through(nn::LearnedPositions::new(params, SHAPE[0], SHAPE[1]), &SHAPE),
+        "RotaryPositions" => through(nn::RotaryPositions::new(), &SHAPE),
         "LayerNorm" => through(nn::LayerNorm::new(params, SHAPE[1]), &SHAPE),
         "GroupNorm" => through(nn::GroupNorm::new(params, 4, c), &IMAGES),
         "InstanceNorm" => through(nn::InstanceNorm::new(params, c), &IMAGES),

@@ -14,7 +14,7 @@ macro_rules! embedded {
 }
 
 /// The files that formulas are in.
-const FILES: [(&str, &str); 77] = embedded![
+const FILES: [(&str, &str); 80] = embedded![
     "ops/elementwise/activation/mod.rs",
     "ops/elementwise/activation/smooth.rs",
     "ops/elementwise/activation/piecewise.rs",
@@ -37,6 +37,7 @@ const FILES: [(&str, &str); 77] = embedded![
     "ops/classes/count.rs",
     "ops/classes/cycle.rs",
     "ops/classes/rows.rs",
+    "ops/classes/scatter.rs",
     "ops/conv/reference.rs",
     "ops/cross_entropy/both.rs",
     "ops/cross_entropy/grad.rs",
@@ -81,6 +82,7 @@ const FILES: [(&str, &str); 77] = embedded![
     "nn/batch_norm.rs",
     "nn/conv.rs",
     "nn/cutout.rs",
+    "nn/embedding.rs",
     "nn/images.rs",
     "nn/layer_norm.rs",
     "nn/linear.rs",
@@ -89,6 +91,7 @@ const FILES: [(&str, &str); 77] = embedded![
     "nn/norm/mod.rs",
     "nn/norm/weight.rs",
     "nn/pool.rs",
+    "nn/positions.rs",
     "nn/residual.rs",
     "nn/sequential.rs",
     "nn/simple.rs",
