@@ -54,6 +54,7 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "split_k",
     "pool",
     "random",
+    "recurrent_begin",
     "reduce",
     "scatter",
     "softmax",

@@ -22,16 +22,19 @@ pub(crate) mod layer_norm;
 pub(crate) mod matmul;
 mod movement;
 mod normalization;
+mod number;
 pub(crate) mod optimizer;
 pub(crate) mod pool;
 mod prologue;
 mod random;
+pub(crate) mod recurrent;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
 mod split_k;
 #[cfg(test)]
 mod testing;
 mod text;
+mod tracked;
 
 pub(crate) use augment::{AffineSample, RandomAffine};
 pub(crate) use block::Block;
@@ -85,6 +88,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(dropout::cases());
     cases.extend(random::cases());
     cases.extend(pool::cases());
+    cases.extend(recurrent::cases());
     cases.extend(batch_norm::cases());
     cases.extend(layer_norm::cases());
     cases.extend(augment::cases());

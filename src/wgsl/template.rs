@@ -24,10 +24,13 @@ const TEMPLATES: &[(&str, &str)] = templates![
     "gpu/matmul",
     "gpu/matmul_block",
     "gpu/matmul_thin",
+    "gpu/recurrent_block",
+    "recurrent",
     "software/conv2d_tile",
     "software/conv2d_weight_tile",
     "software/matmul_tile",
     "software/pool2d_rows",
+    "software/recurrent_tile",
     "tick",
     "update",
 ];

@@ -8,14 +8,14 @@ mod scale;
 #[cfg(test)]
 mod tests;
 mod tick;
-mod tracked;
 mod update;
 mod wide;
 
 use super::Real;
+use super::number::Number;
 use crate::graph::Var;
 pub(super) use cases::cases;
-pub(crate) use rule::{Number, Rule};
+pub(crate) use rule::Rule;
 pub(crate) use rules::{
     Adadelta, Adagrad, Adam, Adamax, Average, LambDirection, Lion, MuonDirection, NAdam, RAdam, RmsProp,
     Rprop, Sgd,

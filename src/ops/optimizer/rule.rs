@@ -1,9 +1,8 @@
 //! What a rule of updates is: one formula for each element, in Rust and in WGSL, and the scalars of a step.
 
 use std::fmt::{Debug, Display};
-use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use crate::ops::Real;
+use crate::ops::number::Number;
 
 /// The most constants of a formula.
 pub(crate) const MOST_CONSTANTS: usize = 8;
@@ -11,68 +10,6 @@ pub(crate) const MOST_CONSTANTS: usize = 8;
 pub(crate) const MOST_SCALARS: usize = 3;
 /// The most states that a formula updates, the parameter among them.
 pub(crate) const MOST_STATES: usize = 4;
-
-/// What a formula computes with: floats, or floats with their errors ([`super::tracked::Tracked`]).
-pub(crate) trait Number:
-    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
-{
-    /// Rounds from double precision.
-    fn of(x: f64) -> Self;
-    /// The square root.
-    fn sqrt(self) -> Self;
-    /// The magnitude.
-    fn abs(self) -> Self;
-    /// The larger of both.
-    fn larger(self, other: Self) -> Self;
-    /// The smaller of both.
-    fn smaller(self, other: Self) -> Self;
-    /// -1, 0 or 1; NaN of NaN.
-    fn sign(self) -> Self;
-    /// The first below 0, the second at 0, the third above.
-    fn by_sign(self, values: [Self; 3]) -> Self;
-
-    fn one() -> Self {
-        Self::of(1.0)
-    }
-}
-
-impl<T: Real> Number for T {
-    #[inline(always)]
-    fn of(x: f64) -> Self {
-        <T as Real>::of(x)
-    }
-    #[inline(always)]
-    fn sqrt(self) -> Self {
-        num_traits::Float::sqrt(self)
-    }
-    #[inline(always)]
-    fn abs(self) -> Self {
-        num_traits::Float::abs(self)
-    }
-    #[inline(always)]
-    fn larger(self, other: Self) -> Self {
-        // NaN stays.
-        if other > self || other.is_nan() { other } else { self }
-    }
-    #[inline(always)]
-    fn smaller(self, other: Self) -> Self {
-        if other < self || other.is_nan() { other } else { self }
-    }
-    #[inline(always)]
-    fn sign(self) -> Self {
-        self.by_sign([-T::one(), if self.is_nan() { self } else { T::zero() }, T::one()])
-    }
-    #[inline(always)]
-    fn by_sign(self, [below, at, above]: [Self; 3]) -> Self {
-        if self < T::zero() {
-            below
-        } else if self > T::zero() {
-            above
-        } else {
-            at
-        }
-    }
-}
 
 /// How an optimizer changes an element of a parameter.
 ///

@@ -3,11 +3,11 @@
 use minijinja::context;
 
 use super::rule::{MOST_CONSTANTS, MOST_SCALARS, MOST_STATES, Rule};
-use super::tracked::Tracked;
 use super::{MOST, Number, ROW, VECTORS, WORKGROUP, extents, leaf, wide};
 use crate::error::Result;
 use crate::host::threads;
 use crate::ops::text::rendered;
+use crate::ops::tracked::Tracked;
 use crate::ops::{
     AdapterClass, Arg, Backward, Dispatch, Gradients, In, KernelContext, Op, Out, Program, Real, Reference,
     expect, uniform,
@@ -289,7 +289,7 @@ impl<R: Rule> Op for Update<R> {
                 bounds[first..]
                     .iter_mut()
                     .zip(s)
-                    .for_each(|(bound, s)| bound.push(s.error() + crate::ops::TINY));
+                    .for_each(|(bound, s)| bound.push(s.error + crate::ops::TINY));
             }
         }
         bounds

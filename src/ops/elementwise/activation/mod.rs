@@ -8,15 +8,19 @@ mod smooth;
 use super::{Case, Fillings, Formula, Real, UNIT, Var, all_cases, formula, points};
 use crate::op::Pattern;
 
+/// 1 / (1 + e^-x).
+#[inline(always)]
+pub(crate) fn sigmoid<T: Real>(x: T) -> T {
+    // Never exponentiates a positive number, so it cannot overflow.
+    let t = (-x.abs()).exp();
+    let s = (T::one() + t).recip();
+    if x >= T::zero() { s } else { t * s }
+}
+
 formula!(
     /// Logistic sigmoid 1 / (1 + e^-x).
     Sigmoid = "sigmoid", 1,
-    eval: |_s, x| {
-        // Never exponentiates a positive number, so it cannot overflow.
-        let t = (-x[0].abs()).exp();
-        let s = (T::one() + t).recip();
-        if x[0] >= T::zero() { s } else { t * s }
-    },
+    eval: |_s, x| sigmoid(x[0]),
     grad: |_s, k, x, y, dy| Some(y.with(dy, SigmoidGrad)),
     // exp(-|x|) carries 3 + 2|x| units; sum and quotient add a few.
     bound: |_s, x, y| (14.0 + 4.0 * x[0].abs()) * UNIT * y.abs());

@@ -8,9 +8,9 @@ pub(crate) use adam::{Adam, Adamax, LambDirection, NAdam, RAdam};
 pub(crate) use adaptive::{Adadelta, Adagrad, RmsProp, Rprop};
 pub(crate) use momentum::{Average, Lion, MuonDirection, Sgd};
 
+use super::Number;
 use super::rule::{
-    MOST_CONSTANTS, MOST_SCALARS, MOST_STATES, Number, Rule, expect_not_negative, expect_setting,
-    expect_share,
+    MOST_CONSTANTS, MOST_SCALARS, MOST_STATES, Rule, expect_not_negative, expect_setting, expect_share,
 };
 
 /// The scalars or constants of a formula, those after them 0.

@@ -4,14 +4,15 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use super::rule::Number;
-use crate::ops::{TINY, UNIT};
+use super::elementwise::sigmoid;
+use super::number::Number;
+use super::{TINY, UNIT};
 
 /// A number, and the largest error of its f32 twin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Tracked {
-    value: f64,
-    error: f64,
+    pub(super) value: f64,
+    pub(super) error: f64,
 }
 
 impl Tracked {
@@ -19,10 +20,6 @@ impl Tracked {
     pub(super) fn read(value: f64) -> Self {
         let is_denormal = value != 0.0 && value.abs() < f64::from(f32::MIN_POSITIVE);
         Tracked { value, error: if is_denormal { TINY } else { 0.0 } }
-    }
-
-    pub(super) fn error(self) -> f64 {
-        self.error
     }
 
     /// `value`, off by what its terms were off and by so many units of rounding.
@@ -101,6 +98,34 @@ impl Number for Tracked {
         Tracked { value: self.value.abs(), ..self }
     }
 
+    fn passes(self, other: Self) -> Self {
+        self.by_sign([Tracked::of(0.0), Tracked::of(0.0), other])
+    }
+
+    /// Nowhere steeper than 1/4; the units are those of the op of that name.
+    fn sigmoid(self) -> Self {
+        let units = 14.0 + 4.0 * self.value.abs();
+        Tracked::rounded(sigmoid(self.value), self.error / 4.0, units)
+    }
+
+    /// Nowhere steeper than 1; the units are those of the op of that name.
+    fn tanh(self) -> Self {
+        Tracked::rounded(self.value.tanh(), self.error, 24.0)
+    }
+
+    /// In any order: each term is rounded once, and takes part in as many additions as there are terms at most.
+    fn dot(pairs: impl Iterator<Item = (Self, Self)>) -> Self {
+        let (mut value, mut size, mut propagated, mut terms) = (0.0, 0.0, 0.0, 0.0);
+        for (a, b) in pairs {
+            value += a.value * b.value;
+            size += (a.value * b.value).abs();
+            propagated += a.value.abs() * b.error + b.value.abs() * a.error + a.error * b.error;
+            terms += 1.0;
+        }
+        let error = propagated + (terms + 1.0) * UNIT * (size + propagated) + terms * TINY;
+        Tracked { value, error }
+    }
+
     fn larger(self, other: Self) -> Self {
         Tracked { value: self.value.larger(other.value), error: self.error.max(other.error) }
     }
@@ -153,9 +178,9 @@ mod tests {
             let exact = parts(Tracked::read(f64::from(x)), Tracked::read(f64::from(y)));
             for (k, (found, exact)) in parts(x, y).into_iter().zip(exact).enumerate() {
                 let error = (f64::from(found) - exact.value).abs();
-                assert!(error <= exact.error(), "{k}: {x} {y}: {error:e} of {:e}", exact.error());
-                worst[k] = worst[k].max(error / exact.error());
-                least[k] = least[k].min(exact.error());
+                assert!(error <= exact.error, "{k}: {x} {y}: {error:e} of {:e}", exact.error);
+                worst[k] = worst[k].max(error / exact.error);
+                least[k] = least[k].min(exact.error);
             }
         }
         // And they are no idle bounds.
@@ -165,12 +190,12 @@ mod tests {
     #[test]
     fn a_sign_in_doubt_may_be_any() {
         let nothing = Tracked::of(1.0) - Tracked::of(1.0);
-        assert_eq!((nothing.sign().value, nothing.sign().error()), (0.0, 0.0));
+        assert_eq!((nothing.sign().value, nothing.sign().error), (0.0, 0.0));
         let little = Tracked::of(1.0) / Tracked::of(3.0) - Tracked::read(1.0 / 3.0);
-        assert_eq!((little.sign().value, little.sign().error()), (0.0, 1.0));
-        assert_eq!(Tracked::read(0.0).sign().error(), 0.0);
-        assert_eq!(Tracked::of(2.0).sign().error(), 0.0);
+        assert_eq!((little.sign().value, little.sign().error), (0.0, 1.0));
+        assert_eq!(Tracked::read(0.0).sign().error, 0.0);
+        assert_eq!(Tracked::of(2.0).sign().error, 0.0);
         let infinite = Tracked::of(1.0) / (Tracked::of(1.0) - Tracked::of(1.0));
-        assert_eq!((infinite.value, infinite.error()), (f64::INFINITY, f64::INFINITY));
+        assert_eq!((infinite.value, infinite.error), (f64::INFINITY, f64::INFINITY));
     }
 }

@@ -1,0 +1,247 @@
+//! The formulas as the CPU device runs them: rows of the batch have nothing to do with each other, so that threads share them,
+//! each for all times.
+
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array2, ArrayView2, ArrayViewMut3, Axis};
+
+use super::reference::{Backward, Forward};
+use super::{CellKind, Extents, Walk};
+use crate::host::{self, threads};
+use crate::ops::{Out, Real};
+
+/// Rows of the batch that one thread has.
+fn rows_each(e: Extents) -> usize {
+    let work = e.batch * e.times * e.gates * e.hidden * e.hidden;
+    let parts = threads::available().min(work / host::PART).max(1);
+    e.batch.div_ceil(parts)
+}
+
+/// A sequence `[time, batch, columns]`, however it lies.
+fn by_time<'a, T>(walk: Walk, e: Extents, values: &'a mut [T]) -> Result<ArrayViewMut3<'a, T>, String> {
+    let columns = values.len() / (e.batch * e.times);
+    let wrong = |e: ndarray::ShapeError| e.to_string();
+    if walk.batch_first {
+        let view = ArrayViewMut3::from_shape((e.batch, e.times, columns), values).map_err(wrong)?;
+        return Ok(view.permuted_axes([1, 0, 2]));
+    }
+    ArrayViewMut3::from_shape((e.times, e.batch, columns), values).map_err(wrong)
+}
+
+/// `[first axis, batch, rest]` of what lies in the order of the walk.
+fn by_step<'a, T>(e: Extents, values: &'a mut [T], steps: usize) -> Result<ArrayViewMut3<'a, T>, String> {
+    let columns = values.len() / (steps * e.batch);
+    ArrayViewMut3::from_shape((steps, e.batch, columns), values).map_err(|e| e.to_string())
+}
+
+/// The rows of each thread; nothing for each where there is no view.
+fn parts<T>(view: Option<ArrayViewMut3<'_, T>>, rows: usize, e: Extents) -> Vec<Part<'_, T>> {
+    let count = e.batch.div_ceil(rows);
+    let Some(mut rest) = view else { return (0..count).map(|_| None).collect() };
+    let mut all = Vec::with_capacity(count);
+    while rest.dim().1 > rows {
+        let (part, below) = rest.split_at(Axis(1), rows);
+        all.push(Some(part));
+        rest = below;
+    }
+    all.push(Some(rest));
+    all
+}
+
+/// The elements of one line of a view.
+fn line<'a, T>(view: &'a mut ArrayViewMut3<'_, T>, step: usize, row: usize) -> &'a mut [T] {
+    view.index_axis_mut(Axis(0), step).index_axis_move(Axis(0), row).into_slice().unwrap_or_default()
+}
+
+/// Element `unit` of each gate of a line, 0 for gates that there are not.
+#[inline(always)]
+fn of_gates<T: Real>(line: &[T], unit: usize, e: Extents) -> [T; 4] {
+    std::array::from_fn(|k| if k < e.gates { line[k * e.hidden + unit] } else { T::zero() })
+}
+
+/// A thread's rows of an output; nothing of an output that there is not.
+type Part<'a, T> = Option<ArrayViewMut3<'a, T>>;
+
+/// The rows of a matrix.
+fn matrix<T>(values: &[T], rows: usize) -> Result<ArrayView2<'_, T>, String> {
+    ArrayView2::from_shape((rows, values.len() / rows), values).map_err(|e| e.to_string())
+}
+
+/// As `Walk::forward`.
+pub(super) fn forward<T: Real>(
+    walk: Walk,
+    e: Extents,
+    of: &Forward<'_, T>,
+    outputs: &mut [Out<'_, T>],
+) -> Result<(), String> {
+    let mut outputs = outputs.iter_mut();
+    let mut next = || outputs.next().map(Out::f).ok_or("has too few outputs");
+    let h = by_time(walk, e, next()?)?;
+    let cells = if walk.cell.has_cell() { Some(by_step(e, next()?, e.times + 1)?) } else { None };
+    let gates = if walk.cell.keeps_gates() { Some(by_step(e, next()?, e.times)?) } else { None };
+    let rows = rows_each(e);
+    let all = parts(Some(h), rows, e).into_iter().zip(parts(cells, rows, e)).zip(parts(gates, rows, e));
+    let weight = matrix(of.weight, e.gates * e.hidden)?;
+    threads::share(e.batch.div_ceil(rows), all.enumerate(), |all| {
+        all.for_each(|(k, ((h, cells), gates))| {
+            forward_rows(walk, e, of, &weight, k * rows, [h, cells, gates])
+        });
+    });
+    Ok(())
+}
+
+/// Rows from `first` on.
+fn forward_rows<T: Real>(
+    walk: Walk,
+    e: Extents,
+    of: &Forward<'_, T>,
+    weight: &ArrayView2<'_, T>,
+    first: usize,
+    [all, mut cells, mut kept]: [Part<'_, T>; 3],
+) {
+    let Extents { hidden, gates, .. } = e;
+    let Some(mut all) = all else { return };
+    let rows = all.dim().1;
+    let [mut h, mut c] = [0, 1].map(|k| match of.initial.get(k) {
+        Some(state) => state[first * hidden..][..rows * hidden].to_vec(),
+        None => vec![T::zero(); rows * hidden],
+    });
+    let mut sums = Array2::zeros((rows, gates * hidden));
+    for step in 0..e.times {
+        let time = walk.time(e, step);
+        if let Some(cells) = &mut cells {
+            (0..rows).for_each(|r| line(cells, step, r).copy_from_slice(&c[r * hidden..][..hidden]));
+        }
+        if let (true, Ok(h)) = (step > 0 || !of.initial.is_empty(), matrix(&h, rows)) {
+            general_mat_mul(T::one(), &h, &weight.t(), T::zero(), &mut sums);
+        }
+        for (row, sums) in sums.rows_mut().into_iter().enumerate() {
+            let [h, c] = [&mut h, &mut c].map(|v| &mut v[row * hidden..][..hidden]);
+            let mut kept = kept.as_mut().map(|kept| line(kept, step, row));
+            let x = &of.x[walk.line(e, first + row, time) * gates * hidden..][..gates * hidden];
+            match (Walk::has_ended(of.lengths, first + row, time), sums.into_slice()) {
+                (false, Some(sums)) => {
+                    if let Some(bias) = of.bias {
+                        sums.iter_mut().zip(bias).for_each(|(sum, &b)| *sum = *sum + b);
+                    }
+                    for unit in 0..hidden {
+                        let [x, u] = [x, sums].map(|v| of_gates(v, unit, e));
+                        let after = walk.cell.forward(x, u, h[unit], c[unit]);
+                        (h[unit], c[unit]) = (after.h, after.c);
+                        if let Some(kept) = &mut kept {
+                            kept[4 * unit..][..4].copy_from_slice(&after.gates);
+                        }
+                    }
+                }
+                _ => kept.into_iter().for_each(|kept| kept.fill(T::zero())),
+            }
+            line(&mut all, time, row).copy_from_slice(h);
+        }
+    }
+    if let Some(cells) = &mut cells {
+        (0..rows).for_each(|r| line(cells, e.times, r).copy_from_slice(&c[r * hidden..][..hidden]));
+    }
+}
+
+/// As `Walk::backward`.
+pub(super) fn backward<T: Real>(
+    walk: Walk,
+    e: Extents,
+    of: &Backward<'_, T>,
+    outputs: &mut [Out<'_, T>],
+) -> Result<(), String> {
+    let mut outputs = outputs.iter_mut();
+    let mut next = || outputs.next().map(Out::f).ok_or("has too few outputs");
+    let dx = by_time(walk, e, next()?)?;
+    let du = if walk.cell == CellKind::Gru { Some(by_time(walk, e, next()?)?) } else { None };
+    let dh = if walk.has_initial { Some(by_step(e, next()?, 1)?) } else { None };
+    let dc = if walk.has_initial && walk.cell.has_cell() { Some(by_step(e, next()?, 1)?) } else { None };
+    let rows = rows_each(e);
+    let of_x = parts(Some(dx), rows, e).into_iter().zip(parts(du, rows, e));
+    let of_first = parts(dh, rows, e).into_iter().zip(parts(dc, rows, e));
+    let weight = matrix(of.weight, e.gates * e.hidden)?;
+    threads::share(e.batch.div_ceil(rows), of_x.zip(of_first).enumerate(), |all| {
+        all.for_each(|(k, ((dx, du), (dh, dc)))| {
+            backward_rows(walk, e, of, &weight, k * rows, [dx, du, dh, dc])
+        });
+    });
+    Ok(())
+}
+
+/// Rows from `first` on.
+fn backward_rows<T: Real>(
+    walk: Walk,
+    e: Extents,
+    of: &Backward<'_, T>,
+    weight: &ArrayView2<'_, T>,
+    first: usize,
+    [dx, mut du, mut first_h, mut first_c]: [Part<'_, T>; 4],
+) {
+    let Extents { batch, hidden, gates, .. } = e;
+    let Some(mut dx) = dx else { return };
+    let rows = dx.dim().1;
+    // What goes to the state before, past the product and by it, and to c.
+    let [mut dh, mut dc] = [(); 2].map(|()| vec![T::zero(); rows * hidden]);
+    let mut by_product = Array2::zeros((rows, hidden));
+    let mut products = Array2::zeros((rows, gates * hidden));
+    for step in (0..e.times).rev() {
+        let time = walk.time(e, step);
+        for (row, (products, by_product)) in
+            products.rows_mut().into_iter().zip(by_product.rows()).enumerate()
+        {
+            let (Some(products), Some(by_product)) = (products.into_slice(), by_product.to_slice()) else {
+                return;
+            };
+            let line_of = walk.line(e, first + row, time);
+            let of_step = (step * batch + first + row) * hidden;
+            let [dh, dc] = [&mut dh, &mut dc].map(|v| &mut v[row * hidden..][..hidden]);
+            let above = &of.dh[line_of * hidden..][..hidden];
+            dh.iter_mut().zip(by_product).zip(above).for_each(|((dh, &a), &b)| *dh = b + a + *dh);
+            if let Some(all) = of.dcells {
+                let after = &all[of_step + batch * hidden..][..hidden];
+                dc.iter_mut().zip(after).for_each(|(dc, &d)| *dc = *dc + d);
+            }
+            let to = line(&mut dx, time, row);
+            let mut to_products = du.as_mut().map(|du| line(du, time, row));
+            if Walk::has_ended(of.lengths, first + row, time) {
+                to.fill(T::zero());
+                to_products.into_iter().for_each(|to| to.fill(T::zero()));
+                products.fill(T::zero());
+                continue;
+            }
+            let states = match walk.cell {
+                CellKind::Lstm => &of.states[of_step..][..hidden],
+                _ => &of.states[line_of * hidden..][..hidden],
+            };
+            for unit in 0..hidden {
+                let kept = of.gates.map_or([T::zero(); 4], |all| {
+                    let at = 4 * (of_step + unit);
+                    [all[at], all[at + 1], all[at + 2], all[at + 3]]
+                });
+                let back = walk.cell.backward(kept, states[unit], dh[unit], dc[unit]);
+                for gate in 0..gates {
+                    to[gate * hidden + unit] = back.dx[gate];
+                    products[gate * hidden + unit] =
+                        if gate + 1 == gates { back.last } else { back.dx[gate] };
+                }
+                (dh[unit], dc[unit]) = (back.dh, back.dc);
+            }
+            to_products.iter_mut().for_each(|to| to.copy_from_slice(products));
+        }
+        if step > 0 || walk.has_initial {
+            general_mat_mul(T::one(), &products, weight, T::zero(), &mut by_product);
+        }
+    }
+    for row in 0..rows {
+        let at = row * hidden;
+        if let Some(to) = &mut first_h {
+            let sums = dh[at..].iter().zip(by_product.row(row));
+            line(to, 0, row).iter_mut().zip(sums).for_each(|(to, (&a, &b))| *to = a + b);
+        }
+        if let Some(to) = &mut first_c {
+            let of_first = of.dcells.map(|all| &all[(first + row) * hidden..][..hidden]);
+            for (unit, to) in line(to, 0, row).iter_mut().enumerate() {
+                *to = dc[at + unit] + of_first.map_or(T::zero(), |d| d[unit]);
+            }
+        }
+    }
+}
