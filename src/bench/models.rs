@@ -4,7 +4,7 @@ use super::workload::Case;
 use crate::device::{CompileOptions, Device, Precision};
 use crate::error::Result;
 use crate::graph::{Graph, Init, Params, Var};
-use crate::nn::{Layer, LayerNorm, Linear, Mlp};
+use crate::nn::{Layer, LayerNorm, Linear, Mlp, Recurrent};
 use crate::ops::{Conv2dOptions, Padding, PoolOptions};
 use crate::optim::{Adam, LossScale, Optimizer};
 
@@ -101,32 +101,11 @@ pub(super) fn plain_cnn<'g>(params: &Params, mut x: Var<'g>, width: usize, depth
 /// Extents of the LSTM's step: rows of a batch, time steps, inputs, hidden units.
 pub(super) const LSTM: [usize; 4] = [32, 16, 64, 128];
 
-/// A long short-term memory with forget gates (Gers, Schmidhuber and Cummins, Neural Computation 2000, without
-/// peepholes), and a linear layer on its last output. Rows of `x` go by time, then by batch, so that the
-/// products of the inputs are one product and a step's rows lie side by side.
+/// A long short-term memory, and a linear layer on its last output. `x` is `[batch, time, inputs]`.
 pub(super) fn lstm<'g>(params: &Params, x: Var<'g>) -> Var<'g> {
     let [batch, times, inputs, hidden] = LSTM;
-    let g = x.graph();
-    let weight = |name: &str, rows: usize| {
-        g.param(&params.param(name, [rows, 4 * hidden], Init::Uniform(1.0 / (hidden as f32).sqrt())))
-    };
-    let (of_input, of_hidden) = (weight("input", inputs), weight("hidden", hidden));
-    let bias = g.param(&params.param("bias", [4 * hidden], Init::Constant(0.0)));
-    let from_inputs = x.matmul(of_input) + bias;
-    let mut state: Option<[Var<'g>; 2]> = None;
-    for t in 0..times {
-        let mut gates = from_inputs.slice(0, t * batch, batch);
-        if let Some([h, _]) = state {
-            gates = gates + h.matmul(of_hidden);
-        }
-        let gate = |k: usize| gates.slice(1, k * hidden, hidden);
-        let mut cell = gate(0).sigmoid() * gate(1).tanh();
-        if let Some([_, c]) = state {
-            cell = cell + gate(2).sigmoid() * c;
-        }
-        state = Some([gate(3).sigmoid() * cell.tanh(), cell]);
-    }
-    let last = state.map_or(x, |[h, _]| h);
+    let states = Recurrent::lstm(&params.at("lstm"), inputs, hidden).forward(x);
+    let last = states.slice(1, times - 1, 1).reshape([batch, hidden]);
     Linear::new(&params.at("head"), hidden, CLASSES).forward(last)
 }
 

@@ -160,7 +160,7 @@ impl Workload {
             }
             Kind::Lstm => {
                 let [batch, times, inputs, _] = models::LSTM;
-                training(&[times * batch, inputs], batch, &models::lstm)
+                training(&[batch, times, inputs], batch, &models::lstm)
             }
             Kind::Transformer => {
                 let [batch, length, width, ..] = models::TRANSFORMER;

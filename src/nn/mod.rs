@@ -17,6 +17,7 @@ mod norm;
 mod options;
 mod pool;
 mod positions;
+mod recurrent;
 mod residual;
 mod sequential;
 mod simple;
@@ -42,6 +43,9 @@ pub use norm::{
 pub use options::ModelOptions;
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use positions::{LearnedPositions, RotaryPositions, SinusoidalPositions};
+pub use recurrent::{
+    Carried, Cell, Recurrent, RecurrentCell, RecurrentKind, RecurrentOptions, Sequence, over_time,
+};
 pub use residual::ResidualBlock;
 pub use sequential::{Mlp, Sequential};
 pub use simple::{Dropout, Flatten};

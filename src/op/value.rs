@@ -20,6 +20,12 @@ pub trait Real: num_traits::Float + ndarray::LinalgScalar + Default + Send + Syn
         inputs: &[In<'_, Self>],
         outputs: &mut [Out<'_, Self>],
     ) -> Result<(), String>;
+    /// 1 / (1 + e^-x) of each, as the CPU device computes it.
+    #[doc(hidden)]
+    fn sigmoids(values: &mut [Self]);
+    /// Hyperbolic tangents, as the CPU device computes them.
+    #[doc(hidden)]
+    fn tanhs(values: &mut [Self]);
 }
 
 macro_rules! eval {
@@ -45,6 +51,12 @@ impl Real for f32 {
     fn of(x: f64) -> Self {
         x as f32
     }
+    fn sigmoids(values: &mut [Self]) {
+        super::functions::sigmoids(values);
+    }
+    fn tanhs(values: &mut [Self]) {
+        super::functions::tanhs(values);
+    }
     fn wide(self) -> f64 {
         f64::from(self)
     }
@@ -55,6 +67,14 @@ impl Real for f64 {
 
     fn of(x: f64) -> Self {
         x
+    }
+    fn sigmoids(values: &mut [Self]) {
+        // Never exponentiates a positive number, so it cannot overflow.
+        let sigmoid = |x: f64| if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) };
+        values.iter_mut().for_each(|x| *x = sigmoid(*x));
+    }
+    fn tanhs(values: &mut [Self]) {
+        values.iter_mut().for_each(|x| *x = x.tanh());
     }
     fn wide(self) -> f64 {
         self

@@ -98,10 +98,16 @@ impl CellKind {
         }
     }
 
-    /// From the cotangents of h and c after, the gates, and the unit's state: h after in an RNN, h before in a GRU, c before in
-    /// an LSTM.
+    /// c after of an LSTM, from its gates and c before; else 0.
     #[inline(always)]
-    pub(super) fn backward<N: Number>(self, gates: [N; 4], state: N, dh: N, dc: N) -> Back<N> {
+    pub(super) fn cell_after<N: Number>(self, [i, f, g, _]: [N; 4], before: N) -> N {
+        if self == CellKind::Lstm { f * before + i * g } else { N::zero() }
+    }
+
+    /// From the cotangents of h and c after, the gates, and the unit's state: h after in an RNN, h before in a GRU, c before in
+    /// an LSTM, which also takes the tanh `t` of c after.
+    #[inline(always)]
+    pub(super) fn backward<N: Number>(self, gates: [N; 4], state: N, t: N, dh: N, dc: N) -> Back<N> {
         let (zero, one) = (N::zero(), N::one());
         let of_one = |d: N| Back { dx: [d, zero, zero, zero], last: d, dh: zero, dc: zero };
         match self {
@@ -109,7 +115,6 @@ impl CellKind {
             CellKind::Relu => of_one(state.passes(dh)),
             CellKind::Lstm => {
                 let [i, f, g, o] = gates;
-                let t = (f * state + i * g).tanh();
                 let dc = dc + dh * o * (one - t * t);
                 let last = dh * t * (o * (one - o));
                 let dx =

@@ -52,10 +52,47 @@ fn line<'a, T>(view: &'a mut ArrayViewMut3<'_, T>, step: usize, row: usize) -> &
     view.index_axis_mut(Axis(0), step).index_axis_move(Axis(0), row).into_slice().unwrap_or_default()
 }
 
-/// Element `unit` of each gate of a line, 0 for gates that there are not.
-#[inline(always)]
-fn of_gates<T: Real>(line: &[T], unit: usize, e: Extents) -> [T; 4] {
-    std::array::from_fn(|k| if k < e.gates { line[k * e.hidden + unit] } else { T::zero() })
+/// `CellKind::forward` for all units of a row: `u` holds U h + b, and is written over.
+fn units<T: Real>(cell: CellKind, x: &[T], u: &mut [T], h: &mut [T], c: &mut [T], kept: &mut [T]) {
+    let n = h.len();
+    // What x and h give to the gates, but for the last one of a GRU, where they stay apart.
+    let joint = if cell == CellKind::Gru { 2 * n } else { u.len() };
+    u[..joint].iter_mut().zip(x).for_each(|(u, &x)| *u = *u + x);
+    let mut keep = |gates: &dyn Fn(usize) -> [T; 4]| {
+        kept.chunks_exact_mut(4).enumerate().for_each(|(k, to)| to.copy_from_slice(&gates(k)));
+    };
+    match cell {
+        CellKind::Tanh => {
+            T::tanhs(u);
+            h.copy_from_slice(u);
+        }
+        CellKind::Relu => {
+            h.iter_mut().zip(u).for_each(|(h, u)| *h = if *u <= T::zero() { T::zero() } else { *u })
+        }
+        CellKind::Lstm => {
+            T::sigmoids(&mut u[..2 * n]);
+            T::tanhs(&mut u[2 * n..3 * n]);
+            T::sigmoids(&mut u[3 * n..]);
+            let [i, f, g, o] = [0, 1, 2, 3].map(|k| &u[k * n..][..n]);
+            let of_gates = i.iter().zip(f).zip(g);
+            c.iter_mut().zip(of_gates).for_each(|(c, ((&i, &f), &g))| *c = f * *c + i * g);
+            h.copy_from_slice(c);
+            T::tanhs(h);
+            h.iter_mut().zip(o).for_each(|(h, &o)| *h = o * *h);
+            keep(&|k| [i[k], f[k], g[k], o[k]]);
+        }
+        CellKind::Gru => {
+            T::sigmoids(&mut u[..2 * n]);
+            let (gates, of_h) = u.split_at(2 * n);
+            let (r, z) = gates.split_at(n);
+            let mut next: Vec<T> =
+                x[2 * n..].iter().zip(r).zip(of_h).map(|((&x, &r), &u)| x + r * u).collect();
+            T::tanhs(&mut next);
+            let of_gates = z.iter().zip(&next);
+            h.iter_mut().zip(of_gates).for_each(|(h, (&z, &n))| *h = (T::one() - z) * n + z * *h);
+            keep(&|k| [r[k], z[k], next[k], of_h[k]]);
+        }
+    }
 }
 
 /// A thread's rows of an output; nothing of an output that there is not.
@@ -123,14 +160,7 @@ fn forward_rows<T: Real>(
                     if let Some(bias) = of.bias {
                         sums.iter_mut().zip(bias).for_each(|(sum, &b)| *sum = *sum + b);
                     }
-                    for unit in 0..hidden {
-                        let [x, u] = [x, sums].map(|v| of_gates(v, unit, e));
-                        let after = walk.cell.forward(x, u, h[unit], c[unit]);
-                        (h[unit], c[unit]) = (after.h, after.c);
-                        if let Some(kept) = &mut kept {
-                            kept[4 * unit..][..4].copy_from_slice(&after.gates);
-                        }
-                    }
+                    units(walk.cell, x, sums, h, c, kept.as_deref_mut().unwrap_or_default());
                 }
                 _ => kept.into_iter().for_each(|kept| kept.fill(T::zero())),
             }
@@ -181,6 +211,8 @@ fn backward_rows<T: Real>(
     let rows = dx.dim().1;
     // What goes to the state before, past the product and by it, and to c.
     let [mut dh, mut dc] = [(); 2].map(|()| vec![T::zero(); rows * hidden]);
+    // The tanh of an LSTM's cells.
+    let mut cells = vec![T::zero(); hidden];
     let mut by_product = Array2::zeros((rows, hidden));
     let mut products = Array2::zeros((rows, gates * hidden));
     for step in (0..e.times).rev() {
@@ -212,12 +244,19 @@ fn backward_rows<T: Real>(
                 CellKind::Lstm => &of.states[of_step..][..hidden],
                 _ => &of.states[line_of * hidden..][..hidden],
             };
-            for unit in 0..hidden {
-                let kept = of.gates.map_or([T::zero(); 4], |all| {
+            let kept = |unit: usize| {
+                of.gates.map_or([T::zero(); 4], |all| {
                     let at = 4 * (of_step + unit);
                     [all[at], all[at + 1], all[at + 2], all[at + 3]]
-                });
-                let back = walk.cell.backward(kept, states[unit], dh[unit], dc[unit]);
+                })
+            };
+            if walk.cell == CellKind::Lstm {
+                let after = cells.iter_mut().zip(states).enumerate();
+                after.for_each(|(unit, (c, &before))| *c = walk.cell.cell_after(kept(unit), before));
+                T::tanhs(&mut cells);
+            }
+            for unit in 0..hidden {
+                let back = walk.cell.backward(kept(unit), states[unit], cells[unit], dh[unit], dc[unit]);
                 for gate in 0..gates {
                     to[gate * hidden + unit] = back.dx[gate];
                     products[gate * hidden + unit] =

@@ -92,7 +92,7 @@ impl Op for RecurrentGrad {
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
-        self.extents(|i| inputs[i].shape).map_or(0, |e| 2 * e.products())
+        self.extents(|i| inputs[i].shape).map_or(0, |e| 2 * e.products(self.walk))
     }
 
     fn traits(&self) -> Traits {

@@ -129,9 +129,10 @@ impl Extents {
         float(&[self.times, self.batch, self.hidden, 4])
     }
 
-    /// Multiply-adds of the products with the state.
-    fn products(self) -> u64 {
-        [self.batch, self.times, self.hidden, self.gates, self.hidden].iter().map(|&n| n as u64).product()
+    /// Multiply-adds of the products with the state, at all times but those that have none.
+    fn products(self, walk: Walk) -> u64 {
+        let times = self.times - usize::from(!walk.has_initial);
+        [self.batch, times, self.hidden, self.gates, self.hidden].iter().map(|&n| n as u64).product()
     }
 }
 
@@ -268,7 +269,7 @@ impl Op for Recurrent {
     }
 
     fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
-        self.walk.extents(&inputs[0].shape).map_or(0, |e| 2 * e.products())
+        self.walk.extents(&inputs[0].shape).map_or(0, |e| 2 * e.products(self.walk))
     }
 
     fn traits(&self) -> Traits {

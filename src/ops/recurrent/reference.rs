@@ -115,7 +115,8 @@ impl Walk {
                         CellKind::Lstm => of.states[step * batch * hidden + at],
                         _ => of.states[line * hidden + unit],
                     };
-                    let back = self.cell.backward(kept, state, above, of_cell);
+                    let t = self.cell.cell_after(kept, state).tanh();
+                    let back = self.cell.backward(kept, state, t, above, of_cell);
                     for gate in 0..gates {
                         let to = line * columns + gate * hidden + unit;
                         dx[to] = back.dx[gate];

@@ -14,7 +14,7 @@ macro_rules! embedded {
 }
 
 /// The files that formulas are in.
-const FILES: [(&str, &str); 80] = embedded![
+const FILES: [(&str, &str); 86] = embedded![
     "ops/elementwise/activation/mod.rs",
     "ops/elementwise/activation/smooth.rs",
     "ops/elementwise/activation/piecewise.rs",
@@ -63,6 +63,9 @@ const FILES: [(&str, &str); 80] = embedded![
     "ops/pool/average.rs",
     "ops/pool/max.rs",
     "ops/random.rs",
+    "ops/recurrent/cell.rs",
+    "ops/recurrent/grad.rs",
+    "ops/recurrent/mod.rs",
     "ops/reduce/reference.rs",
     "ops/softmax.rs",
     "losses/mod.rs",
@@ -92,6 +95,9 @@ const FILES: [(&str, &str); 80] = embedded![
     "nn/norm/weight.rs",
     "nn/pool.rs",
     "nn/positions.rs",
+    "nn/recurrent/carried.rs",
+    "nn/recurrent/cell.rs",
+    "nn/recurrent/mod.rs",
     "nn/residual.rs",
     "nn/sequential.rs",
     "nn/simple.rs",
