@@ -92,7 +92,7 @@ impl RecurrentOptions {
 /// What x gives to the gates of a layer is one matrix product over all times; a time is one launch forward and one backward, and
 /// the gradient of a weight one product over all times. Parameters are PyTorch's, in its order of gates: `weight_ih_l0`, `weight_hh_l0`,
 /// `bias_ih_l0`, `bias_hh_l0`, of a backward direction `.._l0_reverse`, of further layers `.._l1` and so on, uniform within 1 / √hidden
-/// at the start. Sequences have at most 32,768 times; longer ones are cut, and [`Carried`] keeps the state from one to the next.
+/// at the start. Sequences have at most 16,384 times; longer ones are cut, and [`Carried`] keeps the state from one to the next.
 ///
 /// ```
 /// use wgrad::nn::{Layer, Recurrent, RecurrentKind, RecurrentOptions};

@@ -57,7 +57,7 @@ struct Extents {
 }
 
 /// Times of a sequence at most: each is a launch of its own.
-const MOST_TIMES: usize = 1 << 15;
+const MOST_TIMES: usize = 1 << 14;
 /// Units at most, so that the loops of a launch stay within what software adapters do.
 const MOST_HIDDEN: usize = 1 << 13;
 
