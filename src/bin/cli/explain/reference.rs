@@ -14,7 +14,7 @@ macro_rules! embedded {
 }
 
 /// The files that formulas are in.
-const FILES: [(&str, &str); 86] = embedded![
+const FILES: [(&str, &str); 84] = embedded![
     "ops/elementwise/activation/mod.rs",
     "ops/elementwise/activation/smooth.rs",
     "ops/elementwise/activation/piecewise.rs",
@@ -64,8 +64,6 @@ const FILES: [(&str, &str); 86] = embedded![
     "ops/pool/max.rs",
     "ops/random.rs",
     "ops/recurrent/cell.rs",
-    "ops/recurrent/grad.rs",
-    "ops/recurrent/mod.rs",
     "ops/reduce/reference.rs",
     "ops/softmax.rs",
     "losses/mod.rs",
@@ -194,6 +192,15 @@ pub(super) fn of_op(name: &str, debug: &str) -> Vec<Item> {
     // Cases of what is refused are around the op.
     let debug = debug.strip_prefix("Refused { op: ").unwrap_or(debug);
     let kind = &debug[..debug.find(|c: char| !c.is_alphanumeric()).unwrap_or(debug.len())];
+    // A time of a recurrent layer is what its cell does.
+    let of_cell = match kind {
+        "Recurrent" => Some("fn forward<"),
+        "RecurrentGrad" => Some("fn backward<"),
+        _ => None,
+    };
+    if let Some(mark) = of_cell {
+        return places("ops/recurrent/cell", mark).map(|place| place.item()).collect();
+    }
     let of = |ty: &str| {
         let ends = [format!("Reference<T> for {ty} {{"), format!("Reference<T> for {ty}<")];
         ends.iter().find_map(|mark| places("ops", mark).next()).and_then(|place| place.then("fn eval("))
@@ -248,10 +255,12 @@ pub(super) fn of_entry(entry: &Entry) -> Vec<Item> {
         }
         Kind::Layer => {
             let marks = [format!("Layer for {name} {{"), format!("Layer for {name}<")];
-            // Two are made by one macro, and one is no layer, as it mixes losses too.
+            // Two are made by one macro, and some are no layers: one mixes losses too, others have states.
             let other = || match &**name {
                 "BatchNorm1d" | "BatchNorm2d" => first("nn/batch_norm", "Layer for $name {"),
                 "Mixup" => first("nn/mixup", "pub fn mix<"),
+                "RecurrentCell" => first("nn/recurrent/cell", "Cell for RecurrentCell {"),
+                "Carried" => first("nn/recurrent/carried", "pub fn run<"),
                 _ => None,
             };
             marks.iter().find_map(|mark| first("nn", mark)).or_else(other).into_iter().collect()
