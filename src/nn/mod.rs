@@ -4,6 +4,8 @@ mod activation;
 mod affine;
 mod batch_norm;
 mod conv;
+#[cfg(test)]
+mod conv_tests;
 mod cutout;
 mod embedding;
 #[cfg(test)]

@@ -14,7 +14,7 @@ macro_rules! embedded {
 }
 
 /// The files that formulas are in.
-const FILES: [(&str, &str); 80] = embedded![
+const FILES: [(&str, &str); 83] = embedded![
     "ops/elementwise/activation/mod.rs",
     "ops/elementwise/activation/smooth.rs",
     "ops/elementwise/activation/piecewise.rs",
@@ -39,6 +39,7 @@ const FILES: [(&str, &str); 80] = embedded![
     "ops/classes/rows.rs",
     "ops/classes/scatter.rs",
     "ops/conv/reference.rs",
+    "ops/conv/unfold.rs",
     "ops/cross_entropy/both.rs",
     "ops/cross_entropy/grad.rs",
     "ops/cross_entropy/mod.rs",
@@ -65,6 +66,7 @@ const FILES: [(&str, &str); 80] = embedded![
     "ops/random.rs",
     "ops/reduce/reference.rs",
     "ops/softmax.rs",
+    "ops/upsample/resize.rs",
     "losses/mod.rs",
     "losses/regression.rs",
     "losses/robust.rs",
@@ -95,6 +97,7 @@ const FILES: [(&str, &str); 80] = embedded![
     "nn/residual.rs",
     "nn/sequential.rs",
     "nn/simple.rs",
+    "nn/upsample.rs",
 ];
 
 /// An item of a source file.
@@ -241,7 +244,10 @@ pub(super) fn of_entry(entry: &Entry) -> Vec<Item> {
             first("losses/penalty", &format!("pub fn {strength}_penalty")).into_iter().collect()
         }
         Kind::Layer => {
-            let marks = [format!("Layer for {name} {{"), format!("Layer for {name}<")];
+            // Layers along any axes are one.
+            let any = name.trim_end_matches(['1', '2', '3', 'd']);
+            let marks =
+                [format!("Layer for {name} {{"), format!("Layer for {name}<"), format!("Layer for {any}<")];
             // Two are made by one macro, and one is no layer, as it mixes losses too.
             let other = || match &**name {
                 "BatchNorm1d" | "BatchNorm2d" => first("nn/batch_norm", "Layer for $name {"),
