@@ -12,10 +12,10 @@ struct Params {
     stride: u32, dilation: u32, before: u32,
 }
 
-@group(0) @binding(0) var<storage, read> from: array<f32>;
-@group(0) @binding(0) var<storage, read> from4: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> to: array<f32>;
-@group(0) @binding(1) var<storage, read_write> to4: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> input: array<f32>;
+@group(0) @binding(0) var<storage, read> input4: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read_write> output4: array<vec4<f32>>;
 @group(0) @binding(2) var<uniform> p: Params;
 
 // Where element i of y comes from, or ELSEWHERE.
@@ -38,9 +38,9 @@ fn unfold(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     if (i >= p.elements) { return; }
     let at = unfold_origin(i);
     if (at == ELSEWHERE) {
-        to[i] = 0.0;
+        output[i] = 0.0;
     } else {
-        to[i] = from[at];
+        output[i] = input[at];
     }
 }
 
@@ -50,9 +50,9 @@ fn unfold4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     if (i >= p.elements) { return; }
     let at = unfold_origin(i);
     if (at == ELSEWHERE) {
-        to4[i] = vec4<f32>(0.0);
+        output4[i] = vec4<f32>(0.0);
     } else {
-        to4[i] = from4[at];
+        output4[i] = input4[at];
     }
 }
 
@@ -80,10 +80,10 @@ fn fold(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     for (var k = 0u; k < p.kernel; k += 1u) {
         let window = fold_window(place.x, k);
         if (window < p.windows) {
-            sum += from[place.y + (window * p.channels * p.kernel + k) * p.inner];
+            sum += input[place.y + (window * p.channels * p.kernel + k) * p.inner];
         }
     }
-    to[i] = sum;
+    output[i] = sum;
 }
 
 @compute @workgroup_size(64)
@@ -95,8 +95,8 @@ fn fold4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
     for (var k = 0u; k < p.kernel; k += 1u) {
         let window = fold_window(place.x, k);
         if (window < p.windows) {
-            sum += from4[place.y + (window * p.channels * p.kernel + k) * p.inner];
+            sum += input4[place.y + (window * p.channels * p.kernel + k) * p.inner];
         }
     }
-    to4[i] = sum;
+    output4[i] = sum;
 }

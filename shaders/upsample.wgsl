@@ -16,10 +16,10 @@ struct Params {
     invocations: u32, inner: u32, splits: u32, length: u32,
 }
 
-@group(0) @binding(0) var<storage, read> from: array<f32>;
-@group(0) @binding(0) var<storage, read> from4: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> to: array<f32>;
-@group(0) @binding(1) var<storage, read_write> to4: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> input: array<f32>;
+@group(0) @binding(0) var<storage, read> input4: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read_write> output4: array<vec4<f32>>;
 @group(0) @binding(2) var<uniform> p: Params;
 
 struct Position { index: u32, share: f32 }
@@ -37,9 +37,9 @@ fn resize(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     if (i >= p.invocations) { return; }
     let q = position(i / p.inner % p.outputs);
     let at = (i / p.inner / p.outputs * p.extent + q.index) * p.inner + i % p.inner;
-    var value = from[at];
-    if (q.share > 0.0) { value = value * (1.0 - q.share) + from[at + p.inner] * q.share; }
-    to[i] = value;
+    var value = input[at];
+    if (q.share > 0.0) { value = value * (1.0 - q.share) + input[at + p.inner] * q.share; }
+    output[i] = value;
 }
 
 @compute @workgroup_size(64)
@@ -48,15 +48,15 @@ fn resize4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     if (i >= p.invocations) { return; }
     let q = position(i / p.inner % p.outputs);
     let at = (i / p.inner / p.outputs * p.extent + q.index) * p.inner + i % p.inner;
-    var value = from4[at];
-    if (q.share > 0.0) { value = value * (1.0 - q.share) + from4[at + p.inner] * q.share; }
-    to4[i] = value;
+    var value = input4[at];
+    if (q.share > 0.0) { value = value * (1.0 - q.share) + input4[at + p.inner] * q.share; }
+    output4[i] = value;
 }
 
 fn in_row(row: u32, o: u32) -> f32 {
     let q = position(o);
-    let value = from[row + q.index];
-    if (q.share > 0.0) { return value * (1.0 - q.share) + from[row + q.index + 1u] * q.share; }
+    let value = input[row + q.index];
+    if (q.share > 0.0) { return value * (1.0 - q.share) + input[row + q.index + 1u] * q.share; }
     return value;
 }
 
@@ -66,7 +66,7 @@ fn resize_row4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgr
     if (i >= p.invocations) { return; }
     let row = 4u * i / p.outputs * p.extent;
     let o = 4u * i % p.outputs;
-    to4[i] = vec4<f32>(in_row(row, o), in_row(row, o + 1u), in_row(row, o + 2u), in_row(row, o + 3u));
+    output4[i] = vec4<f32>(in_row(row, o), in_row(row, o + 1u), in_row(row, o + 2u), in_row(row, o + 3u));
 }
 
 // How many outputs have o step + offset at most `most`.
@@ -98,9 +98,9 @@ fn resize_backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
     let range = readers(at, id_in_splits / p.invocations);
     var sum = 0.0;
     for (var o = range.x; o < range.y; o += 1u) {
-        sum += from[column + o * p.inner] * share_of(at, o);
+        sum += input[column + o * p.inner] * share_of(at, o);
     }
-    to[id_in_splits] = sum;
+    output[id_in_splits] = sum;
 }
 
 @compute @workgroup_size(64)
@@ -113,7 +113,7 @@ fn resize_backward4(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_w
     let range = readers(at, id_in_splits / p.invocations);
     var sum = vec4<f32>(0.0);
     for (var o = range.x; o < range.y; o += 1u) {
-        sum += from4[column + o * p.inner] * share_of(at, o);
+        sum += input4[column + o * p.inner] * share_of(at, o);
     }
-    to4[id_in_splits] = sum;
+    output4[id_in_splits] = sum;
 }

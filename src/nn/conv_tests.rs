@@ -5,8 +5,8 @@ use crate::golden_tests::{Numbers, devices, golden, in_f64, on, weighed};
 use crate::graph::{Graph, Init, Params, Var};
 use crate::nn::{
     Conv1d, Conv1dOptions, Conv3d, Conv3dOptions, ConvOptions, ConvTranspose1d, ConvTranspose2d,
-    ConvTranspose2dOptions, ConvTranspose3d, ConvTransposeOptions, Layer, Padding, Sequential, Summary,
-    Upsample, UpsampleSize, WeightNorm,
+    ConvTranspose2dOptions, ConvTranspose3d, ConvTransposeOptions, Padding, Sequential, Summary, Upsample,
+    UpsampleSize, WeightNorm,
 };
 use crate::ops::Kernels;
 use crate::{Data, Device};
@@ -266,7 +266,6 @@ fn what_does_not_fit_is_refused() {
             conv1d(&[2, 3, 4], &[4, 3, 2], None, Conv1dOptions { padding: Padding::all(huge), ..plain }),
             "beyond",
         ),
-        (conv1d(&[2, 3, 0], &[4, 3, 2], None, plain), "must have elements"),
         (
             conv1d(
                 &[2, 3, 4],

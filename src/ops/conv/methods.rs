@@ -82,7 +82,9 @@ impl<const AXES: usize> Planes<AXES> {
     ) -> Self {
         let plane = Plane::of(window, &kernel);
         let of = Conv2d { window: plane.window(window), kernels };
-        let depth = Depth { window: window.along([Some(0)]), kernel: kernel[0], extent: size[0] };
+        // Channels of all groups are unfolded alike.
+        let window = Window { groups: 1, ..window.along([Some(0)]) };
+        let depth = Depth { window, kernel: kernel[0], extent: size[0] };
         Planes { plane, of, images, channels, size, outputs, depth }
     }
 

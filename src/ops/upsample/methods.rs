@@ -9,8 +9,8 @@ use crate::graph::Var;
 /// ```
 /// use wgrad::Graph;
 /// use wgrad::ops::UpsampleSize;
-/// let x = Graph::new();
-/// let x = x.input("x", [8, 3, 5, 7]);
+/// let g = Graph::new();
+/// let x = g.input("x", [8, 3, 5, 7]);
 /// assert_eq!(x.upsample_nearest(UpsampleSize::Factor([2, 3])).shape().dims(), [8, 3, 10, 21]);
 /// assert_eq!(x.upsample_bilinear(UpsampleSize::Exactly([9, 9]), false).shape().dims(), [8, 3, 9, 9]);
 /// ```
