@@ -267,6 +267,8 @@ pub(super) fn cases() -> Vec<Case> {
         // Elements between windows, and windows in padding alone.
         (of(7, 1, 3, [1, 2], 1), 2, 2, 4),
         (of(2, 2, 1, [4, 3], 2), 2, 5, 3),
+        // More windows than elements, which not all of the kernel meets.
+        (of(2, 3, 2, [6, 5], 1), 2, 2, 3),
         // Several workgroups.
         (of(9, 5, 2, [2, 2], 1), 3, 4, 20),
         (of(11, 5, 1, [2, 2], 1), 2, 3, 9),
