@@ -31,6 +31,8 @@ pub(crate) fn cases() -> Vec<Case> {
             (3, [4, 9], 6),
             (2, [7, 15], 12),
             (2, [7, 3], 5),
+            // The last output is not the last element.
+            (2, [7, 3], 2),
             (3, [9, 4], 1),
             (1, [6, 1], 2),
             (2, [8, 2], 4),
@@ -40,11 +42,17 @@ pub(crate) fn cases() -> Vec<Case> {
             cases.extend(both(outer, sizes, inner, how));
         }
         // More workgroups than a folded grid has in a row.
-        for (sizes, inner) in [([30, 64], 1), ([30, 61], 7), ([30, 61], 8)] {
-            cases.extend(both(9, sizes, inner, how).map(Case::no_gradient));
+        for (outer, sizes, inner) in [(72, [30, 64], 1), (9, [30, 61], 7), (9, [30, 61], 8)] {
+            cases.extend(both(outer, sizes, inner, how).map(Case::no_gradient));
         }
     }
     cases
+}
+
+/// An element that has no share in an output does not reach it, whatever it is.
+pub(crate) fn nonfinite_cases() -> Vec<Case> {
+    let all = WAYS.into_iter().flat_map(|how| [both(8, [6, 9], 1, how), both(4, [7, 5], 8, how)]);
+    all.flatten().collect()
 }
 
 /// One element with more copies than a loop takes.

@@ -7,5 +7,5 @@ mod methods;
 mod resize;
 
 pub(super) use cases::cases;
-pub(crate) use cases::long_cases;
+pub(crate) use cases::{long_cases, nonfinite_cases};
 pub use methods::UpsampleSize;
