@@ -136,7 +136,7 @@ impl<const AXES: usize> Planes<AXES> {
 
     /// The results' gradients as those of images.
     #[track_caller]
-    fn from_results<'g>(&self, dy: Var<'g>) -> Var<'g> {
+    fn result_images<'g>(&self, dy: Var<'g>) -> Var<'g> {
         let o = dy.dim(1);
         let [h, w] = self.plane.extents(&self.outputs);
         match (self.plane, &self.outputs[..]) {
@@ -329,7 +329,7 @@ impl<'g> Var<'g> {
                 // Where windows overlap along depth, a bias is added to their sum.
                 let [inner, outer] = if p.is_folded() { [None, bias] } else { [bias, None] };
                 let size = p.plane.extents(&p.size);
-                let images = p.of.backward_input(p.from_results(self), p.weight(weight), inner, size);
+                let images = p.of.backward_input(p.result_images(self), p.weight(weight), inner, size);
                 let y = p.volumes(images);
                 match outer {
                     Some(bias) => y + bias.reshape(&[&[p.channels][..], &[1; AXES]].concat()),
