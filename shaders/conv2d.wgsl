@@ -101,13 +101,16 @@ fn conv2d_backward_input_plain(@builtin(global_invocation_id) id: vec3<u32>,
     let group = index / (size * p.c) % p.groups;
     let n = index / (size * p.c * p.groups);
     let taps = p.kh * p.kw;
-    let begin = id_in_splits / outputs * p.length;
+    let split = id_in_splits / outputs;
+    let begin = split * p.length;
     let end = min(begin + p.length, p.o * taps);
     // The output channel and the element of the kernel of each term.
     var o = begin / taps;
     var ky = begin % taps / p.kw;
     var kx = begin % p.kw;
     var sum = 0.0;
+    // Of a transposed convolution.
+    if (p.has_bias != 0u && split == 0u) { sum = bias[group * p.c + c]; }
     for (var term = begin; term < end; term += 1u) {
         // oy stride_y and ox stride_x, if there are such outputs.
         let sy = iy + p.top - ky * p.dilation_y;

@@ -58,6 +58,8 @@ pub(crate) const FILES: &[(&str, &str)] = shaders![
     "reduce",
     "scatter",
     "softmax",
+    "unfold",
+    "upsample",
 ];
 
 /// A top-level declaration.

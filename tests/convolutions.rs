@@ -79,7 +79,7 @@ impl Config {
                 _ => {}
             }
             let mut zeros = || rng.below(4) as usize;
-            let explicit = Padding::Explicit { top: zeros(), bottom: zeros(), left: zeros(), right: zeros() };
+            let explicit = Padding::Explicit([0, 1].map(|_| [zeros(), zeros()]));
             config.padding =
                 one_of(rng, &[Padding::Valid, Padding::SameUpper, Padding::SameLower, explicit, explicit]);
             if number % POINTWISE == 1 {
@@ -112,8 +112,7 @@ impl Config {
         match self.padding {
             Padding::SameUpper => [total / 2, total - total / 2],
             Padding::SameLower => [total - total / 2, total / 2],
-            Padding::Explicit { top, bottom, .. } if axis == 0 => [top, bottom],
-            Padding::Explicit { left, right, .. } => [left, right],
+            Padding::Explicit(zeros) => zeros[axis],
             _ => [0, 0],
         }
     }

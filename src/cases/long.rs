@@ -8,7 +8,7 @@ use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth};
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::softmax::{Softmax, SoftmaxGrad};
-use crate::ops::{Case, Fillings, Kernels, batch_norm, classes, ctc, matmul, pool};
+use crate::ops::{Case, Fillings, Kernels, batch_norm, classes, ctc, matmul, pool, upsample};
 use crate::shape::Shape;
 
 /// Cheap ones, which are checked with all others: along axes that one invocation walks where nothing is cut.
@@ -42,6 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(Case::new(LayerNorm { eps: 1e-5 }, &[&[65, 30_001], &[30_001], &[30_001]]));
     cases.extend(batch_norm::long_cases());
     cases.extend(matmul::long_cases());
+    cases.extend(upsample::long_cases());
     cases.extend(classes::long_cases());
     cases.extend(pool::long_cases());
     cases.extend(ctc::long_cases());
@@ -51,7 +52,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// Many channels, large kernels, and many pixels, of convolutions that are small otherwise.
 fn convolutions() -> Vec<Case> {
-    let window = Window { stride: [1, 1], padding: [0; 4], dilation: [1, 1], groups: 1 };
+    let window = Window { stride: [1, 1], padding: [[0; 2]; 2], dilation: [1, 1], groups: 1 };
     let forward = |kernels, x: &[usize], weight: &[usize]| {
         Case::new(Conv2d { window, kernels }, &[x, weight, &[weight[0]]]).exact()
     };

@@ -4,7 +4,7 @@ use crate::ops::argmax::ArgMax;
 use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth};
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::softmax::Softmax;
-use crate::ops::{Case, Fillings, pool};
+use crate::ops::{Case, Fillings, pool, upsample};
 
 const NONE: f64 = f64::NEG_INFINITY;
 
@@ -97,7 +97,8 @@ pub(super) fn cases() -> Vec<Case> {
         let both = Case::new(CrossEntropyBoth { share: 0.25 }, &[&shape, &shape[..1]]).index(1, 5);
         cases.push(given(both, rows(8, shape[1])));
     }
-    cases.extend(pool::nonfinite_cases().into_iter().map(|case| {
+    let moved = pool::nonfinite_cases().into_iter().chain(upsample::nonfinite_cases());
+    cases.extend(moved.map(|case| {
         let shape = case.inputs[0].0.shape;
         let width = shape.dim(shape.rank() - 1);
         given(case, rows(shape.elements() / width, width))

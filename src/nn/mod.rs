@@ -4,6 +4,8 @@ mod activation;
 mod affine;
 mod batch_norm;
 mod conv;
+#[cfg(test)]
+mod conv_tests;
 mod cutout;
 mod embedding;
 #[cfg(test)]
@@ -22,14 +24,20 @@ mod residual;
 mod sequential;
 mod simple;
 mod summary;
+mod upsample;
 
 use crate::graph::Var;
 
-pub use crate::ops::{Conv2dOptions, Padding, PoolOptions};
+pub use crate::ops::{
+    Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, ConvTranspose1dOptions, ConvTranspose2dOptions,
+    ConvTranspose3dOptions, ConvTransposeOptions, Padding, PoolOptions, UpsampleSize,
+};
 pub use activation::{Activation, Maxout, Nonlinearity, Prelu, Rrelu, Swish};
 pub use affine::RandomAffine;
 pub use batch_norm::{BatchNorm1d, BatchNorm2d};
-pub use conv::Conv2d;
+pub use conv::{
+    Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
+};
 pub use cutout::Cutout;
 pub use embedding::Embedding;
 pub use images::{Cnn, ResNet};
@@ -50,6 +58,7 @@ pub use residual::ResidualBlock;
 pub use sequential::{Mlp, Sequential};
 pub use simple::{Dropout, Flatten};
 pub use summary::{LayerSummary, Summary};
+pub use upsample::Upsample;
 
 /// A part of a model.
 ///

@@ -1,6 +1,6 @@
 //! What a model consists of, as a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::Layer;
@@ -57,8 +57,16 @@ impl Summary {
         }
         let mut layers: Vec<LayerSummary> = Vec::new();
         // The last task copies nothing of the model's: outputs of alias ops only.
-        for &n in plan.tasks.iter().flat_map(|task| &task.nodes) {
-            let node = &r.nodes[n];
+        let run: BTreeSet<usize> = plan.tasks.iter().flat_map(|task| &task.nodes).copied().collect();
+        for (n, node) in r.nodes.iter().enumerate() {
+            if !run.contains(&n) {
+                // What a layer gives may be another shape of what it computed.
+                let own = layers.last_mut().filter(|l| node.op.traits().is_alias && l.name == *node.scope);
+                if let Some(layer) = own {
+                    layer.output = r.values[node.outputs[0] as usize].ty.shape;
+                }
+                continue;
+            }
             let flops = node.op.flops(&types(&node.inputs), &types(&node.outputs));
             let output = r.values[node.outputs[0] as usize].ty.shape;
             if layers.last().is_none_or(|l| l.name != *node.scope) {

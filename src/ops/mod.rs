@@ -35,12 +35,16 @@ mod split_k;
 mod testing;
 mod text;
 mod tracked;
+pub(crate) mod upsample;
 
 pub(crate) use augment::{AffineSample, RandomAffine};
 pub(crate) use block::Block;
 #[doc(hidden)]
 pub use candidates::Kernels;
-pub use conv::{Conv2dOptions, Padding};
+pub use conv::{
+    Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, ConvTranspose1dOptions, ConvTranspose2dOptions,
+    ConvTranspose3dOptions, ConvTransposeOptions, Padding,
+};
 pub(crate) use cross_entropy::CrossEntropyBoth;
 pub(crate) use dropout::{dropout, random_counter};
 pub(crate) use elementwise::is_literal;
@@ -57,6 +61,7 @@ pub(crate) use optimizer::{
 pub use pool::PoolOptions;
 pub(crate) use prologue::Prologue;
 pub(crate) use random::{random_normal, random_uniform};
+pub use upsample::UpsampleSize;
 
 pub use crate::op::{
     AdapterClass, Arg, Backward, Below, Caps, Case, Chain, Dispatch, Fillings, Fusion, Gradients, In, Kernel,
@@ -89,6 +94,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(random::cases());
     cases.extend(pool::cases());
     cases.extend(recurrent::cases());
+    cases.extend(upsample::cases());
     cases.extend(batch_norm::cases());
     cases.extend(layer_norm::cases());
     cases.extend(augment::cases());

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::graph::{Init, Param, Params, Var};
-use crate::nn::{Conv2d, Layer, Linear};
+use crate::nn::{Conv, Layer, Linear};
 use crate::tensor::{Data, Tensor};
 
-/// A layer that multiplies by a weight, whose first axis is outputs: [`Linear`] and [`Conv2d`].
+/// A layer that multiplies by a weight, whose first axis is outputs: [`Linear`] and [`Conv`] along any axes.
 pub trait Weighted: Layer {
     /// The weight, `[out, ..]`.
     fn weight(&self) -> &Param;
@@ -19,8 +19,8 @@ pub trait Weighted: Layer {
 }
 
 macro_rules! weighted {
-    ($layer:ty) => {
-        impl Weighted for $layer {
+    ($layer:ty $(, $($parameter:tt)*)?) => {
+        impl<$($($parameter)*)?> Weighted for $layer {
             fn weight(&self) -> &Param {
                 Self::weight(self)
             }
@@ -38,7 +38,7 @@ macro_rules! weighted {
 }
 
 weighted!(Linear);
-weighted!(Conv2d);
+weighted!(Conv<AXES>, const AXES: usize);
 
 /// The first values of a weight as `rows` rows, in f64.
 fn initial(weight: &Param) -> (usize, Vec<f64>) {
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn a_step_of_power_iteration_is_taken_in_training_alone() -> Result<()> {
         let params = Params::seeded(2);
-        let layer = SpectralNorm::new(&params.at("conv"), |p| Conv2d::new(p, 2, 3, [2, 2]));
+        let layer = SpectralNorm::new(&params.at("conv"), |p| Conv::new(p, 2, 3, [2, 2]));
         let names: Vec<String> = params.all().iter().map(|p| p.name().to_string()).collect();
         assert_eq!(names, ["conv.weight_orig", "conv.bias", "conv.weight_u", "conv.weight_v"]);
         assert_eq!(params.trainable().len(), 2);

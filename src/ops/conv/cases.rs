@@ -63,12 +63,27 @@ impl Config {
         more.into_iter().map(|more| Config { size: [height + more, width], ..self }).collect()
     }
 
-    /// One case for each direction, and the forward one without bias.
-    fn cases(&self, kernels: Kernels) -> Vec<Case> {
-        let Config { images, channels, outputs, size, kernel, stride, dilation, groups, .. } = *self;
+    /// The gradient of the images with a bias, its derivative checked where the plain kernels compute it.
+    fn transposed(&self, kernels: Kernels) -> Option<Case> {
+        let Config { size, channels, .. } = *self;
+        let Case { inputs, .. } = self.cases(kernels).into_iter().nth(2)?;
+        let [dy, weight] = [0, 1].map(|i| inputs[i].0.shape);
+        let op = Conv2dBackwardInput { window: self.window(), size, kernels };
+        let case = Case::new(op, &[dy.dims(), weight.dims(), &[channels]]);
+        Some(if kernels == Kernels::Plain { case } else { case.no_gradient() })
+    }
+
+    fn window(&self) -> Window {
+        let Config { size, kernel, stride, dilation, groups, .. } = *self;
         // A configuration that makes no sense shows as a case that `infer` refuses.
         let padding = self.padding.resolve(size, kernel, stride, dilation).unwrap_or_default();
-        let window = Window { stride, padding, dilation, groups };
+        Window { stride, padding, dilation, groups }
+    }
+
+    /// One case for each direction, and the forward one without bias.
+    fn cases(&self, kernels: Kernels) -> Vec<Case> {
+        let Config { images, channels, outputs, size, kernel, groups, .. } = *self;
+        let window = self.window();
         let x = [images, channels, size[0], size[1]];
         let weight = [outputs, channels / groups, kernel[0], kernel[1]];
         let dy = window.geometry(&x, &weight).map_or([0; 4], |g| g.output());
@@ -85,7 +100,7 @@ impl Config {
 
 /// Small enough for derivatives by differences.
 fn small() -> Vec<Config> {
-    let explicit = |top, bottom, left, right| Padding::Explicit { top, bottom, left, right };
+    let explicit = |top, bottom, left, right| Padding::Explicit([[top, bottom], [left, right]]);
     vec![
         config(1, 1, 1, [1, 1], [1, 1]),
         config(2, 3, 2, [1, 5], [1, 3]).same(),
@@ -177,7 +192,7 @@ fn large() -> Vec<Config> {
 /// What faults planted in kernels passed: padding that differs on each side, more images than groups, tiles beside one that
 /// is full; and extents for each of which there is a place in the text.
 fn uneven() -> Vec<Config> {
-    let explicit = |top, bottom, left, right| Padding::Explicit { top, bottom, left, right };
+    let explicit = |top, bottom, left, right| Padding::Explicit([[top, bottom], [left, right]]);
     vec![
         config(4, 50, 50, [5, 5], [3, 3]).groups(2).pad(explicit(1, 0, 2, 1)),
         config(3, 22, 34, [6, 8], [3, 3]).groups(2).pad(explicit(2, 1, 0, 2)),
@@ -222,6 +237,19 @@ fn uneven() -> Vec<Config> {
     ]
 }
 
+/// The gradient of the images with a bias: a transposed convolution.
+fn transposed() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (all, kernels) in [(small(), Kernels::Plain), (uneven(), Kernels::Tiles), (large(), Kernels::Best)] {
+        cases.extend(all.into_iter().filter_map(|config| config.transposed(kernels)));
+    }
+    for block in 0..Block::ALL.len() {
+        let config = config(1, 131, 6, [7, 8], [3, 3]).stride(2, 1).same();
+        cases.extend(config.transposed(Kernels::Block(block)));
+    }
+    cases
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for config in small() {
@@ -245,7 +273,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         cases.extend(config.cases(Kernels::Best).into_iter().map(Case::no_gradient));
     }
     // Channels and pixels beyond whole tiles, and every form of blocks that GPUs have, more than one each way.
-    let uneven_padding = Padding::Explicit { top: 1, bottom: 0, left: 0, right: 2 };
+    let uneven_padding = Padding::Explicit([[1, 0], [0, 2]]);
     let beyond = [
         config(1, 6, 74, [19, 27], [3, 3]).groups(2).same(),
         config(2, 36, 6, [9, 8], [3, 3]).stride(2, 1).pad(uneven_padding).groups(2),
@@ -264,5 +292,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         backward.extend(many.into_iter().nth(2).map(Case::no_gradient));
     }
     cases.extend(backward);
+    cases.extend(transposed());
+    cases.extend(super::unfold::cases());
     cases
 }

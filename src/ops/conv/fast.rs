@@ -198,6 +198,13 @@ fn over_images<T: Real>(
     });
 }
 
+/// Puts the bias into its planes of `size`; what they are multiplied by before a product is added.
+fn begin<T: Real>(planes: &mut [T], bias: Option<&[T]>, size: usize) -> T {
+    let Some(bias) = bias else { return T::zero() };
+    planes.chunks_exact_mut(size).zip(bias).for_each(|(plane, bias)| plane.fill(*bias));
+    T::one()
+}
+
 pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>, y: &mut [T]) {
     let p = Sizes::new(g);
     over_images(g, y, p.y, |i, y, unfolded| {
@@ -205,15 +212,7 @@ pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option
         for group in 0..g.groups {
             let planes = &x[group * p.x_group..][..p.x_group];
             let y = &mut y[group * p.y_group..][..p.y_group];
-            let start = match bias {
-                Some(bias) => {
-                    for (y, b) in y.chunks_exact_mut(p.columns).zip(&bias[group * g.o..]) {
-                        y.fill(*b);
-                    }
-                    T::one()
-                }
-                None => T::zero(),
-            };
+            let start = begin(y, bias.map(|bias| &bias[group * g.o..]), p.columns);
             let columns = if is_unfolded(g) {
                 planes
             } else {
@@ -227,7 +226,13 @@ pub(super) fn forward<T: Real>(g: &Geometry, x: &[T], weight: &[T], bias: Option
     });
 }
 
-pub(super) fn backward_input<T: Real>(g: &Geometry, dy: &[T], weight: &[T], dx: &mut [T]) {
+pub(super) fn backward_input<T: Real>(
+    g: &Geometry,
+    dy: &[T],
+    weight: &[T],
+    bias: Option<&[T]>,
+    dx: &mut [T],
+) {
     let p = Sizes::new(g);
     over_images(g, dx, p.x, |i, dx, unfolded| {
         let dy = &dy[i * p.y..][..p.y];
@@ -235,10 +240,16 @@ pub(super) fn backward_input<T: Real>(g: &Geometry, dy: &[T], weight: &[T], dx: 
             let planes = &mut dx[group * p.x_group..][..p.x_group];
             let a = matrix(&weight[group * p.weight_group..], g.o, g.depth()).reversed_axes();
             let b = matrix(&dy[group * p.y_group..], g.o, p.columns);
-            let to = if is_unfolded(g) { &mut *planes } else { &mut *unfolded };
-            product(&a, &b, T::zero(), matrix_mut(to, g.depth(), p.columns));
-            if !is_unfolded(g) {
-                planes.fill(T::zero());
+            let bias = bias.map(|bias| &bias[group * g.c..]);
+            if is_unfolded(g) {
+                let start = begin(planes, bias, g.h * g.w);
+                product(&a, &b, start, matrix_mut(planes, g.depth(), p.columns));
+            } else {
+                product(&a, &b, T::zero(), matrix_mut(unfolded, g.depth(), p.columns));
+                if bias.is_none() {
+                    planes.fill(T::zero());
+                }
+                begin(planes, bias, g.h * g.w);
                 fold(g, unfolded, planes);
             }
         }

@@ -1,15 +1,18 @@
 //! The numbers of a convolution, checked once and shared by its three directions.
+
+use super::options::{extents, names};
+use crate::graph::shape_rule;
 use crate::ops::{Uniform, uniform};
 
-/// How a convolution reads its input: everything but the extents.
+/// How a convolution reads its input along each axis, the innermost one last: everything but the extents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Window {
-    /// Steps from one output to the next, down and across.
-    pub(crate) stride: [usize; 2],
-    /// Zeros around the input: top, bottom, left, right.
-    pub(crate) padding: [usize; 4],
+pub(crate) struct Window<const AXES: usize = 2> {
+    /// Steps from one output to the next.
+    pub(crate) stride: [usize; AXES],
+    /// Zeros before and after the input.
+    pub(crate) padding: [[usize; 2]; AXES],
     /// Steps from one element of the kernel to the next.
-    pub(crate) dilation: [usize; 2],
+    pub(crate) dilation: [usize; AXES],
     /// Channels are split into this many groups that do not see each other.
     pub(crate) groups: usize,
 }
@@ -72,29 +75,22 @@ fn output_extent(
     }
 }
 
-impl Window {
-    /// The geometry of `x` `[n, c, h, w]` by `weight` `[o, c / groups, kh, kw]`.
-    pub(super) fn geometry(&self, x: &[usize], weight: &[usize]) -> Result<Geometry, String> {
-        let (&[n, channels, h, w], &[outputs, c, kh, kw]) = (x, weight) else {
-            return Err(format!(
-                "takes images [n, c, h, w] and a weight [o, c / groups, kh, kw], got {x:?} and {weight:?}"
-            ));
-        };
-        if x.contains(&0) || weight.contains(&0) {
-            return Err(format!("images {x:?} and weight {weight:?} must have elements"));
+impl<const AXES: usize> Window<AXES> {
+    /// The extents of what comes of `x` `[n, c, ..]` by `weight` `[o, c / groups, ..]`, or what is wrong.
+    pub(super) fn outputs(&self, x: &[usize], weight: &[usize]) -> Result<[usize; AXES], String> {
+        let [extent, kernel] = extents::<AXES>(x, weight, "[out, in / groups, ..]")?;
+        let (names, groups) = (names(AXES), self.groups);
+        if groups == 0 {
+            return Err("groups must be at least 1, got 0".into());
         }
-        let groups = self.groups;
-        for (what, value) in [
-            ("groups", groups),
-            ("the vertical stride", self.stride[0]),
-            ("the horizontal stride", self.stride[1]),
-            ("the vertical dilation", self.dilation[0]),
-            ("the horizontal dilation", self.dilation[1]),
-        ] {
-            if value == 0 {
-                return Err(format!("{what} must be at least 1, got 0"));
+        for (axis, name) in names.iter().enumerate() {
+            for (what, value) in [("stride", self.stride[axis]), ("dilation", self.dilation[axis])] {
+                if value == 0 {
+                    return Err(format!("the {what} along the {name} must be at least 1, got 0"));
+                }
             }
         }
+        let (channels, outputs, c) = (x[1], weight[0], weight[1]);
         if !channels.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
             return Err(format!(
                 "{groups} groups do not divide {channels} input and {outputs} output channels"
@@ -106,10 +102,37 @@ impl Window {
                 channels / groups
             ));
         }
-        let [top, bottom, left, right] = self.padding;
-        let oh = output_extent("height", h, kh, self.stride[0], [top, bottom], self.dilation[0])?;
-        let ow = output_extent("width", w, kw, self.stride[1], [left, right], self.dilation[1])?;
-        let (stride, dilation) = (self.stride, self.dilation);
+        let mut found = [0; AXES];
+        for (axis, found) in found.iter_mut().enumerate() {
+            let (stride, padding, dilation) = (self.stride[axis], self.padding[axis], self.dilation[axis]);
+            *found = output_extent(names[axis], extent[axis], kernel[axis], stride, padding, dilation)?;
+        }
+        Ok(found)
+    }
+
+    /// Whether along this axis outputs are inputs: a kernel of one element takes every one.
+    pub(super) fn is_flat(&self, axis: usize, kernel: usize) -> bool {
+        kernel == 1 && self.stride[axis] == 1 && self.padding[axis] == [0, 0]
+    }
+
+    /// The window along the axes of these places, where what is left out is [`Window::is_flat`].
+    pub(super) fn along<const OTHER: usize>(&self, axes: [Option<usize>; OTHER]) -> Window<OTHER> {
+        let of = |values: &[usize; AXES]| axes.map(|axis| axis.map_or(1, |axis| values[axis]));
+        Window {
+            stride: of(&self.stride),
+            padding: axes.map(|axis| axis.map_or([0, 0], |axis| self.padding[axis])),
+            dilation: of(&self.dilation),
+            groups: self.groups,
+        }
+    }
+}
+
+impl Window {
+    /// The geometry of `x` `[n, c, h, w]` by `weight` `[o, c / groups, kh, kw]`.
+    pub(super) fn geometry(&self, x: &[usize], weight: &[usize]) -> Result<Geometry, String> {
+        let [oh, ow] = self.outputs(x, weight)?;
+        let (&[n, _, h, w], &[outputs, c, kh, kw]) = (x, weight) else { return Err(shape_rule()) };
+        let &Window { stride, padding: [[top, _], [left, _]], dilation, groups } = self;
         Ok(Geometry { n, groups, c, o: outputs / groups, h, w, kh, kw, oh, ow, stride, dilation, top, left })
     }
 }
@@ -152,66 +175,5 @@ impl Geometry {
     /// Multiply-adds of any direction, products with padding included.
     pub(super) fn multiplications(&self) -> usize {
         self.n * self.groups * self.o * self.oh * self.ow * self.depth()
-    }
-}
-
-/// Zeros put around the two spatial axes of an image before a window slides over it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Padding {
-    /// None: the window stays inside.
-    #[default]
-    Valid,
-    /// As many as make the output ⌈extent / stride⌉ long; where the number is odd, the larger half comes
-    /// after. TensorFlow's `SAME` and ONNX's `SAME_UPPER`.
-    SameUpper,
-    /// As [`Padding::SameUpper`], with the larger half before: ONNX's `SAME_LOWER`.
-    SameLower,
-    /// These numbers of zeros.
-    Explicit {
-        /// Rows above.
-        top: usize,
-        /// Rows below.
-        bottom: usize,
-        /// Columns before.
-        left: usize,
-        /// Columns after.
-        right: usize,
-    },
-}
-
-impl Padding {
-    /// The same number on all four sides.
-    pub fn all(elements: usize) -> Self {
-        Padding::Explicit { top: elements, bottom: elements, left: elements, right: elements }
-    }
-
-    /// Zeros above, below, before and after, for extents, kernel, stride and dilation, each `[vertical,
-    /// horizontal]`. `None` where the numbers make no sense or overflow.
-    pub(crate) fn resolve(
-        self,
-        extent: [usize; 2],
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        dilation: [usize; 2],
-    ) -> Option<[usize; 4]> {
-        let same = |axis: usize| {
-            if stride[axis] == 0 || kernel[axis] == 0 || extent[axis] == 0 {
-                return None;
-            }
-            let last = (extent[axis].div_ceil(stride[axis]) - 1).checked_mul(stride[axis])?;
-            let span = (kernel[axis] - 1).checked_mul(dilation[axis])?.checked_add(1)?;
-            let total = last.checked_add(span)?.saturating_sub(extent[axis]);
-            let less = total / 2;
-            Some(if self == Padding::SameUpper { [less, total - less] } else { [total - less, less] })
-        };
-        match self {
-            Padding::Valid => Some([0; 4]),
-            Padding::Explicit { top, bottom, left, right } => Some([top, bottom, left, right]),
-            Padding::SameUpper | Padding::SameLower => {
-                let ([top, bottom], [left, right]) = (same(0)?, same(1)?);
-                Some([top, bottom, left, right])
-            }
-        }
     }
 }

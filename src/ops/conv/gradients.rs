@@ -1,7 +1,7 @@
 //! The gradients of a convolution as ops.
 
 use super::correlation::Correlation;
-use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, kernels, result};
+use super::{Conv2d, Conv2dBackwardInput, Conv2dBackwardWeight, fits_bias, kernels, result};
 use crate::error::Result;
 use crate::ops::{
     Backward, Gradients, In, KernelContext, Op, Program, Traits, Trial, bound_of_products, bound_of_sums,
@@ -15,19 +15,22 @@ impl Op for Conv2dBackwardInput {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
-        expect(inputs, &[DType::F32; 2])?;
+        expect(inputs, &[DType::F32; 3][..inputs.len().clamp(2, 3)])?;
         let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
+        fits_bias(inputs.get(2), g.groups * g.c)?;
         result(&[g.n, g.groups * g.c, g.h, g.w])
     }
 
     fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
-        let Some(cotangent) = upstream[0] else { return Ok(vec![None; 2]) };
+        let Some(cotangent) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
         let (dy, weight) = (inputs[0], inputs[1]);
         let of = Conv2d { window: self.window, kernels: self.kernels };
-        Ok(vec![
-            needed[0].then(|| of.forward(cotangent, weight)),
+        let mut gradients = vec![
+            needed[0].then(|| of.forward(cotangent, weight, None)),
             needed[1].then(|| of.backward_weight(cotangent, dy, weight, false)[0]),
-        ])
+        ];
+        gradients.extend(needed.get(2).map(|needed| needed.then(|| cotangent.sum(&[0, 2, 3]))));
+        Ok(gradients)
     }
 
     fn dispatch(&self, ctx: &KernelContext<'_>) -> Result<Program> {
@@ -36,7 +39,8 @@ impl Op for Conv2dBackwardInput {
 
     fn error_bound(&self, inputs: &[In<'_, f64>], outputs: &[In<'_, f64>]) -> Vec<Vec<f64>> {
         let weight = inputs[1].shape;
-        bound_of_products(self, weight.elements() / (weight.dim(1) * self.window.groups), inputs, outputs)
+        let products = weight.elements() / (weight.dim(1) * self.window.groups);
+        bound_of_products(self, products + usize::from(inputs.len() == 3), inputs, outputs)
     }
 
     fn trial(&self, inputs: &[TensorType]) -> Option<Trial> {
@@ -44,9 +48,10 @@ impl Op for Conv2dBackwardInput {
         kernels::trial(self.kernels, &Correlation::backward(&g))
     }
 
-    fn flops(&self, inputs: &[TensorType], _: &[TensorType]) -> u64 {
+    fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
         let weight = inputs[1].shape;
-        inputs[0].shape.elements() as u64 * (2 * weight.elements() / weight.dim(0)) as u64
+        let added = if inputs.len() == 3 { outputs[0].shape.elements() } else { 0 };
+        inputs[0].shape.elements() as u64 * (2 * weight.elements() / weight.dim(0)) as u64 + added as u64
     }
 
     fn traits(&self) -> Traits {
@@ -74,8 +79,8 @@ impl Op for Conv2dBackwardWeight {
         let of = Conv2d { window: self.window, kernels: self.kernels };
         let of_weight = upstream[0];
         let dx = of_weight.filter(|_| needed[0]);
-        let dx = dx.map(|u| of.backward_input(dy, u, x));
-        let mut ddy = of_weight.filter(|_| needed[1]).map(|u| of.forward(x, u));
+        let dx = dx.map(|u| of.backward_input(dy, u, None, [x.dim(2), x.dim(3)]));
+        let mut ddy = of_weight.filter(|_| needed[1]).map(|u| of.forward(x, u, None));
         // Every pixel of a channel is in the bias's sum once.
         if let Some(u) = upstream.get(1).copied().flatten().filter(|_| needed[1]) {
             let each = u.reshape([u.dim(0), 1, 1]).broadcast_to(dy.shape());

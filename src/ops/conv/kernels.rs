@@ -66,8 +66,8 @@ pub(super) fn forward(op: &Conv2d, ctx: &KernelContext<'_>) -> Result<Program> {
 
 pub(super) fn backward_input(op: &Conv2dBackwardInput, ctx: &KernelContext<'_>) -> Result<Program> {
     let g = op.geometry(dims(ctx, 0), dims(ctx, 1)).map_err(Error::Invalid)?;
-    let problem = Problem::alone(g, Correlation::backward(&g), op.kernels);
-    Candidate::launch(&IMAGES, op.kernels, &problem, ctx)
+    let alone = Problem::alone(g, Correlation::backward(&g), op.kernels);
+    Candidate::launch(&IMAGES, op.kernels, &Problem { has_bias: ctx.inputs.len() == 3, ..alone }, ctx)
 }
 
 pub(super) fn backward_weight(op: &Conv2dBackwardWeight, ctx: &KernelContext<'_>) -> Result<Program> {

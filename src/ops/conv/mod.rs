@@ -1,5 +1,6 @@
 //! Two-dimensional convolution and its two gradients, each linear in both its arguments, so that every
-//! further derivative is one of the three again. [`kernels`] lists their kernels.
+//! further derivative is one of the three again; [`kernels`] lists their kernels. Convolutions along one and three axes, and
+//! transposed ones, are recorded as these ([`methods`]).
 
 mod blocks;
 mod cases;
@@ -9,17 +10,23 @@ mod fast;
 mod geometry;
 mod gradients;
 mod kernels;
+mod methods;
+mod options;
 mod plain;
 mod product;
 mod reference;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod unfold;
 mod weight_tile;
 
 pub(super) use cases::cases;
-pub use geometry::Padding;
 pub(crate) use geometry::Window;
+pub use options::{
+    Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, ConvTranspose1dOptions, ConvTranspose2dOptions,
+    ConvTranspose3dOptions, ConvTransposeOptions, Padding,
+};
 
 use super::{
     Backward, Gradients, In, KernelContext, Kernels, Op, Program, Traits, Trial, bound_of_products, expect,
@@ -30,31 +37,6 @@ use crate::shape::{DType, Shape, TensorType};
 use correlation::Correlation;
 use geometry::Geometry;
 
-/// Stride, padding, dilation and groups of a convolution; by default 1, none, 1 and 1.
-///
-/// ```
-/// use wgrad::ops::{Conv2dOptions, Padding};
-/// let halved = Conv2dOptions { stride: [2, 2], padding: Padding::SameUpper, ..Default::default() };
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Conv2dOptions {
-    /// Steps from one output to the next: vertical, horizontal.
-    pub stride: [usize; 2],
-    /// Zeros around the images.
-    pub padding: Padding,
-    /// Steps from one element of the kernel to the next: vertical, horizontal.
-    pub dilation: [usize; 2],
-    /// Channels are split into this many groups that do not see each other; with as many groups as input
-    /// channels, each channel is convolved alone (depthwise).
-    pub groups: usize,
-}
-
-impl Default for Conv2dOptions {
-    fn default() -> Self {
-        Conv2dOptions { stride: [1, 1], padding: Padding::Valid, dilation: [1, 1], groups: 1 }
-    }
-}
-
 /// y = x * weight + bias. Takes images `[n, c, h, w]`, a weight `[o, c / groups, kh, kw]` and, if there is
 /// one, a bias `[o]`; gives `[n, o, oh, ow]`.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +45,8 @@ pub(crate) struct Conv2d {
     pub(crate) kernels: Kernels,
 }
 
-/// The gradient of images of `size` from dy `[n, o, oh, ow]` and the weight.
+/// The gradient of images of `size` from dy `[n, o, oh, ow]` and the weight, plus a bias `[c]`, if there is one: then it is a
+/// transposed convolution.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Conv2dBackwardInput {
     pub(crate) window: Window,
@@ -112,6 +95,16 @@ fn fits(dy: &[usize], g: Geometry) -> Result<Geometry, String> {
     Ok(g)
 }
 
+/// Refuses a bias that has not one number for each output channel.
+fn fits_bias(bias: Option<&TensorType>, channels: usize) -> Result<(), String> {
+    match bias {
+        Some(bias) if bias.shape.dims() != [channels] => {
+            Err(format!("{channels} output channels need a bias of as many, got {bias}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn result(dims: &[usize]) -> Result<Vec<TensorType>, String> {
     Ok(vec![TensorType::f32(Shape::new(dims).ok_or_else(shape_rule)?)])
 }
@@ -124,18 +117,15 @@ impl Op for Conv2d {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, String> {
         expect(inputs, &[DType::F32; 3][..inputs.len().clamp(2, 3)])?;
         let g = self.window.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
-        if let Some(bias) = inputs.get(2)
-            && bias.shape.dims() != [g.groups * g.o]
-        {
-            return Err(format!("{} output channels need a bias of as many, got {bias}", g.groups * g.o));
-        }
+        fits_bias(inputs.get(2), g.groups * g.o)?;
         result(&g.output())
     }
 
     fn grad<'g>(&self, Backward { inputs, upstream, needed, .. }: Backward<'_, 'g>) -> Gradients<'g> {
         let Some(dy) = upstream[0] else { return Ok(vec![None; inputs.len()]) };
         let (x, weight) = (inputs[0], inputs[1]);
-        let mut gradients = vec![needed[0].then(|| self.backward_input(dy, weight, x))];
+        let mut gradients =
+            vec![needed[0].then(|| self.backward_input(dy, weight, None, [x.dim(2), x.dim(3)]))];
         match needed[1..] {
             // Both read all of dy.
             [true, true] => {
@@ -178,16 +168,23 @@ impl Op for Conv2d {
 /// The three directions of one convolution.
 impl Conv2d {
     #[track_caller]
-    fn forward<'g>(self, x: Var<'g>, weight: Var<'g>) -> Var<'g> {
-        x.graph.record_one(self, &[x, weight])
+    fn forward<'g>(self, x: Var<'g>, weight: Var<'g>, bias: Option<Var<'g>>) -> Var<'g> {
+        let inputs: Vec<Var<'g>> = [x, weight].into_iter().chain(bias).collect();
+        x.graph.record_one(self, &inputs)
     }
 
-    /// The gradient of `x`, of which only the extents matter.
+    /// The gradient of images of `size`, plus a bias.
     #[track_caller]
-    fn backward_input<'g>(self, dy: Var<'g>, weight: Var<'g>, x: Var<'g>) -> Var<'g> {
+    fn backward_input<'g>(
+        self,
+        dy: Var<'g>,
+        weight: Var<'g>,
+        bias: Option<Var<'g>>,
+        size: [usize; 2],
+    ) -> Var<'g> {
         let Conv2d { window, kernels } = self;
-        let op = Conv2dBackwardInput { window, size: [x.dim(2), x.dim(3)], kernels };
-        dy.graph.record_one(op, &[dy, weight])
+        let inputs: Vec<Var<'g>> = [dy, weight].into_iter().chain(bias).collect();
+        dy.graph.record_one(Conv2dBackwardInput { window, size, kernels }, &inputs)
     }
 
     /// The gradient of `weight`, of which only the extents matter, and with `bias` that of the bias.
@@ -196,68 +193,5 @@ impl Conv2d {
         let Conv2d { window, kernels } = self;
         let op = Conv2dBackwardWeight { window, kernel: [weight.dim(2), weight.dim(3)], bias, kernels };
         x.graph.record(op, &[x, dy])
-    }
-}
-
-impl Conv2dOptions {
-    /// The window over images of shape `x` with a weight of shape `weight`.
-    fn window(&self, x: &Shape, weight: &Shape) -> Result<Window, String> {
-        let (extent, kernel) = ([x.dim(2), x.dim(3)], [weight.dim(2), weight.dim(3)]);
-        let padding = self.padding.resolve(extent, kernel, self.stride, self.dilation).ok_or_else(|| {
-            format!(
-                "{:?} padding makes no sense for extents {extent:?}, kernel {kernel:?}, stride {:?} and \
-                 dilation {:?}",
-                self.padding, self.stride, self.dilation
-            )
-        })?;
-        Ok(Window { stride: self.stride, padding, dilation: self.dilation, groups: self.groups })
-    }
-}
-
-impl<'g> Var<'g> {
-    /// Convolution of images `[n, c, h, w]` with a weight `[o, c / groups, kh, kw]`, which is not flipped,
-    /// plus a bias `[o]`: `[n, o, oh, ow]`, where oh is (h + top + bottom - (kh - 1) dilation - 1) / stride + 1,
-    /// rounded down.
-    #[track_caller]
-    pub fn conv2d(self, weight: Var<'g>, bias: Option<Var<'g>>, options: &Conv2dOptions) -> Var<'g> {
-        self.conv2d_by(weight, bias, options, Kernels::Best)
-    }
-
-    /// The same by chosen kernels, and its gradients too: for benches and tests.
-    #[doc(hidden)]
-    #[track_caller]
-    pub fn conv2d_by(
-        self,
-        weight: Var<'g>,
-        bias: Option<Var<'g>>,
-        options: &Conv2dOptions,
-        kernels: Kernels,
-    ) -> Var<'g> {
-        let window = match options.window(&self.shape(), &weight.shape()) {
-            Ok(window) => window,
-            Err(message) if weight.is_poisoned() => return self.graph.refuse("conv2d", message, weight),
-            Err(message) => return self.graph.refuse("conv2d", message, self),
-        };
-        let inputs: Vec<Var<'g>> = [self, weight].into_iter().chain(bias).collect();
-        self.graph.record_one(Conv2d { window, kernels }, &inputs)
-    }
-
-    /// One gradient of the convolution of this with `weight`, from that of its output: of the weight, or
-    /// of this. For benches, which time one direction alone.
-    #[doc(hidden)]
-    #[track_caller]
-    pub fn conv2d_gradient(
-        self,
-        weight: Var<'g>,
-        dy: Var<'g>,
-        of_weight: bool,
-        options: &Conv2dOptions,
-        kernels: Kernels,
-    ) -> Var<'g> {
-        match options.window(&self.shape(), &weight.shape()) {
-            Ok(window) if of_weight => Conv2d { window, kernels }.backward_weight(self, dy, weight, false)[0],
-            Ok(window) => Conv2d { window, kernels }.backward_input(dy, weight, self),
-            Err(message) => self.graph.refuse("conv2d", message, self),
-        }
     }
 }

@@ -33,12 +33,9 @@ fn launch(
 pub(super) fn images(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Program> {
     let (g, c) = (&problem.g, &problem.c);
     let inputs = [Arg::Input(0), Arg::Input(1), problem.bias()];
-    let (entry, inputs) = match c.flip {
-        false => ("conv2d_plain", &inputs[..]),
-        true => ("conv2d_backward_input_plain", &inputs[..2]),
-    };
+    let entry = if c.flip { "conv2d_backward_input_plain" } else { "conv2d_plain" };
     let outputs = c.images * c.groups * c.m * c.oh * c.ow;
-    launch(problem, entry, inputs, (outputs, c.c * g.taps()), ctx)
+    launch(problem, entry, &inputs, (outputs, c.c * g.taps()), ctx)
 }
 
 /// The gradient of the weight and, in a launch of its own, of the bias.

@@ -38,14 +38,18 @@ fn products(g: &Geometry, mut visit: impl FnMut(usize, usize, usize)) {
     }
 }
 
+/// The bias in all of its plane of `size`, or 0, before anything is added.
+fn begin<T: Real>(planes: &mut [T], bias: Option<&[T]>, size: usize) {
+    for (plane, values) in planes.chunks_exact_mut(size).enumerate() {
+        values.fill(bias.map_or(T::zero(), |bias| bias[plane % bias.len()]));
+    }
+}
+
 impl<T: Real> Reference<T> for Conv2d {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let g = self.window.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
         let (x, weight, y) = (inputs[0].f(), inputs[1].f(), outputs[0].f());
-        for (i, y) in y.iter_mut().enumerate() {
-            let channel = i / (g.oh * g.ow) % (g.groups * g.o);
-            *y = inputs.get(2).map_or(T::zero(), |bias| bias.f()[channel]);
-        }
+        begin(y, inputs.get(2).map(In::f), g.oh * g.ow);
         products(&g, |i, k, j| y[j] = y[j] + x[i] * weight[k]);
         Ok(())
     }
@@ -61,14 +65,14 @@ impl<T: Real> Reference<T> for Conv2dBackwardInput {
     fn eval(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
         let (dy, weight, dx) = (inputs[0].f(), inputs[1].f(), outputs[0].f());
-        dx.fill(T::zero());
+        begin(dx, inputs.get(2).map(In::f), g.h * g.w);
         products(&g, |i, k, j| dx[i] = dx[i] + dy[j] * weight[k]);
         Ok(())
     }
 
     fn eval_fast(&self, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
         let g = self.geometry(inputs[0].shape.dims(), inputs[1].shape.dims())?;
-        fast::backward_input(&g, inputs[0].f(), inputs[1].f(), outputs[0].f());
+        fast::backward_input(&g, inputs[0].f(), inputs[1].f(), inputs.get(2).map(In::f), outputs[0].f());
         Ok(())
     }
 }

@@ -146,13 +146,13 @@ pub(super) fn launch(problem: &Problem, ctx: &KernelContext<'_>) -> Result<Optio
     let workgroups = if broadcast { tiles } else { tiles.div_ceil(8) };
     let mut args = vec![Arg::Input(0), Arg::ScratchRead(0), problem.bias(), Arg::Output(0)];
     args.extend(ctx.epilogue_args());
-    let run = ctx.launch(tile.kernel(ctx.fusion.epilogue)?, args, &params, workgroups)?;
+    let run = ctx.launch(tile.kernel(ctx.fusion.epilogue, has_bias)?, args, &params, workgroups)?;
     let dispatches = vec![pack, run.loop_iterations(iterations)];
     Ok(Some(Program::new(dispatches, vec![16 * packed])))
 }
 
 impl Tile {
-    fn kernel(&self, chain: Option<&Chain>) -> Result<Kernel> {
+    fn kernel(&self, chain: Option<&Chain>, has_bias: bool) -> Result<Kernel> {
         let Tile { rows, columns, lanes, vectors, kw, stride, dilation, input_dilation, phase, .. } = *self;
         let store = match self.store {
             Store::Single => "1".to_string(),
@@ -176,11 +176,23 @@ impl Tile {
         if let (Some(across), None) = (self.across, self.whole) {
             key += &format!(".o{across}");
         }
+        // Gradients have none, and of those that are transposed convolutions' the text says so.
+        let has_input_dilation = input_dilation > 1 || self.input_dilation_y;
+        if has_input_dilation && has_bias {
+            key += ".b";
+        }
+        let adds_bias = has_bias || !has_input_dilation;
         let epilogue = chain.map(|chain| Epilogue { chain, vector: self.store.vector(), columns: None });
-        rendered("software/conv2d_tile", key, "conv2d_tile", self.variant(chain.is_some()), epilogue)
+        rendered(
+            "software/conv2d_tile",
+            key,
+            "conv2d_tile",
+            self.variant(chain.is_some(), adds_bias),
+            epilogue,
+        )
     }
 
-    fn variant(&self, has_epilogue: bool) -> Value {
+    fn variant(&self, has_epilogue: bool, adds_bias: bool) -> Value {
         let Tile {
             broadcast,
             rows,
@@ -197,11 +209,11 @@ impl Tile {
         let InputStrip { first, unit, step, loads } = self.strip();
         let inputs = rows * loads;
         context! {
-            broadcast, rows, columns, lanes, vectors, kw, stride, input_dilation, input_dilation_y, exact, first, unit, step, has_epilogue,
+            broadcast, rows, columns, lanes, vectors, kw, stride, input_dilation, input_dilation_y, exact, first, unit, step, has_epilogue, adds_bias,
             used => self.used_columns(), across => self.across.is_some(),
             whole_vectors => self.whole.map_or(0, |whole| whole.columns / whole.unit),
             row_loads => loads, loads => if broadcast { inputs.div_ceil(8) } else { inputs },
-            has_input_dilation => input_dilation > 1 || input_dilation_y, met => self.met(),
+            met => self.met(),
             n => self.store.vector(), is_plane => matches!(self.store, Store::Plane(_)),
         }
     }

@@ -76,6 +76,8 @@ pub(super) fn kernels_of_op(op: &str, on: &Runs) -> Result<Vec<Listed>> {
 /// Rows, and numbers of a row.
 const SHAPE: [usize; 2] = [64, 64];
 const IMAGES: [usize; 4] = [8, 16, 8, 8];
+/// Volumes with as many channels.
+const VOLUMES: [usize; 5] = [2, 16, 6, 8, 8];
 
 /// What an entry records; nothing where it is none that records.
 pub(super) fn recorded(entry: &Entry) -> Option<Recorded> {
@@ -229,7 +231,13 @@ fn layer(name: &str, params: &Params) -> Option<Recorded> {
         "Maxout" => activation("maxout"),
         "Dropout" => through(nn::Dropout::new(params, 0.5), &SHAPE),
         "Flatten" => through(nn::Flatten, &IMAGES),
+        "Conv1d" => through(nn::Conv1d::new(params, c, 32, [3]), &IMAGES[..3]),
         "Conv2d" => through(nn::Conv2d::new(params, c, 32, [3, 3]), &IMAGES),
+        "Conv3d" => through(nn::Conv3d::new(params, c, 32, [3; 3]), &VOLUMES),
+        "ConvTranspose1d" => through(nn::ConvTranspose1d::new(params, c, 8, [3]), &IMAGES[..3]),
+        "ConvTranspose2d" => through(nn::ConvTranspose2d::new(params, c, 8, [3, 3]), &IMAGES),
+        "ConvTranspose3d" => through(nn::ConvTranspose3d::new(params, c, 8, [3; 3]), &VOLUMES),
+        "Upsample" => through(nn::Upsample::linear(nn::UpsampleSize::Factor([2, 2]), false), &IMAGES),
         "MaxPool2d" => through(nn::MaxPool2d::new(2), &IMAGES),
         "AvgPool2d" => through(nn::AvgPool2d::new(2), &IMAGES),
         "GlobalAvgPool2d" => through(nn::GlobalAvgPool2d, &IMAGES),

@@ -9,12 +9,12 @@ use super::entries::{Entry, Kind, key};
 
 macro_rules! embedded {
     ($($path:literal),* $(,)?) => {
-        [$(($path, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/", $path)))),*]
+        &[$(($path, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/", $path)))),*]
     };
 }
 
 /// The files that formulas are in.
-const FILES: [(&str, &str); 84] = embedded![
+const FILES: &[(&str, &str)] = embedded![
     "ops/elementwise/activation/mod.rs",
     "ops/elementwise/activation/smooth.rs",
     "ops/elementwise/activation/piecewise.rs",
@@ -39,6 +39,7 @@ const FILES: [(&str, &str); 84] = embedded![
     "ops/classes/rows.rs",
     "ops/classes/scatter.rs",
     "ops/conv/reference.rs",
+    "ops/conv/unfold.rs",
     "ops/cross_entropy/both.rs",
     "ops/cross_entropy/grad.rs",
     "ops/cross_entropy/mod.rs",
@@ -66,6 +67,7 @@ const FILES: [(&str, &str); 84] = embedded![
     "ops/recurrent/cell.rs",
     "ops/reduce/reference.rs",
     "ops/softmax.rs",
+    "ops/upsample/resize.rs",
     "losses/mod.rs",
     "losses/regression.rs",
     "losses/robust.rs",
@@ -99,6 +101,7 @@ const FILES: [(&str, &str); 84] = embedded![
     "nn/residual.rs",
     "nn/sequential.rs",
     "nn/simple.rs",
+    "nn/upsample.rs",
 ];
 
 /// An item of a source file.
@@ -254,7 +257,10 @@ pub(super) fn of_entry(entry: &Entry) -> Vec<Item> {
             first("losses/penalty", &format!("pub fn {strength}_penalty")).into_iter().collect()
         }
         Kind::Layer => {
-            let marks = [format!("Layer for {name} {{"), format!("Layer for {name}<")];
+            // Layers along any axes are one.
+            let any = name.trim_end_matches(['1', '2', '3', 'd']);
+            let marks =
+                [format!("Layer for {name} {{"), format!("Layer for {name}<"), format!("Layer for {any}<")];
             // Two are made by one macro, and some are no layers: one mixes losses too, others have states.
             let other = || match &**name {
                 "BatchNorm1d" | "BatchNorm2d" => first("nn/batch_norm", "Layer for $name {"),
