@@ -251,18 +251,22 @@ fn layer(name: &str, params: &Params) -> Option<Recorded> {
         "LearnedPositions" => through(nn::LearnedPositions::new(params, SHAPE[0], SHAPE[1]), &SHAPE),
         "RotaryPositions" => through(nn::RotaryPositions::new(), &SHAPE),
         "Recurrent" => through(nn::Recurrent::lstm(params, SHAPE[1], 32), &[SHAPE[0], 16, SHAPE[1]]),
-        "RecurrentCell" => Recorded::of(|g| {
+        "RecurrentCell" => {
             let cell = nn::RecurrentCell::new(params, nn::RecurrentKind::Lstm, SHAPE[1], 32);
-            let x = g.input("x", SHAPE);
-            let states = ["h", "c"].map(|name| g.input(name, [SHAPE[0], 32]));
-            (Some(x), nn::Cell::step(&cell, x, &states).first().copied())
-        }),
-        "Carried" => Recorded::of(|g| {
+            Recorded::of(|g| {
+                let x = g.input("x", SHAPE);
+                let states = ["h", "c"].map(|name| g.input(name, [SHAPE[0], 32]));
+                (Some(x), nn::Cell::step(&cell, x, &states).first().copied())
+            })
+        }
+        "Carried" => {
             let layer = nn::Recurrent::lstm(params, SHAPE[1], 32);
             let carried = nn::Carried::new(params, &layer, SHAPE[0]);
-            let x = g.input("x", [SHAPE[0], 16, SHAPE[1]]);
-            (Some(x), Some(carried.run(&layer, x).output))
-        }),
+            Recorded::of(|g| {
+                let x = g.input("x", [SHAPE[0], 16, SHAPE[1]]);
+                (Some(x), Some(carried.run(&layer, x).output))
+            })
+        }
         "LayerNorm" => through(nn::LayerNorm::new(params, SHAPE[1]), &SHAPE),
         "GroupNorm" => through(nn::GroupNorm::new(params, 4, c), &IMAGES),
         "InstanceNorm" => through(nn::InstanceNorm::new(params, c), &IMAGES),
