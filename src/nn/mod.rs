@@ -2,7 +2,9 @@
 
 mod activation;
 mod affine;
+mod attention;
 mod batch_norm;
+mod cache;
 mod conv;
 mod cutout;
 mod embedding;
@@ -18,16 +20,22 @@ mod options;
 mod pool;
 mod positions;
 mod residual;
+mod sampling;
 mod sequential;
 mod simple;
 mod summary;
+mod transformer;
+#[cfg(test)]
+mod transformer_tests;
 
 use crate::graph::Var;
 
-pub use crate::ops::{Conv2dOptions, Padding, PoolOptions};
+pub use crate::ops::{AttentionOptions, Conv2dOptions, Padding, PoolOptions};
 pub use activation::{Activation, Maxout, Nonlinearity, Prelu, Rrelu, Swish};
 pub use affine::RandomAffine;
+pub use attention::MultiHeadAttention;
 pub use batch_norm::{BatchNorm1d, BatchNorm2d};
+pub use cache::KeyValueCache;
 pub use conv::Conv2d;
 pub use cutout::Cutout;
 pub use embedding::Embedding;
@@ -43,9 +51,13 @@ pub use options::ModelOptions;
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use positions::{LearnedPositions, RotaryPositions, SinusoidalPositions};
 pub use residual::ResidualBlock;
+pub use sampling::Sampler;
 pub use sequential::{Mlp, Sequential};
 pub use simple::{Dropout, Flatten};
 pub use summary::{LayerSummary, Summary};
+pub use transformer::{
+    TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer, TransformerOptions,
+};
 
 /// A part of a model.
 ///

@@ -239,7 +239,7 @@ pub(super) fn attention(op: &Attention, ctx: &KernelContext<'_>) -> Result<Progr
     }
     bindings.push(binding("o", float(e4), WRITE, Arg::Output(0)));
     bindings.push(binding("lse", "f32", WRITE, Arg::Output(1)));
-    let form = Form::of(Pass::Forward, &p, ctx.caps.class);
+    let form = tuned(Form::of(Pass::Forward, &p, ctx.caps.class), Pass::Forward);
     let launch = Launch { op, p, pass: Pass::Forward, form, bindings };
     Ok(Program::new(launch.over_blocks(ctx.caps, ctx)?, Vec::new()))
 }
@@ -281,8 +281,14 @@ pub(super) fn gradient(op: &Attention, ctx: &KernelContext<'_>) -> Result<Progra
             }
             (false, _) => bindings.push(binding("dq", float(d4), WRITE, Arg::Output(0))),
         }
-        let form = Form::of(pass, &p, ctx.caps.class);
+        let form = tuned(Form::of(pass, &p, ctx.caps.class), pass);
         dispatches.extend(Launch { op, p, pass, form, bindings }.over_blocks(ctx.caps, ctx)?);
     }
     Ok(Program::new(dispatches, vec![8 * (rows + p.batch)]))
+}
+
+fn tuned(form: Form, pass: Pass) -> Form {
+    let Ok(text) = std::env::var(format!("ATT_{}", pass.name())) else { return form };
+    let n: Vec<usize> = text.split('x').map(|t| t.parse().unwrap()).collect();
+    Form { rows: n[0], step: n[1], block: n[2], ..form }
 }

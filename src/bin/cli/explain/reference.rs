@@ -14,7 +14,7 @@ macro_rules! embedded {
 }
 
 /// The files that formulas are in.
-const FILES: [(&str, &str); 80] = embedded![
+const FILES: [(&str, &str); 86] = embedded![
     "ops/elementwise/activation/mod.rs",
     "ops/elementwise/activation/smooth.rs",
     "ops/elementwise/activation/piecewise.rs",
@@ -27,6 +27,8 @@ const FILES: [(&str, &str); 80] = embedded![
     "ops/accumulate.rs",
     "ops/argmax.rs",
     "ops/assign.rs",
+    "ops/attention/grad.rs",
+    "ops/attention/mod.rs",
     "ops/augment/random.rs",
     "ops/augment/sample.rs",
     "ops/batch_norm/grad.rs",
@@ -79,7 +81,9 @@ const FILES: [(&str, &str); 80] = embedded![
     "graph/init.rs",
     "nn/activation/learned.rs",
     "nn/affine.rs",
+    "nn/attention.rs",
     "nn/batch_norm.rs",
+    "nn/cache.rs",
     "nn/conv.rs",
     "nn/cutout.rs",
     "nn/embedding.rs",
@@ -93,8 +97,10 @@ const FILES: [(&str, &str); 80] = embedded![
     "nn/pool.rs",
     "nn/positions.rs",
     "nn/residual.rs",
+    "nn/sampling.rs",
     "nn/sequential.rs",
     "nn/simple.rs",
+    "nn/transformer.rs",
 ];
 
 /// An item of a source file.
