@@ -336,7 +336,13 @@ mod tests {
         for name in ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "lstm", "transformer", "copy-64", "attention-9"] {
             assert_eq!(names(name), [name]);
         }
-        for name in ["attention-5-composed", "sum-rows-9", "matmul-7-block7", "matmul-1x20x3-block5", "conv-3-7-9-weight-gradient-block0"] {
+        for name in [
+            "attention-5-composed",
+            "sum-rows-9",
+            "matmul-7-block7",
+            "matmul-1x20x3-block5",
+            "conv-3-7-9-weight-gradient-block0",
+        ] {
             assert_eq!(names(name), [name]);
         }
         for name in ["matmul-7", "matmul-512-plain", "matmul-1x20x3", "conv-3-7-9x4-k5-s2-b1-input-gradient"]

@@ -32,9 +32,8 @@ impl MultiHeadAttention {
     /// Room for `most` places of `batch` sequences under `params`.
     pub fn cache(&self, params: &Params, batch: usize, most: usize) -> KeyValueCache {
         let [_, _, kv_heads] = self.extents();
-        let state = |name: &str| {
-            params.state(name, [batch, kv_heads, most, self.each()], Init::Constant(0.0))
-        };
+        let state =
+            |name: &str| params.state(name, [batch, kv_heads, most, self.each()], Init::Constant(0.0));
         KeyValueCache { keys: state("keys"), values: state("values") }
     }
 
@@ -52,7 +51,8 @@ impl MultiHeadAttention {
         let [batch, most] = [0, 2].map(|axis| shape.dim(axis));
         let expected = [batch, self.extents()[2], most, self.each()];
         if !x.is_poisoned() && (x.dim(1) != 1 || x.dim(0) != batch || shape.dims() != expected) {
-            let message = format!("takes [{batch}, 1, {}] with a cache {shape}, got {}", self.extents()[0], x.shape());
+            let message =
+                format!("takes [{batch}, 1, {}] with a cache {shape}, got {}", self.extents()[0], x.shape());
             return g.refuse("multi_head_attention", message, x);
         }
         let [q, k, v] = self.parts(self.joint(x));

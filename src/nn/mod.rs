@@ -56,7 +56,8 @@ pub use sequential::{Mlp, Sequential};
 pub use simple::{Dropout, Flatten};
 pub use summary::{LayerSummary, Summary};
 pub use transformer::{
-    TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer, TransformerOptions,
+    TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
+    TransformerOptions,
 };
 
 /// A part of a model.

@@ -223,7 +223,8 @@ impl RotaryPositions {
         }
         // A row for each length: there is none of 0.
         let of = |sine: bool| {
-            let all = table(g, [most + 1, width], |length, c| self.entry(length.saturating_sub(1), c, width, sine));
+            let all =
+                table(g, [most + 1, width], |length, c| self.entry(length.saturating_sub(1), c, width, sine));
             all.take_rows(lengths).reshape([x.dim(0), 1, 1, width])
         };
         x * of(false) + self.partners(x, width) * of(true)
@@ -261,7 +262,8 @@ impl Layer for RotaryPositions {
         if let Some(message) = self.problem(width) {
             return g.refuse("rotary_positions", message, x);
         }
-        let [cos, sin] = [false, true].map(|sine| table(g, [time, width], |t, c| self.entry(t, c, width, sine)));
+        let [cos, sin] =
+            [false, true].map(|sine| table(g, [time, width], |t, c| self.entry(t, c, width, sine)));
         x * cos + self.partners(x, width) * sin
     }
 }

@@ -84,7 +84,10 @@ impl Sampler {
     /// [`Error::Invalid`] where there is none, one is NaN or ∞, or all are -∞.
     pub fn sample(&mut self, logits: &[f32]) -> Result<usize> {
         if let Some(at) = logits.iter().position(|x| x.is_nan() || *x == f32::INFINITY) {
-            return Err(invalid(format!("the logit of class {at} is {}, from which nothing can be drawn", logits[at])));
+            return Err(invalid(format!(
+                "the logit of class {at} is {}, from which nothing can be drawn",
+                logits[at]
+            )));
         }
         let mut order: Vec<usize> = (0..logits.len()).filter(|&i| logits[i] > f32::NEG_INFINITY).collect();
         // Stable: of equal ones the first comes first.

@@ -1,7 +1,9 @@
 //! Layers of transformers, and stacks of them.
 
 use super::activation::Between;
-use super::{Dropout, KeyValueCache, Layer, LayerNorm, Linear, MultiHeadAttention, Nonlinearity, RotaryPositions};
+use super::{
+    Dropout, KeyValueCache, Layer, LayerNorm, Linear, MultiHeadAttention, Nonlinearity, RotaryPositions,
+};
 use crate::graph::{Params, Var};
 use crate::ops::AttentionOptions;
 

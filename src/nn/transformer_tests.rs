@@ -10,7 +10,13 @@ use crate::{Device, Result};
 const GOLDEN: &str = include_str!("../../tests/golden/transformers.csv");
 
 /// Records the case of this name: its output.
-fn record<'g>(params: &Params, name: &str, x: Var<'g>, source: Option<Var<'g>>, lengths: Option<Var<'g>>) -> Var<'g> {
+fn record<'g>(
+    params: &Params,
+    name: &str,
+    x: Var<'g>,
+    source: Option<Var<'g>>,
+    lengths: Option<Var<'g>>,
+) -> Var<'g> {
     let (kind, variant) = name.split_once('/').unwrap();
     let of_lengths = AttentionOptions { lengths, ..Default::default() };
     if kind == "attention" {
@@ -23,7 +29,8 @@ fn record<'g>(params: &Params, name: &str, x: Var<'g>, source: Option<Var<'g>>, 
         };
     }
     let (activation, norm) = variant.split_once('-').unwrap();
-    let options = TransformerOptions::new(8, 2).hidden(12).activation(activation.parse::<Activation>().unwrap());
+    let options =
+        TransformerOptions::new(8, 2).hidden(12).activation(activation.parse::<Activation>().unwrap());
     let options = if norm == "pre" { options.norm_first() } else { options };
     match (kind, source) {
         ("encoder", None) => TransformerEncoderLayer::new(params, &options).encode(x, &of_lengths),
@@ -56,7 +63,8 @@ fn values_and_gradients_are_those_of_pytorch() {
             by.iter().zip(&gradients).for_each(|((what, _), d)| g.output(&format!("d:{what}"), *d));
             let mut step = device.compile(&g).unwrap_or_else(|e| panic!("{name}: {e}"));
             for param in params.all() {
-                let values = find(&format!("param:{}", param.name())).unwrap_or_else(|| panic!("{name} {}", param.name()));
+                let values = find(&format!("param:{}", param.name()))
+                    .unwrap_or_else(|| panic!("{name} {}", param.name()));
                 assert_eq!(param.shape().dims(), values.shape, "{name} {}", param.name());
                 device.write_param(&param, &Data::F32(floats(values))).unwrap();
             }
@@ -139,7 +147,8 @@ fn generation_with_a_cache_gives_what_the_whole_sequence_gives() {
 #[test]
 fn layers_stand_in_summaries_and_refuse_what_does_not_fit() {
     let params = Params::seeded(1);
-    let options = TransformerOptions::new(8, 2).kv_heads(1).hidden(12).activation(Activation::Swiglu).dropout(0.1);
+    let options =
+        TransformerOptions::new(8, 2).kv_heads(1).hidden(12).activation(Activation::Swiglu).dropout(0.1);
     let net = Sequential::new(&params).with(|p| TransformerEncoder::new(p, 1, &options)).linear(8, 3);
     let summary = Summary::of(&net, [2, 5, 8]).unwrap();
     let rows: Vec<(&str, usize)> = summary.layers.iter().map(|l| (l.name.as_str(), l.parameters)).collect();

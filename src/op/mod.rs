@@ -5,6 +5,7 @@ mod caps;
 mod case;
 mod chain;
 mod dispatch;
+mod exponential;
 mod kernel;
 mod traits;
 mod uniform;

@@ -79,9 +79,6 @@ fn engine() -> &'static Environment<'static> {
         });
         engine.add_global("xyzw", Value::from_iter(COMPONENTS));
         engine.set_loader(|name| {
-            if let Ok(dir) = std::env::var("ATT_DIR") {
-                return Ok(std::fs::read_to_string(format!("{dir}/{name}.wgsl.jinja")).ok());
-            }
             Ok(TEMPLATES.iter().find(|(file, _)| *file == name).map(|(_, text)| (*text).to_string()))
         });
         engine

@@ -12,12 +12,7 @@ fn size(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Scores of a query with their absolute errors: d products and as many sums, the scale and the mask.
-fn scores(
-    p: &Problem,
-    seen: &Seen<'_, f64>,
-    [q, k]: [&[f64]; 2],
-    place: [usize; 3],
-) -> Vec<(f64, f64)> {
+fn scores(p: &Problem, seen: &Seen<'_, f64>, [q, k]: [&[f64]; 2], place: [usize; 3]) -> Vec<(f64, f64)> {
     let [batch, head, _] = place;
     let q_row = vector(q, &p.q, place, p.d);
     let scores = reference::scores(p, seen, [q, k], place);
@@ -107,8 +102,9 @@ pub(super) fn gradient(op: &AttentionGrad, inputs: &[In<'_, f64>]) -> Vec<Vec<f6
             let dp: f64 = dy.iter().zip(v).map(|(a, b)| a * b).sum();
             let dp_error = (width + 1.0) * UNIT * size(dy, v) + width * TINY;
             let ds = weight * (dp - sum).abs();
-            let ds_error =
-                of_weight * (dp - sum).abs() + (weight + of_weight) * (dp_error + sum_error) + 3.0 * UNIT * ds;
+            let ds_error = of_weight * (dp - sum).abs()
+                + (weight + of_weight) * (dp_error + sum_error)
+                + 3.0 * UNIT * ds;
             let mut add = |to: usize, at: usize, x: &[f64], by: f64| {
                 bounds[to][at..].iter_mut().zip(x).for_each(|(b, x)| *b += 1.01 * by * x.abs() + TINY);
             };

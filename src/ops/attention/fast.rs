@@ -8,6 +8,7 @@ use super::layout::{Problem, Seen, Strides};
 use super::reference::{gradients, tensors};
 use super::{Attention, AttentionGrad};
 use crate::host::threads;
+use crate::ops::batch_norm::dot;
 
 /// Queries of a block.
 const BLOCK: usize = 64;
@@ -101,19 +102,30 @@ pub(super) fn attention<T: Real>(
             general_mat_mul(T::one(), &weights, &v, T::zero(), &mut matrix(o, lse.len(), p.e));
         }
     });
-    put(&p, &by_heads, o.f(), &p.o, [p.heads(), p.n, p.e]);
+    put(&by_heads, o.f(), &p.o, [p.heads(), p.n, p.e]);
     Ok(())
+}
+
+/// The largest score, or any where one is NaN: its weight is NaN then, and with it their sum.
+fn largest<T: Real>(row: &[T]) -> T {
+    let mut lanes = [T::neg_infinity(); 8];
+    let larger = |a: T, b: T| if b > a { b } else { a };
+    let (chunks, rest) = row.as_chunks::<8>();
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(a, &b)| *a = larger(*a, b));
+    }
+    lanes.into_iter().chain(rest.iter().copied()).fold(T::neg_infinity(), larger)
 }
 
 /// Makes weights of scores, and gives the logarithm of their sum: infinite, and no weights, where there is no score.
 fn normalize<T: Real>(row: &mut [T]) -> T {
-    let largest = row.iter().fold(T::neg_infinity(), |a, &b| if b > a || b.is_nan() { b } else { a });
-    if largest == T::neg_infinity() {
+    let largest = largest(row);
+    if largest == T::neg_infinity() && !row.iter().any(|s| s.is_nan()) {
         row.fill(T::zero());
         return T::infinity();
     }
     exponentials(row, largest);
-    let sum = row.iter().fold(T::zero(), |sum, &w| sum + w);
+    let sum = dot(row, row, |w, _| w);
     let by = T::one() / sum;
     row.iter_mut().for_each(|w| *w = *w * by);
     largest + sum.ln()
@@ -121,12 +133,12 @@ fn normalize<T: Real>(row: &mut [T]) -> T {
 
 /// e^(score - base) of each.
 fn exponentials<T: Real>(row: &mut [T], base: T) {
-    row.iter_mut().for_each(|s| *s = (*s - base).exp());
+    row.iter_mut().for_each(|s| *s = *s - base);
+    T::exponentials(row);
 }
 
 /// Moves what lies by head and place to where `strides` say.
-fn put<T: Real>(p: &Problem, from: &[T], to: &mut [T], strides: &Strides, [heads, places, width]: [usize; 3]) {
-    let _ = p;
+fn put<T: Real>(from: &[T], to: &mut [T], strides: &Strides, [heads, places, width]: [usize; 3]) {
     let unit = strides.batch;
     let each = |batch: usize, to: &mut [T]| {
         for head in 0..heads {
@@ -153,10 +165,8 @@ pub(super) fn gradient<T: Real>(
     let [o, lse, dy] = [0, 1, 2].map(|i| inputs[op.inputs() + i].f());
     let [mut dq, mut dk, mut dv] =
         [p.rows() * p.d, p.m * p.d, p.m * p.e].map(|each| vec![T::zero(); p.matrices() * each]);
-    let parts = dq
-        .chunks_mut(p.rows() * p.d)
-        .zip(dk.chunks_mut(p.m * p.d).zip(dv.chunks_mut(p.m * p.e)))
-        .enumerate();
+    let parts =
+        dq.chunks_mut(p.rows() * p.d).zip(dk.chunks_mut(p.m * p.d).zip(dv.chunks_mut(p.m * p.e))).enumerate();
     let scale = T::of(f64::from(p.scale));
     threads::share(p.matrices(), parts, |parts| {
         let mut weights = vec![T::zero(); BLOCK.min(p.n) * p.m];
@@ -181,7 +191,7 @@ pub(super) fn gradient<T: Real>(
                     let lines = weights.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys));
                     for (i, (weights, ds)) in lines.enumerate().take(count) {
                         exponentials(weights, lse[i]);
-                        let sum = o.row(i).iter().zip(dy.row(i)).fold(T::zero(), |sum, (&a, &b)| sum + a * b);
+                        let sum = o.row(i).dot(&dy.row(i));
                         let both = ds.iter_mut().zip(weights.iter());
                         both.for_each(|(ds, &weight)| *ds = weight * (*ds - sum) * scale);
                     }
@@ -198,8 +208,8 @@ pub(super) fn gradient<T: Real>(
     });
     let mut to = gradients(outputs, packed)?;
     let of = |i: usize| if packed { 0 } else { i };
-    put(&p, &dq, to[of(0)], &p.q, [p.heads(), p.n, p.d]);
-    put(&p, &dk, to[of(1)], &p.k, [p.kv_heads, p.m, p.d]);
-    put(&p, &dv, to[of(2)], &p.v, [p.kv_heads, p.m, p.e]);
+    put(&dq, to[of(0)], &p.q, [p.heads(), p.n, p.d]);
+    put(&dk, to[of(1)], &p.k, [p.kv_heads, p.m, p.d]);
+    put(&dv, to[of(2)], &p.v, [p.kv_heads, p.m, p.e]);
     Ok(())
 }

@@ -2,7 +2,9 @@
 
 use minijinja::context;
 
-use super::super::{AdapterClass, Arg, Caps, Cut, Dispatch, Kernel, KernelContext, Program, Uniform, uniform};
+use super::super::{
+    AdapterClass, Arg, Caps, Cut, Dispatch, Kernel, KernelContext, Program, Uniform, uniform,
+};
 use super::Attention;
 use super::layout::{Problem, Strides};
 use crate::error::{Error, Result};
@@ -119,12 +121,7 @@ struct Binding {
     arg: Arg,
 }
 
-fn binding(
-    name: &'static str,
-    element: &'static str,
-    access: &'static str,
-    arg: Arg,
-) -> Binding {
+fn binding(name: &'static str, element: &'static str, access: &'static str, arg: Arg) -> Binding {
     Binding { name, element, access, arg }
 }
 
@@ -199,20 +196,18 @@ impl Launch<'_> {
     fn over_blocks(&self, caps: &Caps, ctx: &KernelContext<'_>) -> Result<Vec<Dispatch>> {
         let Launch { p, pass, form, bindings, .. } = self;
         let each = form.iterations(p);
-        let (blocks, each, rest) = match pass {
-            // A loop over heads around it: there are no more heads than blocks.
-            Pass::Key => (p.group * p.n.div_ceil(form.block), each + 1, 2),
-            Pass::Forward | Pass::Query => (p.m.div_ceil(form.block), each, 0),
+        let blocks = match pass {
+            Pass::Key => p.group * p.n.div_ceil(form.block),
+            Pass::Forward | Pass::Query => p.m.div_ceil(form.block),
         };
-        let most = (caps.max_loop_iterations as usize).saturating_sub(rest) / each;
-        let Cut { length, .. } = caps.cut(blocks, most);
+        let Cut { length, .. } = caps.cut(blocks, caps.max_loop_iterations as usize / each);
         let held = if *pass == Pass::Key { p.m } else { p.rows() };
         let workgroups = held.div_ceil(form.lanes() * form.rows) * p.matrices();
         let launch = |first: usize| {
             let end = blocks.min(first + length);
             let kernel = self.kernel(first > 0)?;
             let launch = ctx.launch(kernel, args(bindings), &self.uniform(first, end), workgroups)?;
-            Ok(launch.loop_iterations((end - first) * each + rest))
+            Ok(launch.loop_iterations((end - first) * each))
         };
         (0..blocks).step_by(length).map(launch).collect()
     }
@@ -224,7 +219,11 @@ fn tensors(op: &Attention, [d4, e4]: [bool; 2]) -> Vec<Binding> {
         true => &[("qkv", d4)],
         false => &[("q", d4), ("k", d4), ("v", e4)],
     };
-    names.iter().enumerate().map(|(i, &(name, four))| binding(name, float(four), READ, Arg::Input(i))).collect()
+    names
+        .iter()
+        .enumerate()
+        .map(|(i, &(name, four))| binding(name, float(four), READ, Arg::Input(i)))
+        .collect()
 }
 
 pub(super) fn attention(op: &Attention, ctx: &KernelContext<'_>) -> Result<Program> {
@@ -239,7 +238,7 @@ pub(super) fn attention(op: &Attention, ctx: &KernelContext<'_>) -> Result<Progr
     }
     bindings.push(binding("o", float(e4), WRITE, Arg::Output(0)));
     bindings.push(binding("lse", "f32", WRITE, Arg::Output(1)));
-    let form = tuned(Form::of(Pass::Forward, &p, ctx.caps.class), Pass::Forward);
+    let form = Form::of(Pass::Forward, &p, ctx.caps.class);
     let launch = Launch { op, p, pass: Pass::Forward, form, bindings };
     Ok(Program::new(launch.over_blocks(ctx.caps, ctx)?, Vec::new()))
 }
@@ -259,7 +258,8 @@ pub(super) fn gradient(op: &Attention, ctx: &KernelContext<'_>) -> Result<Progra
     if op.lengths {
         bindings.push(binding("lengths", "u32", READ, Arg::Input(op.layout.tensors())));
     }
-    let key = format!("attention_stats.{}{}", if e4 { 4 } else { 1 }, if op.lengths { ".lengths" } else { "" });
+    let key =
+        format!("attention_stats.{}{}", if e4 { 4 } else { 1 }, if op.lengths { ".lengths" } else { "" });
     let variant = context! { bindings => listed(&bindings), e4, has_lengths => op.lengths };
     let kernel = Kernel::rendered("attention_stats", key, "attention_stats", "", variant)?;
     let width = if e4 { p.e / 4 } else { p.e };
@@ -281,14 +281,8 @@ pub(super) fn gradient(op: &Attention, ctx: &KernelContext<'_>) -> Result<Progra
             }
             (false, _) => bindings.push(binding("dq", float(d4), WRITE, Arg::Output(0))),
         }
-        let form = tuned(Form::of(pass, &p, ctx.caps.class), pass);
+        let form = Form::of(pass, &p, ctx.caps.class);
         dispatches.extend(Launch { op, p, pass, form, bindings }.over_blocks(ctx.caps, ctx)?);
     }
     Ok(Program::new(dispatches, vec![8 * (rows + p.batch)]))
-}
-
-fn tuned(form: Form, pass: Pass) -> Form {
-    let Ok(text) = std::env::var(format!("ATT_{}", pass.name())) else { return form };
-    let n: Vec<usize> = text.split('x').map(|t| t.parse().unwrap()).collect();
-    Form { rows: n[0], step: n[1], block: n[2], ..form }
 }

@@ -123,8 +123,12 @@ impl Problem {
         let rank = if layout == Layout::Heads { 4 } else { 3 };
         if let Some(other) = shapes.iter().find(|s| s.rank() != rank) {
             let takes = match layout {
-                Layout::Heads => "q [batch, heads, n, d], k [batch, kv_heads, m, d] and v [batch, kv_heads, m, e]",
-                Layout::Rows { .. } => "q [batch, n, heads d], k [batch, m, kv_heads d] and v [batch, m, kv_heads e]",
+                Layout::Heads => {
+                    "q [batch, heads, n, d], k [batch, kv_heads, m, d] and v [batch, kv_heads, m, e]"
+                }
+                Layout::Rows { .. } => {
+                    "q [batch, n, heads d], k [batch, m, kv_heads d] and v [batch, m, kv_heads e]"
+                }
                 Layout::Packed { .. } => "[batch, n, (heads + 2 kv_heads) d]",
             };
             return Err(format!("takes {takes}, got {other}"));
@@ -238,7 +242,9 @@ fn mask_strides(mask: TensorType, extents: [usize; 4]) -> Result<[usize; 3], Str
         dims[3] == m && (0..3).all(|axis| dims[axis] == 1 || dims[axis] == extents[axis])
     };
     if !fits {
-        return Err(format!("the mask {mask} does not broadcast to {extents:?}, [batch, heads, queries, keys]"));
+        return Err(format!(
+            "the mask {mask} does not broadcast to {extents:?}, [batch, heads, queries, keys]"
+        ));
     }
     let stride = |axis: usize| match dims[axis] {
         1 => 0,

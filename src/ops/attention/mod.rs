@@ -105,9 +105,11 @@ impl Op for Attention {
             return Err("what it keeps of each query for its gradient has no derivative itself".into());
         }
         if self.mask && needed[self.mask_at()] {
-            return Err("has no derivative by the mask: pass it as an input or a constant, or compose matmul, \
+            return Err(
+                "has no derivative by the mask: pass it as an input or a constant, or compose matmul, \
                         softmax and matmul"
-                .into());
+                    .into(),
+            );
         }
         let mut gradients = vec![None; inputs.len()];
         let tensors = self.layout.tensors();

@@ -10,7 +10,12 @@ fn dot<T: Real>(a: &[T], b: &[T]) -> T {
 }
 
 /// The vector of a head and a place.
-pub(super) fn vector<'a, T>(data: &'a [T], strides: &Strides, [batch, head, row]: [usize; 3], width: usize) -> &'a [T] {
+pub(super) fn vector<'a, T>(
+    data: &'a [T],
+    strides: &Strides,
+    [batch, head, row]: [usize; 3],
+    width: usize,
+) -> &'a [T] {
     &data[strides.at(batch, head, row)..][..width]
 }
 
@@ -44,7 +49,11 @@ pub(super) fn scores<T: Real>(
     (0..seen.keys(batch, i)).map(score).collect()
 }
 
-pub(super) fn attention<T: Real>(op: &Attention, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+pub(super) fn attention<T: Real>(
+    op: &Attention,
+    inputs: &[In<'_, T>],
+    outputs: &mut [Out<'_, T>],
+) -> Result<(), String> {
     let p = op.problem(inputs)?;
     let seen = Seen::of(&p, &inputs[op.layout.tensors()..])?;
     let [q, k, v] = tensors(inputs, op.layout.is_packed());
@@ -79,12 +88,19 @@ pub(super) fn weight<T: Real>(score: T, base: T) -> T {
 }
 
 /// The places of dq, dk and dv: three outputs, or one.
-pub(super) fn gradients<'a, T>(outputs: &'a mut [Out<'_, T>], packed: bool) -> Result<Vec<&'a mut [T]>, String> {
+pub(super) fn gradients<'a, T>(
+    outputs: &'a mut [Out<'_, T>],
+    packed: bool,
+) -> Result<Vec<&'a mut [T]>, String> {
     let all: Vec<&mut [T]> = outputs.iter_mut().map(Out::f).collect();
     if all.len() == if packed { 1 } else { 3 } { Ok(all) } else { Err("gives dq, dk and dv".into()) }
 }
 
-pub(super) fn gradient<T: Real>(op: &AttentionGrad, inputs: &[In<'_, T>], outputs: &mut [Out<'_, T>]) -> Result<(), String> {
+pub(super) fn gradient<T: Real>(
+    op: &AttentionGrad,
+    inputs: &[In<'_, T>],
+    outputs: &mut [Out<'_, T>],
+) -> Result<(), String> {
     let (op, packed) = (&op.0, op.0.layout.is_packed());
     let p = op.problem(inputs)?;
     let seen = Seen::of(&p, &inputs[op.layout.tensors()..])?;

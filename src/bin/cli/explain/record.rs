@@ -253,7 +253,9 @@ fn layer(name: &str, params: &Params) -> Option<Recorded> {
             let cache = layer.cache(params, 2, SHAPE[0]);
             (None, Some(layer.step(g.input("x", [2, 1, SHAPE[1]]), &cache, g.classes("lengths", [2]))))
         }),
-        "TransformerEncoderLayer" => through(nn::TransformerEncoderLayer::new(params, &transformer()), &SEQUENCES),
+        "TransformerEncoderLayer" => {
+            through(nn::TransformerEncoderLayer::new(params, &transformer()), &SEQUENCES)
+        }
         "TransformerEncoder" => through(nn::TransformerEncoder::new(params, 2, &transformer()), &SEQUENCES),
         "TransformerDecoderLayer" | "TransformerDecoder" => {
             let decoder = nn::TransformerDecoder::new(params, 1, &transformer());
