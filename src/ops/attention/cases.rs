@@ -111,7 +111,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     }
     // What is not seen by -infinity, in some rows all.
     for mut case in both(heads, [1, 2, 1, 5, 9, 4, 4], (false, None, Some(&[5, 9]))) {
-        let hidden = |i: usize| i / 9 == 2 || (i * 7) % 3 == 0;
+        let hidden = |i: usize| i / 9 == 2 || (i * 7).is_multiple_of(3);
         let values = (0..45).map(|i| if hidden(i) { f64::NEG_INFINITY } else { (i % 4) as f64 - 1.0 });
         case = case.fill(3, Fillings::Given(values.collect()));
         case.name += " of -infinity";

@@ -95,7 +95,8 @@ impl Form {
             AdapterClass::Software | AdapterClass::SoftwareLanes8 => {
                 let broadcast = class == AdapterClass::SoftwareLanes8;
                 let (share, step) = if broadcast { (Share::Broadcast, 4) } else { (Share::Load, 2) };
-                let most = (64 / pass.held(dc, ec)).clamp(1, 4);
+                // More take longer to compile than they save.
+                let most = (48 / pass.held(dc, ec)).clamp(1, 4);
                 // No more than there is.
                 let rows = [4, 2, 1].into_iter().find(|&r| r <= most && 4 * r < held).unwrap_or(1);
                 Form { share, rows, step, block: step }
@@ -200,14 +201,17 @@ impl Launch<'_> {
             Pass::Key => p.group * p.n.div_ceil(form.block),
             Pass::Forward | Pass::Query => p.m.div_ceil(form.block),
         };
-        let Cut { length, .. } = caps.cut(blocks, caps.max_loop_iterations as usize / each);
+        // Chunks are stored one after the other.
+        let rest = p.d.div_ceil(4) + p.e.div_ceil(4);
+        let most = (caps.max_loop_iterations as usize).saturating_sub(rest) / each;
+        let Cut { length, .. } = caps.cut(blocks, most);
         let held = if *pass == Pass::Key { p.m } else { p.rows() };
         let workgroups = held.div_ceil(form.lanes() * form.rows) * p.matrices();
         let launch = |first: usize| {
             let end = blocks.min(first + length);
             let kernel = self.kernel(first > 0)?;
             let launch = ctx.launch(kernel, args(bindings), &self.uniform(first, end), workgroups)?;
-            Ok(launch.loop_iterations((end - first) * each))
+            Ok(launch.loop_iterations((end - first) * each + rest))
         };
         (0..blocks).step_by(length).map(launch).collect()
     }

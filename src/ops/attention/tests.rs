@@ -165,19 +165,3 @@ fn planned_bytes_grow_linearly_with_the_length() {
     let [short, long] = [256, 2048].map(planned);
     assert!(long <= 8 * short + 4096, "{short} {long}");
 }
-
-#[cfg(feature = "gpu")]
-#[test]
-fn own_cases_on_every_adapter() {
-    use crate::ops::AdapterClass;
-    for gpu in crate::gpu::adapters_named("").unwrap_or_default() {
-        for class in [gpu.caps().class, AdapterClass::Gpu, AdapterClass::Software] {
-            let report = crate::check::check_gpu_cases(&gpu.with_class(class), &cases(), |_, _| {});
-            for failure in &report.failures {
-                println!("{class:?} {}: {}", failure.case, failure.message);
-            }
-            println!("{class:?} {} worst {:?}", report.cases(), report.ops);
-            assert!(report.failures.is_empty());
-        }
-    }
-}

@@ -248,10 +248,15 @@ pub(super) fn of_entry(entry: &Entry) -> Vec<Item> {
         }
         Kind::Layer => {
             let marks = [format!("Layer for {name} {{"), format!("Layer for {name}<")];
-            // Two are made by one macro, and one is no layer, as it mixes losses too.
+            // Two are made by one macro, and others take more than one value.
             let other = || match &**name {
                 "BatchNorm1d" | "BatchNorm2d" => first("nn/batch_norm", "Layer for $name {"),
                 "Mixup" => first("nn/mixup", "pub fn mix<"),
+                "KeyValueCache" => first("nn/cache", "pub fn step<"),
+                "TransformerDecoderLayer" | "TransformerDecoder" => {
+                    first("nn/transformer", "pub fn decode<")
+                }
+                "Sampler" => first("nn/sampling", "pub fn sample("),
                 _ => None,
             };
             marks.iter().find_map(|mark| first("nn", mark)).or_else(other).into_iter().collect()
