@@ -5,7 +5,7 @@ use crate::device::{CompileOptions, Device, Precision};
 use crate::error::Result;
 use crate::graph::{Graph, Init, Params, Var};
 use crate::nn::{Layer, LayerNorm, Linear, Mlp, Recurrent};
-use crate::ops::{Conv2dOptions, Padding, PoolOptions};
+use crate::ops::{AttentionOptions, Conv2dOptions, Padding, PoolOptions};
 use crate::optim::{Adam, LossScale, Optimizer};
 
 /// Classes of every training step.
@@ -113,29 +113,45 @@ pub(super) fn lstm<'g>(params: &Params, x: Var<'g>) -> Var<'g> {
 pub(super) const TRANSFORMER: [usize; 5] = [8, 64, 128, 4, 512];
 
 /// A transformer's block with the normalization before each half (Vaswani et al., NeurIPS 2017; Xiong et al.,
-/// ICML 2020): attention and a perceptron with GELU; then the mean over the sequence and a linear layer. Rows
+/// ICML 2020): attention and a perceptron with GELU, the form with tanh; then the mean over the sequence and a linear layer. Rows
 /// of `x` are the tokens, by sequence.
 pub(super) fn transformer<'g>(params: &Params, x: Var<'g>) -> Var<'g> {
     let [batch, length, width, heads, hidden] = TRANSFORMER;
-    let each = width / heads;
     let linear = |name: &str, from: usize, to: usize| Linear::new(&params.at(name), from, to);
     let norm = |name: &str| LayerNorm::new(&params.at(name), width);
 
-    let joint = linear("qkv", width, 3 * width).forward(norm("norm1").forward(x));
-    let part = |k: usize| {
-        joint.slice(1, k * width, width).reshape([batch, length, heads, each]).permute(&[0, 2, 1, 3])
-    };
-    let scores = part(0).matmul_nt(part(1)) * (1.0 / (each as f32).sqrt());
-    let mixed = scores.softmax(3).matmul(part(2)).permute(&[0, 2, 1, 3]).reshape([batch * length, width]);
-    let x = x + linear("out", width, width).forward(mixed);
-
+    let x = x + attend(params, norm("norm1").forward(x), [batch, heads], false);
     let inner = linear("fc1", width, hidden).forward(norm("norm2").forward(x));
-    let x = x + linear("fc2", hidden, width).forward(gelu(inner));
+    let x = x + linear("fc2", hidden, width).forward(inner.gelu_tanh());
     linear("head", width, CLASSES).forward(x.reshape([batch, length, width]).mean(&[1]))
 }
 
-/// The form with tanh of Hendrycks and Gimpel, arXiv:1606.08415, section 2.
-fn gelu(x: Var<'_>) -> Var<'_> {
-    let inner = (x + x * x.square() * 0.044715) * (2.0 / std::f32::consts::PI).sqrt();
-    x * (inner.tanh() + 1.0) * 0.5
+/// Self-attention of tokens `[batch length, width]` with its projections, by the op or composed of products and softmax.
+fn attend<'g>(params: &Params, x: Var<'g>, [batch, heads]: [usize; 2], composed: bool) -> Var<'g> {
+    let (rows, width) = (x.dim(0), x.dim(1));
+    let (length, each) = (rows / batch, width / heads);
+    let joint = Linear::new(&params.at("qkv"), width, 3 * width).forward(x);
+    let mixed = if composed {
+        let part = |k: usize| {
+            joint.slice(1, k * width, width).reshape([batch, length, heads, each]).permute(&[0, 2, 1, 3])
+        };
+        let scores = part(0).matmul_nt(part(1)) * (1.0 / (each as f32).sqrt());
+        scores.softmax(3).matmul(part(2)).permute(&[0, 2, 1, 3])
+    } else {
+        joint.reshape([batch, length, 3 * width]).self_attention([heads; 2], &AttentionOptions::default())
+    };
+    Linear::new(&params.at("out"), width, width).forward(mixed.reshape([rows, width]))
+}
+
+/// Width and heads of the layer of [`attention`].
+const ATTENTION: [usize; 2] = [128, 4];
+
+/// Columns of its input.
+pub(super) const ATTENTION_WIDTH: usize = ATTENTION[0];
+
+/// One layer of self-attention on one sequence, and a linear layer on the mean of its outputs.
+pub(super) fn attention<'g>(params: &Params, x: Var<'g>, composed: bool) -> Var<'g> {
+    let [width, heads] = ATTENTION;
+    let y = attend(params, x, [1, heads], composed);
+    Linear::new(&params.at("head"), width, CLASSES).forward(y.mean_keep(&[0]))
 }

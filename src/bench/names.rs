@@ -110,13 +110,15 @@ const FAMILIES: [(&str, &[&str]); 6] = [
 const MAX_ELEMENTS: usize = 8192 * 8192;
 
 /// What a user may ask for, for the message.
-const KNOWN: [&str; 27] = [
+const KNOWN: [&str; 29] = [
     "mlp-a",
     "mlp-b",
     "cnn-a",
     "cnn-8",
     "lstm",
     "transformer",
+    "attention-N",
+    "attention-N-composed",
     "matmul-N",
     "matmul-MxKxN",
     "matmul-N-plain",
@@ -144,6 +146,8 @@ impl Workload {
     /// What a name stands for.
     ///
     /// - Training steps: `mlp-a`, `mlp-b`, `cnn-a`, `cnn-8`, `lstm`, `transformer`.
+    /// - `attention-N`, a training step of one layer of self-attention on a sequence of N tokens, of width 128 with 4 heads;
+    ///   `attention-N-composed` makes it of products and softmax.
     /// - `matmul-N` and `matmul-MxKxN`, the product of `[M, K]` and `[K, N]`.
     /// - `conv-IN-OUT-SIDE`, which is a convolution with IN to OUT channels on SIDE × SIDE or H × W (`4x64`)
     ///   pixels and its two gradients: 3×3, stride 1 and batch 8, unless it goes on with `-k5`, `-s2`, `-d2`
@@ -206,6 +210,13 @@ fn one_or_three(name: &str) -> Result<Vec<Workload>> {
         if let Some(n) = name.strip_prefix(prefix).and_then(count) {
             limit(name, n)?;
             return one(kind(n));
+        }
+    }
+    if let Some(rest) = name.strip_prefix("attention-") {
+        let of_ops = rest.strip_suffix("-composed");
+        if let Some(length) = count(of_ops.unwrap_or(rest)) {
+            limit(name, length.saturating_mul(if of_ops.is_some() { length } else { 1 }))?;
+            return one(Kind::Attention { length, composed: of_ops.is_some() });
         }
     }
     let (rest, kernels) = kernels(name);
@@ -322,10 +333,16 @@ mod tests {
 
     #[test]
     fn names_mean_what_they_say() {
-        for name in ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "lstm", "transformer", "copy-64", "sum-rows-9"] {
+        for name in ["mlp-a", "mlp-b", "cnn-a", "cnn-8", "lstm", "transformer", "copy-64", "attention-9"] {
             assert_eq!(names(name), [name]);
         }
-        for name in ["matmul-7-block7", "matmul-1x20x3-block5", "conv-3-7-9-weight-gradient-block0"] {
+        for name in [
+            "attention-5-composed",
+            "sum-rows-9",
+            "matmul-7-block7",
+            "matmul-1x20x3-block5",
+            "conv-3-7-9-weight-gradient-block0",
+        ] {
             assert_eq!(names(name), [name]);
         }
         for name in ["matmul-7", "matmul-512-plain", "matmul-1x20x3", "conv-3-7-9x4-k5-s2-b1-input-gradient"]
@@ -339,6 +356,9 @@ mod tests {
             "",
             "mlp",
             "mlp-a-plain",
+            "attention-",
+            "attention-composed",
+            "attention-0-composed",
             "matmul-",
             "matmul-0",
             "matmul-x",

@@ -69,6 +69,7 @@ pub(super) enum Kind {
     PlainCnn { batch: usize, side: usize, width: usize, depth: usize },
     Lstm,
     Transformer,
+    Attention { length: usize, composed: bool },
     Matmul { extents: [usize; 3], kernels: Kernels },
     Conv { convolution: Convolution, direction: Direction, kernels: Kernels },
     AddRelu(usize),
@@ -110,9 +111,12 @@ impl Workload {
     /// What its speed is given in.
     pub fn speed(&self) -> Speed {
         match self.kind {
-            Kind::Mlp { .. } | Kind::Cnn { .. } | Kind::PlainCnn { .. } | Kind::Lstm | Kind::Transformer => {
-                Speed::Steps
-            }
+            Kind::Mlp { .. }
+            | Kind::Cnn { .. }
+            | Kind::PlainCnn { .. }
+            | Kind::Lstm
+            | Kind::Transformer
+            | Kind::Attention { .. } => Speed::Steps,
             Kind::Copy(_) | Kind::Add(_) | Kind::Sum(_) | Kind::SumRows(_) | Kind::SumColumns(_) => {
                 Speed::Bytes
             }
@@ -165,6 +169,11 @@ impl Workload {
             Kind::Transformer => {
                 let [batch, length, width, ..] = models::TRANSFORMER;
                 training(&[batch * length, width], batch, &models::transformer)
+            }
+            &Kind::Attention { length, composed } => {
+                training(&[length, models::ATTENTION_WIDTH], 1, &|params, x| {
+                    models::attention(params, x, composed)
+                })
             }
             &Kind::Matmul { extents: [m, k, n], kernels } => {
                 op(device, &[&[m, k], &[k, n]], |x| x[0].matmul_by(x[1], kernels))

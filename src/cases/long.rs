@@ -8,7 +8,7 @@ use crate::ops::cross_entropy::{CrossEntropy, CrossEntropyBoth};
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::reduce::{Kind, Reduce};
 use crate::ops::softmax::{Softmax, SoftmaxGrad};
-use crate::ops::{Case, Fillings, Kernels, batch_norm, classes, ctc, matmul, pool, upsample};
+use crate::ops::{Case, Fillings, Kernels, attention, batch_norm, classes, ctc, matmul, pool, upsample};
 use crate::shape::Shape;
 
 /// Cheap ones, which are checked with all others: along axes that one invocation walks where nothing is cut.
@@ -46,6 +46,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(classes::long_cases());
     cases.extend(pool::long_cases());
     cases.extend(ctc::long_cases());
+    cases.extend(attention::long_cases());
     cases.extend(convolutions());
     cases.into_iter().map(Case::no_gradient).collect()
 }

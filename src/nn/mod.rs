@@ -2,7 +2,9 @@
 
 mod activation;
 mod affine;
+mod attention;
 mod batch_norm;
+mod cache;
 mod conv;
 #[cfg(test)]
 mod conv_tests;
@@ -21,20 +23,26 @@ mod pool;
 mod positions;
 mod recurrent;
 mod residual;
+mod sampling;
 mod sequential;
 mod simple;
 mod summary;
+mod transformer;
+#[cfg(test)]
+mod transformer_tests;
 mod upsample;
 
 use crate::graph::Var;
 
 pub use crate::ops::{
-    Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, ConvTranspose1dOptions, ConvTranspose2dOptions,
-    ConvTranspose3dOptions, ConvTransposeOptions, Padding, PoolOptions, UpsampleSize,
+    AttentionOptions, Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, ConvTranspose1dOptions,
+    ConvTranspose2dOptions, ConvTranspose3dOptions, ConvTransposeOptions, Padding, PoolOptions, UpsampleSize,
 };
 pub use activation::{Activation, Maxout, Nonlinearity, Prelu, Rrelu, Swish};
 pub use affine::RandomAffine;
+pub use attention::MultiHeadAttention;
 pub use batch_norm::{BatchNorm1d, BatchNorm2d};
+pub use cache::KeyValueCache;
 pub use conv::{
     Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
 };
@@ -55,9 +63,14 @@ pub use recurrent::{
     Carried, Cell, Recurrent, RecurrentCell, RecurrentKind, RecurrentOptions, Sequence, over_time,
 };
 pub use residual::ResidualBlock;
+pub use sampling::Sampler;
 pub use sequential::{Mlp, Sequential};
 pub use simple::{Dropout, Flatten};
 pub use summary::{LayerSummary, Summary};
+pub use transformer::{
+    TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
+    TransformerOptions,
+};
 pub use upsample::Upsample;
 
 /// A part of a model.

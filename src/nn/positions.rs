@@ -163,7 +163,7 @@ impl Layer for LearnedPositions {
 /// assert_eq!(step.values("y")?, [cos - sin, cos + sin]);
 /// # Ok::<(), wgrad::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RotaryPositions {
     in_halves: bool,
     base: f64,
@@ -213,6 +213,36 @@ impl RotaryPositions {
         }
     }
 
+    /// Vectors `[batch, heads, 1, width]`, of which each item is the last of so many, `lengths` `[batch]`, of at most `most`.
+    #[track_caller]
+    pub(super) fn forward_at<'g>(&self, x: Var<'g>, lengths: Var<'g>, most: usize) -> Var<'g> {
+        let g = x.graph();
+        let width = x.dim(3);
+        if let Some(message) = self.problem(width) {
+            return g.refuse("rotary_positions", message, x);
+        }
+        // A row for each length: there is none of 0.
+        let of = |sine: bool| {
+            let all =
+                table(g, [most + 1, width], |length, c| self.entry(length.saturating_sub(1), c, width, sine));
+            all.take_rows(lengths).reshape([x.dim(0), 1, 1, width])
+        };
+        x * of(false) + self.partners(x, width) * of(true)
+    }
+
+    /// The cosine of an element's angle, or the sine that its partner is multiplied by.
+    fn entry(&self, t: usize, c: usize, width: usize, sine: bool) -> f64 {
+        let half = width / 2;
+        // The number of a pair, and whether it is its second element.
+        let (pair, is_second) = if self.in_halves { (c % half, c >= half) } else { (c / 2, c % 2 == 1) };
+        let angle = angle(t + self.offset, pair, width, self.base);
+        match (sine, is_second) {
+            (false, _) => angle.cos(),
+            (true, true) => angle.sin(),
+            (true, false) => -angle.sin(),
+        }
+    }
+
     /// The elements in the places of their partners.
     #[track_caller]
     fn partners<'g>(&self, x: Var<'g>, width: usize) -> Var<'g> {
@@ -232,12 +262,8 @@ impl Layer for RotaryPositions {
         if let Some(message) = self.problem(width) {
             return g.refuse("rotary_positions", message, x);
         }
-        let half = width / 2;
-        // The number of a pair, and whether it is its second element.
-        let place = |c: usize| if self.in_halves { (c % half, c >= half) } else { (c / 2, c % 2 == 1) };
-        let angle = |t: usize, c: usize| angle(t + self.offset, place(c).0, width, self.base);
-        let cos = table(g, [time, width], |t, c| angle(t, c).cos());
-        let sin = table(g, [time, width], |t, c| angle(t, c).sin() * if place(c).1 { 1.0 } else { -1.0 });
+        let [cos, sin] =
+            [false, true].map(|sine| table(g, [time, width], |t, c| self.entry(t, c, width, sine)));
         x * cos + self.partners(x, width) * sin
     }
 }

@@ -10,6 +10,10 @@ pub trait Real: num_traits::Float + ndarray::LinalgScalar + Default + Send + Syn
     fn of(x: f64) -> Self;
     /// Widens to double precision.
     fn wide(self) -> f64;
+    /// Replaces each by e to its power.
+    fn exponentials(values: &mut [Self]) {
+        values.iter_mut().for_each(|x| *x = x.exp());
+    }
     /// Runs an op's formula in this precision: the plain one, or the fast path.
     ///
     /// # Errors
@@ -59,6 +63,9 @@ impl Real for f32 {
     }
     fn wide(self) -> f64 {
         f64::from(self)
+    }
+    fn exponentials(values: &mut [Self]) {
+        super::functions::exponentials(values);
     }
 }
 

@@ -5,6 +5,7 @@
 mod accumulate;
 pub(crate) mod argmax;
 mod assign;
+pub(crate) mod attention;
 mod augment;
 pub(crate) mod batch_norm;
 mod block;
@@ -37,6 +38,7 @@ mod text;
 mod tracked;
 pub(crate) mod upsample;
 
+pub use attention::AttentionOptions;
 pub(crate) use augment::{AffineSample, RandomAffine};
 pub(crate) use block::Block;
 #[doc(hidden)]
@@ -86,6 +88,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(softmax::cases());
     cases.extend(cross_entropy::cases());
     cases.extend(ctc::cases());
+    cases.extend(attention::cases());
     cases.extend(movement::cases());
     cases.extend(classes::cases());
     cases.extend(cast::cases());

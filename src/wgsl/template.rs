@@ -14,6 +14,8 @@ macro_rules! templates {
 
 /// Every template under `shaders/`. A test compares the list with the folder.
 const TEMPLATES: &[(&str, &str)] = templates![
+    "attention",
+    "attention_stats",
     "conv2d_depthwise",
     "conv2d_depthwise_weight",
     "conv2d_strip",

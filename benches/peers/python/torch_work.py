@@ -20,11 +20,35 @@ def cnn(pool_after_conv1, head):
         nn.Flatten(), mlp(head))
 
 
+class Transformer(nn.Module):
+    """wgrad's `transformer`: a block with the normalization before each half, the mean over the sequence, and a linear layer."""
+
+    def __init__(self, batch=8, length=64, width=128, heads=4, hidden=512):
+        super().__init__()
+        self.shape = (batch, length, heads, width // heads)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.gelu, self.head = nn.GELU(approximate="tanh"), nn.Linear(width, 10)
+
+    def forward(self, x):
+        q, k, v = (part.reshape(self.shape).transpose(1, 2) for part in self.qkv(self.norm1(x)).chunk(3, dim=1))
+        if hasattr(nn.functional, "scaled_dot_product_attention"):
+            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        else:
+            scores = q @ k.transpose(2, 3) * self.shape[3] ** -0.5
+            mixed = scores.softmax(3) @ v
+        x = x + self.out(mixed.transpose(1, 2).reshape(x.shape))
+        x = x + self.fc2(self.gelu(self.fc1(self.norm2(x))))
+        return self.head(x.reshape(self.shape[0], self.shape[1], -1).mean(1))
+
+
 TRAIN = {
     "mlp-a": ((64, 784), lambda: mlp([784, 128, 10])),
     "mlp-b": ((256, 784), lambda: mlp([784, 512, 512, 10])),
     "cnn-a": ((64, 1, 28, 28), lambda: cnn(True, [1568, 128, 10])),
     "cnn-8": ((64, 1, 8, 8), lambda: cnn(False, [512, 64, 10])),
+    "transformer": ((512, 128), Transformer),
 }
 
 
@@ -34,7 +58,7 @@ def training_step(workload, captured=False, compiled=False, fused=False):
     shape, build = TRAIN[workload]
     torch.manual_seed(0)
     x, model = torch.rand(shape), build()
-    y = torch.tensor([i * 7 % 10 for i in range(shape[0])])
+    y = torch.tensor([i * 7 % 10 for i in range(8 if workload == "transformer" else shape[0])])
     optim = torch.optim.Adam(model.parameters(), lr=1e-3, capturable=captured, fused=fused or None)
     loss_fn = nn.CrossEntropyLoss()
 

@@ -27,6 +27,8 @@ use super::{Failure, Outcome, bench_precision, progress, say};
     add-relu, matmul, conv, softmax, sum\n\n\
     By name only:\n  \
     lstm, transformer                  training steps of 16 time steps of an LSTM, and of a transformer's block\n  \
+    attention-N, attention-N-composed  training steps of one layer of self-attention on N tokens, width 128, 4 heads;\n                                     \
+    composed of products and softmax\n  \
     matmul-MxKxN                       the product of an M x K and a K x N matrix\n  \
     conv-IN-OUT-SIDE[-kK][-sS][-dD][-gG][-bB]\n                                     \
     a convolution and its two gradients; kernel K (3), stride S (1), dilation D (1),\n                                     \

@@ -3,7 +3,7 @@
 use wgrad::kernels::{Listed, Runs, of_case, of_graph};
 use wgrad::losses::{self, Adaptive, Ctc, Loss, NAMES};
 use wgrad::nn::{self, Layer, Nonlinearity};
-use wgrad::ops::Case;
+use wgrad::ops::{AttentionOptions, Case};
 use wgrad::optim::{Optimizer, OptimizerKind};
 use wgrad::{Graph, Params, Result, Tensor, Var};
 
@@ -78,6 +78,11 @@ const SHAPE: [usize; 2] = [64, 64];
 const IMAGES: [usize; 4] = [8, 16, 8, 8];
 /// Volumes with as many channels.
 const VOLUMES: [usize; 5] = [2, 16, 6, 8, 8];
+const SEQUENCES: [usize; 3] = [2, 32, SHAPE[1]];
+
+fn transformer() -> nn::TransformerOptions {
+    nn::TransformerOptions::new(SHAPE[1], 4)
+}
 
 /// What an entry records; nothing where it is none that records.
 pub(super) fn recorded(entry: &Entry) -> Option<Recorded> {
@@ -267,6 +272,23 @@ fn layer(name: &str, params: &Params) -> Option<Recorded> {
                 (Some(x), Some(carried.run(&layer, x).output))
             })
         }
+        "MultiHeadAttention" => through(nn::MultiHeadAttention::new(params, SHAPE[1], 4), &SEQUENCES),
+        "KeyValueCache" => Recorded::of(|g| {
+            let layer = nn::MultiHeadAttention::new(&params.shared(), SHAPE[1], 4);
+            let cache = layer.cache(params, 2, SHAPE[0]);
+            (None, Some(layer.step(g.input("x", [2, 1, SHAPE[1]]), &cache, g.classes("lengths", [2]))))
+        }),
+        "TransformerEncoderLayer" => {
+            through(nn::TransformerEncoderLayer::new(params, &transformer()), &SEQUENCES)
+        }
+        "TransformerEncoder" => through(nn::TransformerEncoder::new(params, 2, &transformer()), &SEQUENCES),
+        "TransformerDecoderLayer" | "TransformerDecoder" => {
+            let decoder = nn::TransformerDecoder::new(params, 1, &transformer());
+            Recorded::of(|g| {
+                let (x, source) = (g.input("x", SEQUENCES), g.input("source", SEQUENCES));
+                (Some(x), Some(decoder.decode(x, source, [&AttentionOptions::default(); 2])))
+            })
+        }
         "LayerNorm" => through(nn::LayerNorm::new(params, SHAPE[1]), &SHAPE),
         "GroupNorm" => through(nn::GroupNorm::new(params, 4, c), &IMAGES),
         "InstanceNorm" => through(nn::InstanceNorm::new(params, c), &IMAGES),
@@ -321,7 +343,7 @@ mod tests {
     #[test]
     fn what_records_has_kernels() {
         // Drawn on the host, made of parts that are chosen, or wrapped around others.
-        let others = ["RandomAffine", "Mixup", "Sequential", "Activation", "Nonlinearity"];
+        let others = ["RandomAffine", "Mixup", "Sampler", "Sequential", "Activation", "Nonlinearity"];
         for entry in super::super::entries::all() {
             let is_expected = match entry.kind {
                 Kind::Activation | Kind::Loss => true,

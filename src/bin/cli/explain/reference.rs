@@ -27,6 +27,8 @@ const FILES: &[(&str, &str)] = embedded![
     "ops/accumulate.rs",
     "ops/argmax.rs",
     "ops/assign.rs",
+    "ops/attention/grad.rs",
+    "ops/attention/mod.rs",
     "ops/augment/random.rs",
     "ops/augment/sample.rs",
     "ops/batch_norm/grad.rs",
@@ -82,7 +84,9 @@ const FILES: &[(&str, &str)] = embedded![
     "graph/init.rs",
     "nn/activation/learned.rs",
     "nn/affine.rs",
+    "nn/attention.rs",
     "nn/batch_norm.rs",
+    "nn/cache.rs",
     "nn/conv.rs",
     "nn/cutout.rs",
     "nn/embedding.rs",
@@ -99,8 +103,10 @@ const FILES: &[(&str, &str)] = embedded![
     "nn/recurrent/cell.rs",
     "nn/recurrent/mod.rs",
     "nn/residual.rs",
+    "nn/sampling.rs",
     "nn/sequential.rs",
     "nn/simple.rs",
+    "nn/transformer.rs",
     "nn/upsample.rs",
 ];
 
@@ -261,12 +267,15 @@ pub(super) fn of_entry(entry: &Entry) -> Vec<Item> {
             let any = name.trim_end_matches(['1', '2', '3', 'd']);
             let marks =
                 [format!("Layer for {name} {{"), format!("Layer for {name}<"), format!("Layer for {any}<")];
-            // Two are made by one macro, and some are no layers: one mixes losses too, others have states.
+            // Two are made by one macro, and some are no layers: they mix losses too, have states, or take more than one value.
             let other = || match &**name {
                 "BatchNorm1d" | "BatchNorm2d" => first("nn/batch_norm", "Layer for $name {"),
                 "Mixup" => first("nn/mixup", "pub fn mix<"),
                 "RecurrentCell" => first("nn/recurrent/cell", "Cell for RecurrentCell {"),
                 "Carried" => first("nn/recurrent/carried", "pub fn run<"),
+                "KeyValueCache" => first("nn/cache", "pub fn step<"),
+                "TransformerDecoderLayer" | "TransformerDecoder" => first("nn/transformer", "pub fn decode<"),
+                "Sampler" => first("nn/sampling", "pub fn sample("),
                 _ => None,
             };
             marks.iter().find_map(|mark| first("nn", mark)).or_else(other).into_iter().collect()

@@ -1,0 +1,183 @@
+//! Attention and transformers against `tests/golden/transformers.csv`, by PyTorch, and generation with a cache against the whole
+//! sequence at once.
+
+use super::*;
+use crate::golden_tests::{Numbers, devices, golden, weighed};
+use crate::graph::{Graph, Params};
+use crate::tensor::Data;
+use crate::{Device, Result};
+
+const GOLDEN: &str = include_str!("../../tests/golden/transformers.csv");
+
+/// Records the case of this name: its output.
+fn record<'g>(
+    params: &Params,
+    name: &str,
+    x: Var<'g>,
+    source: Option<Var<'g>>,
+    lengths: Option<Var<'g>>,
+) -> Var<'g> {
+    let (kind, variant) = name.split_once('/').unwrap();
+    let of_lengths = AttentionOptions { lengths, ..Default::default() };
+    if kind == "attention" {
+        let layer = MultiHeadAttention::new(params, 8, 2);
+        return match (variant, source) {
+            ("causal", None) => layer.causal().forward(x),
+            ("cross", Some(source)) => layer.attend_to(x, source, &of_lengths),
+            ("plain" | "lengths", None) => layer.attend(x, &of_lengths),
+            other => panic!("{other:?}"),
+        };
+    }
+    let (activation, norm) = variant.split_once('-').unwrap();
+    let options =
+        TransformerOptions::new(8, 2).hidden(12).activation(activation.parse::<Activation>().unwrap());
+    let options = if norm == "pre" { options.norm_first() } else { options };
+    match (kind, source) {
+        ("encoder", None) => TransformerEncoderLayer::new(params, &options).encode(x, &of_lengths),
+        ("decoder", Some(source)) => {
+            let layer = TransformerDecoderLayer::new(params, &options);
+            layer.decode(x, source, [&AttentionOptions::default(), &of_lengths])
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn values_and_gradients_are_those_of_pytorch() {
+    let floats = |t: &Numbers| t.values.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+    for device in devices() {
+        let mut compared = 0;
+        for (name, tensors) in golden(GOLDEN) {
+            let find = |what: &str| tensors.iter().find(|t| t.what == what);
+            let params = Params::seeded(1);
+            let g = Graph::new();
+            let input = |what: &str| find(what).map(|t| g.input(what, &t.shape[..]));
+            let (x, source) = (input("x").unwrap(), input("source"));
+            let lengths = find("lengths").map(|t| g.classes("lengths", &t.shape[..]));
+            let y = record(&params, &name, x, source, lengths);
+            let mut by = vec![("x".to_string(), x)];
+            by.extend(source.map(|source| ("source".to_string(), source)));
+            by.extend(params.all().iter().map(|p| (p.name().to_string(), g.param(p))));
+            let gradients = g.gradients(weighed(y), &by.iter().map(|(_, v)| *v).collect::<Vec<_>>());
+            g.output("out", y);
+            by.iter().zip(&gradients).for_each(|((what, _), d)| g.output(&format!("d:{what}"), *d));
+            let mut step = device.compile(&g).unwrap_or_else(|e| panic!("{name}: {e}"));
+            for param in params.all() {
+                let values = find(&format!("param:{}", param.name()))
+                    .unwrap_or_else(|| panic!("{name} {}", param.name()));
+                assert_eq!(param.shape().dims(), values.shape, "{name} {}", param.name());
+                device.write_param(&param, &Data::F32(floats(values))).unwrap();
+            }
+            for what in ["x", "source"] {
+                if let Some(t) = find(what) {
+                    step.feed(what, &floats(t)).unwrap();
+                }
+            }
+            if let Some(t) = find("lengths") {
+                step.feed("lengths", &t.values.iter().map(|&n| n as u32).collect::<Vec<_>>()).unwrap();
+            }
+            step.run().unwrap();
+            for t in tensors.iter().filter(|t| t.what == "out" || t.what.starts_with("d:")) {
+                let found = step.values(&t.what).unwrap();
+                assert_eq!(found.len(), t.values.len(), "{name} {}", t.what);
+                let scale = t.values.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
+                for (a, b) in found.iter().zip(&t.values) {
+                    let off = (f64::from(*a) - b).abs() / scale;
+                    assert!(off < 1e-5, "{device:?} {name} {}: {a} is not {b}", t.what);
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 4000, "{compared}");
+    }
+}
+
+/// Outputs for whole sequences and, with a cache, place by place; of sequences that begin again at their own places, too.
+fn with_a_cache(device: &Device, options: &TransformerOptions) -> Result<f64> {
+    let (batch, length, most, width) = (2, 9, 12, options.width);
+    let params = Params::seeded(3);
+    let net = TransformerEncoder::new(&params.at("net"), 2, options);
+    let x: Vec<f32> = (0..batch * length * width).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect();
+    let g = Graph::inference();
+    g.output("y", net.forward(g.input("x", [batch, length, width])));
+    let mut whole = device.compile(&g)?;
+    whole.run_with(&[("x", (&x).into())])?;
+    let expected = whole.values("y")?;
+    let g = Graph::inference();
+    let caches = net.caches(&params.at("cache"), batch, most);
+    let y = net.step(g.input("x", [batch, 1, width]), &caches, g.classes("lengths", [batch]));
+    g.output("y", y);
+    let mut step = device.compile(&g)?;
+    let mut worst = 0f64;
+    // The second sequence is five places behind, and before that another one.
+    for t in 0..length + 5 {
+        let places = [t, if t < 5 { t } else { t - 5 }];
+        let mut row = Vec::new();
+        for (item, place) in places.into_iter().enumerate() {
+            let at = (item * length + place.min(length - 1)) * width;
+            row.extend(x[at..at + width].iter().map(|x| if item == 1 && t < 5 { -x } else { *x }));
+        }
+        let lengths = places.map(|place| place.min(most - 1) as u32 + 1);
+        step.run_with(&[("x", (&row).into()), ("lengths", (&lengths[..]).into())])?;
+        let found = step.values("y")?;
+        for (item, place) in places.into_iter().enumerate() {
+            if place < length && !(item == 1 && t < 5) {
+                for c in 0..width {
+                    let (a, b) = (found[item * width + c], expected[(item * length + place) * width + c]);
+                    worst = worst.max(f64::from((a - b).abs()));
+                }
+            }
+        }
+    }
+    Ok(worst)
+}
+
+#[test]
+fn generation_with_a_cache_gives_what_the_whole_sequence_gives() {
+    let plain = TransformerOptions::new(8, 4).causal();
+    let rotary = plain.clone().kv_heads(2).norm_first().rotary(RotaryPositions::new().halves());
+    for device in devices() {
+        for options in [&plain, &rotary, &rotary.clone().rotary(RotaryPositions::new().offset(3))] {
+            let off = with_a_cache(&device, options).unwrap();
+            assert!(off < 1e-5, "{device:?} {options:?}: {off:e}");
+        }
+    }
+}
+
+#[test]
+fn layers_stand_in_summaries_and_refuse_what_does_not_fit() {
+    let params = Params::seeded(1);
+    let options =
+        TransformerOptions::new(8, 2).kv_heads(1).hidden(12).activation(Activation::Swiglu).dropout(0.1);
+    let net = Sequential::new(&params).with(|p| TransformerEncoder::new(p, 1, &options)).linear(8, 3);
+    let summary = Summary::of(&net, [2, 5, 8]).unwrap();
+    let rows: Vec<(&str, usize)> = summary.layers.iter().map(|l| (l.name.as_str(), l.parameters)).collect();
+    let find = |name: &str| rows.iter().filter(|row| row.0 == name).map(|row| row.1).sum::<usize>();
+    assert_eq!(find("0.layers.0.self_attn"), 16 * 8 + 16, "{rows:?}");
+    assert_eq!(find("0.layers.0.self_attn.out_proj"), 8 * 8 + 8);
+    assert_eq!(find("0.layers.0.linear1"), 24 * 8 + 24);
+    assert_eq!(summary.parameters, 144 + 72 + 216 + 104 + 2 * 16 + 27);
+    let message = |record: &dyn for<'g> Fn(&'g Graph, &Params) -> Var<'g>| {
+        let g = Graph::new();
+        record(&g, &Params::seeded(1));
+        g.error().map_or_else(String::new, |e| e.to_string())
+    };
+    let of = |heads: [usize; 2], shape: &'static [usize]| {
+        message(&move |g, p| MultiHeadAttention::with(p, 8, heads[0], heads[1]).forward(g.input("x", shape)))
+    };
+    assert!(of([3, 3], &[1, 5, 8]).contains("3 heads do not divide the width 8"));
+    assert!(of([4, 3], &[1, 5, 8]).contains("3 heads of keys and values do not divide 4"));
+    assert!(of([4, 2], &[5, 8]).contains("takes [batch, length, 8]"));
+    assert!(of([4, 2], &[1, 5, 8]).is_empty());
+    let text = message(&|g, p| {
+        let layer = MultiHeadAttention::new(p, 8, 2).rotary(RotaryPositions::new());
+        let x = g.input("x", [1, 5, 8]);
+        layer.attend_to(x, x, &AttentionOptions::default())
+    });
+    assert!(text.contains("rotary positions are for self-attention"), "{text}");
+    let text = message(&|g, p| {
+        let layer = MultiHeadAttention::new(p, 8, 2);
+        layer.step(g.input("x", [1, 2, 8]), &layer.cache(&p.at("cache"), 1, 4), g.classes("lengths", [1]))
+    });
+    assert!(text.contains("takes [1, 1, 8] with a cache"), "{text}");
+}
