@@ -253,9 +253,7 @@ pub(super) fn of_entry(entry: &Entry) -> Vec<Item> {
                 "BatchNorm1d" | "BatchNorm2d" => first("nn/batch_norm", "Layer for $name {"),
                 "Mixup" => first("nn/mixup", "pub fn mix<"),
                 "KeyValueCache" => first("nn/cache", "pub fn step<"),
-                "TransformerDecoderLayer" | "TransformerDecoder" => {
-                    first("nn/transformer", "pub fn decode<")
-                }
+                "TransformerDecoderLayer" | "TransformerDecoder" => first("nn/transformer", "pub fn decode<"),
                 "Sampler" => first("nn/sampling", "pub fn sample("),
                 _ => None,
             };
