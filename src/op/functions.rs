@@ -47,7 +47,7 @@ fn tanh(x: f32) -> f32 {
     let size = x.abs();
     let z = x * x;
     let p =
-        (((-5.704_988_7e-3 * z + 2.063_908_9e-2) * z - 5.373_971_6e-2) * z + 0.133_314_42) * z - 0.333_332_84;
+        (((-5.704_988_7e-3 * z + 2.063_909e-2) * z - 5.373_971_6e-2) * z + 0.133_314_42) * z - 0.333_332_84;
     let near = x + x * z * p;
     let far = 1.0 - 2.0 / (exp(2.0 * if size > 10.0 { 10.0 } else { size }) + 1.0);
     let y = if size < 0.625 { near } else { far.copysign(x) };
