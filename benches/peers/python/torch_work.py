@@ -43,11 +43,23 @@ class Transformer(nn.Module):
         return self.head(x.reshape(self.shape[0], self.shape[1], -1).mean(1))
 
 
+class Lstm(nn.Module):
+    """wgrad's `lstm`: one layer over 16 times, and a linear layer on its last output."""
+
+    def __init__(self, inputs=64, hidden=128):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(inputs, hidden, batch_first=True), nn.Linear(hidden, 10)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
+
+
 TRAIN = {
     "mlp-a": ((64, 784), lambda: mlp([784, 128, 10])),
     "mlp-b": ((256, 784), lambda: mlp([784, 512, 512, 10])),
     "cnn-a": ((64, 1, 28, 28), lambda: cnn(True, [1568, 128, 10])),
     "cnn-8": ((64, 1, 8, 8), lambda: cnn(False, [512, 64, 10])),
+    "lstm": ((32, 16, 64), Lstm),
     "transformer": ((512, 128), Transformer),
 }
 

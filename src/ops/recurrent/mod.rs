@@ -274,8 +274,9 @@ impl Op for Recurrent {
 
     fn traits(&self) -> Traits {
         let kept = 1 + usize::from(self.walk.cell.has_cell());
+        // c adds up over the times; h goes from time to time in a buffer of its own.
         lengths_of(self.walk, self.places().lengths, 0)
-            .keeping_f32(Outputs::OTHERS)
+            .keeping_f32(Outputs::of(|k| k == 1 && self.walk.cell.has_cell()))
             .without_gradient(Outputs::of(|k| k == kept))
     }
 }
