@@ -201,8 +201,10 @@ impl Launch<'_> {
             Pass::Key => p.group * p.n.div_ceil(form.block),
             Pass::Forward | Pass::Query => p.m.div_ceil(form.block),
         };
-        // Chunks are stored one after the other.
-        let rest = p.d.div_ceil(4) + p.e.div_ceil(4);
+        // Chunks, or columns, are stored one after the other.
+        let stores = |width: usize, is_vec4: bool| if is_vec4 { width / 4 } else { width };
+        let [d4, e4] = p.aligned();
+        let rest = stores(p.d, d4) + stores(p.e, e4);
         let most = (caps.max_loop_iterations as usize).saturating_sub(rest) / each;
         let Cut { length, .. } = caps.cut(blocks, most);
         let held = if *pass == Pass::Key { p.m } else { p.rows() };
