@@ -24,6 +24,34 @@ impl Numbers {
     fn classes(&self) -> Vec<u32> {
         self.values.iter().map(|&x| x as u32).collect()
     }
+
+    /// The largest number or, where that is less, 1.
+    pub(crate) fn size(&self) -> f64 {
+        self.values.iter().fold(1.0, |most, x| most.max(x.abs()))
+    }
+}
+
+/// The largest difference from the numbers of a file, and how many were compared.
+#[derive(Debug, Default)]
+pub(crate) struct Worst {
+    pub(crate) off: f64,
+    pub(crate) what: String,
+    pub(crate) compared: usize,
+}
+
+impl Worst {
+    /// Looks at a tensor of a case, whose differences count in units of `unit`.
+    pub(crate) fn compare(&mut self, name: &str, found: &[f64], expected: &Numbers, unit: f64) {
+        assert_eq!(found.len(), expected.values.len(), "{name} {}", expected.what);
+        for (a, b) in found.iter().zip(&expected.values) {
+            let off = (a - b).abs() / unit;
+            self.compared += 1;
+            if off.is_nan() || off > self.off {
+                self.off = off;
+                self.what = format!("{name} {}: {a} is not {b}", expected.what);
+            }
+        }
+    }
 }
 
 /// The tensors of a file by the name of their case, in the order of the file.

@@ -1,7 +1,7 @@
 //! Losses and their gradients against `tests/golden/losses.csv`, by PyTorch.
 
 use super::{Ctc, Loss, Reduction};
-use crate::golden_tests::{self, Numbers, in_f64};
+use crate::golden_tests::{self, Numbers, Worst, in_f64};
 use crate::graph::{Graph, Var};
 
 const GOLDEN: &str = include_str!("../../tests/golden/losses.csv");
@@ -53,11 +53,9 @@ fn record<'g>(name: &str, values: &[Var<'g>], weights: Option<Var<'g>>) -> Var<'
 
 /// Runs all cases: `of` gives outputs of a graph whose inputs hold the numbers. Returns the worst error, relative to the
 /// largest number of a tensor, or to 1 where that is less, and how many numbers were compared.
-fn worst(
-    mut of: impl FnMut(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>,
-) -> (f64, String, usize) {
+fn worst(mut of: impl FnMut(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>) -> Worst {
     let all = golden_tests::golden(GOLDEN);
-    let (mut worst, mut compared) = ((0.0, String::new()), 0);
+    let mut worst = Worst::default();
     for (name, expected) in all.iter().filter(|(name, _)| name.contains('/')) {
         let inputs = &all[name.split_once('/').unwrap().0];
         let g = Graph::new();
@@ -90,25 +88,17 @@ fn worst(
         let labels: Vec<String> =
             (0..expected.len()).map(|i| if i == 0 { "out".into() } else { format!("d{}", i - 1) }).collect();
         for (found, expected) in of(&g, &fed, &labels).iter().zip(expected) {
-            assert_eq!(found.len(), expected.values.len(), "{name} {}", expected.what);
-            let scale = expected.values.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
             // log(2π) / 2 as f32 is off by 1.5e-8.
-            let scale = if name.contains("-full") { scale * 20.0 } else { scale };
-            for (a, b) in found.iter().zip(&expected.values) {
-                let off = (a - b).abs() / scale;
-                compared += 1;
-                if off.is_nan() || off > worst.0 {
-                    worst = (off, format!("{name} {}: {a} is not {b}", expected.what));
-                }
-            }
+            let more = if name.contains("-full") { 20.0 } else { 1.0 };
+            worst.compare(name, found, expected, more * expected.size());
         }
     }
-    (worst.0, worst.1, compared)
+    worst
 }
 
 #[test]
 fn losses_and_gradients_are_those_of_pytorch() {
-    let (off, worst, compared) = worst(in_f64);
+    let Worst { off, what: worst, compared } = worst(in_f64);
     println!("{compared} numbers, off by {off:e} at most: {worst}");
     assert!(compared > 2000, "{compared}");
     // Constants such as 1e-6 are f32, which tells in the last digits.
@@ -122,7 +112,7 @@ fn kernels_give_those_of_pytorch() {
         assert!(std::env::var_os("WGRAD_REQUIRE_GPU").is_none(), "there is no GPU");
         return;
     };
-    let (off, worst, _) = worst(|g, fed, labels| golden_tests::on(&device, g, fed, labels));
+    let Worst { off, what: worst, .. } = worst(|g, fed, labels| golden_tests::on(&device, g, fed, labels));
     println!("off by {off:e} at most: {worst}");
     assert!(off < 1e-5, "{off:e}: {worst}");
 }

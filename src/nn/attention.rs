@@ -1,6 +1,6 @@
 //! Attention with several heads as a layer.
 
-use super::{Layer, RotaryPositions};
+use super::{Layer, Linear, RotaryPositions};
 use crate::graph::{Init, Param, Params, Var};
 use crate::ops::AttentionOptions;
 
@@ -29,8 +29,7 @@ pub struct MultiHeadAttention {
     path: String,
     weight: Param,
     bias: Param,
-    out_weight: Param,
-    out_bias: Param,
+    out_proj: Linear,
     width: usize,
     heads: [usize; 2],
     causal: bool,
@@ -46,13 +45,16 @@ impl MultiHeadAttention {
     /// With fewer heads of keys and values, which divide those of the queries.
     pub fn with(params: &Params, width: usize, heads: usize, kv_heads: usize) -> Self {
         let rows = width.saturating_add((width / heads.max(1)).saturating_mul(kv_heads.saturating_mul(2)));
-        let out = params.at("out_proj");
         MultiHeadAttention {
             path: params.path().to_string(),
             weight: params.param("in_proj_weight", [rows, width], Init::XavierUniform),
             bias: params.param("in_proj_bias", [rows], Init::Constant(0.0)),
-            out_weight: out.param("weight", [width, width], Init::FanIn(width)),
-            out_bias: out.param("bias", [width], Init::Constant(0.0)),
+            out_proj: Linear::starting(
+                &params.at("out_proj"),
+                [width; 2],
+                Init::FanIn(width),
+                Some(Init::Constant(0.0)),
+            ),
             width,
             heads: [heads, kv_heads],
             causal: false,
@@ -187,9 +189,7 @@ impl MultiHeadAttention {
 
     #[track_caller]
     pub(super) fn out<'g>(&self, mixed: Var<'g>) -> Var<'g> {
-        let g = mixed.graph();
-        let _scope = g.scope_at(&format!("{}.out_proj", self.path));
-        mixed.matmul_nt(g.param(&self.out_weight)) + g.param(&self.out_bias)
+        self.out_proj.forward(mixed)
     }
 }
 

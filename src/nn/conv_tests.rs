@@ -1,7 +1,7 @@
 //! Convolutions along any axes, transposed ones and up-sampling against `tests/golden/convolutions.csv`, by PyTorch, and
 //! `tests/golden/onnx_convolutions.csv`, by ONNX; what layers start with; refusals.
 
-use crate::golden_tests::{Numbers, devices, golden, in_f64, on, weighed};
+use crate::golden_tests::{Numbers, Worst, devices, golden, in_f64, on, weighed};
 use crate::graph::{Graph, Init, Params, Var};
 use crate::nn::{
     Conv1d, Conv1dOptions, Conv3d, Conv3dOptions, ConvOptions, ConvTranspose1d, ConvTranspose2d,
@@ -65,11 +65,8 @@ fn record<'g, const AXES: usize>(name: &str, inputs: &[Var<'g>]) -> Var<'g> {
 }
 
 /// The largest difference from the file, of the size of what is compared.
-fn worst(
-    file: &str,
-    of: impl Fn(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>,
-) -> (f64, String, usize) {
-    let (mut worst, mut compared) = ((0.0, String::new()), 0);
+fn worst(file: &str, of: impl Fn(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>) -> Worst {
+    let mut worst = Worst::default();
     for (name, tensors) in golden(file) {
         let all = |what: &str| tensors.iter().filter(|t| t.what == what).cloned().collect::<Vec<_>>();
         let fed: Vec<(String, Numbers)> =
@@ -93,23 +90,15 @@ fn worst(
         assert!(g.error().is_none(), "{name}: {:?}", g.error());
         assert_eq!(y.shape().elements(), expected[0].values.len(), "{name}");
         for (found, expected) in of(&g, &fed, &labels).iter().zip(&expected) {
-            assert_eq!(found.len(), expected.values.len(), "{name} {}", expected.what);
-            let size = expected.values.iter().fold(1.0, |m: f64, x| m.max(x.abs()));
-            for (a, b) in found.iter().zip(&expected.values) {
-                let off = (a - b).abs() / size;
-                compared += 1;
-                if off.is_nan() || off > worst.0 {
-                    worst = (off, format!("{name} {}: {a} is not {b}", expected.what));
-                }
-            }
+            worst.compare(&name, found, expected, expected.size());
         }
     }
-    (worst.0, worst.1, compared)
+    worst
 }
 
 #[test]
 fn values_and_gradients_are_those_of_pytorch() {
-    let (off, worst, compared) = worst(GOLDEN, in_f64);
+    let Worst { off, what: worst, compared } = worst(GOLDEN, in_f64);
     println!("{compared} numbers off by {off:e} at most: {worst}");
     assert!(off < 1e-9 && compared > 15_000, "{compared}, {off:e}: {worst}");
 }
@@ -117,7 +106,7 @@ fn values_and_gradients_are_those_of_pytorch() {
 #[test]
 fn kernels_give_the_same() {
     for device in devices() {
-        let (off, worst, _) = worst(GOLDEN, |g, fed, labels| on(&device, g, fed, labels));
+        let Worst { off, what: worst, .. } = worst(GOLDEN, |g, fed, labels| on(&device, g, fed, labels));
         println!("off by {off:e} at most: {worst}");
         assert!(off < 1e-5, "{off:e} on {device:?}: {worst}");
     }
@@ -126,7 +115,7 @@ fn kernels_give_the_same() {
 /// Its numbers are those of f32.
 #[test]
 fn values_are_those_of_onnx() {
-    let (off, worst, compared) = worst(ONNX, in_f64);
+    let Worst { off, what: worst, compared } = worst(ONNX, in_f64);
     println!("{compared} numbers off by {off:e} at most: {worst}");
     assert!(off < 1e-6 && compared > 800, "{compared}, {off:e}: {worst}");
 }

@@ -1,7 +1,7 @@
 //! Embeddings and positions against `tests/golden/embeddings.csv`, by PyTorch and complex numbers, and what they are known by.
 
 use super::*;
-use crate::golden_tests::{Numbers, devices, golden, in_f64, on, weighed};
+use crate::golden_tests::{Numbers, Worst, devices, golden, in_f64, on, weighed};
 use crate::graph::{Graph, Params};
 use crate::rng::Rng;
 use crate::tensor::Data;
@@ -34,8 +34,8 @@ fn record<'g>(g: &'g Graph, name: &str, x: &Numbers, classes: Option<&Numbers>) 
 }
 
 /// The largest difference from the file.
-fn worst(of: impl Fn(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>) -> (f64, String) {
-    let (mut worst, mut compared) = ((0.0, String::new()), 0);
+fn worst(of: impl Fn(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>) -> Worst {
+    let mut worst = Worst::default();
     for (name, tensors) in golden(GOLDEN) {
         let find = |what: &str| tensors.iter().find(|t| t.what == what);
         let (x, classes) = (find("input").unwrap(), find("classes"));
@@ -50,24 +50,17 @@ fn worst(of: impl Fn(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>) 
         };
         let found = of(&g, &fed, &["y".to_string(), "d".to_string()]);
         for (found, expected) in found.iter().zip([find("out").unwrap(), find("gradient").unwrap()]) {
-            assert_eq!(found.len(), expected.values.len(), "{name} {}", expected.what);
-            for (a, b) in found.iter().zip(&expected.values) {
-                let off = (a - b).abs();
-                compared += 1;
-                if off.is_nan() || off > worst.0 {
-                    worst = (off, format!("{name} {}: {a} is not {b}", expected.what));
-                }
-            }
+            worst.compare(&name, found, expected, 1.0);
         }
     }
-    assert!(compared > 5000, "{compared}");
+    assert!(worst.compared > 5000, "{}", worst.compared);
     worst
 }
 
 /// The tables are rounded to f32, also where the rest is in f64.
 #[test]
 fn values_and_gradients_are_those_of_pytorch_and_complex_numbers() {
-    let (off, worst) = worst(in_f64);
+    let Worst { off, what: worst, .. } = worst(in_f64);
     println!("off by {off:e} at most: {worst}");
     assert!(off < 4e-7, "{off:e}: {worst}");
 }
@@ -75,7 +68,7 @@ fn values_and_gradients_are_those_of_pytorch_and_complex_numbers() {
 #[test]
 fn kernels_give_the_same() {
     for device in devices() {
-        let (off, worst) = worst(|g, fed, labels| on(&device, g, fed, labels));
+        let Worst { off, what: worst, .. } = worst(|g, fed, labels| on(&device, g, fed, labels));
         println!("off by {off:e} at most: {worst}");
         assert!(off < 1e-5, "{off:e} on {device:?}: {worst}");
     }

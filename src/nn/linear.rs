@@ -19,11 +19,25 @@ impl Linear {
 
     /// With or without bias, the weight initialized by `init`; a bias starts uniform within 1 / √in.
     pub fn with(params: &Params, inputs: usize, outputs: usize, bias: bool, init: Init) -> Self {
+        Self::starting(params, [inputs, outputs], init, bias.then_some(Init::FanIn(inputs)))
+    }
+
+    /// With a bias that starts otherwise.
+    pub(super) fn starting(
+        params: &Params,
+        [inputs, outputs]: [usize; 2],
+        weight: Init,
+        bias: Option<Init>,
+    ) -> Self {
         Linear {
             path: params.path().to_string(),
-            weight: params.param("weight", [outputs, inputs], init),
-            bias: bias.then(|| params.param("bias", [outputs], Init::FanIn(inputs))),
+            weight: params.param("weight", [outputs, inputs], weight),
+            bias: bias.map(|init| params.param("bias", [outputs], init)),
         }
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 
     /// The weight, `[out, in]`.

@@ -149,10 +149,9 @@ impl FeedForward {
 impl Layer for FeedForward {
     #[track_caller]
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
-        let own = self.linear1.weight().name().trim_end_matches(".weight");
         let inner = self.linear1.forward(x);
         let inner = {
-            let _scope = x.graph().scope_at(own);
+            let _scope = x.graph().scope_at(self.linear1.path());
             self.between.forward(inner)
         };
         self.linear2.forward(self.dropout.forward(inner))

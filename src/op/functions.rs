@@ -1,6 +1,8 @@
 //! Functions of many numbers, without branches, so that compilers make vectors of them: the same formulas as the shaders'
 //! (`shaders/activations.wgsl`), and as exact.
 
+use super::Real;
+
 /// e^x to two units in the last place, without a branch, so that compilers make vectors of it: n = x / ln 2 rounded, and of the rest the
 /// polynomial of Cephes' `expf` (Moshier, "Methods and Programs for Mathematical Functions", 1989), times 2^n. Below the smallest
 /// normal number it is 0.
@@ -31,14 +33,17 @@ fn exp(x: f32) -> f32 {
     if x.is_nan() { x } else { y }
 }
 
-/// 1 / (1 + e^-x).
+/// 1 / (1 + e^-x), from e^-|x|: it never exponentiates a positive number, so it cannot overflow.
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    let size = x.abs();
-    let t = exp(-size);
-    let s = 1.0 / (1.0 + t);
-    let y = if x >= 0.0 { s } else { t * s };
-    if x.is_nan() { x } else { y }
+fn logistic<T: Real>(x: T, t: T) -> T {
+    let s = (T::one() + t).recip();
+    if x >= T::zero() { s } else { t * s }
+}
+
+/// 1 / (1 + e^-x), plainly.
+#[inline(always)]
+pub(crate) fn sigmoid<T: Real>(x: T) -> T {
+    logistic(x, (-x.abs()).exp())
 }
 
 /// Near 0 an odd polynomial (Cephes, `tanhf`), elsewhere 1 - 2 / (e^2|x| + 1).
@@ -59,7 +64,7 @@ pub(super) fn exponentials(values: &mut [f32]) {
 }
 
 pub(super) fn sigmoids(values: &mut [f32]) {
-    values.iter_mut().for_each(|x| *x = sigmoid(*x));
+    values.iter_mut().for_each(|x| *x = logistic(*x, exp(-x.abs())));
 }
 
 pub(super) fn tanhs(values: &mut [f32]) {

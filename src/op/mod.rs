@@ -25,6 +25,7 @@ pub use case::{Case, Fillings};
 pub use chain::{Chain, Pointwise};
 pub(crate) use chain::{Operand, Step};
 pub use dispatch::{Arg, Dispatch, Program};
+pub(crate) use functions::sigmoid;
 pub use kernel::{Fusion, Kernel, KernelContext};
 pub(crate) use traits::Pattern;
 pub use traits::{Below, Outputs, Traits};

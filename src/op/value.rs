@@ -2,6 +2,8 @@
 
 use ndarray::ArrayView2;
 
+use super::functions;
+
 use crate::shape::{DType, Shape};
 
 /// The float types of the CPU executor: `f32` and `f64`.
@@ -10,10 +12,6 @@ pub trait Real: num_traits::Float + ndarray::LinalgScalar + Default + Send + Syn
     fn of(x: f64) -> Self;
     /// Widens to double precision.
     fn wide(self) -> f64;
-    /// Replaces each by e to its power.
-    fn exponentials(values: &mut [Self]) {
-        values.iter_mut().for_each(|x| *x = x.exp());
-    }
     /// Runs an op's formula in this precision: the plain one, or the fast path.
     ///
     /// # Errors
@@ -24,12 +22,21 @@ pub trait Real: num_traits::Float + ndarray::LinalgScalar + Default + Send + Syn
         inputs: &[In<'_, Self>],
         outputs: &mut [Out<'_, Self>],
     ) -> Result<(), String>;
-    /// 1 / (1 + e^-x) of each, as the CPU device computes it.
+    /// e to the power of each, as the CPU device computes it.
     #[doc(hidden)]
-    fn sigmoids(values: &mut [Self]);
-    /// Hyperbolic tangents, as the CPU device computes them.
+    fn exponentials(values: &mut [Self]) {
+        values.iter_mut().for_each(|x| *x = x.exp());
+    }
+    /// 1 / (1 + e^-x) of each.
     #[doc(hidden)]
-    fn tanhs(values: &mut [Self]);
+    fn sigmoids(values: &mut [Self]) {
+        values.iter_mut().for_each(|x| *x = functions::sigmoid(*x));
+    }
+    /// The hyperbolic tangent of each.
+    #[doc(hidden)]
+    fn tanhs(values: &mut [Self]) {
+        values.iter_mut().for_each(|x| *x = x.tanh());
+    }
 }
 
 macro_rules! eval {
@@ -55,17 +62,17 @@ impl Real for f32 {
     fn of(x: f64) -> Self {
         x as f32
     }
-    fn sigmoids(values: &mut [Self]) {
-        super::functions::sigmoids(values);
-    }
-    fn tanhs(values: &mut [Self]) {
-        super::functions::tanhs(values);
-    }
     fn wide(self) -> f64 {
         f64::from(self)
     }
     fn exponentials(values: &mut [Self]) {
-        super::functions::exponentials(values);
+        functions::exponentials(values);
+    }
+    fn sigmoids(values: &mut [Self]) {
+        functions::sigmoids(values);
+    }
+    fn tanhs(values: &mut [Self]) {
+        functions::tanhs(values);
     }
 }
 
@@ -74,14 +81,6 @@ impl Real for f64 {
 
     fn of(x: f64) -> Self {
         x
-    }
-    fn sigmoids(values: &mut [Self]) {
-        // Never exponentiates a positive number, so it cannot overflow.
-        let sigmoid = |x: f64| if x >= 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) };
-        values.iter_mut().for_each(|x| *x = sigmoid(*x));
-    }
-    fn tanhs(values: &mut [Self]) {
-        values.iter_mut().for_each(|x| *x = x.tanh());
     }
     fn wide(self) -> f64 {
         self

@@ -83,7 +83,7 @@ impl<T: Real> Number for T {
     }
     #[inline(always)]
     fn sigmoid(self) -> Self {
-        super::elementwise::sigmoid(self)
+        crate::op::sigmoid(self)
     }
     #[inline(always)]
     fn tanh(self) -> Self {

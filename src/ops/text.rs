@@ -1,9 +1,9 @@
 //! What generated kernels are spelled with.
 
-use minijinja::Value;
+use minijinja::{Value, context};
 
 use super::elementwise::FIRST_BINDING;
-use super::{Chain, Kernel};
+use super::{Arg, Chain, Kernel};
 use crate::error::Result;
 
 /// Formulas after an op, where its kernel stores vectors of `vector` elements of rows of `columns`, if it has such.
@@ -32,6 +32,43 @@ pub(super) fn rendered(
         before = format!("{}{}\n", text.bindings, text.functions);
     }
     Kernel::rendered(file, key, entry, &before, variant)
+}
+
+/// A storage binding of a template's kernel: what it is called there, the type of its elements, and what is bound. It is written
+/// where an output or a scratch buffer is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Binding {
+    pub(super) name: &'static str,
+    pub(super) element: &'static str,
+    pub(super) arg: Arg,
+}
+
+impl Binding {
+    pub(super) fn new(name: &'static str, element: &'static str, arg: Arg) -> Self {
+        Binding { name, element, arg }
+    }
+
+    pub(super) fn is_written(&self) -> bool {
+        matches!(self.arg, Arg::Output(_) | Arg::Scratch(_))
+    }
+}
+
+/// Bindings for a template, in the order of their numbers.
+pub(super) fn listed(bindings: &[Binding]) -> Vec<Value> {
+    let one = |b: &Binding| {
+        context! { name => b.name, element => b.element, access => if b.is_written() { "read_write" } else { "read" } }
+    };
+    bindings.iter().map(one).collect()
+}
+
+/// What is bound.
+pub(super) fn args(bindings: &[Binding]) -> Vec<Arg> {
+    bindings.iter().map(|b| b.arg).collect()
+}
+
+/// The type of single floats, or of four that lie together.
+pub(super) fn floats(is_vec4: bool) -> &'static str {
+    if is_vec4 { "vec4<f32>" } else { "f32" }
 }
 
 /// The type of `n` elements that lie together.

@@ -4,9 +4,9 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use super::elementwise::sigmoid;
 use super::number::Number;
 use super::{TINY, UNIT};
+use crate::op::sigmoid;
 
 /// A number, and the largest error of its f32 twin.
 #[derive(Debug, Clone, Copy, PartialEq)]

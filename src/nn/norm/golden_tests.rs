@@ -1,6 +1,6 @@
 //! Normalizations and their gradients against `tests/golden/normalizations.csv`, by PyTorch.
 
-use crate::golden_tests::{Numbers, devices, golden, in_f64, on, weighed};
+use crate::golden_tests::{Numbers, Worst, devices, golden, in_f64, on, weighed};
 use crate::graph::{Graph, Var};
 
 const GOLDEN: &str = include_str!("../../../tests/golden/normalizations.csv");
@@ -31,8 +31,8 @@ fn record<'g>(name: &str, x: &[Var<'g>]) -> Vec<Var<'g>> {
 /// The largest difference from the file, over the largest number of a tensor or, where that is less, 1.
 ///
 /// Differences of cases far from 0 are divided by `far`: their mean is a thousand times their spread, and rounded in `f32`.
-fn worst(far: f64, of: impl Fn(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>) -> (f64, String) {
-    let (mut worst, mut compared) = ((0.0, String::new()), 0);
+fn worst(far: f64, of: impl Fn(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>) -> Worst {
+    let mut worst = Worst::default();
     for (name, tensors) in golden(GOLDEN) {
         let (inputs, expected): (Vec<Numbers>, Vec<Numbers>) =
             tensors.into_iter().partition(|t| t.what == "input");
@@ -49,25 +49,17 @@ fn worst(far: f64, of: impl Fn(&Graph, &[(String, Numbers)], &[String]) -> Vec<V
         outputs.iter().zip(&all).for_each(|(label, v)| g.output(label, *v));
         let fed: Vec<(String, Numbers)> = labels.into_iter().zip(inputs).collect();
         for (found, expected) in of(&g, &fed, &outputs).iter().zip(&expected) {
-            assert_eq!(found.len(), expected.values.len(), "{name} {}", expected.what);
-            let scale = expected.values.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
-            let scale = if name.ends_with("/far") { scale * far } else { scale };
-            for (a, b) in found.iter().zip(&expected.values) {
-                let off = (a - b).abs() / scale;
-                compared += 1;
-                if off.is_nan() || off > worst.0 {
-                    worst = (off, format!("{name} {}: {a} is not {b}", expected.what));
-                }
-            }
+            let far = if name.ends_with("/far") { far } else { 1.0 };
+            worst.compare(&name, found, expected, far * expected.size());
         }
     }
-    assert!(compared > 2500, "{compared}");
+    assert!(worst.compared > 2500, "{}", worst.compared);
     worst
 }
 
 #[test]
 fn values_and_gradients_are_those_of_pytorch() {
-    let (off, worst) = worst(1.0, in_f64);
+    let Worst { off, what: worst, .. } = worst(1.0, in_f64);
     println!("off by {off:e} at most: {worst}");
     assert!(off < 1e-9, "{off:e}: {worst}");
 }
@@ -75,7 +67,7 @@ fn values_and_gradients_are_those_of_pytorch() {
 #[test]
 fn kernels_give_those_of_pytorch() {
     for device in devices() {
-        let (off, worst) = worst(100.0, |g, fed, labels| on(&device, g, fed, labels));
+        let Worst { off, what: worst, .. } = worst(100.0, |g, fed, labels| on(&device, g, fed, labels));
         println!("off by {off:e} at most: {worst}");
         assert!(off < 1e-5, "{off:e} on {device:?}: {worst}");
     }

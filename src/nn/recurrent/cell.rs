@@ -3,7 +3,6 @@
 use super::Sequence;
 use crate::graph::{Graph, Init, Param, Params, Var};
 use crate::ops::recurrent::CellKind;
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// One time of a recurrent network: what states become. [`over_time`] runs it over sequences.
@@ -84,7 +83,7 @@ pub(super) fn walk<'g>(
         }
         None => widths.iter().map(|&width| g.full([batch, width], 0.0)).collect(),
     };
-    let masks = lengths.map(|lengths| mask(g, lengths, [batch, times, 1]));
+    let masks = lengths.map(|lengths| mask(g, lengths, [batch, times]));
     let mut outputs = vec![None; times];
     for step in 0..times {
         let time = if is_reverse { times - 1 - step } else { step };
@@ -114,9 +113,8 @@ pub(super) fn walk<'g>(
     Sequence { output, states }
 }
 
-/// 1 at the times of each item that are before its length, else 0, in a shape whose axis of time is the first or the second.
-pub(super) fn mask<'g>(g: &'g Graph, lengths: Var<'g>, dims: [usize; 3]) -> Var<'g> {
-    let [batch, times, _] = dims;
+/// 1 at the times of each item that are before its length, else 0: `[batch, time, 1]`.
+pub(super) fn mask<'g>(g: &'g Graph, lengths: Var<'g>, [batch, times]: [usize; 2]) -> Var<'g> {
     let all: Vec<f32> = (0..times).map(|t| t as f32).collect();
     match Tensor::new([1, times, 1], all) {
         Ok(all) => lengths.to_f32().reshape([batch, 1, 1]).greater(g.constant(all)),
@@ -280,9 +278,4 @@ impl Cell for RecurrentCell {
             }
         }
     }
-}
-
-/// A shape of three axes, or what is wrong.
-pub(super) fn three(shape: &Shape) -> Option<[usize; 3]> {
-    shape.dims().try_into().ok()
 }

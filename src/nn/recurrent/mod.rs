@@ -192,7 +192,7 @@ impl Recurrent {
             let v = g.refuse("recurrent", message, x);
             Sequence { output: v, states: vec![v; states] }
         };
-        let Some([first, second, _]) = cell::three(&x.shape()) else {
+        let &[first, second, _] = x.shape().dims() else {
             return refused(format!("sequences must have three axes, got {}", x.shape()));
         };
         if self.count() == 0 {
@@ -208,7 +208,7 @@ impl Recurrent {
             initial.unwrap_or_default().iter().map(one).collect()
         };
         let mask = lengths.map(|lengths| {
-            let mask = cell::mask(g, lengths, [batch, times, 1]);
+            let mask = cell::mask(g, lengths, [batch, times]);
             if self.options.is_time_first { mask.permute(&[1, 0, 2]) } else { mask }
         });
         let (mut output, mut last) = (x, vec![Vec::new(); states]);

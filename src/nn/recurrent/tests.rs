@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::golden_tests::{Numbers, devices, golden, in_f64, on, weighed};
+use crate::golden_tests::{Numbers, Worst, devices, golden, in_f64, on, weighed};
 use crate::graph::{Graph, Init};
 use crate::rng::Rng;
 use crate::{Device, Result, Tensor};
@@ -54,11 +54,8 @@ fn layer(name: &str, inputs: usize, weights: &[&Numbers]) -> Recurrent {
 
 /// The largest difference from a file, over the largest number of a tensor or, where that is less, 1; how many numbers were
 /// compared.
-fn worst(
-    file: &str,
-    of: impl Fn(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>,
-) -> (f64, String, usize) {
-    let (mut worst, mut compared) = ((0.0, String::new()), 0);
+fn worst(file: &str, of: impl Fn(&Graph, &[(String, Numbers)], &[String]) -> Vec<Vec<f64>>) -> Worst {
+    let mut worst = Worst::default();
     for (name, tensors) in golden(file) {
         let all = |what: &str| tensors.iter().filter(|t| t.what == what).collect::<Vec<_>>();
         let (inputs, classes, weights) = (all("input"), all("classes"), all("weight"));
@@ -98,23 +95,15 @@ fn worst(
         let expected: Vec<&Numbers> = [all("out"), all("gradient")].concat();
         assert_eq!(expected.len(), labels.len(), "{name}");
         for (found, expected) in of(&g, &fed, &labels).iter().zip(expected) {
-            assert_eq!(found.len(), expected.values.len(), "{name} {}", expected.what);
-            let scale = expected.values.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
-            for (a, b) in found.iter().zip(&expected.values) {
-                let off = (a - b).abs() / scale;
-                compared += 1;
-                if off.is_nan() || off > worst.0 {
-                    worst = (off, format!("{name} {}: {a} is not {b}", expected.what));
-                }
-            }
+            worst.compare(&name, found, expected, expected.size());
         }
     }
-    (worst.0, worst.1, compared)
+    worst
 }
 
 #[test]
 fn values_and_gradients_are_those_of_pytorch() {
-    let (off, worst, compared) = worst(PYTORCH, in_f64);
+    let Worst { off, what: worst, compared } = worst(PYTORCH, in_f64);
     println!("off by {off:e} at most, of {compared}: {worst}");
     assert!(off < 1e-11 && compared > 7000, "{off:e}: {worst}");
 }
@@ -122,7 +111,7 @@ fn values_and_gradients_are_those_of_pytorch() {
 #[test]
 fn kernels_give_the_same() {
     for device in devices() {
-        let (off, worst, _) = worst(PYTORCH, |g, fed, labels| on(&device, g, fed, labels));
+        let Worst { off, what: worst, .. } = worst(PYTORCH, |g, fed, labels| on(&device, g, fed, labels));
         println!("off by {off:e} at most: {worst}");
         assert!(off < 1e-5, "{off:e} on {device:?}: {worst}");
     }
@@ -131,7 +120,7 @@ fn kernels_give_the_same() {
 /// Its numbers are rounded to f32.
 #[test]
 fn values_are_those_of_onnx() {
-    let (off, worst, compared) = worst(ONNX, in_f64);
+    let Worst { off, what: worst, compared } = worst(ONNX, in_f64);
     println!("off by {off:e} at most, of {compared}: {worst}");
     assert!(off < 1e-6 && compared > 150, "{off:e}: {worst}");
 }

@@ -8,6 +8,7 @@ use super::super::{
 use super::Attention;
 use super::layout::{Problem, Strides};
 use crate::error::{Error, Result};
+use crate::ops::text::{Binding, args, floats, listed};
 
 /// What each invocation of a kernel has, and what it walks along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,33 +115,6 @@ impl Form {
     }
 }
 
-/// A storage binding.
-struct Binding {
-    name: &'static str,
-    element: &'static str,
-    access: &'static str,
-    arg: Arg,
-}
-
-fn binding(name: &'static str, element: &'static str, access: &'static str, arg: Arg) -> Binding {
-    Binding { name, element, access, arg }
-}
-
-fn listed(bindings: &[Binding]) -> Vec<minijinja::Value> {
-    bindings.iter().map(|b| context! { name => b.name, element => b.element, access => b.access }).collect()
-}
-
-fn args(bindings: &[Binding]) -> Vec<Arg> {
-    bindings.iter().map(|b| b.arg).collect()
-}
-
-fn float(is_vec4: bool) -> &'static str {
-    if is_vec4 { "vec4<f32>" } else { "f32" }
-}
-
-const READ: &str = "read";
-const WRITE: &str = "read_write";
-
 fn words(s: &Strides) -> [u32; 4] {
     [s.offset, s.batch, s.head, s.row].map(|n| n as u32)
 }
@@ -228,7 +202,7 @@ fn tensors(op: &Attention, [d4, e4]: [bool; 2]) -> Vec<Binding> {
     names
         .iter()
         .enumerate()
-        .map(|(i, &(name, four))| binding(name, float(four), READ, Arg::Input(i)))
+        .map(|(i, &(name, four))| Binding::new(name, floats(four), Arg::Input(i)))
         .collect()
 }
 
@@ -237,13 +211,13 @@ pub(super) fn attention(op: &Attention, ctx: &KernelContext<'_>) -> Result<Progr
     let [d4, e4] = p.aligned();
     let mut bindings = tensors(op, [d4, e4]);
     if op.lengths {
-        bindings.push(binding("lengths", "u32", READ, Arg::Input(op.layout.tensors())));
+        bindings.push(Binding::new("lengths", "u32", Arg::Input(op.layout.tensors())));
     }
     if op.mask {
-        bindings.push(binding("mask", "f32", READ, Arg::Input(op.mask_at())));
+        bindings.push(Binding::new("mask", "f32", Arg::Input(op.mask_at())));
     }
-    bindings.push(binding("o", float(e4), WRITE, Arg::Output(0)));
-    bindings.push(binding("lse", "f32", WRITE, Arg::Output(1)));
+    bindings.push(Binding::new("o", floats(e4), Arg::Output(0)));
+    bindings.push(Binding::new("lse", "f32", Arg::Output(1)));
     let form = Form::of(Pass::Forward, &p, ctx.caps.class);
     let launch = Launch { op, p, pass: Pass::Forward, form, bindings };
     Ok(Program::new(launch.over_blocks(ctx.caps, ctx)?, Vec::new()))
@@ -256,13 +230,13 @@ pub(super) fn gradient(op: &Attention, ctx: &KernelContext<'_>) -> Result<Progra
     let [o, lse, dy] = [0, 1, 2].map(|i| Arg::Input(op.inputs() + i));
     let rows = p.matrices() * p.rows();
     let mut bindings = vec![
-        binding("o", float(e4), READ, o),
-        binding("dy", float(e4), READ, dy),
-        binding("lse", "f32", READ, lse),
-        binding("stats", "vec2<u32>", WRITE, Arg::Scratch(0)),
+        Binding::new("o", floats(e4), o),
+        Binding::new("dy", floats(e4), dy),
+        Binding::new("lse", "f32", lse),
+        Binding::new("stats", "vec2<u32>", Arg::Scratch(0)),
     ];
     if op.lengths {
-        bindings.push(binding("lengths", "u32", READ, Arg::Input(op.layout.tensors())));
+        bindings.push(Binding::new("lengths", "u32", Arg::Input(op.layout.tensors())));
     }
     let key =
         format!("attention_stats.{}{}", if e4 { 4 } else { 1 }, if op.lengths { ".lengths" } else { "" });
@@ -274,18 +248,18 @@ pub(super) fn gradient(op: &Attention, ctx: &KernelContext<'_>) -> Result<Progra
     let mut dispatches = vec![stats.loop_iterations(width)];
     for pass in [Pass::Query, Pass::Key] {
         let mut bindings = tensors(op, [d4, e4]);
-        bindings.push(binding("dy", float(e4), READ, dy));
-        bindings.push(binding("stats", "vec2<u32>", READ, Arg::ScratchRead(0)));
+        bindings.push(Binding::new("dy", floats(e4), dy));
+        bindings.push(Binding::new("stats", "vec2<u32>", Arg::ScratchRead(0)));
         if op.mask {
-            bindings.push(binding("mask", "f32", READ, Arg::Input(op.mask_at())));
+            bindings.push(Binding::new("mask", "f32", Arg::Input(op.mask_at())));
         }
         match (op.layout.is_packed(), pass) {
-            (true, _) => bindings.push(binding("dqkv", float(d4), WRITE, Arg::Output(0))),
+            (true, _) => bindings.push(Binding::new("dqkv", floats(d4), Arg::Output(0))),
             (false, Pass::Key) => {
-                bindings.push(binding("dk", float(d4), WRITE, Arg::Output(1)));
-                bindings.push(binding("dv", float(e4), WRITE, Arg::Output(2)));
+                bindings.push(Binding::new("dk", floats(d4), Arg::Output(1)));
+                bindings.push(Binding::new("dv", floats(e4), Arg::Output(2)));
             }
-            (false, _) => bindings.push(binding("dq", float(d4), WRITE, Arg::Output(0))),
+            (false, _) => bindings.push(Binding::new("dq", floats(d4), Arg::Output(0))),
         }
         let form = Form::of(pass, &p, ctx.caps.class);
         dispatches.extend(Launch { op, p, pass, form, bindings }.over_blocks(ctx.caps, ctx)?);

@@ -18,7 +18,6 @@ mod tests;
 
 use std::fmt::Debug;
 
-pub(crate) use activation::sigmoid;
 pub(crate) use chain::{FIRST_BINDING, is_literal, library_then};
 pub(crate) use generate::program;
 pub(crate) use term::{Around, Functions, Walked};

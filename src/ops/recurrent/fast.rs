@@ -2,7 +2,7 @@
 //! each for all times.
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, ArrayViewMut3, Axis};
+use ndarray::{ArrayView2, ArrayViewMut2, ArrayViewMut3, Axis};
 
 use super::reference::{Backward, Forward};
 use super::{CellKind, Extents, Walk};
@@ -49,11 +49,12 @@ fn parts<T>(view: Option<ArrayViewMut3<'_, T>>, rows: usize, e: Extents) -> Vec<
 
 /// The elements of one line of a view.
 fn line<'a, T>(view: &'a mut ArrayViewMut3<'_, T>, step: usize, row: usize) -> &'a mut [T] {
-    view.index_axis_mut(Axis(0), step).index_axis_move(Axis(0), row).into_slice().unwrap_or_default()
+    let line = view.index_axis_mut(Axis(0), step).index_axis_move(Axis(0), row);
+    line.into_slice().expect("columns lie side by side")
 }
 
-/// `CellKind::forward` for all units of a row: `u` holds U h + b, and is written over.
-fn units<T: Real>(cell: CellKind, x: &[T], u: &mut [T], h: &mut [T], c: &mut [T], kept: &mut [T]) {
+/// `CellKind::forward` for all units of a row: `u` holds U h + b, and is written over, and so is `next`, of one number a unit.
+fn units<T: Real>(cell: CellKind, x: &[T], [u, next]: [&mut [T]; 2], [h, c]: [&mut [T]; 2], kept: &mut [T]) {
     let n = h.len();
     // What x and h give to the gates, but for the last one of a GRU, where they stay apart.
     let joint = if cell == CellKind::Gru { 2 * n } else { u.len() };
@@ -85,10 +86,10 @@ fn units<T: Real>(cell: CellKind, x: &[T], u: &mut [T], h: &mut [T], c: &mut [T]
             T::sigmoids(&mut u[..2 * n]);
             let (gates, of_h) = u.split_at(2 * n);
             let (r, z) = gates.split_at(n);
-            let mut next: Vec<T> =
-                x[2 * n..].iter().zip(r).zip(of_h).map(|((&x, &r), &u)| x + r * u).collect();
-            T::tanhs(&mut next);
-            let of_gates = z.iter().zip(&next);
+            let of_last = x[2 * n..].iter().zip(r).zip(&*of_h);
+            next.iter_mut().zip(of_last).for_each(|(next, ((&x, &r), &u))| *next = x + r * u);
+            T::tanhs(next);
+            let of_gates = z.iter().zip(&*next);
             h.iter_mut().zip(of_gates).for_each(|(h, (&z, &n))| *h = (T::one() - z) * n + z * *h);
             keep(&|k| [r[k], z[k], next[k], of_h[k]]);
         }
@@ -98,9 +99,16 @@ fn units<T: Real>(cell: CellKind, x: &[T], u: &mut [T], h: &mut [T], c: &mut [T]
 /// A thread's rows of an output; nothing of an output that there is not.
 type Part<'a, T> = Option<ArrayViewMut3<'a, T>>;
 
-/// The rows of a matrix.
-fn matrix<T>(values: &[T], rows: usize) -> Result<ArrayView2<'_, T>, String> {
-    ArrayView2::from_shape((rows, values.len() / rows), values).map_err(|e| e.to_string())
+/// Rows of a matrix.
+fn matrix<T>(values: &[T], rows: usize) -> ArrayView2<'_, T> {
+    ArrayView2::from_shape((rows, values.len() / rows), values).expect("whole rows")
+}
+
+/// c = a b.
+fn product<T: Real>(a: &ArrayView2<'_, T>, b: &ArrayView2<'_, T>, c: &mut [T]) {
+    let shape = (a.nrows(), b.ncols());
+    let mut c = ArrayViewMut2::from_shape(shape, c).expect("as many rows as a has");
+    general_mat_mul(T::one(), a, b, T::zero(), &mut c);
 }
 
 /// As `Walk::forward`.
@@ -117,7 +125,7 @@ pub(super) fn forward<T: Real>(
     let gates = if walk.cell.keeps_gates() { Some(by_step(e, next()?, e.times)?) } else { None };
     let rows = rows_each(e);
     let all = parts(Some(h), rows, e).into_iter().zip(parts(cells, rows, e)).zip(parts(gates, rows, e));
-    let weight = matrix(of.weight, e.gates * e.hidden)?;
+    let weight = matrix(of.weight, e.gates * e.hidden);
     threads::share(e.batch.div_ceil(rows), all.enumerate(), |all| {
         all.for_each(|(k, ((h, cells), gates))| {
             forward_rows(walk, e, of, &weight, k * rows, [h, cells, gates])
@@ -142,27 +150,27 @@ fn forward_rows<T: Real>(
         Some(state) => state[first * hidden..][..rows * hidden].to_vec(),
         None => vec![T::zero(); rows * hidden],
     });
-    let mut sums = Array2::zeros((rows, gates * hidden));
+    let mut sums = vec![T::zero(); rows * gates * hidden];
+    let mut scratch = vec![T::zero(); hidden];
     for step in 0..e.times {
         let time = walk.time(e, step);
         if let Some(cells) = &mut cells {
             (0..rows).for_each(|r| line(cells, step, r).copy_from_slice(&c[r * hidden..][..hidden]));
         }
-        if let (true, Ok(h)) = (step > 0 || !of.initial.is_empty(), matrix(&h, rows)) {
-            general_mat_mul(T::one(), &h, &weight.t(), T::zero(), &mut sums);
+        if step > 0 || !of.initial.is_empty() {
+            product(&matrix(&h, rows), &weight.t(), &mut sums);
         }
-        for (row, sums) in sums.rows_mut().into_iter().enumerate() {
+        for (row, sums) in sums.chunks_exact_mut(gates * hidden).enumerate() {
             let [h, c] = [&mut h, &mut c].map(|v| &mut v[row * hidden..][..hidden]);
-            let mut kept = kept.as_mut().map(|kept| line(kept, step, row));
+            let kept = kept.as_mut().map(|kept| line(kept, step, row));
             let x = &of.x[walk.line(e, first + row, time) * gates * hidden..][..gates * hidden];
-            match (Walk::has_ended(of.lengths, first + row, time), sums.into_slice()) {
-                (false, Some(sums)) => {
-                    if let Some(bias) = of.bias {
-                        sums.iter_mut().zip(bias).for_each(|(sum, &b)| *sum = *sum + b);
-                    }
-                    units(walk.cell, x, sums, h, c, kept.as_deref_mut().unwrap_or_default());
+            if Walk::has_ended(of.lengths, first + row, time) {
+                kept.into_iter().for_each(|kept| kept.fill(T::zero()));
+            } else {
+                if let Some(bias) = of.bias {
+                    sums.iter_mut().zip(bias).for_each(|(sum, &b)| *sum = *sum + b);
                 }
-                _ => kept.into_iter().for_each(|kept| kept.fill(T::zero())),
+                units(walk.cell, x, [sums, &mut scratch], [h, c], kept.unwrap_or_default());
             }
             line(&mut all, time, row).copy_from_slice(h);
         }
@@ -188,7 +196,7 @@ pub(super) fn backward<T: Real>(
     let rows = rows_each(e);
     let of_x = parts(Some(dx), rows, e).into_iter().zip(parts(du, rows, e));
     let of_first = parts(dh, rows, e).into_iter().zip(parts(dc, rows, e));
-    let weight = matrix(of.weight, e.gates * e.hidden)?;
+    let weight = matrix(of.weight, e.gates * e.hidden);
     threads::share(e.batch.div_ceil(rows), of_x.zip(of_first).enumerate(), |all| {
         all.for_each(|(k, ((dx, du), (dh, dc)))| {
             backward_rows(walk, e, of, &weight, k * rows, [dx, du, dh, dc])
@@ -213,16 +221,12 @@ fn backward_rows<T: Real>(
     let [mut dh, mut dc] = [(); 2].map(|()| vec![T::zero(); rows * hidden]);
     // The tanh of an LSTM's cells.
     let mut cells = vec![T::zero(); hidden];
-    let mut by_product = Array2::zeros((rows, hidden));
-    let mut products = Array2::zeros((rows, gates * hidden));
+    let mut by_product = vec![T::zero(); rows * hidden];
+    let mut products = vec![T::zero(); rows * gates * hidden];
     for step in (0..e.times).rev() {
         let time = walk.time(e, step);
-        for (row, (products, by_product)) in
-            products.rows_mut().into_iter().zip(by_product.rows()).enumerate()
-        {
-            let (Some(products), Some(by_product)) = (products.into_slice(), by_product.to_slice()) else {
-                return;
-            };
+        for (row, products) in products.chunks_exact_mut(gates * hidden).enumerate() {
+            let by_product = &by_product[row * hidden..][..hidden];
             let line_of = walk.line(e, first + row, time);
             let of_step = (step * batch + first + row) * hidden;
             let [dh, dc] = [&mut dh, &mut dc].map(|v| &mut v[row * hidden..][..hidden]);
@@ -267,13 +271,13 @@ fn backward_rows<T: Real>(
             to_products.iter_mut().for_each(|to| to.copy_from_slice(products));
         }
         if step > 0 || walk.has_initial {
-            general_mat_mul(T::one(), &products, weight, T::zero(), &mut by_product);
+            product(&matrix(&products, rows), weight, &mut by_product);
         }
     }
     for row in 0..rows {
         let at = row * hidden;
         if let Some(to) = &mut first_h {
-            let sums = dh[at..].iter().zip(by_product.row(row));
+            let sums = dh[at..].iter().zip(&by_product[at..]);
             line(to, 0, row).iter_mut().zip(sums).for_each(|(to, (&a, &b))| *to = a + b);
         }
         if let Some(to) = &mut first_c {

@@ -1,11 +1,11 @@
 //! The launches: one for each time.
 
-use minijinja::{Value, context};
+use minijinja::context;
 
 use super::grad::RecurrentGrad;
 use super::{CellKind, Extents, Recurrent, Walk};
 use crate::error::{Error, Result};
-use crate::ops::text::{rendered, vector_type};
+use crate::ops::text::{Binding, args, floats, listed, rendered};
 use crate::ops::{AdapterClass, Arg, Dispatch, Kernel, KernelContext, Program, Uniform, uniform};
 
 /// How a time is shared among invocations.
@@ -75,23 +75,6 @@ impl Form {
     }
 }
 
-/// Storage of a launch, in the order of its bindings.
-#[derive(Default)]
-struct Bindings {
-    args: Vec<Arg>,
-    described: Vec<Value>,
-    key: String,
-}
-
-impl Bindings {
-    fn add(&mut self, name: &str, ty: &str, arg: Arg) {
-        let writes = matches!(arg, Arg::Output(_) | Arg::Scratch(_));
-        self.described.push(context! { name, type => ty, writes });
-        self.args.push(arg);
-        self.key += if writes { "w" } else { "r" };
-    }
-}
-
 /// What differs among the launches of an op.
 #[derive(Debug, Clone, Copy)]
 struct Variant {
@@ -105,48 +88,55 @@ struct Variant {
 }
 
 impl Variant {
-    /// Whether the state past the product is carried on backward.
+    /// Whether a state is carried past the product: of a row whose sequence has ended, and by a GRU's z.
     fn carries(self) -> bool {
         self.has_lengths || self.cell == CellKind::Gru
     }
 
-    fn kernel(self, bindings: &Bindings) -> Result<Kernel> {
+    fn kernel(self, bindings: &[Binding]) -> Result<Kernel> {
         let Variant { form, cell, is_backward, is_first, is_last, has_lengths, has_dcells } = self;
         let direction = if is_backward { "backward" } else { "forward" };
         let entry = format!("recurrent_{direction}_{}", cell.name());
-        let flag = |is: bool, letter: &'static str| if is { letter } else { "" };
+        let named = |is: bool, name: &'static str| if is { name } else { "" };
         let key = format!(
-            "{entry}.{}.{}{}{}{}.{}",
+            "{entry}.{}{}{}{}{}",
             form.name(),
-            flag(is_first, "f"),
-            flag(is_last, "l"),
-            flag(has_lengths, "n"),
-            flag(has_dcells, "c"),
-            bindings.key,
+            named(is_first, ".first"),
+            named(is_last, ".last"),
+            named(has_lengths, ".lengths"),
+            named(has_dcells, ".dcells"),
         );
         let (rows, broadcast) = match form {
             Form::Tile { rows, broadcast } => (rows, broadcast),
             Form::Plain | Form::Block => (0, false),
         };
         let variant = context! {
-            entry => entry.as_str(), bindings => bindings.described.clone(), form => if form.is_plain() { "plain" } else { "" }, rows, broadcast,
+            entry => entry.as_str(), bindings => listed(bindings), plain => form.is_plain(), rows, broadcast,
             cell => cell.name(), gates => cell.gates(), keeps => cell.keeps_gates(), backward => is_backward,
-            first => is_first, last => is_last, lengths => has_lengths, dcells => has_dcells,
-            carries => self.carries(), uses_state => self.carries(),
-            vectors => !form.is_plain(), wide => if is_backward && !form.is_plain() { 4 } else { 1 },
+            first => is_first, last => is_last, lengths => has_lengths, dcells => has_dcells, carries => self.carries(),
+            wide => if is_backward && !form.is_plain() { 4 } else { 1 },
         };
         rendered(form.file(), key, &entry, variant, None)
     }
+
+    /// The kernel, which several times may run.
+    fn launch(self, e: Extents, bindings: &[Binding]) -> Result<Launch> {
+        let k = if self.is_backward { e.gates * e.hidden } else { e.hidden };
+        Ok(Launch {
+            kernel: self.kernel(bindings)?,
+            workgroups: self.form.workgroups(e, self.is_backward),
+            iterations: if self.is_first { 0 } else { self.form.loop_iterations(k) },
+        })
+    }
 }
 
-/// The uniform of a time.
-fn uniform(walk: Walk, e: Extents, step: usize) -> Uniform {
+/// The uniform of number `step` of the walk, where number `later` comes after it.
+fn uniform(walk: Walk, e: Extents, step: usize, later: usize) -> Uniform {
     let [row_stride, time_stride] = if walk.batch_first { [e.times, 1] } else { [1, e.batch] };
-    let later = walk.time(e, (step + 1).min(e.times - 1));
-    uniform! { batch: e.batch, hidden: e.hidden, step, time: walk.time(e, step), row_stride, time_stride, later }
+    let [time, later] = [step, later].map(|step| walk.time(e, step.min(e.times - 1)));
+    uniform! { batch: e.batch, hidden: e.hidden, step, time, row_stride, time_stride, later }
 }
 
-/// A kernel that runs at several times, made once.
 struct Launch {
     kernel: Kernel,
     workgroups: usize,
@@ -154,8 +144,9 @@ struct Launch {
 }
 
 impl Launch {
-    fn at(&self, args: Vec<Arg>, uniform: &Uniform, ctx: &KernelContext<'_>) -> Result<Dispatch> {
-        Ok(ctx.launch(self.kernel.clone(), args, uniform, self.workgroups)?.loop_iterations(self.iterations))
+    fn at(&self, bindings: &[Binding], uniform: &Uniform, ctx: &KernelContext<'_>) -> Result<Dispatch> {
+        let launch = ctx.launch(self.kernel.clone(), args(bindings), uniform, self.workgroups)?;
+        Ok(launch.loop_iterations(self.iterations))
     }
 }
 
@@ -163,71 +154,62 @@ impl Recurrent {
     pub(super) fn program(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let walk = self.walk;
         let e = walk.extents(&ctx.inputs[0].shape).map_err(Error::Invalid)?;
-        let form = Form::of(e, ctx.caps.class);
-        let bytes = 4 * e.batch * e.hidden;
+        let size = e.batch * e.hidden;
         let mut dispatches = Vec::new();
         if let (true, Some(at)) = (walk.cell.has_cell(), self.places().initial) {
             // Where c is read at every time.
-            let size = e.batch * e.hidden;
             let args = [Arg::Input(at + 1), Arg::Output(1)];
             dispatches.push(ctx.launch_over("recurrent_begin", args, &uniform! { size }, size)?);
         }
-        let mut kept: Option<Launch> = None;
-        for step in 0..e.times {
-            let is_first = step == 0 && !walk.has_initial;
-            let bindings = self.bindings(form, step, is_first);
-            if step <= 1 || kept.is_none() {
-                let variant = Variant {
-                    form: if is_first { Form::Plain } else { form },
-                    cell: walk.cell,
-                    is_backward: false,
-                    is_first,
-                    is_last: false,
-                    has_lengths: walk.has_lengths,
-                    has_dcells: false,
-                };
-                kept = Some(Launch {
-                    kernel: variant.kernel(&bindings)?,
-                    workgroups: variant.form.workgroups(e, false),
-                    iterations: if is_first { 0 } else { form.loop_iterations(e.hidden) },
-                });
+        let begin = usize::from(!walk.has_initial);
+        for (is_first, steps) in [(true, 0..begin), (false, begin..e.times)] {
+            if steps.is_empty() {
+                continue;
             }
-            if let Some(launch) = &kept {
-                dispatches.push(launch.at(bindings.args, &uniform(walk, e, step), ctx)?);
+            let variant = Variant {
+                // Without a product there is nothing to share.
+                form: if is_first { Form::Plain } else { Form::of(e, ctx.caps.class) },
+                cell: walk.cell,
+                is_backward: false,
+                is_first,
+                is_last: false,
+                has_lengths: walk.has_lengths,
+                has_dcells: false,
+            };
+            let launch = variant.launch(e, &self.bindings(variant, steps.start))?;
+            for step in steps {
+                let bindings = self.bindings(variant, step);
+                dispatches.push(launch.at(&bindings, &uniform(walk, e, step, step + 1), ctx)?);
             }
         }
-        Ok(Program::new(dispatches, vec![bytes; 2]))
+        Ok(Program::new(dispatches, vec![4 * size; 2]))
     }
 
-    fn bindings(&self, form: Form, step: usize, is_first: bool) -> Bindings {
+    fn bindings(&self, Variant { form, is_first, .. }: Variant, step: usize) -> Vec<Binding> {
         let (walk, places) = (self.walk, self.places());
-        let vectors = vector_type("f32", if form.is_plain() { 1 } else { 4 });
-        let mut all = Bindings::default();
-        all.add("x", "f32", Arg::Input(0));
+        let vectors = floats(!form.is_plain());
+        let mut all = vec![Binding::new("x", "f32", Arg::Input(0))];
         if !is_first {
-            all.add("weight", &vectors, Arg::Input(1));
+            all.push(Binding::new("weight", vectors, Arg::Input(1)));
         }
-        if let Some(at) = places.bias {
-            all.add("bias", "f32", Arg::Input(at));
-        }
-        if let Some(at) = places.lengths {
-            all.add("lengths", "u32", Arg::Input(at));
-        }
+        all.extend(places.bias.map(|at| Binding::new("bias", "f32", Arg::Input(at))));
+        all.extend(places.lengths.map(|at| Binding::new("lengths", "u32", Arg::Input(at))));
         if !is_first {
             // The state after a time lies in one of two places, and in the other after the next.
             let before = match places.initial {
                 Some(at) if step == 0 => Arg::Input(at),
                 _ => Arg::ScratchRead((step + 1) % 2),
             };
-            all.add("state", &vectors, before);
+            all.push(Binding::new("state", vectors, before));
         }
-        all.add("h", "f32", Arg::Output(0));
-        all.add("next", "f32", Arg::Scratch(step % 2));
+        all.push(Binding::new("h", "f32", Arg::Output(0)));
+        all.push(Binding::new("next", "f32", Arg::Scratch(step % 2)));
         if walk.cell.has_cell() {
-            all.add("cells", "f32", Arg::Output(1));
+            all.push(Binding::new("cells", "f32", Arg::Output(1)));
         }
         if walk.cell.keeps_gates() {
-            all.add("kept", "vec4<f32>", Arg::Output(1 + usize::from(walk.cell.has_cell())));
+            let kept = 1 + usize::from(walk.cell.has_cell());
+            all.push(Binding::new("kept", "vec4<f32>", Arg::Output(kept)));
         }
         all
     }
@@ -237,86 +219,63 @@ impl RecurrentGrad {
     pub(super) fn program(&self, ctx: &KernelContext<'_>) -> Result<Program> {
         let walk = self.walk;
         let e = self.extents(|i| ctx.inputs[i].shape).map_err(Error::Invalid)?;
-        let form = Form::of(e, ctx.caps.class);
+        let variant = |is_first: bool, is_last: bool| Variant {
+            form: if is_first { Form::Plain } else { Form::of(e, ctx.caps.class) },
+            cell: walk.cell,
+            is_backward: true,
+            is_first,
+            is_last,
+            has_lengths: walk.has_lengths,
+            has_dcells: self.has_dcells,
+        };
         let mut dispatches = Vec::new();
-        let mut kept: Option<Launch> = None;
-        for step in (0..e.times).rev() {
-            let is_first = step + 1 == e.times;
-            // After the first there is one kernel for all.
-            if is_first || step + 2 == e.times {
-                kept = Some(self.launch(form, e, [is_first, false])?);
+        for (is_first, steps) in [(true, e.times - 1..e.times), (false, 0..e.times - 1)] {
+            if steps.is_empty() {
+                continue;
             }
-            if let Some(launch) = &kept {
-                let args = self.bindings(form, [is_first, false]).args;
-                dispatches.push(launch.at(args, &uniform(walk, e, step), ctx)?);
+            let bindings = self.bindings(variant(is_first, false));
+            let launch = variant(is_first, false).launch(e, &bindings)?;
+            for step in steps.rev() {
+                dispatches.push(launch.at(&bindings, &uniform(walk, e, step, step + 1), ctx)?);
             }
         }
         if walk.has_initial {
-            let args = self.bindings(form, [false, true]).args;
-            let later = uniform! {
-                batch: e.batch, hidden: e.hidden, step: 0_usize, time: 0_usize,
-            };
-            let [row_stride, time_stride] = if walk.batch_first { [e.times, 1] } else { [1, e.batch] };
-            let later = later.and(uniform! { row_stride, time_stride, later: walk.time(e, 0) });
-            dispatches.push(self.launch(form, e, [false, true])?.at(args, &later, ctx)?);
+            let bindings = self.bindings(variant(false, true));
+            let launch = variant(false, true).launch(e, &bindings)?;
+            dispatches.push(launch.at(&bindings, &uniform(walk, e, 0, 0), ctx)?);
         }
         Ok(Program::new(dispatches, vec![2 * 4 * e.batch * e.hidden]))
     }
 
-    fn launch(&self, form: Form, e: Extents, [is_first, is_last]: [bool; 2]) -> Result<Launch> {
-        let variant = Variant {
-            form,
-            cell: self.walk.cell,
-            is_backward: true,
-            is_first,
-            is_last,
-            has_lengths: self.walk.has_lengths,
-            has_dcells: self.has_dcells,
-        };
-        // Without a product there is nothing to share.
-        let variant = Variant { form: if is_first { Form::Plain } else { form }, ..variant };
-        Ok(Launch {
-            kernel: variant.kernel(&self.bindings(form, [is_first, is_last]))?,
-            workgroups: variant.form.workgroups(e, true),
-            iterations: if is_first { 0 } else { form.loop_iterations(e.gates * e.hidden) },
-        })
-    }
-
-    fn bindings(&self, form: Form, [is_first, is_last]: [bool; 2]) -> Bindings {
-        let (walk, places) = (self.walk, self.places());
-        let (is_gru, has_cell) = (walk.cell == CellKind::Gru, walk.cell.has_cell());
-        let vectors = vector_type("f32", if form.is_plain() || is_first { 1 } else { 4 });
-        let mut all = Bindings::default();
-        if !is_first {
-            all.add("weight", &vectors, Arg::Input(0));
+    fn bindings(&self, variant: Variant) -> Vec<Binding> {
+        let (places, is_gru) = (self.places(), variant.cell == CellKind::Gru);
+        let has_cell = variant.cell.has_cell();
+        let vectors = floats(!variant.form.is_plain());
+        let mut all = Vec::new();
+        if !variant.is_first {
+            all.push(Binding::new("weight", vectors, Arg::Input(0)));
         }
-        if !is_last {
-            if let Some(at) = places.gates {
-                all.add("kept", "vec4<f32>", Arg::Input(at));
-            }
-            all.add("states", &vectors, Arg::Input(places.states));
-            all.add("dh", &vectors, Arg::Input(places.dh));
-            if let Some(at) = places.lengths {
-                all.add("lengths", "u32", Arg::Input(at));
-            }
+        if !variant.is_last {
+            all.extend(places.gates.map(|at| Binding::new("kept", "vec4<f32>", Arg::Input(at))));
+            all.push(Binding::new("states", vectors, Arg::Input(places.states)));
+            all.push(Binding::new("dh", vectors, Arg::Input(places.dh)));
+            all.extend(places.lengths.map(|at| Binding::new("lengths", "u32", Arg::Input(at))));
         }
-        if let Some(at) = places.dcells {
-            all.add("dcells", &vectors, Arg::Input(at));
-        }
-        if !(is_last && is_gru) {
-            all.add("dx", &vectors, Arg::Output(0));
+        all.extend(places.dcells.map(|at| Binding::new("dcells", vectors, Arg::Input(at))));
+        if !(variant.is_last && is_gru) {
+            all.push(Binding::new("dx", vectors, Arg::Output(0)));
         }
         if is_gru {
-            all.add("du", &vectors, Arg::Output(1));
+            all.push(Binding::new("du", vectors, Arg::Output(1)));
         }
-        if has_cell || is_gru || walk.has_lengths {
-            all.add("carry", &vectors, Arg::Scratch(0));
+        if has_cell || variant.carries() {
+            all.push(Binding::new("carry", vectors, Arg::Scratch(0)));
         }
-        if is_last {
+        if variant.is_last {
             let first = 1 + usize::from(is_gru);
-            all.add("dfirst", &vectors, Arg::Output(first));
+            all.push(Binding::new("dfirst", vectors, Arg::Output(first)));
             if has_cell {
-                all.add("dfirst_cell", &vectors, Arg::Output(first + 1));
+                all.push(Binding::new("dfirst_cell", vectors, Arg::Output(first + 1)));
             }
         }
         all

@@ -6,16 +6,7 @@ mod piecewise;
 mod smooth;
 
 use super::{Case, Fillings, Formula, Real, UNIT, Var, all_cases, formula, points};
-use crate::op::Pattern;
-
-/// 1 / (1 + e^-x).
-#[inline(always)]
-pub(crate) fn sigmoid<T: Real>(x: T) -> T {
-    // Never exponentiates a positive number, so it cannot overflow.
-    let t = (-x.abs()).exp();
-    let s = (T::one() + t).recip();
-    if x >= T::zero() { s } else { t * s }
-}
+use crate::op::{Pattern, sigmoid};
 
 formula!(
     /// Logistic sigmoid 1 / (1 + e^-x).
