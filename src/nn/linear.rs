@@ -71,3 +71,24 @@ impl Layer for Linear {
         self.by(x, x.graph().param(&self.weight))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Data;
+
+    #[test]
+    fn names_and_first_values_are_those_of_pytorch() {
+        let params = Params::seeded(3);
+        let layer = Linear::new(&params.at("fc"), 25, 40);
+        assert_eq!((layer.weight().name(), layer.weight().shape().dims()), ("fc.weight", &[40, 25][..]));
+        for param in [layer.weight(), layer.bias().unwrap()] {
+            let Data::F32(values) = param.initial() else { panic!("{}", param.name()) };
+            let largest = values.iter().fold(0f32, |most, x| most.max(x.abs()));
+            assert!(largest <= 0.2 && largest > 0.19, "{}: {largest}", param.name());
+        }
+        let bare = Linear::with(&params.at("bare"), 2, 3, false, Init::Constant(7.0));
+        assert!(bare.bias().is_none());
+        assert!(matches!(bare.weight().initial(), Data::F32(values) if values == [7.0; 6]));
+    }
+}

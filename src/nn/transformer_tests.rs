@@ -181,3 +181,65 @@ fn layers_stand_in_summaries_and_refuse_what_does_not_fit() {
     });
     assert!(text.contains("takes [1, 1, 8] with a cache"), "{text}");
 }
+
+/// As PyTorch's `MultiheadAttention` starts.
+#[test]
+fn attention_starts_with_biases_of_zero() {
+    let params = Params::seeded(1);
+    let _layer = MultiHeadAttention::new(&params.at("own"), 64, 4);
+    let values = |name: &str| match params.get(&format!("own.{name}")).unwrap().initial() {
+        Data::F32(values) => values,
+        other => panic!("{other:?}"),
+    };
+    let largest = |name: &str| values(name).iter().fold(0f32, |most, x| most.max(x.abs()));
+    for (name, bound) in [("in_proj_weight", (6.0f32 / (64.0 + 192.0)).sqrt()), ("out_proj.weight", 0.125)] {
+        let found = largest(name);
+        assert!(found <= bound && found > 0.99 * bound, "{name}: {found} of {bound}");
+    }
+    assert_eq!([largest("in_proj_bias"), largest("out_proj.bias")], [0.0; 2]);
+}
+
+/// Where each half takes what is normalized, the sum of all halves is normalized at the end.
+#[test]
+fn a_stack_normalizes_what_its_last_layer_gives() -> Result<()> {
+    let params = Params::seeded(2);
+    let options = TransformerOptions::new(16, 2).norm_first();
+    let encoder = TransformerEncoder::new(&params.at("encoder"), 2, &options);
+    let decoder = TransformerDecoder::new(&params.at("decoder"), 2, &options);
+    let g = Graph::inference();
+    let x = g.input("x", [1, 3, 16]);
+    g.output("encoder", encoder.forward(x));
+    g.output("decoder", decoder.decode(x, x, [&AttentionOptions::default(); 2]));
+    g.output("last", encoder.layers()[1].forward(encoder.layers()[0].forward(x)));
+    let mut step = Device::cpu().compile(&g)?;
+    let values: Vec<f32> = (0..48).map(|i| (i * 29 % 17) as f32).collect();
+    step.run_with(&[("x", (&values).into())])?;
+    let mut spread = |name: &str| -> Result<f32> {
+        let row = &step.values(name)?[..16];
+        let mean = row.iter().sum::<f32>() / 16.0;
+        Ok(row.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / 16.0)
+    };
+    assert!((spread("encoder")? - 1.0).abs() < 1e-3 && (spread("decoder")? - 1.0).abs() < 1e-3);
+    assert!(spread("last")? > 2.0);
+    Ok(())
+}
+
+/// A place by itself is turned as it is in its sequence.
+#[test]
+fn a_place_is_turned_by_its_length() -> Result<()> {
+    for rotary in [RotaryPositions::new(), RotaryPositions::new().halves().offset(4)] {
+        let g = Graph::inference();
+        let x = g.input("x", [2, 3, 5, 8]);
+        g.output("all", rotary.forward(x));
+        let lengths = g.classes("lengths", [2]);
+        g.output("last", rotary.forward_at(x.slice(2, 3, 1), lengths, 7));
+        let mut step = Device::cpu().compile(&g)?;
+        let values: Vec<f32> = (0..240).map(|i| (i * 37 % 23) as f32 / 8.0 - 1.0).collect();
+        step.run_with(&[("x", (&values).into()), ("lengths", (&[4u32, 4][..]).into())])?;
+        let (all, last) = (step.values("all")?, step.values("last")?);
+        for (head, last) in last.chunks(8).enumerate() {
+            assert_eq!(last, &all[(head * 5 + 3) * 8..][..8], "{rotary:?}");
+        }
+    }
+    Ok(())
+}

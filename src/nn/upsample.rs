@@ -44,3 +44,33 @@ impl<const AXES: usize> Layer for Upsample<AXES> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Device, Graph, Result};
+
+    #[test]
+    fn it_is_its_method() -> Result<()> {
+        let size = UpsampleSize::Exactly([5, 7]);
+        let g = Graph::new();
+        let x = g.input("x", [1, 1, 3, 4]);
+        g.output("nearest", Upsample::nearest(size).forward(x));
+        g.output("of nearest", x.upsample_nearest(size));
+        for corners in [false, true] {
+            g.output(&format!("{corners}"), Upsample::linear(size, corners).forward(x));
+            g.output(&format!("of {corners}"), x.upsample_bilinear(size, corners));
+        }
+        let mut step = Device::cpu().compile(&g)?;
+        step.feed("x", &(0..12).map(|i| (i * i % 7) as f32).collect::<Vec<f32>>())?;
+        step.run()?;
+        for name in ["nearest", "false", "true"] {
+            assert_eq!(step.values(name)?, step.values(&format!("of {name}"))?, "{name}");
+        }
+        assert!(
+            step.values("true")? != step.values("false")?
+                && step.values("true")? != step.values("nearest")?
+        );
+        Ok(())
+    }
+}
