@@ -86,7 +86,7 @@ fn units<T: Real>(cell: CellKind, x: &[T], [u, next]: [&mut [T]; 2], [h, c]: [&m
             T::sigmoids(&mut u[..2 * n]);
             let (gates, of_h) = u.split_at(2 * n);
             let (r, z) = gates.split_at(n);
-            let of_last = x[2 * n..].iter().zip(r).zip(&*of_h);
+            let of_last = x[2 * n..].iter().zip(r).zip(of_h.iter());
             next.iter_mut().zip(of_last).for_each(|(next, ((&x, &r), &u))| *next = x + r * u);
             T::tanhs(next);
             let of_gates = z.iter().zip(&*next);
