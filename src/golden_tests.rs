@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::backend::Executor;
 use crate::cpu::Cpu;
-use crate::graph::{Graph, Var};
+use crate::graph::{Graph, Params, Var};
+use crate::tensor::Data;
 use crate::{CompileOptions, Device, Tensor};
 
 /// A tensor of a file.
@@ -103,6 +104,59 @@ pub(crate) fn on(device: &Device, g: &Graph, fed: &[(String, Numbers)], labels: 
 pub(crate) fn weighed(y: Var<'_>) -> Var<'_> {
     let weights: Vec<f32> = (0..y.shape().elements()).map(|i| (i * 5 % 7) as f32 * 0.25 - 0.75).collect();
     (y * y.graph().constant(Tensor::new(y.shape(), weights).unwrap())).sum_all()
+}
+
+/// The largest difference on a device, over the largest number of a tensor or, where that is less, 1: of what layers give, and
+/// of its gradients by the inputs and all parameters. `record` makes the layer of a name; its inputs, `lengths` among
+/// them as class numbers, go by theirs.
+pub(crate) fn of_layers(
+    device: &Device,
+    text: &str,
+    record: impl for<'g> Fn(&Params, &str, &BTreeMap<&str, Var<'g>>) -> Var<'g>,
+) -> Worst {
+    let mut worst = Worst::default();
+    for (name, tensors) in golden(text) {
+        let find = |what: &str| tensors.iter().find(|t| t.what == what);
+        let params = Params::seeded(1);
+        let g = Graph::new();
+        let mut inputs = BTreeMap::new();
+        for t in &tensors {
+            let x = match &t.what[..] {
+                "x" | "source" => g.input(&t.what, &t.shape[..]),
+                "lengths" => g.classes(&t.what, &t.shape[..]),
+                _ => continue,
+            };
+            inputs.insert(&t.what[..], x);
+        }
+        let y = record(&params, &name, &inputs);
+        let floats = inputs.iter().filter(|(what, _)| **what != "lengths");
+        let mut by: Vec<(String, Var<'_>)> = floats.map(|(what, x)| (what.to_string(), *x)).collect();
+        by.extend(params.trainable().iter().map(|p| (p.name().to_string(), g.param(p))));
+        let gradients = g.gradients(weighed(y), &by.iter().map(|(_, v)| *v).collect::<Vec<_>>());
+        g.output("out", y);
+        by.iter().zip(&gradients).for_each(|((what, _), d)| g.output(&format!("d:{what}"), *d));
+        let mut step = device.compile(&g).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for param in params.trainable() {
+            let given = find(&format!("param:{}", param.name()));
+            let given = given.unwrap_or_else(|| panic!("{name} {}", param.name()));
+            assert_eq!(param.shape().dims(), given.shape, "{name} {}", param.name());
+            device.write_param(&param, &Data::F32(given.floats())).unwrap();
+        }
+        for t in tensors.iter().filter(|t| inputs.contains_key(&t.what[..])) {
+            match &t.what[..] {
+                "lengths" => step.feed(&t.what, &t.classes()[..]).unwrap(),
+                _ => step.feed(&t.what, &t.floats()[..]).unwrap(),
+            }
+        }
+        step.run().unwrap();
+        let expected = tensors.iter().filter(|t| t.what == "out" || t.what.starts_with("d:"));
+        assert_eq!(expected.clone().count(), 1 + by.len(), "{name}");
+        for t in expected {
+            let found: Vec<f64> = step.values(&t.what).unwrap().iter().map(|&x| x.into()).collect();
+            worst.compare(&name, &found, t, t.size());
+        }
+    }
+    worst
 }
 
 /// The CPU device, and every adapter that there is.

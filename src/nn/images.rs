@@ -2,6 +2,7 @@
 
 use super::activation::Between;
 use super::norm::NormLayer;
+use super::residual::EXPANSION;
 use super::{
     Conv2d, Conv2dOptions, Dropout, Layer, Linear, MaxPool2d, ModelOptions, Norm, Padding, ResidualBlock,
 };
@@ -119,7 +120,19 @@ impl Layer for Cnn {
 /// [`ResidualBlock`]s, of which every stage but the first begins by halving the images, the average of each
 /// plane, and a linear layer `fc`. He, Zhang, Ren and Sun, CVPR 2016, section 4.2.
 ///
-/// Takes `[n, c, h, w]` of any size, gives logits `[n, classes]`.
+/// Takes `[n, c, h, w]` of any size, gives logits `[n, classes]`. [`ResNet::resnet18`] and its like have torchvision's stages and
+/// names, but not its beginning, a 7 × 7 convolution with stride 2 and maxima with stride 2: of images of 32 × 32 little
+/// would be left.
+///
+/// ```
+/// use wgrad::Params;
+/// use wgrad::nn::{ResNet, Summary};
+/// let params = Params::seeded(1);
+/// let net = ResNet::resnet18(&params, 3, 10);
+/// let summary = Summary::of(&net, [1, 3, 32, 32])?;
+/// assert_eq!(summary.trainable, 11_173_962);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct ResNet {
     params: Params,
@@ -132,6 +145,9 @@ pub struct ResNet {
 }
 
 impl ResNet {
+    /// The widths of the stages of [`ResNet::resnet18`], which have two blocks each, and of its like.
+    pub const WIDTHS: [usize; 4] = [64, 128, 256, 512];
+
     /// For images of so many `channels`; each of `widths` is the width of a stage of `depth` blocks.
     pub fn new(params: &Params, channels: usize, widths: &[usize], depth: usize, classes: usize) -> Self {
         Self::with(params, channels, widths, depth, classes, &ModelOptions::default())
@@ -147,17 +163,57 @@ impl ResNet {
         classes: usize,
         options: &ModelOptions,
     ) -> Self {
+        let stages: Vec<_> = widths.iter().map(|&width| (width, depth)).collect();
+        Self::of(params, channels, &stages, false, classes, options)
+    }
+
+    /// ResNet-18: four stages of two basic blocks, 64 to 512 channels wide.
+    pub fn resnet18(params: &Params, channels: usize, classes: usize) -> Self {
+        Self::new(params, channels, &Self::WIDTHS, 2, classes)
+    }
+
+    /// ResNet-34: four stages of 3, 4, 6 and 3 basic blocks, 64 to 512 channels wide.
+    pub fn resnet34(params: &Params, channels: usize, classes: usize) -> Self {
+        Self::deep(params, channels, false, classes)
+    }
+
+    /// ResNet-50: the same with bottlenecks, whose stages give 256 to 2048 channels.
+    pub fn resnet50(params: &Params, channels: usize, classes: usize) -> Self {
+        Self::deep(params, channels, true, classes)
+    }
+
+    fn deep(params: &Params, channels: usize, bottleneck: bool, classes: usize) -> Self {
+        let stages: Vec<_> = Self::WIDTHS.into_iter().zip([3, 4, 6, 3]).collect();
+        Self::of(params, channels, &stages, bottleneck, classes, &ModelOptions::default())
+    }
+
+    /// Stages of (width, blocks).
+    fn of(
+        params: &Params,
+        channels: usize,
+        stages: &[(usize, usize)],
+        bottleneck: bool,
+        classes: usize,
+        options: &ModelOptions,
+    ) -> Self {
         let norm = options.norm.unwrap_or(Norm::Batch);
-        let first = widths.first().copied().unwrap_or(channels);
+        let first = stages.first().map_or(channels, |stage| stage.0);
         let conv1 = conv(&params.at("conv1"), channels, first, norm == Norm::None, options);
         let bn1 = NormLayer::of_images(norm, &params.at("bn1"), first);
         let mut blocks = Vec::new();
         let mut inputs = first;
-        for (stage, &outputs) in widths.iter().enumerate() {
+        for (stage, &(width, depth)) in stages.iter().enumerate() {
             for block in 0..depth {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
                 let at = params.at(&format!("layer{}.{block}", stage + 1));
-                blocks.push(ResidualBlock::with(&at, inputs, outputs, stride, options));
+                let (block, outputs) = match bottleneck {
+                    false => (ResidualBlock::with(&at, inputs, width, stride, options), width),
+                    true => (
+                        ResidualBlock::bottleneck_with(&at, inputs, width, stride, options),
+                        width.saturating_mul(EXPANSION),
+                    ),
+                };
+                blocks.push(block);
                 inputs = outputs;
             }
         }
@@ -170,6 +226,13 @@ impl ResNet {
             fc: logits(params, inputs, classes, options),
             dropout: 0.0,
         }
+    }
+
+    /// With [`ResidualBlock::squeeze_excite`] in each block.
+    #[must_use]
+    pub fn squeeze_excite(mut self, reduction: usize) -> Self {
+        self.blocks = self.blocks.into_iter().map(|block| block.squeeze_excite(reduction)).collect();
+        self
     }
 
     /// Drops a share of what the linear layer takes while training; none by default.
@@ -189,46 +252,5 @@ impl Layer for ResNet {
         }
         x = Dropout::new(&self.params.at("drop"), self.dropout).forward(x.global_avg_pool2d());
         self.fc.forward(x)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Graph;
-
-    fn shape(model: &dyn Layer, dims: [usize; 4]) -> Vec<usize> {
-        let g = Graph::new();
-        let y = model.forward(g.input("x", dims));
-        assert!(g.error().is_none(), "{:?}", g.error());
-        y.shape().dims().to_vec()
-    }
-
-    #[test]
-    fn images_are_halved_as_long_as_they_are_large() {
-        let features = |image: [usize; 3]| {
-            let params = Params::seeded(1);
-            let cnn = Cnn::new(&params, image, &[4, 6], 3).dropout(0.5);
-            assert_eq!(cnn.convs().count(), 2);
-            let [c, h, w] = image;
-            assert_eq!(shape(&cnn, [2, c, h, w]), [2, 3]);
-            params.get("fc.weight").unwrap().shape().dim(1)
-        };
-        assert_eq!(features([1, 8, 8]), 6 * 4 * 4);
-        assert_eq!(features([1, 28, 28]), 6 * 7 * 7);
-        assert_eq!(features([3, 17, 40]), 6 * 4 * 10);
-        assert_eq!(features([2, 1, 9]), 6 * 9);
-    }
-
-    #[test]
-    fn a_residual_network_takes_images_of_any_size() {
-        let params = Params::seeded(1);
-        let net = ResNet::new(&params, 3, &[4, 8], 2, 5);
-        for size in [1, 7, 8] {
-            assert_eq!(shape(&net, [2, 3, size, size + 1]), [2, 5]);
-        }
-        assert!(params.get("layer2.0.downsample.0.weight").is_some());
-        assert!(params.get("layer2.1.downsample.0.weight").is_none());
-        assert!(params.get("layer1.0.downsample.0.weight").is_none());
     }
 }

@@ -13,6 +13,8 @@ mod embedding;
 #[cfg(test)]
 mod embedding_tests;
 mod images;
+#[cfg(test)]
+mod images_tests;
 mod layer_norm;
 mod linear;
 mod mixup;
@@ -24,8 +26,10 @@ mod positions;
 mod recurrent;
 mod residual;
 mod sampling;
+mod separable;
 mod sequential;
 mod simple;
+mod squeeze;
 mod summary;
 mod transformer;
 #[cfg(test)]
@@ -64,8 +68,10 @@ pub use recurrent::{
 };
 pub use residual::ResidualBlock;
 pub use sampling::Sampler;
+pub use separable::DepthwiseSeparable;
 pub use sequential::{Mlp, Sequential};
 pub use simple::{Dropout, Flatten};
+pub use squeeze::SqueezeExcite;
 pub use summary::{LayerSummary, Summary};
 pub use transformer::{
     TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,

@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Cnn,
     /// Residual blocks with batch normalization, the average of each plane, a linear layer
     Resnet,
+    /// The residual network of 18 layers for images of about 32 × 32: stages of 64 to 512 channels and two blocks
+    Resnet18,
 }
 
 impl Kind {
@@ -28,7 +30,7 @@ impl Kind {
     pub(super) fn norm(self, settings: &Value) -> Outcome<Norm> {
         match settings["norm"].as_str() {
             Some(name) => name.parse().map_err(|e| Failure::new(format!("the settings of the run: {e}"))),
-            None if self == Kind::Resnet => Ok(Norm::Batch),
+            None if matches!(self, Kind::Resnet | Kind::Resnet18) => Ok(Norm::Batch),
             None => Ok(Norm::None),
         }
     }
@@ -59,7 +61,7 @@ impl Architecture {
             Kind::Cnn => {
                 Box::new(Cnn::with(params, self.image()?, widths, *classes, &options).dropout(dropout))
             }
-            Kind::Resnet => {
+            Kind::Resnet | Kind::Resnet18 => {
                 let [channels, ..] = self.image()?;
                 Box::new(ResNet::with(params, channels, widths, *depth, *classes, &options).dropout(dropout))
             }
@@ -120,7 +122,7 @@ impl Architecture {
                 let outputs = if chain.len() > 2 { chain[1] * each } else { chain[1] };
                 ("fc1.weight", shape("fc1.weight"), vec![outputs, chain[0]])
             }
-            Kind::Cnn | Kind::Resnet => {
+            _ => {
                 let out = model.widths.first().copied().unwrap_or(0);
                 ("conv1.weight", shape("conv1.weight"), vec![out, model.image()?[0], 3, 3])
             }
@@ -149,7 +151,7 @@ impl Architecture {
             Kind::Cnn => {
                 format!("images {input:?}, convolutions {}, {classes} classes", arrows(&self.widths))
             }
-            Kind::Resnet => format!(
+            Kind::Resnet | Kind::Resnet18 => format!(
                 "images {input:?}, stages {} of {} residual blocks, {classes} classes",
                 arrows(&self.widths),
                 self.depth
@@ -164,7 +166,8 @@ fn residual(outputs: &dyn Fn(&str) -> Option<usize>) -> Option<(Kind, Vec<usize>
     let block = |stage: usize, block: usize| outputs(&format!("layer{stage}.{block}.conv1.weight"));
     let widths: Vec<usize> = (1..).map_while(|stage| block(stage, 0)).collect();
     let depth = (0..).take_while(|&i| block(1, i).is_some()).count();
-    Some((Kind::Resnet, widths, depth, outputs("fc.weight")?))
+    let kind = if widths == ResNet::WIDTHS && depth == 2 { Kind::Resnet18 } else { Kind::Resnet };
+    Some((kind, widths, depth, outputs("fc.weight")?))
 }
 
 #[cfg(test)]
@@ -186,6 +189,7 @@ mod tests {
             (Kind::Cnn, vec![3, 4], 1, "prelu"),
             (Kind::Resnet, vec![2, 4], 2, "relu"),
             (Kind::Resnet, vec![2, 4], 2, "swish-learned"),
+            (Kind::Resnet18, vec![64, 128, 256, 512], 2, "relu"),
         ] {
             let network = Network { activation: activation.parse().unwrap(), init: None };
             let model = Architecture {

@@ -303,6 +303,8 @@ fn layer(name: &str, params: &Params) -> Option<Recorded> {
         "GaussianNoise" => through(nn::GaussianNoise::new(params, 0.1), &SHAPE),
         "DropPath" => through(nn::DropPath::new(params, 0.1), &SHAPE),
         "ResidualBlock" => through(nn::ResidualBlock::new(params, c, c, 1), &IMAGES),
+        "SqueezeExcite" => through(nn::SqueezeExcite::new(params, c, 2), &IMAGES),
+        "DepthwiseSeparable" => through(nn::DepthwiseSeparable::new(params, c, c, 1), &IMAGES),
         "Cutout" => through(nn::Cutout::new(params, 4), &IMAGES),
         "Mlp" => through(nn::Mlp::new(params, &[SHAPE[1], 32, 10]), &SHAPE),
         "Cnn" => through(nn::Cnn::new(params, [c, 8, 8], &[16, 32], 10), &IMAGES),

@@ -5,7 +5,7 @@ mod refusals;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use wgrad::nn::Norm;
+use wgrad::nn::{Norm, ResNet};
 use wgrad::optim::{OptimizerKind, Plateau, Schedule};
 use wgrad::{CompileOptions, Precision};
 
@@ -86,6 +86,10 @@ impl Defaults {
             }
             Kind::Mlp => {
                 Defaults { epochs: 10, batch: 32, rate: 0.003, decay: 0.0, dropout: 0.2, augment: none }
+            }
+            Kind::Resnet18 => {
+                let augment = if data.is_digits() { Augment::PIXEL } else { none };
+                Defaults { epochs: 10, batch: 64, rate: 0.002, decay: 0.0, dropout: 0.0, augment }
             }
             Kind::Cnn | Kind::Resnet if data.is_digits() => Defaults {
                 epochs: 60,
@@ -250,18 +254,20 @@ impl Settings {
         let widths = match model {
             Kind::Mlp => args.hidden.clone().or_else(|| earlier.widths("hidden")),
             Kind::Cnn | Kind::Resnet => args.channels.clone().or_else(|| earlier.widths("channels")),
+            Kind::Resnet18 => None,
         };
         let usual_widths = || match model {
             Kind::Mlp => vec![128],
             Kind::Cnn => vec![32, 64],
             Kind::Resnet => vec![16, 32],
+            Kind::Resnet18 => ResNet::WIDTHS.map(|width| width as u32).to_vec(),
         };
         let epochs = args.epochs.or_else(|| earlier.count("epochs")).unwrap_or(defaults.epochs);
         let seed = args.seed.or_else(|| earlier.number("seed")).unwrap_or(42);
         let augment = args.augment.or_else(|| earlier.text("augment").and_then(|t| t.parse().ok()));
         Ok(Settings {
             widths: widths.unwrap_or_else(usual_widths),
-            depth: args.depth.or_else(|| earlier.count("depth")).unwrap_or(1),
+            depth: args.depth.or_else(|| earlier.count("depth")).unwrap_or(if model == Kind::Resnet18 { 2 } else { 1 }),
             augment: augment.unwrap_or(defaults.augment),
             batch: args.batch.or_else(|| earlier.count("batch")).unwrap_or(defaults.batch),
             lr: args.lr.or_else(|| earlier.float("lr")).unwrap_or(rate),
@@ -354,7 +360,7 @@ impl Settings {
         match self.model {
             Kind::Mlp => all["hidden"] = json!(self.widths),
             Kind::Cnn => all["channels"] = json!(self.widths),
-            Kind::Resnet => {
+            Kind::Resnet | Kind::Resnet18 => {
                 all["channels"] = json!(self.widths);
                 all["depth"] = json!(self.depth);
             }

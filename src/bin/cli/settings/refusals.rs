@@ -23,16 +23,20 @@ impl Args {
         ];
         let Some((_, option)) = wrong.iter().find(|(is, _)| *is) else { return Ok(()) };
         let widths: Vec<String> = before.widths(key).iter().flatten().map(ToString::to_string).collect();
-        let mut depth = before.count("depth").map(|depth| format!(" --depth {depth}")).unwrap_or_default();
+        let depth = before.count("depth").filter(|_| kind == Kind::Resnet);
+        let mut depth = depth.map(|depth| format!(" --depth {depth}")).unwrap_or_default();
         let is_unusual = |norm: &&str| kind.norm(&Value::Null).is_ok_and(|usual| usual.to_string() != *norm);
         if let Some(norm) = before.text("norm").filter(is_unusual) {
             depth.push_str(&format!(" --norm {norm}"));
         }
+        let sizes = match kind {
+            Kind::Resnet18 => String::new(),
+            _ => format!(" --{key} {}", widths.join(",")),
+        };
         Err(Failure::usage(format!(
-            "the checkpoint is of another model: --model {} --{key} {}{depth}; leave out {option} to go on with it, or \
+            "the checkpoint is of another model: --model {}{sizes}{depth}; leave out {option} to go on with it, or \
              start another run",
             name(&kind),
-            widths.join(",")
         )))
     }
 
@@ -41,6 +45,11 @@ impl Args {
         let wrong = [
             (self.hidden.is_some() && !is_mlp, "--hidden is for an mlp; give --channels"),
             (self.channels.is_some() && is_mlp, "--channels is for a cnn or resnet; give --hidden"),
+            (
+                model == Kind::Resnet18 && (self.channels.is_some() || self.depth.is_some()),
+                "a resnet18 has stages of 64, 128, 256 and 512 channels and two blocks; --model resnet takes --channels \
+                 and --depth",
+            ),
             (self.depth.is_some() && model != Kind::Resnet, "--depth is for a resnet"),
             (self.norm == Some(Norm::Instance) && is_mlp, "--norm instance is for a cnn or resnet"),
             (
