@@ -2,6 +2,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[allow(dead_code)]
+#[path = "../examples/16_adding_problem.rs"]
+mod adding_problem;
+#[allow(dead_code)]
 #[path = "../examples/10_batches.rs"]
 mod batches;
 #[allow(dead_code)]
@@ -36,8 +39,18 @@ mod resnet_digits;
 #[allow(dead_code)]
 #[path = "../examples/08_rmsprop.rs"]
 mod rmsprop;
+#[allow(dead_code)]
+#[path = "../examples/19_time_series.rs"]
+mod time_series;
+#[allow(dead_code)]
+#[path = "../examples/15_transformer_arithmetic.rs"]
+mod transformer_arithmetic;
+#[allow(dead_code)]
+#[path = "../examples/18_word_vectors.rs"]
+mod word_vectors;
 
 use wgrad::Device;
+use wgrad::nn::RecurrentKind;
 
 fn devices() -> Vec<Device> {
     #[cfg(feature = "gpu")]
@@ -105,4 +118,28 @@ fn choices_are_measured() {
     let accuracies = choices::run(&activations, &["he-normal"], &optimizers).unwrap();
     assert_eq!(accuracies.len(), 5);
     assert!(accuracies.iter().all(|accuracy| *accuracy > 0.88), "{accuracies:?}");
+}
+
+#[test]
+fn a_gru_remembers_what_a_plain_network_does_not() {
+    let error = |kind| adding_problem::train(&Device::cpu(), kind, 40, 600, 1).unwrap();
+    let (plain, gru) = (error(RecurrentKind::Tanh), error(RecurrentKind::Gru));
+    assert!(plain > 0.1 && gru < 0.03, "{plain} {gru}");
+}
+
+#[test]
+fn a_transformer_adds_numbers_it_has_not_seen() {
+    // On a GPU that is a processor, a minute.
+    let share = transformer_arithmetic::run(&Device::cpu(), 2, 700).unwrap();
+    assert!(share > 0.95, "{share}");
+}
+
+#[test]
+fn words_that_stand_alike_have_vectors_alike() {
+    devices().iter().for_each(|device| assert!(word_vectors::run(device).unwrap() > 0.9));
+}
+
+#[test]
+fn a_gru_forecasts_sunspots_as_well_as_a_linear_function() {
+    time_series::run(&Device::cpu()).unwrap();
 }

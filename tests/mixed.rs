@@ -147,6 +147,16 @@ fn losses_follow_those_in_32_bits_and_repeat_to_the_bit() {
 }
 
 #[test]
+fn resnet18_learns_in_16_bits() {
+    fn model<'g>(params: &Params, x: Var<'g>) -> Var<'g> {
+        ResNet::resnet18(params, 1, 10).forward(x)
+    }
+    let found = losses(training(&Device::cpu(), mixed(), &[16, 1, 8, 8], model), 12);
+    println!("{found:?}");
+    assert!(found.iter().all(|loss| loss.is_finite()) && found[11] < 0.3 * found[0], "{found:?}");
+}
+
+#[test]
 fn the_check_passes_and_finds_a_planted_fault() {
     for gpu in capable() {
         for gpu in [gpu.checked(), gpu.unfused().checked()] {

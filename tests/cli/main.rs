@@ -265,6 +265,8 @@ fn mistakes_are_one_line_and_an_exit_code() {
         &["train", "--model", "cnn", "--hidden", "8"],
         &["train", "--model", "mlp", "--channels", "8"],
         &["train", "--depth", "2", "--model", "cnn"],
+        &["train", "--model", "resnet18", "--channels", "8"],
+        &["train", "--model", "resnet18", "--depth", "2"],
         &["train", "--schedule", "cosine", "--step-every", "3"],
         &["predict", "--rows", "5..4"],
         &["eval", "--out", "a", "--model-file", "b"],
