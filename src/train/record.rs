@@ -6,6 +6,7 @@ use super::task::Sums;
 use super::watch::{Layers, Reading};
 use super::{Model, Trainer};
 use crate::data::Dataset;
+use crate::device::Device;
 use crate::error::Result;
 use crate::graph::{Graph, Param, Params};
 use crate::nn::Mixup;
@@ -64,14 +65,22 @@ impl Trainer<'_> {
         self.optimizer.minimize(loss, &self.params.trainable());
         let reading = layers.map(Layers::finish);
         let _scope = g.scope_at("sums");
-        Ok((recorded.accumulate(&self.task, store, rows)?, reading))
+        let targets = rows * self.split.train.targets.places();
+        Ok((recorded.accumulate(&self.task, store, targets)?, reading))
     }
 }
 
-/// The states that the model reads for inference, in the order it reads them.
+/// The states that the model reads for inference, in the order it reads them, but for those that it carries from batch to
+/// batch.
 pub(super) fn weights(model: &dyn Model, data: &Dataset) -> Result<Vec<Param>> {
-    let g = Graph::inference();
-    prediction(model, &inputs(&g, data, 1).seen(&g, data).inputs, 1, data)?;
-    let recording = g.finish()?;
-    Ok(recording.states.iter().map(|s| s.param.clone()).collect())
+    let (g, rows) = (Graph::inference(), data.streams.unwrap_or(1));
+    prediction(model, &inputs(&g, data, rows).seen(&g, data).inputs, rows, data)?;
+    let (recording, carried) = (g.finish()?, model.carried());
+    let all = recording.states.iter().map(|s| s.param.clone());
+    Ok(all.filter(|state| !carried.iter().any(|other| other.id() == state.id())).collect())
+}
+
+/// Sets states that are carried from batch to batch to what they begin with.
+pub(super) fn begin_anew(device: &Device, carried: &[Param]) -> Result<()> {
+    carried.iter().try_for_each(|state| device.write_param(state, &state.initial()))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::inputs;
 use super::checkpoint::{Best, Progress, Snapshot};
-use super::checks;
+use super::checks::{self, expect_order};
 use super::pieces::Rows;
 use super::record::weights;
 use super::task::Sums;
@@ -77,6 +77,8 @@ pub(super) struct Run<'t> {
     read: Vec<Vec<Tensor>>,
     /// What the model reads for inference: what is saved as the model.
     pub(super) weights: Vec<Param>,
+    /// States that the model carries from batch to batch: an epoch begins with the first ones.
+    pub(super) carried: Vec<Param>,
     /// Parameters of which the optimizer keeps averages.
     pub(super) averages: Vec<Average>,
     /// What exchanges them.
@@ -165,6 +167,8 @@ impl<'t> Run<'t> {
         let Some(sums) = sums else {
             return Err(Error::Invalid("there is no batch to train on".into()));
         };
+        let carried = trainer.model.carried();
+        expect_order(train, &carried)?;
         let averages = trainer.optimizer.averages(&trainer.params.trainable());
         let exchange = match averages.is_empty() {
             true => None,
@@ -195,6 +199,7 @@ impl<'t> Run<'t> {
             sums,
             read: Vec::new(),
             weights,
+            carried,
             averages,
             exchange,
             progress,

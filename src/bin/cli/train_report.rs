@@ -1,11 +1,13 @@
 //! What `wgrad train` says of a run: how it trains, how it ended, and its result as JSON.
 
 use serde_json::{Value, json};
+use wgrad::data::{Dataset, Split, TablePreprocessor, Text};
 use wgrad::nn::Summary;
 use wgrad::train::{EpochRecord, TrainingReport};
 use wgrad::{DeviceInfo, Precision};
 
 use super::settings::Settings;
+use super::text::units;
 use super::{run_file, say, tested, thousands};
 
 /// How a run trains, in one line.
@@ -67,6 +69,30 @@ pub(super) fn describe(settings: &Settings) -> String {
         text.push_str(&format!(", gradients clipped to {}", settings.clip_norm));
     }
     text + &format!(", seed {}", settings.seed)
+}
+
+/// How much there is to learn from, and what.
+pub(super) fn describe_data(
+    split: &Split,
+    text: Option<&Text>,
+    regression: Option<&TablePreprocessor>,
+) -> String {
+    let Split { train, validation, test } = split;
+    let parts = |each: usize, unit: &str| {
+        let count = |data: &Dataset| thousands((data.len() * each) as f64);
+        let [train, validation, test] = [train, validation, test].map(count);
+        format!("{train} {unit} to train on, {validation} to validate, {test} to test")
+    };
+    if let Some(vocabulary) = text.map(Text::vocabulary) {
+        let places = train.example_len();
+        let windows = format!("windows of {places}, {} different", train.classes());
+        return format!("{}; {windows}", parts(places, units(vocabulary.unit())));
+    }
+    let targets = match regression {
+        Some(fitted) => format!("numbers `{}`", fitted.target()),
+        None => format!("{} classes", train.classes()),
+    };
+    format!("{}; {:?}, {targets}", parts(1, "rows"), train.shape())
 }
 
 pub(super) fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Value {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use wgrad::Precision;
+use wgrad::data::Unit;
 use wgrad::nn::{Nonlinearity, Norm};
 use wgrad::optim::OptimizerKind;
 
@@ -34,10 +35,13 @@ use heading::{DATA, DEVICE, LOSS, MODEL, OPTIMIZER, REGULARIZATION, RUN};
 pub(in super::super) struct Args {
     /// What to learn from [default: digits]
     ///
-    /// `digits` and `iris` come with wgrad; else a CSV file with a header, or a folder with the four files of MNIST or of
-    /// a set published like it.
-    #[arg(long, value_name = "digits|iris|FILE.csv|DIR", help_heading = DATA)]
+    /// `digits`, `iris` and `alice`, a text, come with wgrad; else a CSV file with a header, a text in UTF-8 with the
+    /// extension .txt, or a folder with the four files of MNIST or of a set published like it.
+    #[arg(long, value_name = "digits|iris|alice|FILE.csv|FILE.txt|DIR", help_heading = DATA)]
     pub(in super::super) data: Option<DataName>,
+    /// What a text is taken apart into [default: characters]
+    #[arg(long, value_name = "characters|bytes", value_parser = unit, help_heading = DATA)]
+    pub(in super::super) unit: Option<Unit>,
     /// Training rows kept for validation [default: a tenth]
     ///
     /// Of images the last rows, of tables rows drawn class by class.
@@ -54,10 +58,10 @@ pub(in super::super) struct Args {
     pub(in super::super) augment: Option<Augment>,
     #[command(flatten)]
     pub(in super::super) table: TableArgs,
-    /// The kind of model [default: cnn for images, mlp for tables]
+    /// The kind of model [default: cnn for images, mlp for tables, char-lstm for texts]
     #[arg(long, value_enum, help_heading = MODEL)]
     pub(in super::super) model: Option<Kind>,
-    /// Widths of the hidden layers of an mlp [default: 128]
+    /// Widths of the hidden layers of an mlp [default: 128], or the one width of a model of a text
     #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=16384))]
     #[arg(help_heading = MODEL)]
     pub(in super::super) hidden: Option<Vec<u32>>,
@@ -65,9 +69,19 @@ pub(in super::super) struct Args {
     #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=4096))]
     #[arg(help_heading = MODEL)]
     pub(in super::super) channels: Option<Vec<u32>>,
-    /// Residual blocks of each stage of a resnet [default: 1]
+    /// Residual blocks of each stage of a resnet [default: 1], or layers of a model of a text
+    ///
+    /// By default one of a char-lstm or char-gru, and four of a char-transformer.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), help_heading = MODEL)]
     pub(in super::super) depth: Option<u32>,
+    /// Heads of the attention of a char-transformer [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = MODEL)]
+    pub(in super::super) heads: Option<u32>,
+    /// Characters of a text that a step sees of each row [default: 64; for a char-transformer 128]
+    ///
+    /// A char-transformer sees no more at once; a char-lstm and a char-gru go on with their state, and gradients end there.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=16384), help_heading = MODEL)]
+    pub(in super::super) context: Option<u32>,
     /// What is between the layers, by name, some with numbers [default: relu]
     ///
     /// Such as `mish`, `leaky-relu=0.1`, `prelu`, `swish-learned`, `rrelu`; for an mlp `glu` and `maxout=3` too.
@@ -229,6 +243,14 @@ pub(in super::super) enum Kept {
     Best,
     /// Those of the last epoch
     Last,
+}
+
+fn unit(text: &str) -> Result<Unit, String> {
+    match text {
+        "characters" => Ok(Unit::Characters),
+        "bytes" => Ok(Unit::Bytes),
+        _ => Err("neither `characters` nor `bytes`".into()),
+    }
 }
 
 fn positive(text: &str) -> Result<f32, String> {
