@@ -14,6 +14,7 @@ use wgrad::{Device, Params};
 /// Sizes of a run, and the bits per character that it must stay below.
 struct Plan {
     hidden: usize,
+    dropout: f32,
     epochs: usize,
     /// Of n-grams: the order, or the best one by the validation part.
     order: Option<usize>,
@@ -35,11 +36,11 @@ impl Observer for Print {
 
 fn learn(device: &Device, text: &Text, plan: &Plan) -> Result<(), Box<dyn std::error::Error>> {
     let parts = TextParts::default();
-    let split = text.split(&parts, &Reading::InOrder { length: 64, rows: 32 })?;
+    let split = text.split(&parts, &Reading::InOrder { length: 64, rows: 16 })?;
     let classes = text.vocabulary().len();
 
     let params = Params::seeded(42);
-    let options = RecurrentOptions::default().dropout(0.3);
+    let options = RecurrentOptions::default().dropout(plan.dropout);
     let model = LanguageModel::recurrent(&params, classes, RecurrentKind::Lstm, plan.hidden, options)
         .carrying(&params);
     let adam = ClipNorm::new(Adam::new(&params, 5e-3), 1.0);
@@ -76,12 +77,16 @@ fn learn(device: &Device, text: &Text, plan: &Plan) -> Result<(), Box<dyn std::e
 
 /// Two epochs of a small model.
 pub(crate) fn quick(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
-    learn(device, &alice(Unit::Characters)?, &Plan { hidden: 64, epochs: 2, order: Some(2) })
+    learn(device, &alice(Unit::Characters)?, &Plan { hidden: 64, dropout: 0.0, epochs: 2, order: Some(3) })
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     if std::env::args().any(|argument| argument == "quick") {
         return quick(&Device::cpu());
     }
-    learn(&Device::cpu(), &alice(Unit::Characters)?, &Plan { hidden: 256, epochs: 20, order: None })
+    learn(
+        &Device::cpu(),
+        &alice(Unit::Characters)?,
+        &Plan { hidden: 256, dropout: 0.4, epochs: 16, order: None },
+    )
 }

@@ -200,7 +200,9 @@ fn scores_are_those_of_all_places() {
     step.run().unwrap();
     let (logits, classes) = (step.values("y").unwrap(), data.classes());
     let (mut nats, mut right, mut smoothed) = (0.0, 0, 0.0);
-    for (row, &label) in logits.chunks(classes).zip(data.labels()) {
+    // Of each window the last half.
+    let measured = logits.chunks(classes).enumerate().filter(|(at, _)| at % 16 >= 8).map(|(_, row)| row);
+    for (row, &label) in measured.zip(data.labels()) {
         let sum: f64 = row.iter().map(|&z| f64::from(z).exp()).sum();
         let loss = |class: usize| sum.ln() - f64::from(row[class]);
         nats += loss(label as usize);
@@ -209,7 +211,7 @@ fn scores_are_those_of_all_places() {
         right += usize::from(best == label as usize);
     }
     let places = data.labels().len() as f64;
-    assert_eq!(places as usize, data.len() * 16);
+    assert_eq!(places as usize, data.len() * 8);
     approx::assert_relative_eq!(scores.loss, smoothed / places, max_relative = 1e-5);
     approx::assert_relative_eq!(scores.get("bits").unwrap(), nats / places / 2f64.ln(), max_relative = 1e-5);
     approx::assert_relative_eq!(

@@ -357,7 +357,7 @@ impl Dataset {
         };
         let targets = |data: &Dataset| match &data.targets {
             Targets::Classes { classes, .. } => format!("{classes} classes"),
-            Targets::Sequences { classes, length, .. } => format!("{classes} classes at {length} places"),
+            Targets::Sequences { classes, .. } => format!("{classes} classes at each place"),
             Targets::Values { shape, values } => format!("targets {shape:?} of {}", values.kind()),
             Targets::Input => "the input as target".into(),
         };

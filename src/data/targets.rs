@@ -16,7 +16,8 @@ pub enum Targets {
         /// The names of the classes; empty where they have only numbers.
         names: Vec<String>,
     },
-    /// A class for each place of a sequence, such as the next character at each of a text.
+    /// A class for each place of a sequence, such as the next character at each of a text. Where a model gives more places
+    /// than that, these are the last ones, and what stands before them is read and not measured.
     Sequences {
         /// The classes of all examples, `length` each, row after row; each below `classes`.
         labels: Vec<u32>,

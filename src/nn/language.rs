@@ -145,6 +145,7 @@ impl LanguageModel {
         let &[rows, places, width] = y.shape().dims() else {
             return y.graph().refuse("language_model", format!("takes [rows, places], got {}", x.shape()), x);
         };
+        let _scope = y.graph().scope_at(self.output.path());
         // One product over all places.
         self.output.forward(y.reshape([rows * places, width])).reshape([rows, places, self.classes()])
     }

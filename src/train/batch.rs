@@ -113,6 +113,13 @@ pub(super) fn prediction<'g>(
     if let Some(error) = inputs.graph().error() {
         return Err(error);
     }
+    let made = match &data.targets {
+        // Places before those that have a target are what is read before them.
+        Targets::Sequences { length, .. } if made.shape().rank() == 3 && made.dim(1) > *length => {
+            made.slice(1, made.dim(1) - length, *length)
+        }
+        _ => made,
+    };
     let shape = made.shape();
     let (labels, classes) = (data.labels(), data.classes());
     let expected = match &data.targets {

@@ -2,9 +2,8 @@
 
 use super::Model;
 use super::batch::{Seen, prediction, tables};
-use super::checks::expect_order;
 use super::pieces::{Rows, within_limits};
-use super::record::begin_anew;
+use super::record::{begin_anew, weights_and_carried};
 use super::task::{Scores, Sums, Task};
 use crate::data::Dataset;
 use crate::device::{Device, Step};
@@ -118,6 +117,7 @@ impl Evaluator {
         let rows = data.len();
         let batches = rows / size;
         let left = rows % size;
+        let [_, carried] = weights_and_carried(model, data)?;
         let store = Params::seeded(0).at("evaluation");
         let batch = store.counter("batch");
         let record = |g: &Graph, seen: Seen<'_>, rows: usize| -> Result<Sums> {
@@ -147,8 +147,6 @@ impl Evaluator {
             sums = Some(record(&g, seen, left)?);
             short = Some(device.compile(&g)?);
         }
-        let carried = model.carried();
-        expect_order(data, &carried)?;
         match sums {
             Some(sums) => {
                 let targets = rows * data.targets.places();

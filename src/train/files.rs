@@ -21,7 +21,8 @@ impl<'t> Run<'t> {
         let weights = Some(&self.weights[..]).filter(|_| compares);
         let checkpoint = Checkpoint::load(path, weights, self.choice()?, &sums)?;
         // States that are carried from batch to batch count in the middle of an epoch alone: it begins without them.
-        let is_carried = |state: &Param| self.carried.iter().any(|carried| carried.id() == state.id());
+        let carried = self.trainer.model.carried();
+        let is_carried = |state: &Param| carried.iter().any(|carried| carried.id() == state.id());
         let is_there = |state: &Param| checkpoint.names.iter().any(|name| name == state.name());
         let mut states = self.states();
         states.retain(|state| !is_carried(state) || (checkpoint.progress.step > 0 && is_there(state)));

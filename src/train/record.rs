@@ -2,6 +2,7 @@
 
 use super::batch::{Seen, inputs, prediction};
 use super::checkpoint::Progress;
+use super::checks::expect_order;
 use super::task::Sums;
 use super::watch::{Layers, Reading};
 use super::{Model, Trainer};
@@ -70,14 +71,20 @@ impl Trainer<'_> {
     }
 }
 
-/// The states that the model reads for inference, in the order it reads them, but for those that it carries from batch to
-/// batch.
-pub(super) fn weights(model: &dyn Model, data: &Dataset) -> Result<Vec<Param>> {
+/// The states that the model reads for inference, in the order it reads them: weights, and those that it carries from batch
+/// to batch of these data.
+///
+/// # Errors
+/// The first recording mistake; [`Error::Invalid`](crate::Error::Invalid) where rows do not go on in which states would.
+pub(super) fn weights_and_carried(model: &dyn Model, data: &Dataset) -> Result<[Vec<Param>; 2]> {
     let (g, rows) = (Graph::inference(), data.streams.unwrap_or(1));
     prediction(model, &inputs(&g, data, rows).seen(&g, data).inputs, rows, data)?;
-    let (recording, carried) = (g.finish()?, model.carried());
-    let all = recording.states.iter().map(|s| s.param.clone());
-    Ok(all.filter(|state| !carried.iter().any(|other| other.id() == state.id())).collect())
+    let (recording, all) = (g.finish()?, model.carried());
+    let is_carried = |state: &Param| all.iter().any(|other| other.id() == state.id());
+    let states = recording.states.iter().map(|s| s.param.clone());
+    let (carried, weights): (Vec<Param>, Vec<Param>) = states.partition(is_carried);
+    expect_order(data, &carried)?;
+    Ok([weights, carried])
 }
 
 /// Sets states that are carried from batch to batch to what they begin with.

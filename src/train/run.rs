@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::batch::inputs;
 use super::checkpoint::{Best, Progress, Snapshot};
-use super::checks::{self, expect_order};
+use super::checks;
 use super::pieces::Rows;
-use super::record::weights;
+use super::record::weights_and_carried;
 use super::task::Sums;
 use super::watch::{Reading, Symptom, Watched};
 use super::{EpochRecord, Evaluator, Observer, Trainer};
@@ -77,7 +77,7 @@ pub(super) struct Run<'t> {
     read: Vec<Vec<Tensor>>,
     /// What the model reads for inference: what is saved as the model.
     pub(super) weights: Vec<Param>,
-    /// States that the model carries from batch to batch: an epoch begins with the first ones.
+    /// States that the model carries from batch to batch of the training rows: an epoch begins with the first ones.
     pub(super) carried: Vec<Param>,
     /// Parameters of which the optimizer keeps averages.
     pub(super) averages: Vec<Average>,
@@ -101,7 +101,7 @@ impl<'t> Run<'t> {
         let store = Params::seeded(0).at("training");
         let counter = store.counter("step");
         let mut sums = None;
-        let mut weights = weights(&*trainer.model, train)?;
+        let [mut weights, carried] = weights_and_carried(&*trainer.model, train)?;
         weights.extend(trainer.task.objective.params());
         let batches = rows / batch;
         let mut full = None;
@@ -167,8 +167,6 @@ impl<'t> Run<'t> {
         let Some(sums) = sums else {
             return Err(Error::Invalid("there is no batch to train on".into()));
         };
-        let carried = trainer.model.carried();
-        expect_order(train, &carried)?;
         let averages = trainer.optimizer.averages(&trainer.params.trainable());
         let exchange = match averages.is_empty() {
             true => None,

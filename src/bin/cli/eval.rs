@@ -106,7 +106,7 @@ fn of_text(args: &Args, path: &Path, settings: &Value, vocabulary: &Vocabulary) 
     device.load(&params.all(), path)?;
     let scores = Evaluator::new(&device, &network, &test)?.run()?.scores;
     let baseline = own.as_ref().map(Baseline::of).transpose()?.flatten();
-    let symbols = test.len() * test.example_len();
+    let symbols = test.labels().len();
     if args.json {
         let mut all = json!({
             "symbols": symbols,

@@ -1,7 +1,7 @@
 //! What `wgrad train` says of a run: how it trains, how it ended, and its result as JSON.
 
 use serde_json::{Value, json};
-use wgrad::data::{Dataset, Split, TablePreprocessor, Text};
+use wgrad::data::{Dataset, Split, TablePreprocessor, Text, TextParts};
 use wgrad::nn::Summary;
 use wgrad::train::{EpochRecord, TrainingReport};
 use wgrad::{DeviceInfo, Precision};
@@ -78,21 +78,24 @@ pub(super) fn describe_data(
     regression: Option<&TablePreprocessor>,
 ) -> String {
     let Split { train, validation, test } = split;
-    let parts = |each: usize, unit: &str| {
-        let count = |data: &Dataset| thousands((data.len() * each) as f64);
-        let [train, validation, test] = [train, validation, test].map(count);
-        format!("{train} {unit} to train on, {validation} to validate, {test} to test")
-    };
-    if let Some(vocabulary) = text.map(Text::vocabulary) {
-        let places = train.example_len();
-        let windows = format!("windows of {places}, {} different", train.classes());
-        return format!("{}; {windows}", parts(places, units(vocabulary.unit())));
+    if let Some(text) = text
+        && let Ok(lengths) = text.parts(&TextParts::default())
+    {
+        let [train, validation, test] = lengths.map(|part| thousands(part.len() as f64));
+        let (units, different) = (units(text.vocabulary().unit()), split.train.classes());
+        let places = split.train.example_len();
+        return format!(
+            "{train} {units} to train on, {validation} to validate, {test} to test; windows of {places}, {different} different"
+        );
     }
     let targets = match regression {
         Some(fitted) => format!("numbers `{}`", fitted.target()),
         None => format!("{} classes", train.classes()),
     };
-    format!("{}; {:?}, {targets}", parts(1, "rows"), train.shape())
+    let shape = train.shape();
+    let [train, validation, test] =
+        [train, validation, test].map(|data: &Dataset| thousands(data.len() as f64));
+    format!("{train} rows to train on, {validation} to validate, {test} to test; {shape:?}, {targets}")
 }
 
 pub(super) fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Value {

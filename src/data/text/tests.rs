@@ -92,12 +92,14 @@ fn windows_lie_in_their_parts_with_targets_one_further() {
         text.split(&parts, &Reading::Shuffled { length: 8, stride: 3 }).unwrap();
     let starts = |data: &Dataset| rows(data).iter().map(|(x, _)| x[0] as usize).collect::<Vec<_>>();
     assert_eq!(starts(&train), (0..174).step_by(3).collect::<Vec<_>>());
-    assert_eq!(starts(&validation), [182, 190, 198]);
-    assert_eq!(starts(&test), [208, 216, 224, 232, 240, 248]);
-    for (data, end) in [(&train, 182), (&validation, 208), (&test, 260)] {
+    assert_eq!(starts(&validation), [182, 186, 190, 194, 198]);
+    assert_eq!(starts(&test), (208..252).step_by(4).collect::<Vec<_>>());
+    for (data, end, before) in [(&train, 182, 0), (&validation, 208, 4), (&test, 260, 4)] {
         for (x, y) in rows(data) {
+            let x = &x[before..];
+            assert_eq!(x.len(), y.len());
             assert!(x.iter().zip(&y).all(|(x, y)| x + 1.0 == *y) && x.windows(2).all(|p| p[0] + 1.0 == p[1]));
-            assert!((y[7] as usize) < end);
+            assert!((y[7 - before] as usize) < end);
         }
         assert_eq!((data.shape(), data.classes(), data.streams), (&[8][..], 260, None));
     }

@@ -26,8 +26,9 @@ impl Default for TextParts {
 /// How a text is read window by window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// Windows of `length` symbols, one each `stride`, each for itself and shuffled: for transformers. To be validated and tested on
-    /// they lie side by side.
+    /// Windows of `length` symbols, one each `stride`, each for itself and shuffled: for transformers. Validated and tested are
+    /// the last half of windows that overlap by half, so that all that is measured has half a window before it or more (Baevski and
+    /// Auli, ICLR 2019, section 5.1); the first half of a part's first window is read alone.
     Shuffled {
         /// Symbols of a window.
         length: usize,
@@ -124,21 +125,34 @@ impl Text {
             )));
         }
         let (Reading::Shuffled { length, .. } | Reading::InOrder { length, .. }) = reading;
-        let data = self.windows(which, &self.symbols[range], &starts, length)?;
+        let counted = if which == "train" { length } else { reading.step().min(length) };
+        let data = self.windows(which, &self.symbols[range], &starts, [length, counted])?;
         match reading {
             Reading::InOrder { rows, .. } if !starts.is_empty() => data.with_streams(rows),
             _ => Ok(data),
         }
     }
 
-    /// Windows of a part that begin at these symbols; no data set at all would check where there are none.
-    fn windows(&self, which: &str, part: &[u32], starts: &[usize], length: usize) -> Result<Dataset> {
-        let gather = |shift: usize| -> Vec<u32> {
+    /// Windows of a part that begin at these symbols, with targets at the last places of each; where there are none, no
+    /// data set that a check would pass.
+    fn windows(
+        &self,
+        which: &str,
+        part: &[u32],
+        starts: &[usize],
+        [length, counted]: [usize; 2],
+    ) -> Result<Dataset> {
+        let gather = |shift: usize, length: usize| -> Vec<u32> {
             starts.iter().flat_map(|start| &part[start + shift..start + shift + length]).copied().collect()
         };
-        let inputs = vec![Input::new("x", [length], Values::Indices(gather(0)))];
+        let inputs = vec![Input::new("x", [length], Values::Indices(gather(0, length)))];
         let classes = self.vocabulary.len();
-        let targets = Targets::Sequences { labels: gather(1), length, classes, names: Vec::new() };
+        let targets = Targets::Sequences {
+            labels: gather(1 + length - counted, counted),
+            length: counted,
+            classes,
+            names: Vec::new(),
+        };
         let name = format!("{}/{which}", self.name);
         match starts.is_empty() {
             true => Ok(Dataset { name, inputs, targets, streams: None }),
@@ -148,10 +162,18 @@ impl Text {
 }
 
 impl Reading {
+    /// Symbols from one window of a passage to the next.
+    fn step(self) -> usize {
+        match self {
+            Reading::Shuffled { stride, .. } => stride,
+            Reading::InOrder { length, .. } => length,
+        }
+    }
+
     /// How a part of `len` symbols is read to be measured.
     fn to_test(self, len: usize) -> Self {
         match self {
-            Reading::Shuffled { length, .. } => Reading::Shuffled { length, stride: length },
+            Reading::Shuffled { length, .. } => Reading::Shuffled { length, stride: length.div_ceil(2) },
             Reading::InOrder { length, rows } => {
                 Reading::InOrder { length, rows: (len / PASSAGE.max(length)).clamp(1, rows.max(1)) }
             }

@@ -226,7 +226,7 @@ impl Settings {
         let network = Network::new(args.activation, args.init.as_ref(), all)?;
         network.refuse_rows(model)?;
         let defaults = Defaults::of(model, &data);
-        let optimizer = args.optimizer.or_else(|| earlier.parsed("optimizer")).unwrap_or(OptimizerKind::Adam);
+        let optimizer = args.optimizer.or_else(|| earlier.parsed("optimizer")).unwrap_or(defaults.optimizer);
         let rate = optimizer.rate(defaults.rate);
         let decay = match optimizer {
             OptimizerKind::AdamW | OptimizerKind::Lamb => 0.01,
