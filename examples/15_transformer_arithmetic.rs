@@ -57,11 +57,7 @@ impl Net {
 }
 
 /// The share of right answers to sums that were not trained on.
-pub(crate) fn run(
-    device: &Device,
-    digits: usize,
-    steps: usize,
-) -> Result<f64, Box<dyn std::error::Error>> {
+pub(crate) fn run(device: &Device, digits: usize, steps: usize) -> Result<f64, Box<dyn std::error::Error>> {
     let (all, length) = (10u32.pow(digits as u32), 3 * digits + 3);
     // The answer begins here.
     let begin = length - digits - 1;
@@ -124,9 +120,16 @@ pub(crate) fn run(
         right += rows().filter(|(found, sum)| found == sum).count();
         if batch == 0 {
             for (found, sum) in rows().take(5) {
-                let shown = |text: &[u32]| text.iter().map(|&s| b"0123456789+="[s as usize] as char).collect::<String>();
+                let shown = |text: &[u32]| {
+                    text.iter().map(|&s| b"0123456789+="[s as usize] as char).collect::<String>()
+                };
                 let answer: Vec<u32> = found[begin..].iter().rev().copied().collect();
-                println!("{}{}{}", shown(&sum[..begin]), shown(&answer), if found == sum { "" } else { "  wrong" });
+                println!(
+                    "{}{}{}",
+                    shown(&sum[..begin]),
+                    shown(&answer),
+                    if found == sum { "" } else { "  wrong" }
+                );
             }
         }
     }

@@ -101,7 +101,8 @@ pub(crate) fn run(device: &Device) -> Result<f64, Box<dyn std::error::Error>> {
     // The first is the neighbour, the others were drawn.
     let others = near.forward(g.classes("near", [BATCH, 1 + NEGATIVES]));
     let scores = (word * others).sum(&[2]);
-    let is_real: Vec<f32> = (0..BATCH * (1 + NEGATIVES)).map(|i| f32::from(i % (1 + NEGATIVES) == 0)).collect();
+    let is_real: Vec<f32> =
+        (0..BATCH * (1 + NEGATIVES)).map(|i| f32::from(i % (1 + NEGATIVES) == 0)).collect();
     let is_real = g.constant(Tensor::new([BATCH, 1 + NEGATIVES], is_real)?);
     let loss = Loss::bce().of([scores, is_real]);
     Adam::new(&params, 1e-2).minimize(loss, &params.trainable());

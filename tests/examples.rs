@@ -8,6 +8,9 @@ mod adding_problem;
 #[path = "../examples/10_batches.rs"]
 mod batches;
 #[allow(dead_code)]
+#[path = "../examples/17_char_lstm.rs"]
+mod char_lstm;
+#[allow(dead_code)]
 #[path = "../examples/11_choices.rs"]
 mod choices;
 #[allow(dead_code)]
@@ -109,6 +112,11 @@ fn batches_of_a_few_rows_learn_digits() {
 #[test]
 fn optimizers_find_their_way_down() {
     optimizers::run(&Device::cpu(), false).unwrap();
+}
+
+#[test]
+fn a_character_lstm_learns_a_novel() {
+    devices().iter().for_each(|device| char_lstm::quick(device).unwrap());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Values;
+use super::{Targets, Values};
 use crate::error::{Error, Result};
 use crate::tensor::Data;
 
@@ -30,29 +30,6 @@ impl Input {
     }
 }
 
-/// What is wanted of each example.
-#[derive(Clone, PartialEq)]
-pub enum Targets {
-    /// A class.
-    Classes {
-        /// The class of each example, below `classes`.
-        labels: Vec<u32>,
-        /// The number of classes.
-        classes: usize,
-        /// The names of the classes; empty where they have only numbers.
-        names: Vec<String>,
-    },
-    /// Numbers: quantities, or 0 and 1 for each of several labels.
-    Values {
-        /// Shape of one example's; `[1]` for one quantity.
-        shape: Vec<usize>,
-        /// Those of all examples, row after row.
-        values: Values,
-    },
-    /// The first input itself, as the model sees it: what an autoencoder gives back.
-    Input,
-}
-
 /// Examples and their targets. [`Dataset::new`], [`Dataset::regression`] and [`Dataset::from_parts`] check that the parts
 /// agree.
 #[derive(Clone, PartialEq)]
@@ -63,6 +40,10 @@ pub struct Dataset {
     pub inputs: Vec<Input>,
     /// What it is to make of that.
     pub targets: Targets,
+    /// Where the examples are windows of sequences that go on from batch to batch: how many of those there are side by
+    /// side, so that row i + `streams` continues row i, and batches are of so many rows in this order. `None` where each
+    /// row stands for itself, and rows are shuffled.
+    pub streams: Option<usize>,
 }
 
 /// The stored numbers of some rows, one after another, as [`Step::feed`](crate::Step::feed) takes them: bytes are not
@@ -130,7 +111,7 @@ impl Dataset {
     /// [`Error::Invalid`] where there is no input, two of one name, or none of the rows that the targets are for; a size
     /// in a shape is 0; a scale is not a positive number; a float is not finite; or targets are indices.
     pub fn from_parts(name: impl Into<String>, inputs: Vec<Input>, targets: Targets) -> Result<Self> {
-        let dataset = Dataset { name: name.into(), inputs, targets };
+        let dataset = Dataset { name: name.into(), inputs, targets, streams: None };
         dataset.check()?;
         Ok(dataset)
     }
@@ -140,11 +121,22 @@ impl Dataset {
     /// # Errors
     /// [`Error::Invalid`] unless there are as many as classes.
     pub fn with_class_names(mut self, class_names: Vec<String>) -> Result<Self> {
-        if let Targets::Classes { names, .. } = &mut self.targets {
-            *names = class_names;
-        } else {
-            return Err(self.invalid("it has no classes that could have names".into()));
+        match &mut self.targets {
+            Targets::Classes { names, .. } | Targets::Sequences { names, .. } => *names = class_names,
+            _ => return Err(self.invalid("it has no classes that could have names".into())),
         }
+        self.check()?;
+        Ok(self)
+    }
+
+    /// The same rows as windows of `streams` sequences side by side: row i + `streams` goes on where row i ends. A
+    /// [`Trainer`](crate::train::Trainer) takes batches of so many rows in their order, so that a model that carries states
+    /// ([`Layer::carried`](crate::nn::Layer::carried)) reads each sequence as a whole.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for 0, or a number that does not divide the rows.
+    pub fn with_streams(mut self, streams: usize) -> Result<Self> {
+        self.streams = Some(streams);
         self.check()?;
         Ok(self)
     }
@@ -176,6 +168,10 @@ impl Dataset {
         if u32::try_from(rows).is_err() {
             return Some(format!("{rows} rows; at most {} can be numbered", u32::MAX));
         }
+        if self.streams.is_some_and(|streams| streams == 0 || !rows.is_multiple_of(streams)) {
+            let streams = self.streams.unwrap_or(0);
+            return Some(format!("{rows} rows are no windows of {streams} sequences side by side"));
+        }
         let of_rows = |what: &str, shape: &[usize], values: &Values| {
             if shape.contains(&0) {
                 return Some(format!("{what} of shape {shape:?} has no values"));
@@ -202,12 +198,19 @@ impl Dataset {
         }
         match &self.targets {
             _ if self.inputs.is_empty() => Some("its examples have no input".into()),
-            Targets::Classes { labels, classes, names } => {
-                let row = labels.iter().position(|&label| label as usize >= *classes);
-                if let Some(row) = row {
+            Targets::Sequences { labels, length, .. }
+                if *length == 0 || !labels.len().is_multiple_of(*length) =>
+            {
+                Some(format!("{} labels are no sequences of length {length}", labels.len()))
+            }
+            Targets::Classes { labels, classes, names }
+            | Targets::Sequences { labels, classes, names, .. } => {
+                let at = labels.iter().position(|&label| label as usize >= *classes);
+                if let Some(at) = at {
+                    let row = at / self.targets.places();
                     return Some(format!(
                         "row {row} has label {}, but there are {classes} classes",
-                        labels[row]
+                        labels[at]
                     ));
                 }
                 let is_named = names.is_empty() || names.len() == *classes;
@@ -226,7 +229,9 @@ impl Dataset {
     /// The number of examples.
     pub fn len(&self) -> usize {
         match &self.targets {
-            Targets::Classes { labels, .. } => labels.len(),
+            Targets::Classes { labels, .. } | Targets::Sequences { labels, .. } => {
+                labels.len() / self.targets.places()
+            }
             Targets::Values { shape, values } => values.len() / product(shape).max(1),
             Targets::Input => self.inputs.first().map_or(0, |x| x.values.len() / x.example_len().max(1)),
         }
@@ -248,10 +253,10 @@ impl Dataset {
         self.inputs.first().map_or(NONE, |input| &input.values)
     }
 
-    /// The class of each example; none where the targets are no classes.
+    /// The class of each example, of sequences those of each place, row after row; none where the targets are no classes.
     pub fn labels(&self) -> &[u32] {
         match &self.targets {
-            Targets::Classes { labels, .. } => labels,
+            Targets::Classes { labels, .. } | Targets::Sequences { labels, .. } => labels,
             _ => &[],
         }
     }
@@ -259,7 +264,7 @@ impl Dataset {
     /// The number of classes; 0 where the targets are none.
     pub fn classes(&self) -> usize {
         match &self.targets {
-            Targets::Classes { classes, .. } => *classes,
+            Targets::Classes { classes, .. } | Targets::Sequences { classes, .. } => *classes,
             _ => 0,
         }
     }
@@ -267,7 +272,7 @@ impl Dataset {
     /// The names of the classes; empty where they have only numbers.
     pub fn class_names(&self) -> &[String] {
         match &self.targets {
-            Targets::Classes { names, .. } => names,
+            Targets::Classes { names, .. } | Targets::Sequences { names, .. } => names,
             _ => &[],
         }
     }
@@ -292,10 +297,14 @@ impl Dataset {
         self.floats(self.values(), self.example_len(), i)
     }
 
-    /// The target of example `i` as floats: its class, its values, or its first input; `None` past the end.
+    /// The target of example `i` as floats: its class, or those of its places, its values, or its first input; `None` past the end.
     pub fn target(&self, i: usize) -> Option<Vec<f32>> {
         match &self.targets {
-            Targets::Classes { labels, .. } => Some(vec![*labels.get(i)? as f32]),
+            Targets::Classes { labels, .. } | Targets::Sequences { labels, .. } => {
+                let places = self.targets.places();
+                let end = i.checked_add(1)?.checked_mul(places)?;
+                Some(labels.get(i * places..end)?.iter().map(|&label| label as f32).collect())
+            }
             Targets::Values { shape, values } => self.floats(values, product(shape), i),
             Targets::Input => self.row(i),
         }
@@ -348,6 +357,7 @@ impl Dataset {
         };
         let targets = |data: &Dataset| match &data.targets {
             Targets::Classes { classes, .. } => format!("{classes} classes"),
+            Targets::Sequences { classes, .. } => format!("{classes} classes at each place"),
             Targets::Values { shape, values } => format!("targets {shape:?} of {}", values.kind()),
             Targets::Input => "the input as target".into(),
         };
@@ -356,18 +366,12 @@ impl Dataset {
             return Some(format!("examples {own} and {its}"));
         }
         let (own, its) = (targets(self), targets(other));
-        (own != its).then(|| format!("{own} and {its}"))
-    }
-}
-
-/// The sizes, not the values.
-impl fmt::Debug for Targets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Targets::Classes { classes, .. } => write!(f, "{classes} classes"),
-            Targets::Values { shape, values } => write!(f, "{values:?} of shape {shape:?}"),
-            Targets::Input => f.write_str("the first input"),
+        if own != its {
+            return Some(format!("{own} and {its}"));
         }
+        let order = |data: &Dataset| if data.streams.is_some() { "in order" } else { "each for itself" };
+        let (own, its) = (order(self), order(other));
+        (own != its).then(|| format!("rows {own} and {its}"))
     }
 }
 

@@ -11,6 +11,9 @@
 //! - [`Table`]: a CSV file with a header; [`Table::split`] makes data sets of it, and a [`TablePreprocessor`] that
 //!   does the same to later rows;
 //! - [`iris`]: such a table, of 150 flowers, that comes with the crate;
+//! - [`Text`]: the characters or bytes of any UTF-8 file; [`Text::split`] makes data sets of windows of it;
+//! - [`alice`]: such a text, a novel of 26,000 words, that comes with the crate;
+//! - [`NGram`]: how well a text is told without a network;
 //! - [`Split`]: rows to train on, to choose by and to test on;
 //! - [`epoch_order`] and [`batches`]: which rows a step sees.
 //!
@@ -38,10 +41,12 @@ mod iris;
 mod rows;
 mod split;
 mod table;
+mod targets;
+mod text;
 mod values;
 
 pub use batches::{Batches, LastBatch, batches, epoch_order};
-pub use dataset::{Batch, Dataset, Input, Targets};
+pub use dataset::{Batch, Dataset, Input};
 pub use digits::digits;
 pub use idx::Idx;
 pub use idx_folder::load_idx_folder;
@@ -51,4 +56,6 @@ pub use table::{
     ColumnKind, DecimalMark, Missing, Scaling, Table, TableError, TableErrorKind, TableOptions,
     TablePreprocessor, TableRows, TargetKind,
 };
+pub use targets::Targets;
+pub use text::{NGram, Reading, Text, TextParts, Unit, Vocabulary, alice};
 pub use values::Values;

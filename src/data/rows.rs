@@ -1,7 +1,7 @@
 //! Rows of data sets: gathered, selected, split off.
 
 use super::dataset::product;
-use super::{Batch, Dataset, Input, Targets};
+use super::{Batch, Dataset, Input, Targets, Values};
 use crate::error::{Error, Result};
 use crate::tensor::Data;
 
@@ -32,6 +32,9 @@ impl Dataset {
                 let label = |&row: &u32| labels.get(row as usize).copied();
                 rows.iter().map(label).collect::<Option<Vec<u32>>>().map(|labels| Some(Data::U32(labels)))
             }
+            Targets::Sequences { labels, length, .. } => {
+                Values::gather_from(labels, rows, *length).map(|labels| Some(Data::U32(labels)))
+            }
             Targets::Values { shape, values } => values.gather(rows, product(shape)).map(Some),
             Targets::Input => Some(None),
         };
@@ -47,7 +50,7 @@ impl Dataset {
         }
     }
 
-    /// A data set of these rows, in this order, called `name`.
+    /// A data set of these rows, in this order, called `name`; each stands for itself then ([`Dataset::streams`]).
     ///
     /// # Errors
     /// [`Error::Invalid`] for a row past the end.
@@ -58,7 +61,11 @@ impl Dataset {
             to.values = from.values.like(data);
         }
         match (&mut made.targets, &self.targets, targets) {
-            (Targets::Classes { labels, .. }, _, Some(Data::U32(picked))) => *labels = picked,
+            (
+                Targets::Classes { labels, .. } | Targets::Sequences { labels, .. },
+                _,
+                Some(Data::U32(picked)),
+            ) => *labels = picked,
             (Targets::Values { values, .. }, Targets::Values { values: from, .. }, Some(picked)) => {
                 *values = from.like(picked);
             }
@@ -74,12 +81,16 @@ impl Dataset {
             Targets::Classes { classes, names, .. } => {
                 Targets::Classes { labels: Vec::new(), classes: *classes, names: names.clone() }
             }
+            &Targets::Sequences { length, classes, ref names, .. } => {
+                Targets::Sequences { labels: Vec::new(), length, classes, names: names.clone() }
+            }
             Targets::Values { shape, values } => {
                 Targets::Values { shape: shape.clone(), values: values.none() }
             }
             Targets::Input => Targets::Input,
         };
-        Dataset { name: self.name.clone(), inputs: self.inputs.iter().map(empty).collect(), targets }
+        let inputs = self.inputs.iter().map(empty).collect();
+        Dataset { name: self.name.clone(), inputs, targets, streams: None }
     }
 
     /// Takes the last `n` rows away for validation: (the rows left to train on, the validation rows).
@@ -102,6 +113,8 @@ impl Dataset {
             )));
         }
         let left = len - n;
+        // Cut anywhere, sequences do not go on.
+        self.streams = None;
         let mut validation = self.without_rows();
         validation.name = format!("{}/validation", self.name.strip_suffix("/train").unwrap_or(&self.name));
         for (to, from) in validation.inputs.iter_mut().zip(&mut self.inputs) {
@@ -110,6 +123,9 @@ impl Dataset {
         match (&mut validation.targets, &mut self.targets) {
             (Targets::Classes { labels: to, .. }, Targets::Classes { labels, .. }) => {
                 *to = labels.split_off(left)
+            }
+            (Targets::Sequences { labels: to, length, .. }, Targets::Sequences { labels, .. }) => {
+                *to = labels.split_off(left * *length);
             }
             (Targets::Values { shape, values: to }, Targets::Values { values, .. }) => {
                 *to = values.split_off(left * product(shape));

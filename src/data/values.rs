@@ -77,19 +77,21 @@ impl Values {
     /// The rows of `len` values with these numbers, one after another, bytes not scaled; `None` if one is past the
     /// end.
     pub(super) fn gather(&self, rows: &[u32], len: usize) -> Option<Data> {
-        fn pick<T: Copy>(values: &[T], rows: &[u32], len: usize) -> Option<Vec<T>> {
-            let mut picked = Vec::with_capacity(rows.len().checked_mul(len)?);
-            for &row in rows {
-                let start = (row as usize).checked_mul(len)?;
-                picked.extend_from_slice(values.get(start..start.checked_add(len)?)?);
-            }
-            Some(picked)
-        }
         Some(match self {
-            Values::Bytes { values, .. } => Data::U8(pick(values, rows, len)?),
-            Values::Floats(values) => Data::F32(pick(values, rows, len)?),
-            Values::Indices(values) => Data::U32(pick(values, rows, len)?),
+            Values::Bytes { values, .. } => Data::U8(Values::gather_from(values, rows, len)?),
+            Values::Floats(values) => Data::F32(Values::gather_from(values, rows, len)?),
+            Values::Indices(values) => Data::U32(Values::gather_from(values, rows, len)?),
         })
+    }
+
+    /// The rows of `len` of these values with these numbers.
+    pub(super) fn gather_from<T: Copy>(values: &[T], rows: &[u32], len: usize) -> Option<Vec<T>> {
+        let mut picked = Vec::with_capacity(rows.len().checked_mul(len)?);
+        for &row in rows {
+            let start = (row as usize).checked_mul(len)?;
+            picked.extend_from_slice(values.get(start..start.checked_add(len)?)?);
+        }
+        Some(picked)
     }
 
     /// What [`Values::gather`] gave, as values like these.

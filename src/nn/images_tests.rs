@@ -35,7 +35,6 @@ fn values_and_gradients_are_those_of_pytorch() {
     }
 }
 
-
 fn shape(model: &dyn Layer, dims: [usize; 4]) -> Vec<usize> {
     let g = Graph::new();
     let y = model.forward(g.input("x", dims));
@@ -75,11 +74,8 @@ fn a_residual_network_takes_images_of_any_size() {
 #[test]
 fn known_networks_have_their_sizes() {
     type Make = fn(&Params, usize, usize) -> ResNet;
-    let nets: [(Make, usize); 3] = [
-        (ResNet::resnet18, 11_173_962),
-        (ResNet::resnet34, 21_282_122),
-        (ResNet::resnet50, 23_520_842),
-    ];
+    let nets: [(Make, usize); 3] =
+        [(ResNet::resnet18, 11_173_962), (ResNet::resnet34, 21_282_122), (ResNet::resnet50, 23_520_842)];
     for (make, expected) in nets {
         let params = Params::seeded(1);
         let net = make(&params, 3, 10);

@@ -15,6 +15,9 @@ mod embedding_tests;
 mod images;
 #[cfg(test)]
 mod images_tests;
+mod language;
+#[cfg(test)]
+mod language_tests;
 mod layer_norm;
 mod linear;
 mod mixup;
@@ -36,7 +39,7 @@ mod transformer;
 mod transformer_tests;
 mod upsample;
 
-use crate::graph::Var;
+use crate::graph::{Param, Var};
 
 pub use crate::ops::{
     AttentionOptions, Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, ConvTranspose1dOptions,
@@ -53,6 +56,7 @@ pub use conv::{
 pub use cutout::Cutout;
 pub use embedding::Embedding;
 pub use images::{Cnn, ResNet};
+pub use language::{LanguageModel, Memory};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mixup::Mixup;
@@ -85,16 +89,30 @@ pub use upsample::Upsample;
 pub trait Layer {
     /// Records the layer's ops on `x`.
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g>;
+
+    /// States that go on from one batch to the next, such as those of [`Carried`]; none of most layers. An epoch and an
+    /// evaluation begin with their initial values, and they are no weights of the model.
+    fn carried(&self) -> Vec<Param> {
+        Vec::new()
+    }
 }
 
 impl<L: Layer + ?Sized> Layer for &L {
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         (**self).forward(x)
     }
+
+    fn carried(&self) -> Vec<Param> {
+        (**self).carried()
+    }
 }
 
 impl<L: Layer + ?Sized> Layer for Box<L> {
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         (**self).forward(x)
+    }
+
+    fn carried(&self) -> Vec<Param> {
+        (**self).carried()
     }
 }

@@ -89,10 +89,10 @@ impl ResidualBlock {
         };
         let (inputs, outputs) = (sizes[0].0, sizes[sizes.len() - 1].1);
         let stride = sizes.iter().map(|size| size.3).product();
-        let numbered = |(i, size): (usize, &Size)| layer(&format!("conv{}", i + 1), &format!("bn{}", i + 1), *size);
-        let between = |(i, size): (usize, &Size)| {
-            model.activation.layer(&params.at(&format!("act{}", i + 1)), size.1)
-        };
+        let numbered =
+            |(i, size): (usize, &Size)| layer(&format!("conv{}", i + 1), &format!("bn{}", i + 1), *size);
+        let between =
+            |(i, size): (usize, &Size)| model.activation.layer(&params.at(&format!("act{}", i + 1)), size.1);
         ResidualBlock {
             params: params.clone(),
             convs: sizes.iter().enumerate().map(numbered).collect(),

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Layer;
 use crate::error::Result;
-use crate::graph::Graph;
+use crate::graph::{Graph, Param};
 use crate::plan::Plan;
 use crate::shape::{IntoShape, Shape, TensorType};
 
@@ -44,14 +44,29 @@ impl Summary {
     /// The first recording mistake, for example an input that does not fit.
     pub fn of(model: &dyn Layer, input: impl IntoShape) -> Result<Self> {
         let g = Graph::inference();
-        let y = model.forward(g.input("x", input));
-        g.output("y", y);
+        g.output("y", model.forward(g.input("x", input)));
+        Self::of_recording(g, &model.carried())
+    }
+
+    /// The same of a model that takes class numbers, `u32`, such as one that begins with an [`Embedding`](super::Embedding).
+    ///
+    /// # Errors
+    /// As [`Summary::of`].
+    pub fn of_indices(model: &dyn Layer, input: impl IntoShape) -> Result<Self> {
+        let g = Graph::inference();
+        g.output("y", model.forward(g.classes("x", input)));
+        Self::of_recording(g, &model.carried())
+    }
+
+    /// Of a model that has taken its input and given its output. States that it carries are no parameters.
+    fn of_recording(g: Graph, carried: &[Param]) -> Result<Self> {
         let plan = Plan::of_formulas(g.finish()?);
         let r = &plan.recording;
         let types =
             |ids: &[u32]| -> Vec<TensorType> { ids.iter().map(|&v| r.values[v as usize].ty).collect() };
         let mut owned: BTreeMap<&str, usize> = BTreeMap::new();
-        for state in &r.states {
+        let is_parameter = |param: &Param| !carried.iter().any(|state| state.id() == param.id());
+        for state in r.states.iter().filter(|state| is_parameter(&state.param)) {
             let scope = state.param.name().rsplit_once('.').map_or("", |(scope, _)| scope);
             *owned.entry(scope).or_default() += state.param.shape().elements();
         }
@@ -79,7 +94,11 @@ impl Summary {
             }
         }
         let count = |keep: &dyn Fn(&crate::Param) -> bool| {
-            r.states.iter().filter(|s| keep(&s.param)).map(|s| s.param.shape().elements()).sum()
+            r.states
+                .iter()
+                .filter(|s| keep(&s.param) && is_parameter(&s.param))
+                .map(|s| s.param.shape().elements())
+                .sum()
         };
         Ok(Summary {
             flops: layers.iter().map(|l| l.flops).sum(),

@@ -31,6 +31,8 @@ impl<'g> Source<'g> {
         let inputs = Inputs::new(g, named);
         let target = match (&data.targets, self.targets) {
             (Targets::Values { values, .. }, Some(target)) => floats(target, values),
+            // All places of all rows, as the logits.
+            (Targets::Sequences { .. }, Some(target)) => target.reshape([target.shape().elements()]),
             (_, Some(target)) => target,
             (_, None) => inputs.first().unwrap_or_else(|| g.scalar(0.0)),
         };
@@ -54,7 +56,7 @@ pub(super) fn tables<'g>(g: &'g Graph, data: &Dataset, start: usize, count: usiz
         |values: Data, shape: &[usize]| Ok(g.constant(Tensor::new(&of_rows(count, shape), values)?));
     let made = inputs.into_iter().zip(&data.inputs).map(|(values, input)| constant(values, &input.shape));
     let inputs = made.collect::<Result<_>>()?;
-    let targets = targets.map(|values| constant(values, target_shape(data))).transpose()?;
+    let targets = targets.map(|values| constant(values, data.targets.shape())).transpose()?;
     Ok(Source { inputs, targets })
 }
 
@@ -70,7 +72,9 @@ pub(super) fn inputs<'g>(g: &'g Graph, data: &Dataset, count: usize) -> Source<'
     };
     let all = data.inputs.iter().map(|input| made(&fed(&input.name), &input.shape, &input.values));
     let targets = match &data.targets {
-        Targets::Classes { .. } => Some(g.classes(TARGETS, [count])),
+        Targets::Classes { .. } | Targets::Sequences { .. } => {
+            Some(g.classes(TARGETS, &of_rows(count, data.targets.shape())[..]))
+        }
         Targets::Values { shape, values } => Some(made(TARGETS, shape, values)),
         Targets::Input => None,
     };
@@ -98,14 +102,6 @@ pub(super) fn of_rows(count: usize, shape: &[usize]) -> Vec<usize> {
     [&[count], shape].concat()
 }
 
-/// Shape of one example's target.
-fn target_shape(data: &Dataset) -> &[usize] {
-    match &data.targets {
-        Targets::Values { shape, .. } => shape,
-        Targets::Classes { .. } | Targets::Input => &[],
-    }
-}
-
 /// The model's prediction of so many rows, once it is known to be one.
 pub(super) fn prediction<'g>(
     model: &dyn Model,
@@ -117,28 +113,43 @@ pub(super) fn prediction<'g>(
     if let Some(error) = inputs.graph().error() {
         return Err(error);
     }
-    let shape = made.shape();
-    let Targets::Classes { labels, classes, .. } = &data.targets else {
-        return match shape.rank() > 0 && shape.dim(0) == rows {
-            true => Ok(made),
-            false => Err(Error::Invalid(format!(
-                "a model gives [rows, ..], here [{rows}, ..]; of so many rows it makes {shape}"
-            ))),
-        };
+    let made = match &data.targets {
+        // Places before those that have a target are what is read before them.
+        Targets::Sequences { length, .. } if made.shape().rank() == 3 && made.dim(1) > *length => {
+            made.slice(1, made.dim(1) - length, *length)
+        }
+        _ => made,
     };
-    if shape.rank() != 2 || shape.dim(0) != rows {
+    let shape = made.shape();
+    let (labels, classes) = (data.labels(), data.classes());
+    let expected = match &data.targets {
+        Targets::Classes { .. } => vec![rows],
+        Targets::Sequences { length, .. } => vec![rows, *length],
+        _ => {
+            return match shape.rank() > 0 && shape.dim(0) == rows {
+                true => Ok(made),
+                false => Err(Error::Invalid(format!(
+                    "a model gives [rows, ..], here [{rows}, ..]; of so many rows it makes {shape}"
+                ))),
+            };
+        }
+    };
+    let axis = expected.len();
+    if shape.rank() != axis + 1 || shape.dims()[..axis] != expected {
+        let places = if axis == 2 { "rows, places" } else { "rows" };
         return Err(Error::Invalid(format!(
-            "a classifier gives [rows, classes], here [{rows}, {classes}]; the model makes {shape} of {}",
+            "a classifier gives [{places}, classes], here {:?}; the model makes {shape} of {}",
+            [&expected[..], &[classes]].concat(),
             inputs.first().map_or_else(|| "nothing".into(), |x| x.shape().to_string())
         )));
     }
-    if let Some(&label) = labels.iter().find(|&&label| label as usize >= shape.dim(1)) {
+    if let Some(&label) = labels.iter().find(|&&label| label as usize >= shape.dim(axis)) {
         return Err(Error::Invalid(format!(
             "data set `{}` has class {label}, but the model tells {} classes apart, 0 to {}",
             data.name,
-            shape.dim(1),
-            shape.dim(1).saturating_sub(1)
+            shape.dim(axis),
+            shape.dim(axis).saturating_sub(1)
         )));
     }
-    Ok(made)
+    Ok(if axis == 2 { made.reshape([expected.iter().product(), shape.dim(axis)]) } else { made })
 }

@@ -18,6 +18,12 @@ pub(super) fn check_data(trainer: &Trainer<'_>) -> Result<()> {
         data.check()?;
         split.train.expect_like(data)?;
     }
+    if let Some(streams) = split.train.streams.filter(|&streams| streams != trainer.batch) {
+        return Err(Error::Invalid(format!(
+            "data set `{}` goes on in {streams} rows side by side, so that batches are of so many rows, not of {}",
+            split.train.name, trainer.batch
+        )));
+    }
     for data in [&split.train, &split.validation, &split.test].into_iter().filter(|data| !data.is_empty()) {
         trainer.task.objective.check(data)?;
     }
@@ -40,11 +46,24 @@ impl Trainer<'_> {
         if test.is_empty() {
             return Err(Error::Invalid(format!("data set `{}` has no rows to test on", test.name)));
         }
-        let (g, rows) = (Graph::inference(), test.len().min(2));
+        let (g, rows) = (Graph::inference(), test.streams.unwrap_or(test.len().min(2)));
         let seen = inputs(&g, test, rows).seen(&g, test);
         let made = prediction(&*self.model, &seen.inputs, rows, test)?;
         let store = Params::seeded(0).at("evaluation");
         self.task.record(made, seen.target)?.accumulate(&self.task, &store, rows).map(drop)
+    }
+}
+
+/// Refuses states that would go on in rows that do not: those carried by a model, known once it is recorded.
+pub(super) fn expect_order(data: &Dataset, carried: &[Param]) -> Result<()> {
+    match (data.streams, carried.first()) {
+        (None, Some(state)) => Err(Error::Invalid(format!(
+            "the model carries `{}` from batch to batch, and the rows of data set `{}` do not go on from batch to batch; \
+             give windows in their order (`Dataset::with_streams`), or a model that begins anew with each row",
+            state.name(),
+            data.name
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Model;
 use super::batch::{Seen, prediction, tables};
 use super::pieces::{Rows, within_limits};
+use super::record::{begin_anew, weights_and_carried};
 use super::task::{Scores, Sums, Task};
 use crate::data::Dataset;
 use crate::device::{Device, Step};
@@ -12,6 +13,8 @@ use crate::tensor::{Data, Tensor};
 
 /// Rows of a full batch, where the device can hold what the model makes of so many.
 const BATCH: usize = 512;
+/// Places of all rows of a batch of sequences.
+const PLACES: usize = 4096;
 
 /// How a model does on a data set.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +41,10 @@ pub struct Evaluator {
     batch: Param,
     /// In a store of their own: they are no part of the model.
     sums: Sums,
-    rows: usize,
+    /// Rows, or places of all rows.
+    targets: usize,
+    /// States that the model carries from batch to batch: each evaluation begins with the first ones.
+    carried: Vec<Param>,
 }
 
 /// The step of full batches.
@@ -93,7 +99,12 @@ impl Evaluator {
         }
         task.check()?;
         data.check()?;
-        Ok(within_limits(BATCH, |batch| Evaluator::in_batches(device, model, data, task, batch))?.0)
+        let made = |batch| Evaluator::in_batches(device, model, data, task, batch);
+        match data.streams {
+            // Fewer rows would not go on.
+            Some(streams) => made(streams),
+            None => Ok(within_limits(BATCH.min(PLACES / data.targets.places()).max(1), made)?.0),
+        }
     }
 
     fn in_batches(
@@ -106,12 +117,13 @@ impl Evaluator {
         let rows = data.len();
         let batches = rows / size;
         let left = rows % size;
+        let [_, carried] = weights_and_carried(model, data)?;
         let store = Params::seeded(0).at("evaluation");
         let batch = store.counter("batch");
         let record = |g: &Graph, seen: Seen<'_>, rows: usize| -> Result<Sums> {
             let made = prediction(model, &seen.inputs, rows, data)?;
             let _scope = g.scope_at("evaluation");
-            task.record(made, seen.target)?.accumulate(task, &store, rows)
+            task.record(made, seen.target)?.accumulate(task, &store, rows * data.targets.places())
         };
         let mut sums = None;
         let mut full = None;
@@ -137,7 +149,9 @@ impl Evaluator {
         }
         match sums {
             Some(sums) => {
-                Ok(Evaluator { device: device.clone(), full, short, task: task.clone(), batch, sums, rows })
+                let targets = rows * data.targets.places();
+                let (device, task) = (device.clone(), task.clone());
+                Ok(Evaluator { device, full, short, task, batch, sums, targets, carried })
             }
             None => Err(Error::Invalid("there are no rows to evaluate".into())),
         }
@@ -155,6 +169,7 @@ impl Evaluator {
     /// A failure of the device.
     pub fn run(&mut self) -> Result<Evaluation> {
         self.device.write_param(&self.batch, &[0u32])?;
+        begin_anew(&self.device, &self.carried)?;
         for sum in self.sums.all() {
             self.device.write_param(sum, &Data::F32(vec![0.0; sum.shape().elements()]))?;
         }
@@ -170,6 +185,6 @@ impl Evaluator {
         let mut confusions =
             self.task.metrics.iter().zip(&sums).filter_map(|(metric, sums)| metric.confusion(sums));
         let confusion = confusions.next().unwrap_or_default();
-        Ok(Evaluation { scores: self.task.scores(loss, &sums, self.rows), confusion })
+        Ok(Evaluation { scores: self.task.scores(loss, &sums, self.targets), confusion })
     }
 }

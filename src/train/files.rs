@@ -20,7 +20,12 @@ impl<'t> Run<'t> {
         let compares = self.trainer.keep == Keep::Best && self.validation.is_some();
         let weights = Some(&self.weights[..]).filter(|_| compares);
         let checkpoint = Checkpoint::load(path, weights, self.choice()?, &sums)?;
-        let states = self.states();
+        // States that are carried from batch to batch count in the middle of an epoch alone: it begins without them.
+        let carried = self.trainer.model.carried();
+        let is_carried = |state: &Param| carried.iter().any(|carried| carried.id() == state.id());
+        let is_there = |state: &Param| checkpoint.names.iter().any(|name| name == state.name());
+        let mut states = self.states();
+        states.retain(|state| !is_carried(state) || (checkpoint.progress.step > 0 && is_there(state)));
         let optimizer = self.trainer.optimizer_name();
         if let Some(other) = checkpoint.optimizer.as_ref().filter(|other| **other != optimizer) {
             return Err(Error::Invalid(format!(
@@ -29,7 +34,7 @@ impl<'t> Run<'t> {
                 path.display()
             )));
         }
-        let is_missing = |state: &&Param| !checkpoint.names.iter().any(|name| name == state.name());
+        let is_missing = |state: &&Param| !is_there(state);
         let is_weight = |state: &Param| self.weights.iter().any(|weight| weight.id() == state.id());
         if let Some(state) = states.iter().find(|state| is_missing(state) && !is_weight(state)) {
             return Err(Error::Invalid(format!(

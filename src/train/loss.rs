@@ -172,7 +172,7 @@ fn taken<'g>(kind: Kind, z: Var<'g>, target: Var<'g>) -> [Var<'g>; 2] {
 fn check(kind: Kind, data: &Dataset, unit: impl Fn(f32) -> f32, rounding: f32) -> Result<()> {
     let (name, takes) = (kind.name(), kind.targets());
     let refuse = |what: String| Err(Error::Invalid(format!("data set `{}`: {what}", data.name)));
-    if let Targets::Classes { .. } = data.targets {
+    if let Targets::Classes { .. } | Targets::Sequences { .. } = data.targets {
         return match takes {
             TargetKind::NotZero | TargetKind::Logarithms => refuse(format!(
                 "its targets are classes, and the loss `{name}` takes {}; take `cross-entropy` or another",

@@ -256,6 +256,59 @@ impl Metric for BinaryAccuracy {
     }
 }
 
+/// e to the mean cross-entropy of the classes, in nats: as unsure as among so many classes that are equally probable (Jelinek,
+/// Mercer, Bahl and Baker, Journal of the Acoustical Society of America 62, 1977). A metric `perplexity`, of logits, whatever
+/// the loss is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Perplexity;
+
+/// The mean cross-entropy of the classes in bits, of a text those of a character or byte: log₂ of [`Perplexity`]. A metric
+/// `bits`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BitsPerSymbol;
+
+/// The sum of the cross-entropies of a batch.
+#[track_caller]
+fn cross_entropy<'g>(logits: Var<'g>, target: Var<'g>) -> Vec<Sum<'g>> {
+    vec![Sum::of_mean(logits.softmax_cross_entropy(target), target.dim(0))]
+}
+
+impl Metric for Perplexity {
+    fn name(&self) -> &str {
+        "perplexity"
+    }
+
+    fn better(&self) -> Better {
+        Better::Less
+    }
+
+    fn sums<'g>(&self, prediction: Var<'g>, target: Var<'g>) -> Vec<Sum<'g>> {
+        cross_entropy(prediction, target)
+    }
+
+    fn value(&self, sums: &[Tensor], rows: usize) -> f64 {
+        (number(sums, 0) / rows as f64).exp()
+    }
+}
+
+impl Metric for BitsPerSymbol {
+    fn name(&self) -> &str {
+        "bits"
+    }
+
+    fn better(&self) -> Better {
+        Better::Less
+    }
+
+    fn sums<'g>(&self, prediction: Var<'g>, target: Var<'g>) -> Vec<Sum<'g>> {
+        cross_entropy(prediction, target)
+    }
+
+    fn value(&self, sums: &[Tensor], rows: usize) -> f64 {
+        number(sums, 0) / rows as f64 / std::f64::consts::LN_2
+    }
+}
+
 /// The one number of sum `i`.
 fn number(sums: &[Tensor], i: usize) -> f64 {
     sums.get(i).and_then(|sum| sum.as_f32().first()).map_or(f64::NAN, |&x| f64::from(x))

@@ -49,6 +49,7 @@ mod checkpoint;
 mod checks;
 mod evaluate;
 mod files;
+mod generate;
 mod loss;
 mod measures;
 mod model;
@@ -68,8 +69,9 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::files::FolderLock;
 pub use evaluate::{Evaluation, Evaluator};
+pub use generate::Generator;
 pub use loss::InUnit;
-pub use measures::{Accuracy, BinaryAccuracy, Mae, Mse, R2, Rmse};
+pub use measures::{Accuracy, BinaryAccuracy, BitsPerSymbol, Mae, Mse, Perplexity, R2, Rmse};
 pub use model::{Inputs, Model, ModelFn, model_fn};
 pub use predict::Predictor;
 pub use predictions::Predictions;

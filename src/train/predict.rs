@@ -68,7 +68,7 @@ impl<'a> Predictor<'a> {
         Predictor::like(
             device,
             Box::new(model),
-            Dataset { name: "rows".into(), inputs, targets: Targets::Input },
+            Dataset { name: "rows".into(), inputs, targets: Targets::Input, streams: None },
         )
     }
 

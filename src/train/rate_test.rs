@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Trainer;
 use super::checks::{check_data, check_weights};
 use super::run::Run;
-use crate::data::{batches, epoch_order};
+use crate::data::batches;
 use crate::error::{Error, Result};
 
 /// How much of the running mean of losses is kept each step.
@@ -72,7 +72,7 @@ impl Trainer<'_> {
         }
         self.task.check()?;
         check_data(&self)?;
-        let order = epoch_order(self.split.train.len(), self.seed, 0);
+        let order = self.order(0);
         let of_epoch = batches(&order, self.batch, self.last)?.len();
         let mut run = Run::new(&self, of_epoch)?;
         check_weights(&self, &run.weights)?;

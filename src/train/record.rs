@@ -2,10 +2,12 @@
 
 use super::batch::{Seen, inputs, prediction};
 use super::checkpoint::Progress;
+use super::checks::expect_order;
 use super::task::Sums;
 use super::watch::{Layers, Reading};
 use super::{Model, Trainer};
 use crate::data::Dataset;
+use crate::device::Device;
 use crate::error::Result;
 use crate::graph::{Graph, Param, Params};
 use crate::nn::Mixup;
@@ -64,14 +66,28 @@ impl Trainer<'_> {
         self.optimizer.minimize(loss, &self.params.trainable());
         let reading = layers.map(Layers::finish);
         let _scope = g.scope_at("sums");
-        Ok((recorded.accumulate(&self.task, store, rows)?, reading))
+        let targets = rows * self.split.train.targets.places();
+        Ok((recorded.accumulate(&self.task, store, targets)?, reading))
     }
 }
 
-/// The states that the model reads for inference, in the order it reads them.
-pub(super) fn weights(model: &dyn Model, data: &Dataset) -> Result<Vec<Param>> {
-    let g = Graph::inference();
-    prediction(model, &inputs(&g, data, 1).seen(&g, data).inputs, 1, data)?;
-    let recording = g.finish()?;
-    Ok(recording.states.iter().map(|s| s.param.clone()).collect())
+/// The states that the model reads for inference, in the order it reads them: weights, and those that it carries from batch
+/// to batch of these data.
+///
+/// # Errors
+/// The first recording mistake; [`Error::Invalid`](crate::Error::Invalid) where rows do not go on in which states would.
+pub(super) fn weights_and_carried(model: &dyn Model, data: &Dataset) -> Result<[Vec<Param>; 2]> {
+    let (g, rows) = (Graph::inference(), data.streams.unwrap_or(1));
+    prediction(model, &inputs(&g, data, rows).seen(&g, data).inputs, rows, data)?;
+    let (recording, all) = (g.finish()?, model.carried());
+    let is_carried = |state: &Param| all.iter().any(|other| other.id() == state.id());
+    let states = recording.states.iter().map(|s| s.param.clone());
+    let (carried, weights): (Vec<Param>, Vec<Param>) = states.partition(is_carried);
+    expect_order(data, &carried)?;
+    Ok([weights, carried])
+}
+
+/// Sets states that are carried from batch to batch to what they begin with.
+pub(super) fn begin_anew(device: &Device, carried: &[Param]) -> Result<()> {
+    carried.iter().try_for_each(|state| device.write_param(state, &state.initial()))
 }

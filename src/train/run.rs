@@ -10,7 +10,7 @@ use super::batch::inputs;
 use super::checkpoint::{Best, Progress, Snapshot};
 use super::checks;
 use super::pieces::Rows;
-use super::record::weights;
+use super::record::weights_and_carried;
 use super::task::Sums;
 use super::watch::{Reading, Symptom, Watched};
 use super::{EpochRecord, Evaluator, Observer, Trainer};
@@ -77,6 +77,8 @@ pub(super) struct Run<'t> {
     read: Vec<Vec<Tensor>>,
     /// What the model reads for inference: what is saved as the model.
     pub(super) weights: Vec<Param>,
+    /// States that the model carries from batch to batch of the training rows: an epoch begins with the first ones.
+    pub(super) carried: Vec<Param>,
     /// Parameters of which the optimizer keeps averages.
     pub(super) averages: Vec<Average>,
     /// What exchanges them.
@@ -99,7 +101,7 @@ impl<'t> Run<'t> {
         let store = Params::seeded(0).at("training");
         let counter = store.counter("step");
         let mut sums = None;
-        let mut weights = weights(&*trainer.model, train)?;
+        let [mut weights, carried] = weights_and_carried(&*trainer.model, train)?;
         weights.extend(trainer.task.objective.params());
         let batches = rows / batch;
         let mut full = None;
@@ -195,6 +197,7 @@ impl<'t> Run<'t> {
             sums,
             read: Vec::new(),
             weights,
+            carried,
             averages,
             exchange,
             progress,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::R2;
+use super::{Accuracy, BitsPerSymbol, Perplexity, R2};
 use crate::data::{Dataset, Targets};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -21,7 +21,8 @@ pub trait Objective: Send + Sync {
     fn name(&self) -> &str;
 
     /// The mean over the rows of a batch, one number. `prediction` is what the model makes, `[rows, ..]`; `target` holds
-    /// class numbers `[rows]`, or floats `[rows, ..shape]`.
+    /// class numbers `[rows]`, or floats `[rows, ..shape]`. Of sequences each place is a row: `[rows · places, classes]` and
+    /// `[rows · places]`.
     fn loss<'g>(&self, prediction: Var<'g>, target: Var<'g>) -> Var<'g>;
 
     /// What is measured with it, unless a [`Task`] says otherwise.
@@ -250,11 +251,15 @@ impl Task {
         Task { metrics: objective.metrics(), objective: Arc::new(objective) }
     }
 
-    /// What is usual for the targets of a data set: [`Loss::cross_entropy`] of classes, [`Loss::mse`] of values and of the
-    /// input.
+    /// What is usual for the targets of a data set: [`Loss::cross_entropy`] of classes, of sequences with bits per symbol and
+    /// perplexity, [`Loss::mse`] of values and of the input.
     pub fn of(data: &Dataset) -> Self {
         match data.targets {
             Targets::Classes { .. } => Task::new(Loss::cross_entropy()),
+            Targets::Sequences { .. } => {
+                let task = Task::new(Loss::cross_entropy()).without_metrics();
+                task.metric(BitsPerSymbol).metric(Perplexity).metric(Accuracy)
+            }
             Targets::Values { .. } | Targets::Input => {
                 Task::new(Loss::mse()).metric(R2::about_each(centers(data)))
             }

@@ -80,11 +80,12 @@ impl std::fmt::Debug for Trainer<'_> {
 
 impl<'a> Trainer<'a> {
     /// Trains `model`, whose parameters are in `params`, with `optimizer` on `split.train`: 10 epochs of
-    /// batches of 32 rows, in the order of seed 42, unless said otherwise.
+    /// batches of 32 rows, in the order of seed 42, unless said otherwise; of as many rows as go on side by side, in their
+    /// own order, where there are such ([`Dataset::streams`](crate::data::Dataset::streams)).
     ///
     /// The model takes floats `[rows, ...shape]`, those of the data set or its bytes times their scale; of several
     /// inputs, or integers, it is a [`Model`]. Where the targets are classes it gives logits `[rows, classes]`, and the
-    /// loss is their softmax cross-entropy; else it gives as many numbers as a target has, and the loss is their mean
+    /// loss is their softmax cross-entropy, of sequences `[rows, places, classes]`, with the mean over all places; else it gives as many numbers as a target has, and the loss is their mean
     /// squared difference, unless [`Trainer::task`] says otherwise. What `params` holds that is frozen stays as it is.
     pub fn new(
         device: &Device,
@@ -100,9 +101,9 @@ impl<'a> Trainer<'a> {
             optimizer: Box::new(optimizer),
             task: Task::of(&split.train),
             choose_by: None,
-            split,
             epochs: 10,
-            batch: 32,
+            batch: split.train.streams.unwrap_or(32),
+            split,
             seed: 42,
             last: LastBatch::Keep,
             keep: Keep::Best,
@@ -132,9 +133,18 @@ impl<'a> Trainer<'a> {
     pub fn profile(self, runs: usize, clock: Option<Clock>) -> Result<Profile> {
         self.task.check()?;
         check_data(&self)?;
-        let order = epoch_order(self.split.train.len(), self.seed, 0);
+        let order = self.order(0);
         let steps = batches(&order, self.batch, self.last)?.len();
         Run::new(&self, steps)?.profile(runs, clock)
+    }
+
+    /// The order of the rows in an epoch, counted from 0.
+    pub(super) fn order(&self, epoch: usize) -> Vec<u32> {
+        let train = &self.split.train;
+        match train.streams {
+            Some(_) => (0..u32::try_from(train.len()).unwrap_or(u32::MAX)).collect(),
+            None => epoch_order(train.len(), self.seed, epoch as u64),
+        }
     }
 
     /// The learning rate of an epoch, counted from 0.
@@ -198,7 +208,7 @@ impl<'a> Trainer<'a> {
         self.best_by()?;
         check_data(&self)?;
         // Says what is wrong with the batch size.
-        let order = epoch_order(self.split.train.len(), self.seed, 0);
+        let order = self.order(0);
         let steps = batches(&order, self.batch, self.last)?.len();
         let mut run = Run::new(&self, steps)?;
         self.check_test()?;

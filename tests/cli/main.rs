@@ -12,6 +12,7 @@ mod optimizers;
 #[path = "../common/program.rs"]
 mod program;
 mod resumed;
+mod text;
 mod watched;
 
 use std::path::Path;

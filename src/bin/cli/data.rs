@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use wgrad::data::{Dataset, Split, Table, TablePreprocessor, digits, iris, load_idx_folder};
+use wgrad::data::{Dataset, Split, Table, TablePreprocessor, Text, digits, iris, load_idx_folder};
 use wgrad::losses::Loss;
 use wgrad::train::{Mae, Mse, Task};
 use wgrad::{Error, Params};
@@ -13,7 +13,9 @@ use super::file_kind::{is_image, refuse_image};
 use super::loss::LossSettings;
 use super::network::Network;
 use super::run_file::{Origin, PREPROCESSING_FILE};
+use super::settings::Settings;
 use super::table::{Content, TableSettings};
+use super::text;
 use super::{Failure, Outcome};
 
 /// Rows to train, validate and test on.
@@ -23,14 +25,22 @@ pub(super) struct Loaded {
     pub(super) preprocessor: Option<TablePreprocessor>,
     /// What was taken for granted about a table, in one line.
     pub(super) note: Option<String>,
+    /// The text, if it is one.
+    pub(super) text: Option<Text>,
 }
 
-/// The data set of a name. Of images, `validation` training rows are kept, a tenth if nothing is said; `table` says it
-/// for tables.
+/// The data set of the settings of a run. Of images, a tenth of the training rows is kept for validation if nothing is said.
 ///
-/// `table` learns what the file holds. It is that of a run which is resumed if it knows already, and of another content
-/// other rows would be drawn.
-pub(super) fn load(name: &DataName, table: &mut TableSettings, validation: Option<usize>) -> Outcome<Loaded> {
+/// How a table or a text is read learns what the file holds. It is that of a run which is resumed if it knows already, and of
+/// another content other rows would be drawn.
+pub(super) fn load(settings: &mut Settings) -> Outcome<Loaded> {
+    if let Some(how) = &mut settings.text {
+        let text = how.read(&settings.data)?;
+        let split = text::split(&text, settings)?;
+        return Ok(Loaded { split, preprocessor: None, note: None, text: Some(text) });
+    }
+    let Settings { data: name, table, validation, .. } = settings;
+    let (name, validation) = (&*name, *validation);
     if name.is_table() {
         refuse_image_as_data(
             name,
@@ -47,11 +57,11 @@ pub(super) fn load(name: &DataName, table: &mut TableSettings, validation: Optio
         let (split, preprocessor) = table.split(&rows)?;
         let note = was_auto.then(|| note(&rows, &preprocessor));
         table.keep(content, &preprocessor);
-        return Ok(Loaded { split, preprocessor: Some(preprocessor), note });
+        return Ok(Loaded { split, preprocessor: Some(preprocessor), note, text: None });
     }
     let (train, test) = load_images(name)?;
     let rows = validation.unwrap_or((train.len() + 5) / 10);
-    Ok(Loaded { split: Split::new(train, test, rows)?, preprocessor: None, note: None })
+    Ok(Loaded { split: Split::new(train, test, rows)?, preprocessor: None, note: None, text: None })
 }
 
 /// What `--task auto` took a table for.
@@ -163,6 +173,12 @@ impl Subject {
         let Origin { settings, preprocessor, .. } = Origin::of(model)?;
         let trained = name_in(&settings).unwrap_or_default();
         let data = given.unwrap_or(&trained).clone();
+        if data.is_alice() {
+            return Err(Failure::new(format!(
+                "`{data}` is a text, and {} is no model of texts",
+                model.display()
+            )));
+        }
         if data.is_table() && preprocessor.is_none() {
             refuse_image_as_data(&data, "`wgrad predict` says what an image shows")?;
             return Err(Failure::new(format!(

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, Outcome};
 
-/// `digits`, `iris`, or the path of a file or folder, which need not be UTF-8.
+/// The text that comes with wgrad.
+const ALICE: &str = "alice";
+
+/// `digits`, `iris`, `alice`, or the path of a file or folder, which need not be UTF-8.
 ///
 /// `run.json` keeps a path that is none as its bytes (on Windows, its 16-bit units), so that a run can be resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,9 +38,25 @@ impl DataName {
         matches!(self, DataName::Text(name) if name == "iris")
     }
 
+    pub(super) fn is_alice(&self) -> bool {
+        matches!(self, DataName::Text(name) if name == ALICE)
+    }
+
+    /// The text that comes with wgrad.
+    pub(super) fn alice() -> Self {
+        DataName::Text(ALICE.into())
+    }
+
     /// The file or folder, unless the data set comes with wgrad.
     pub(super) fn file(&self) -> Option<&Path> {
-        (!self.is_digits() && !self.is_iris()).then(|| self.path())
+        (!self.is_digits() && !self.is_iris() && !self.is_alice()).then(|| self.path())
+    }
+
+    /// Whether it is a text, going by the name; a file may be a table all the same.
+    pub(super) fn is_text(&self) -> bool {
+        let is_txt =
+            |path: &Path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"));
+        self.file().map_or(self.is_alice(), |path| is_txt(path) && !path.is_dir())
     }
 
     /// Whether the examples are images, going by the name.
@@ -70,13 +89,13 @@ impl DataName {
         }
         if self.path().extension().is_some() || self.path().components().count() > 1 {
             return Err(Failure::new(format!(
-                "{}: there is no such file or folder (`digits` and `iris` come with wgrad)",
+                "{}: there is no such file or folder (`digits`, `iris` and `alice` come with wgrad)",
                 self.path().display()
             )));
         }
         Err(Failure::new(format!(
-            "no data set `{self}`; there are `digits` and `iris`, which come with wgrad, or give a CSV file with a \
-             header, or a folder with the four files of MNIST or of a set published like it"
+            "no data set `{self}`; there are `digits`, `iris` and `alice`, which come with wgrad, or give a CSV file with a \
+             header, a text with the extension .txt, or a folder with the four files of MNIST or of a set published like it"
         )))
     }
 }

@@ -1,19 +1,22 @@
 //! `wgrad eval`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use serde_json::json;
+use serde_json::{Value, json};
 use wgrad::Params;
+use wgrad::data::Vocabulary;
 use wgrad::train::Evaluator;
 
 use super::data::Subject;
 use super::data_name::DataName;
 use super::model::{Architecture, Kind};
-use super::settings::name;
+use super::settings::{self, name};
+use super::text::{self, Baseline, TextModel, TextRows};
 use super::{Failure, Outcome, open, percent, run_file, say, say_device, tested, thousands};
 
-/// Tests a saved model on the test rows: accuracy, loss and confusion matrix, or the errors of a regression.
+/// Tests a saved model on the test rows: accuracy, loss and confusion matrix, the errors of a regression, or
+/// bits per symbol and perplexity of a text.
 ///
 /// The model's layers are read from the shapes in its file.
 #[derive(Debug, clap::Args)]
@@ -28,9 +31,9 @@ pub(super) struct Args {
     /// The folder of a run [default: the one in runs/ whose model was saved last; with --data, of those on it]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// `digits`, `iris`, a CSV file, or a folder with MNIST's four files [default: what the model was trained on]. Of a
-    /// CSV file that the model was not trained on, all rows are tested
-    #[arg(long, value_name = "digits|iris|FILE.csv|DIR")]
+    /// `digits`, `iris`, `alice`, a CSV file, a text, or a folder with MNIST's four files [default: what the model was trained
+    /// on]. Of a file that the model was not trained on, all is tested
+    #[arg(long, value_name = "digits|iris|alice|FILE|DIR")]
     data: Option<DataName>,
     /// `auto` (a GPU if there is one, else the CPU), `gpu`, `cpu`, or part of an adapter's name
     #[arg(long, default_value = "auto")]
@@ -42,6 +45,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_ref())?;
+    let origin = run_file::Origin::of(&path)?;
+    if let Some(vocabulary) = &origin.vocabulary {
+        return of_text(args, &path, &origin.settings, vocabulary);
+    }
     let subject = Subject::of(&path, args.data.as_ref())?;
     let (rows, data_name) = (subject.test()?, &subject.data);
     let test = &rows.data;
@@ -83,6 +90,54 @@ pub(super) fn run(args: &Args) -> Outcome {
     say(format!("test {}\n", tested(&result.scores)));
     if subject.regression().is_none() {
         say(matrix(&result.confusion, test.class_names()));
+    }
+    Ok(())
+}
+
+/// Tests a model of a text.
+fn of_text(args: &Args, path: &Path, settings: &Value, vocabulary: &Vocabulary) -> Outcome {
+    let model = TextModel::saved(settings)?;
+    let name = text::own_name(settings, args.data.as_ref(), path)?;
+    let TextRows { data: test, own } = text::test(&name, &model, vocabulary, settings)?;
+    let (device, no_gpu) = open(&args.device)?;
+    let info = device.info();
+    let params = Params::seeded(0);
+    let network = model.build(&params, vocabulary.len(), 0.0);
+    device.load(&params.all(), path)?;
+    let scores = Evaluator::new(&device, &network, &test)?.run()?.scores;
+    let baseline = own.as_ref().map(Baseline::of).transpose()?.flatten();
+    let symbols = test.labels().len();
+    if args.json {
+        let mut all = json!({
+            "symbols": symbols,
+            "data": name.to_string(),
+            "model_file": path.display().to_string(),
+            "model": settings::name(&model.kind),
+            "widths": [model.hidden],
+            "adapter": info.name,
+            "backend": info.backend,
+        });
+        if let Some(baseline) = baseline {
+            all["ngram_order"] = json!(baseline.order);
+            all["ngram_bits"] = json!(baseline.bits);
+        }
+        if let Some(all) = all.as_object_mut() {
+            run_file::put_scores(all, "test", &scores);
+        }
+        say(all);
+        return Ok(());
+    }
+    say_device(&info, no_gpu.as_deref());
+    say(format!("model       {}: {}", path.display(), model.describe(vocabulary.len())));
+    let part = if own.is_some() { "the test part" } else { "all of the text" };
+    say(format!(
+        "data        {name}: {} {}, {part}\n",
+        thousands(symbols as f64),
+        text::units(vocabulary.unit())
+    ));
+    say(format!("test {}", tested(&scores)));
+    if let Some((baseline, bits)) = baseline.zip(scores.get("bits")) {
+        say(baseline.describe(bits));
     }
     Ok(())
 }

@@ -29,11 +29,13 @@ mod run_file;
 mod schedule;
 mod settings;
 mod table;
+mod text;
 mod train;
 mod train_report;
 mod train_watch;
 mod watched;
 mod with_trainer;
+mod write;
 
 use std::fmt::{self, Display};
 use std::io::Write;
@@ -199,6 +201,7 @@ pub(crate) fn measured(name: &str, value: f64) -> String {
     match name {
         "accuracy" => percent(value),
         "r2" => format!("R² {value:.3}"),
+        "bits" => format!("{value:.3} bits"),
         _ => format!("{name} {}", rounded(value)),
     }
 }
@@ -208,6 +211,8 @@ pub(crate) fn tested(scores: &Scores) -> String {
     let one = |(name, value): &(String, f64)| match name.as_str() {
         "accuracy" => format!("accuracy {}", percent(*value)),
         "r2" => measured(name, *value),
+        "bits" => format!("{} bits per symbol", rounded(*value)),
+        "perplexity" => format!("perplexity {}", rounded(*value)),
         _ => format!("{} {}", name.to_uppercase(), rounded(*value)),
     };
     let all: Vec<String> = scores.metrics.iter().map(one).collect();

@@ -23,9 +23,25 @@ pub(super) enum Kind {
     Resnet,
     /// The residual network of 18 layers for images of about 32 × 32: stages of 64 to 512 channels and two blocks
     Resnet18,
+    /// Of a text: layers of long short-term memory over its characters
+    CharLstm,
+    /// Of a text: layers of gated recurrent units over its characters
+    CharGru,
+    /// Of a text: layers of causal attention over its characters
+    CharTransformer,
 }
 
 impl Kind {
+    /// Whether it is for texts.
+    pub(super) fn is_of_text(self) -> bool {
+        matches!(self, Kind::CharLstm | Kind::CharGru | Kind::CharTransformer)
+    }
+
+    /// The option for its widths.
+    pub(super) fn widths(self) -> &'static str {
+        if matches!(self, Kind::Cnn | Kind::Resnet | Kind::Resnet18) { "channels" } else { "hidden" }
+    }
+
     /// The normalization that the settings of a run say, or the usual one where they say none.
     pub(super) fn norm(self, settings: &Value) -> Outcome<Norm> {
         match settings["norm"].as_str() {
@@ -64,6 +80,9 @@ impl Architecture {
             Kind::Resnet | Kind::Resnet18 => {
                 let [channels, ..] = self.image()?;
                 Box::new(ResNet::with(params, channels, widths, *depth, *classes, &options).dropout(dropout))
+            }
+            Kind::CharLstm | Kind::CharGru | Kind::CharTransformer => {
+                return Err(Failure::new("a model of a text takes its characters, and there are none"));
             }
         })
     }
@@ -117,7 +136,7 @@ impl Architecture {
         let model = Architecture { kind, widths, depth, norm, network, input: input.to_vec(), classes };
         // Loading compares every shape; what depends on the input says more here.
         let (first, is, wanted) = match kind {
-            Kind::Mlp => {
+            Kind::Mlp | Kind::CharLstm | Kind::CharGru | Kind::CharTransformer => {
                 let chain = model.chain();
                 let outputs = if chain.len() > 2 { chain[1] * each } else { chain[1] };
                 ("fc1.weight", shape("fc1.weight"), vec![outputs, chain[0]])
@@ -147,7 +166,7 @@ impl Architecture {
             _ => String::new(),
         };
         let layers = match self.kind {
-            Kind::Mlp => arrows(&self.chain()),
+            Kind::Mlp | Kind::CharLstm | Kind::CharGru | Kind::CharTransformer => arrows(&self.chain()),
             Kind::Cnn => {
                 format!("images {input:?}, convolutions {}, {classes} classes", arrows(&self.widths))
             }

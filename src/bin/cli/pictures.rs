@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "plots")]
+use wgrad::data::Targets;
 use wgrad::data::{Dataset, TablePreprocessor};
 use wgrad::nn::Layer;
 #[cfg(feature = "plots")]
@@ -39,6 +41,7 @@ pub(super) fn write(
     kept: Option<usize>,
 ) -> Outcome<Vec<PathBuf>> {
     let &Subject { test, regression } = subject;
+    let is_text = matches!(test.targets, Targets::Sequences { .. });
     let mut files = Vec::new();
     let mut put = |file: &str, svg: Option<String>| -> Outcome {
         let path = out.join(file);
@@ -58,11 +61,18 @@ pub(super) fn write(
         Some(epochs) => {
             let (loss, metric) = match regression {
                 Some(_) => ("squared", "r2"),
+                None if is_text => ("cross-entropy", "bits"),
                 None => ("cross-entropy", "accuracy"),
             };
             put("curves.svg", Some(plots::curves(epochs, kept, loss, metric)?))?;
         }
         None => {}
+    }
+    if is_text {
+        for file in ["predicted.svg", "residuals.svg", "confusion.svg", "mistakes.svg", "filters.svg"] {
+            put(file, None)?;
+        }
+        return Ok(files);
     }
     let mut predictor = Predictor::new(device, model, test.shape())?;
     if let Some(fitted) = regression {

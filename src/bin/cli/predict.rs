@@ -13,9 +13,12 @@ use super::eval::model_file;
 use super::file_kind::{refuse_image, refuse_table};
 use super::model::Architecture;
 use super::picture::{Invert, Picture};
+use super::run_file::Origin;
+use super::write::WriteArgs;
 use super::{Failure, Outcome, open, percent, rounded, say};
 
-/// Says what a saved model takes images or rows for: the most probable classes of each, or the number it predicts.
+/// Says what a saved model takes images or rows for: the most probable classes of each, or the number it predicts. A model
+/// of a text writes on.
 ///
 /// Without inputs it shows some of the test rows, with what they are.
 #[derive(Debug, clap::Args)]
@@ -23,7 +26,8 @@ use super::{Failure, Outcome, open, percent, rounded, say};
     wgrad predict                        the first test rows, by the model that was saved last below runs/\n  \
     wgrad predict --rows 40..60 --json\n  \
     wgrad predict seven.png eight.png --out runs/digits-cnn\n  \
-    wgrad predict more.csv --out runs/iris-mlp")]
+    wgrad predict more.csv --out runs/iris-mlp\n  \
+    wgrad predict --prompt \"Alice \" --length 200 --temperature 0.7 --out runs/alice-char-lstm")]
 pub(super) struct Args {
     /// PNG images; for a model of a table, CSV files of rows with a header, which may lack the target
     #[arg(value_name = "FILE")]
@@ -52,6 +56,8 @@ pub(super) struct Args {
     /// Print one JSON object a row
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    write: WriteArgs,
 }
 
 /// `7` or `0..10`.
@@ -76,6 +82,28 @@ struct Input {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let path = model_file(args.model_file.as_ref(), args.out.as_ref(), args.data.as_ref())?;
+    let origin = Origin::of(&path)?;
+    if origin.vocabulary.is_some() {
+        let wrong = [
+            (!args.inputs.is_empty(), "files"),
+            (args.rows.is_some(), "--rows"),
+            (args.data.is_some() && args.out.is_some(), "--data"),
+        ];
+        if let Some((_, what)) = wrong.iter().find(|(is, _)| *is) {
+            return Err(Failure::usage(format!(
+                "{} is a model of texts, which takes no {what}; give --prompt, which it goes on from",
+                path.display()
+            )));
+        }
+        return args.write.run(&path, &origin, &args.device, args.json);
+    }
+    if let Some(option) = args.write.given() {
+        return Err(Failure::usage(format!(
+            "{option} is for models of texts, and {} is none; train one with `wgrad train --data alice` or `--data \
+             FILE.txt`, or name one with --out or --model-file",
+            path.display()
+        )));
+    }
     let subject = Subject::of(&path, args.data.as_ref())?;
     let architecture = Architecture::read(&path, &subject.shape()?, subject.network.clone())?;
     let is_named = args.model_file.is_some() || args.out.is_some();

@@ -54,7 +54,8 @@ fn lines(r: &EpochRecord) -> String {
 fn line(r: &EpochRecord) -> String {
     let width = r.epochs.to_string().len();
     let scores = |scores: &Scores| {
-        let metric = scores.metrics.iter().find(|(name, _)| name == "r2" || name == "accuracy");
+        let metric =
+            scores.metrics.iter().find(|(name, _)| ["r2", "accuracy", "bits"].contains(&name.as_str()));
         let metric = metric.map(|(name, value)| format!(" {:>8}", measured(name, *value)));
         format!("{:.4}{}", scores.loss, metric.unwrap_or_default())
     };

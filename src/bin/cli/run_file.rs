@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use wgrad::data::TablePreprocessor;
+use wgrad::data::{TablePreprocessor, Vocabulary};
 use wgrad::train::{EpochRecord, SavedRun, Scores};
 
 use super::{Failure, Outcome};
@@ -27,6 +27,7 @@ pub(super) fn write(folder: &Path, value: &Value) -> Outcome {
 /// another, so that those beside them may be of another run.
 pub(super) const SETTINGS: &str = "settings";
 pub(super) const PREPROCESSING: &str = "preprocessing";
+pub(super) const VOCABULARY: &str = "vocabulary";
 
 /// What a model or checkpoint says of its run.
 pub(super) struct Origin {
@@ -34,6 +35,8 @@ pub(super) struct Origin {
     pub(super) settings: Value,
     /// What rows of a table go through before the model.
     pub(super) preprocessor: Option<TablePreprocessor>,
+    /// What the numbers of a text stand for, if the model is for one.
+    pub(super) vocabulary: Option<Vocabulary>,
     /// The epochs that were done.
     pub(super) epochs: Vec<EpochRecord>,
 }
@@ -50,14 +53,26 @@ impl Origin {
             let file = read(folder)?.unwrap_or_default();
             let beside = folder.join(PREPROCESSING_FILE);
             let preprocessor = if beside.exists() { Some(TablePreprocessor::load(beside)?) } else { None };
-            return Ok(Origin { settings: file["settings"].clone(), preprocessor, epochs: epochs(&file) });
+            return Ok(Origin {
+                settings: file["settings"].clone(),
+                preprocessor,
+                vocabulary: None,
+                epochs: epochs(&file),
+            });
         };
         let settings = serde_json::from_str(settings)
             .map_err(|e| Failure::new(format!("{}: its settings are no JSON: {e}", path.display())))?;
         let preprocessing = saved.metadata.get(PREPROCESSING);
         let preprocessor =
             preprocessing.map(|text| TablePreprocessor::from_json(text.as_bytes(), path)).transpose()?;
-        Ok(Origin { settings, preprocessor, epochs: saved.epochs })
+        let vocabulary = match saved.metadata.get(VOCABULARY) {
+            Some(text) => Some(
+                serde_json::from_str(text)
+                    .map_err(|e| Failure::new(format!("{}: its vocabulary is none: {e}", path.display())))?,
+            ),
+            None => None,
+        };
+        Ok(Origin { settings, preprocessor, vocabulary, epochs: saved.epochs })
     }
 }
 

@@ -25,11 +25,11 @@ pub(super) struct TableArgs {
     /// Column of a table that holds the class, or the number to predict [default: the last]
     #[arg(long, value_name = "COLUMN")]
     target: Option<String>,
-    /// What the target is: a class, or a number to predict [default: auto]
+    /// What the target is: a class, or a number to predict; or that a file is a text [default: auto; of a file .txt text]
     ///
     /// `auto`: a number if the values have fractions or there are more different ones than a tenth of the rows, and more
     /// than two.
-    #[arg(long, value_enum, value_name = "auto|classification|regression")]
+    #[arg(long, value_enum, value_name = "auto|classification|regression|text")]
     task: Option<TableTask>,
     /// What becomes of rows with missing values: empty fields, NA, ? and nan [default: error]
     #[arg(long, value_enum)]
@@ -74,6 +74,8 @@ enum TableTask {
     Auto,
     Classification,
     Regression,
+    /// No table, but a text
+    Text,
 }
 
 /// How numbers are scaled.
@@ -173,7 +175,7 @@ impl TableSettings {
         TableSettings {
             target: args.target.clone(),
             target_kind: match args.task {
-                None | Some(TableTask::Auto) => TargetKind::Auto,
+                None | Some(TableTask::Auto | TableTask::Text) => TargetKind::Auto,
                 Some(TableTask::Classification) => TargetKind::Class,
                 Some(TableTask::Regression) => TargetKind::Number,
             },
@@ -323,6 +325,11 @@ impl TableSettings {
 }
 
 impl TableArgs {
+    /// Whether a file was said to be a text, or a table.
+    pub(super) fn says_text(&self) -> Option<bool> {
+        self.task.map(|task| task == TableTask::Text)
+    }
+
     /// The first of the arguments that was given of those which say how a file is read.
     pub(super) fn for_files(&self) -> Option<&'static str> {
         let all = [(self.delimiter.is_some(), "--delimiter"), (self.decimal.is_some(), "--decimal")];
@@ -333,7 +340,7 @@ impl TableArgs {
     pub(super) fn given(&self) -> Option<&'static str> {
         let all = [
             (self.target.is_some(), "--target"),
-            (self.task.is_some(), "--task"),
+            (self.task.is_some_and(|task| task != TableTask::Text), "--task"),
             (self.missing.is_some(), "--missing"),
             (self.scaling.is_some(), "--scaling"),
             (self.test_fraction.is_some(), "--test-fraction"),

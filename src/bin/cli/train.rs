@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use wgrad::data::{Dataset, TablePreprocessor};
 use wgrad::losses::{elastic_net_penalty, weights};
-use wgrad::nn::Summary;
+use wgrad::nn::{Layer, Summary};
 use wgrad::optim::{Accumulate, Averaged, ClipNorm, ClipValue, LossScale, Optimizer as Optimizes};
 use wgrad::train::{EpochRecord, FolderLock, Keep, Trainer};
 use wgrad::{Params, Precision};
@@ -19,11 +19,12 @@ use super::model::{Architecture, Kind};
 use super::progress::Progress;
 use super::run_file::Origin;
 use super::settings::{self, Kept, Settings, heading, name};
-use super::train_report::{describe, kept_result, result, say_end};
+use super::text::{Baseline, TextModel};
+use super::train_report::{describe, describe_data, kept_result, result, say_end};
 use super::train_watch::Watch;
-use super::{Failure, Outcome, advice, data, open, pictures, run_file, say, say_device, thousands};
+use super::{Failure, Outcome, advice, data, open, pictures, run_file, say, say_device, write};
 
-/// Trains a classifier, or a regression of a table's numbers, and tests it.
+/// Trains a classifier, a regression of a table's numbers, or a model that writes texts, and tests it.
 ///
 /// In the folder of --out it leaves model.safetensors, the weights under PyTorch's names;
 /// checkpoint.safetensors, with which --resume goes on; run.json, the settings, epochs and result; pictures of the
@@ -40,6 +41,7 @@ use super::{Failure, Outcome, advice, data, open, pictures, run_file, say, say_d
     wgrad train --data patients.csv --target outcome --missing mean\n  \
     wgrad train --data houses.csv --target price --task regression\n  \
     wgrad train --model resnet --channels 16,32,64 --depth 2\n  \
+    wgrad train --data alice                a text that comes with wgrad; --data FILE.txt takes any other\n  \
     wgrad train --hidden 256,128 --out runs/wide\n  \
     wgrad train --resume --epochs 100       goes on with the last run of the same --out")]
 pub(super) struct Args {
@@ -102,8 +104,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         before = Some(Origin::of(&checkpoint)?);
     }
     let mut settings = Settings::new(given, before.as_ref().map_or(&Value::Null, |before| &before.settings))?;
-    let Loaded { split, preprocessor, note } =
-        data::load(&settings.data, &mut settings.table, settings.validation)?;
+    let Loaded { split, preprocessor, note, text } = data::load(&mut settings)?;
     let regression = preprocessor.clone().filter(TablePreprocessor::is_regression);
     if regression.is_some() {
         settings.predict_numbers(given, args.resume);
@@ -113,13 +114,21 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let info = device.info();
 
     let params = Params::seeded(settings.seed);
-    let model = architecture(&settings, &split.train).build(&params, settings.dropout)?;
+    let language = text.as_ref().map(|text| {
+        let model = TextModel::of(&settings);
+        model.build(&params, text.vocabulary().len(), settings.dropout)
+    });
+    let model: Box<dyn Layer + Send + Sync> = match &language {
+        Some(language) => Box::new(language.clone()),
+        None => architecture(&settings, &split.train).build(&params, settings.dropout)?,
+    };
     let task = data::task(&split.train, preprocessor.as_ref());
     let task = settings.loss.of(task, &split.train, preprocessor.as_ref(), &params);
     let test = split.test.clone();
     let batch = split.train.len().min(settings.batch as usize);
     let shape = [&[batch], split.train.shape()].concat();
-    let summary = Summary::of(&model, &shape)?;
+    let summary =
+        if text.is_some() { Summary::of_indices(&model, &shape)? } else { Summary::of(&model, &shape)? };
     let described = settings.json(split.validation.len());
     let lock = match lock {
         Some(lock) => lock,
@@ -127,17 +136,10 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     };
     if !args.json {
         say_device(&info, no_gpu.as_deref());
-        let targets = match &regression {
-            Some(fitted) => format!("numbers `{}`", fitted.target()),
-            None => format!("{} classes", split.train.classes()),
-        };
         say(format!(
-            "data        {}: {} rows to train on, {} to validate, {} to test; {:?}, {targets}",
+            "data        {}: {}",
             settings.data,
-            thousands(split.train.len() as f64),
-            thousands(split.validation.len() as f64),
-            thousands(split.test.len() as f64),
-            split.train.shape(),
+            describe_data(&split, text.as_ref(), regression.as_ref())
         ));
         if let Some(note) = note {
             say(format!("task        {note}"));
@@ -191,17 +193,22 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     if let Some(preprocessor) = &preprocessor {
         trainer = trainer.metadata(run_file::PREPROCESSING, preprocessor.to_json());
     }
+    if let Some(text) = &text {
+        let vocabulary = serde_json::to_string(text.vocabulary());
+        let vocabulary = vocabulary.map_err(|e| Failure::new(format!("the vocabulary is no JSON: {e}")))?;
+        trainer = trainer.metadata(run_file::VOCABULARY, vocabulary);
+    }
     if args.resume {
         trainer = trainer.resume(&checkpoint);
     }
-    let write = |epochs: &[EpochRecord], result: &Value| {
+    let write_down = |epochs: &[EpochRecord], result: &Value| {
         run_file::write(&out, &file(result, epochs))?;
         data::save(preprocessor.as_ref(), &out)
     };
     let mut watch = Watch {
         progress: Progress::new(args.json),
         epochs: earlier,
-        write: &|epochs| write(epochs, &Value::Null),
+        write: &|epochs| write_down(epochs, &Value::Null),
         written: None,
         outcome: Ok(()),
         stop,
@@ -212,12 +219,17 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
     let report = report.map_err(|error| advice::of_run(error, args.check_numerics))?;
 
     let (model_file, epochs) = (out.join("model.safetensors"), watch.epochs);
-    let result = result(&report, &info, &summary);
+    let mut result = result(&report, &info, &summary);
+    let baseline = text.as_ref().map(Baseline::of).transpose()?.flatten();
+    if let Some(baseline) = &baseline {
+        result["ngram_order"] = json!(baseline.order);
+        result["ngram_bits"] = json!(baseline.bits);
+    }
     // Without an epoch there is no model, and what lies there is that of another run.
     let has_model = report.best_epoch.is_some();
     if has_model {
         let before = run_file::read(&out)?.unwrap_or_default();
-        write(&epochs, &kept_result(&report, &result, &before["result"]))?;
+        write_down(&epochs, &kept_result(&report, &result, &before["result"]))?;
     }
     let tells_all = epochs.first().map_or(!args.resume, |first| first.epoch == 1);
     let pictures = match args.no_pictures || !has_model {
@@ -244,6 +256,13 @@ pub(super) fn run(args: &Args, started: Instant) -> Outcome {
         return Ok(());
     }
     say_end(&report, &settings, epochs.last());
+    if let (Some(text), Some(language)) = (&text, &language) {
+        if let Some((baseline, bits)) = baseline.zip(report.test.get("bits")) {
+            say(baseline.describe(bits));
+        }
+        let sample = write::sample(&device, language, text.vocabulary(), settings.context as usize)?;
+        say(format!("\nit writes (wgrad predict):\n{}\n", sample.trim_end()));
+    }
     match (has_model, model_file.exists()) {
         (true, _) => say(format!("saved {}", model_file.display())),
         (false, is_there) => say(format!(

@@ -1,11 +1,13 @@
 //! What `wgrad train` says of a run: how it trains, how it ended, and its result as JSON.
 
 use serde_json::{Value, json};
+use wgrad::data::{Dataset, Split, TablePreprocessor, Text, TextParts};
 use wgrad::nn::Summary;
 use wgrad::train::{EpochRecord, TrainingReport};
 use wgrad::{DeviceInfo, Precision};
 
 use super::settings::Settings;
+use super::text::units;
 use super::{run_file, say, tested, thousands};
 
 /// How a run trains, in one line.
@@ -67,6 +69,33 @@ pub(super) fn describe(settings: &Settings) -> String {
         text.push_str(&format!(", gradients clipped to {}", settings.clip_norm));
     }
     text + &format!(", seed {}", settings.seed)
+}
+
+/// How much there is to learn from, and what.
+pub(super) fn describe_data(
+    split: &Split,
+    text: Option<&Text>,
+    regression: Option<&TablePreprocessor>,
+) -> String {
+    let Split { train, validation, test } = split;
+    if let Some(text) = text
+        && let Ok(lengths) = text.parts(&TextParts::default())
+    {
+        let [train, validation, test] = lengths.map(|part| thousands(part.len() as f64));
+        let (units, different) = (units(text.vocabulary().unit()), split.train.classes());
+        let places = split.train.example_len();
+        return format!(
+            "{train} {units} to train on, {validation} to validate, {test} to test; windows of {places}, {different} different"
+        );
+    }
+    let targets = match regression {
+        Some(fitted) => format!("numbers `{}`", fitted.target()),
+        None => format!("{} classes", train.classes()),
+    };
+    let shape = train.shape();
+    let [train, validation, test] =
+        [train, validation, test].map(|data: &Dataset| thousands(data.len() as f64));
+    format!("{train} rows to train on, {validation} to validate, {test} to test; {shape:?}, {targets}")
 }
 
 pub(super) fn result(report: &TrainingReport, info: &DeviceInfo, summary: &Summary) -> Value {

@@ -8,6 +8,7 @@ use wgrad::{Device, Params};
 use super::Outcome;
 use super::data::{self, Loaded};
 use super::settings::{self, Settings, name};
+use super::text::TextModel;
 use super::train::{architecture, optimizer, penalized};
 
 /// What `work` makes of a trainer with these settings, and of a few words that say what it trains.
@@ -17,14 +18,18 @@ pub(super) fn with_trainer<T>(
     device: &Device,
     work: impl FnOnce(Trainer<'_>, &str) -> Outcome<T>,
 ) -> Outcome<T> {
-    let Loaded { split, preprocessor, .. } =
-        data::load(&settings.data, &mut settings.table, settings.validation)?;
+    let Loaded { split, preprocessor, text, .. } = data::load(&mut settings)?;
     if preprocessor.as_ref().is_some_and(TablePreprocessor::is_regression) {
         settings.predict_numbers(given, false);
     }
     settings.loss.balance(&split.train)?;
     let params = Params::seeded(settings.seed);
-    let model: Box<dyn Layer> = architecture(&settings, &split.train).build(&params, settings.dropout)?;
+    let model: Box<dyn Layer> = match text {
+        Some(text) => {
+            Box::new(TextModel::of(&settings).build(&params, text.vocabulary().len(), settings.dropout))
+        }
+        None => architecture(&settings, &split.train).build(&params, settings.dropout)?,
+    };
     let task = data::task(&split.train, preprocessor.as_ref());
     let task = settings.loss.of(task, &split.train, preprocessor.as_ref(), &params);
     let rows = (settings.batch as usize).min(split.train.len());

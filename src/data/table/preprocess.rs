@@ -196,7 +196,7 @@ impl TablePreprocessor {
                 }
             }
             let targets = Targets::Values { shape: vec![1], values: values.into() };
-            return Ok(Dataset { name, inputs, targets });
+            return Ok(Dataset { name, inputs, targets, streams: None });
         }
         let mut labels = Vec::new();
         for &row in rows {
@@ -211,7 +211,7 @@ impl TablePreprocessor {
         }
         let (classes, names) = (self.parts.classes.len(), self.parts.classes.clone());
         let targets = Targets::Classes { labels, classes, names };
-        Ok(Dataset { name, inputs, targets })
+        Ok(Dataset { name, inputs, targets, streams: None })
     }
 
     /// The number of the class in a field of the target; `None` for one that training did not know.

@@ -38,7 +38,8 @@ impl Run<'_> {
         let in_full = self.full.as_ref().map_or(0, |full| full.batches * t.batch);
         let seen = in_full + self.short.as_ref().map_or(0, |(_, rows)| *rows);
         let epoch = self.progress.epochs + 1;
-        let train = t.task.scores(f64::from(self.progress.loss), &self.read, seen);
+        let train =
+            t.task.scores(f64::from(self.progress.loss), &self.read, seen * t.split.train.targets.places());
         let train_loss = train.loss;
         self.expect_number("training", epoch, train_loss)?;
         let resumed_at = if self.records.is_empty() { self.clock.steps } else { self.steps };

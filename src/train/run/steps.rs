@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use super::{Full, Run, WatchedStep};
-use crate::data::epoch_order;
 use crate::device::Step;
 use crate::error::{Error, Result};
 use crate::train::batch::feed;
 use crate::train::checkpoint::Progress;
 use crate::train::checks;
 use crate::train::pieces::Rows;
+use crate::train::record::begin_anew;
 use crate::train::task::Better;
 use crate::train::watch::{Symptom, Watched};
 use crate::train::{EpochRecord, Trainer};
@@ -34,7 +34,10 @@ impl Run<'_> {
     pub(super) fn begin_epoch(&mut self) -> Result<()> {
         let (device, train) = (&self.trainer.device, &self.trainer.split.train);
         let Progress { epochs, step, loss, .. } = self.progress;
-        let order = epoch_order(train.len(), self.trainer.seed, epochs as u64);
+        let order = self.trainer.order(epochs);
+        if step == 0 {
+            begin_anew(device, &self.carried)?;
+        }
         match &mut self.full {
             Some(Full { step, rows: Rows::Resident, .. }) => step.feed("order", &order)?,
             Some(Full { rows, .. }) => rows.forget(),
@@ -169,7 +172,8 @@ impl Run<'_> {
         self.step(began)?;
         self.submit_pending()?;
         self.progress.step += 1;
-        Ok(f64::from(self.read_state(&self.sums.loss)?) / rows as f64)
+        let targets = rows * self.trainer.split.train.targets.places();
+        Ok(f64::from(self.read_state(&self.sums.loss)?) / targets as f64)
     }
 
     /// Submits the steps that were put off.

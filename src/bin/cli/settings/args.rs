@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use wgrad::Precision;
+use wgrad::data::Unit;
 use wgrad::nn::{Nonlinearity, Norm};
 use wgrad::optim::OptimizerKind;
 
@@ -34,10 +35,13 @@ use heading::{DATA, DEVICE, LOSS, MODEL, OPTIMIZER, REGULARIZATION, RUN};
 pub(in super::super) struct Args {
     /// What to learn from [default: digits]
     ///
-    /// `digits` and `iris` come with wgrad; else a CSV file with a header, or a folder with the four files of MNIST or of
-    /// a set published like it.
-    #[arg(long, value_name = "digits|iris|FILE.csv|DIR", help_heading = DATA)]
+    /// `digits`, `iris` and `alice`, a text, come with wgrad; else a CSV file with a header, a text in UTF-8 with the
+    /// extension .txt, or a folder with the four files of MNIST or of a set published like it.
+    #[arg(long, value_name = "digits|iris|alice|FILE.csv|FILE.txt|DIR", help_heading = DATA)]
     pub(in super::super) data: Option<DataName>,
+    /// What a text is taken apart into [default: characters]
+    #[arg(long, value_name = "characters|bytes", value_parser = unit, help_heading = DATA)]
+    pub(in super::super) unit: Option<Unit>,
     /// Training rows kept for validation [default: a tenth]
     ///
     /// Of images the last rows, of tables rows drawn class by class.
@@ -54,10 +58,10 @@ pub(in super::super) struct Args {
     pub(in super::super) augment: Option<Augment>,
     #[command(flatten)]
     pub(in super::super) table: TableArgs,
-    /// The kind of model [default: cnn for images, mlp for tables]
+    /// The kind of model [default: cnn for images, mlp for tables, char-lstm for texts]
     #[arg(long, value_enum, help_heading = MODEL)]
     pub(in super::super) model: Option<Kind>,
-    /// Widths of the hidden layers of an mlp [default: 128]
+    /// Widths of the hidden layers of an mlp [default: 128], or the one width of a model of a text
     #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=16384))]
     #[arg(help_heading = MODEL)]
     pub(in super::super) hidden: Option<Vec<u32>>,
@@ -65,9 +69,19 @@ pub(in super::super) struct Args {
     #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=4096))]
     #[arg(help_heading = MODEL)]
     pub(in super::super) channels: Option<Vec<u32>>,
-    /// Residual blocks of each stage of a resnet [default: 1]
+    /// Residual blocks of each stage of a resnet [default: 1], or layers of a model of a text
+    ///
+    /// By default one of a char-lstm or char-gru, and three of a char-transformer.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), help_heading = MODEL)]
     pub(in super::super) depth: Option<u32>,
+    /// Heads of the attention of a char-transformer [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = MODEL)]
+    pub(in super::super) heads: Option<u32>,
+    /// Characters of a text that a step sees of each row [default: 64]
+    ///
+    /// A char-transformer sees no more at once; a char-lstm and a char-gru go on with their state, and gradients end there.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=16384), help_heading = MODEL)]
+    pub(in super::super) context: Option<u32>,
     /// What is between the layers, by name, some with numbers [default: relu]
     ///
     /// Such as `mish`, `leaky-relu=0.1`, `prelu`, `swish-learned`, `rrelu`; for an mlp `glu` and `maxout=3` too.
@@ -102,7 +116,7 @@ pub(in super::super) struct Args {
     /// `balanced`: as much together as those of any other class.
     #[arg(long, value_name = "balanced|F,..", value_parser = clap::value_parser!(ClassWeights), help_heading = LOSS)]
     pub(in super::super) class_weights: Option<ClassWeights>,
-    /// How gradients change the weights, by name [default: adam]
+    /// How gradients change the weights, by name [default: adam; for a char-transformer muon]
     ///
     /// sgd, momentum, nesterov, adagrad, adadelta, rmsprop, rprop, adam, amsgrad, adamw, adamax, nadam, radam, lion, lamb or
     /// muon; `wgrad explain NAME` says what each does.
@@ -110,8 +124,8 @@ pub(in super::super) struct Args {
     pub(in super::super) optimizer: Option<OptimizerKind>,
     /// Learning rate at the start [default: 0.002; for an mlp 0.003, on the digits 0.01]
     ///
-    /// The default is times 30 for sgd, 10 with momentum, 3 for adagrad, 2 for adamax, 0.3 for rmsprop and lion, and 1 for
-    /// adadelta whatever the model is. `wgrad lr-find` suggests one.
+    /// Of texts it is 0.005, for a char-transformer 0.003. The default is times 30 for sgd, 10 with momentum, 3 for
+    /// adagrad, 2 for adamax, 0.3 for rmsprop and lion, and 1 for adadelta whatever the model is. `wgrad lr-find` suggests one.
     #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true, help_heading = OPTIMIZER)]
     pub(in super::super) lr: Option<f32>,
     /// What becomes of the learning rate, epoch by epoch [default: cosine]
@@ -144,7 +158,7 @@ pub(in super::super) struct Args {
     /// It keeps this much of itself each update, often 0.99 or 0.999.
     #[arg(long, value_name = "DECAY", value_parser = share, allow_negative_numbers = true, help_heading = OPTIMIZER)]
     pub(in super::super) ema: Option<f32>,
-    /// Scale gradients down whose global norm is above this [default: 0, never]
+    /// Scale gradients down whose global norm is above this [default: 0, never; for texts 1]
     #[arg(long, value_name = "NORM", value_parser = not_negative, allow_negative_numbers = true)]
     #[arg(help_heading = OPTIMIZER)]
     pub(in super::super) clip_norm: Option<f32>,
@@ -171,6 +185,8 @@ pub(in super::super) struct Args {
     #[arg(help_heading = REGULARIZATION)]
     pub(in super::super) l2: Option<f32>,
     /// Share of the hidden values that a step drops [default: 0.5; for an mlp 0.2, on the digits 0.4; for a regression 0]
+    ///
+    /// Of texts 0.4, for a char-transformer 0.2.
     #[arg(long, value_name = "P", value_parser = share, allow_negative_numbers = true, help_heading = REGULARIZATION)]
     pub(in super::super) dropout: Option<f32>,
     /// Stop after so many epochs in which the validation loss was not lower than before [default: 0, never]
@@ -187,10 +203,10 @@ pub(in super::super) struct Args {
     /// run without its limit.
     #[arg(long, value_name = "BYTES|MiB", value_parser = budget, help_heading = DEVICE)]
     pub(in super::super) memory_budget: Option<usize>,
-    /// How often the training rows are gone through [default: 10; for the digits 60, or 100 for an mlp; for tables 100]
+    /// How often the training rows are gone through [default: 10; of the digits 60, or 100 for an mlp; of tables 100; of texts 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = RUN)]
     pub(in super::super) epochs: Option<u32>,
-    /// Rows of a step [default: 64; for an mlp 32, on tables 16]
+    /// Rows of a step [default: 64; for an mlp 32, on tables 16; for a text 16, a transformer 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = RUN)]
     pub(in super::super) batch: Option<u32>,
     /// Seed of the initial weights, the order of the rows, dropout and augmentation [default: 42]
@@ -229,6 +245,14 @@ pub(in super::super) enum Kept {
     Best,
     /// Those of the last epoch
     Last,
+}
+
+fn unit(text: &str) -> Result<Unit, String> {
+    match text {
+        "characters" => Ok(Unit::Characters),
+        "bytes" => Ok(Unit::Bytes),
+        _ => Err("neither `characters` nor `bytes`".into()),
+    }
 }
 
 fn positive(text: &str) -> Result<f32, String> {

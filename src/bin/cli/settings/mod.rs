@@ -1,16 +1,18 @@
 //! What a run does: arguments, the settings of the run that is resumed, and defaults, in this order.
 
 mod args;
+mod defaults;
 mod refusals;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use wgrad::nn::{Norm, ResNet};
+use wgrad::nn::Norm;
 use wgrad::optim::{OptimizerKind, Plateau, Schedule};
 use wgrad::{CompileOptions, Precision};
 
 use args::NO_LIMIT;
 pub(super) use args::{Args, Kept, Stored, heading, name};
+use defaults::Defaults;
 
 use super::augment::Augment;
 use super::data_name::DataName;
@@ -19,6 +21,7 @@ use super::model::Kind;
 use super::network::Network;
 use super::schedule::ScheduleName;
 use super::table::TableSettings;
+use super::text::TextSettings;
 use super::{Failure, Outcome, data};
 
 /// What a run does.
@@ -31,6 +34,12 @@ pub(super) struct Settings {
     /// Of hidden layers, or channels.
     pub(super) widths: Vec<u32>,
     pub(super) depth: u32,
+    /// How it is read, if it is a text.
+    pub(super) text: Option<TextSettings>,
+    /// Of a transformer.
+    pub(super) heads: u32,
+    /// Characters of a window of a text.
+    pub(super) context: u32,
     pub(super) network: Network,
     pub(super) norm: Norm,
     pub(super) augment: Augment,
@@ -58,52 +67,6 @@ pub(super) struct Settings {
     pub(super) validation: Option<usize>,
     pub(super) keep: Kept,
     pub(super) dropout: f32,
-}
-
-/// What is used where nothing is said.
-struct Defaults {
-    epochs: u32,
-    batch: u32,
-    rate: f32,
-    decay: f32,
-    dropout: f32,
-    augment: Augment,
-}
-
-impl Defaults {
-    /// For the digits: chosen by cross-validation over blocks of training rows, which keeps writers together. For
-    /// the cnn a dozen settings were compared, with means from 94.9 to 97.9 %: more channels and epochs helped,
-    /// rotation and scaling did not, and the last weights of a cosine did better than those that 108 rows chose.
-    /// The test rows had no say.
-    fn of(model: Kind, data: &DataName) -> Self {
-        let none = Augment::default();
-        match model {
-            Kind::Mlp if data.is_digits() => {
-                Defaults { epochs: 100, batch: 32, rate: 0.01, decay: 3e-4, dropout: 0.4, augment: none }
-            }
-            Kind::Mlp if data.is_table() => {
-                Defaults { epochs: 100, batch: 16, rate: 0.003, decay: 0.0, dropout: 0.2, augment: none }
-            }
-            Kind::Mlp => {
-                Defaults { epochs: 10, batch: 32, rate: 0.003, decay: 0.0, dropout: 0.2, augment: none }
-            }
-            Kind::Resnet18 => {
-                let augment = if data.is_digits() { Augment::PIXEL } else { none };
-                Defaults { epochs: 10, batch: 64, rate: 0.002, decay: 0.0, dropout: 0.0, augment }
-            }
-            Kind::Cnn | Kind::Resnet if data.is_digits() => Defaults {
-                epochs: 60,
-                batch: 64,
-                rate: 0.002,
-                decay: 0.0,
-                dropout: 0.5,
-                augment: Augment::PIXEL,
-            },
-            Kind::Cnn | Kind::Resnet => {
-                Defaults { epochs: 10, batch: 64, rate: 0.002, decay: 0.0, dropout: 0.5, augment: none }
-            }
-        }
-    }
 }
 
 /// The settings of the run that is resumed, or nothing.
@@ -145,15 +108,34 @@ impl<'a> Earlier<'a> {
     }
 }
 
+/// The kind of model that is taken for a data set.
+fn usual_kind(data: &DataName, is_text: bool) -> Kind {
+    match () {
+        () if is_text => Kind::CharLstm,
+        () if data.has_images() => Kind::Cnn,
+        () => Kind::Mlp,
+    }
+}
+
 impl Args {
     /// The data set, if nothing earlier says another.
     pub(super) fn data(&self) -> DataName {
-        self.data.clone().unwrap_or_default()
+        let usual = || match self.model {
+            Some(model) if model.is_of_text() => DataName::alice(),
+            _ => DataName::default(),
+        };
+        self.data.clone().unwrap_or_else(usual)
+    }
+
+    /// Whether a data set is a text: by its name, unless something else was said.
+    fn is_text(&self, data: &DataName) -> bool {
+        data.is_alice() || self.table.says_text().unwrap_or_else(|| data.is_text())
     }
 
     /// The kind of model, if nothing earlier says another.
     pub(super) fn kind(&self) -> Kind {
-        self.implied_kind().unwrap_or(if self.data().has_images() { Kind::Cnn } else { Kind::Mlp })
+        let data = self.data();
+        self.implied_kind(self.is_text(&data)).unwrap_or(usual_kind(&data, self.is_text(&data)))
     }
 
     /// How a step is compiled, if nothing else is said.
@@ -167,7 +149,10 @@ impl Args {
     }
 
     /// The kind that was asked for, if only by an option that one kind has.
-    fn implied_kind(&self) -> Option<Kind> {
+    fn implied_kind(&self, is_text: bool) -> Option<Kind> {
+        if is_text {
+            return self.model;
+        }
         self.model
             .or(self.hidden.is_some().then_some(Kind::Mlp))
             .or(self.depth.is_some().then_some(Kind::Resnet))
@@ -185,7 +170,7 @@ impl Args {
     }
 
     /// The rows of a run stay what they were when it is resumed: others could be test rows of before.
-    fn table(&self, data: &DataName, seed: u64, earlier: &Value) -> Outcome<TableSettings> {
+    fn table(&self, data: &DataName, is_text: bool, seed: u64, earlier: &Value) -> Outcome<TableSettings> {
         if self.data.is_none() && data::name_in(earlier).is_some() && data.refuse_missing().is_err() {
             return Err(Failure::new(format!(
                 "the run that is resumed was trained on `{data}`, which is not there (seen from here); say where it is \
@@ -193,9 +178,10 @@ impl Args {
             )));
         }
         data.refuse_missing()?;
-        let is_table = data.is_table();
+        let is_table = data.is_table() && !is_text;
         if let (false, Some(name)) = (is_table, self.table.given()) {
-            return Err(Failure::usage(format!("{name} is for tables, and `{data}` is none")));
+            let advice = if is_text && !data.is_alice() { "; --task auto reads it as a table" } else { "" };
+            return Err(Failure::usage(format!("{name} is for tables, and `{data}` is none{advice}")));
         }
         if earlier.get("table").is_none() {
             return match is_table {
@@ -224,21 +210,23 @@ impl Settings {
     pub(super) fn new(args: &Args, earlier: &Value) -> Outcome<Self> {
         let all = earlier;
         let earlier = Earlier(earlier);
-        let data = args.data.clone().or_else(|| data::name_in(all)).unwrap_or_default();
+        let data = args.data.clone().or_else(|| data::name_in(all)).unwrap_or_else(|| args.data());
         args.refuse_another_model(all)?;
+        let is_text = if all.is_null() { args.is_text(&data) } else { all.get("text").is_some() };
         if args.augment.is_some_and(|augment| augment != Augment::default()) && !data.has_images() {
             return Err(Failure::usage(format!("--augment is for images, and `{data}` has none")));
         }
         if let (true, Some(name)) = (data.is_iris(), args.table.for_files()) {
             return Err(Failure::usage(format!("{name} is for files, and `iris` comes with the program")));
         }
-        let usual = if data.has_images() { Kind::Cnn } else { Kind::Mlp };
-        let model = args.implied_kind().or_else(|| earlier.choice("model")).unwrap_or(usual);
+        let usual = usual_kind(&data, is_text);
+        let model = args.implied_kind(is_text).or_else(|| earlier.choice("model")).unwrap_or(usual);
         args.refuse_what_the_model_has_not(model)?;
+        args.refuse_what_the_data_is_not(model, &data, is_text)?;
         let network = Network::new(args.activation, args.init.as_ref(), all)?;
         network.refuse_rows(model)?;
         let defaults = Defaults::of(model, &data);
-        let optimizer = args.optimizer.or_else(|| earlier.parsed("optimizer")).unwrap_or(OptimizerKind::Adam);
+        let optimizer = args.optimizer.or_else(|| earlier.parsed("optimizer")).unwrap_or(defaults.optimizer);
         let rate = optimizer.rate(defaults.rate);
         let decay = match optimizer {
             OptimizerKind::AdamW | OptimizerKind::Lamb => 0.01,
@@ -250,24 +238,27 @@ impl Settings {
         let schedule = schedule.or_else(|| earlier.parsed("schedule")).unwrap_or_else(ScheduleName::cosine);
         let patience = args.patience.or_else(|| earlier.small("patience")).unwrap_or(0);
         // Where a run ends early, the last weights are some that did not get better.
-        let keep = if schedule.is_cosine() && patience == 0 { Kept::Last } else { Kept::Best };
-        let widths = match model {
-            Kind::Mlp => args.hidden.clone().or_else(|| earlier.widths("hidden")),
-            Kind::Cnn | Kind::Resnet => args.channels.clone().or_else(|| earlier.widths("channels")),
-            Kind::Resnet18 => None,
-        };
-        let usual_widths = || match model {
-            Kind::Mlp => vec![128],
-            Kind::Cnn => vec![32, 64],
-            Kind::Resnet => vec![16, 32],
-            Kind::Resnet18 => ResNet::WIDTHS.map(|width| width as u32).to_vec(),
-        };
+        // A model of a text learns it by heart in the end.
+        let keep = if schedule.is_cosine() && patience == 0 && !is_text { Kept::Last } else { Kept::Best };
+        let given = if model.widths() == "channels" { &args.channels } else { &args.hidden };
+        let widths = given.clone().or_else(|| earlier.widths(model.widths()));
+        let widths = widths.unwrap_or_else(|| defaults.widths.to_vec());
+        let heads = args.heads.or_else(|| earlier.count("heads")).unwrap_or(defaults.heads);
+        if model == Kind::CharTransformer && !widths[0].is_multiple_of(2 * heads) {
+            return Err(Failure::usage(format!(
+                "--hidden {} is no multiple of twice --heads {heads}, as each head has a part of it, of pairs",
+                widths[0]
+            )));
+        }
         let epochs = args.epochs.or_else(|| earlier.count("epochs")).unwrap_or(defaults.epochs);
         let seed = args.seed.or_else(|| earlier.number("seed")).unwrap_or(42);
         let augment = args.augment.or_else(|| earlier.text("augment").and_then(|t| t.parse().ok()));
         Ok(Settings {
-            widths: widths.unwrap_or_else(usual_widths),
-            depth: args.depth.or_else(|| earlier.count("depth")).unwrap_or(if model == Kind::Resnet18 { 2 } else { 1 }),
+            widths,
+            depth: args.depth.or_else(|| earlier.count("depth")).unwrap_or(defaults.depth),
+            heads,
+            context: args.context.or_else(|| earlier.count("context")).unwrap_or(defaults.context),
+            text: is_text.then(|| TextSettings::new(args.unit, all)).transpose()?,
             augment: augment.unwrap_or(defaults.augment),
             batch: args.batch.or_else(|| earlier.count("batch")).unwrap_or(defaults.batch),
             lr: args.lr.or_else(|| earlier.float("lr")).unwrap_or(rate),
@@ -281,7 +272,7 @@ impl Settings {
             clip_value: args.clip_value.or_else(|| earlier.float("clip_value")).unwrap_or(0.0),
             l1: args.l1.or_else(|| earlier.float("l1")).unwrap_or(0.0),
             l2: args.l2.or_else(|| earlier.float("l2")).unwrap_or(0.0),
-            clip_norm: args.clip_norm.or_else(|| earlier.float("clip_norm")).unwrap_or(0.0),
+            clip_norm: args.clip_norm.or_else(|| earlier.float("clip_norm")).unwrap_or(defaults.clip),
             warmup: args.warmup.or_else(|| earlier.small("warmup")).unwrap_or(0),
             accumulate: args.accumulate.or_else(|| earlier.count("accumulate")).unwrap_or(1),
             ema: args.ema.or_else(|| earlier.float("ema")).unwrap_or(0.0),
@@ -291,7 +282,7 @@ impl Settings {
                 .or_else(|| earlier.number("memory_budget").and_then(|n| usize::try_from(n).ok()))
                 .filter(|bytes| *bytes != NO_LIMIT),
             patience,
-            table: args.table(&data, seed, all)?,
+            table: args.table(&data, is_text, seed, all)?,
             loss: args.loss(all)?,
             seed,
             validation: args.validation.or_else(|| earlier.number("validation").map(|n| n as usize)),
@@ -357,18 +348,23 @@ impl Settings {
             "keep": name(&self.keep),
             "dropout": decimal(self.dropout),
         });
-        match self.model {
-            Kind::Mlp => all["hidden"] = json!(self.widths),
-            Kind::Cnn => all["channels"] = json!(self.widths),
-            Kind::Resnet | Kind::Resnet18 => {
-                all["channels"] = json!(self.widths);
-                all["depth"] = json!(self.depth);
-            }
+        all[self.model.widths()] = json!(self.widths);
+        if matches!(self.model, Kind::Resnet | Kind::Resnet18) || self.model.is_of_text() {
+            all["depth"] = json!(self.depth);
+        }
+        if self.model.is_of_text() {
+            all["context"] = json!(self.context);
+        }
+        if self.model == Kind::CharTransformer {
+            all["heads"] = json!(self.heads);
+        }
+        if let Some(text) = &self.text {
+            all["text"] = json!(text);
         }
         if let Some(bytes) = self.memory_budget {
             all["memory_budget"] = json!(bytes);
         }
-        if self.data.is_table() {
+        if self.data.is_table() && self.text.is_none() {
             all["table"] = json!(self.table);
         }
         self.network.put(&mut all);
