@@ -139,7 +139,7 @@ fn resumed_runs_are_the_same_to_the_bit() {
         {
             let plan = Plan { reading, make, ..PLAN };
             let (whole, weights) = train(&device, &plan).unwrap();
-            for stop in [1, 41, 42, 50] {
+            for stop in [20, 50] {
                 let folder = tempfile::tempdir().unwrap();
                 let out = Some(folder.path());
                 let (first, _) = train(&device, &Plan { stop, out, ..plan }).unwrap();
@@ -308,7 +308,7 @@ fn what_does_not_fit_is_refused() {
     let mut mixed = split(&SHUFFLED);
     mixed.test = split(&IN_ORDER).test;
     assert!(message(mixed, &narrow, &params, 8).contains("rows each for itself and in order"));
-    let few = transformer(&params.at("few"), classes - 1);
+    let few = transformer(&params.at("few"), classes / 2);
     assert!(message(split(&SHUFFLED), &few, &params, 8).contains("tells"));
     // Labels of other lengths.
     let x = Input::new("x", [2], Values::Indices(vec![0, 1, 1, 0]));

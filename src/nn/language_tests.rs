@@ -34,9 +34,8 @@ pub(crate) fn at_once(device: &Device, model: &LanguageModel, text: &[u32], rows
 
 #[test]
 fn symbol_by_symbol_is_as_all_at_once() {
-    let params = Params::seeded(5);
     for device in [Device::cpu(), Device::reference()] {
-        for (name, model) in all(&params) {
+        for (name, model) in all(&Params::seeded(5)) {
             let whole = at_once(&device, &model, &TEXT, 2);
             let memory = model.memory(&Params::seeded(0), 2, 12);
             let g = Graph::inference();
