@@ -12,6 +12,7 @@ mod cutout;
 mod embedding;
 #[cfg(test)]
 mod embedding_tests;
+mod gaussian;
 mod images;
 mod layer_norm;
 mod linear;
@@ -48,6 +49,7 @@ pub use conv::{
 };
 pub use cutout::Cutout;
 pub use embedding::Embedding;
+pub use gaussian::{GaussianSample, StandardNormal};
 pub use images::{Cnn, ResNet};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
@@ -65,7 +67,7 @@ pub use recurrent::{
 pub use residual::ResidualBlock;
 pub use sampling::Sampler;
 pub use sequential::{Mlp, Sequential};
-pub use simple::{Dropout, Flatten};
+pub use simple::{Dropout, Flatten, Unflatten};
 pub use summary::{LayerSummary, Summary};
 pub use transformer::{
     TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
