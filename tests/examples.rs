@@ -2,6 +2,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[allow(dead_code)]
+#[path = "../examples/12_autoencoder.rs"]
+mod autoencoder;
+#[allow(dead_code)]
 #[path = "../examples/10_batches.rs"]
 mod batches;
 #[allow(dead_code)]
@@ -18,6 +21,9 @@ mod cpu_vs_gpu;
 #[allow(dead_code)]
 #[path = "../examples/03_custom_loop.rs"]
 mod custom_loop;
+#[allow(dead_code)]
+#[path = "../examples/14_gan_digits.rs"]
+mod gan_digits;
 #[allow(dead_code)]
 #[path = "../examples/06_iris.rs"]
 mod iris;
@@ -36,6 +42,9 @@ mod resnet_digits;
 #[allow(dead_code)]
 #[path = "../examples/08_rmsprop.rs"]
 mod rmsprop;
+#[allow(dead_code)]
+#[path = "../examples/13_vae_digits.rs"]
+mod vae_digits;
 
 use wgrad::Device;
 
@@ -105,4 +114,26 @@ fn choices_are_measured() {
     let accuracies = choices::run(&activations, &["he-normal"], &optimizers).unwrap();
     assert_eq!(accuracies.len(), 5);
     assert!(accuracies.iter().all(|accuracy| *accuracy > 0.88), "{accuracies:?}");
+}
+
+#[test]
+fn autoencoders_are_better_than_a_linear_map() {
+    for (device, epochs) in devices().iter().zip([autoencoder::EPOCHS, 15]) {
+        autoencoder::run(device, 1, epochs, None).unwrap();
+    }
+}
+
+#[test]
+fn a_variational_autoencoder_draws_digits() {
+    for device in devices() {
+        vae_digits::run(&device, 1, vae_digits::EPOCHS, 0.85, None).unwrap();
+    }
+}
+
+/// In fewer epochs on a GPU, which software adapters take long for.
+#[test]
+fn a_generator_and_a_discriminator_draw_digits() {
+    for (device, (epochs, aim)) in devices().iter().zip([(gan_digits::EPOCHS, 0.85), (12, 0.5)]) {
+        gan_digits::run(device, 1, epochs, aim, None).unwrap();
+    }
 }
