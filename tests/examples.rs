@@ -1,5 +1,7 @@
 //! The examples do what they say, on the CPU and on a GPU. Each fails if it did not learn.
 #![allow(missing_docs, clippy::unwrap_used)]
+// Each example brings what it shares with others.
+#![allow(clippy::duplicate_mod)]
 
 #[allow(dead_code)]
 #[path = "../examples/12_autoencoder.rs"]
