@@ -1,9 +1,14 @@
 //! The examples do what they say, on the CPU and on a GPU. Each fails if it did not learn.
 #![allow(missing_docs, clippy::unwrap_used)]
+// Each example brings what it shares with others.
+#![allow(clippy::duplicate_mod)]
 
 #[allow(dead_code)]
 #[path = "../examples/16_adding_problem.rs"]
 mod adding_problem;
+#[allow(dead_code)]
+#[path = "../examples/12_autoencoder.rs"]
+mod autoencoder;
 #[allow(dead_code)]
 #[path = "../examples/10_batches.rs"]
 mod batches;
@@ -24,6 +29,9 @@ mod cpu_vs_gpu;
 #[allow(dead_code)]
 #[path = "../examples/03_custom_loop.rs"]
 mod custom_loop;
+#[allow(dead_code)]
+#[path = "../examples/14_gan_digits.rs"]
+mod gan_digits;
 #[allow(dead_code)]
 #[path = "../examples/06_iris.rs"]
 mod iris;
@@ -48,6 +56,9 @@ mod time_series;
 #[allow(dead_code)]
 #[path = "../examples/15_transformer_arithmetic.rs"]
 mod transformer_arithmetic;
+#[allow(dead_code)]
+#[path = "../examples/13_vae_digits.rs"]
+mod vae_digits;
 #[allow(dead_code)]
 #[path = "../examples/18_word_vectors.rs"]
 mod word_vectors;
@@ -150,4 +161,26 @@ fn words_that_stand_alike_have_vectors_alike() {
 #[test]
 fn a_gru_forecasts_sunspots_as_well_as_a_linear_function() {
     time_series::run(&Device::cpu()).unwrap();
+}
+
+#[test]
+fn autoencoders_are_better_than_a_linear_map() {
+    for (device, epochs) in devices().iter().zip([autoencoder::EPOCHS, 15]) {
+        autoencoder::run(device, 1, epochs, None).unwrap();
+    }
+}
+
+#[test]
+fn a_variational_autoencoder_draws_digits() {
+    for device in devices() {
+        vae_digits::run(&device, 1, vae_digits::EPOCHS, 0.85, None).unwrap();
+    }
+}
+
+/// In fewer epochs on a GPU, which software adapters take long for.
+#[test]
+fn a_generator_and_a_discriminator_draw_digits() {
+    for (device, (epochs, aim)) in devices().iter().zip([(gan_digits::EPOCHS, 0.85), (12, 0.5)]) {
+        gan_digits::run(device, 1, epochs, aim, None).unwrap();
+    }
 }

@@ -15,7 +15,8 @@ use crate::plan::Traffic;
 use crate::profile::{Clock, Profile, check_runs};
 use crate::tensor::{Data, Feed, Tensor};
 
-/// A GPU or the CPU. Cheap to clone; clones share the states.
+/// A GPU or the CPU. Cheap to clone; clones share the states: the values of parameters. Two calls of [`Device::cpu`], or of another
+/// function that opens one, are two devices, and what was trained on the first starts anew on the second.
 #[derive(Clone)]
 pub struct Device(Arc<dyn Backend>);
 

@@ -2,7 +2,8 @@
 //!
 //! A [`Loss`] is one of them with its options, ready for any graph and, as an objective, for a
 //! [`Trainer`](crate::train::Trainer). Those most used are functions and methods as well, which give the mean: [`mse`],
-//! [`mae`], [`half_squared_error`], [`binary_cross_entropy`] and [`Var::softmax_cross_entropy`].
+//! [`mae`], [`half_squared_error`], [`binary_cross_entropy`] and [`Var::softmax_cross_entropy`]. [`gaussian_kl`] and the
+//! penalties are added to one of them.
 //!
 //! ```
 //! use wgrad::Graph;
@@ -29,6 +30,7 @@ mod ctc;
 #[cfg(test)]
 mod ctc_tests;
 mod distance;
+mod gaussian;
 #[cfg(test)]
 mod golden_tests;
 mod kind;
@@ -43,6 +45,7 @@ mod tests;
 
 pub use adaptive::Adaptive;
 pub use ctc::Ctc;
+pub use gaussian::gaussian_kl;
 pub(crate) use kind::{Kind, TargetKind};
 pub use names::NAMES;
 pub use penalty::{elastic_net_penalty, l1_penalty, l2_penalty, weights};

@@ -62,6 +62,10 @@ macro_rules! layer {
         /// is where the batch's mean or variance, each on its own, is not finite, as where 16 bits overflow. In a graph made
         /// with [`crate::Graph::inference`] the running averages take their place.
         ///
+        /// The averages are of what passes through the layer in a graph for training, whichever parameters learn by it: also where
+        /// its own are frozen, or where the loss is a generator's and this the discriminator that it goes through. So it is in PyTorch.
+        /// A momentum of 0 keeps them.
+        ///
         /// States are named as in PyTorch: `weight` and `bias`, which are trained, if they are there, `running_mean` and
         /// `running_var`, all `[c]`. Training takes at least two elements per channel.
         #[derive(Debug, Clone)]

@@ -12,6 +12,7 @@ mod cutout;
 mod embedding;
 #[cfg(test)]
 mod embedding_tests;
+mod gaussian;
 mod images;
 #[cfg(test)]
 mod images_tests;
@@ -55,6 +56,7 @@ pub use conv::{
 };
 pub use cutout::Cutout;
 pub use embedding::Embedding;
+pub use gaussian::{GaussianSample, StandardNormal};
 pub use images::{Cnn, ResNet};
 pub use language::{LanguageModel, Memory};
 pub use layer_norm::LayerNorm;
@@ -74,7 +76,7 @@ pub use residual::ResidualBlock;
 pub use sampling::Sampler;
 pub use separable::DepthwiseSeparable;
 pub use sequential::{Mlp, Sequential};
-pub use simple::{Dropout, Flatten};
+pub use simple::{Dropout, Flatten, Unflatten};
 pub use squeeze::SqueezeExcite;
 pub use summary::{LayerSummary, Summary};
 pub use transformer::{

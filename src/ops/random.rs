@@ -116,8 +116,9 @@ impl Op for RandomNumbers {
 #[track_caller]
 fn record<'g>(g: &'g Graph, law: Law, shape: &[usize], params: &Params, stream_name: &str) -> Var<'g> {
     let counter = random_counter(g, params);
-    let Some(shape) = Shape::new(shape) else {
-        return g.refuse("random", format!("has shape {shape:?}: {}", crate::graph::shape_rule()), counter);
+    let Some(shape) = Shape::new(shape).filter(|shape| shape.elements() > 0) else {
+        let rule = crate::graph::shape_rule();
+        return g.refuse("random", format!("has shape {shape:?}: {rule}, and at least one element"), counter);
     };
     g.record_one(
         RandomNumbers { law, shape, seed: params.seed(), stream: stream_of(stream_name) },

@@ -1,4 +1,4 @@
-//! Images that a model got wrong, and what its first layer looks for.
+//! Images that a model got wrong or made, and what its first layer looks for.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 
 /// Tiles of a picture at most.
 const TILES: usize = 64;
+/// Images of a grid at most: a picture of more is larger than what shows it likes to open.
+const GRID_IMAGES: usize = 1024;
 
 /// An image that was taken for another class.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +40,39 @@ fn extents(shape: &[usize]) -> Result<[usize; 3]> {
     }
 }
 
+/// Draws images on one scale, so that they can be compared.
+struct Painter {
+    shape: [usize; 3],
+    low: f32,
+    high: f32,
+}
+
+impl Painter {
+    /// For images `[channels, height, width]` whose values are these: from the lowest to the highest of all.
+    fn of<'v>(shape: [usize; 3], images: impl Iterator<Item = &'v [f32]>) -> Self {
+        let fold = |[low, high]: [f32; 2], v: f32| [low.min(v), high.max(v)];
+        let finite = images.flatten().copied().filter(|v| v.is_finite());
+        let [low, high] = finite.fold([f32::INFINITY, f32::NEG_INFINITY], fold);
+        Painter { shape, low, high }
+    }
+
+    /// Three channels are red, green and blue; of any other number the first is shown, high values dark.
+    fn draw(&self, area: &Area<'_>, at: (i32, i32), cell: i32, values: &[f32]) -> Result<()> {
+        let [channels, h, w] = self.shape;
+        let share = |v: f32| f64::from((v - self.low) / (self.high - self.low).max(f32::MIN_POSITIVE));
+        raster(area, at, cell, (h, w), |i, j| {
+            let at = |c: usize| share(values[(c * h + i) * w + j]);
+            match channels {
+                3 => {
+                    let [r, g, b] = [0, 1, 2].map(|c| (at(c).clamp(0.0, 1.0) * 255.0).round() as u8);
+                    RGBColor(r, g, b)
+                }
+                _ => blend(WHITE, INK, at(0)),
+            }
+        })
+    }
+}
+
 /// The images of `list`, in its order, at most 64, with class, what they were taken for, and both probabilities; `shape`
 /// is `[channels, height, width]` or `[height, width]`. Three channels are red, green and blue; of any other number the
 /// first is shown, high values dark.
@@ -58,10 +93,7 @@ pub fn mistakes(shape: &[usize], list: &[Mistake], names: &[String]) -> Result<S
         return crisp((360, 60), |area| text(area, "no mistakes", (16, 30), Text { size: 16, ..PLAIN }));
     }
     let list = &list[..list.len().min(TILES)];
-    // One scale for all, so that they can be compared.
-    let values = || list.iter().flat_map(|m| &m.values).copied().filter(|v| v.is_finite());
-    let (low, high) = (values().fold(f32::INFINITY, f32::min), values().fold(f32::NEG_INFINITY, f32::max));
-    let share = |v: f32| f64::from((v - low) / (high - low).max(f32::MIN_POSITIVE));
+    let painter = Painter::of([channels, h, w], list.iter().map(|m| &m.values[..]));
 
     let cell = (112 / w.max(h) as i32).max(1);
     let (tile_w, tile_h) = ((cell * w as i32).max(118) + 22, cell * h as i32 + 64);
@@ -78,16 +110,7 @@ pub fn mistakes(shape: &[usize], list: &[Mistake], names: &[String]) -> Result<S
         for (n, m) in list.iter().enumerate() {
             let x = 22 + (n % columns) as i32 * tile_w;
             let y = 46 + (n / columns) as i32 * tile_h;
-            raster(area, (x, y), cell, (h, w), |i, j| {
-                let at = |c: usize| share(m.values[(c * h + i) * w + j]);
-                match channels {
-                    3 => {
-                        let [r, g, b] = [0, 1, 2].map(|c| (at(c).clamp(0.0, 1.0) * 255.0).round() as u8);
-                        RGBColor(r, g, b)
-                    }
-                    _ => blend(WHITE, INK, at(0)),
-                }
-            })?;
+            painter.draw(area, (x, y), cell, &m.values)?;
             let below = y + cell * h as i32;
             let line = |class: usize, p: f64, what: &str, color: RGBColor, dy: i32| {
                 let label = format!("{what} {} ({})", short(&name(names, class), 10), percent(p));
@@ -95,6 +118,76 @@ pub fn mistakes(shape: &[usize], list: &[Mistake], names: &[String]) -> Result<S
             };
             line(m.taken_for, m.taken_for_probability, "said", VERMILLION, 14)?;
             line(m.class, m.probability, "is", INK, 31)?;
+        }
+        Ok(())
+    })
+}
+
+/// A row of [`images`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageRow {
+    /// What it shows, such as an epoch.
+    pub label: String,
+    /// The values of each image, `[channels, height, width]`, row-major; any scale.
+    pub images: Vec<Vec<f32>>,
+}
+
+/// Images in rows, each after its label, all on one scale: reconstructions below what they are of, what a generator made of each
+/// class by epoch. `shape` is `[channels, height, width]` or `[height, width]`, and `columns` says what the columns are, or is
+/// empty. Three channels are red, green and blue; of any other number the first is shown, high values dark.
+///
+/// ```
+/// use wgrad::plots::{ImageRow, images};
+/// let row = |label: &str, value: f32| ImageRow { label: label.into(), images: vec![vec![value; 16]; 3] };
+/// let svg = images("three squares", &[4, 4], &[], &[row("white", 0.0), row("black", 1.0)])?;
+/// assert!(svg.starts_with("<svg") && svg.contains("black"));
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Invalid`] where `shape` is none of these, an image has another number of values, there is no image, or there are more
+/// than 1,024.
+pub fn images(title: &str, shape: &[usize], columns: &[String], rows: &[ImageRow]) -> Result<String> {
+    let [channels, h, w] = extents(shape)?;
+    for row in rows {
+        if let Some(at) = row.images.iter().position(|image| image.len() != channels * h * w) {
+            return Err(Error::Invalid(format!(
+                "image {at} of row `{}` has {} values; an image of {shape:?} has {}",
+                row.label,
+                row.images[at].len(),
+                channels * h * w
+            )));
+        }
+    }
+    let across = rows.iter().map(|row| row.images.len()).max().unwrap_or(0);
+    if across == 0 || across.saturating_mul(rows.len()) > GRID_IMAGES {
+        return Err(Error::Invalid(format!(
+            "{} rows of up to {across} images; a picture takes 1 to {GRID_IMAGES}",
+            rows.len()
+        )));
+    }
+    let painter = Painter::of([channels, h, w], rows.iter().flat_map(|row| &row.images).map(Vec::as_slice));
+    let cell = (48 / w.max(h) as i32).max(1);
+    let (tile_w, tile_h) = (cell * w as i32 + 6, cell * h as i32 + 6);
+    // As wide as their letters at most are.
+    let longest = rows.iter().map(|row| short(&row.label, 24).chars().count()).max().unwrap_or(0);
+    let (left, top) = (30 + 8 * longest as i32, if columns.is_empty() { 44 } else { 62 });
+    let width = (left + across as i32 * tile_w + 16).max(44 + 10 * title.chars().count() as i32);
+    let height = top + rows.len() as i32 * tile_h + 12;
+    crisp((width as u32, height as u32), |area| {
+        text(area, title, (22, 22), Text { size: 16, ..PLAIN })?;
+        for (i, column) in columns.iter().take(across).enumerate() {
+            let at = (left + i as i32 * tile_w + cell * w as i32 / 2, 50);
+            let room = (tile_w / 8).max(1) as usize;
+            text(area, &short(column, room), at, Text { size: 13, h: HPos::Center, ..PLAIN })?;
+        }
+        for (n, row) in rows.iter().enumerate() {
+            let y = top + n as i32 * tile_h;
+            let middle = y + cell * h as i32 / 2;
+            text(area, &short(&row.label, 24), (22, middle), Text { size: 13, color: GREY, ..PLAIN })?;
+            for (i, image) in row.images.iter().enumerate() {
+                painter.draw(area, (left + i as i32 * tile_w, y), cell, image)?;
+            }
         }
         Ok(())
     })

@@ -1,4 +1,4 @@
-//! Pictures of runs and benches, as SVG: what a training run learnt, where its model is wrong, what its first
+//! Pictures of runs and benches, as SVG: what a training run learnt, where its model is wrong, images that it made, what its first
 //! layer looks for, which learning rates it takes, the paths of optimizers, functions of one number, and how long ops take by size.
 //!
 //! Every function takes plain records and returns the text of an SVG, which stands on white, so that it can be read on
@@ -27,7 +27,7 @@ mod tests;
 pub use confusion::{MOST_CLASSES, confusion};
 pub use curves::curves;
 pub use functions::functions;
-pub use images::{Mistake, filters, mistakes};
+pub use images::{ImageRow, Mistake, filters, images, mistakes};
 pub use paths::paths;
 pub use rates::rates;
 pub use regression::{predicted, residuals};

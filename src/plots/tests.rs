@@ -161,6 +161,49 @@ fn filters_are_tiles_on_one_scale() {
     assert!(filters(&[], [0, 1, 2, 2]).is_err());
 }
 
+/// The colours of the pixels, in the order that they are drawn in.
+fn fills(svg: &str) -> Vec<&str> {
+    let rects = svg.split('<').filter(|p| p.starts_with("rect ") && !p.contains("fill=\"none\""));
+    rects.map(|part| attribute(part, "fill")).collect()
+}
+
+#[test]
+fn images_stand_in_rows_on_one_scale() {
+    let row = |label: &str, images: &[&[f32]]| ImageRow {
+        label: label.into(),
+        images: images.iter().map(|image| image.to_vec()).collect(),
+    };
+    let ramp: &[f32] = &[0.0, 1.0, 0.5, 0.25];
+    let columns = ["a", "b", "c"].map(String::from);
+    let rows = [row("original", &[ramp, ramp]), row("epoch 5", &[&[1.0, 0.0, 0.0, 1.0]])];
+    let svg = images("what it makes", &[1, 2, 2], &columns, &rows).unwrap();
+    assert_inside(&svg);
+    let shown = ["what it makes", "original", "epoch 5", "a", "b", "c"].map(|words| texts(&svg, words));
+    // No third image is there for a third column.
+    assert_eq!(shown, [1, 1, 1, 1, 1, 0]);
+    // Behind all the white ground; high values are dark, by the scale of all images.
+    let (white, ink) = ("#FFFFFF", "#222222");
+    let grey = fills(&svg)[3];
+    assert!(![white, ink].contains(&grey), "{grey}");
+    let first = [white, ink, grey, fills(&svg)[4]];
+    assert_eq!(fills(&svg), [&[white][..], &first, &first, &[ink, white, white, ink]].concat());
+
+    let red = [vec![1.0; 4], vec![0.0; 8]].concat();
+    let svg = images("red", &[3, 2, 2], &[], &[row("", &[&red])]).unwrap();
+    assert!(fills(&svg).contains(&"#FF0000"), "{svg}");
+    // Many, large, single and broken ones.
+    let many = vec![row("a label that is far too long for its place", &[&[0.5; 784][..]; 32]); 32];
+    let names: Vec<String> = (0..32).map(|i| format!("column {i}")).collect();
+    assert_inside(&images("many", &[28, 28], &names, &many).unwrap());
+    assert_inside(&images("one", &[1, 1], &[], &[row("", &[&[f32::NAN]])]).unwrap());
+
+    let refused = |shape: &[usize], rows: &[ImageRow]| images("", shape, &[], rows).unwrap_err().to_string();
+    assert!(refused(&[2, 2], &[row("x", &[ramp, &ramp[1..]])]).contains("image 1 of row `x` has 3 values"));
+    assert!(refused(&[4], &[row("x", &[ramp])]).contains("no shape of an image"));
+    assert!(refused(&[2, 2], &[]).contains("a picture takes 1 to 1024"));
+    assert!(refused(&[2, 2], &vec![row("x", &[ramp; 33]); 32]).contains("32 rows of up to 33 images"));
+}
+
 fn panel(title: &str, points: &[(usize, f64)]) -> SizeCurves {
     let line = |label: &str, factor: f64| SizeLine {
         label: label.into(),

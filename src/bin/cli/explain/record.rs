@@ -161,6 +161,10 @@ fn loss(name: &str) -> Option<Recorded> {
             let x = g.input("x", SHAPE);
             (Some(x), Some(losses::half_squared_error(x, g.input("t", SHAPE))))
         })?,
+        "gaussian_kl" => Recorded::of(|g| {
+            let x = g.input("x", SHAPE);
+            (Some(x), Some(losses::gaussian_kl(g.input("mean", SHAPE), x)))
+        })?,
         "ctc" => Recorded::of(|g| {
             let x = g.input("x", [8, 32, 16]);
             let lengths = [g.classes("input lengths", [8]), g.classes("target lengths", [8])];
@@ -236,6 +240,7 @@ fn layer(name: &str, params: &Params) -> Option<Recorded> {
         "Maxout" => activation("maxout"),
         "Dropout" => through(nn::Dropout::new(params, 0.5), &SHAPE),
         "Flatten" => through(nn::Flatten, &IMAGES),
+        "Unflatten" => through(nn::Unflatten::new([4, 4, 4]), &SHAPE),
         "Conv1d" => through(nn::Conv1d::new(params, c, 32, [3]), &IMAGES[..3]),
         "Conv2d" => through(nn::Conv2d::new(params, c, 32, [3, 3]), &IMAGES),
         "Conv3d" => through(nn::Conv3d::new(params, c, 32, [3; 3]), &VOLUMES),
@@ -301,6 +306,11 @@ fn layer(name: &str, params: &Params) -> Option<Recorded> {
         "SpatialDropout" => through(nn::SpatialDropout::new(params, 0.5), &IMAGES),
         "AlphaDropout" => through(nn::AlphaDropout::new(params, 0.1), &SHAPE),
         "GaussianNoise" => through(nn::GaussianNoise::new(params, 0.1), &SHAPE),
+        "StandardNormal" => Recorded::of(|g| (None, Some(nn::StandardNormal::new(params).draw(g, SHAPE)))),
+        "GaussianSample" => Recorded::of(|g| {
+            let x = g.input("x", SHAPE);
+            (Some(x), Some(nn::GaussianSample::new(params).of(g.input("mean", SHAPE), x)))
+        }),
         "DropPath" => through(nn::DropPath::new(params, 0.1), &SHAPE),
         "ResidualBlock" => through(nn::ResidualBlock::new(params, c, c, 1), &IMAGES),
         "SqueezeExcite" => through(nn::SqueezeExcite::new(params, c, 2), &IMAGES),
@@ -361,7 +371,7 @@ mod tests {
             for class in [AdapterClass::Gpu, AdapterClass::Software] {
                 let on = Runs { caps: Caps::default_of(class), words64: false };
                 let kernels = recorded.kernels(&on).unwrap();
-                let nothing = ["identity", "Flatten"].contains(&&*entry.name);
+                let nothing = ["identity", "Flatten", "Unflatten"].contains(&&*entry.name);
                 assert!(nothing || !kernels.is_empty(), "{} {}", entry.kind.name(), entry.name);
             }
         }
