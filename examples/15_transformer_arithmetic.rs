@@ -27,7 +27,7 @@ fn written(a: u32, b: u32, digits: usize) -> Vec<u32> {
 /// Whether a sum is kept for the test: one in ten, by its numbers.
 fn is_kept(a: u32, b: u32) -> bool {
     let mixed = (a * 1000 + b).wrapping_mul(0x9e37_79b1);
-    (mixed >> 16) % 10 == 0
+    (mixed >> 16).is_multiple_of(10)
 }
 
 /// A decoder without a source, as GPT.

@@ -56,7 +56,7 @@ fn symbol_by_symbol_is_as_all_at_once() {
                         approx::assert_abs_diff_eq!(*one, *all, epsilon = 2e-5);
                     }
                 }
-                assert!(memory.states().len() >= 1, "{name}");
+                assert!(!memory.states().is_empty(), "{name}");
             }
         }
     }

@@ -64,7 +64,7 @@ impl Defaults {
                 ..Defaults::of(Kind::Cnn, data)
             },
             Kind::CharLstm | Kind::CharGru => Defaults {
-                epochs: 16,
+                epochs: 20,
                 batch: 16,
                 rate: 0.005,
                 dropout: 0.4,
