@@ -87,6 +87,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     learn(
         &Device::cpu(),
         &alice(Unit::Characters)?,
-        &Plan { hidden: 256, dropout: 0.4, epochs: 16, order: None },
+        &Plan { hidden: 256, dropout: 0.4, epochs: 20, order: None },
     )
 }

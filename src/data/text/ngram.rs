@@ -58,7 +58,7 @@ struct Discounts([f64; 3]);
 const LEAST_DISCOUNT: f64 = 0.01;
 
 impl Discounts {
-    /// From how many counts are 1, 2, 3 and 4: equation 26 of Chen and Goodman.
+    /// From how many counts are 1, 2, 3 and 4.
     fn of(counts: impl Iterator<Item = u32>) -> Self {
         let mut n = [0.0; 4];
         counts.filter(|count| (1..=4).contains(count)).for_each(|count| n[count as usize - 1] += 1.0);

@@ -28,7 +28,7 @@ impl Default for TextParts {
 pub enum Reading {
     /// Windows of `length` symbols, one each `stride`, each for itself and shuffled: for transformers. Validated and tested are
     /// the last half of windows that overlap by half, so that all that is measured has half a window before it or more (Baevski and
-    /// Auli, ICLR 2019, section 5.1); the first half of a part's first window is read alone.
+    /// Auli, ICLR 2019); the first half of a part's first window is read alone.
     Shuffled {
         /// Symbols of a window.
         length: usize,

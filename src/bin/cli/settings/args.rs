@@ -203,7 +203,7 @@ pub(in super::super) struct Args {
     /// run without its limit.
     #[arg(long, value_name = "BYTES|MiB", value_parser = budget, help_heading = DEVICE)]
     pub(in super::super) memory_budget: Option<usize>,
-    /// How often the training rows are gone through [default: 10; of the digits 60, or 100 for an mlp; of tables 100; of texts 16]
+    /// How often the training rows are gone through [default: 10; of the digits 60, or 100 for an mlp; of tables 100; of texts 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = RUN)]
     pub(in super::super) epochs: Option<u32>,
     /// Rows of a step [default: 64; for an mlp 32, on tables 16; for a text 16, a transformer 32]

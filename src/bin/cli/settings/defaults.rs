@@ -57,7 +57,7 @@ impl Defaults {
             Kind::Cnn => images,
             Kind::Resnet => Defaults { widths: &[16, 32], ..Defaults::of(Kind::Cnn, data) },
             Kind::CharLstm | Kind::CharGru => Defaults {
-                epochs: 16,
+                epochs: 20,
                 batch: 16,
                 rate: 0.005,
                 dropout: 0.4,
