@@ -220,10 +220,10 @@ impl Baseline {
     pub(super) fn describe(&self, bits: f64) -> String {
         let difference = self.bits - bits;
         format!(
-            "n-grams of up to {} symbols (modified Kneser-Ney) {} bits: the model is {} bits {}",
+            "n-grams of up to {} symbols (modified Kneser-Ney) {} bits: the model is {:.3} bits {}",
             self.order,
             rounded(self.bits),
-            rounded(difference.abs()),
+            difference.abs(),
             if difference > 0.0 { "below" } else { "above" }
         )
     }
