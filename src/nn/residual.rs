@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(dims("b.downsample.0.weight"), Some(vec![12, 8, 1, 1]));
         assert_eq!(dims("b.se.fc1.weight"), Some(vec![2, 12, 1, 1]));
         let least = ResidualBlock::bottleneck(&params.at("c"), 8, 3, 1).squeeze_excite(100);
-        assert_eq!(shape(&least, [1, 8, 1, 1]), [1, 12, 1, 1]);
+        assert_eq!(shape(&least, [2, 8, 1, 1]), [2, 12, 1, 1]);
         assert_eq!(dims("c.se.fc1.weight"), Some(vec![1, 12, 1, 1]));
     }
 }

@@ -257,6 +257,15 @@ fn layer(name: &str, params: &Params) -> Option<Recorded> {
             let layer = nn::Embedding::new(params, 1000, SHAPE[1]);
             Recorded::of(|g| (Some(g.param(layer.weight())), Some(layer.forward(g.classes("x", [SHAPE[0]])))))
         }
+        "LanguageModel" => {
+            let (kind, options) = (nn::RecurrentKind::Lstm, nn::RecurrentOptions::default());
+            let model = nn::LanguageModel::recurrent(params, 100, kind, 32, options);
+            let vectors = params.trainable().into_iter().find(|p| p.name().ends_with("embedding.weight"));
+            Recorded::of(|g| {
+                let logits = model.forward(g.classes("x", [8, 16]));
+                (vectors.as_ref().map(|p| g.param(p)), Some(logits))
+            })
+        }
         "SinusoidalPositions" => through(nn::SinusoidalPositions::new(), &SHAPE),
         "LearnedPositions" => through(nn::LearnedPositions::new(params, SHAPE[0], SHAPE[1]), &SHAPE),
         "RotaryPositions" => through(nn::RotaryPositions::new(), &SHAPE),

@@ -93,6 +93,7 @@ const FILES: &[(&str, &str)] = embedded![
     "nn/embedding.rs",
     "nn/gaussian.rs",
     "nn/images.rs",
+    "nn/language.rs",
     "nn/layer_norm.rs",
     "nn/linear.rs",
     "nn/mixup.rs",
@@ -106,8 +107,10 @@ const FILES: &[(&str, &str)] = embedded![
     "nn/recurrent/mod.rs",
     "nn/residual.rs",
     "nn/sampling.rs",
+    "nn/separable.rs",
     "nn/sequential.rs",
     "nn/simple.rs",
+    "nn/squeeze.rs",
     "nn/transformer.rs",
     "nn/upsample.rs",
 ];
