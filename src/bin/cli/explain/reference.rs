@@ -91,6 +91,7 @@ const FILES: &[(&str, &str)] = embedded![
     "nn/cutout.rs",
     "nn/embedding.rs",
     "nn/images.rs",
+    "nn/language.rs",
     "nn/layer_norm.rs",
     "nn/linear.rs",
     "nn/mixup.rs",
