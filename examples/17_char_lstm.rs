@@ -3,7 +3,7 @@
 //!
 //!     cargo run --release --example 17_char_lstm
 //!
-//! With `quick` as an argument it learns for two epochs, and is only held to n-grams of three characters.
+//! With `quick` as an argument a small one learns for one epoch, and is only held to n-grams of two characters.
 
 use wgrad::data::{NGram, Reading, Text, TextParts, Unit, alice};
 use wgrad::nn::{LanguageModel, RecurrentKind, RecurrentOptions, Sampler};
@@ -16,6 +16,9 @@ struct Plan {
     hidden: usize,
     dropout: f32,
     epochs: usize,
+    /// Characters of a batch's row, after which gradients end.
+    length: usize,
+    rate: f32,
     /// Of n-grams: the order, or the best one by the validation part.
     order: Option<usize>,
 }
@@ -36,14 +39,14 @@ impl Observer for Print {
 
 fn learn(device: &Device, text: &Text, plan: &Plan) -> Result<(), Box<dyn std::error::Error>> {
     let parts = TextParts::default();
-    let split = text.split(&parts, &Reading::InOrder { length: 64, rows: 16 })?;
+    let split = text.split(&parts, &Reading::InOrder { length: plan.length, rows: 16 })?;
     let classes = text.vocabulary().len();
 
     let params = Params::seeded(42);
     let options = RecurrentOptions::default().dropout(plan.dropout);
     let model = LanguageModel::recurrent(&params, classes, RecurrentKind::Lstm, plan.hidden, options)
         .carrying(&params);
-    let adam = ClipNorm::new(Adam::new(&params, 5e-3), 1.0);
+    let adam = ClipNorm::new(Adam::new(&params, plan.rate), 1.0);
     let epochs = plan.epochs;
     let report = Trainer::new(device, &model, &params, adam, split)
         .epochs(epochs)
@@ -75,9 +78,13 @@ fn learn(device: &Device, text: &Text, plan: &Plan) -> Result<(), Box<dyn std::e
     }
 }
 
-/// Two epochs of a small model.
+/// One epoch of a small model.
 pub(crate) fn quick(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
-    learn(device, &alice(Unit::Characters)?, &Plan { hidden: 64, dropout: 0.0, epochs: 2, order: Some(3) })
+    learn(
+        device,
+        &alice(Unit::Characters)?,
+        &Plan { hidden: 64, dropout: 0.0, epochs: 1, length: 32, rate: 0.01, order: Some(2) },
+    )
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -87,6 +94,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     learn(
         &Device::cpu(),
         &alice(Unit::Characters)?,
-        &Plan { hidden: 256, dropout: 0.4, epochs: 20, order: None },
+        &Plan { hidden: 256, dropout: 0.4, epochs: 20, length: 64, rate: 5e-3, order: None },
     )
 }

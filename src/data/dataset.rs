@@ -161,6 +161,11 @@ impl Dataset {
 
     /// What is wrong with it, in words.
     fn fault(&self) -> Option<String> {
+        if let Targets::Sequences { labels, length, .. } = &self.targets
+            && (*length == 0 || !labels.len().is_multiple_of(*length))
+        {
+            return Some(format!("{} labels are no sequences of length {length}", labels.len()));
+        }
         let rows = self.len();
         if rows == 0 {
             return Some("there are no rows".into());
@@ -198,11 +203,6 @@ impl Dataset {
         }
         match &self.targets {
             _ if self.inputs.is_empty() => Some("its examples have no input".into()),
-            Targets::Sequences { labels, length, .. }
-                if *length == 0 || !labels.len().is_multiple_of(*length) =>
-            {
-                Some(format!("{} labels are no sequences of length {length}", labels.len()))
-            }
             Targets::Classes { labels, classes, names }
             | Targets::Sequences { labels, classes, names, .. } => {
                 let at = labels.iter().position(|&label| label as usize >= *classes);

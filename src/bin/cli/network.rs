@@ -79,7 +79,7 @@ impl Network {
 
     /// Refuses what takes rows as a whole in a model of images.
     pub(super) fn refuse_rows(&self, kind: Kind) -> Outcome {
-        if kind == Kind::Mlp || self.activation.is_elementwise() {
+        if matches!(kind, Kind::Mlp | Kind::CharTransformer) || self.activation.is_elementwise() {
             return Ok(());
         }
         Err(Failure::usage(format!(

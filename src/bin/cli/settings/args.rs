@@ -61,7 +61,7 @@ pub(in super::super) struct Args {
     /// The kind of model [default: cnn for images, mlp for tables, char-lstm for texts]
     #[arg(long, value_enum, help_heading = MODEL)]
     pub(in super::super) model: Option<Kind>,
-    /// Widths of the hidden layers of an mlp [default: 128], or the one width of a model of a text
+    /// Widths of the hidden layers of an mlp [default: 128], or the one width of a model of a text [default: 256, 160]
     #[arg(long, value_delimiter = ',', value_name = "N,..", value_parser = clap::value_parser!(u32).range(1..=16384))]
     #[arg(help_heading = MODEL)]
     pub(in super::super) hidden: Option<Vec<u32>>,
@@ -74,7 +74,7 @@ pub(in super::super) struct Args {
     /// By default one of a char-lstm or char-gru, and three of a char-transformer.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), help_heading = MODEL)]
     pub(in super::super) depth: Option<u32>,
-    /// Heads of the attention of a char-transformer [default: 4]
+    /// Heads of the attention of a char-transformer [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = MODEL)]
     pub(in super::super) heads: Option<u32>,
     /// Characters of a text that a step sees of each row [default: 64]
@@ -124,7 +124,7 @@ pub(in super::super) struct Args {
     pub(in super::super) optimizer: Option<OptimizerKind>,
     /// Learning rate at the start [default: 0.002; for an mlp 0.003, on the digits 0.01]
     ///
-    /// Of texts it is 0.005, for a char-transformer 0.003. The default is times 30 for sgd, 10 with momentum, 3 for
+    /// Of texts it is 0.005, for a char-transformer 0.004. The default is times 30 for sgd, 10 with momentum, 3 for
     /// adagrad, 2 for adamax, 0.3 for rmsprop and lion, and 1 for adadelta whatever the model is. `wgrad lr-find` suggests one.
     #[arg(long, value_name = "F", value_parser = positive, allow_negative_numbers = true, help_heading = OPTIMIZER)]
     pub(in super::super) lr: Option<f32>,
@@ -168,7 +168,7 @@ pub(in super::super) struct Args {
     pub(in super::super) clip_value: Option<f32>,
     /// Weight decay [default: 0; mlp on digits 0.0003; adamw and lamb 0.01; muon 0.1]
     ///
-    /// It is added to the gradients or, with adamw, lion and muon, taken from the weights beside them.
+    /// For a char-transformer with muon 0.5. It is added to the gradients or, with adamw, lion and muon, taken from the weights beside them.
     #[arg(long, value_name = "F", value_parser = not_negative, allow_negative_numbers = true)]
     #[arg(help_heading = REGULARIZATION)]
     pub(in super::super) weight_decay: Option<f32>,
@@ -204,6 +204,8 @@ pub(in super::super) struct Args {
     #[arg(long, value_name = "BYTES|MiB", value_parser = budget, help_heading = DEVICE)]
     pub(in super::super) memory_budget: Option<usize>,
     /// How often the training rows are gone through [default: 10; of the digits 60, or 100 for an mlp; of tables 100; of texts 20]
+    ///
+    /// For a char-transformer 18.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = RUN)]
     pub(in super::super) epochs: Option<u32>,
     /// Rows of a step [default: 64; for an mlp 32, on tables 16; for a text 16, a transformer 32]

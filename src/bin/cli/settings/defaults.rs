@@ -72,9 +72,16 @@ impl Defaults {
                 clip: 1.0,
                 ..usual
             },
-            Kind::CharTransformer => {
-                Defaults { epochs: 16, optimizer: OptimizerKind::Muon, depth: 3, clip: 1.0, ..usual }
-            }
+            Kind::CharTransformer => Defaults {
+                epochs: 18,
+                rate: 0.004,
+                optimizer: OptimizerKind::Muon,
+                widths: &[160],
+                depth: 3,
+                heads: 5,
+                clip: 1.0,
+                ..usual
+            },
         }
     }
 }

@@ -230,6 +230,7 @@ impl Settings {
         let rate = optimizer.rate(defaults.rate);
         let decay = match optimizer {
             OptimizerKind::AdamW | OptimizerKind::Lamb => 0.01,
+            OptimizerKind::Muon if model == Kind::CharTransformer => 0.5,
             OptimizerKind::Muon => 0.1,
             _ => defaults.decay,
         };
