@@ -303,11 +303,6 @@ fn layer(name: &str, params: &Params) -> Option<Recorded> {
                 (Some(x), Some(decoder.decode(x, source, [&AttentionOptions::default(); 2])))
             })
         }
-        "LanguageModel" => {
-            let options = nn::RecurrentOptions::default();
-            let model = nn::LanguageModel::recurrent(params, 70, nn::RecurrentKind::Lstm, 32, options);
-            Recorded::of(|g| (None, Some(model.forward(g.classes("x", [2, 16])))))
-        }
         "LayerNorm" => through(nn::LayerNorm::new(params, SHAPE[1]), &SHAPE),
         "GroupNorm" => through(nn::GroupNorm::new(params, 4, c), &IMAGES),
         "InstanceNorm" => through(nn::InstanceNorm::new(params, c), &IMAGES),
