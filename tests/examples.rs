@@ -148,9 +148,9 @@ fn a_gru_remembers_what_a_plain_network_does_not() {
 
 #[test]
 fn a_transformer_adds_numbers_it_has_not_seen() {
-    // On a GPU that is a processor, a minute.
-    let share = transformer_arithmetic::run(&Device::cpu(), 3, 1800).unwrap();
-    assert!(share > 0.9, "{share}");
+    // A third after these steps, nearly none by chance; all after as many as the example takes.
+    let share = transformer_arithmetic::run(&Device::cpu(), 2, 700).unwrap();
+    assert!(share > 0.2, "{share}");
 }
 
 #[test]

@@ -314,11 +314,11 @@ fn kernels_are_checked_on_every_adapter() {
         return;
     }
     // All ops are compared by tests/kernels.rs, and their derivatives by src/cases/tests.rs.
-    let reports = objects(folder.path(), &["check", "--json", "matmul", "conv2d", "lstm", "argmax"]);
+    let reports = objects(folder.path(), &["check", "--json", "softmax", "layer_norm", "max_pool2d", "argmax"]);
     assert_eq!(reports.len(), 1 + adapters);
     for report in &reports[1..] {
         assert_eq!(report["failures"], 0, "{}", report["failed"]);
-        assert!(report["worst"].as_f64().unwrap() <= 1.0 && report["cases"].as_u64().unwrap() > 50);
+        assert!(report["worst"].as_f64().unwrap() <= 1.0 && report["cases"].as_u64().unwrap() > 20);
         assert!(report["skipped"].is_u64());
     }
     let text = stdout(&wgrad(folder.path(), &["check", "--device", "auto", "argmax", "relu"]));
