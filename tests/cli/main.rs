@@ -314,7 +314,8 @@ fn kernels_are_checked_on_every_adapter() {
         return;
     }
     // All ops are compared by tests/kernels.rs, and their derivatives by src/cases/tests.rs.
-    let reports = objects(folder.path(), &["check", "--json", "softmax", "layer_norm", "max_pool2d", "argmax"]);
+    let reports =
+        objects(folder.path(), &["check", "--json", "softmax", "layer_norm", "max_pool2d", "argmax"]);
     assert_eq!(reports.len(), 1 + adapters);
     for report in &reports[1..] {
         assert_eq!(report["failures"], 0, "{}", report["failed"]);
