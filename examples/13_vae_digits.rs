@@ -16,11 +16,11 @@ use wgrad::data::{LastBatch, batches, digits, epoch_order};
 use wgrad::losses::{gaussian_kl, mse};
 use wgrad::nn::{GaussianSample, Layer, Mlp};
 use wgrad::optim::{Adam, Optimizer};
-use wgrad::{Device, Graph, Params, Rng, Var};
+use wgrad::{Device, Graph, Params, Var};
 
 #[path = "shared/judge.rs"]
 mod judge;
-use judge::{DRAWN, Judge, Result, Verdict, draw, in_turn};
+use judge::{DRAWN, Drawings, Result, draw};
 
 const BATCH: usize = 64;
 /// Numbers of a code.
@@ -57,10 +57,9 @@ impl Vae {
     }
 }
 
-/// Trains for some epochs, and fails unless the judge recognizes a share `aim` of the digits that are drawn then ([`Verdict::expect`]).
+/// Trains for some epochs, and fails unless the judge recognizes a share `aim` of the digits that are drawn then ([`Drawings::finish`]).
 pub(crate) fn run(device: &Device, seed: u64, epochs: usize, aim: f64, folder: Option<&Path>) -> Result<()> {
     let (train, test) = digits()?;
-    let mut judge = Judge::new()?;
     let params = Params::seeded(seed);
     let vae = Vae::new(&params);
 
@@ -81,12 +80,7 @@ pub(crate) fn run(device: &Device, seed: u64, epochs: usize, aim: f64, folder: O
     let g = Graph::inference();
     let class = g.classes("class", [DRAWN]).one_hot(10);
     g.output("pixels", vae.decode(g.input("code", [DRAWN, CODE]), class));
-    let mut decode = device.compile(&g)?;
-    let mut rng = Rng::new(seed, "codes");
-    let codes: Vec<f32> = (0..DRAWN * CODE).map(|_| rng.normal() as f32).collect();
-    let asked = in_turn(DRAWN);
-    decode.feed("code", &codes)?;
-    decode.feed("class", &asked)?;
+    let mut drawings = Drawings::new(device.compile(&g)?, CODE, seed)?;
 
     // For inference the code is its mean.
     let g = Graph::inference();
@@ -95,14 +89,12 @@ pub(crate) fn run(device: &Device, seed: u64, epochs: usize, aim: f64, folder: O
     let [mean, log_variance] = vae.encode(pixels, class);
     g.output("pixels", vae.decode(vae.code.of(mean, log_variance), class));
     let mut reconstruct = device.compile(&g)?;
-    let (pixels, labels) = test.gather(&in_turn(10))?;
+    let (pixels, labels) = test.gather(&(0..10).collect::<Vec<u32>>())?;
     reconstruct.feed("x", &pixels)?;
     reconstruct.feed("class", &labels)?;
 
     let original = (0..10).filter_map(|i| test.row(i)).flatten().collect();
-    let (mut samples, mut back) = (Vec::new(), vec![("original".to_string(), original)]);
-    let mut verdict = Verdict::default();
-    let began = std::time::Instant::now();
+    let mut back = vec![("original".to_string(), original)];
     for epoch in 1..=epochs {
         let order = epoch_order(train.len(), seed, epoch as u64);
         for rows in batches(&order, BATCH, LastBatch::Drop)? {
@@ -110,25 +102,14 @@ pub(crate) fn run(device: &Device, seed: u64, epochs: usize, aim: f64, folder: O
             step.run_with(&[("x", (&pixels).into()), ("class", (&labels).into())])?;
         }
         if [1, 2, 5, 10, 20, 40].contains(&epoch) || epoch == epochs {
-            decode.run()?;
-            let drawn = decode.values("pixels")?;
-            verdict = judge.verdict(&drawn, &asked)?;
-            println!(
-                "epoch {epoch:2}: pixels {:5.2}, divergence {:5.2}; {:4.1} % recognized, spread {:.2}; {:.1} s",
-                step.scalar("off")?,
-                step.scalar("divergence")?,
-                100.0 * verdict.recognized,
-                verdict.spread,
-                began.elapsed().as_secs_f64()
-            );
-            samples.push((format!("epoch {epoch}"), drawn[..10 * 64].to_vec()));
+            let (off, divergence) = (step.scalar("off")?, step.scalar("divergence")?);
+            drawings.look(epoch, &format!("pixels {off:5.2}, divergence {divergence:5.2}"))?;
             reconstruct.run()?;
             back.push((format!("epoch {epoch}"), reconstruct.values("pixels")?));
         }
     }
-    draw(folder, "samples.svg", "the same codes, each with its class, by epoch", &samples)?;
     draw(folder, "reconstructions.svg", "test digits, encoded and decoded, by epoch", &back)?;
-    verdict.expect(aim)
+    drawings.finish(folder, aim)
 }
 
 fn main() -> Result<()> {

@@ -20,11 +20,11 @@ use wgrad::nn::{
     StandardNormal, Unflatten,
 };
 use wgrad::optim::{Adam, Optimizer};
-use wgrad::{Device, Graph, Params, Rng, Var};
+use wgrad::{Device, Graph, Params, Var};
 
 #[path = "shared/judge.rs"]
 mod judge;
-use judge::{DRAWN, Judge, Result, Verdict, draw, in_turn};
+use judge::{DRAWN, Drawings, Result};
 
 const BATCH: usize = 64;
 /// Random numbers of an image.
@@ -65,10 +65,9 @@ fn with_planes<'g>(images: Var<'g>, class: Var<'g>) -> Var<'g> {
     images.concat(&[class.reshape([n, 10, 1, 1]).broadcast_to([n, 10, 8, 8])], 1)
 }
 
-/// Trains for some epochs, and fails unless the judge recognizes a share `aim` of the digits that are drawn then ([`Verdict::expect`]).
+/// Trains for some epochs, and fails unless the judge recognizes a share `aim` of the digits that are drawn then ([`Drawings::finish`]).
 pub(crate) fn run(device: &Device, seed: u64, epochs: usize, aim: f64, folder: Option<&Path>) -> Result<()> {
     let (train, _) = digits()?;
-    let mut judge = Judge::new()?;
     let params = Params::seeded(seed);
     // Two sets of parameters, and an optimizer for each, which changes no others.
     let (of_generator, of_discriminator) = (params.at("generator"), params.at("discriminator"));
@@ -98,15 +97,8 @@ pub(crate) fn run(device: &Device, seed: u64, epochs: usize, aim: f64, folder: O
     let class = g.classes("class", [DRAWN]).one_hot(10);
     let images = generator.forward(g.input("code", [DRAWN, CODE]).concat(&[class], 1));
     g.output("pixels", images * 0.5 + 0.5);
-    let mut generate = device.compile(&g)?;
-    let mut rng = Rng::new(seed, "codes");
-    let codes: Vec<f32> = (0..DRAWN * CODE).map(|_| rng.normal() as f32).collect();
-    let asked = in_turn(DRAWN);
-    generate.feed("code", &codes)?;
-    generate.feed("class", &asked)?;
+    let mut drawings = Drawings::new(device.compile(&g)?, CODE, seed)?;
 
-    let (mut samples, mut verdict) = (Vec::new(), Verdict::default());
-    let began = std::time::Instant::now();
     for epoch in 1..=epochs {
         let order = epoch_order(train.len(), seed, epoch as u64);
         for rows in batches(&order, BATCH, LastBatch::Drop)? {
@@ -114,22 +106,11 @@ pub(crate) fn run(device: &Device, seed: u64, epochs: usize, aim: f64, folder: O
             step.run_with(&[("x", (&pixels).into()), ("class", (&labels).into())])?;
         }
         if [1, 2, 5, 10, 15, 20].contains(&epoch) || epoch == epochs {
-            generate.run()?;
-            let drawn = generate.values("pixels")?;
-            verdict = judge.verdict(&drawn, &asked)?;
-            println!(
-                "epoch {epoch:2}: discriminator {:.3}, generator {:.3}; {:4.1} % recognized, spread {:.2}; {:.1} s",
-                step.scalar("discriminator")?,
-                step.scalar("generator")?,
-                100.0 * verdict.recognized,
-                verdict.spread,
-                began.elapsed().as_secs_f64()
-            );
-            samples.push((format!("epoch {epoch}"), drawn[..10 * 64].to_vec()));
+            let losses = [step.scalar("discriminator")?, step.scalar("generator")?];
+            drawings.look(epoch, &format!("discriminator {:.3}, generator {:.3}", losses[0], losses[1]))?;
         }
     }
-    draw(folder, "samples.svg", "the same codes, each with its class, by epoch", &samples)?;
-    verdict.expect(aim)
+    drawings.finish(folder, aim)
 }
 
 fn main() -> Result<()> {

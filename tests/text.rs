@@ -13,7 +13,7 @@ use wgrad::losses::Loss;
 use wgrad::nn::{LanguageModel, Layer, RecurrentKind, RecurrentOptions, Sampler, TransformerOptions};
 use wgrad::optim::{Adam, LossScale, Optimizer};
 use wgrad::train::{Evaluator, Generator, Observer, Task, Trainer, TrainingReport};
-use wgrad::{Device, Graph, Params, Precision, Result};
+use wgrad::{Device, Graph, Params, Precision, Result, Var};
 
 const IN_ORDER: Reading = Reading::InOrder { length: 16, rows: 8 };
 const SHUFFLED: Reading = Reading::Shuffled { length: 16, stride: 8 };
@@ -160,10 +160,22 @@ fn carried_evaluations_are_those_of_whole_passages() {
     assert_eq!((data.streams, data.len()), (Some(1), 299));
     let params = Params::seeded(9);
     let model = lstm(&params, data.classes());
+    // What is around a model says nothing of its states.
+    struct Around<'m>(&'m LanguageModel);
+    impl Layer for Around<'_> {
+        fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
+            self.0.forward(x)
+        }
+    }
     for device in devices() {
         let mut evaluator = Evaluator::new(&device, &model, &data).unwrap();
         let scores = evaluator.run().unwrap().scores;
         assert_eq!(evaluator.run().unwrap().scores, scores);
+        let mut around = Evaluator::new(&device, Around(&model), &data).unwrap();
+        assert_eq!(
+            [around.run().unwrap().scores, around.run().unwrap().scores],
+            [scores.clone(), scores.clone()]
+        );
         // The passage in one sequence, by a model that begins each row anew.
         let whole = LanguageModel::recurrent(
             &params.shared(),

@@ -1,22 +1,18 @@
 //! What the examples that draw digits share: a judge of what they draw, their command line and their pictures.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use wgrad::data::{Split, digits};
 use wgrad::nn::{Cnn, RandomAffine};
 use wgrad::optim::{Adam, Schedule};
 use wgrad::train::{Keep, Predictor, Trainer};
-use wgrad::{Device, Params};
+use wgrad::{Device, Params, Rng, Step};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// What is drawn of each class, to be judged: 100 images, class by class in turn.
 pub(crate) const DRAWN: usize = 1000;
-
-/// The classes 0 to 9 in turn.
-pub(crate) fn in_turn(n: usize) -> Vec<u32> {
-    (0..n as u32).map(|i| i % 10).collect()
-}
 
 /// The convolutional network of `wgrad train`, trained on the real digits.
 pub(crate) struct Judge {
@@ -81,6 +77,52 @@ impl Judge {
         let right = asked.iter().enumerate().filter(|(i, class)| taken.class(*i) == **class as usize).count();
         let recognized = right as f64 / asked.len() as f64;
         Ok(Verdict { recognized, spread: spread(images, asked) / self.spread })
+    }
+}
+
+/// What a model draws of the same codes, each with its class, as it learns.
+pub(crate) struct Drawings {
+    step: Step,
+    judge: Judge,
+    /// The classes 0 to 9 in turn.
+    asked: Vec<u32>,
+    verdict: Verdict,
+    /// The first ten, by epoch.
+    rows: Vec<(String, Vec<f32>)>,
+    began: Instant,
+}
+
+impl Drawings {
+    /// By a step that takes [`DRAWN`] codes of `size` normal numbers and as many classes, and gives `pixels`.
+    pub(crate) fn new(mut step: Step, size: usize, seed: u64) -> Result<Self> {
+        let judge = Judge::new()?;
+        let mut rng = Rng::new(seed, "codes");
+        let codes: Vec<f32> = (0..DRAWN * size).map(|_| rng.normal() as f32).collect();
+        let asked: Vec<u32> = (0..DRAWN as u32).map(|i| i % 10).collect();
+        step.feed("code", &codes)?;
+        step.feed("class", &asked)?;
+        let (verdict, rows, began) = (Verdict::default(), Vec::new(), Instant::now());
+        Ok(Drawings { step, judge, asked, verdict, rows, began })
+    }
+
+    /// Draws after an epoch, and prints what the judge says behind the losses.
+    pub(crate) fn look(&mut self, epoch: usize, losses: &str) -> Result<()> {
+        self.step.run()?;
+        let drawn = self.step.values("pixels")?;
+        self.verdict = self.judge.verdict(&drawn, &self.asked)?;
+        let (Verdict { recognized, spread }, seconds) = (&self.verdict, self.began.elapsed().as_secs_f64());
+        let recognized = 100.0 * recognized;
+        println!(
+            "epoch {epoch:2}: {losses}; {recognized:4.1} % recognized, spread {spread:.2}; {seconds:.1} s"
+        );
+        self.rows.push((format!("epoch {epoch}"), drawn[..10 * 64].to_vec()));
+        Ok(())
+    }
+
+    /// Leaves the picture, and fails unless a share `aim` of what was drawn last is recognized ([`Verdict::expect`]).
+    pub(crate) fn finish(self, folder: Option<&Path>, aim: f64) -> Result<()> {
+        draw(folder, "samples.svg", "the same codes, each with its class, by epoch", &self.rows)?;
+        self.verdict.expect(aim)
     }
 }
 

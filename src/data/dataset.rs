@@ -131,7 +131,7 @@ impl Dataset {
 
     /// The same rows as windows of `streams` sequences side by side: row i + `streams` goes on where row i ends. A
     /// [`Trainer`](crate::train::Trainer) takes batches of so many rows in their order, so that a model that carries states
-    /// ([`Layer::carried`](crate::nn::Layer::carried)) reads each sequence as a whole.
+    /// ([`Carried`](crate::nn::Carried)) reads each sequence as a whole.
     ///
     /// # Errors
     /// [`Error::Invalid`] for 0, or a number that does not divide the rows.

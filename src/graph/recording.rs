@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{POISON, Param, ValueId};
 use crate::error::RecordingError;
 use crate::op::Op;
-use crate::shape::TensorType;
+use crate::shape::{DType, TensorType};
 use crate::tensor::Tensor;
 
 /// Where a value comes from.
@@ -116,6 +116,14 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
+    /// The states of floats that a run updates: what a graph for inference updates goes on from one batch to the next. Random
+    /// numbers are counted by whole numbers.
+    pub(crate) fn updated(&self) -> impl Iterator<Item = &Param> {
+        let updated =
+            |state: &&StateInfo| state.versions > 1 && state.param.tensor_type().dtype != DType::U32;
+        self.states.iter().filter(updated).map(|state| &state.param)
+    }
+
     /// The node that computes a value which is no state.
     pub(crate) fn producer(&self, value: ValueId) -> Option<usize> {
         match self.values[value as usize].source {

@@ -109,6 +109,15 @@ impl LanguageModel {
         self
     }
 
+    /// The states that are carried, for each number of rows that was recorded; none without [`carrying`](Self::carrying). A loop of one's own
+    /// sets them to their initial values where a text begins, as a [`Trainer`](crate::train::Trainer) does.
+    pub fn carried(&self) -> Vec<Param> {
+        match &self.body {
+            Body::Recurrent(_, Some(carried)) => carried.all(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The number of symbols.
     pub fn classes(&self) -> usize {
         self.embedding.weight().shape().dim(0)
@@ -162,12 +171,5 @@ impl Layer for LanguageModel {
             }
             Body::Transformer(encoder) => encoder.forward(x),
         })
-    }
-
-    fn carried(&self) -> Vec<Param> {
-        match &self.body {
-            Body::Recurrent(_, Some(carried)) => carried.all(),
-            _ => Vec::new(),
-        }
     }
 }

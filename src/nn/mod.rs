@@ -40,7 +40,7 @@ mod transformer;
 mod transformer_tests;
 mod upsample;
 
-use crate::graph::{Param, Var};
+use crate::graph::Var;
 
 pub use crate::ops::{
     AttentionOptions, Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, ConvTranspose1dOptions,
@@ -91,30 +91,16 @@ pub use upsample::Upsample;
 pub trait Layer {
     /// Records the layer's ops on `x`.
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g>;
-
-    /// States that go on from one batch to the next, such as those of [`Carried`]; none of most layers. An epoch and an
-    /// evaluation begin with their initial values, and they are no weights of the model.
-    fn carried(&self) -> Vec<Param> {
-        Vec::new()
-    }
 }
 
 impl<L: Layer + ?Sized> Layer for &L {
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         (**self).forward(x)
     }
-
-    fn carried(&self) -> Vec<Param> {
-        (**self).carried()
-    }
 }
 
 impl<L: Layer + ?Sized> Layer for Box<L> {
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         (**self).forward(x)
-    }
-
-    fn carried(&self) -> Vec<Param> {
-        (**self).carried()
     }
 }

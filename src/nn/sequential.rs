@@ -8,7 +8,7 @@ use super::{Activation, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Conv2dOptio
 use super::{
     GlobalAvgPool2d, Layer, LayerNorm, Linear, MaxPool2d, ModelOptions, Norm, Padding, ResidualBlock,
 };
-use crate::graph::{Init, Param, Params, Var};
+use crate::graph::{Init, Params, Var};
 
 /// Layers applied one after another. Parameters are named by position, as in PyTorch: `0.weight`.
 ///
@@ -123,10 +123,6 @@ impl Sequential {
 impl Layer for Sequential {
     fn forward<'g>(&self, x: Var<'g>) -> Var<'g> {
         self.layers.iter().fold(x, |x, layer| layer.forward(x))
-    }
-
-    fn carried(&self) -> Vec<Param> {
-        self.layers.iter().flat_map(|layer| layer.carried()).collect()
     }
 }
 

@@ -45,7 +45,7 @@ impl Summary {
     pub fn of(model: &dyn Layer, input: impl IntoShape) -> Result<Self> {
         let g = Graph::inference();
         g.output("y", model.forward(g.input("x", input)));
-        Self::of_recording(g, &model.carried())
+        Self::of_recording(g)
     }
 
     /// The same of a model that takes class numbers, `u32`, such as one that begins with an [`Embedding`](super::Embedding).
@@ -55,17 +55,17 @@ impl Summary {
     pub fn of_indices(model: &dyn Layer, input: impl IntoShape) -> Result<Self> {
         let g = Graph::inference();
         g.output("y", model.forward(g.classes("x", input)));
-        Self::of_recording(g, &model.carried())
+        Self::of_recording(g)
     }
 
-    /// Of a model that has taken its input and given its output. States that it carries are no parameters.
-    fn of_recording(g: Graph, carried: &[Param]) -> Result<Self> {
+    /// Of a model that has taken its input and given its output. States that go on from batch to batch are no parameters.
+    fn of_recording(g: Graph) -> Result<Self> {
         let plan = Plan::of_formulas(g.finish()?);
         let r = &plan.recording;
         let types =
             |ids: &[u32]| -> Vec<TensorType> { ids.iter().map(|&v| r.values[v as usize].ty).collect() };
         let mut owned: BTreeMap<&str, usize> = BTreeMap::new();
-        let is_parameter = |param: &Param| !carried.iter().any(|state| state.id() == param.id());
+        let is_parameter = |param: &Param| !r.updated().any(|state| state.id() == param.id());
         for state in r.states.iter().filter(|state| is_parameter(&state.param)) {
             let scope = state.param.name().rsplit_once('.').map_or("", |(scope, _)| scope);
             *owned.entry(scope).or_default() += state.param.shape().elements();

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Keep;
 use super::checkpoint::{Checkpoint, Choice, Progress, RunState, Snapshot, save_model, snapshot};
+use super::record::weights_and_carried;
 use super::run::{CHECKPOINT, Run};
 use crate::error::{Error, Result};
 use crate::graph::Param;
@@ -20,12 +21,15 @@ impl<'t> Run<'t> {
         let compares = self.trainer.keep == Keep::Best && self.validation.is_some();
         let weights = Some(&self.weights[..]).filter(|_| compares);
         let checkpoint = Checkpoint::load(path, weights, self.choice()?, &sums)?;
-        // States that are carried from batch to batch count in the middle of an epoch alone: it begins without them.
-        let carried = self.trainer.model.carried();
-        let is_carried = |state: &Param| carried.iter().any(|carried| carried.id() == state.id());
-        let is_there = |state: &Param| checkpoint.names.iter().any(|name| name == state.name());
+        // What is carried from batch to batch counts in the middle of an epoch alone: it begins without, as an evaluation does.
+        let (model, split) = (&*self.trainer.model, &self.trainer.split);
+        let mut anew = if checkpoint.progress.step > 0 { Vec::new() } else { self.carried.clone() };
+        for data in [&split.validation, &split.test].into_iter().filter(|data| !data.is_empty()) {
+            let [_, carried] = weights_and_carried(model, data)?;
+            anew.extend(carried.into_iter().filter(|state| !self.carries(state)));
+        }
         let mut states = self.states();
-        states.retain(|state| !is_carried(state) || (checkpoint.progress.step > 0 && is_there(state)));
+        states.retain(|state| !anew.iter().any(|other| other.id() == state.id()));
         let optimizer = self.trainer.optimizer_name();
         if let Some(other) = checkpoint.optimizer.as_ref().filter(|other| **other != optimizer) {
             return Err(Error::Invalid(format!(
@@ -34,7 +38,7 @@ impl<'t> Run<'t> {
                 path.display()
             )));
         }
-        let is_missing = |state: &&Param| !is_there(state);
+        let is_missing = |state: &&Param| !checkpoint.names.iter().any(|name| name == state.name());
         let is_weight = |state: &Param| self.weights.iter().any(|weight| weight.id() == state.id());
         if let Some(state) = states.iter().find(|state| is_missing(state) && !is_weight(state)) {
             return Err(Error::Invalid(format!(
@@ -101,6 +105,11 @@ impl<'t> Run<'t> {
         let others: Vec<Param> = others.cloned().collect();
         states.extend(others);
         states
+    }
+
+    /// Whether a state goes on from batch to batch of the training rows.
+    fn carries(&self, state: &Param) -> bool {
+        self.carried.iter().any(|carried| carried.id() == state.id())
     }
 
     /// The best weights, or the current ones where none were compared.

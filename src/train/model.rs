@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use crate::graph::{Graph, Param, SourceLocation, Var};
+use crate::graph::{Graph, SourceLocation, Var};
 use crate::nn::Layer;
 
 /// The inputs of a batch, by name, as the model sees them: `[rows, ..shape]`, floats or, for indices, integers.
@@ -79,18 +79,9 @@ impl<'g> Inputs<'g> {
 pub trait Model {
     /// Records the prediction of some rows.
     fn predict<'g>(&self, inputs: &Inputs<'g>) -> Var<'g>;
-
-    /// States that go on from one batch to the next, as [`Layer::carried`].
-    fn carried(&self) -> Vec<Param> {
-        Vec::new()
-    }
 }
 
 impl<L: Layer + ?Sized> Model for L {
-    fn carried(&self) -> Vec<Param> {
-        Layer::carried(self)
-    }
-
     #[track_caller]
     fn predict<'g>(&self, inputs: &Inputs<'g>) -> Var<'g> {
         self.forward(inputs.only())

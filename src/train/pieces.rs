@@ -38,8 +38,8 @@ impl Rows {
             _ => None,
         };
         let all = data.inputs.iter().map(|input| (&input.shape, &input.values)).chain(targets);
-        let mut rows_of = Vec::new();
-        rows_of.push((data.targets.places(), data.targets.places().saturating_mul(4)));
+        let places = data.targets.places();
+        let mut rows_of = vec![(places, places.saturating_mul(4))];
         rows_of.extend(all.map(|(shape, values)| {
             let len = shape.iter().fold(1usize, |product, &size| product.saturating_mul(size));
             (len, len.saturating_mul(if values.as_bytes().is_some() { 1 } else { 4 }))

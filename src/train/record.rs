@@ -71,18 +71,18 @@ impl Trainer<'_> {
     }
 }
 
-/// The states that the model reads for inference, in the order it reads them: weights, and those that it carries from batch
-/// to batch of these data.
+/// The states that the model reads for inference, in the order it reads them: weights, and those that it updates, which it
+/// carries from batch to batch of these data.
 ///
 /// # Errors
 /// The first recording mistake; [`Error::Invalid`](crate::Error::Invalid) where rows do not go on in which states would.
 pub(super) fn weights_and_carried(model: &dyn Model, data: &Dataset) -> Result<[Vec<Param>; 2]> {
     let (g, rows) = (Graph::inference(), data.streams.unwrap_or(1));
     prediction(model, &inputs(&g, data, rows).seen(&g, data).inputs, rows, data)?;
-    let (recording, all) = (g.finish()?, model.carried());
-    let is_carried = |state: &Param| all.iter().any(|other| other.id() == state.id());
-    let states = recording.states.iter().map(|s| s.param.clone());
-    let (carried, weights): (Vec<Param>, Vec<Param>) = states.partition(is_carried);
+    let recording = g.finish()?;
+    let carried: Vec<Param> = recording.updated().cloned().collect();
+    let is_weight = |state: &&Param| !carried.iter().any(|other| other.id() == state.id());
+    let weights = recording.states.iter().map(|s| &s.param).filter(is_weight).cloned().collect();
     expect_order(data, &carried)?;
     Ok([weights, carried])
 }

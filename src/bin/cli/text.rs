@@ -130,9 +130,10 @@ impl TextModel {
 
     /// That of a file, from the settings of the run that wrote it.
     pub(super) fn saved(settings: &Value) -> Outcome<Self> {
-        let number = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
-        let find = |key: &str, value: &Value| {
-            number(value).ok_or_else(|| {
+        // As arguments are limited: layers are made before their weights are read.
+        let find = |key: &str, value: &Value, most: u64| {
+            let number = value.as_u64().filter(|n| (1..=most).contains(n));
+            number.map(|n| n as usize).ok_or_else(|| {
                 Failure::new(format!("the settings of the model's run have `{key}` {value}, which is none"))
             })
         };
@@ -145,10 +146,10 @@ impl TextModel {
         };
         Ok(TextModel {
             kind,
-            hidden: find("hidden", &settings["hidden"][0])?,
-            depth: find("depth", &settings["depth"])?,
-            heads: if kind == Kind::CharTransformer { find("heads", &settings["heads"])? } else { 1 },
-            context: find("context", &settings["context"])?,
+            hidden: find("hidden", &settings["hidden"][0], 16_384)?,
+            depth: find("depth", &settings["depth"], 100)?,
+            heads: if kind == Kind::CharTransformer { find("heads", &settings["heads"], 1024)? } else { 1 },
+            context: find("context", &settings["context"], 16_384)?,
             network: Network::earlier(settings)?,
         })
     }

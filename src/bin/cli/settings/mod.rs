@@ -245,10 +245,11 @@ impl Settings {
         let widths = given.clone().or_else(|| earlier.widths(model.widths()));
         let widths = widths.unwrap_or_else(|| defaults.widths.to_vec());
         let heads = args.heads.or_else(|| earlier.count("heads")).unwrap_or(defaults.heads);
-        if model == Kind::CharTransformer && !widths[0].is_multiple_of(2 * heads) {
+        if let Some(width) = widths.first().filter(|_| model == Kind::CharTransformer)
+            && !u64::from(*width).is_multiple_of(2 * u64::from(heads))
+        {
             return Err(Failure::usage(format!(
-                "--hidden {} is no multiple of twice --heads {heads}, as each head has a part of it, of pairs",
-                widths[0]
+                "--hidden {width} is no multiple of twice --heads {heads}, as each head has a part of it, of pairs"
             )));
         }
         let epochs = args.epochs.or_else(|| earlier.count("epochs")).unwrap_or(defaults.epochs);
